@@ -1,0 +1,3 @@
+"""
+Built-in http filters: one filter, one file.
+"""

@@ -1,0 +1,3 @@
+"""
+Built-in listener filters: one filter, one file.
+"""

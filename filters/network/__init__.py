@@ -1,0 +1,3 @@
+"""
+Built-in network filters: one filter, one file.
+"""
