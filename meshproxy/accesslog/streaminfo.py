@@ -1,0 +1,213 @@
+# -*- test-case-name: tests.accesslog.test_streaminfo -*-
+"""
+What is known about one stream or connection: the facts that access logs, header mutations, local replies and
+traces are made of.
+
+L{StreamInfo} has its defaults on the class, so that an instance holds, and pays for, only what differs. The
+HTTP stream and tcp_proxy's session are subclasses of it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+
+__all__ = ["Address", "ConnectionInfo", "StreamInfo", "UpstreamHostInfo"]
+
+
+class Address:
+    """
+    A socket address with the texts that logs and headers show.
+
+    @ivar host: The IP address, without brackets; the path of a pipe.
+    @ivar port: The port, or L{None} for a pipe.
+    @ivar text: C{"192.0.2.1:80"}, C{"[::1]:80"}, or the path.
+    """
+
+    __slots__ = ("host", "port", "text")
+
+    def __init__(self, host: str, port: int | None = None) -> None:
+        self.host = host
+        self.port = port
+        if port is None:
+            self.text = host
+        elif ":" in host:
+            self.text = f"[{host}]:{port}"
+        else:
+            self.text = f"{host}:{port}"
+
+    @property
+    def isIP(self) -> bool:
+        """
+        Whether this is an IP address, not a pipe.
+        """
+        return self.port is not None
+
+    @property
+    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """
+        The address as an object to compare with networks; L{None} for a pipe.
+        """
+        return ipaddress.ip_address(self.host) if self.port is not None else None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Address):
+            return NotImplemented
+        return self.host == other.host and self.port == other.port
+
+    def __hash__(self) -> int:
+        return hash((self.host, self.port))
+
+    def __repr__(self) -> str:
+        return f"<Address {self.text}>"
+
+
+class ConnectionInfo:
+    """
+    A downstream connection. One for all its streams.
+
+    @ivar id: Unique in this process.
+    @ivar remoteAddress: The client, as listener filters (PROXY protocol, original source) told it.
+    @ivar directRemoteAddress: The peer of the socket.
+    @ivar localAddress: Where the client wanted to go: the accepted address, or the original destination.
+    @ivar directLocalAddress: The address of the socket, where it differs from C{localAddress}.
+    @ivar requestedServerName: The server name of the ClientHello; the client chose it.
+    @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
+    @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
+    @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
+        operator's name, or L{None} on cleartext.
+    """
+
+    id: int = 0
+    remoteAddress: Address | None = None
+    directRemoteAddress: Address | None = None
+    localAddress: Address | None = None
+    directLocalAddress: Address | None = None
+    listenerName: str = ""
+    filterChainName: str = ""
+    requestedServerName: str = ""
+    terminationDetails: str = ""
+    localCloseReason: str = ""
+    transportFailureReason: str = ""
+    tls: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ConnectionInfo {self.id} from {self.remoteAddress and self.remoteAddress.text}>"
+
+
+class UpstreamHostInfo(Protocol):
+    """
+    What logs ask of the endpoint that was chosen.
+    """
+
+    @property
+    def address(self) -> Address:
+        """
+        Where the endpoint is.
+        """
+
+
+class StreamInfo:
+    """
+    A stream, or a connection of tcp_proxy.
+
+    Times are monotonic seconds, but C{startTime}, which is seconds since the epoch.
+
+    @ivar startTime: When the stream began, by the wall clock.
+    @ivar startMonotonic: The same moment on the monotonic clock.
+    @ivar requestEnd: When the last byte of the request had come.
+    @ivar upstreamRequestStart: When the first byte of the request went upstream.
+    @ivar upstreamRequestEnd: When the last byte of the request had gone upstream.
+    @ivar upstreamResponseStart: When the first byte of the response came from upstream.
+    @ivar upstreamResponseEnd: When the last byte of the response had come from upstream.
+    @ivar responseStart: When the first byte of the response went downstream.
+    @ivar responseEnd: When the last byte of the response had gone downstream.
+    @ivar end: When the stream ended.
+    @ivar protocol: C{"HTTP/1.1"}; C{""} where there is none.
+    @ivar responseCode: The status sent downstream, 0 if none was.
+    @ivar responseFlags: A mask of L{meshproxy.flags.ResponseFlag}.
+    @ivar bytesReceived: Bytes of the request body (of the connection, for tcp_proxy).
+    @ivar bytesSent: Bytes of the response body.
+    @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head.
+    @ivar upstreamHost: The chosen endpoint.
+    @ivar upstreamAttempts: How many times an upstream was tried.
+    @ivar upstreamTransportFailureReason: Why the upstream transport failed; underscores for spaces are the
+        formatter's business.
+    @ivar upstreamCluster: The cluster's C{alt_stat_name} or name, for C{%UPSTREAM_CLUSTER%};
+        C{upstreamClusterRaw} the name where it differs.
+    @ivar dynamicMetadata: What filters noted, by namespace.
+    @ivar routeMetadata: C{filter_metadata} of the route, by namespace; likewise of cluster and endpoint.
+    @ivar filterState: Objects that filters share, by key.
+    @ivar requestId: C{%STREAM_ID%}: the x-request-id that the request had or got.
+    @ivar localReplyBody: The body of the reply that this proxy is about to send.
+    @ivar healthCheck: Whether a filter recognized the request as a health check.
+    @ivar traced: Whether the request is sampled for tracing.
+    """
+
+    startTime: float = 0.0
+    startMonotonic: float = 0.0
+    requestEnd: float | None = None
+    upstreamRequestStart: float | None = None
+    upstreamRequestEnd: float | None = None
+    upstreamResponseStart: float | None = None
+    upstreamResponseEnd: float | None = None
+    responseStart: float | None = None
+    responseEnd: float | None = None
+    end: float | None = None
+
+    requestHeaders: RequestHeaders | None = None
+    requestTrailers: HeaderMap | None = None
+    responseHeaders: ResponseHeaders | None = None
+    responseTrailers: HeaderMap | None = None
+    protocol: str = ""
+    responseCode: int = 0
+    responseCodeDetails: str = ""
+    responseFlags: int = 0
+
+    bytesReceived: int = 0
+    bytesSent: int = 0
+    wireBytesReceived: int = 0
+    wireBytesSent: int = 0
+    headerBytesReceived: int = 0
+    headerBytesSent: int = 0
+    upstreamWireBytesReceived: int = 0
+    upstreamWireBytesSent: int = 0
+    upstreamHeaderBytesReceived: int = 0
+    upstreamHeaderBytesSent: int = 0
+
+    connection: ConnectionInfo
+
+    upstreamHost: UpstreamHostInfo | None = None
+    upstreamLocalAddress: Address | None = None
+    upstreamConnectionId: int = 0
+    upstreamCluster: str = ""
+    upstreamClusterRaw: str = ""
+    upstreamProtocol: str = ""
+    upstreamAttempts: int = 0
+    upstreamHostsAttempted: tuple[str, ...] = ()
+    upstreamTransportFailureReason: str = ""
+    upstreamTls: dict[str, str] | None = None
+
+    routeName: str = ""
+    virtualHostName: str = ""
+    virtualClusterName: str = ""
+    routeMetadata: dict[str, dict[str, object]] | None = None
+    clusterMetadata: dict[str, dict[str, object]] | None = None
+    upstreamMetadata: dict[str, dict[str, object]] | None = None
+    dynamicMetadata: dict[str, dict[str, object]] | None = None
+    filterState: dict[str, object] | None = None
+
+    requestId: str = ""
+    traceId: str = ""
+    spanId: str = ""
+    localReplyBody: str = ""
+    connectionTerminationDetails: str = ""
+    healthCheck: bool = False
+    traced: bool = False
+
+
+# A stream made without a connection (a test, a shadow request) shows "-" for each of its facts.
+StreamInfo.connection = ConnectionInfo()
