@@ -9,60 +9,14 @@ HTTP stream and tcp_proxy's session are subclasses of it.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Protocol
+
+from meshproxy.net.address import Address
 
 if TYPE_CHECKING:
     from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
 __all__ = ["Address", "ConnectionInfo", "StreamInfo", "UpstreamHostInfo"]
-
-
-class Address:
-    """
-    A socket address with the texts that logs and headers show.
-
-    @ivar host: The IP address, without brackets; the path of a pipe.
-    @ivar port: The port, or L{None} for a pipe.
-    @ivar text: C{"192.0.2.1:80"}, C{"[::1]:80"}, or the path.
-    """
-
-    __slots__ = ("host", "port", "text")
-
-    def __init__(self, host: str, port: int | None = None) -> None:
-        self.host = host
-        self.port = port
-        if port is None:
-            self.text = host
-        elif ":" in host:
-            self.text = f"[{host}]:{port}"
-        else:
-            self.text = f"{host}:{port}"
-
-    @property
-    def isIP(self) -> bool:
-        """
-        Whether this is an IP address, not a pipe.
-        """
-        return self.port is not None
-
-    @property
-    def ip(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """
-        The address as an object to compare with networks; L{None} for a pipe.
-        """
-        return ipaddress.ip_address(self.host) if self.port is not None else None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Address):
-            return NotImplemented
-        return self.host == other.host and self.port == other.port
-
-    def __hash__(self) -> int:
-        return hash((self.host, self.port))
-
-    def __repr__(self) -> str:
-        return f"<Address {self.text}>"
 
 
 class ConnectionInfo:

@@ -1,0 +1,342 @@
+# -*- test-case-name: tests.test_interfaces -*-
+"""
+Every public interface: what a filter is, how it is found, and what of the outside world the data plane needs.
+
+Start with L{IHTTPFilter}; L{meshproxy.http.filter.HTTPFilter} is the base class that implements all of it as
+"nothing to do".
+"""
+
+# Interface methods have no C{self}, and nothing to return.
+# mypy: disable-error-code="empty-body"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+__all__ = [
+    "ICancellable",
+    "IFilterFactory",
+    "IHTTPFilter",
+    "IHTTPStream",
+    "IListening",
+    "INetwork",
+    "INetworkConnection",
+    "INetworkFilter",
+    "IUpstreamCalls",
+    "STOP",
+    "Stop",
+]
+
+
+class Stop:
+    """
+    The type of L{STOP}.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "STOP"
+
+
+STOP = Stop()
+"""
+What a filter answers to keep an event, and all that follows it in that direction, until it says C{resume}.
+"""
+
+
+class IFilterFactory(Interface):
+    """
+    A filter as a plugin tells about it: enough to be listed and chosen, without its module being imported.
+
+    L{meshproxy.plugins.FilterPlugin} is the usual implementation. Plugins are found by
+    C{getPlugins(IFilterFactory, meshproxy.plugins)}.
+    """
+
+    name: str = Attribute("""
+        The filter's name, C{envoy.filters.http.fault} for example; a C{TypedStruct} names it in C{type_url}.
+        """)
+
+    kind: str = Attribute("""
+        C{"http"}, C{"network"} or C{"listener"}.
+        """)
+
+    configTypes: tuple[str, ...] = Attribute("""
+        Full names of the protobuf messages by which a C{typed_config} selects it; empty for one that takes a
+        C{TypedStruct}.
+        """)
+
+    module: str = Attribute("""
+        The module that holds the filter's class, to reload it.
+        """)
+
+    def load() -> type:
+        """
+        The filter's class; its module is imported on the first call.
+
+        @raise Exception: Whatever the import raises; it is shown to who configured the filter.
+        """
+
+
+class IHTTPFilter(Interface):
+    """
+    One filter of an HTTP filter chain.
+
+    Each event may be answered with L{None} (go on), L{STOP} (hold this event and all that follow in its direction until
+    C{stream.resumeRequest()} or C{stream.resumeResponse()}), or something to wait for: a coroutine (an C{async def}
+    method gives one), a Deferred, or an asyncio future. Data events may also answer with C{bytes}, which replace the data. A filter
+    that calls C{stream.reply(...)} ends the request's way there.
+
+    What a filter raises ends that stream with a 500, is counted and logged, and disturbs nothing else.
+    """
+
+    def requestHeaders(stream: IHTTPStream, headers: Any, endStream: bool) -> object:
+        """
+        The head of the request.
+
+        @param headers: A L{meshproxy.headers.RequestHeaders}, to read and to change.
+        @param endStream: Whether the request has neither body nor trailers.
+        """
+
+    def requestData(stream: IHTTPStream, data: bytes, endStream: bool) -> object:
+        """
+        A piece of the request's body.
+        """
+
+    def requestTrailers(stream: IHTTPStream, trailers: Any) -> object:
+        """
+        The request's trailers, a L{meshproxy.headers.HeaderMap}; they end it.
+        """
+
+    def responseHeaders(stream: IHTTPStream, headers: Any, endStream: bool) -> object:
+        """
+        The head of the response, a L{meshproxy.headers.ResponseHeaders}, of the upstream or of a local reply.
+        """
+
+    def responseData(stream: IHTTPStream, data: bytes, endStream: bool) -> object:
+        """
+        A piece of the response's body.
+        """
+
+    def responseTrailers(stream: IHTTPStream, trailers: Any) -> object:
+        """
+        The response's trailers; they end it.
+        """
+
+    def streamEnded(stream: IHTTPStream) -> None:
+        """
+        The stream is over, whether it was answered or not. Called once; nothing can be sent any more.
+        """
+
+
+class IHTTPStream(Interface):
+    """
+    One request and its response, as filters see it. It is also the record that access logs are written from: see
+    L{meshproxy.accesslog.streaminfo.StreamInfo} for its many readable attributes.
+    """
+
+    requestHeaders: Any = Attribute("The L{meshproxy.headers.RequestHeaders}.")
+    responseHeaders: Any = Attribute("The L{meshproxy.headers.ResponseHeaders}, or L{None} before there are any.")
+    route: Any = Attribute("The L{meshproxy.routing.Route} that was chosen, or L{None}.")
+    connection: Any = Attribute("The downstream L{meshproxy.accesslog.streaminfo.ConnectionInfo}.")
+    dynamicMetadata: dict[str, dict[str, object]] = Attribute("Name space to key to value; Envoy's dynamic metadata.")
+    filterState: dict[str, object] = Attribute("Key to object, shared by the filters of this stream.")
+
+    def reply(
+        status: int,
+        body: bytes = b"",
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        details: str = "",
+        flags: int = 0,
+    ) -> Stop:
+        """
+        Answer the request here: a local reply. Filters that stand before this one see it as a response.
+
+        @param details: The response code details of the access log.
+        @param flags: Response flags (L{meshproxy.flags}) for the access log.
+
+        @return: L{STOP}, to be returned by the filter.
+        """
+
+    def resumeRequest() -> None:
+        """
+        Let the request's events go on that a L{STOP} held.
+        """
+
+    def resumeResponse() -> None:
+        """
+        Let the response's events go on that a L{STOP} held.
+        """
+
+    def requestBody(limit: int = 0) -> Any:
+        """
+        Read the whole body of the request before it goes on; only while the request's head is with the filter.
+
+        @param limit: Bytes; by default the connection's buffer limit. A longer body is answered with 413.
+
+        @return: A Deferred of C{bytes}. The body is still sent on; L{replaceRequestBody} changes it.
+        """
+
+    def replaceRequestBody(body: bytes) -> None:
+        """
+        Send another body on than the one that L{requestBody} gave; C{content-length} is set to fit.
+        """
+
+    def responseBody(limit: int = 0) -> Any:
+        """
+        Read the whole body of the response before it goes on; only while the response's head is with the filter. A
+        longer body than C{limit} is answered with 500.
+        """
+
+    def replaceResponseBody(body: bytes) -> None:
+        """
+        Send another body on than the one that L{responseBody} gave; C{content-length} is set to fit.
+        """
+
+    def clearRouteCache() -> None:
+        """
+        Choose the route again, after a filter changed what it is chosen by.
+        """
+
+    def routeConfig(name: str) -> Any:
+        """
+        The most specific configuration of a filter for this route, or L{None}.
+        """
+
+    def reset() -> None:
+        """
+        End the stream without an answer; an HTTP/1 connection closes.
+        """
+
+
+class IUpstreamCalls(Interface):
+    """
+    Requests that filters make on their own account, through the pools of the clusters.
+    """
+
+    def call(cluster: str, headers: Any, body: bytes = b"", timeout: float = 5.0, limit: int = 0) -> Any:
+        """
+        Send a request to a cluster.
+
+        @param headers: The L{meshproxy.headers.RequestHeaders} to send.
+        @param timeout: Seconds for all of it.
+        @param limit: How many bytes of body to take; by default the cluster's buffer limit.
+
+        @return: A Deferred of a L{meshproxy.http.calls.CallResponse}, which fails with an
+            L{meshproxy.errors.UpstreamError} or L{meshproxy.errors.LimitExceeded}. Cancelling it ends the call.
+        """
+
+
+class INetworkConnection(Interface):
+    """
+    A downstream connection, as network filters see it.
+    """
+
+    info: Any = Attribute("Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}.")
+    transport: Any = Attribute("The transport to write to.")
+
+    def resumeReading() -> None:
+        """
+        Let the bytes go on that a L{STOP} held.
+        """
+
+    def close(reason: str = "") -> None:
+        """
+        Close when what was written is sent.
+
+        @param reason: The connection termination details of the access log.
+        """
+
+
+class INetworkFilter(Interface):
+    """
+    One filter of a network filter chain; each connection has its own instance.
+    """
+
+    def connectionMade(connection: INetworkConnection) -> object:
+        """
+        The connection is there. L{None} goes on, L{STOP} holds the filters that come later.
+        """
+
+    def dataReceived(data: bytes) -> object:
+        """
+        Bytes from downstream. L{None} passes them on, C{bytes} pass on instead of them, L{STOP} holds them.
+        """
+
+    def readConnectionLost() -> None:
+        """
+        The downstream peer finished writing.
+        """
+
+    def connectionLost(reason: Any) -> None:
+        """
+        The connection is gone.
+        """
+
+
+class ICancellable(Interface):
+    """
+    Something under way that may be given up.
+    """
+
+    def cancel() -> None:
+        """
+        Give it up; it calls nobody any more.
+        """
+
+
+class IListening(Interface):
+    """
+    A bound address.
+    """
+
+    address: Any = Attribute("The L{meshproxy.net.address.Address} where it listens.")
+
+    def stopListening() -> None:
+        """
+        Accept no more, and unbind.
+        """
+
+
+class INetwork(Interface):
+    """
+    The outside world: sockets on a reactor, or a network in memory for tests.
+    """
+
+    def listen(
+        address: Any, buildProtocol: Callable[[Any], Any], backlog: int = 1024, mode: int = 0, bufferLimit: int = 1048576
+    ) -> IListening:
+        """
+        Accept connections.
+
+        @param buildProtocol: From a peer's address to a protocol; L{None} closes the connection at once.
+        @param mode: Permissions of a unix socket; 0 leaves them to the umask.
+        @param bufferLimit: Bytes above which the producer of an unsent buffer is paused.
+
+        @raise twisted.internet.error.CannotListenError: If the address cannot be bound.
+        """
+
+    def connect(
+        address: Any,
+        protocol: Any,
+        failed: Callable[[Exception], object],
+        timeout: float = 5.0,
+        bufferLimit: int = 1048576,
+        options: Any = None,
+    ) -> ICancellable:
+        """
+        Connect.
+
+        @param protocol: Its C{makeConnection} is called when it is connected, never from within this call.
+        @param failed: Called instead with a L{meshproxy.errors.UpstreamError}.
+        """
+
+    def resolve(host: str, family: str = "AUTO") -> Any:
+        """
+        Find the addresses of a host.
+
+        @return: A Deferred of a list of addresses in text.
+        """

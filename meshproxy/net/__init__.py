@@ -1,0 +1,3 @@
+"""
+The Twisted glue: the reactor, socket transports that write at once, splice, listening, connecting, DNS, deadlines.
+"""

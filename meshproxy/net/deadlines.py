@@ -1,0 +1,92 @@
+# -*- test-case-name: tests.net.test_deadlines -*-
+"""
+Thousands of equal time-outs as one queue instead of one timer each.
+
+Time-outs of a proxy are many and of few lengths, and nearly all are cancelled. A queue holds the owners of one length in
+the order of their deadlines, which is the order in which they came, and has one timer, for the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+__all__ = ["Deadlines"]
+
+T = TypeVar("T")
+
+
+class Deadlines(Generic[T]):
+    """
+    The owners that wait for the same length of time.
+
+    @ivar seconds: That length.
+    """
+
+    __slots__ = ("_call", "_clock", "_expired", "_waiting", "seconds")
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, seconds: float, expired: Callable[[T], object]) -> None:
+        """
+        @param seconds: How long an owner waits.
+        @param expired: Called with each owner whose time is over. It may start owners again.
+        """
+        self.seconds = seconds
+        self._clock = clock
+        self._expired = expired
+        # A dictionary keeps its order, finds its first key at once and forgets any key in constant time.
+        self._waiting: dict[T, float] = {}
+        self._call: IDelayedCall | None = None
+
+    def start(self, owner: T, now: float | None = None) -> None:
+        """
+        Wait for an owner, from now on; one who waits already begins anew.
+
+        @param now: The clock's seconds, where the caller has just asked.
+        """
+        waiting = self._waiting
+        waiting.pop(owner, None)
+        if now is None:
+            now = self._clock.seconds()
+        waiting[owner] = now + self.seconds
+        if self._call is None:
+            self._call = self._clock.callLater(self.seconds, self._expire)
+
+    def cancel(self, owner: T) -> None:
+        """
+        Forget an owner; one who does not wait is ignored.
+        """
+        self._waiting.pop(owner, None)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._waiting
+
+    def _expire(self) -> None:
+        self._call = None
+        now = self._clock.seconds()
+        waiting = self._waiting
+        over = []
+        for owner, deadline in waiting.items():
+            if deadline > now:
+                break
+            over.append(owner)
+        for owner in over:
+            # What another's end already cancelled is no more there.
+            if waiting.pop(owner, None) is not None:
+                try:
+                    self._expired(owner)
+                except Exception:
+                    # One owner's fault must not keep the rest waiting for ever.
+                    self._log.failure("a time-out raised for {owner!r}", owner=owner)
+        if waiting and self._call is None:
+            first = next(iter(waiting.values()))
+            # Not more often than some hundred times in a length, so that a steady stream of owners shares one call.
+            delay = max(first - now, self.seconds / 256)
+            self._call = self._clock.callLater(delay, self._expire)

@@ -1,0 +1,72 @@
+# -*- test-case-name: tests.net.test_dns -*-
+"""
+Looking up host names through the reactor's resolver.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
+from zope.interface import implementer
+
+__all__ = ["resolve"]
+
+# Envoy's Cluster.DnsLookupFamily: which kinds of address to ask for, and which to return.
+_FAMILIES: dict[str, tuple[type, ...]] = {
+    "AUTO": (IPv6Address, IPv4Address),
+    "V4_ONLY": (IPv4Address,),
+    "V6_ONLY": (IPv6Address,),
+    "V4_PREFERRED": (IPv4Address, IPv6Address),
+    "ALL": (IPv6Address, IPv4Address),
+}
+
+
+def resolve(reactor: Any, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+    """
+    Find the addresses of a host.
+
+    @param family: A name of Envoy's C{DnsLookupFamily}. C{AUTO} returns IPv6 addresses, or IPv4 ones where there is no
+        IPv6 one; C{V4_PREFERRED} the other way round; C{ALL} both.
+
+    @return: Addresses in text, in the resolver's order, each once; empty where the name does not exist.
+    """
+    receiver = _Receiver(family)
+    reactor.nameResolver.resolveHostName(receiver, host, 0, _FAMILIES[family])
+    return receiver.done
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """
+    Collects what a resolver finds.
+    """
+
+    def __init__(self, family: str) -> None:
+        self.done: Deferred[list[str]] = Deferred()
+        self._family = family
+        self._found: list[Any] = []
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """
+        Nothing to prepare.
+        """
+
+    def addressResolved(self, address: IAddress) -> None:
+        """
+        One more address.
+        """
+        self._found.append(address)
+
+    def resolutionComplete(self) -> None:
+        """
+        That was all: choose by family.
+        """
+        wanted = _FAMILIES[self._family]
+        if self._family != "ALL":
+            # The first family that has an address is the answer.
+            wanted = next(((kind,) for kind in wanted if any(isinstance(a, kind) for a in self._found)), ())
+        hosts = [address.host for address in self._found if isinstance(address, wanted)]
+        self.done.callback(list(dict.fromkeys(hosts)))

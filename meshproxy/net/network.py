@@ -1,0 +1,92 @@
+# -*- test-case-name: tests.net.test_network -*-
+"""
+The outside world as the rest of the data plane sees it: listening, connecting, names.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol
+from zope.interface import implementer
+
+from meshproxy.interfaces import ICancellable, IListening, INetwork
+from meshproxy.net.address import Address
+from meshproxy.net.dial import Dial, SocketOptions
+from meshproxy.net.dns import resolve
+from meshproxy.net.port import Port
+from meshproxy.net.transport import SocketTransport
+
+__all__ = ["ReactorNetwork"]
+
+
+@implementer(INetwork)
+class ReactorNetwork:
+    """
+    Sockets on a reactor.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: A reactor that is C{IReactorFDSet} and C{IReactorTime}.
+        """
+        self._reactor = reactor
+
+    def listen(
+        self,
+        address: Address,
+        buildProtocol: Callable[[Address], IProtocol | None],
+        backlog: int = 1024,
+        mode: int = 0,
+        bufferLimit: int = 1 << 20,
+    ) -> IListening:
+        """
+        See L{INetwork.listen}.
+        """
+        reactor = self._reactor
+
+        def accepted(sock: socket.socket, peer: Address) -> None:
+            protocol = buildProtocol(peer)
+            if protocol is None:
+                sock.close()
+                return
+            transport = SocketTransport(reactor, sock, peer)
+            transport.bufferSize = bufferLimit
+            if sock.family != socket.AF_UNIX:
+                try:
+                    transport.setTcpNoDelay(True)
+                except OSError:
+                    pass  # already reset by its peer: the first read says so
+            transport.begin(protocol)
+
+        return Port(reactor, address, accepted, backlog, mode)
+
+    def connect(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[Exception], object],
+        timeout: float = 5.0,
+        bufferLimit: int = 1 << 20,
+        options: SocketOptions | None = None,
+    ) -> ICancellable:
+        """
+        See L{INetwork.connect}.
+        """
+        reactor = self._reactor
+
+        def connected(sock: socket.socket) -> None:
+            transport = SocketTransport(reactor, sock, address)
+            transport.bufferSize = bufferLimit
+            transport.begin(protocol)
+
+        return Dial(reactor, address, timeout, connected, failed, options)
+
+    def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+        """
+        See L{INetwork.resolve}.
+        """
+        return resolve(self._reactor, host, family)
