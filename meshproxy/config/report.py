@@ -1,0 +1,77 @@
+# -*- test-case-name: tests.config.test_report -*-
+"""
+Where the faults of one configuration gather, so that all of them are told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from meshproxy.config.near import didYouMean
+from meshproxy.config.nodes import NOWHERE, Place
+from meshproxy.errors import ConfigError, ConfigErrors
+
+__all__ = ["Report"]
+
+
+class Report:
+    """
+    The faults and the warnings of one configuration.
+
+    @ivar errors: What refuses the configuration, in the order found.
+    @ivar warnings: What is allowed, but hardly meant.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[ConfigError] = []
+        self.warnings: list[ConfigError] = []
+
+    def refuse(self, path: str, why: str, place: Place = NOWHERE, near: Sequence[str] = ()) -> None:
+        """
+        Record a fault and go on.
+
+        @param path: Where, in the words of the configuration.
+        @param why: What was found and what would be right.
+        @param place: Where in the text.
+        @param near: Names that may have been meant.
+        """
+        self.errors.append(place.error(path, why + didYouMean(near)))
+
+    def add(self, error: ConfigError) -> None:
+        """
+        Record a fault that was raised elsewhere.
+        """
+        self.errors.append(error)
+
+    def warn(self, path: str, why: str, place: Place = NOWHERE) -> None:
+        """
+        Record a warning.
+        """
+        self.addWarning(place.error(path, why))
+
+    def addWarning(self, warning: ConfigError) -> None:
+        """
+        Record a warning that was made elsewhere.
+        """
+        self.warnings.append(warning)
+
+    def ordered(self) -> list[ConfigError]:
+        """
+        The faults in the order of the text, each once; those without a place last.
+        """
+        files: dict[str | None, int] = {}
+        for error in self.errors:
+            files.setdefault(error.file, len(files))
+        once = {(error.file, error.line, error.column, error.path, error.why): error for error in self.errors}
+        return sorted(
+            once.values(), key=lambda error: (error.line == 0, files[error.file], error.line, error.column)
+        )
+
+    def raiseIfAny(self) -> None:
+        """
+        Raise what was recorded.
+
+        @raise ConfigErrors: With every fault, unless there is none.
+        """
+        if self.errors:
+            raise ConfigErrors(self.ordered())
