@@ -5,6 +5,7 @@ From text to a checked section.
 
 from __future__ import annotations
 
+from meshproxy.config.constraints import checkConstraints
 from meshproxy.config.report import Report
 from meshproxy.config.section import Section
 from meshproxy.config.yamltext import parseYAML
@@ -24,5 +25,8 @@ def sectionFromYAML(typeName: str, text: str, file: str | None = None) -> Sectio
     """
     report = Report()
     section = Section.read(typeName, parseYAML(text, file, report.addWarning), report)
+    # What could not be read is missing from the message: to say that it is required as well would mislead.
+    report.raiseIfAny()
+    checkConstraints(section)
     report.raiseIfAny()
     return section

@@ -43,8 +43,8 @@ def nearTypes(url: str, names: Iterable[str], most: int = 3) -> list[str]:
         candidates = byLast[last]
     else:
         candidates = [name for match in near(last, byLast, most) for name in byLast[match]]
-    rated = sorted(candidates, key=lambda name: -SequenceMatcher(None, wanted, name).ratio())
-    return rated[:most]
+    rated = sorted(((SequenceMatcher(None, wanted, name).ratio(), name) for name in candidates), reverse=True)
+    return [name for ratio, name in rated[:most] if ratio > rated[0][0] * 0.85]
 
 
 def didYouMean(names: Iterable[str]) -> str:

@@ -63,9 +63,7 @@ class Report:
         for error in self.errors:
             files.setdefault(error.file, len(files))
         once = {(error.file, error.line, error.column, error.path, error.why): error for error in self.errors}
-        return sorted(
-            once.values(), key=lambda error: (error.line == 0, files[error.file], error.line, error.column)
-        )
+        return sorted(once.values(), key=lambda error: (error.line == 0, files[error.file], error.line, error.column))
 
     def raiseIfAny(self) -> None:
         """

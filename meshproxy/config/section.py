@@ -60,10 +60,11 @@ class Section:
     @ivar path: Where it is, in Envoy's words: C{static_resources.clusters[2]}. A C{typed_config} has the path of
         its field.
     @ivar report: Takes the faults that L{refuse} records.
+    @ivar places: Where each path stands in the text, for the whole configuration that this is a part of.
     @ivar typeName: The full name of the message.
     """
 
-    __slots__ = ("_fields", "_places", "message", "path", "report", "typeName")
+    __slots__ = ("_fields", "message", "path", "places", "report", "typeName")
 
     def __init__(
         self, message: Message, path: str = "", report: Report | None = None, places: Places | None = None
@@ -71,7 +72,7 @@ class Section:
         self.message: Any = message
         self.path = path
         self.report = Report() if report is None else report
-        self._places: Places = {} if places is None else places
+        self.places: Places = {} if places is None else places
         self.typeName: str = message.DESCRIPTOR.full_name
         self._fields = fieldsOf(self.typeName)
 
@@ -109,7 +110,7 @@ class Section:
             raise KeyError(f"{self.typeName} has no field {name!r}") from None
 
     def _at(self, message: Message, path: str) -> Section:
-        return Section(message, path, self.report, self._places)
+        return Section(message, path, self.report, self.places)
 
     def pathOf(self, field: str) -> str:
         """
@@ -278,13 +279,13 @@ class Section:
         """
         Where this message stands in its text.
         """
-        return placeAt(self._places, self.path)
+        return placeAt(self.places, self.path)
 
     def placeOf(self, field: str) -> Place:
         """
         Where a field stands in its text, or else the message.
         """
-        return placeAt(self._places, self.pathOf(field))
+        return placeAt(self.places, self.pathOf(field))
 
     def refuse(self, why: str, field: str = "", near: Sequence[str] = ()) -> None:
         """
