@@ -2,14 +2,15 @@
 """
 A proof that a backtracking matcher needs linear time for a pattern, for a part of RE2's language.
 
-The pattern is read into a small tree over sets of ASCII characters. A tree is accepted where it is deterministic
-(one-unambiguous, as Brueggemann-Klein and Wood define it): whatever was matched so far, the next character belongs to
-at most one place of the pattern. A matcher then never has two ways to go on; when it fails, each way that it left
-open fails at its first character. One exception is allowed: one ambiguous star with nothing but a few fixed
-characters behind it (C{.*suffix}), which costs the length of the input times that tail.
+The pattern is read into a small tree over sets of bytes. A tree is accepted where it is deterministic
+(strongly one-unambiguous, as Brueggemann-Klein and Wood define it): whatever was matched so far, the next character
+belongs to at most one place of the pattern, and there is one way to come to it. A matcher then never has two ways to
+go on; when it fails, each way that it left open fails at its first character. One exception is allowed: one ambiguous
+star with nothing but a few fixed characters behind it (C{.*suffix}), which costs the length of the input times that
+tail.
 
 What is accepted is written anew, so that constructs which mean different things to RE2 and to C{re} (C{$}, C{\\s},
-C{.}) cannot slip through. Only the question whether the whole of an ASCII input matches is answered the same; which
+C{.}) cannot slip through. Only the question whether the whole of the input matches is answered the same; which
 group matched what is not asked. Everything that is not plainly in the subset is left to RE2.
 """
 
@@ -25,7 +26,7 @@ MAX_PLACES = 300
 # The longest tail behind the one ambiguous star.
 MAX_TAIL = 64
 
-_ALL = (1 << 128) - 1
+_ALL = (1 << 256) - 1
 
 
 def _mask(characters: str) -> int:
@@ -292,6 +293,8 @@ class _Places:
 
     def _chosen(self, branches: list[_Node]) -> tuple[bool, set[int], set[int]]:
         walked = [self._walk(branch) for branch in _sharePrefixes(branches)]
+        if [nullable for nullable, _, _ in walked].count(True) > 1:
+            raise _Unsupported
         return (
             any(nullable for nullable, _, _ in walked),
             set[int]().union(*(first for _, first, _ in walked)),
@@ -304,6 +307,9 @@ class _Places:
             nullable, first, last = self._joined(required)
             loopNullable, loopFirst, loopLast = self._walk(node.body)
             for place in loopLast:
+                # (a+)+: the same next place by two loops. The sets would hide that, a matcher would try both.
+                if self.follow[place] & loopFirst:
+                    raise _Unsupported
                 self.follow[place] |= loopFirst
             for place in last:
                 self.follow[place] |= loopFirst
@@ -376,7 +382,7 @@ def _written(node: _Node) -> bytes:
 
 
 def _writtenSet(mask: int) -> bytes:
-    characters = [code for code in range(128) if mask >> code & 1]
+    characters = [code for code in range(256) if mask >> code & 1]
     if len(characters) == 1:
         return re.escape(bytes(characters))
     if not characters:
@@ -396,7 +402,7 @@ def proveLinear(pattern: str) -> bytes | None:
     """
     Prove that a pattern does not backtrack.
 
-    @return: The pattern as C{re} is to compile it, good for C{fullmatch} on ASCII bytes; L{None} where there is no
+    @return: The pattern as C{re} is to compile it, good for C{fullmatch}; L{None} where there is no
         proof.
     """
     try:

@@ -3,8 +3,10 @@
 Regular expressions of a configuration: RE2's language, in linear time.
 
 C{google-re2} decides what is legal and is right about every input. It costs a microsecond a match, C{re} a quarter
-of one; so a pattern that L{meshproxy.config.linear} proves not to backtrack is given to C{re} for ASCII input, in a
-form written anew from the proof. Everything else stays with RE2.
+of one; so a pattern that L{meshproxy.config.linear} proves not to backtrack is given to C{re}, in a form written anew
+from the proof. Everything else stays with RE2.
+
+As in Envoy, a character is a byte (RE2's Latin-1): C{.} matches one byte of a UTF-8 sequence.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from meshproxy.config.linear import proveLinear
 
 __all__ = ["Regex", "RegexError", "compileRegex", "compileSubstitution"]
 
-# Envoy refuses larger programs ("re2.max_program_size.error_level" has no limit by default there, but one pattern
-# must not cost the memory of a configuration).
+# Envoy refuses programs above 100 instructions unless its runtime allows them ("re2.max_program_size.error_level").
+# Here they are allowed: RE2 itself bounds a program by its memory, and this bounds the time to read one.
 MAX_PATTERN_BYTES = 32 * 1024
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
 
-# RE2 works in UTF-8, as in Envoy: "." is one character and never a byte that is not UTF-8.
 _BACK_REFERENCE = re.compile(rb"\\(\d|.)", re.DOTALL)
 
 
@@ -41,7 +43,7 @@ class Regex:
 
     @ivar pattern: As it was written.
     @ivar fullMatch: Whether the whole of some bytes matches.
-    @ivar isLinear: Whether C{re} does the work for ASCII input.
+    @ivar isLinear: Whether C{re} does the work.
     """
 
     __slots__ = ("_re2", "fullMatch", "isLinear", "pattern")
@@ -101,14 +103,8 @@ def compileRegex(pattern: str) -> Regex:
     proven = proveLinear(pattern)
     if proven is None:
         return Regex(pattern, compiled, lambda subject: slow(subject) is not None, False)
-    quick = re.compile(proven).fullmatch
-
-    def fullMatch(subject: bytes) -> bool:
-        if subject.isascii():
-            return quick(subject) is not None
-        return slow(subject) is not None
-
-    return Regex(pattern, compiled, fullMatch, True)
+    quick = re.compile(proven, re.DOTALL).fullmatch
+    return Regex(pattern, compiled, lambda subject: quick(subject) is not None, True)
 
 
 def _parseTemplate(substitution: str, groups: int) -> list[bytes | int]:

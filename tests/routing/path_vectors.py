@@ -232,7 +232,7 @@ VECTORS: list[tuple[str, dict[str, str]]] = [
     ("/a|b", {"/a%7Cb": "normalize normalize_merge redirect forward"}),
     ("/a^b", {"/a%5Eb": "normalize normalize_merge redirect forward"}),
     ("/a`b", {"/a%60b": "normalize normalize_merge redirect forward"}),
-    ("/a\"b", {"/a%22b": "normalize normalize_merge redirect forward"}),
+    ('/a"b', {"/a%22b": "normalize normalize_merge redirect forward"}),
     ("/a<b>", {"/a%3Cb%3E": "normalize normalize_merge redirect forward"}),
     ("/a%21%24", {}),
     ("/a%3a%3b", {}),

@@ -46,9 +46,7 @@ class PathNormalizationTests(SynchronousTestCase):
             expected = {name: outcome for outcome, names in outcomes.items() for name in names.split()}
             for name, normalize in SETTINGS.items():
                 assert normalize is not None
-                self.assertEqual(
-                    told(normalize(path.encode("ascii"))), expected.get(name, path), f"{path} with {name}"
-                )
+                self.assertEqual(told(normalize(path.encode("ascii"))), expected.get(name, path), f"{path} with {name}")
 
     def test_nothingAsked(self) -> None:
         """
