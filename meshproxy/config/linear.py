@@ -343,7 +343,7 @@ def _sharePrefixes(branches: list[_Node]) -> list[_Node]:
     shared: list[_Node] = []
     for group in groups.values():
         if len(group) == 1 or not group[0].parts:
-            shared.append(group[0])
+            shared.extend(group)
         else:
             rest: list[_Node] = [_Sequence(member.parts[1:]) for member in group]
             shared.append(_Sequence([group[0].parts[0], _Choice(rest)]))
