@@ -1,0 +1,185 @@
+"""
+What each case does to a proxy, and what one unit of it is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import Failed, Process
+
+__all__ = ["CASES", "Case", "Idle", "Load", "Sample"]
+
+_SCRIPT = Path(__file__).parent / "configs" / "load.lua"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    One measurement.
+
+    @ivar cost: What a unit cost: microseconds or seconds of CPU, or bytes.
+    @ivar rate: Units a second, of the wall clock, while the proxy had one core.
+    """
+
+    cost: float
+    rate: float
+
+
+def _run(command: list[str], core: int) -> dict[str, float]:
+    done = subprocess.run(["taskset", "-c", str(core), *command], text=True, capture_output=True, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise Failed(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    result: dict[str, float] = json.loads(lines[-1])
+    if result["errors"] or not result["requests"] and not result["bytes"]:
+        raise Failed(f"wrong answers to {' '.join(command)}: {lines[-1]}")
+    return result
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A kind of work.
+
+    @ivar name: Its name on the command line.
+    @ivar title: What it is.
+    @ivar config: The configurations it runs with: C{http1} is C{configs/http1.*}.
+    @ivar unit: What its cost is counted in.
+    @ivar echo: Whether the backend is the echo instead of nginx.
+    """
+
+    name: str
+    title: str
+    config: str
+    unit: str
+    echo: bool = False
+
+    #: Whether each measurement needs a proxy that has done nothing before.
+    fresh = False
+
+    def measure(self, proxy: Process, port: int, core: int, seconds: float) -> Sample:
+        """
+        Put a proxy to work.
+
+        @param proxy: The proxy.
+        @param port: Where it listens.
+        @param core: Where the load may run.
+        @param seconds: For how long.
+
+        @raise Failed: If it answered wrongly.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Load(Case):
+    """
+    Work whose cost is CPU time.
+
+    @ivar connections: How many clients at once.
+    @ivar tool: C{wrk}, or C{echoes}.
+    @ivar path: What wrk asks for.
+    @ivar varied: Whether the requests differ.
+    @ivar perByte: Whether the cost is of a gigabyte instead of a request.
+    """
+
+    connections: int = 64
+    tool: str = "wrk"
+    path: str = "/"
+    varied: bool = False
+    perByte: bool = False
+
+    def measure(self, proxy: Process, port: int, core: int, seconds: float) -> Sample:
+        """
+        The CPU time of the proxy over the work done.
+        """
+        before = proxy.cpu()
+        done = _run(self._command(port, seconds), core)
+        cpu = proxy.cpu() - before
+        if self.perByte:
+            return Sample(cpu / (done["bytes"] / 1e9), done["bytes"] / 1e9 / done["seconds"])
+        return Sample(cpu / done["requests"] * 1e6, done["requests"] / done["seconds"])
+
+    def _command(self, port: int, seconds: float) -> list[str]:
+        connections = str(self.connections)
+        if self.tool == "wrk" and (wrk := shutil.which("wrk")):
+            url = f"http://127.0.0.1:{port}{self.path}"
+            # wrk takes whole seconds.
+            last = f"{max(1, round(seconds))}s"
+            command = [wrk, "-t1", "-c", connections, "-d", last, "--timeout", "20s", "-s", str(_SCRIPT), url]
+            return [*command, "--", "varied"] if self.varied else command
+        what = "requests" if self.tool == "wrk" else "echoes"
+        path = "/service/1/items" if self.varied else self.path
+        options = ["--connections", connections, "--seconds", str(seconds), "--path", path]
+        return [sys.executable, "-m", "bench.generator", what, str(port), *options]
+
+
+@dataclass(frozen=True)
+class Idle(Case):
+    """
+    Connections that wait: their cost is resident memory.
+
+    @ivar count: How many.
+    @ivar request: Whether each had a request and its response before.
+    """
+
+    count: int = 2000
+    request: bool = True
+
+    #: Memory that was freed is not given back, so a second round would find room for nothing.
+    fresh = True
+
+    def measure(self, proxy: Process, port: int, core: int, seconds: float) -> Sample:
+        """
+        How much the proxy grows by the connections, after it has served a few.
+        """
+        self._open(port, 50)
+        time.sleep(0.3)
+        before = proxy.memory()
+        began = time.monotonic()
+        held = self._open(port, self.count)
+        took = time.monotonic() - began
+        # What is accepted in the background, and the tail of what it does after an answer, ends in this time.
+        time.sleep(0.5)
+        grown = proxy.memory() - before
+        for sock in held:
+            sock.close()
+        return Sample(grown / self.count, self.count / took)
+
+    def _open(self, port: int, count: int) -> list[socket.socket]:
+        held = []
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            held.append(sock)
+            if self.request:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: bench.example.com\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"x" * 200):
+                    data = sock.recv(65536)
+                    if not data:
+                        raise Failed(f"a connection was closed, after {answer!r}")
+                    answer += data
+        return held
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Load("http1", "HTTP/1.1, small GET, 64 keep-alive connections", "http1", "us/request"),
+        Load("full", "HTTP/1.1, full chain, 20 routes, requests vary", "full", "us/request", varied=True),
+        Load("tcp", "TCP, 200 bytes to and fro, 50 connections", "tcp", "us/message", True, 50, "echoes"),
+        Load("tcp-bulk", "TCP, 16 MB pieces, 4 connections", "tcp", "s/GB", connections=4, path="/big", perByte=True),
+        Load("http-bulk", "HTTP/1.1, 16 MB bodies, 4 connections", "http1", "s/GB", connections=4, path="/big",
+             perByte=True),
+        Idle("idle", "memory of an idle connection, after a request", "http1", "bytes"),
+        Idle("idle-new", "memory of an idle connection, before a request", "http1", "bytes", request=False),
+    )
+}  # fmt: skip
