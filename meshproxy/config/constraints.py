@@ -40,7 +40,9 @@ def checkConstraints(section: Section) -> None:
     """
 
     def refuse(path: str, why: str) -> None:
-        section.report.refuse(path, why, placeAt(section.places, path))
+        # What could not be read is missing from the message; to say that it is required as well would mislead.
+        if not section.report.isSpoiled(path):
+            section.report.refuse(path, why, placeAt(section.places, path))
 
     findFaults(section.message, section.path, refuse)
 

@@ -23,6 +23,7 @@ class Report:
     """
 
     def __init__(self) -> None:
+        self._spoiled: set[str] = set()
         self.errors: list[ConfigError] = []
         self.warnings: list[ConfigError] = []
 
@@ -54,6 +55,23 @@ class Report:
         Record a warning that was made elsewhere.
         """
         self.warnings.append(warning)
+
+    def spoil(self, path: str) -> None:
+        """
+        Remember that what stands at a path could not be read, so that a later check does not call it missing.
+        """
+        self._spoiled.add(path)
+
+    def isSpoiled(self, path: str) -> bool:
+        """
+        Whether a fault at a path may come only of what could not be read: there, around it, or right below it.
+        """
+        return any(
+            path == spoiled
+            or (path.startswith(spoiled) and path[len(spoiled)] in ".[")
+            or spoiled.rpartition(".")[0] == path
+            for spoiled in self._spoiled
+        )
 
     def ordered(self) -> list[ConfigError]:
         """

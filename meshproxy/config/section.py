@@ -103,7 +103,12 @@ class Section:
     def __repr__(self) -> str:
         return f"<Section {self.typeName} at {self.path or 'the top'}>"
 
-    def _field(self, name: str) -> Field:
+    def fieldOf(self, name: str) -> Field:
+        """
+        What is known of a field: whether it is a list, its message, its enumeration.
+
+        @raise KeyError: If the message has no such field.
+        """
         try:
             return self._fields[name]
         except KeyError:
@@ -127,7 +132,7 @@ class Section:
         Whether a field is set: for messages, wrappers and members of a oneof whether the text has it; for lists and
         maps whether there is anything in it; for other scalars whether it differs from the default.
         """
-        field = self._field(name)
+        field = self.fieldOf(name)
         if field.hasPresence:
             present: bool = self.message.HasField(name)
             return present
@@ -154,7 +159,7 @@ class Section:
         A scalar: text, a number, a boolean, bytes, or the I{name} of an enumeration's value. The default of protobuf
         if it is unset.
         """
-        field = self._field(name)
+        field = self.fieldOf(name)
         value = getattr(self.message, name)
         return value if field.enum is None or field.repeated else _enumName(field.enum, value)
 
@@ -162,7 +167,7 @@ class Section:
         """
         A list of scalars; enumerations by name.
         """
-        field = self._field(name)
+        field = self.fieldOf(name)
         values = getattr(self.message, name)
         return [_enumName(field.enum, value) for value in values] if field.enum is not None else list(values)
 
@@ -180,7 +185,7 @@ class Section:
         @param name: The field.
         @param default: What an unset one means.
         """
-        self._field(name)
+        self.fieldOf(name)
         if not self.message.HasField(name):
             return default
         duration = getattr(self.message, name)
@@ -193,7 +198,7 @@ class Section:
         @param name: The field.
         @param default: What an unset one means.
         """
-        self._field(name)
+        self.fieldOf(name)
         if not self.message.HasField(name):
             return default
         value: _T = getattr(self.message, name).value
@@ -205,21 +210,21 @@ class Section:
         """
         The message of a field, or L{None} if it is unset.
         """
-        self._field(name)
+        self.fieldOf(name)
         return self._at(getattr(self.message, name), self.pathOf(name)) if self.message.HasField(name) else None
 
     def childOrEmpty(self, name: str) -> Section:
         """
         The message of a field; where it is unset, an empty one whose path is that of the field.
         """
-        self._field(name)
+        self.fieldOf(name)
         return self._at(getattr(self.message, name), self.pathOf(name))
 
     def children(self, name: str) -> list[Section]:
         """
         The messages of a list.
         """
-        self._field(name)
+        self.fieldOf(name)
         path = self.pathOf(name)
         return [self._at(item, f"{path}[{index}]") for index, item in enumerate(getattr(self.message, name))]
 
@@ -227,7 +232,7 @@ class Section:
         """
         A map: its keys to sections, or to scalars where it holds such.
         """
-        field = self._field(name)
+        field = self.fieldOf(name)
         path = self.pathOf(name)
         held = getattr(self.message, name)
         if field.messageName:

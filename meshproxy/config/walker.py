@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from meshproxy.config.near import near, nearTypes
+from meshproxy.config.near import didYouMean, near, nearTypes
 from meshproxy.config.nodes import Entry, Node, Place, describe
 from meshproxy.config.pool import findType, messageClass, messageType, typeNames
 from meshproxy.config.report import Report
@@ -100,11 +100,13 @@ class Walker:
 
     @param report: Takes the faults.
     @param places: Takes the place of each field.
+    @param allowUnknown: Only warn of fields that a message does not have.
     """
 
-    def __init__(self, report: Report, places: Places) -> None:
+    def __init__(self, report: Report, places: Places, allowUnknown: bool = False) -> None:
         self.report = report
         self.places = places
+        self._allowUnknown = allowUnknown
 
     # ``Any`` below: messages of the pool have no static type, and each field is another attribute.
 
@@ -128,6 +130,7 @@ class Walker:
 
     def _wrong(self, node: Node, path: str, wrong: WrongValue) -> None:
         self.report.refuse(path, f"{describe(node.value)} is not {wrong.wanted}", node.place)
+        self.report.spoil(path)
 
     def _message(self, node: Node, message: Any, path: str, base: Any, skip: str = "") -> None:
         """
@@ -159,7 +162,13 @@ class Walker:
     def _unknown(self, key: str, entry: Entry, typeName: str, path: str) -> None:
         names = [field.name for field in fieldsOf(typeName).values()]
         why = f"{key!r} is not a field of {typeName}"
-        self.report.refuse(keyPath(path, key), why, entry.place, near(key, names, 1))
+        meant = near(key, names, 1)
+        if self._allowUnknown:
+            self.report.warn(keyPath(path, key), why + didYouMean(meant), entry.place)
+            return
+        self.report.refuse(keyPath(path, key), why, entry.place, meant)
+        for name in meant:
+            self.report.spoil(keyPath(path, name))
 
     def _field(self, field: Field, entry: Entry, message: Any, path: str, base: Any) -> None:
         """
@@ -330,6 +339,7 @@ class Walker:
         descriptor = findType(name)
         if descriptor is None:
             why = f"{url!r} is not a type that is known here"
+            self.report.spoil(path)
             self.report.refuse(place, why, node.place, nearTypes(url, typeNames()))
         elif "/" not in url:
             why = f"{url!r} is not a type URL: it lacks type.googleapis.com/ before the name"

@@ -1,0 +1,29 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.config.accesslog.v3} and the loggers that are built in.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import declare
+
+__all__: list[str] = []
+
+_LOG = "envoy.config.accesslog.v3."
+_LOGGERS = "envoy.extensions.access_loggers."
+
+declare(_LOG + "AccessLog", "name", "filter", "typed_config")
+declare(_LOG + "AccessLogFilter", "status_code_filter", "duration_filter", "runtime_filter", "and_filter", "or_filter")
+declare(_LOG + "AccessLogFilter", "header_filter", "response_flag_filter")
+declare(_LOG + "ComparisonFilter", "op", "value")
+declare(_LOG + "StatusCodeFilter", "comparison")
+declare(_LOG + "DurationFilter", "comparison")
+declare(_LOG + "RuntimeFilter", "runtime_key", "percent_sampled", "use_independent_randomness")
+declare(_LOG + "AndFilter", "filters")
+declare(_LOG + "OrFilter", "filters")
+declare(_LOG + "HeaderFilter", "header")
+declare(_LOG + "ResponseFlagFilter", "flags")
+
+declare(_LOGGERS + "file.v3.FileAccessLog", "path", "format", "json_format", "typed_json_format", "log_format")
+declare(_LOGGERS + "stream.v3.StdoutAccessLog", "log_format")
+declare(_LOGGERS + "stream.v3.StderrAccessLog", "log_format")

@@ -1,0 +1,28 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.config.bootstrap.v3}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare
+
+__all__: list[str] = []
+
+_BOOTSTRAP = "envoy.config.bootstrap.v3."
+
+declare(_BOOTSTRAP + "Bootstrap", "node", "static_resources", "admin", "layered_runtime")
+accept(_BOOTSTRAP + "Bootstrap", "stats_flush_interval", "there is no statistics sink to flush to; they are scraped")
+accept(_BOOTSTRAP + "Bootstrap", "enable_dispatcher_stats", "there is no dispatcher; the reactor has its own figures")
+accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any more either")
+accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build of Envoy with performance tracing")
+
+declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters")
+
+declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path")
+accept(_BOOTSTRAP + "Admin", "profile_path", "there is no profiler of Envoy's to write it")
+accept(_BOOTSTRAP + "Admin", "ignore_global_conn_limit", "there is no global limit of connections")
+
+declare(_BOOTSTRAP + "LayeredRuntime", "layers")
+declare(_BOOTSTRAP + "RuntimeLayer", "name", "static_layer", "admin_layer")
+declare(_BOOTSTRAP + "RuntimeLayer.AdminLayer")

@@ -1,0 +1,50 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.config.core.v3} and the small types that every part uses.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare, only
+
+__all__: list[str] = []
+
+_CORE = "envoy.config.core.v3."
+
+declare(_CORE + "Address", "socket_address", "pipe")
+declare(_CORE + "SocketAddress", "address", "port_value", "ipv4_compat")
+only(_CORE + "SocketAddress", "protocol", "TCP")
+declare(_CORE + "Pipe", "path", "mode")
+declare(_CORE + "CidrRange", "address_prefix", "prefix_len")
+declare(_CORE + "Locality", "region", "zone", "sub_zone")
+declare(_CORE + "TcpKeepalive", "keepalive_probes", "keepalive_time", "keepalive_interval")
+
+declare(_CORE + "Node", "id", "cluster", "metadata", "locality")
+accept(_CORE + "Node", "user_agent_name", "meshproxy says its own name")
+accept(_CORE + "Node", "user_agent_version", "meshproxy says its own version")
+
+declare(_CORE + "HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
+declare(_CORE + "HeaderValue", "key", "value", "raw_value")
+declare(_CORE + "DataSource", "filename", "inline_bytes", "inline_string", "environment_variable")
+
+declare(_CORE + "RuntimeFractionalPercent", "default_value", "runtime_key")
+declare(_CORE + "RuntimeFeatureFlag", "default_value", "runtime_key")
+declare(_CORE + "RuntimeUInt32", "default_value", "runtime_key")
+declare(_CORE + "RuntimeDouble", "default_value", "runtime_key")
+declare(_CORE + "RuntimePercent", "default_value", "runtime_key")
+
+declare(_CORE + "TransportSocket", "name", "typed_config")
+declare("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
+
+declare(_CORE + "SubstitutionFormatString", "text_format", "text_format_source", "json_format", "omit_empty_values")
+declare(_CORE + "SubstitutionFormatString", "content_type")
+accept(_CORE + "SubstitutionFormatString", "json_format_options", "properties are always sorted, as Envoy sorts them")
+
+declare("envoy.type.v3.Percent", "value")
+declare("envoy.type.v3.FractionalPercent", "numerator", "denominator")
+declare("envoy.type.v3.Int64Range", "start", "end")
+declare("envoy.type.v3.DoubleRange", "start", "end")
+
+# A filter in Python takes its configuration from the value, and checks it itself.
+declare("xds.type.v3.TypedStruct", "type_url", "value")
+declare("udpa.type.v1.TypedStruct", "type_url", "value")

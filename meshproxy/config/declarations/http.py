@@ -1,0 +1,47 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+The HTTP connection manager and the protocol options of HTTP.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare, only
+
+__all__: list[str] = []
+
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_FILTER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
+_CORE = "envoy.config.core.v3."
+
+only(_HCM, "codec_type", "AUTO", "HTTP1")
+declare(_HCM, "stat_prefix", "route_config", "http_filters", "upgrade_configs")
+declare(_HCM, "common_http_protocol_options", "http_protocol_options", "max_request_headers_kb")
+declare(_HCM, "server_name", "server_header_transformation", "add_user_agent", "via", "proxy_100_continue")
+declare(_HCM, "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout")
+declare(_HCM, "delayed_close_timeout", "stream_error_on_invalid_http_message")
+declare(_HCM, "access_log", "access_log_options", "access_log_flush_interval", "flush_access_log_on_new_request")
+declare(_HCM, "use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "internal_address_config")
+declare(_HCM, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "append_x_forwarded_port")
+declare(_HCM, "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response")
+declare(_HCM, "normalize_path", "merge_slashes", "path_with_escaped_slashes_action")
+declare(_HCM, "strip_matching_host_port", "strip_any_host_port", "strip_trailing_host_dot")
+only(_HCM, "forward_client_cert_details", "SANITIZE")
+
+declare(_HCM + ".InternalAddressConfig", "unix_sockets", "cidr_ranges")
+declare(_HCM + ".UpgradeConfig", "upgrade_type", "enabled")
+declare(_HCM + ".HcmAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_new_request")
+
+declare(_FILTER, "name", "typed_config", "is_optional", "disabled")
+
+declare(_CORE + "HttpProtocolOptions", "idle_timeout", "max_connection_duration", "max_headers_count")
+declare(_CORE + "HttpProtocolOptions", "max_stream_duration", "headers_with_underscores_action")
+declare(_CORE + "HttpProtocolOptions", "max_requests_per_connection")
+
+declare(_CORE + "Http1ProtocolOptions", "allow_absolute_url", "accept_http_10", "default_host_for_http_10")
+declare(_CORE + "Http1ProtocolOptions", "enable_trailers", "override_stream_error_on_invalid_http_message")
+accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
+
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+declare(_OPTIONS, "explicit_http_config", "common_http_protocol_options")
+declare(_OPTIONS + ".ExplicitHttpConfig", "http_protocol_options")

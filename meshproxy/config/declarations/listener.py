@@ -1,0 +1,44 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.config.listener.v3}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare, only
+
+__all__: list[str] = []
+
+_LISTENER = "envoy.config.listener.v3."
+
+declare(_LISTENER + "Listener", "name", "address", "additional_addresses", "stat_prefix", "access_log")
+declare(_LISTENER + "Listener", "filter_chains", "default_filter_chain", "per_connection_buffer_limit_bytes")
+declare(_LISTENER + "Listener", "listener_filters", "listener_filters_timeout", "continue_on_listener_filters_timeout")
+declare(_LISTENER + "Listener", "enable_reuse_port", "traffic_direction")
+only(_LISTENER + "Listener", "bind_to_port", True)
+only(_LISTENER + "Listener", "drain_type", "DEFAULT")
+only(_LISTENER + "Listener", "use_original_dst", False)
+only(_LISTENER + "Listener", "transparent", False)
+accept(_LISTENER + "Listener", "tcp_backlog_size", "the kernel's own limit applies")
+accept(_LISTENER + "Listener", "connection_balance_config", "the kernel balances between workers")
+accept(_LISTENER + "Listener", "ignore_global_conn_limit", "there is no global limit of connections")
+accept(_LISTENER + "Listener", "bypass_overload_manager", "there is no overload manager yet to bypass")
+accept(_LISTENER + "Listener", "metadata", "nothing here reads a listener's metadata")
+accept(
+    _LISTENER + "Listener",
+    "max_connections_to_accept_per_socket_event",
+    "a pace of accepting, which changes no connection",
+)
+
+declare(_LISTENER + "AdditionalAddress", "address")
+
+declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
+accept(_LISTENER + "FilterChain", "transport_socket_connect_timeout", "a cleartext transport has nothing to negotiate")
+accept(_LISTENER + "FilterChain", "metadata", "nothing here reads a filter chain's metadata")
+
+declare(_LISTENER + "FilterChainMatch", "destination_port", "prefix_ranges", "server_names", "transport_protocol")
+declare(_LISTENER + "FilterChainMatch", "application_protocols", "direct_source_prefix_ranges", "source_type")
+declare(_LISTENER + "FilterChainMatch", "source_prefix_ranges", "source_ports")
+
+declare(_LISTENER + "Filter", "name", "typed_config")
+declare(_LISTENER + "ListenerFilter", "name", "typed_config")

@@ -1,0 +1,18 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.type.matcher.v3}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare
+
+__all__: list[str] = []
+
+_MATCHER = "envoy.type.matcher.v3."
+
+declare(_MATCHER + "StringMatcher", "exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case")
+declare(_MATCHER + "ListStringMatcher", "patterns")
+declare(_MATCHER + "RegexMatcher", "regex")
+accept(_MATCHER + "RegexMatcher", "google_re2", "every regular expression is RE2's, and linear in time")
+declare(_MATCHER + "RegexMatchAndSubstitute", "pattern", "substitution")

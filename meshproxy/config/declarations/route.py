@@ -1,0 +1,67 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.config.route.v3}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare
+
+__all__: list[str] = []
+
+_ROUTE = "envoy.config.route.v3."
+_HEADERS = (
+    "request_headers_to_add",
+    "request_headers_to_remove",
+    "response_headers_to_add",
+    "response_headers_to_remove",
+)
+
+declare(_ROUTE + "RouteConfiguration", "name", "virtual_hosts", "typed_per_filter_config", *_HEADERS)
+declare(_ROUTE + "RouteConfiguration", "most_specific_header_mutations_wins", "validate_clusters")
+declare(_ROUTE + "RouteConfiguration", "max_direct_response_body_size_bytes", "ignore_port_in_host_matching")
+accept(_ROUTE + "RouteConfiguration", "metadata", "nothing here reads a route configuration's metadata")
+
+declare(_ROUTE + "VirtualHost", "name", "domains", "routes", "require_tls", "typed_per_filter_config", *_HEADERS)
+declare(_ROUTE + "VirtualHost", "retry_policy", "include_request_attempt_count", "include_attempt_count_in_response")
+accept(_ROUTE + "VirtualHost", "metadata", "nothing here reads a virtual host's metadata")
+
+declare(_ROUTE + "Route", "name", "match", "route", "redirect", "direct_response", "non_forwarding_action")
+declare(_ROUTE + "Route", "metadata", "typed_per_filter_config", *_HEADERS)
+accept(_ROUTE + "Route", "decorator", "it names spans, and nothing traces yet")
+accept(_ROUTE + "Route", "stat_prefix", "there are no statistics of single routes")
+declare(_ROUTE + "NonForwardingAction")
+
+# The names of filters in it are free, and the values are theirs.
+declare("envoy.config.core.v3.Metadata", "filter_metadata")
+declare(_ROUTE + "FilterConfig", "config", "is_optional", "disabled")
+
+declare(_ROUTE + "RouteMatch", "prefix", "path", "safe_regex", "path_separated_prefix", "connect_matcher")
+declare(_ROUTE + "RouteMatch", "case_sensitive", "runtime_fraction", "headers", "query_parameters")
+declare(_ROUTE + "RouteMatch.ConnectMatcher")
+declare(_ROUTE + "HeaderMatcher", "name", "invert_match", "treat_missing_header_as_empty", "string_match")
+declare(_ROUTE + "HeaderMatcher", "exact_match", "safe_regex_match", "range_match", "present_match")
+declare(_ROUTE + "HeaderMatcher", "prefix_match", "suffix_match", "contains_match")
+declare(_ROUTE + "QueryParameterMatcher", "name", "string_match", "present_match")
+
+declare(_ROUTE + "RouteAction", "cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code")
+declare(_ROUTE + "RouteAction", "prefix_rewrite", "regex_rewrite", "append_x_forwarded_host", "priority")
+declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header")
+declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "max_stream_duration")
+declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs")
+declare(_ROUTE + "RouteAction.MaxStreamDuration", "max_stream_duration")
+declare(_ROUTE + "RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connect_config")
+declare(_ROUTE + "RouteAction.UpgradeConfig.ConnectConfig", "allow_post")
+
+declare(_ROUTE + "WeightedCluster", "clusters", "total_weight")
+declare(_ROUTE + "WeightedCluster.ClusterWeight", "name", "weight", "typed_per_filter_config", *_HEADERS)
+declare(_ROUTE + "WeightedCluster.ClusterWeight", "host_rewrite_literal")
+
+declare(_ROUTE + "RetryPolicy", "retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout")
+declare(_ROUTE + "RetryPolicy", "retriable_status_codes", "retry_back_off", "retriable_headers")
+declare(_ROUTE + "RetryPolicy", "retriable_request_headers")
+declare(_ROUTE + "RetryPolicy.RetryBackOff", "base_interval", "max_interval")
+
+declare(_ROUTE + "RedirectAction", "https_redirect", "scheme_redirect", "host_redirect", "port_redirect")
+declare(_ROUTE + "RedirectAction", "path_redirect", "prefix_rewrite", "regex_rewrite", "response_code", "strip_query")
+declare(_ROUTE + "DirectResponseAction", "status", "body")

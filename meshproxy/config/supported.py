@@ -1,0 +1,220 @@
+# -*- test-case-name: tests.config.test_supported -*-
+"""
+Which fields of which messages this program implements.
+
+A field that is set and not declared is refused with its path: nothing that a configuration asks for is ignored in
+silence.  Whoever implements a field declares it, one line per message::
+
+    declare("envoy.config.listener.v3.Listener", "name", "address", "filter_chains")
+    only("envoy.config.listener.v3.Listener", "drain_type", "DEFAULT")
+    accept("envoy.config.listener.v3.Listener", "tcp_backlog_size", "the kernel decides")
+
+The first declarations are in L{meshproxy.config.declarations}; a filter makes its own when its module is loaded.
+C{docs/reference/config.md} is generated from all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from meshproxy.config.pool import findType, messageType
+from meshproxy.config.section import Section
+from meshproxy.config.walker import VALUE_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Support",
+    "Supported",
+    "accept",
+    "addResolver",
+    "declare",
+    "deprecatedFields",
+    "only",
+    "supported",
+]
+
+_ANY: Final = "google.protobuf.Any"
+
+#: Is told the name of a message that an Any holds and nobody has declared, and may load what declares it.
+Resolver: TypeAlias = Callable[[str], None]
+
+
+class Support(NamedTuple):
+    """
+    How a field is supported.
+
+    @ivar values: The only values that are implemented; empty for all.
+    @ivar reason: Why the field is accepted though it changes nothing here; empty if it is implemented.
+    """
+
+    values: tuple[object, ...] = ()
+    reason: str = ""
+
+
+_WHOLE: Final = Support()
+
+
+class Supported:
+    """
+    A registry of declarations.
+    """
+
+    def __init__(self) -> None:
+        self._types: dict[str, dict[str, Support]] = {}
+        self._resolvers: list[Resolver] = []
+
+    def declare(self, typeName: str, *fields: str) -> None:
+        """
+        Declare a message, and fields of it that are implemented whatever they hold. Declarations add up.
+
+        @param typeName: The full name of the message.
+        @param fields: Names of fields. Without any, the message itself is known: one that has no fields, or a
+            configuration that may only be empty.
+        """
+        self._types.setdefault(typeName, {}).update(dict.fromkeys(fields, _WHOLE))
+
+    def only(self, typeName: str, field: str, *values: object) -> None:
+        """
+        Declare a field that is implemented for some values.
+
+        @param typeName: The full name of the message.
+        @param field: The field: a scalar, an enumeration or a wrapper, or a list of such.
+        @param values: What it may hold; values of enumerations by name.
+        """
+        self._types.setdefault(typeName, {})[field] = Support(values=values)
+
+    def accept(self, typeName: str, field: str, reason: str) -> None:
+        """
+        Declare a field that has no meaning here, but does no harm either.
+
+        @param typeName: The full name of the message.
+        @param field: The field. What is below it is not looked at.
+        @param reason: Why, in half a sentence, for the reference.
+        """
+        self._types.setdefault(typeName, {})[field] = Support(reason=reason)
+
+    def addResolver(self, resolver: Resolver) -> None:
+        """
+        Have somebody asked for messages that nobody has declared yet, such as the keeper of the filters.
+        """
+        if resolver not in self._resolvers:
+            self._resolvers.append(resolver)
+
+    def types(self) -> Iterator[str]:
+        """
+        The names of all declared messages, in order.
+        """
+        return iter(sorted(self._types))
+
+    def fields(self, typeName: str) -> Mapping[str, Support]:
+        """
+        What is declared of a message; nothing, if it is not.
+        """
+        return self._types.get(typeName, {})
+
+    def isDeclared(self, typeName: str) -> bool:
+        """
+        Whether a message is declared, now that the resolvers have had their chance.
+        """
+        if typeName not in self._types:
+            for resolve in self._resolvers:
+                resolve(typeName)
+        return typeName in self._types
+
+    def check(self, section: Section, allowUnknown: bool = False) -> None:
+        """
+        Refuse whatever is set at or below a section and not declared; warn of what is deprecated.
+
+        @param section: Where to begin. Faults go to its report.
+        @param allowUnknown: Only warn of fields that are not implemented. Values of implemented fields, and types
+            of extensions, are refused all the same: there is no going on without them.
+        """
+        fields = self.fields(section.typeName)
+        deprecated = deprecatedFields(section.typeName)
+        for name in section.setFields():
+            support = fields.get(name)
+            if support is None:
+                why = "not implemented by meshproxy"
+                if allowUnknown:
+                    section.warn(f"{why}, and ignored", name)
+                else:
+                    section.refuse(why, name)
+                continue
+            if name in deprecated:
+                section.warn("deprecated in Envoy's API", name)
+            if support.values:
+                _checkValues(section, name, support.values)
+            elif not support.reason:
+                self._descend(section, name, allowUnknown)
+
+    def _descend(self, section: Section, name: str, allowUnknown: bool) -> None:
+        """
+        Check the messages in a field.
+        """
+        for child in _messages(section, name):
+            if child.typeName != _ANY:
+                self.check(child, allowUnknown)
+                continue
+            # An unknown type was refused when the text was read; over xDS it is refused here.
+            inner = child.unpack()
+            if inner is None or inner.typeName in VALUE_TYPES:
+                continue
+            if self.isDeclared(inner.typeName):
+                self.check(inner, allowUnknown)
+            else:
+                child.refuse(f"{inner.typeName} is not implemented by meshproxy")
+
+
+def _messages(section: Section, name: str) -> list[Section]:
+    """
+    The messages that a field holds, well-known types other than Any left out: nothing below them is declared.
+    """
+    kind = section.fieldOf(name)
+    if not kind.messageName or (kind.messageName in VALUE_TYPES and kind.messageName != _ANY):
+        return []
+    if kind.isMap:
+        return list(section.entries(name).values())
+    if kind.repeated:
+        return section.children(name)
+    child = section.child(name)
+    return [] if child is None else [child]
+
+
+def _checkValues(section: Section, name: str, allowed: tuple[object, ...]) -> None:
+    kind = section.fieldOf(name)
+    if kind.repeated:
+        found: list[Any] = section.scalars(name)
+    else:
+        found = [section.wrapped(name, None) if kind.messageName else section.get(name)]
+    for value in found:
+        if value not in allowed:
+            known = ", ".join(_shown(each) for each in allowed)
+            section.refuse(f"{_shown(value)} is not implemented by meshproxy, only {known}", name)
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@cache
+def deprecatedFields(typeName: str) -> frozenset[str]:
+    """
+    The fields of a message that Envoy's API calls deprecated.
+    """
+    descriptor = messageType(typeName) if findType(typeName) is not None else None
+    if descriptor is None:
+        return frozenset()
+    return frozenset(field.name for field in descriptor.fields if field.GetOptions().deprecated)
+
+
+#: What this program implements.
+supported: Final = Supported()
+
+declare = supported.declare
+only = supported.only
+accept = supported.accept
+addResolver = supported.addResolver
