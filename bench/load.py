@@ -5,11 +5,13 @@ What each case does to a proxy, and what one unit of it is.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +35,44 @@ class Sample:
     rate: float
 
 
-def _run(command: list[str], core: int) -> dict[str, float]:
-    done = subprocess.run(["taskset", "-c", str(core), *command], text=True, capture_output=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if done.returncode or not lines:
-        raise Failed(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-    result: dict[str, float] = json.loads(lines[-1])
-    if result["errors"] or not result["requests"] and not result["bytes"]:
-        raise Failed(f"wrong answers to {' '.join(command)}: {lines[-1]}")
-    return result
+@dataclass(frozen=True)
+class _Done:
+    """
+    What a generator of load got done.
+    """
+
+    requests: float
+    bytes: float
+    seconds: float
+    errors: float
+
+
+def _fromJSON(text: str) -> _Done:
+    """
+    Read the line that C{configs/load.lua} and L{bench.generator} end with.
+    """
+    return _Done(**json.loads(next(line for line in reversed(text.splitlines()) if line.startswith("{"))))
+
+
+def _fromH2load(text: str) -> _Done:
+    """
+    Read the summary of h2load. Requests in flight when the time was up are neither done nor failed.
+    """
+    done = {word: int(number) for number, word in re.findall(r"(\d+) (succeeded|failed|errored|timeout|2xx)", text)}
+    seconds = float(re.findall(r"finished in ([\d.]+)s", text)[0])
+    bad = done["failed"] + done["errored"] + done["timeout"] + done["succeeded"] - done["2xx"]
+    return _Done(done["succeeded"], int(re.findall(r"\((\d+)\) total", text)[0]), seconds, bad)
+
+
+def _run(command: list[str], core: int, read: Callable[[str], _Done]) -> _Done:
+    ended = subprocess.run(["taskset", "-c", str(core), *command], text=True, capture_output=True, check=False)
+    try:
+        done = read(ended.stdout)
+    except (LookupError, StopIteration, ValueError):
+        raise Failed(f"{' '.join(command)}: {ended.stdout}{ended.stderr}") from None
+    if done.errors or not done.bytes:
+        raise Failed(f"wrong answers to {' '.join(command)}: {done}")
+    return done
 
 
 @dataclass(frozen=True)
@@ -85,7 +116,8 @@ class Load(Case):
     Work whose cost is CPU time.
 
     @ivar connections: How many clients at once.
-    @ivar tool: C{wrk}, or C{echoes}.
+    @ivar tool: C{wrk}, C{h2load}, or C{echoes}.
+    @ivar scheme: How wrk speaks to the proxy.
     @ivar path: What wrk asks for.
     @ivar varied: Whether the requests differ.
     @ivar perByte: Whether the cost is of a gigabyte instead of a request.
@@ -93,6 +125,7 @@ class Load(Case):
 
     connections: int = 64
     tool: str = "wrk"
+    scheme: str = "http"
     path: str = "/"
     varied: bool = False
     perByte: bool = False
@@ -102,20 +135,25 @@ class Load(Case):
         The CPU time of the proxy over the work done.
         """
         before = proxy.cpu()
-        done = _run(self._command(port, seconds), core)
+        done = _run(self._command(port, seconds), core, _fromH2load if self.tool == "h2load" else _fromJSON)
         cpu = proxy.cpu() - before
         if self.perByte:
-            return Sample(cpu / (done["bytes"] / 1e9), done["bytes"] / 1e9 / done["seconds"])
-        return Sample(cpu / done["requests"] * 1e6, done["requests"] / done["seconds"])
+            return Sample(cpu / (done.bytes / 1e9), done.bytes / 1e9 / done.seconds)
+        return Sample(cpu / done.requests * 1e6, done.requests / done.seconds)
 
     def _command(self, port: int, seconds: float) -> list[str]:
         connections = str(self.connections)
+        url = f"{self.scheme}://127.0.0.1:{port}{self.path}"
+        # wrk and h2load take whole seconds.
+        last = str(max(1, round(seconds)))
         if self.tool == "wrk" and (wrk := shutil.which("wrk")):
-            url = f"http://127.0.0.1:{port}{self.path}"
-            # wrk takes whole seconds.
-            last = f"{max(1, round(seconds))}s"
-            command = [wrk, "-t1", "-c", connections, "-d", last, "--timeout", "20s", "-s", str(_SCRIPT), url]
+            command = [wrk, "-t1", "-c", connections, "-d", f"{last}s", "--timeout", "20s", "-s", str(_SCRIPT), url]
             return [*command, "--", "varied"] if self.varied else command
+        if self.tool == "h2load" or self.scheme == "https":
+            h2load = shutil.which("h2load")
+            if h2load is None or self.scheme == "https":
+                raise Failed(f"{self.tool} is not installed")
+            return [h2load, "-t1", "-c", connections, "-m", "16", "-D", last, url]
         what = "requests" if self.tool == "wrk" else "echoes"
         path = "/service/1/items" if self.varied else self.path
         options = ["--connections", connections, "--seconds", str(seconds), "--path", path]
@@ -175,6 +213,9 @@ CASES = {
     for case in (
         Load("http1", "HTTP/1.1, small GET, 64 keep-alive connections", "http1", "us/request"),
         Load("full", "HTTP/1.1, full chain, 20 routes, requests vary", "full", "us/request", varied=True),
+        Load("tls", "HTTP/1.1 over TLS, small GET, 64 keep-alive connections", "tls", "us/request", scheme="https"),
+        Load("http2", "HTTP/2 in the clear, small GET, 8 connections with 16 streams", "http2", "us/request",
+             connections=8, tool="h2load"),
         Load("tcp", "TCP, 200 bytes to and fro, 50 connections", "tcp", "us/message", True, 50, "echoes"),
         Load("tcp-bulk", "TCP, 16 MB pieces, 4 connections", "tcp", "s/GB", connections=4, path="/big", perByte=True),
         Load("http-bulk", "HTTP/1.1, 16 MB bodies, 4 connections", "http1", "s/GB", connections=4, path="/big",

@@ -8,8 +8,14 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from bench.load import Case, Sample
 from bench.process import Failed, Process, cores
@@ -78,6 +84,19 @@ class Outcome:
         return median(pairs) if pairs else None
 
 
+def _writeCertificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench.example.com")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=7))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+
+
 @contextlib.contextmanager
 def backends(ports: Ports, folder: Path) -> Iterator[None]:
     """
@@ -89,6 +108,7 @@ def backends(ports: Ports, folder: Path) -> Iterator[None]:
         raise Failed("nginx is the backend, and is not installed")
     with (folder / "big").open("wb") as big:
         big.truncate(_BIG)
+    _writeCertificate(folder)
     values = {"backend": ports.http, "body": "x" * 200}
     config = write("backend.nginx.conf", folder, "backend.conf", values)
     with contextlib.ExitStack() as stack:

@@ -11,7 +11,7 @@ from string import Template
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.load import CASES, Sample
+from bench.load import CASES, Sample, _Done, _fromH2load, _fromJSON
 from bench.process import Process
 from bench.proxies import KINDS, write
 from bench.runner import Outcome, Ports
@@ -46,6 +46,31 @@ class OutcomeTests(SynchronousTestCase):
         A round in which Envoy's cost came out as nothing is left out.
         """
         self.assertEqual(self._costs(meshproxy=[5.0, 6.0], envoy=[0.0, 12.0]).ratio("meshproxy"), 0.5)
+
+
+class SummaryTests(SynchronousTestCase):
+    """
+    What the generators print is read whole.
+    """
+
+    def test_h2load(self) -> None:
+        """
+        Answers other than 2xx are errors; requests in flight at the end are not.
+        """
+        text = (
+            "finished in 2.00s, 9000.50 req/s, 2.10MB/s\n"
+            "requests: 18001 total, 18129 started, 18001 done, 18001 succeeded, 0 failed, 0 errored, 0 timeout\n"
+            "status codes: 18000 2xx, 0 3xx, 0 4xx, 1 5xx\n"
+            "traffic: 4.21MB (4412345) total, 70.32KB (72008) headers (space savings 95.00%), 3.43MB (3600000) data\n"
+        )
+        self.assertEqual(_fromH2load(text), _Done(requests=18001, bytes=4412345, seconds=2.0, errors=1))
+
+    def test_json(self) -> None:
+        """
+        The last line that is JSON counts; wrk prints a summary of its own before.
+        """
+        text = 'Running 1s test\n  2 requests in 1.00s\n{"requests": 2, "bytes": 9, "seconds": 1.0, "errors": 0}\n'
+        self.assertEqual(_fromJSON(text), _Done(requests=2, bytes=9, seconds=1.0, errors=0))
 
 
 class GrowthTests(SynchronousTestCase):
