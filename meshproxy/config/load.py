@@ -46,14 +46,23 @@ def loadBootstrap(
     report = Report() if report is None else report
     nodes: list[Node] = []
     if path is not None:
-        nodes.append(readFile(Path(path), report))
-    if text is not None:
+        nodes.append(_notEmpty(readFile(Path(path), report)))
+    if text:
         nodes.append(parseYAML(text, CONFIG_YAML, report.addWarning))
     section = _merged(BOOTSTRAP, nodes, report, allowUnknown)
     checkConstraints(section)
     supported.check(section, allowUnknown)
     report.raiseIfAny()
     return section
+
+
+def _notEmpty(node: Node) -> Node:
+    """
+    Refuse a file without anything in it, as Envoy does: it is rarely meant.
+    """
+    if node.value is None:
+        raise ConfigErrors([node.place.error("", "holds no configuration")])
+    return node
 
 
 def readFile(path: Path, report: Report) -> Node:
@@ -82,6 +91,8 @@ def _merged(typeName: str, nodes: list[Node], report: Report, allowUnknown: bool
     message = newMessage(typeName)
     walker = Walker(report, places, allowUnknown)
     for node in nodes:
+        if node.value is None:
+            continue
         places.setdefault("", node.place)
         addition = newMessage(typeName)
         walker.fill(node, addition, "", message)

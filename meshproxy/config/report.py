@@ -5,6 +5,7 @@ Where the faults of one configuration gather, so that all of them are told at on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from meshproxy.config.near import didYouMean
@@ -12,6 +13,9 @@ from meshproxy.config.nodes import NOWHERE, Place
 from meshproxy.errors import ConfigError, ConfigErrors
 
 __all__ = ["Report"]
+
+#: The rest of a path that goes one step further: a field, an index, a key.
+_ONE_STEP = re.compile(r"\.?[^.\[]+\Z|\[[^\[\]]*\]\Z")
 
 
 class Report:
@@ -69,7 +73,7 @@ class Report:
         return any(
             path == spoiled
             or (path.startswith(spoiled) and path[len(spoiled)] in ".[")
-            or spoiled.rpartition(".")[0] == path
+            or (spoiled.startswith(path) and _ONE_STEP.match(spoiled, len(path)))
             for spoiled in self._spoiled
         )
 

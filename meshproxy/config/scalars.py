@@ -23,8 +23,8 @@ __all__ = ["ScalarReader", "ScalarValue", "WrongValue", "durationParts", "readDu
 ScalarValue: TypeAlias = bool | int | float | str | bytes
 ScalarReader: TypeAlias = Callable[[Value], ScalarValue]
 
-_INTEGER = re.compile(r"-?[0-9]{1,20}\Z")
-_FLOAT = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
+_INTEGER = re.compile(r"[-+]?(?:0[xX](?P<hex>[0-9a-fA-F]{1,16})|[0-9]{1,20})\Z")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _SPECIAL_FLOATS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _DURATION = re.compile(r"(?P<sign>-?)(?P<seconds>[0-9]{1,12})(?:\.(?P<fraction>[0-9]{1,9}))?s\Z")
 _OTHER_DURATION = re.compile(r"\s*(?P<number>[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?P<unit>us|ms|s|sec|m|min|h|d)?\s*\Z")
@@ -34,6 +34,12 @@ _UNITS: Final = {None: 1, "s": 1, "sec": 1, "us": 1e-6, "ms": 1e-3, "m": 60, "mi
 _MAX_DURATION: Final = 315_576_000_000
 
 _MAX_FLOAT: Final = 3.4028234663852886e38
+
+#: In quotes, where Envoy takes these words too.
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
 
 
 class WrongValue(Exception):
@@ -51,11 +57,10 @@ class WrongValue(Exception):
 def _boolean(value: Value) -> bool:
     if isinstance(value, bool):
         return value
-    # Envoy's reader takes the quoted words too.
-    if value == "true":
-        return True
-    if value == "false":
-        return False
+    if isinstance(value, str):
+        known = _BOOLEANS.get(value.lower())
+        if known is not None:
+            return known
     raise WrongValue("true or false")
 
 
@@ -72,8 +77,8 @@ def _integer(low: int, high: int) -> ScalarReader:
             number = value
         elif isinstance(value, float) and value.is_integer():
             number = int(value)
-        elif isinstance(value, str) and _INTEGER.match(value):
-            number = int(value)
+        elif isinstance(value, str):
+            number = _integerIn(value)
         if number is None:
             raise WrongValue("a whole number")
         if not low <= number <= high:
@@ -81,6 +86,18 @@ def _integer(low: int, high: int) -> ScalarReader:
         return number
 
     return read
+
+
+def _integerIn(text: str) -> int | None:
+    """
+    The whole number that a quoted text means: C{"5"}, C{"0x10"}, and like protobuf also C{"5.0"} and C{"1e1"}.
+    """
+    match = _INTEGER.match(text)
+    if match is not None:
+        sign = -1 if text[0] == "-" else 1
+        return sign * int(match["hex"], 16) if match["hex"] is not None else int(text)
+    number = float(text) if len(text) <= 40 and _FLOAT.match(text) else 0.5
+    return int(number) if number.is_integer() else None
 
 
 def _real(biggest: float | None) -> ScalarReader:
@@ -139,15 +156,16 @@ def _enumeration(enum: EnumDescriptor) -> ScalarReader:
 
     def read(value: Value) -> int:
         if isinstance(value, str):
-            number = byName.get(value) if value in byName else byName.get(value.upper().replace("-", "_"))
-            if number is not None:
+            number = byName.get(value.upper())
+            if number is None and _INTEGER.match(value):
+                number = _integerIn(value)
+            if number is not None and -(2**31) <= number < 2**31:
                 return number
             names = [known.name for known in enum.values]
             raise WrongValue(f"one of {', '.join(names)}{didYouMean(near(value, names, 1))}")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer():
-            # Unknown numbers stay: proto3's enumerations are open. The declared constraints refuse them.
-            if -(2**31) <= value < 2**31:
-                return int(value)
+        # Unknown numbers stay: proto3's enumerations are open. The declared constraints refuse them.
+        if isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31:
+            return value
         raise WrongValue(f"one of {', '.join(known.name for known in enum.values)}")
 
     return read

@@ -152,12 +152,24 @@ class Walker:
                 continue
             if entry.node.value is None and field.messageName != "google.protobuf.Value":
                 continue
-            # Two names of one field, or two members of a oneof: the order of keys must not decide.
-            for slot in (field.name, field.oneof and f"oneof {field.oneof}"):
-                if slot and seen.setdefault(slot, key) != key:
-                    why = f"{key!r} stands beside {seen[slot]!r}, and only one of them may be set"
-                    self.report.refuse(keyPath(path, field.name), why, entry.place)
+            self._twice(field, key, entry, seen, path)
             self._field(field, entry, message, f"{path}.{field.name}" if path else field.name, base)
+
+    def _twice(self, field: Field, key: str, entry: Entry, seen: dict[str, str], path: str) -> None:
+        """
+        Tell of a field that stands there under both of its names, and of two members of one oneof.
+
+        @param seen: The keys so far, by field and by oneof.
+        """
+        other = seen.setdefault(field.name, key)
+        if other != key:
+            why = f"{key!r} is another name of {other!r}, which stands here too; only this one counts"
+            self.report.warn(keyPath(path, field.name), why, entry.place)
+        elif field.oneof:
+            other = seen.setdefault(f"oneof {field.oneof}", key)
+            if other != key:
+                why = f"{key!r} stands beside {other!r}, and only one of them may be set"
+                self.report.refuse(keyPath(path, field.name), why, entry.place)
 
     def _unknown(self, key: str, entry: Entry, typeName: str, path: str) -> None:
         names = [field.name for field in fieldsOf(typeName).values()]
@@ -241,16 +253,27 @@ class Walker:
 
     # Well-known types, each with a form of its own in JSON.
 
+    # Wrappers, durations and times may also be written as the messages they are, as Envoy allows.
+
     def _wrapper(self, node: Node, message: Any, path: str) -> None:
+        if isinstance(node.value, dict):
+            self._message(node, message, path, None)
+            return
         message.value = _wrapperReader(message.DESCRIPTOR.full_name)(node.value)
 
     def _duration(self, node: Node, message: Any, path: str) -> None:
+        if isinstance(node.value, dict):
+            self._message(node, message, path, None)
+            return
         message.seconds, message.nanos = durationParts(node.value)
 
     def _byItsOwnParser(self, node: Node, message: Any, path: str) -> None:
         """
         Time stamps and field masks: protobuf's own classes read these.
         """
+        if isinstance(node.value, dict):
+            self._message(node, message, path, None)
+            return
         if isinstance(node.value, str):
             try:
                 message.FromJsonString(node.value)
@@ -301,10 +324,9 @@ class Walker:
         entries = node.value
         if not isinstance(entries, dict):
             raise WrongValue("a mapping with an @type")
-        if not entries:
-            return
         named = entries.get("@type")
         if named is None:
+            self.report.spoil(path)
             self.report.refuse(path, "'@type' is missing: it says which message this is", node.place)
             return
         descriptor = self._typeOf(named.node, path)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
-from meshproxy.config.nodes import NOWHERE, Entry, Node, Place, Value
+from meshproxy.config.nodes import NOWHERE, Entry, Node, Place
 from meshproxy.errors import ConfigError, ConfigErrors
 
 if TYPE_CHECKING:
@@ -230,13 +230,11 @@ def parseYAML(text: str, file: str | None = None, warn: Warn = _ignore) -> Node:
     @param file: How errors name it.
     @param warn: Is told what is allowed but hardly meant.
 
-    @return: Its node; an empty text is an empty mapping.
+    @return: Its node; its value is L{None} where there is nothing.
 
     @raise ConfigErrors: If it is not YAML, or breaks a limit.
     """
     documents = parseYAMLDocuments(text, file, warn)
     if len(documents) > 1:
         warn(documents[1].place.error("", "only the first document of this text counts"))
-    empty: Value = {}
-    node = documents[0] if documents else Node(empty, Place(file, 1, 1))
-    return Node(empty, node.place) if node.value is None else node
+    return documents[0] if documents else Node(None, Place(file, 1, 1))
