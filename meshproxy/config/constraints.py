@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from meshproxy.config.section import Section
 
-__all__ = ["checkConstraints", "findFaults"]
+__all__ = ["checkConstraints", "declaredRules", "findFaults"]
 
 # ``Any`` here: messages of the pool and the values of their fields have no static type.
 Refuse: TypeAlias = Callable[[str, str], None]
@@ -112,6 +112,13 @@ def _extension(name: str) -> Any:
     return descriptorPool().FindExtensionByName(f"validate.{name}")
 
 
+def declaredRules(field: FieldDescriptor) -> Any:
+    """
+    The C{validate.FieldRules} of a field; empty where it has none.
+    """
+    return _extended(field, "google.protobuf.FieldOptions").Extensions[_extension("rules")]
+
+
 def _kind(rules: Any) -> str:
     """
     Which member of C{FieldRules} is set; C{message} stands beside the others.
@@ -123,7 +130,7 @@ def _fieldCheck(field: FieldDescriptor) -> FieldCheck | None:
     """
     The check of one field, or L{None} if nothing can be wrong with it.
     """
-    rules = _extended(field, "google.protobuf.FieldOptions").Extensions[_extension("rules")]
+    rules = declaredRules(field)
     if field.is_repeated:
         entry = field.message_type
         if entry is not None and entry.GetOptions().map_entry:

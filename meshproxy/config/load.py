@@ -20,10 +20,13 @@ from meshproxy.config.walker import Places, Walker
 from meshproxy.config.yamltext import parseYAML
 from meshproxy.errors import ConfigErrors
 
-__all__ = ["BOOTSTRAP", "CONFIG_YAML", "checkedSection", "loadBootstrap", "readFile", "sectionFromYAML"]
+__all__ = ["BOOTSTRAP", "BUILT_IN", "CONFIG_YAML", "checkedSection", "loadBootstrap", "readFile", "sectionFromYAML"]
 
 #: The message that a bootstrap is.
 BOOTSTRAP: Final = "envoy.config.bootstrap.v3.Bootstrap"
+
+#: What is declared before any filter is loaded.
+BUILT_IN: Final = supported.copy()
 
 #: How errors name the text that the option of this name gave.
 CONFIG_YAML: Final = "--config-yaml"

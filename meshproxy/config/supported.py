@@ -104,6 +104,14 @@ class Supported:
         if resolver not in self._resolvers:
             self._resolvers.append(resolver)
 
+    def copy(self) -> Supported:
+        """
+        The declarations as they are now, without the resolvers.
+        """
+        twin = Supported()
+        twin._types = {typeName: dict(fields) for typeName, fields in self._types.items()}
+        return twin
+
     def types(self) -> Iterator[str]:
         """
         The names of all declared messages, in order.
