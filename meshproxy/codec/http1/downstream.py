@@ -1,0 +1,365 @@
+# -*- test-case-name: tests.codec.http1.test_downstream -*-
+"""
+The server's role: requests come in, responses go out.
+"""
+
+from __future__ import annotations
+
+from re import Match
+
+from meshproxy.codec.http1.explain import explainRequest, parseRequestLine
+from meshproxy.codec.http1.framing import CHUNKED, NO_LENGTH, bodyLength, connectionTokens, takeUpgrade, wantsClose
+from meshproxy.codec.http1.grammar import AUTHORITY_CHARACTERS, INTERN, matchRequest, parseLength, splitFields
+from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
+from meshproxy.codec.http1.receiver import MessageReceiver
+from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, without
+from meshproxy.codec.http1.states import ReadState, WriteState
+from meshproxy.errors import LocalProtocolError, RemoteProtocolError
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+
+__all__ = ["DownstreamCodec"]
+
+HEAD = ReadState.HEAD
+WAITING = ReadState.WAITING
+HELD = ReadState.HELD
+TUNNEL = ReadState.TUNNEL
+CLOSED = ReadState.CLOSED
+
+_newRequest = RequestHeaders.__new__
+
+# A map with one of these twice is not for the fast way.
+_SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
+
+# Every method that Envoy knows begins with one of these. Anything else, a TLS handshake for one, is refused at
+# its first byte.
+_BEGINS_METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+_CHUNKED_END = b"transfer-encoding: chunked\r\n\r\n"
+
+
+class DownstreamCodec(MessageReceiver[RequestHeaders]):
+    """
+    Reads requests and writes their responses, one after the other.
+
+    While a request is whole and unanswered nothing further is parsed; C{bufferedBytes} tells how much waits.
+    When its response was written, L{resume} goes on.
+
+    After a request that asks for a tunnel (CONNECT, Upgrade) what comes is kept until L{beginTunnel}: an
+    upstream that does not agree must never see it (CVE-2026-73548, CVE-2025-64763).
+
+    @ivar writeState: What may be written next.
+    @ivar request: The head of the current request; after a L{RemoteProtocolError}, of the one that was refused, or
+        L{None} where it was not read so far.
+    """
+
+    def __init__(
+        self, sink: IRequestSink, options: Http1Options | None = None, counters: Http1Counters | None = None
+    ) -> None:
+        super().__init__(sink, options or Http1Options(), HEAD)
+        self.writeState = WriteState.IDLE
+        self.request: RequestHeaders | None = None
+        self._requestReceived = sink.requestReceived
+        self._counters = counters or Http1Counters()
+        self._checksUnderscores = self._options.underscores is not UnderscoreAction.ALLOW
+        self._isHTTP10 = False
+        self._wantsTunnel = False
+        # Bytes that a response of fixed length still has to get.
+        self._unwritten = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} reads {self.readState.value}, writes {self.writeState.value}>"
+
+    # Requests.
+
+    _matchHead = staticmethod(matchRequest)
+
+    def _takeMatch(self, match: Match[bytes]) -> RequestHeaders | None:
+        method, path, lines = match.groups()
+        intern = INTERN
+        pairs = splitFields(lines)
+        if len(pairs) > self._options.maxHeaderCount or (self._checksUnderscores and b"_" in lines):
+            return None
+        first = {intern[name]: value for name, value in pairs}
+        more = None
+        if len(first) != len(pairs):
+            fields = HeaderMap((intern[name], value) for name, value in pairs)
+            first, more = fields.first, fields.more
+            if more is not None and not _SINGLE.isdisjoint(more):
+                return None
+        authority = first.pop(b"host", None)
+        if authority is None or authority.translate(None, AUTHORITY_CHARACTERS):
+            return None
+        headers = _newRequest(RequestHeaders)
+        headers.method = method
+        headers.path = path
+        headers.authority = authority
+        headers.scheme = self._options.scheme
+        headers.first = first
+        headers.more = more
+        return headers
+
+    def _explain(self, head: bytes) -> tuple[RequestHeaders, bool]:
+        return explainRequest(head, self._options, self._counters)
+
+    def _messageBegan(self, headers: RequestHeaders, isHTTP10: bool, hasMore: bool) -> None:
+        self.request = headers
+        self._isHTTP10 = isHTTP10
+        self.writeState = WriteState.HEAD
+        first = headers.first
+        if (
+            isHTTP10
+            or headers.method == b"CONNECT"
+            or b"content-length" in first
+            or b"transfer-encoding" in first
+            or b"connection" in first
+            or b"proxy-connection" in first
+        ):
+            endStream = self._frame(headers)
+        else:
+            endStream = True
+            self.readState = WAITING
+        self._requestReceived(headers, endStream)
+
+    def _frame(self, headers: RequestHeaders) -> bool:
+        """
+        Find out where the request ends, and what it wants of its connection.
+
+        @return: Whether it ends with its head.
+        """
+        if wantsClose(headers, self._isHTTP10):
+            self.keepAlive = False
+        length = bodyLength(headers, self._isHTTP10, self._options)
+        if headers.method == b"CONNECT" or takeUpgrade(headers):
+            if length == CHUNKED:
+                # RFC 9110, 9.3.6: a body of CONNECT has no meaning; one before an upgrade would have to be held.
+                raise RemoteProtocolError("a body before a tunnel", 501, "http1.invalid_transfer_encoding")
+            if length > 0:
+                raise RemoteProtocolError("a body before a tunnel", 400, "http1.body_disallowed")
+            headers.remove(b"content-length")
+            self._wantsTunnel = True
+            self.readState = HELD
+            return False
+        if length in (0, NO_LENGTH):
+            # RFC 9112, 6.3: a request without either has no body.
+            self.readState = WAITING
+            return True
+        self._beginBody(length)
+        return False
+
+    def _messageEnded(self, hasMore: bool) -> None:
+        self.readState = WAITING
+
+    def _skipBefore(self, head: bytearray) -> int:
+        # RFC 9112, 2.2: a server should ignore an empty line before the request line. Envoy ignores any number.
+        skipped = 0
+        while head.startswith(b"\r\n", skipped):
+            skipped += 2
+        del head[:skipped]
+        self._searched = max(0, self._searched - skipped)
+        if head and head[0] not in _BEGINS_METHOD and head != b"\r":
+            raise RemoteProtocolError("what begins no request")
+        return skipped
+
+    def _judgeFirstLine(self, line: bytes) -> None:
+        parseRequestLine(line, self._options)
+
+    def receiveEOF(self) -> None:
+        """
+        The downstream ended its side.
+
+        @raise RemoteProtocolError: If it did so within a request.
+        """
+        state = self.readState
+        if state is TUNNEL:
+            self.readState = CLOSED
+            self._dataReceived(b"", True)
+        elif state in (WAITING, HELD, CLOSED, ReadState.FAILED) or (state is HEAD and not self._head):
+            self.keepAlive = False
+            if state is HEAD:
+                self.readState = CLOSED
+        else:
+            error = RemoteProtocolError(
+                "the end of the connection within a request", 400, "downstream_remote_disconnect"
+            )
+            self._fail(error)
+            raise error
+
+    # Responses.
+
+    def closeAfterResponse(self) -> None:
+        """
+        Let the response of the current request, or of the next one, be the last: it says C{connection: close}.
+        """
+        self.keepAlive = False
+
+    def encodeInformational(self, headers: ResponseHeaders) -> bytes:
+        """
+        Write a response before the response: 100 or 103.
+
+        @raise LocalProtocolError: If no response is due, or it is another kind of status.
+        """
+        if self.writeState is not WriteState.HEAD or not 100 <= headers.status < 200 or headers.status == 101:
+            raise LocalProtocolError(f"{headers.status} as informational response while {self!r}")
+        if self._isHTTP10:
+            # RFC 9110, 15.2: an HTTP/1.0 client knows no 1xx.
+            return b""
+        return encodeHead(STATUS_LINES[False][headers.status], 1, without(headers, b"content-length")) + b"\r\n"
+
+    def encodeHeaders(self, headers: ResponseHeaders, endStream: bool) -> bytes:
+        """
+        Write the head of the response. The way its body is framed follows from the request and from its
+        Content-Length; C{transfer-encoding} is the codec's own.
+
+        @raise LocalProtocolError: If no response is due, or the head cannot be written.
+        """
+        if self.writeState is not WriteState.HEAD:
+            raise LocalProtocolError(f"a response head while {self!r}")
+        status = headers.status
+        opensTunnel = self._wantsTunnel and self._opensTunnel(status)
+        if self.readState is not WAITING and not opensTunnel:
+            # Envoy closes after a response that overtakes its request: what is left of the request would have to
+            # be read for nothing.
+            self.keepAlive = False
+        state, framing = self._frameResponse(headers, endStream, opensTunnel)
+        head = self._encodeHead(headers, opensTunnel) + framing
+        self.writeState = state
+        if endStream:
+            head += self._finish()
+        return head
+
+    def _opensTunnel(self, status: int) -> bool:
+        """
+        Whether a response opens the tunnel that was asked for: 101 to an upgrade and nothing else (CVE-2024-23326),
+        any 2xx to CONNECT.
+        """
+        assert self.request is not None
+        return 200 <= status < 300 if self.request.method == b"CONNECT" else status == 101
+
+    def _frameResponse(self, headers: ResponseHeaders, endStream: bool, opensTunnel: bool) -> tuple[WriteState, bytes]:
+        """
+        How the body of a response is written, and the line that says so, with the end of the head.
+        """
+        status = headers.status
+        lengthText = headers.first.get(b"content-length")
+        if opensTunnel:
+            return WriteState.TUNNEL, b"\r\n"
+        if status < 200:
+            raise LocalProtocolError(f"{status} is no final response to this request")
+        isHead = self.request is not None and self.request.method == b"HEAD"
+        if status == 204 or status == 304 or isHead:
+            if not isHead or lengthText is not None or self._isHTTP10 or status == 204 or status == 304:
+                return WriteState.NOTHING, b"\r\n"
+            # As Envoy guesses: the response to a GET would not have had a length either.
+            return WriteState.NOTHING, _CHUNKED_END
+        if lengthText is not None:
+            length = parseLength(lengthText)
+            if length is None or (headers.more is not None and b"content-length" in headers.more):
+                raise LocalProtocolError("a Content-Length that is not one number")
+            self._unwritten = length
+            return WriteState.FIXED, b"\r\n"
+        if endStream:
+            self._unwritten = 0
+            return WriteState.FIXED, b"content-length: 0\r\n\r\n"
+        if self._isHTTP10:
+            self.keepAlive = False
+            return WriteState.UNTIL_CLOSE, b"\r\n"
+        return WriteState.CHUNKED, _CHUNKED_END
+
+    def _encodeHead(self, headers: ResponseHeaders, opensTunnel: bool) -> bytes:
+        """
+        The status line and the fields of a response, with a Connection that is true.
+        """
+        statusLine = STATUS_LINES[self._isHTTP10][headers.status]
+        if opensTunnel:
+            return encodeHead(statusLine, 1, headers)
+        first = headers.first
+        if b"connection" in first and b"close" in connectionTokens(headers):
+            self.keepAlive = False
+        if self._isHTTP10 and b"content-length" not in first:
+            # An HTTP/1.0 client knows the end of such a response by the end of the connection only; Envoy closes
+            # even where there is no body.
+            self.keepAlive = False
+        if self.keepAlive and not self._isHTTP10:
+            return encodeHead(statusLine, 1, headers)
+        kept: HeaderMap = headers
+        if b"connection" in first:
+            kept = without(headers, b"connection")
+        connection = b"connection: keep-alive\r\n" if self.keepAlive else b"connection: close\r\n"
+        return encodeHead(statusLine, 1, kept) + connection
+
+    def encodeData(self, data: bytes, endStream: bool) -> bytes:
+        """
+        Write a piece of the response's body, or of what goes through a tunnel.
+
+        @raise LocalProtocolError: If there is no body to write, or it is longer or shorter than its
+            Content-Length. The connection is then of no use: what the downstream got is a part of a message.
+        """
+        state = self.writeState
+        if state is WriteState.FIXED:
+            self._unwritten -= len(data)
+            if self._unwritten < 0:
+                raise LocalProtocolError("a body longer than its Content-Length")
+        elif state is WriteState.CHUNKED:
+            data = chunk(data)
+        elif state is WriteState.NOTHING:
+            data = b""
+        elif state is not WriteState.TUNNEL and state is not WriteState.UNTIL_CLOSE:
+            raise LocalProtocolError(f"data while {self!r}")
+        return data + self._finish() if endStream else data
+
+    def encodeTrailers(self, trailers: HeaderMap) -> bytes:
+        """
+        Write trailers, which end the response. They are left out where C{enable_trailers} is not set or the
+        body is not chunked.
+        """
+        if self.writeState in (WriteState.IDLE, WriteState.HEAD):
+            raise LocalProtocolError(f"trailers while {self!r}")
+        if self.writeState is WriteState.CHUNKED and self._options.enableTrailers:
+            end = lastChunk(trailers)
+            self._responseEnded()
+            return end
+        return self._finish()
+
+    def _finish(self) -> bytes:
+        """
+        End the response.
+        """
+        end = b""
+        if self.writeState is WriteState.CHUNKED:
+            end = lastChunk()
+        elif self.writeState is WriteState.FIXED and self._unwritten:
+            raise LocalProtocolError("a body shorter than its Content-Length")
+        self._responseEnded()
+        return end
+
+    def _responseEnded(self) -> None:
+        self.writeState = WriteState.IDLE
+        if self._wantsTunnel or not self.keepAlive:
+            # What is left of the request, and what came after it, is of no use any more.
+            self.keepAlive = False
+            self.readState = CLOSED
+            self._drop()
+
+    def resume(self) -> None:
+        """
+        Parse what is buffered, the current request and its response being over. It does nothing while they are
+        not, or after the last response of the connection.
+        """
+        if self.writeState is not WriteState.IDLE or self.readState is not WAITING:
+            return
+        self.readState = HEAD
+        self.request = None
+        self._isHTTP10 = False
+        if not self._parsing and self.bufferedBytes:
+            self._parseKept()
+
+    def beginTunnel(self) -> None:
+        """
+        Let bytes pass both ways, those first that came since the request: to be called when 101, or 2xx to
+        CONNECT, was encoded.
+
+        @raise LocalProtocolError: If no such response was encoded.
+        """
+        if self.writeState is not WriteState.TUNNEL:
+            raise LocalProtocolError(f"a tunnel while {self!r}")
+        self._openTunnel()

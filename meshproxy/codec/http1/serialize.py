@@ -1,0 +1,90 @@
+# -*- test-case-name: tests.codec.http1.test_serialize -*-
+"""
+Heads and bodies as bytes.
+
+The usual head, whose names differ from each other, is written by C code alone. Whatever is written is checked
+for CR, LF and NUL: a value that a filter made of foreign text cannot become a field or a message of its own.
+"""
+
+from __future__ import annotations
+
+from meshproxy.errors import LocalProtocolError
+from meshproxy.flags import reasonPhrase
+from meshproxy.headers import HeaderMap
+
+__all__ = ["STATUS_LINES", "StatusLines", "chunk", "encodeHead", "lastChunk", "without"]
+
+# A field of this name is never written from the map: the encoder knows how it frames.
+_FRAMING = b"transfer-encoding"
+
+
+class StatusLines(dict[int, bytes]):
+    """
+    Status lines with their end, by status; Envoy's reason phrases.
+    """
+
+    def __init__(self, version: bytes) -> None:
+        self._version = version
+
+    def __missing__(self, status: int) -> bytes:
+        if not 100 <= status <= 999:
+            raise LocalProtocolError(f"{status} is no status")
+        line = b"HTTP/%b %d %b\r\n" % (self._version, status, reasonPhrase(status).encode("ascii"))
+        self[status] = line
+        return line
+
+
+STATUS_LINES = {False: StatusLines(b"1.1"), True: StatusLines(b"1.0")}
+"""By whether it is HTTP/1.0."""
+
+
+def without(headers: HeaderMap, *names: bytes) -> HeaderMap:
+    """
+    A copy of a map without some names.
+    """
+    copy = HeaderMap(headers.fields())
+    for name in names:
+        copy.remove(name)
+    return copy
+
+
+def encodeHead(startLines: bytes, count: int, headers: HeaderMap) -> bytes:
+    """
+    The first lines of a head and the fields of a map, in the order of the map; each line with its end, without
+    the empty line that ends the head.
+
+    @param startLines: What stands before the fields.
+    @param count: How many lines that are.
+
+    @raise LocalProtocolError: If something that was put into the lines has CR, LF or NUL.
+    """
+    first = headers.first
+    if _FRAMING in first:
+        return encodeHead(startLines, count, without(headers, _FRAMING))
+    if headers.more:
+        pairs = list(headers.fields())
+        count += len(pairs)
+        lines = b"%b%b\r\n" % (startLines, b"\r\n".join(map(b": ".join, pairs)))
+    elif first:
+        count += len(first)
+        lines = b"%b%b\r\n" % (startLines, b"\r\n".join(map(b": ".join, first.items())))
+    else:
+        lines = startLines
+    # Each line ends with one CR and one LF; one more of either, or a NUL, came out of a name or a value.
+    if len(lines) - len(lines.translate(None, b"\r\n\0")) != 2 * count:
+        raise LocalProtocolError("CR, LF or NUL in a head")
+    return lines
+
+
+def chunk(data: bytes) -> bytes:
+    """
+    Data as one chunk; nothing for no data, since an empty chunk would end the body.
+    """
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def lastChunk(trailers: HeaderMap | None = None) -> bytes:
+    """
+    The end of a chunked body.
+    """
+    return b"0\r\n\r\n" if trailers is None else b"0\r\n%b\r\n" % encodeHead(b"", 0, trailers)

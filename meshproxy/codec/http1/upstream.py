@@ -1,0 +1,284 @@
+# -*- test-case-name: tests.codec.http1.test_upstream -*-
+"""
+The client's role: requests go out, responses come in.
+"""
+
+from __future__ import annotations
+
+from re import Match
+
+from meshproxy.codec.http1.explain import explainResponse, parseStatusLine
+from meshproxy.codec.http1.framing import NO_LENGTH, bodyLength, connectionTokens, wantsClose
+from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLength, splitFields
+from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
+from meshproxy.codec.http1.receiver import MessageReceiver
+from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk
+from meshproxy.codec.http1.states import ReadState, WriteState
+from meshproxy.errors import LocalProtocolError, RemoteProtocolError
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+
+__all__ = ["UpstreamCodec"]
+
+HEAD = ReadState.HEAD
+WAITING = ReadState.WAITING
+TUNNEL = ReadState.TUNNEL
+CLOSED = ReadState.CLOSED
+
+_newResponse = ResponseHeaders.__new__
+
+# To these Envoy adds no "content-length: 0" where they have no body: nobody expects one of them.
+_BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
+
+_DEFAULTS = Http1Options(maxHeadBytes=80 * 1024)
+
+
+class UpstreamCodec(MessageReceiver[ResponseHeaders]):
+    """
+    Writes requests and reads their responses, one after the other.
+
+    C{keepAlive} is true when the sink is told of the end of a response only if the next request may go out on
+    the same connection: request and response are over, neither asked to close, and nothing else came.
+
+    A connection that tried to become a tunnel is never used again, whatever the answer was.
+
+    @ivar writeState: What may be written next.
+    """
+
+    def __init__(self, sink: IResponseSink, options: Http1Options | None = None) -> None:
+        super().__init__(sink, options or _DEFAULTS, WAITING)
+        self.writeState = WriteState.IDLE
+        self._informationalReceived = sink.informationalReceived
+        self._responseReceived = sink.responseReceived
+        self._method = b""
+        self._wantsTunnel = False
+        # Bytes that a request of fixed length still has to get.
+        self._unwritten = 0
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} writes {self.writeState.value}, reads {self.readState.value}>"
+
+    # Requests.
+
+    def encodeHeaders(self, headers: RequestHeaders, endStream: bool) -> bytes:
+        """
+        Write the head of a request. The way its body is framed follows from its Content-Length;
+        C{transfer-encoding} is the codec's own.
+
+        @raise LocalProtocolError: If the last response is not over, or the head cannot be written.
+        """
+        if self.readState is not WAITING or self.writeState is not WriteState.IDLE or not self.keepAlive:
+            raise LocalProtocolError(f"a request while {self!r}")
+        method = headers.method
+        target = self._target(headers)
+        if b" " in target or b" " in method or not target or not method:
+            # Another protocol may have let it through, and it would make another request line (CVE-2023-27491).
+            raise LocalProtocolError("an illegal method or request target")
+        first = headers.first
+        framing = b"\r\n"
+        if method == b"CONNECT" or (b"upgrade" in first and b"upgrade" in connectionTokens(headers)):
+            self._wantsTunnel = True
+            state = WriteState.HELD
+        elif b"content-length" in first:
+            state = WriteState.FIXED
+            self._unwritten = _lengthOf(headers)
+        elif endStream:
+            state = WriteState.FIXED
+            self._unwritten = 0
+            if method not in _BODILESS:
+                framing = b"content-length: 0\r\n\r\n"
+        else:
+            state = WriteState.CHUNKED
+            framing = b"transfer-encoding: chunked\r\n\r\n"
+        if b"connection" in first and b"close" in connectionTokens(headers):
+            self.keepAlive = False
+        startLines = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
+        head = encodeHead(startLines, 2, headers) + framing
+        self._method = method
+        self.writeState = state
+        self.readState = HEAD
+        if endStream and state is not WriteState.HELD:
+            self._finish()
+        return head
+
+    def _target(self, headers: RequestHeaders) -> bytes:
+        if headers.method == b"CONNECT":
+            return headers.authority
+        if self._options.sendFullyQualifiedURL:
+            return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
+        return headers.path
+
+    def encodeData(self, data: bytes, endStream: bool) -> bytes:
+        """
+        Write a piece of the request's body, or of what goes through a tunnel.
+
+        @raise LocalProtocolError: If there is no body to write, or it is longer or shorter than its
+            Content-Length, or the upstream has not agreed to the tunnel. The connection is then of no use.
+        """
+        state = self.writeState
+        if state is WriteState.FIXED:
+            self._unwritten -= len(data)
+            if self._unwritten < 0:
+                raise LocalProtocolError("a body longer than its Content-Length")
+        elif state is WriteState.CHUNKED:
+            data = chunk(data)
+        elif state is not WriteState.TUNNEL:
+            raise LocalProtocolError(f"data while {self!r}")
+        return data + self._finish() if endStream else data
+
+    def encodeTrailers(self, trailers: HeaderMap) -> bytes:
+        """
+        Write trailers, which end the request. They are left out where C{enable_trailers} is not set or the body
+        is not chunked.
+        """
+        if self.writeState in (WriteState.IDLE, WriteState.HELD):
+            raise LocalProtocolError(f"trailers while {self!r}")
+        if self.writeState is WriteState.CHUNKED and self._options.enableTrailers:
+            self.writeState = WriteState.IDLE
+            return lastChunk(trailers)
+        return self._finish()
+
+    def _finish(self) -> bytes:
+        """
+        End the request.
+        """
+        end = b""
+        if self.writeState is WriteState.CHUNKED:
+            end = lastChunk()
+        elif self.writeState is WriteState.FIXED and self._unwritten:
+            raise LocalProtocolError("a body shorter than its Content-Length")
+        self.writeState = WriteState.IDLE
+        return end
+
+    def beginTunnel(self) -> None:
+        """
+        Let bytes pass both ways: the upstream answered 101, or 2xx to CONNECT. What it sends passes from then on
+        by itself; this is for what goes out.
+
+        @raise LocalProtocolError: If it did not.
+        """
+        if self.readState is not TUNNEL:
+            raise LocalProtocolError(f"a tunnel while {self!r}")
+        self.writeState = WriteState.TUNNEL
+
+    # Responses.
+
+    _matchHead = staticmethod(matchResponse)
+
+    def _takeMatch(self, match: Match[bytes]) -> ResponseHeaders | None:
+        code, lines = match.groups()
+        pairs = splitFields(lines)
+        if len(pairs) > self._options.maxHeaderCount:
+            return None
+        intern = INTERN
+        first = {intern[name]: value for name, value in pairs}
+        more = None
+        if len(first) != len(pairs):
+            fields = HeaderMap((intern[name], value) for name, value in pairs)
+            first, more = fields.first, fields.more
+        headers = _newResponse(ResponseHeaders)
+        headers.status = STATUS[code]
+        headers.first = first
+        headers.more = more
+        return headers
+
+    def _explain(self, head: bytes) -> tuple[ResponseHeaders, bool]:
+        return explainResponse(head, self._options)
+
+    def _judgeFirstLine(self, line: bytes) -> None:
+        parseStatusLine(line)
+
+    def _messageBegan(self, headers: ResponseHeaders, isHTTP10: bool, hasMore: bool) -> None:
+        status = headers.status
+        first = headers.first
+        if status < 200 or status == 204:
+            _checkBodiless(headers)
+            if status < 200:
+                self._informed(headers)
+                return
+        if self._method == b"CONNECT" and status < 300:
+            # RFC 9110, 9.3.6: such a response has no body, whatever it says of one.
+            headers.remove(b"content-length")
+            headers.remove(b"transfer-encoding")
+            self._tunnelBegan(headers)
+            return
+        if isHTTP10 or b"connection" in first or b"proxy-connection" in first:
+            if wantsClose(headers, isHTTP10):
+                self.keepAlive = False
+        length = bodyLength(headers, isHTTP10, self._options)
+        if length == 0 or status == 204 or status == 304 or self._method == b"HEAD":
+            self._messageEnded(hasMore)
+            self._responseReceived(headers, True)
+        else:
+            if length == NO_LENGTH:
+                self.keepAlive = False
+            self._beginBody(length)
+            self._responseReceived(headers, False)
+
+    def _informed(self, headers: ResponseHeaders) -> None:
+        """
+        A 1xx came. Only an upgrade that was asked for may be agreed to.
+        """
+        if headers.status != 101:
+            self._informationalReceived(headers)
+        elif self._wantsTunnel and self._method != b"CONNECT":
+            self._tunnelBegan(headers)
+        else:
+            raise RemoteProtocolError("101 to a request that asked for no upgrade")
+
+    def _tunnelBegan(self, headers: ResponseHeaders) -> None:
+        self.keepAlive = False
+        self.readState = TUNNEL
+        self._responseReceived(headers, False)
+
+    def _messageEnded(self, hasMore: bool) -> None:
+        if hasMore or self.writeState is not WriteState.IDLE:
+            # Bytes that nobody asked for may be the response to what a smuggler slipped in; and a request that
+            # its response overtook may never end.
+            self.keepAlive = False
+        self.readState = WAITING if self.keepAlive else CLOSED
+
+    def _receivedWhileWaiting(self) -> None:
+        error = RemoteProtocolError("bytes that answer no request")
+        self._fail(error)
+        raise error
+
+    def receiveEOF(self) -> None:
+        """
+        The upstream ended its side: the end of a response of unknown length, and of a tunnel.
+
+        @raise RemoteProtocolError: If it did so within a response, or before one.
+        """
+        state = self.readState
+        self.keepAlive = False
+        if state is ReadState.UNTIL_CLOSE or state is TUNNEL:
+            self.readState = CLOSED
+            self._dataReceived(b"", True)
+        elif state is WAITING:
+            self.readState = CLOSED
+        elif state is not CLOSED and state is not ReadState.FAILED:
+            error = RemoteProtocolError("the end of the connection before the end of the response")
+            self._fail(error)
+            raise error
+
+
+def _checkBodiless(headers: ResponseHeaders) -> None:
+    """
+    Refuse a length or a coding where there can be no body; as Envoy, overlook a length of 0.
+    """
+    if headers.get(b"transfer-encoding") is not None:
+        raise RemoteProtocolError("Transfer-Encoding in a 1xx or 204", 400, "http1.transfer_encoding_not_allowed")
+    length = headers.joined(b"content-length")
+    if length is not None:
+        if length != b"0":
+            raise RemoteProtocolError("Content-Length in a 1xx or 204", 400, "http1.content_length_not_allowed")
+        headers.remove(b"content-length")
+
+
+def _lengthOf(headers: RequestHeaders) -> int:
+    """
+    The Content-Length of a request that is to be written.
+    """
+    length = parseLength(headers.first[b"content-length"])
+    if length is None or (headers.more is not None and b"content-length" in headers.more):
+        raise LocalProtocolError("a Content-Length that is not one number")
+    return length
