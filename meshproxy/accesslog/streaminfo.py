@@ -75,9 +75,9 @@ class StreamInfo:
     @ivar requestEnd: When the last byte of the request had come.
     @ivar upstreamRequestStart: When the first byte of the request went upstream.
     @ivar upstreamRequestEnd: When the last byte of the request had gone upstream.
-    @ivar upstreamResponseStart: When the first byte of the response came from upstream.
+    @ivar responseStart: When the first byte of the response came from upstream; L{None} for a local reply.
     @ivar upstreamResponseEnd: When the last byte of the response had come from upstream.
-    @ivar responseStart: When the first byte of the response went downstream.
+    @ivar sendStart: When the first byte of the response went downstream.
     @ivar responseEnd: When the last byte of the response had gone downstream.
     @ivar end: When the stream ended.
     @ivar protocol: C{"HTTP/1.1"}; C{""} where there is none.
@@ -85,15 +85,18 @@ class StreamInfo:
     @ivar responseFlags: A mask of L{meshproxy.flags.ResponseFlag}.
     @ivar bytesReceived: Bytes of the request body (of the connection, for tcp_proxy).
     @ivar bytesSent: Bytes of the response body.
-    @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head.
+    @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head;
+        likewise sent, and for the upstream.
     @ivar upstreamHost: The chosen endpoint.
     @ivar upstreamAttempts: How many times an upstream was tried.
-    @ivar upstreamTransportFailureReason: Why the upstream transport failed; underscores for spaces are the
-        formatter's business.
+    @ivar upstreamTransportFailureReason: Why the upstream transport failed; the formatter puts underscores for
+        the spaces.
     @ivar upstreamCluster: The cluster's C{alt_stat_name} or name, for C{%UPSTREAM_CLUSTER%};
         C{upstreamClusterRaw} the name where it differs.
     @ivar dynamicMetadata: What filters noted, by namespace.
-    @ivar routeMetadata: C{filter_metadata} of the route, by namespace; likewise of cluster and endpoint.
+    @ivar routeMetadata: C{filter_metadata} of the route, by namespace; likewise of virtual host, cluster, endpoint
+        and listener.
+    @ivar logType: Why a log line is written now: C{DownstreamEnd}, C{TcpConnectionEnd}, C{DownstreamPeriodic} ...
     @ivar filterState: Objects that filters share, by key.
     @ivar requestId: C{%STREAM_ID%}: the x-request-id that the request had or got.
     @ivar localReplyBody: The body of the reply that this proxy is about to send.
@@ -106,9 +109,9 @@ class StreamInfo:
     requestEnd: float | None = None
     upstreamRequestStart: float | None = None
     upstreamRequestEnd: float | None = None
-    upstreamResponseStart: float | None = None
-    upstreamResponseEnd: float | None = None
     responseStart: float | None = None
+    upstreamResponseEnd: float | None = None
+    sendStart: float | None = None
     responseEnd: float | None = None
     end: float | None = None
 
@@ -149,7 +152,9 @@ class StreamInfo:
     virtualHostName: str = ""
     virtualClusterName: str = ""
     routeMetadata: dict[str, dict[str, object]] | None = None
+    virtualHostMetadata: dict[str, dict[str, object]] | None = None
     clusterMetadata: dict[str, dict[str, object]] | None = None
+    listenerMetadata: dict[str, dict[str, object]] | None = None
     upstreamMetadata: dict[str, dict[str, object]] | None = None
     dynamicMetadata: dict[str, dict[str, object]] | None = None
     filterState: dict[str, object] | None = None
@@ -161,6 +166,7 @@ class StreamInfo:
     connectionTerminationDetails: str = ""
     healthCheck: bool = False
     traced: bool = False
+    logType: str = "NotSet"
 
 
 # A stream made without a connection (a test, a shadow request) shows "-" for each of its facts.

@@ -1,0 +1,211 @@
+# -*- test-case-name: tests.accesslog.test_addressvalues -*-
+"""
+Operators that show who talked to whom.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from meshproxy.accesslog.commands import Command, FormatError
+from meshproxy.accesslog.inline import Inline
+from meshproxy.accesslog.values import Value, clean, serverName
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import Address, StreamInfo
+
+__all__ = ["ADDRESS_OPERATORS"]
+
+Reader = Callable[["StreamInfo"], "Address | None"]
+
+
+def _upstream(info: StreamInfo) -> Address | None:
+    host = info.upstreamHost
+    return None if host is None else host.address
+
+
+def _upstreamLocal(info: StreamInfo) -> Address | None:
+    return info.upstreamLocalAddress
+
+
+def _remote(info: StreamInfo) -> Address | None:
+    return info.connection.remoteAddress
+
+
+def _directRemote(info: StreamInfo) -> Address | None:
+    connection = info.connection
+    return connection.directRemoteAddress or connection.remoteAddress
+
+
+def _local(info: StreamInfo) -> Address | None:
+    return info.connection.localAddress
+
+
+def _directLocal(info: StreamInfo) -> Address | None:
+    connection = info.connection
+    return connection.directLocalAddress or connection.localAddress
+
+
+def _upstreamHost(command: Command) -> Value:
+    return Inline("None if (host := info.upstreamHost) is None else host.address.text")
+
+
+def _withPort(read: Reader) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        def value(info: StreamInfo) -> object:
+            address = read(info)
+            return None if address is None else address.text
+
+        return value
+
+    return compile
+
+
+def _withoutPort(read: Reader) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        if command.parameters:
+            return _masked(read, command)
+
+        def value(info: StreamInfo) -> object:
+            address = read(info)
+            return None if address is None else address.host
+
+        return value
+
+    return compile
+
+
+def _masked(read: Reader, command: Command) -> Value:
+    """
+    C{%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(24)%}: the network instead of the address.
+    """
+    parameters = command.parameters or ""
+    if not parameters.isdigit() or not parameters.isascii() or len(parameters) > 3 or int(parameters) > 128:
+        raise FormatError(f"%{command.name}({parameters})%: {parameters!r} is not the length of a prefix")
+    length = int(parameters)
+
+    @lru_cache(1024)
+    def network(host: str) -> str | None:
+        try:
+            return str(ipaddress.ip_network((host, length), strict=False))
+        except ValueError:
+            return None
+
+    def value(info: StreamInfo) -> object:
+        address = read(info)
+        return None if address is None or not address.isIP else network(address.host)
+
+    return value
+
+
+def _port(read: Reader) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        def value(info: StreamInfo) -> object:
+            address = read(info)
+            return None if address is None else address.port
+
+        return value
+
+    return compile
+
+
+def _hostName(withPort: bool) -> Callable[[Command], Value]:
+    """
+    The endpoint's host name, or its address where it has none.
+    """
+
+    def compile(command: Command) -> Value:
+        def value(info: StreamInfo) -> object:
+            address = _upstream(info)
+            if address is None:
+                return None
+            name = getattr(info.upstreamHost, "hostname", "")
+            if not name:
+                return address.text if withPort else address.host
+            return clean(name) if withPort else clean(name).partition(":")[0]
+
+        return value
+
+    return compile
+
+
+def _attempted(withPort: bool) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        def value(info: StreamInfo) -> object:
+            tried = info.upstreamHostsAttempted
+            if not tried:
+                last = _upstream(info)
+                return None if last is None else last.text if withPort else last.host
+            return ",".join(tried if withPort else [text.rpartition(":")[0].strip("[]") or text for text in tried])
+
+        return value
+
+    return compile
+
+
+def _serverName(command: Command) -> Value:
+    def value(info: StreamInfo) -> object:
+        name = info.connection.requestedServerName
+        return serverName(name) if name else None
+
+    return value
+
+
+def _tls(downstream: bool, fact: str) -> Callable[[Command], Value]:
+    """
+    A fact about a TLS session, which the transport noted under the operator's name.
+    """
+
+    def compile(command: Command) -> Value:
+        def value(info: StreamInfo) -> object:
+            facts = info.connection.tls if downstream else info.upstreamTls
+            found = facts.get(fact) if facts else None
+            return clean(found[: command.length]) if found else None
+
+        return value
+
+    return compile
+
+
+_TLS_FACTS = tuple(f"{side}_{kind}_SAN" for side in ("PEER", "LOCAL") for kind in ("URI", "DNS", "IP", "EMAIL")) + (
+    "PEER_SUBJECT",
+    "LOCAL_SUBJECT",
+    "PEER_ISSUER",
+    "PEER_SERIAL",
+    "PEER_FINGERPRINT_256",
+    "PEER_FINGERPRINT_1",
+    "PEER_CERT",
+    "PEER_CERT_V_START",
+    "PEER_CERT_V_END",
+    "TLS_VERSION",
+    "TLS_CIPHER",
+    "TLS_SESSION_ID",
+)
+
+ADDRESS_OPERATORS: dict[str, Callable[[Command], Value]] = {
+    "UPSTREAM_HOST": _upstreamHost,
+    "UPSTREAM_HOST_NAME": _hostName(True),
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT": _hostName(False),
+    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(True),
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _attempted(False),
+    "REQUESTED_SERVER_NAME": _serverName,
+    "TLS_JA3_FINGERPRINT": _tls(True, "JA3"),
+    "TLS_JA4_FINGERPRINT": _tls(True, "JA4"),
+}
+for _name, _reader in {
+    "UPSTREAM_REMOTE": _upstream,
+    "UPSTREAM_LOCAL": _upstreamLocal,
+    "DOWNSTREAM_REMOTE": _remote,
+    "DOWNSTREAM_DIRECT_REMOTE": _directRemote,
+    "DOWNSTREAM_LOCAL": _local,
+    "DOWNSTREAM_DIRECT_LOCAL": _directLocal,
+}.items():
+    ADDRESS_OPERATORS[f"{_name}_ADDRESS"] = _withPort(_reader)
+    ADDRESS_OPERATORS[f"{_name}_ADDRESS_WITHOUT_PORT"] = _withoutPort(_reader)
+    ADDRESS_OPERATORS[f"{_name}_PORT"] = _port(_reader)
+for _fact in _TLS_FACTS:
+    ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _tls(True, _fact)
+    ADDRESS_OPERATORS[f"UPSTREAM_{_fact}"] = _tls(False, _fact)

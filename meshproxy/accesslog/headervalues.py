@@ -1,0 +1,260 @@
+# -*- test-case-name: tests.accesslog.test_headervalues -*-
+"""
+Operators that show parts of requests and responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+from meshproxy.accesslog.commands import Command, FormatError
+from meshproxy.accesslog.inline import Inline
+from meshproxy.accesslog.values import Value, clean, fromBytes
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import StreamInfo
+
+__all__ = ["HEADER_OPERATORS", "grpcStatusOf", "headerNames"]
+
+_ORIGINAL_PATH = b"x-envoy-original-path"
+
+
+def headerNames(command: Command) -> list[bytes]:
+    """
+    The names in C{%REQ(X?Y)%}, in lower case.
+
+    @raise FormatError: If there are none, or more than two, or some that cannot be.
+    """
+    names = command.words("?")
+    if len(names) > 2:
+        raise FormatError(f"more than one alternative header in %{command.name}({command.parameters})%")
+    try:
+        return [name.strip().lower().encode("ascii") for name in names]
+    except UnicodeEncodeError:
+        raise FormatError(f"%{command.name}({command.parameters})% holds characters that no header name has") from None
+
+
+# Bytes to text without control characters, as fromBytes, in one expression.
+_TO_TEXT = (
+    "None if (found := {lookup}) is None"
+    " else text if (text := found.decode('utf-8', 'surrogateescape')).isprintable() else {{clean}}(text)"
+)
+
+# Pseudo-header fields of requests are attributes of the map, not entries of its dictionary; "" stands for none.
+_ATTRIBUTES = {
+    b":method": "(request.method or None) if request is not None else None",
+    b":path": "(request.path or None) if request is not None else None",
+    b":authority": "(request.authority or None) if request is not None else None",
+    b"host": "(request.authority or None) if request is not None else None",
+    b":scheme": "(request.scheme or None) if request is not None else None",
+}
+
+
+def _fields(fields: str) -> Callable[[Command], Value]:
+    """
+    An operator that shows a field of the request, the response or the trailers.
+
+    @param fields: What L{meshproxy.accesslog.inline} calls the dictionary of their first values.
+    """
+
+    def compile(command: Command) -> Value:
+        names = headerNames(command)
+        lookups: list[str] = []
+        for position, name in enumerate(names):
+            if fields == "requestFirst" and name in _ATTRIBUTES:
+                lookups.append(_ATTRIBUTES[name])
+            elif fields == "responseFirst" and name == b":status":
+                lookups.append("b'%d' % info.responseHeaders.status if info.responseHeaders is not None else None")
+            else:
+                lookups.append(f"{fields}.get({{name{position}}})")
+        lookup = lookups[-1] if len(lookups) == 1 else f"first if (first := {lookups[0]}) is not None else {lookups[1]}"
+        if command.length is not None:
+            lookup = f"whole[:{{length}}] if (whole := {lookup}) is not None else None"
+        bound = {f"name{position}": name for position, name in enumerate(names)}
+        source = _TO_TEXT.format(lookup=f"({lookup})")
+        return Inline(source.replace("{{", "{").replace("}}", "}"), clean=clean, length=command.length, **bound)
+
+    return compile
+
+
+def _withoutQuery(command: Command) -> Value:
+    names = headerNames(command)
+
+    def value(info: StreamInfo) -> object:
+        headers = info.requestHeaders
+        for name in names if headers is not None else ():
+            found = headers.get(name)  # type: ignore[union-attr]  # names are empty without headers
+            if found is not None:
+                return fromBytes(found.partition(b"?")[0][: command.length])
+        return None
+
+    return value
+
+
+def _pathOf(info: StreamInfo, choice: str) -> bytes | None:
+    headers = info.requestHeaders
+    if headers is None:
+        return None
+    if choice != "PATH":
+        original = headers.first.get(_ORIGINAL_PATH)
+        if original is not None or choice == "ORIG":
+            return original
+    return headers.path or None
+
+
+def _path(command: Command) -> Value:
+    words = (command.parameters or "WQ").split(":")
+    query = words[0]
+    choice = words[1] if len(words) > 1 else "ORIG_OR_PATH"
+    if query not in ("WQ", "NQ"):
+        raise FormatError(f"%PATH({command.parameters})%: {query!r} is neither WQ nor NQ")
+    if choice not in ("ORIG", "PATH", "ORIG_OR_PATH"):
+        raise FormatError(f"%PATH({command.parameters})%: {choice!r} is not one of ORIG, PATH and ORIG_OR_PATH")
+
+    def value(info: StreamInfo) -> object:
+        path = _pathOf(info, choice)
+        if path is None:
+            return None
+        if query == "NQ":
+            path = path.partition(b"?")[0]
+        return fromBytes(path[: command.length])
+
+    return value
+
+
+def _queryOf(info: StreamInfo) -> bytes | None:
+    path = _pathOf(info, "ORIG_OR_PATH")
+    if path is None:
+        return None
+    query = path.partition(b"?")[2].partition(b"#")[0]
+    return query or None
+
+
+def _queryParameter(command: Command) -> Value:
+    wanted = command.words("\0")[0].encode("utf-8")
+
+    def value(info: StreamInfo) -> object:
+        query = _queryOf(info)
+        for field in query.split(b"&") if query else ():
+            name, _, found = field.partition(b"=")
+            if name == wanted:
+                return fromBytes(unquote_to_bytes(found)[: command.length])
+        return None
+
+    return value
+
+
+def _queryParameters(command: Command) -> Value:
+    choice = command.parameters or "ORIG"
+    if choice not in ("ORIG", "DECODED"):
+        raise FormatError(f"%QUERY_PARAMS({choice})%: only ORIG and DECODED are possible")
+
+    def value(info: StreamInfo) -> object:
+        query = _queryOf(info)
+        if query is None:
+            return None
+        return fromBytes((unquote_to_bytes(query) if choice == "DECODED" else query)[: command.length])
+
+    return value
+
+
+def _byteSize(attribute: str) -> Callable[[Command], Value]:
+    read = attrgetter(attribute)
+
+    def compile(command: Command) -> Value:
+        if command.parameters is not None or command.length is not None:
+            raise FormatError(f"%{command.name}% takes neither parameters nor a length")
+
+        def value(info: StreamInfo) -> object:
+            headers = read(info)
+            return 0 if headers is None else headers.byteSize()
+
+        return value
+
+    return compile
+
+
+# https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
+_GRPC_NAMES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+# Envoy has its own spelling for two of them.
+_GRPC_CAMEL = ("OK", "Canceled", *("".join(w.title() for w in name.split("_")) for name in _GRPC_NAMES[2:]))
+
+# What an answer without grpc-status means, by its HTTP status.
+_FROM_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+
+
+def grpcStatusOf(info: StreamInfo) -> int | None:
+    """
+    The gRPC status of a response: of its trailers, of its head, or else what the HTTP status means.
+
+    @return: L{None} if the request is no gRPC.
+    """
+    headers = info.requestHeaders
+    contentType = headers.first.get(b"content-type") if headers is not None else None
+    if contentType is None or not contentType.startswith(b"application/grpc"):
+        return None
+    for fields in (info.responseTrailers, info.responseHeaders):
+        status = fields.first.get(b"grpc-status") if fields is not None else None
+        if status is not None:
+            # Wire digits: no more than a status can have.
+            return int(status) if len(status) <= 3 and status.isdigit() else None
+    return _FROM_HTTP.get(info.responseCode, 2) if info.responseHeaders is not None else None
+
+
+def _grpcStatus(command: Command) -> Value:
+    form = "NUMBER" if command.name == "GRPC_STATUS_NUMBER" else command.parameters or "CAMEL_STRING"
+    names: tuple[str, ...]
+    if form == "NUMBER":
+        return grpcStatusOf
+    if form == "CAMEL_STRING":
+        names = _GRPC_CAMEL
+    elif form == "SNAKE_STRING":
+        names = _GRPC_NAMES
+    else:
+        raise FormatError(f"{form!r} is not one of CAMEL_STRING, SNAKE_STRING and NUMBER")
+
+    def value(info: StreamInfo) -> object:
+        status = grpcStatusOf(info)
+        return None if status is None else names[status] if status < len(names) else str(status)
+
+    return value
+
+
+HEADER_OPERATORS: dict[str, Callable[[Command], Value]] = {
+    "REQ": _fields("requestFirst"),
+    "REQUEST_HEADER": _fields("requestFirst"),
+    "RESP": _fields("responseFirst"),
+    "RESPONSE_HEADER": _fields("responseFirst"),
+    "TRAILER": _fields("trailersFirst"),
+    "RESPONSE_TRAILER": _fields("trailersFirst"),
+    "REQ_WITHOUT_QUERY": _withoutQuery,
+    "PATH": _path,
+    "QUERY_PARAM": _queryParameter,
+    "QUERY_PARAMS": _queryParameters,
+    "REQUEST_HEADERS_BYTES": _byteSize("requestHeaders"),
+    "RESPONSE_HEADERS_BYTES": _byteSize("responseHeaders"),
+    "RESPONSE_TRAILERS_BYTES": _byteSize("responseTrailers"),
+    "GRPC_STATUS": _grpcStatus,
+    "GRPC_STATUS_NUMBER": _grpcStatus,
+}

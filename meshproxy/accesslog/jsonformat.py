@@ -1,0 +1,130 @@
+# -*- test-case-name: tests.accesslog.test_jsonformat -*-
+"""
+C{json_format}: a structure whose texts hold operators, written as one line of JSON.
+
+A text that is nothing but one operator keeps the type of its value: C{"%RESPONSE_CODE%"} is a number, and a missing
+value C{null}. Keys are sorted, as Envoy does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from meshproxy.accesslog.commands import Command, parseFormat
+from meshproxy.accesslog.formatter import Formatter, compileItems
+from meshproxy.accesslog.inline import compileTemplate
+from meshproxy.accesslog.operators import compileOperator
+from meshproxy.accesslog.values import Value, jsonText
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import StreamInfo
+
+__all__ = ["JSONValue", "compileJSONFormat"]
+
+#: What a C{google.protobuf.Struct} holds.
+JSONValue = str | float | bool | None | Sequence["JSONValue"] | Mapping[str, "JSONValue"]
+
+
+def compileJSONFormat(structure: Mapping[str, JSONValue], omitEmpty: bool = False, sort: bool = True) -> Formatter:
+    """
+    Compile a structure.
+
+    @param omitEmpty: Whether to leave out keys without a value, instead of C{null}.
+    @param sort: Whether keys are sorted, or as they were written.
+
+    @return: A formatter whose text ends with a line feed.
+
+    @raise FormatError: If a text in it is no format.
+    """
+    if omitEmpty:
+        write = _sparse(structure, sort)
+        return Formatter(json.dumps(structure), lambda info: (write(info) or "{}") + "\n")
+    literals = [""]
+    values: list[Value] = []
+    _dense(structure, sort, literals, values)
+    literals[-1] += "\n"
+    return Formatter(json.dumps(structure), compileTemplate(literals, values, jsonText, None))
+
+
+def _items(structure: Mapping[str, JSONValue], sort: bool) -> list[tuple[str, JSONValue]]:
+    return sorted(structure.items()) if sort else list(structure.items())
+
+
+def _constant(value: JSONValue) -> str:
+    if isinstance(value, float) and value.is_integer():
+        # A Struct knows doubles only.
+        value = int(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _leaf(text: str) -> str | Value:
+    """
+    A text of the structure: JSON if it is always the same, else what gives the value.
+    """
+    items = parseFormat(text)
+    if len(items) == 1 and isinstance(items[0], Command):
+        return compileOperator(items[0])
+    if all(isinstance(item, str) for item in items):
+        return _constant("".join(map(str, items)))
+    return compileItems(items, "-")
+
+
+def _dense(value: JSONValue, sort: bool, literals: list[str], values: list[Value]) -> None:
+    """
+    Write a structure of which everything shows: constant text with gaps.
+    """
+    if isinstance(value, Mapping):
+        literals[-1] += "{"
+        for position, (key, held) in enumerate(_items(value, sort)):
+            literals[-1] += f"{',' if position else ''}{_constant(key)}:"
+            _dense(held, sort, literals, values)
+        literals[-1] += "}"
+    elif isinstance(value, str):
+        leaf = _leaf(value)
+        if isinstance(leaf, str):
+            literals[-1] += leaf
+        else:
+            values.append(leaf)
+            literals.append("")
+    elif isinstance(value, Sequence):
+        literals[-1] += "["
+        for position, held in enumerate(value):
+            literals[-1] += "," if position else ""
+            _dense(held, sort, literals, values)
+        literals[-1] += "]"
+    else:
+        literals[-1] += _constant(value)
+
+
+Writer = Callable[["StreamInfo"], "str | None"]
+
+
+def _sparse(value: JSONValue, sort: bool) -> Writer:
+    """
+    A function that writes what has a value, and gives L{None} where there is none.
+    """
+    if isinstance(value, Mapping):
+        members = [(f"{_constant(key)}:", _sparse(held, sort)) for key, held in _items(value, sort)]
+
+        def writeObject(info: StreamInfo) -> str:
+            shown = [key + text for key, write in members if (text := write(info)) is not None]
+            return "{" + ",".join(shown) + "}"
+
+        return writeObject
+    if isinstance(value, str):
+        leaf = _leaf(value)
+        if isinstance(leaf, str):
+            return lambda info: leaf
+
+        def writeLeaf(info: StreamInfo) -> str | None:
+            found = leaf(info)
+            return None if found is None else jsonText(found)
+
+        return writeLeaf
+    if isinstance(value, Sequence):
+        elements = [_sparse(held, sort) for held in value]
+        return lambda info: "[" + ",".join(write(info) or "null" for write in elements) + "]"
+    constant = _constant(value)
+    return lambda info: constant

@@ -1,0 +1,230 @@
+# -*- test-case-name: tests.accesslog.test_operators -*-
+"""
+The operators by name.
+
+Each compiles to a function of the stream that gives a value: text, a number, or L{None} for what a line of
+text shows as C{-} and JSON as C{null}. Those of requests and responses are in L{meshproxy.accesslog.headervalues},
+those of addresses in L{meshproxy.accesslog.addressvalues}, those of metadata in L{meshproxy.accesslog.statevalues}.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from meshproxy.accesslog.addressvalues import ADDRESS_OPERATORS
+from meshproxy.accesslog.commands import Command, FormatError
+from meshproxy.accesslog.headervalues import HEADER_OPERATORS
+from meshproxy.accesslog.inline import Inline
+from meshproxy.accesslog.statevalues import STATE_OPERATORS
+from meshproxy.accesslog.timeformat import DEFAULT_LOCAL_TIME, DEFAULT_TIME, compileTime
+from meshproxy.accesslog.values import Value, clean
+from meshproxy.config.near import near
+from meshproxy.flags import flagsLong, flagsShort
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import StreamInfo
+
+__all__ = ["OPERATORS", "compileOperator"]
+
+
+def _none(command: Command) -> None:
+    """
+    Refuse parameters and length.
+    """
+    if command.parameters is not None or command.length is not None:
+        raise FormatError(f"%{command.name}% takes neither parameters nor a length")
+
+
+def _plain(value: Value) -> Callable[[Command], Value]:
+    """
+    An operator without parameters.
+    """
+
+    def compile(command: Command) -> Value:
+        _none(command)
+        return value
+
+    return compile
+
+
+def _number(attribute: str) -> Callable[[Command], Value]:
+    """
+    An operator that shows an attribute which is a number.
+    """
+    return _plain(Inline(f"info.{attribute}", True))
+
+
+def _text(attribute: str) -> Callable[[Command], Value]:
+    """
+    An operator that shows an attribute which is text, empty if there is none.
+    """
+    source = f"None if not (text := info.{attribute}) else text if text.isprintable() else {{clean}}(text)"
+    return _plain(Inline(source, clean=clean))
+
+
+def _underscored(attribute: str) -> Callable[[Command], Value]:
+    read = attrgetter(attribute)
+    return _plain(lambda info: clean(read(info)).replace(" ", "_") or None)
+
+
+# Times. Points that one request may pass, by Envoy's names.
+_POINTS = {
+    "DS_RX_BEG": "startMonotonic",
+    "DS_RX_END": "requestEnd",
+    "US_TX_BEG": "upstreamRequestStart",
+    "US_TX_END": "upstreamRequestEnd",
+    "US_RX_BEG": "responseStart",
+    "US_RX_END": "upstreamResponseEnd",
+    "DS_TX_BEG": "sendStart",
+    "DS_TX_END": "responseEnd",
+}
+
+_UNITS = {"ms": 1000, "us": 1000000, "ns": 1000000000}
+
+
+def _between(start: str, end: str, factor: int = 1000) -> Value:
+    first = attrgetter(start)
+    last = attrgetter(end)
+
+    def duration(info: StreamInfo) -> object:
+        begin, finish = first(info), last(info)
+        if begin is None or finish is None:
+            return None
+        return max(int((finish - begin) * factor), 0)
+
+    return duration
+
+
+def _sinceStart(end: str) -> Callable[[Command], Value]:
+    return _plain(Inline(f"None if (finish := info.{end}) is None else int((finish - info.startMonotonic) * 1000)"))
+
+
+def _commonDuration(command: Command) -> Value:
+    words = command.words()
+    if len(words) != 3:
+        raise FormatError("%COMMON_DURATION% takes START:END:PRECISION, for example DS_RX_BEG:DS_TX_END:ms")
+    start, end, unit = words
+    if unit not in _UNITS:
+        raise FormatError(f"{unit!r} is not one of ms, us and ns", tuple(_UNITS))
+    if start not in _POINTS or end not in _POINTS:
+        # Envoy takes any name here, for points that a filter may set. None does yet.
+        return lambda info: None
+    return _between(_POINTS[start], _POINTS[end], _UNITS[unit])
+
+
+def _startTime(local: bool) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        format = compileTime(command.parameters or (DEFAULT_LOCAL_TIME if local else DEFAULT_TIME), local)
+        return Inline("{format}(info.startTime)", format=format)
+
+    return compile
+
+
+def _emitTime(local: bool) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        format = compileTime(command.parameters or (DEFAULT_LOCAL_TIME if local else DEFAULT_TIME), local)
+        return lambda info: format(time.time())
+
+    return compile
+
+
+# The rest.
+
+
+def _details(command: Command) -> Value:
+    if command.parameters == "ALLOW_WHITESPACES":
+        return lambda info: clean(info.responseCodeDetails) or None
+    return lambda info: "_".join(clean(info.responseCodeDetails).split()) or None
+
+
+def _environment(command: Command) -> Value:
+    # Envoy reads it once, and shows "-" even in JSON where there is none.
+    value = os.environ.get(command.words("\0")[0], "-")
+    text = clean(value[: command.length])
+    return lambda info: text
+
+
+def _hostname(command: Command) -> Value:
+    _none(command)
+    name = socket.gethostname() or "-"
+    return lambda info: name
+
+
+def _constant(value: object) -> Callable[[Command], Value]:
+    return _plain(lambda info: value)
+
+
+OPERATORS: dict[str, Callable[[Command], Value]] = {
+    "START_TIME": _startTime(False),
+    "START_TIME_LOCAL": _startTime(True),
+    "EMIT_TIME": _emitTime(False),
+    "EMIT_TIME_LOCAL": _emitTime(True),
+    "DURATION": _sinceStart("end"),
+    "REQUEST_DURATION": _sinceStart("requestEnd"),
+    "REQUEST_TX_DURATION": _sinceStart("upstreamRequestEnd"),
+    "RESPONSE_DURATION": _sinceStart("responseStart"),
+    "RESPONSE_TX_DURATION": _plain(_between("responseStart", "responseEnd")),
+    "COMMON_DURATION": _commonDuration,
+    "ROUNDTRIP_DURATION": _constant(None),  # QUIC only
+    "BYTES_RECEIVED": _number("bytesReceived"),
+    "BYTES_SENT": _number("bytesSent"),
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED": _number("wireBytesReceived"),
+    "DOWNSTREAM_WIRE_BYTES_SENT": _number("wireBytesSent"),
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED": _number("headerBytesReceived"),
+    "DOWNSTREAM_HEADER_BYTES_SENT": _number("headerBytesSent"),
+    "UPSTREAM_WIRE_BYTES_RECEIVED": _number("upstreamWireBytesReceived"),
+    "UPSTREAM_WIRE_BYTES_SENT": _number("upstreamWireBytesSent"),
+    "UPSTREAM_HEADER_BYTES_RECEIVED": _number("upstreamHeaderBytesReceived"),
+    "UPSTREAM_HEADER_BYTES_SENT": _number("upstreamHeaderBytesSent"),
+    "PROTOCOL": _text("protocol"),
+    "UPSTREAM_PROTOCOL": _text("upstreamProtocol"),
+    "RESPONSE_CODE": _number("responseCode"),
+    "RESPONSE_CODE_DETAILS": _details,
+    "RESPONSE_FLAGS": _plain(Inline("{flags}(info.responseFlags)", flags=flagsShort)),
+    "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),
+    "CUSTOM_FLAGS": _constant(""),
+    "CONNECTION_TERMINATION_DETAILS": _plain(
+        lambda info: clean(info.connectionTerminationDetails or info.connection.terminationDetails) or None
+    ),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _underscored("upstreamTransportFailureReason"),
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _underscored("connection.transportFailureReason"),
+    "DOWNSTREAM_LOCAL_CLOSE_REASON": _text("connection.localCloseReason"),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number("upstreamAttempts"),
+    # Not cleaned: a local reply's own format shows the body as it is, with its lines.
+    "LOCAL_REPLY_BODY": _plain(Inline("info.localReplyBody")),
+    "UPSTREAM_CLUSTER": _text("upstreamCluster"),
+    "UPSTREAM_CLUSTER_RAW": _plain(lambda info: (info.upstreamClusterRaw or info.upstreamCluster) or None),
+    "ROUTE_NAME": _text("routeName"),
+    "VIRTUAL_CLUSTER_NAME": _text("virtualClusterName"),
+    "FILTER_CHAIN_NAME": _text("connection.filterChainName"),
+    "ACCESS_LOG_TYPE": _plain(Inline("info.logType")),
+    "STREAM_ID": _text("requestId"),
+    "UNIQUE_ID": _plain(lambda info: str(uuid.uuid4())),
+    "TRACE_ID": _text("traceId"),
+    "SPAN_ID": _text("spanId"),
+    "CONNECTION_ID": _number("connection.id"),
+    "UPSTREAM_CONNECTION_ID": _number("upstreamConnectionId"),
+    "HOSTNAME": _hostname,
+    "ENVIRONMENT": _environment,
+    **HEADER_OPERATORS,
+    **ADDRESS_OPERATORS,
+    **STATE_OPERATORS,
+}
+
+
+def compileOperator(command: Command) -> Value:
+    """
+    Compile one operator.
+
+    @raise FormatError: If there is none of this name, or if its parameters are wrong.
+    """
+    compile = OPERATORS.get(command.name)
+    if compile is None:
+        raise FormatError(f"there is no operator %{command.name}%", tuple(near(command.name, OPERATORS)))
+    return compile(command)
