@@ -1,0 +1,155 @@
+# -*- test-case-name: tests.routing.test_actions -*-
+"""
+C{envoy.config.route.v3.RouteAction}: how requests are forwarded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+
+from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.matchers import parseInteger
+from meshproxy.config.section import Section
+from meshproxy.headers import RequestHeaders
+from meshproxy.routing.context import RouteContext
+from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
+from meshproxy.routing.route import Route, RouteAction
+
+__all__ = ["checkWeights", "chooseByWeight", "compileRouteAction", "readMetadata"]
+
+_NOT_FOUND_STATUS: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
+
+# RouteAction.timeout
+DEFAULT_TIMEOUT: Final = 15.0
+
+
+def readMetadata(section: Section | None) -> Mapping[str, Mapping[str, object]]:
+    """
+    The C{filter_metadata} of C{envoy.config.core.v3.Metadata}, as plain data.
+    """
+    if section is None:
+        return {}
+    return {name: MessageToDict(each.message) for name, each in section.entries("filter_metadata").items()}
+
+
+def _compileUpgrades(section: Section) -> tuple[dict[str, bool], bool, bool]:
+    """
+    Which upgrades are allowed, whether CONNECT ends here, and whether POST is taken for it.
+    """
+    upgrades: dict[str, bool] = {}
+    terminates = allowPost = False
+    for each in section.children("upgrade_configs"):
+        kind: str = each.get("upgrade_type")
+        if kind.lower() in upgrades:
+            each.refuse(f"duplicate upgrade {kind}", "upgrade_type")
+        upgrades[kind.lower()] = each.wrapped("enabled", True)
+        connect = each.child("connect_config")
+        if connect is None:
+            continue
+        if kind.upper() != "CONNECT":
+            each.refuse(f"non-CONNECT upgrade type {kind} has connect_config", "connect_config")
+        terminates = True
+        allowPost = connect.get("allow_post")
+    return upgrades, terminates, allowPost
+
+
+def _checkCluster(section: Section, field: str, name: str, context: RouteContext | None) -> None:
+    if context is not None and name and not context.clusterExists(name):
+        section.refuse(f"unknown cluster {name!r}", field)
+
+
+def compileRouteAction(
+    section: Section, defaultRetries: RetryPolicy | None, validating: RouteContext | None
+) -> RouteAction:
+    """
+    Compile a C{RouteAction}, but for its weights.
+
+    @param defaultRetries: The retry policy of the virtual host.
+    @param validating: Knows the clusters, where they are to be checked.
+    """
+    cluster: str = section.get("cluster")
+    _checkCluster(section, "cluster", cluster, validating)
+    upgrades, terminates, allowPost = _compileUpgrades(section)
+    duration = section.childOrEmpty("max_stream_duration")
+    labels = readMetadata(section.child("metadata_match")).get("envoy.lb", {})
+    return RouteAction(
+        cluster=cluster,
+        clusterHeader=section.get("cluster_header").lower().encode("utf-8"),
+        clusterNotFoundStatus=_NOT_FOUND_STATUS[section.get("cluster_not_found_response_code")],
+        timeout=section.seconds("timeout", DEFAULT_TIMEOUT),
+        idleTimeout=section.seconds("idle_timeout"),
+        flushTimeout=section.seconds("flush_timeout"),
+        maxStreamDuration=duration.seconds("max_stream_duration"),
+        grpcTimeoutHeaderMax=duration.seconds("grpc_timeout_header_max"),
+        grpcTimeoutHeaderOffset=duration.seconds("grpc_timeout_header_offset", 0.0),
+        retryPolicy=compileRetryPolicy(section.child("retry_policy")) or defaultRetries,
+        isHighPriority=section.get("priority") == "HIGH",
+        upgrades=upgrades,
+        terminatesConnect=terminates,
+        allowConnectPost=allowPost,
+        autoHostRewrite=section.wrapped("auto_host_rewrite", False),
+        appendForwardedHost=section.get("append_x_forwarded_host"),
+        metadataMatch=labels,
+        section=section,
+    )
+
+
+def checkWeights(section: Section, validating: RouteContext | None) -> list[Section]:
+    """
+    The clusters of a C{WeightedCluster} that can be chosen at all.
+
+    @param validating: Knows the clusters, where they are to be checked.
+    """
+    entries = section.children("clusters")
+    for entry in entries:
+        if entry.get("name") and entry.get("cluster_header"):
+            entry.refuse("only one of name or cluster_header can be specified")
+        elif not entry.get("name") and not entry.get("cluster_header"):
+            entry.refuse("at least one of name or cluster_header needs to be specified")
+        _checkCluster(entry, "name", entry.get("name"), validating)
+    if not sum(entry.wrapped("weight", 0) for entry in entries):
+        section.refuse("the sum of weights must be greater than 0", "clusters")
+    return [entry for entry in entries if entry.wrapped("weight", 0)]
+
+
+def chooseByWeight(
+    routes: Sequence[Route], weights: Sequence[int], random: Callable[[], float], header: bytes = b""
+) -> Callable[[RequestHeaders, StreamInfo], Route]:
+    """
+    Build the choice among weighted clusters.
+
+    @param routes: One for each cluster.
+    @param weights: Their weights, none of them 0.
+    @param random: Numbers from 0 to below 1.
+    @param header: A header of the request that brings the number instead, once and as an unsigned integer.
+    """
+    ends = list(accumulate(weights))
+    total = ends[-1]
+
+    def choose(headers: RequestHeaders, info: StreamInfo) -> Route:
+        return routes[bisect_right(ends, random() * total)]
+
+    if not header:
+        return choose
+
+    def chooseByHeader(headers: RequestHeaders, info: StreamInfo) -> Route:
+        values = headers.values(header)
+        number = _unsigned(values[0]) if len(values) == 1 else None
+        return choose(headers, info) if number is None else routes[bisect_right(ends, number % total)]
+
+    return chooseByHeader
+
+
+def _unsigned(value: bytes) -> int | None:
+    """
+    An unsigned 64-bit integer, as hash values are written.
+    """
+    if value.isdigit() and len(value) <= 20:
+        number = int(value)
+        return number if number < 1 << 64 else None
+    return parseInteger(value) if not value.strip().startswith(b"-") else None

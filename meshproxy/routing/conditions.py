@@ -1,0 +1,144 @@
+# -*- test-case-name: tests.routing.test_conditions -*-
+"""
+C{envoy.config.route.v3.RouteMatch}: which requests a route is for.
+
+What a path decides goes into the index of its virtual host; what is left becomes at most two functions: one that
+needs the headers alone, which is the usual one, and one for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.matchers import (
+    HeadersTest,
+    compileHeaderMatchers,
+    compileQueryMatchers,
+    compileRegexMatcher,
+)
+from meshproxy.config.section import Section
+from meshproxy.headers import RequestHeaders
+from meshproxy.routing.context import RouteContext
+from meshproxy.runtime import always
+
+__all__ = ["Conditions", "RequestTest", "compileConditions"]
+
+#: Whether a request matches: its head, what is known about it, and its path without the query.
+RequestTest: TypeAlias = Callable[[RequestHeaders, StreamInfo, bytes], bool]
+
+
+class Conditions(NamedTuple):
+    """
+    Which requests a route is for.
+
+    @ivar exact: The path that it is for, if it is for one.
+    @ivar prefix: The prefix that its paths have, if there is one. Both may be set, and one is enough; where neither
+        is, all paths have to be tried.
+    @ivar matched: How many bytes of the path C{prefix_rewrite} replaces; L{None} for all of it.
+    @ivar ignoreCase: Whether C{exact} and C{prefix} are in lower case, for paths in lower case.
+    @ivar isPathless: Whether it is for CONNECT, which may have no path.
+    @ivar headers: A condition on the headers, if there is one.
+    @ivar others: Any other conditions.
+    """
+
+    exact: bytes | None
+    prefix: bytes | None
+    matched: int | None
+    ignoreCase: bool
+    isPathless: bool
+    headers: HeadersTest | None
+    others: RequestTest | None
+
+    @property
+    def isUnconditional(self) -> bool:
+        """
+        Whether the path alone decides.
+        """
+        return self.headers is None and self.others is None
+
+    def withCase(self) -> Conditions:
+        """
+        The same conditions for an index whose paths are all in lower case.
+        """
+        if self.ignoreCase:
+            return self
+        exact, prefix = self.exact, self.prefix
+        if exact is None and prefix is None:
+            return self
+
+        def isSame(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
+            return path == exact or (prefix is not None and path.startswith(prefix))
+
+        return self._replace(
+            exact=None if exact is None else exact.lower(),
+            prefix=None if prefix is None else prefix.lower(),
+            others=_both(isSame, self.others),
+        )
+
+
+def _both(one: RequestTest | None, other: RequestTest | None) -> RequestTest | None:
+    if one is None or other is None:
+        return one or other
+    return lambda headers, info, path: one(headers, info, path) and other(headers, info, path)
+
+
+def _isConnect(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
+    return headers.method == b"CONNECT"
+
+
+def _isGRPC(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
+    # Envoy: "application/grpc" itself or with a "+" behind it; "application/grpc-web" is another thing.
+    kind = headers.first.get(b"content-type", b"")
+    return kind.startswith(b"application/grpc") and kind[16:17] in (b"", b"+")
+
+
+def _queryTest(section: Section) -> RequestTest | None:
+    test = compileQueryMatchers(section.children("query_parameters"))
+    return None if test is None else lambda headers, info, path: test(headers.path)
+
+
+def _fractionTest(section: Section, context: RouteContext) -> RequestTest | None:
+    decide = context.runtime.fraction(section.child("runtime_fraction"), always)
+    return None if decide is always else lambda headers, info, path: decide()
+
+
+def _regexTest(section: Section) -> RequestTest | None:
+    regex = compileRegexMatcher(section.child("safe_regex"))
+    if regex is None:
+        return None
+    fullMatch = regex.fullMatch
+    return lambda headers, info, path: fullMatch(path)
+
+
+def compileConditions(section: Section, context: RouteContext) -> Conditions:
+    """
+    Compile a C{RouteMatch}.
+    """
+    others: RequestTest | None = None
+    exact: bytes | None = None
+    prefix: bytes | None = None
+    matched: int | None = None
+    kind = section.oneof("path_specifier")
+    ignoreCase = not section.wrapped("case_sensitive", True)
+    if kind in ("prefix", "path", "path_separated_prefix"):
+        key: bytes = section.get(kind).encode("utf-8")
+        matched = len(key)
+        key = key.lower() if ignoreCase else key
+        exact = None if kind == "prefix" else key
+        prefix = key if kind == "prefix" else key + b"/" if kind == "path_separated_prefix" else None
+    elif kind == "safe_regex":
+        others = _regexTest(section)
+    elif kind == "connect_matcher":
+        others = _isConnect
+    elif kind is not None:
+        section.refuse(f"{kind} is not implemented", kind)
+    for test in (
+        _fractionTest(section, context),
+        _isGRPC if section.has("grpc") else None,
+        _queryTest(section),
+    ):
+        others = _both(others, test)
+    tests = compileHeaderMatchers(section.children("headers"))
+    return Conditions(exact, prefix, matched, ignoreCase, kind == "connect_matcher", tests, others)

@@ -1,0 +1,45 @@
+# -*- test-case-name: tests.routing.test_table -*-
+"""
+What a route configuration needs to know of the rest of the proxy.
+"""
+
+from __future__ import annotations
+
+import random as _random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshproxy.config.section import Section
+from meshproxy.routing.perfilter import CompileFilterConfig
+from meshproxy.runtime import Runtime
+
+__all__ = ["RouteContext"]
+
+
+def _anyCluster(name: str) -> bool:
+    return True
+
+
+def _noFilters(name: str, section: Section) -> object | None:
+    section.refuse(f"{name!r} is no filter that has configuration on a route")
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteContext:
+    """
+    What a route configuration needs to know of the rest of the proxy.
+
+    @ivar clusterExists: Whether there is a cluster of a name.
+    @ivar validateClusters: What C{validate_clusters} is where it is not set: true in a static configuration, false
+        where routes come by RDS.
+    @ivar runtime: Decides about C{runtime_fraction}.
+    @ivar random: Numbers from 0 to below 1, for weighted clusters.
+    @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
+    """
+
+    clusterExists: Callable[[str], bool] = _anyCluster
+    validateClusters: bool = True
+    runtime: Runtime = field(default_factory=Runtime)
+    random: Callable[[], float] = _random.random
+    compileFilterConfig: CompileFilterConfig = _noFilters

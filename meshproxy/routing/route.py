@@ -1,0 +1,169 @@
+# -*- test-case-name: tests.routing.test_table -*-
+"""
+What a request is told once its route is known. All of it is made when the configuration is compiled, and never
+changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.matchers import HeadersTest
+from meshproxy.config.section import Section
+from meshproxy.headers import RequestHeaders
+from meshproxy.routing.mutations import Mutation
+from meshproxy.routing.perfilter import FilterOverrides
+from meshproxy.routing.redirects import DirectResponse, Redirect
+from meshproxy.routing.retries import RetryPolicy
+from meshproxy.routing.timeouts import Timeouts, combineTimeouts
+
+__all__ = ["Route", "RouteAction", "RouteKind", "VirtualCluster", "VirtualHost"]
+
+
+class RouteKind(Enum):
+    """
+    What a route does with a request.
+    """
+
+    ROUTE = "route"
+    REDIRECT = "redirect"
+    DIRECT_RESPONSE = "direct_response"
+    #: For listeners that forward nothing themselves (gRPC without proxy): matched, never routed.
+    NON_FORWARDING = "non_forwarding_action"
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualCluster:
+    """
+    A name for some requests of a virtual host, in statistics.
+    """
+
+    name: str
+    matches: HeadersTest
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """
+    What the routes of a virtual host share.
+
+    @ivar includeRequestAttemptCount: Whether requests carry C{x-envoy-attempt-count}; likewise
+        C{includeAttemptCountInResponse} and C{includeIsTimeoutRetryHeader}.
+    @ivar requestBodyBufferLimit: How many bytes of a body may be kept for retries, or L{None}.
+    @ivar metadata: C{filter_metadata}, by name of the filter.
+    @ivar rateLimits: C{rate_limits} as configured, for the filters that read them.
+    @ivar section: Where it stands in the configuration.
+    """
+
+    name: str
+    includeRequestAttemptCount: bool = False
+    includeAttemptCountInResponse: bool = False
+    includeIsTimeoutRetryHeader: bool = False
+    requestBodyBufferLimit: int | None = None
+    virtualClusters: tuple[VirtualCluster, ...] = ()
+    metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    rateLimits: tuple[Section, ...] = ()
+    section: Section | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAction:
+    """
+    How a request is forwarded.
+
+    @ivar cluster: The name of the cluster; empty where the request chooses it: see L{selectCluster}.
+    @ivar clusterHeader: The header that names the cluster.
+    @ivar clusterNotFoundStatus: What is answered where the cluster does not exist.
+    @ivar timeout: Seconds for the whole request, 0 for no limit.
+    @ivar timeouts: The same with that of each try, for requests that ask for no others.
+    @ivar idleTimeout: Seconds, in place of the connection manager's C{stream_idle_timeout}; 0 for no limit, L{None}
+        to leave it.
+    @ivar maxStreamDuration: Seconds, 0 for no limit, L{None} to leave it to the connection manager.
+    @ivar grpcTimeoutHeaderMax: Where it is set, C{grpc-timeout} counts, up to so many seconds; 0 for any.
+    @ivar isHighPriority: Whether the C{HIGH} circuit breakers are used.
+    @ivar upgrades: Which upgrades the route allows or forbids, by lower-case name, whatever the connection manager
+        says.
+    @ivar allowConnectPost: Whether C{POST} requests become C{CONNECT} streams as well.
+    @ivar terminatesConnect: Whether a C{CONNECT} ends here and its payload goes upstream as bytes.
+    @ivar autoHostRewrite: Whether the host becomes the host name of the endpoint, once that is chosen.
+    @ivar appendForwardedHost: C{append_x_forwarded_host}, for that rewrite.
+    @ivar metadataMatch: The labels of C{envoy.lb} that an endpoint must have.
+    @ivar section: The C{RouteAction} as configured, for what only single filters read.
+    """
+
+    cluster: str = ""
+    clusterHeader: bytes = b""
+    clusterNotFoundStatus: int = 503
+    timeout: float = 15.0
+    timeouts: Timeouts = field(init=False)
+    idleTimeout: float | None = None
+    flushTimeout: float | None = None
+    maxStreamDuration: float | None = None
+    grpcTimeoutHeaderMax: float | None = None
+    grpcTimeoutHeaderOffset: float = 0.0
+    retryPolicy: RetryPolicy | None = None
+    isHighPriority: bool = False
+    upgrades: Mapping[str, bool] = field(default_factory=dict)
+    terminatesConnect: bool = False
+    allowConnectPost: bool = False
+    autoHostRewrite: bool = False
+    appendForwardedHost: bool = False
+    metadataMatch: Mapping[str, object] = field(default_factory=dict)
+    section: Section | None = None
+
+    def __post_init__(self) -> None:
+        perTry = 0.0 if self.retryPolicy is None else self.retryPolicy.perTryTimeout
+        object.__setattr__(self, "timeouts", combineTimeouts(self.timeout, perTry))
+
+    def selectCluster(self, headers: RequestHeaders, info: StreamInfo) -> str:
+        """
+        The name of the cluster; empty where the header that should name it is missing.
+        """
+        if self.clusterHeader:
+            # Who sent it is not known, so only the first value counts.
+            return headers.first.get(self.clusterHeader, b"").decode("utf-8", "replace")
+        return self.cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """
+    A route that was found.
+
+    @ivar name: Its name, for logs; may be empty.
+    @ivar path: Where it stands in the configuration.
+    @ivar order: Its place in its virtual host.
+    @ivar action: How to forward, where L{kind} says so; likewise L{redirect} and L{directResponse}.
+    @ivar overrides: What it says to filters, all levels merged.
+    @ivar finalizeRequestHeaders: Changes the head of a request before it goes upstream: header mutations of all
+        levels, then host and path. L{None} where there is nothing to do, which is the usual case.
+    @ivar finalizeResponseHeaders: Changes the head of a response before it goes downstream.
+    @ivar metadata: C{filter_metadata}, by name of the filter.
+    @ivar requestBodyBufferLimit: That of the route, or of its virtual host.
+    @ivar statPrefix: C{stat_prefix}.
+    @ivar operation: The C{decorator}'s name for spans.
+    @ivar propagateOperation: Whether that name goes into C{x-envoy-decorator-operation}.
+    @ivar choose: Where the route has weighted clusters: picks one, as a route of its own. L{RouteTable.match} has
+        called it already.
+    """
+
+    virtualHost: VirtualHost
+    kind: RouteKind
+    name: str = ""
+    path: str = ""
+    order: int = 0
+    action: RouteAction | None = None
+    redirect: Redirect | None = None
+    directResponse: DirectResponse | None = None
+    overrides: FilterOverrides = field(default_factory=FilterOverrides)
+    finalizeRequestHeaders: Mutation | None = None
+    finalizeResponseHeaders: Mutation | None = None
+    metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    requestBodyBufferLimit: int | None = None
+    statPrefix: str = ""
+    operation: str = ""
+    propagateOperation: bool = True
+    choose: Callable[[RequestHeaders, StreamInfo], Route] | None = None

@@ -1,0 +1,207 @@
+# -*- test-case-name: tests.routing.test_routes -*-
+"""
+C{envoy.config.route.v3.Route} and what stands around it: levels of header mutations and of filter configuration,
+merged for each route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from meshproxy.config.matchers import compileHeaderMatchers
+from meshproxy.config.section import Section
+from meshproxy.headers import HeaderMap
+from meshproxy.routing.actions import checkWeights, chooseByWeight, compileRouteAction, readMetadata
+from meshproxy.routing.context import RouteContext
+from meshproxy.routing.mutations import Mutation, chain, compileHeaderOptions
+from meshproxy.routing.perfilter import FilterOverrides, compilePerFilterConfig, mergeFilterOverrides
+from meshproxy.routing.redirects import DEFAULT_MAX_BODY, compileDirectResponse, compileRedirect
+from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
+from meshproxy.routing.rewrites import compileHostRewrite, compilePathRewrite, literalHost, pathMutation
+from meshproxy.routing.route import Route, RouteKind, VirtualCluster, VirtualHost
+
+__all__ = ["Level", "RouteCompiler", "compileVirtualHost"]
+
+
+class Level(NamedTuple):
+    """
+    What one level says to all routes below it.
+
+    @ivar request: Its mutations of request headers; C{response} likewise.
+    @ivar overrides: Its configuration of filters.
+    @ivar retryPolicy: Its retry policy, where it has one.
+    """
+
+    request: Mutation | None
+    response: Mutation | None
+    overrides: FilterOverrides
+    retryPolicy: RetryPolicy | None = None
+
+
+def _compileLevel(section: Section, context: RouteContext) -> Level:
+    return Level(
+        compileHeaderOptions(section, "request_headers_to_add", "request_headers_to_remove"),
+        compileHeaderOptions(section, "response_headers_to_add", "response_headers_to_remove"),
+        compilePerFilterConfig(section, context.compileFilterConfig),
+    )
+
+
+def _everything(headers: HeaderMap) -> bool:
+    return True
+
+
+def compileVirtualHost(section: Section, compiler: RouteCompiler) -> tuple[VirtualHost, Level]:
+    """
+    Compile C{envoy.config.route.v3.VirtualHost}, but for its routes.
+    """
+    level = _compileLevel(section, compiler.context)
+    level = level._replace(retryPolicy=compileRetryPolicy(section.child("retry_policy")))
+    clusters = [
+        VirtualCluster(each.get("name"), compileHeaderMatchers(each.children("headers")) or _everything)
+        for each in section.children("virtual_clusters")
+    ]
+    virtualHost = VirtualHost(
+        name=section.get("name"),
+        includeRequestAttemptCount=section.get("include_request_attempt_count"),
+        includeAttemptCountInResponse=section.get("include_attempt_count_in_response"),
+        includeIsTimeoutRetryHeader=section.get("include_is_timeout_retry_header"),
+        requestBodyBufferLimit=_bodyLimit(section),
+        virtualClusters=tuple(clusters),
+        metadata=readMetadata(section.child("metadata")),
+        rateLimits=tuple(section.children("rate_limits")),
+        section=section,
+    )
+    return virtualHost, level
+
+
+def _bodyLimit(section: Section) -> int | None:
+    """
+    C{request_body_buffer_limit}, or its older and smaller sister.
+    """
+    for field in ("request_body_buffer_limit", "per_request_buffer_limit_bytes"):
+        if section.has(field):
+            return section.wrapped(field, 0)
+    return None
+
+
+class RouteCompiler:
+    """
+    Compiles the routes of one route configuration.
+
+    @ivar context: What they need to know of the rest of the proxy.
+    """
+
+    def __init__(self, section: Section, context: RouteContext) -> None:
+        self.context = context
+        self._level = _compileLevel(section, context)
+        self._mostSpecificWins: bool = section.get("most_specific_header_mutations_wins")
+        self._maxBody = section.wrapped("max_direct_response_body_size_bytes", DEFAULT_MAX_BODY)
+        validates = section.wrapped("validate_clusters", context.validateClusters)
+        self._validating = context if validates else None
+
+    def compileRoute(
+        self, section: Section, order: int, virtualHost: VirtualHost, around: Level, matched: int | None
+    ) -> Route:
+        """
+        Compile one route.
+
+        @param order: Its place among the routes of its virtual host.
+        @param around: What its virtual host says to it.
+        @param matched: How many bytes of the path it matches; L{None} for all of it.
+        """
+        own = _compileLevel(section, self.context)
+        decorator = section.child("decorator")
+        route = Route(
+            virtualHost,
+            RouteKind.NON_FORWARDING,
+            name=section.get("name"),
+            path=section.path,
+            order=order,
+            overrides=mergeFilterOverrides([self._level.overrides, around.overrides, own.overrides]),
+            finalizeResponseHeaders=chain(self._ordered(own.response, around.response, self._level.response)),
+            metadata=readMetadata(section.child("metadata")),
+            requestBodyBufferLimit=virtualHost.requestBodyBufferLimit,
+            statPrefix=section.get("stat_prefix"),
+            operation="" if decorator is None else decorator.get("operation"),
+            propagateOperation=decorator is None or decorator.wrapped("propagate", True),
+        )
+        if _bodyLimit(section) is not None:
+            route = replace(route, requestBodyBufferLimit=_bodyLimit(section))
+        requestSteps = self._ordered(own.request, around.request, self._level.request)
+        return self._withAction(route, section, around, requestSteps, matched)
+
+    def _ordered(self, *levels: Mutation | None) -> list[Mutation | None]:
+        """
+        Levels, given most specific first, in the order in which they act. The later one has the last word.
+        """
+        return list(reversed(levels)) if self._mostSpecificWins else list(levels)
+
+    def _withAction(
+        self, route: Route, section: Section, around: Level, requestSteps: list[Mutation | None], matched: int | None
+    ) -> Route:
+        kind = section.oneof("action")
+        if kind == "route":
+            return self._forwarding(route, section.childOrEmpty("route"), around, requestSteps, matched)
+        if kind == "redirect":
+            redirect = compileRedirect(section.childOrEmpty("redirect"), matched)
+            return replace(route, kind=RouteKind.REDIRECT, redirect=redirect)
+        if kind == "direct_response":
+            response = compileDirectResponse(section.childOrEmpty("direct_response"), self._maxBody)
+            return replace(route, kind=RouteKind.DIRECT_RESPONSE, directResponse=response)
+        if kind == "filter_action":
+            section.refuse("filter_action is not implemented", kind)
+        return route
+
+    def _forwarding(
+        self, route: Route, action: Section, around: Level, requestSteps: list[Mutation | None], matched: int | None
+    ) -> Route:
+        rewrite = compilePathRewrite(action, matched)
+        steps = [*requestSteps, compileHostRewrite(action), None if rewrite is None else pathMutation(rewrite)]
+        route = replace(
+            route,
+            kind=RouteKind.ROUTE,
+            action=compileRouteAction(action, around.retryPolicy, self._validating),
+            finalizeRequestHeaders=chain(steps),
+        )
+        weighted = action.child("weighted_clusters")
+        return route if weighted is None else self._weighted(route, weighted, steps)
+
+    def _weighted(self, route: Route, section: Section, steps: Sequence[Mutation | None]) -> Route:
+        """
+        A route that chooses among others, one for each cluster.
+        """
+        entries = checkWeights(section, self._validating)
+        if not entries:
+            return route
+        variants = [self._variant(route, entry, steps) for entry in entries]
+        if len(variants) == 1:
+            return variants[0]
+        header: str = section.get("header_name")
+        weights = [entry.wrapped("weight", 0) for entry in entries]
+        choose = chooseByWeight(variants, weights, self.context.random, header.lower().encode("utf-8"))
+        return replace(route, choose=choose)
+
+    def _variant(self, route: Route, entry: Section, steps: Sequence[Mutation | None]) -> Route:
+        """
+        The route with one of its weighted clusters. What the cluster says acts before everything else, and its host
+        before that of the route: Envoy does so whichever level is to win.
+        """
+        assert route.action is not None
+        own = _compileLevel(entry, self.context)
+        host: str = entry.get("host_rewrite_literal")
+        labels = readMetadata(entry.child("metadata_match")).get("envoy.lb", {})
+        action = replace(
+            route.action,
+            cluster=entry.get("name"),
+            clusterHeader=entry.get("cluster_header").lower().encode("utf-8"),
+            metadataMatch={**route.action.metadataMatch, **labels},
+        )
+        return replace(
+            route,
+            action=action,
+            overrides=mergeFilterOverrides([route.overrides, own.overrides]),
+            finalizeRequestHeaders=chain([own.request, literalHost(host) if host else None, *steps]),
+            finalizeResponseHeaders=chain([own.response, route.finalizeResponseHeaders]),
+        )

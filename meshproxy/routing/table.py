@@ -1,0 +1,190 @@
+# -*- test-case-name: tests.routing.test_table -*-
+"""
+The route table: C{envoy.config.route.v3.RouteConfiguration}, compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
+
+from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.matchers import HeadersTest
+from meshproxy.config.section import Section
+from meshproxy.headers import RequestHeaders
+from meshproxy.routing.conditions import Conditions, RequestTest, compileConditions
+from meshproxy.routing.context import RouteContext
+from meshproxy.routing.hosts import DomainTable
+from meshproxy.routing.pathindex import PathIndex, PathRule
+from meshproxy.routing.redirects import tlsRedirect
+from meshproxy.routing.route import Route, RouteKind, VirtualHost
+from meshproxy.routing.routes import Level, RouteCompiler, compileVirtualHost
+
+__all__ = ["RouteTable", "compileRouteConfiguration"]
+
+#: From the head of a request to its route.
+Match: TypeAlias = Callable[[RequestHeaders, StreamInfo], Route | None]
+#: A route with the conditions that its path leaves.
+_Candidate: TypeAlias = tuple[HeadersTest | None, RequestTest | None, Route]
+
+
+class RouteTable:
+    """
+    A compiled route configuration.
+
+    @ivar name: Its name.
+    @ivar match: Finds the route of a request, or L{None}: 404, C{route_not_found}.
+    @ivar virtualHosts: Its virtual hosts, in order.
+    @ivar routes: All routes, in order, as they stand in the configuration: those with weighted clusters once.
+    """
+
+    __slots__ = ("match", "name", "routes", "virtualHosts")
+
+    def __init__(self, name: str, match: Match, virtualHosts: Sequence[VirtualHost], routes: Sequence[Route]) -> None:
+        self.name = name
+        self.match = match
+        self.virtualHosts = tuple(virtualHosts)
+        self.routes = tuple(routes)
+
+    def __repr__(self) -> str:
+        return f"<RouteTable {self.name!r}: {len(self.virtualHosts)} virtual hosts, {len(self.routes)} routes>"
+
+
+def _compileIndex(rules: Sequence[tuple[Conditions, Route]]) -> Callable[[bytes], Iterable[_Candidate]]:
+    """
+    The index of one virtual host. Where a single rule ignores case, all paths are looked up in lower case, and the
+    rules that do not ignore it look again.
+    """
+    folds = any(conditions.ignoreCase for conditions, _ in rules)
+    index: PathIndex[_Candidate] = PathIndex()
+    for order, (asWritten, route) in enumerate(rules):
+        conditions = asWritten.withCase() if folds else asWritten
+        rule = PathRule(order, (conditions.headers, conditions.others, route), conditions.isUnconditional)
+        if conditions.exact is not None:
+            index.addExact(conditions.exact, rule)
+        if conditions.prefix is not None:
+            index.addPrefix(conditions.prefix, rule)
+        if conditions.exact is None and conditions.prefix is None:
+            index.addPrefix(b"", rule)
+    lookup = index.compileLookup()
+    return (lambda path: lookup(path.lower())) if folds else lookup
+
+
+def _compileMatch(rules: Sequence[tuple[Conditions, Route]], ignoreParameters: bool) -> Match:
+    """
+    The function that finds the route in one virtual host.
+    """
+    lookup = _compileIndex(rules)
+    pathless = tuple(
+        [(conditions.headers, conditions.others, route) for conditions, route in rules if conditions.isPathless]
+    )
+
+    def match(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        path = headers.path
+        if path:
+            mark = path.find(b"?")
+            if mark >= 0:
+                path = path[:mark]
+            if ignoreParameters:
+                path = path.partition(b";")[0]
+            candidates = lookup(path)
+        else:
+            candidates = pathless
+        for headersTest, otherTest, route in candidates:
+            if (headersTest is None or headersTest(headers)) and (otherTest is None or otherTest(headers, info, path)):
+                return route if route.choose is None else route.choose(headers, info)
+        return None
+
+    return _shortcut(rules, match) or match
+
+
+def _shortcut(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match | None:
+    """
+    A function for the virtual host whose first route takes every path, as sidecars and gateways of one service have
+    it; L{None} where the first route does not.
+    """
+    if not rules:
+        return None
+    conditions, route = rules[0]
+    if not conditions.isUnconditional or conditions.prefix not in (b"", b"/"):
+        return None
+    if route.choose is not None:
+        choose = route.choose
+        return lambda headers, info: choose(headers, info) if headers.path[:1] == b"/" else match(headers, info)
+    return lambda headers, info: route if headers.path[:1] == b"/" else match(headers, info)
+
+
+def _requireTLS(section: Section, virtualHost: VirtualHost, match: Match) -> Match:
+    """
+    C{require_tls}: requests on cleartext are sent to C{https}, whatever their path.
+    """
+    requirement: str = section.get("require_tls")
+    if requirement == "NONE":
+        return match
+    internalMayPass = requirement == "EXTERNAL_ONLY"
+    toTLS = Route(virtualHost, RouteKind.REDIRECT, path=section.pathOf("require_tls"), redirect=tlsRedirect)
+
+    def matchTLS(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        if headers.scheme == b"https":
+            return match(headers, info)
+        if internalMayPass and headers.first.get(b"x-envoy-internal") == b"true":
+            return match(headers, info)
+        return toTLS
+
+    return matchTLS
+
+
+def _byHost(domains: DomainTable[Match], ignorePort: bool) -> Match:
+    only = domains.onlyDefault()
+    if only is not None:
+        return only
+    lookup = domains.compileLookup(ignorePort)
+
+    def match(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        found = lookup(headers.authority)
+        return None if found is None else found(headers, info)
+
+    return match
+
+
+def compileRouteConfiguration(section: Section, context: RouteContext) -> RouteTable:
+    """
+    Compile C{envoy.config.route.v3.RouteConfiguration}. Faults are recorded in the section's report; what comes
+    back then is only good to go on checking with.
+    """
+    name: str = section.get("name")
+    compiler = RouteCompiler(section, context)
+    domains: DomainTable[Match] = DomainTable()
+    virtualHosts: list[VirtualHost] = []
+    routes: list[Route] = []
+    for child in section.children("virtual_hosts"):
+        virtualHost, level = compileVirtualHost(child, compiler)
+        rules = _compileRules(child, compiler, virtualHost, level)
+        match = _compileMatch(rules, section.get("ignore_path_parameters_in_path_matching"))
+        _addDomains(child, domains, _requireTLS(child, virtualHost, match), name)
+        virtualHosts.append(virtualHost)
+        routes.extend(route for _, route in rules)
+    return RouteTable(name, _byHost(domains, section.get("ignore_port_in_host_matching")), virtualHosts, routes)
+
+
+def _compileRules(
+    section: Section, compiler: RouteCompiler, virtualHost: VirtualHost, level: Level
+) -> list[tuple[Conditions, Route]]:
+    rules: list[tuple[Conditions, Route]] = []
+    for order, child in enumerate(section.children("routes")):
+        conditions = compileConditions(child.childOrEmpty("match"), compiler.context)
+        rules.append((conditions, compiler.compileRoute(child, order, virtualHost, level, conditions.matched)))
+    return rules
+
+
+def _addDomains(section: Section, domains: DomainTable[Match], match: Match, name: str) -> None:
+    for index, domain in enumerate(section.scalars("domains")):
+        if domains.add(domain, match):
+            continue
+        if domain == "*":
+            section.refuse(f"only a single wildcard domain is permitted in route {name}", f"domains[{index}]")
+        else:
+            section.refuse(
+                f"only unique values for domains are permitted: duplicate entry of domain {domain} in route {name}",
+                f"domains[{index}]",
+            )

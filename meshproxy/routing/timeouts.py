@@ -1,0 +1,100 @@
+# -*- test-case-name: tests.routing.test_timeouts -*-
+"""
+The timeouts of one request: what its route says, and what its own headers ask for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from meshproxy.headers import RequestHeaders
+
+if TYPE_CHECKING:
+    from meshproxy.routing.retries import RetryPolicy
+    from meshproxy.routing.route import RouteAction
+
+__all__ = ["Timeouts", "combineTimeouts", "effectiveMaxStreamDuration", "effectiveTimeout", "parseGRPCTimeout"]
+
+_TIMEOUT: Final = b"x-envoy-upstream-rq-timeout-ms"
+_PER_TRY: Final = b"x-envoy-upstream-rq-per-try-timeout-ms"
+
+# Milliseconds as digits; 12 of them are 31 years.
+_milliseconds = re.compile(rb"0*([0-9]{1,12})\Z").match
+
+# gRPC over HTTP2: at most 8 digits and a unit.
+_grpcTimeout = re.compile(rb"([0-9]{1,8})([HMSmun])\Z").match
+_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+
+class Timeouts(NamedTuple):
+    """
+    Seconds; 0 is no timeout.
+
+    @ivar total: For the whole request, all tries together, once it was received.
+    @ivar perTry: For each try; 0 also where it would be longer than C{total}.
+    """
+
+    total: float
+    perTry: float
+
+
+def parseGRPCTimeout(value: bytes) -> float | None:
+    """
+    The seconds of a C{grpc-timeout}, or L{None} where it is malformed.
+    """
+    found = _grpcTimeout(value)
+    return None if found is None else int(found[1]) * _UNITS[found[2]]
+
+
+def _readMilliseconds(value: bytes | None) -> float | None:
+    found = None if value is None else _milliseconds(value)
+    return None if found is None else int(found[1]) / 1000.0
+
+
+def combineTimeouts(total: float, perTry: float) -> Timeouts:
+    """
+    Timeouts that make sense together: a try that may last as long as the whole request needs none of its own.
+    """
+    return Timeouts(total, 0.0 if total and perTry >= total else perTry)
+
+
+def effectiveTimeout(action: RouteAction, headers: RequestHeaders, policy: RetryPolicy | None = None) -> Timeouts:
+    """
+    The timeouts for one request. The headers that ask for others are taken off the request.
+
+    @param action: What the route does.
+    @param headers: The request, which only an internal client can have given such headers.
+    @param policy: The retry policy in force, with a per-try timeout.
+    """
+    first = headers.first
+    if policy is action.retryPolicy and _TIMEOUT not in first and _PER_TRY not in first:
+        return action.timeouts
+    total = action.timeout
+    perTry = 0.0 if policy is None else policy.perTryTimeout
+    if _TIMEOUT in first:
+        asked = _readMilliseconds(first[_TIMEOUT])
+        total = total if asked is None else asked
+        headers.remove(_TIMEOUT)
+    if _PER_TRY in first:
+        asked = _readMilliseconds(first[_PER_TRY])
+        perTry = perTry if asked is None else asked
+        headers.remove(_PER_TRY)
+    return combineTimeouts(total, perTry)
+
+
+def effectiveMaxStreamDuration(action: RouteAction, headers: RequestHeaders) -> float | None:
+    """
+    How long the stream may last: C{grpc_timeout_header_max} lets the client say, up to a limit.
+
+    @return: Seconds, 0 for no limit, or L{None} where the route leaves it to the connection manager.
+    """
+    if action.grpcTimeoutHeaderMax is not None and b"grpc-timeout" in headers.first:
+        asked = parseGRPCTimeout(headers.first[b"grpc-timeout"])
+        if asked is not None:
+            if action.grpcTimeoutHeaderMax and (asked == 0 or asked > action.grpcTimeoutHeaderMax):
+                asked = action.grpcTimeoutHeaderMax
+            if asked > action.grpcTimeoutHeaderOffset:
+                asked -= action.grpcTimeoutHeaderOffset
+            return asked
+    return action.maxStreamDuration
