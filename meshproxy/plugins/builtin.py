@@ -1,0 +1,53 @@
+"""
+The filters that come with this program.
+"""
+
+from meshproxy.plugins.descriptor import FilterPlugin
+
+_HTTP = "envoy.extensions.filters.http."
+_NETWORK = "envoy.extensions.filters.network."
+
+headerMutation = FilterPlugin(
+    "envoy.filters.http.header_mutation",
+    "http",
+    "meshproxy.filters.http.header_mutation:HeaderMutation",
+    (_HTTP + "header_mutation.v3.HeaderMutation",),
+    (_HTTP + "header_mutation.v3.HeaderMutationPerRoute",),
+)
+
+fault = FilterPlugin(
+    "envoy.filters.http.fault", "http", "meshproxy.filters.http.fault:Fault", (_HTTP + "fault.v3.HTTPFault",)
+)
+
+rbac = FilterPlugin(
+    "envoy.filters.http.rbac",
+    "http",
+    "meshproxy.filters.http.rbac:RBAC",
+    (_HTTP + "rbac.v3.RBAC",),
+    (_HTTP + "rbac.v3.RBACPerRoute",),
+)
+
+localRateLimit = FilterPlugin(
+    "envoy.filters.http.local_ratelimit",
+    "http",
+    "meshproxy.filters.http.local_ratelimit:LocalRateLimit",
+    (_HTTP + "local_ratelimit.v3.LocalRateLimit",),
+)
+
+router = FilterPlugin(
+    "envoy.filters.http.router", "http", "meshproxy.filters.http.router:Router", (_HTTP + "router.v3.Router",)
+)
+
+tcpProxy = FilterPlugin(
+    "envoy.filters.network.tcp_proxy",
+    "network",
+    "meshproxy.filters.network.tcp_proxy:TCPProxy",
+    (_NETWORK + "tcp_proxy.v3.TcpProxy",),
+)
+
+httpConnectionManager = FilterPlugin(
+    "envoy.filters.network.http_connection_manager",
+    "network",
+    "meshproxy.filters.network.http_connection_manager:HTTPConnectionManager",
+    (_NETWORK + "http_connection_manager.v3.HttpConnectionManager",),
+)

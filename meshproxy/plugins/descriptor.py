@@ -1,0 +1,61 @@
+# -*- test-case-name: tests.config.test_registry -*-
+"""
+How a plugin file tells of a filter without importing it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from twisted.plugin import IPlugin
+from zope.interface import implementer
+
+from meshproxy.interfaces import IFilterFactory
+
+__all__ = ["FilterPlugin"]
+
+
+@implementer(IPlugin, IFilterFactory)
+class FilterPlugin:
+    """
+    A filter in another module::
+
+        greeter = FilterPlugin("example.greeter", "http", "example.greeter:Greeter")
+
+    @ivar name: See L{IFilterFactory}.
+    @ivar kind: See L{IFilterFactory}.
+    @ivar configTypes: See L{IFilterFactory}.
+    @ivar routeConfigTypes: Full names of the messages that C{typed_per_filter_config} may hold for it, besides
+        C{configTypes}.
+    @ivar module: See L{IFilterFactory}.
+    @ivar className: The name of the class in that module.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        target: str,
+        configTypes: tuple[str, ...] = (),
+        routeConfigTypes: tuple[str, ...] = (),
+    ) -> None:
+        """
+        @param target: C{package.module:Class}.
+        """
+        self.name = name
+        self.kind = kind
+        self.module, _, self.className = target.partition(":")
+        self.configTypes = configTypes
+        self.routeConfigTypes = routeConfigTypes
+
+    def load(self) -> type:
+        """
+        See L{IFilterFactory.load}.
+        """
+        found = getattr(import_module(self.module), self.className)
+        if not isinstance(found, type):
+            raise TypeError(f"{self.module}:{self.className} is no class")
+        return found
+
+    def __repr__(self) -> str:
+        return f"<FilterPlugin {self.name}: {self.module}:{self.className}>"
