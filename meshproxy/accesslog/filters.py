@@ -74,7 +74,7 @@ def _duration(section: Section, runtime: RuntimeInteger) -> LogFilter:
     holds = _comparison(section, runtime)
 
     def test(info: StreamInfo) -> bool:
-        return info.end is not None and holds(int((info.end - info.startMonotonic) * 1000))
+        return info.end is not None and holds(int((info.end - info.startMonotonic) * 1000 + 1e-6))
 
     return test
 

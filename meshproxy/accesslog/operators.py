@@ -85,6 +85,9 @@ _POINTS = {
     "DS_TX_END": "responseEnd",
 }
 
+# The difference of two floats may be a hair less than the whole milliseconds that it is.
+_ROUNDING = 1e-6
+
 _UNITS = {"ms": 1000, "us": 1000000, "ns": 1000000000}
 
 
@@ -96,13 +99,15 @@ def _between(start: str, end: str, factor: int = 1000) -> Value:
         begin, finish = first(info), last(info)
         if begin is None or finish is None:
             return None
-        return max(int((finish - begin) * factor), 0)
+        return max(int((finish - begin) * factor + _ROUNDING), 0)
 
     return duration
 
 
 def _sinceStart(end: str) -> Callable[[Command], Value]:
-    return _plain(Inline(f"None if (finish := info.{end}) is None else int((finish - info.startMonotonic) * 1000)"))
+    return _plain(
+        Inline(f"None if (finish := info.{end}) is None else int((finish - info.startMonotonic) * 1000 + 1e-6)")
+    )
 
 
 def _commonDuration(command: Command) -> Value:

@@ -1,0 +1,233 @@
+# -*- test-case-name: tests.accesslog.test_logs -*-
+"""
+The access logs of a listener, a connection manager or a tcp_proxy, compiled from
+C{envoy.config.accesslog.v3.AccessLog}.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from meshproxy.accesslog.commands import FormatError
+from meshproxy.accesslog.files import LogFile, LogFiles
+from meshproxy.accesslog.filters import LogFilter, RuntimeInteger, compileFilter, configuredInteger
+from meshproxy.accesslog.formatter import DEFAULT_FORMAT, Formatter, compileFormat
+from meshproxy.accesslog.jsonformat import compileJSONFormat
+from meshproxy.config.structs import structValue
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import StreamInfo
+    from meshproxy.config import Section
+
+__all__ = ["AccessLogContext", "AccessLogs", "compileAccessLogs", "compileFormatString"]
+
+_PACKAGE = "envoy.extensions.access_loggers."
+_FILE = _PACKAGE + "file.v3.FileAccessLog"
+_STANDARD = {
+    _PACKAGE + "stream.v3.StdoutAccessLog": "/dev/stdout",
+    _PACKAGE + "stream.v3.StderrAccessLog": "/dev/stderr",
+}
+
+# C{text_format}'s own extensions whose operators are always there.
+_FORMATTERS = (
+    "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
+    "envoy.extensions.formatter.metadata.v3.Metadata",
+)
+
+
+class AccessLogContext:
+    """
+    What access logs need of the process.
+
+    @ivar files: The open files.
+    @ivar runtime: The runtime's integers.
+    """
+
+    __slots__ = ("files", "runtime")
+
+    def __init__(self, files: LogFiles, runtime: RuntimeInteger = configuredInteger) -> None:
+        self.files = files
+        self.runtime = runtime
+
+
+class AccessLogs:
+    """
+    Several logs as one. It is false if there are none, so that nobody needs to gather facts for nothing.
+
+    @ivar log: Write the line of a stream to each log that takes it: C{log(info, "DownstreamEnd")}.
+    """
+
+    __slots__ = ("_files", "_held", "_writers", "log")
+
+    def __init__(
+        self,
+        writers: Sequence[Callable[[StreamInfo], None]],
+        held: Sequence[LogFile] = (),
+        files: LogFiles | None = None,
+    ) -> None:
+        """
+        @param writers: What writes a line to one log.
+        @param held: The files that L{close} gives back to C{files}.
+        """
+        self._writers = tuple(writers)
+        self._held = list(held)
+        self._files = files
+        self.log = _together(self._writers)
+
+    def __bool__(self) -> bool:
+        return bool(self._writers)
+
+    def close(self) -> Deferred[None]:
+        """
+        Give up the files.
+
+        @return: Fires when what waited in those that nobody else has was written.
+        """
+        held, self._held = self._held, []
+        closing = [self._files.release(file) for file in held] if self._files is not None else []
+        return gatherResults(closing).addCallback(lambda _: None)
+
+
+def _together(writers: tuple[Callable[[StreamInfo], None], ...]) -> Callable[[StreamInfo, str], None]:
+    if len(writers) == 1:
+        only = writers[0]
+
+        def logOne(info: StreamInfo, logType: str) -> None:
+            info.logType = logType
+            only(info)
+
+        return logOne
+
+    def log(info: StreamInfo, logType: str) -> None:
+        info.logType = logType
+        for write in writers:
+            write(info)
+
+    return log
+
+
+def compileAccessLogs(sections: Sequence[Section], context: AccessLogContext) -> AccessLogs:
+    """
+    Compile a list of C{AccessLog}. Faults are recorded, and the logs that have them left out.
+    """
+    writers: list[Callable[[StreamInfo], None]] = []
+    held: list[LogFile] = []
+    for section in sections:
+        wanted = section.child("filter")
+        test = None if wanted is None else compileFilter(wanted, context.runtime)
+        opened = _openLog(section, context)
+        if opened is not None:
+            file, formatter = opened
+            held.append(file)
+            writers.append(_writer(file, formatter, test))
+    return AccessLogs(writers, held, context.files)
+
+
+def _writer(file: LogFile, formatter: Formatter, test: LogFilter | None) -> Callable[[StreamInfo], None]:
+    write = file.write
+    format = formatter.format
+    if test is None:
+        return lambda info: write(format(info))
+
+    def writeFiltered(info: StreamInfo) -> None:
+        if test(info):
+            write(format(info))
+
+    return writeFiltered
+
+
+def _openLog(section: Section, context: AccessLogContext) -> tuple[LogFile, Formatter] | None:
+    config = section.any("typed_config")
+    if config is None:
+        if not section.has("typed_config"):
+            section.refuse("an access log needs a typed_config")
+        return None
+    if config.typeName == _FILE:
+        path = config.get("path")
+        formatter = _fileFormat(config)
+    elif config.typeName in _STANDARD:
+        path = _STANDARD[config.typeName]
+        child = config.child("log_format")
+        formatter = None if child is None else compileFormatString(child)
+    else:
+        near = (_FILE, *_STANDARD)
+        section.refuse(f"{config.typeName} is not an access log that this program has", "typed_config", near)
+        return None
+    try:
+        return context.files.open(path), formatter or compileFormat(DEFAULT_FORMAT)
+    except OSError as error:
+        config.refuse(f"cannot open {path}: {error.strerror}", "path" if config.typeName == _FILE else "")
+        return None
+
+
+def _fileFormat(config: Section) -> Formatter | None:
+    kind = config.oneof("access_log_format")
+    if kind is None:
+        return None
+    if kind == "format":
+        return compileFormat(config.get("format"), config, "format")
+    child = config.child(kind)
+    if child is None:
+        return None
+    if kind == "log_format":
+        return compileFormatString(child)
+    return _structFormat(child, False)
+
+
+def compileFormatString(section: Section) -> Formatter:
+    """
+    Compile C{envoy.config.core.v3.SubstitutionFormatString}, which local replies use as well.
+    """
+    for index, extension in enumerate(section.children("formatters")):
+        config = extension.any("typed_config")
+        if config is not None and config.typeName not in _FORMATTERS:
+            section.refuse(f"{config.typeName} is not a formatter that this program has", f"formatters[{index}]")
+    omitEmpty = section.get("omit_empty_values")
+    kind = section.oneof("format")
+    if kind == "text_format":
+        return compileFormat(section.get("text_format"), section, "text_format", omitEmpty)
+    if kind == "json_format":
+        return _structFormat(section.childOrEmpty("json_format"), omitEmpty)
+    return _sourceFormat(section.childOrEmpty("text_format_source"), omitEmpty)
+
+
+def _sourceFormat(source: Section, omitEmpty: bool) -> Formatter:
+    """
+    A format in an C{envoy.config.core.v3.DataSource}.
+    """
+    kind = source.oneof("specifier") or ""
+    if kind == "inline_bytes":
+        data: bytes = source.get(kind)
+        return compileFormat(data.decode("utf-8", "surrogateescape"), source, kind, omitEmpty)
+    given: str = source.get(kind) if kind else ""
+    text: str
+    if kind == "environment_variable":
+        text = os.environ.get(given, "")
+        if given not in os.environ:
+            source.refuse(f"there is no environment variable {given}", kind)
+    elif kind == "filename":
+        text = _fileText(source, given)
+    else:
+        text = given
+    return compileFormat(text, source, kind, omitEmpty)
+
+
+def _fileText(source: Section, path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError as error:
+        source.refuse(f"cannot read {path}: {error.strerror}", "filename")
+        return ""
+
+
+def _structFormat(section: Section, omitEmpty: bool) -> Formatter:
+    try:
+        return compileJSONFormat(structValue(section), omitEmpty)
+    except FormatError as error:
+        section.refuse(error.why, "", error.near)
+        return Formatter("", lambda info: "", "")

@@ -1,0 +1,95 @@
+"""
+Tests for L{meshproxy.accesslog.statevalues}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.accesslog.commands import FormatError
+from meshproxy.accesslog.streaminfo import StreamInfo
+from tests.accesslog.test_operators import OperatorCase, value
+
+
+class MetadataTests(OperatorCase):
+    """
+    Metadata of the stream and of what it passed.
+    """
+
+    def setUp(self) -> None:
+        self.info = StreamInfo()
+        self.info.dynamicMetadata = {"ns": {"k": "v\n", "o": {"a": 1, "b": [1, 2.5, True, None]}}}
+        self.info.routeMetadata = {"ns": {"k": "route"}}
+        self.info.clusterMetadata = {"cm": {"q": "cq"}}
+
+    def test_paths(self) -> None:
+        """
+        Down to a key, a structure, or nothing; values keep their types.
+        """
+        self.check(
+            {
+                "DYNAMIC_METADATA(ns:k)": "v\\x0a",
+                "DYNAMIC_METADATA(ns:o:a)": 1,
+                "DYNAMIC_METADATA(ns:o)": {"a": 1, "b": [1, 2.5, True, None]},
+                "DYNAMIC_METADATA(ns:k:deeper)": None,
+                "DYNAMIC_METADATA(other)": None,
+                "METADATA(ROUTE:ns:k)": "route",
+                "METADATA(DYNAMIC:ns:o:a)": 1,
+                "METADATA(CLUSTER:cm:q)": "cq",
+                "CLUSTER_METADATA(cm:q)": "cq",
+                "UPSTREAM_METADATA(um:q)": None,
+            },
+            self.info,
+        )
+
+    def test_length(self) -> None:
+        """
+        Cut after so many characters of its text.
+        """
+        self.check({"DYNAMIC_METADATA(ns:o):6": '{"a":1', "METADATA(ROUTE:ns:k):2": "ro"}, self.info)
+
+    def test_faults(self) -> None:
+        """
+        Unknown kinds, and no namespace.
+        """
+        for text in ("METADATA(X:a)", "METADATA(ROUTE)", "METADATA", "DYNAMIC_METADATA()"):
+            self.assertRaises(FormatError, value, text)
+
+
+class FilterStateTests(OperatorCase):
+    """
+    Filter state.
+    """
+
+    def test_forms(self) -> None:
+        """
+        As it is, as text, or one field of it.
+        """
+
+        class Session:
+            user = "ann"
+
+            def __str__(self) -> str:
+                return "session\n"
+
+        info = StreamInfo()
+        info.filterState = {"s": Session(), "m": {"a": [1]}, "b": b"raw", "t": "text"}
+        self.check(
+            {
+                "FILTER_STATE(s)": "session\\x0a",
+                "FILTER_STATE(s:PLAIN)": "session\\x0a",
+                "FILTER_STATE(s:FIELD:user)": "ann",
+                "FILTER_STATE(m:FIELD:a)": [1],
+                "FILTER_STATE(m)": {"a": [1]},
+                "FILTER_STATE(b)": "raw",
+                "FILTER_STATE(t):2": "te",
+                "FILTER_STATE(none)": None,
+                "FILTER_STATE(s:FIELD:none)": None,
+            },
+            info,
+        )
+
+    def test_faults(self) -> None:
+        """
+        Unknown forms, and no field.
+        """
+        for text in ("FILTER_STATE", "FILTER_STATE(a:X)", "FILTER_STATE(a:FIELD)"):
+            self.assertRaises(FormatError, value, text)
