@@ -1,0 +1,90 @@
+# -*- test-case-name: tests.routing.test_timeouts -*-
+"""
+Tests for L{meshproxy.routing.timeouts}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.routing.retries import RetryPolicy
+from meshproxy.routing.route import RouteAction
+from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout, parseGRPCTimeout
+from tests.routing.support import request
+
+_TOTAL = "x_envoy_upstream_rq_timeout_ms"
+_PER_TRY = "x_envoy_upstream_rq_per_try_timeout_ms"
+
+
+class EffectiveTimeoutTests(SynchronousTestCase):
+    """
+    L{effectiveTimeout} lets the request have its say.
+    """
+
+    def test_headers(self) -> None:
+        """
+        Numbers of milliseconds win over the route; what is none changes nothing; the headers end here.
+        """
+        policy = RetryPolicy(1, perTryTimeout=1.0)
+        action = RouteAction("c", timeout=3.0, retryPolicy=policy)
+        for headers, expected in (
+            ({}, (3.0, 1.0)),
+            ({_TOTAL: "700"}, (0.7, 0.0)),
+            ({_TOTAL: "0"}, (0.0, 1.0)),
+            ({_TOTAL: "abc"}, (3.0, 1.0)),
+            ({_TOTAL: "-5"}, (3.0, 1.0)),
+            ({_TOTAL: "1.5"}, (3.0, 1.0)),
+            ({_TOTAL: "1_000"}, (3.0, 1.0)),
+            ({_TOTAL: "9" * 40}, (3.0, 1.0)),
+            ({_PER_TRY: "200"}, (3.0, 0.2)),
+            ({_PER_TRY: "3000"}, (3.0, 0.0)),
+        ):
+            asked = request(**headers)
+            self.assertEqual(effectiveTimeout(action, asked, policy), expected, headers)
+            self.assertEqual(len(asked), 1)
+
+    def test_otherPolicy(self) -> None:
+        """
+        A policy that the request changed brings its own time for each try.
+        """
+        action = RouteAction("c", timeout=3.0)
+        self.assertEqual(effectiveTimeout(action, request(), RetryPolicy(1, perTryTimeout=2.0)), (3.0, 2.0))
+
+
+class MaxStreamDurationTests(SynchronousTestCase):
+    """
+    L{effectiveMaxStreamDuration} knows C{grpc-timeout}.
+    """
+
+    def test_route(self) -> None:
+        """
+        Without C{grpc_timeout_header_max} the header does not count.
+        """
+        asked = request(grpc_timeout="1S")
+        self.assertIsNone(effectiveMaxStreamDuration(RouteAction("c"), asked))
+        self.assertEqual(effectiveMaxStreamDuration(RouteAction("c", maxStreamDuration=9.0), asked), 9.0)
+
+    def test_header(self) -> None:
+        """
+        With it the header counts, up to that limit (0 is none), less the offset where it is longer than that.
+        """
+        for most, offset, value, expected in (
+            (0.0, 0.0, "20S", 20.0),
+            (5.0, 0.0, "20S", 5.0),
+            (5.0, 0.0, "0S", 5.0),
+            (5.0, 0.0, "2S", 2.0),
+            (0.0, 0.5, "2S", 1.5),
+            (0.0, 3.0, "2S", 2.0),
+            (5.0, 0.0, "nonsense", 9.0),
+        ):
+            action = RouteAction("c", maxStreamDuration=9.0, grpcTimeoutHeaderMax=most, grpcTimeoutHeaderOffset=offset)
+            self.assertEqual(effectiveMaxStreamDuration(action, request(grpc_timeout=value)), expected, value)
+
+    def test_units(self) -> None:
+        """
+        Each unit; at most eight digits.
+        """
+        for text, expected in ((b"1H", 3600), (b"2M", 120), (b"3S", 3), (b"4m", 0.004), (b"5u", 5e-6), (b"6n", 6e-9)):
+            self.assertAlmostEqual(parseGRPCTimeout(text) or 0.0, expected, places=12)
+        for text in (b"", b"1", b"S", b"123456789S", b"1s", b"-1S", b"1 S", b"1S\n"):
+            self.assertIsNone(parseGRPCTimeout(text), text)
