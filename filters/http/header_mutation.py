@@ -1,0 +1,112 @@
+# -*- test-case-name: tests.filters.http.test_header_mutation -*-
+"""
+C{envoy.filters.http.header_mutation}: add, overwrite and remove header fields, trailers and query parameters.
+
+This is the filter to read first. The comments marked I{anatomy} say what belongs to every filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.config import Section
+from meshproxy.config.supported import declare
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.interfaces import IHTTPStream
+from meshproxy.routing.mutations import compileHeaderMutations
+from meshproxy.routing.querymutations import compileQueryMutations
+
+__all__ = ["HeaderMutation", "MutationPlan"]
+
+_PACKAGE = "envoy.extensions.filters.http.header_mutation.v3."
+
+# Anatomy: a field that a configuration sets and nobody declares is refused, so a filter says which ones it implements.
+declare(_PACKAGE + "HeaderMutation", "mutations", "most_specific_header_mutations_wins")
+declare(_PACKAGE + "HeaderMutationPerRoute", "mutations")
+declare(_PACKAGE + "Mutations", "request_mutations", "response_mutations", "query_parameter_mutations")
+declare(_PACKAGE + "Mutations", "request_trailers_mutations", "response_trailers_mutations")
+declare("envoy.config.common.mutation_rules.v3.HeaderMutation", "append", "remove", "remove_on_match")
+declare("envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch", "key_matcher")
+declare("envoy.config.core.v3.KeyValueMutation", "append", "remove")
+declare("envoy.config.core.v3.KeyValueAppend", "record", "action")
+declare("envoy.config.core.v3.KeyValuePair", "key", "value")
+
+Mutate = Callable[[Any, Any], None]
+
+
+# Anatomy: configuration is compiled once, to something small and immutable that asks no questions any more.
+@dataclass(frozen=True, slots=True)
+class MutationPlan:
+    """
+    A compiled C{Mutations}: a function for each event, or L{None} where there is nothing to do.
+    """
+
+    request: Mutate | None = None
+    query: Mutate | None = None
+    response: Mutate | None = None
+    requestTrailers: Mutate | None = None
+    responseTrailers: Mutate | None = None
+    mostSpecificWins: bool = False
+
+
+class HeaderMutation(HTTPFilter):
+    """
+    The mutations of the filter come first; then those of the route, its virtual host and its route configuration, of
+    which the last one wins.
+    """
+
+    # Anatomy: nothing is kept on C{self} for a stream, so one instance serves them all.
+    shared = True
+    configType = _PACKAGE + "HeaderMutation"
+    routeConfigType = _PACKAGE + "HeaderMutationPerRoute"
+
+    # Anatomy: whatever is wrong is told by C{section.refuse}, which goes on, so that all faults are told at once.
+    @classmethod
+    def compileConfig(cls, section: Section, context: FilterContext) -> MutationPlan:
+        held = section.child("mutations")
+        mostSpecificWins = section.typeName == cls.configType and section.get("most_specific_header_mutations_wins")
+        if held is None:
+            return MutationPlan(mostSpecificWins=mostSpecificWins)
+        return MutationPlan(
+            compileHeaderMutations(held.children("request_mutations")),
+            compileQueryMutations(held.children("query_parameter_mutations")),
+            compileHeaderMutations(held.children("response_mutations")),
+            compileHeaderMutations(held.children("request_trailers_mutations")),
+            compileHeaderMutations(held.children("response_trailers_mutations")),
+            mostSpecificWins,
+        )
+
+    # Anatomy: an event that has no method costs nothing. Answering L{None} lets the event go on.
+    def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> None:
+        for plan in self._plans(stream):
+            if plan.request is not None:
+                plan.request(headers, stream)
+            if plan.query is not None:
+                plan.query(headers, stream)
+
+    def requestTrailers(self, stream: IHTTPStream, trailers: HeaderMap) -> None:
+        for plan in self._plans(stream):
+            if plan.requestTrailers is not None:
+                plan.requestTrailers(trailers, stream)
+
+    def responseHeaders(self, stream: IHTTPStream, headers: ResponseHeaders, endStream: bool) -> None:
+        for plan in self._plans(stream):
+            if plan.response is not None:
+                plan.response(headers, stream)
+
+    def responseTrailers(self, stream: IHTTPStream, trailers: HeaderMap) -> None:
+        for plan in self._plans(stream):
+            if plan.responseTrailers is not None:
+                plan.responseTrailers(trailers, stream)
+
+    def _plans(self, stream: IHTTPStream) -> tuple[MutationPlan, ...]:
+        # Most filters ask C{self.routeConfig(stream)}, the most specific one; this one wants those of all levels.
+        config: MutationPlan = self.config
+        route = stream.route
+        levels = None if route is None else route.overrides.levels.get(self.context.name)
+        if not levels:
+            return (config,)
+        return (config, *levels) if config.mostSpecificWins else (config, *levels[::-1])
