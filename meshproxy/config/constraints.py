@@ -238,8 +238,8 @@ def _counted(rules: Any, low: str, high: str, unit: str) -> Rule | None:
     def rule(value: Any) -> str | None:
         count = len(value)
         if count < least:
-            return f"has {count} {unit}, and needs at least {least}"
-        return f"has {count} {unit}, and may have at most {most}" if count > top else None
+            return f"needs at least {least} {unit}, and has {count}"
+        return f"may have at most {most} {unit}, and has {count}" if count > top else None
 
     return rule
 

@@ -26,8 +26,9 @@ __all__ = ["describeMessage", "main", "reference"]
 _HEAD = """\
 # Configuration reference
 
-Every message of Envoy's v3 API that meshproxy implements, by its full name. A field that is not listed here is refused when it is
-set to anything but its default, with its place and its path; `--allow-unknown-static-fields` makes that a warning.
+Every message of Envoy's v3 API that meshproxy implements, by its full name. A field that is not listed here is
+refused when it is set to anything but its default, with its place and its path; `--allow-unknown-static-fields` makes
+that a warning.
 
 This page is generated: `python -m meshproxy.config.reference > docs/reference/config.md`.
 """

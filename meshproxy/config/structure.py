@@ -22,7 +22,7 @@ import types
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
-from typing import Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, NewType, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -42,6 +42,9 @@ _T = TypeVar("_T")
 Seconds = NewType("Seconds", float)
 
 _FAILED: Final = object()
+
+#: The path and the place of a value.
+_Where: TypeAlias = tuple[str, Place]
 
 _DURATION = re.compile(r"(?P<sign>[-+]?)(?P<parts>(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:h|m|s|ms|us|ns))+)\Z")
 _PART = re.compile(r"(?P<number>[0-9.]+)(?P<unit>[a-z]+)")
@@ -187,13 +190,13 @@ class _Structurer:
         if not isinstance(node.value, list):
             raise WrongValue("a list")
         made = [self.make(inner, item, f"{path}[{index}]") for index, item in enumerate(node.value)]
-        return _FAILED if _FAILED in made else kind(made)
+        return _FAILED if any(item is _FAILED for item in made) else kind(made)
 
     def _dict(self, inner: Any, node: Node, path: str) -> Any:
         if not isinstance(node.value, dict):
             raise WrongValue("a mapping")
         made = {key: self.make(inner, entry.node, keyPath(path, key)) for key, entry in node.value.items()}
-        return _FAILED if _FAILED in made.values() else made
+        return _FAILED if any(item is _FAILED for item in made.values()) else made
 
     def _instance(self, cls: Any, node: Node, path: str) -> Any:
         """
@@ -204,7 +207,7 @@ class _Structurer:
         keys = _keys(cls)
         hints = _hints(cls)
         values: dict[str, Any] = {}
-        where: dict[str, tuple[str, Place]] = {}
+        where: dict[str, _Where] = {}
         for key, entry in node.value.items():
             attribute = keys.get(key)
             here = keyPath(path, key)
@@ -215,9 +218,12 @@ class _Structurer:
                 where[attribute.name] = here, entry.node.place
                 values[attribute.name] = self.make(hints[attribute.name], entry.node, here)
         complete = self._complete(cls, values, node, path)
-        if not complete or any(value is _FAILED for value in values.values()):
-            return _FAILED
-        return self._construct(cls, values, where, path, node.place)
+        converted = self._converted(cls, values, where)
+        if complete and not any(value is _FAILED for value in converted.values()):
+            return self._construct(cls, values, where, (path, node.place))
+        # There will be no instance, but what can be said of the other values is to be said now as well.
+        self._validate(cls, _draft(cls, converted), where, (path, node.place), isDraft=True)
+        return _FAILED
 
     def _nameOf(self, attribute: Any) -> str:
         """
@@ -245,33 +251,50 @@ class _Structurer:
             self._report.refuse(keyPath(path, self._nameOf(attribute)), "is required, and not set", node.place)
         return not missing
 
-    def _construct(
-        self, cls: Any, values: dict[str, Any], where: dict[str, tuple[str, Place]], path: str, place: Place
-    ) -> Any:
+    def _converted(self, cls: Any, values: dict[str, Any], where: dict[str, _Where]) -> dict[str, Any]:
         """
-        Convert, construct and validate; what a converter or a validator raises becomes a fault at its own key.
+        The values as the class's converters leave them.
         """
-        before = len(self._report.errors)
+        converted = dict(values)
         for attribute in attrs.fields(cls):
-            if attribute.name in values and isinstance(attribute.converter, types.FunctionType | type):
-                self._told(where[attribute.name], attribute.converter, values[attribute.name])
-        if len(self._report.errors) > before:
-            return _FAILED
+            value = values.get(attribute.name, _FAILED)
+            if value is not _FAILED and isinstance(attribute.converter, types.FunctionType | type):
+                converted[attribute.name] = self._told(where[attribute.name], attribute.converter, value)
+        return converted
+
+    def _construct(self, cls: Any, values: dict[str, Any], where: dict[str, _Where], whole: _Where) -> Any:
+        """
+        Construct, then validate.
+        """
         arguments = {
             attribute.alias: values[attribute.name] for attribute in attrs.fields(cls) if attribute.name in values
         }
         # All validators are to speak, not only the first; so they are called one by one.
         with attrs.validators.disabled():
-            made = self._told((path, place), cls, **arguments)
+            made = self._told(whole, cls, **arguments)
         if made is _FAILED:
             return _FAILED
-        for attribute in attrs.fields(cls):
-            if attribute.validator is not None and attribute.init:
-                value = getattr(made, attribute.name)
-                self._told(where.get(attribute.name, (path, place)), attribute.validator, made, attribute, value)
-        return made if len(self._report.errors) == before else _FAILED
+        return made if self._validate(cls, made, where, whole) else _FAILED
 
-    def _told(self, where: tuple[str, Place], call: Callable[..., Any], *values: Any, **named: Any) -> Any:
+    def _validate(
+        self, cls: Any, instance: Any, where: dict[str, _Where], whole: _Where, isDraft: bool = False
+    ) -> bool:
+        """
+        Whether the validators of an instance, or of the draft of one, find no fault.
+        """
+        before = len(self._report.errors)
+        for attribute in attrs.fields(cls):
+            if attribute.validator is not None and attribute.init and hasattr(instance, attribute.name):
+                value = getattr(instance, attribute.name)
+                try:
+                    self._told(where.get(attribute.name, whole), attribute.validator, instance, attribute, value)
+                except AttributeError:
+                    # The validator looks at another attribute, one that a draft lacks.
+                    if not isDraft:
+                        raise
+        return len(self._report.errors) == before
+
+    def _told(self, where: _Where, call: Callable[..., Any], *values: Any, **named: Any) -> Any:
         """
         Call the class's own code, and report the faults that it finds.
         """
@@ -281,6 +304,17 @@ class _Structurer:
             path, place = where
             self._report.refuse(path, str(error.args[0]) if error.args else type(error).__name__, place)
             return _FAILED
+
+
+def _draft(cls: Any, values: dict[str, Any]) -> Any:
+    """
+    An instance with those attributes that are known, for validators to look at.
+    """
+    draft = cls.__new__(cls)
+    for name, value in values.items():
+        if value is not _FAILED:
+            object.__setattr__(draft, name, value)
+    return draft
 
 
 def _takesNull(annotation: Any) -> bool:

@@ -340,8 +340,9 @@ class Walker:
                     why = f"{key!r} stands beside @type, where {descriptor.full_name} has its 'value' alone"
                     self.report.refuse(keyPath(path, key), why, entry.place)
             if held is not None:
-                self.places[f"{path}.value"] = held.place
-                self.fill(held.node, inner, f"{path}.value")
+                under = keyPath(path, "value")
+                self.places[under] = held.place
+                self.fill(held.node, inner, under)
         else:
             self._message(node, inner, path, None, "@type")
         message.type_url = named.node.value
