@@ -184,7 +184,8 @@ class DurationTests(SynchronousTestCase):
             (0.25, "0.25s"),
             ("1h", "3600s"),
             ("2m", "120s"),
-        ):
+        ]
+        for value, meant in cases:
             wanted = self.assertRaises(WrongValue, durationParts, value).wanted
             self.assertEqual(wanted, f"a duration such as 1.5s; did you mean {meant}?")
         self.assertEqual(self.assertRaises(WrongValue, durationParts, "soon").wanted, "a duration such as 1.5s")
