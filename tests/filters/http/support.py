@@ -68,7 +68,7 @@ class FakeStream(StreamInfo):
     ) -> None:
         self.requestHeaders: RequestHeaders = RequestHeaders(method, path, b"example.com", headers)
         self.responseHeaders: ResponseHeaders = ResponseHeaders(200)
-        self.route = route or routed()
+        self.route: Route | None = route or routed()
         self.connection = connectedBy or connection()
         self.replies: list[tuple[int, bytes, dict[bytes, bytes], str]] = []
 
@@ -91,7 +91,7 @@ class FakeStream(StreamInfo):
         """
         As the engine's stream does it.
         """
-        return self.route.overrides.configs.get(name)
+        return None if self.route is None else self.route.overrides.configs.get(name)
 
 
 @implementer(IUpstreamCalls)

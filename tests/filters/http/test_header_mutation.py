@@ -103,7 +103,7 @@ class HeaderMutationTests(SynchronousTestCase):
         An empty configuration changes nothing, nor does a request without a route.
         """
         stream = FakeStream([(b"a", b"b")], b"/p?z&a")
-        stream.route = None  # type: ignore[assignment]  # as before a route is chosen
+        stream.route = None
         mutation = makeFilter(HeaderMutation)
         mutation.requestHeaders(stream, stream.requestHeaders, True)
         self.assertEqual((stream.requestHeaders.path, len(stream.requestHeaders)), (b"/p?z&a", 1))
