@@ -155,7 +155,7 @@ class DurationTests(SynchronousTestCase):
         """
         Anything else, as Envoy refuses it.
         """
-        for value in (
+        refused: tuple[Value, ...] = (
             "1",
             "1ms",
             ".5s",
@@ -170,7 +170,8 @@ class DurationTests(SynchronousTestCase):
             None,
             True,
             [],
-        ):
+        )
+        for value in refused:
             self.assertRaises(WrongValue, durationParts, value)
 
     def test_meant(self) -> None:
