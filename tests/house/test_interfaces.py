@@ -49,6 +49,8 @@ class ImplementerTests(SynchronousTestCase):
     The walk over all classes.
     """
 
+    maxDiff = None
+
     def test_implementers(self) -> None:
         """
         Each class has every method of each interface it implements, with a signature that fits.

@@ -47,6 +47,8 @@ class ModuleTests(SynchronousTestCase):
     Modules introduce themselves.
     """
 
+    maxDiff = None
+
     def test_docstrings(self) -> None:
         """
         Each module says in its first lines what it is for.
