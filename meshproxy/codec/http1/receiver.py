@@ -30,8 +30,6 @@ TUNNEL = ReadState.TUNNEL
 CLOSED = ReadState.CLOSED
 FAILED = ReadState.FAILED
 
-_KEEPING = frozenset({WAITING, HELD})
-
 
 Headers = TypeVar("Headers", bound=HeaderMap)
 
@@ -82,6 +80,13 @@ class MessageReceiver(Generic[Headers]):
         return len(self._rest) - self._restPosition + len(self._later)
 
     @property
+    def headBegun(self) -> bool:
+        """
+        Whether a part of a head came, and the rest did not.
+        """
+        return bool(self._head)
+
+    @property
     def upgraded(self) -> bool:
         """
         Whether bytes pass unparsed.
@@ -97,9 +102,10 @@ class MessageReceiver(Generic[Headers]):
         @raise RemoteProtocolError: If they cannot belong to a legal message. The codec is then
             L{ReadState.FAILED}, and fails the same way with whatever comes.
         """
-        if self._parsing or self.readState in _KEEPING:
+        state = self.readState
+        if self._parsing or state is WAITING or state is HELD:
             self._later += data
-            if self.readState is WAITING:
+            if state is WAITING:
                 self._receivedWhileWaiting()
             return
         self._parse(data, 0)
@@ -127,7 +133,7 @@ class MessageReceiver(Generic[Headers]):
                 elif state is TUNNEL or state is UNTIL_CLOSE:
                     self._dataReceived(data[position:] if position else data, False)
                     break
-                elif state in _KEEPING:
+                elif state is WAITING or state is HELD:
                     self._rest = data
                     self._restPosition = position
                     break
@@ -139,7 +145,7 @@ class MessageReceiver(Generic[Headers]):
             raise
         finally:
             self._parsing = False
-        if self._later and self.readState not in _KEEPING:
+        if self._later and self.readState is not WAITING and self.readState is not HELD:
             self._parseLater()
 
     def _parseLater(self) -> None:
@@ -156,7 +162,10 @@ class MessageReceiver(Generic[Headers]):
         self._parse(data, position)
 
     def _refuse(self) -> None:
-        if self._error is not None:
+        """
+        Fail the same way again; after the last message, drop what comes.
+        """
+        if self._error is not None and self.readState is FAILED:
             raise RemoteProtocolError(self._error.why, self._error.statusHint, self._error.details, self._error.h2Code)
 
     def _fail(self, error: RemoteProtocolError) -> None:

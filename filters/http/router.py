@@ -1,0 +1,66 @@
+# -*- test-case-name: tests.filters.http.test_router -*-
+"""
+C{envoy.filters.http.router}: does with a request what its route says. The engine is L{meshproxy.http.router}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.config import Section
+from meshproxy.config.supported import declare
+from meshproxy.headers import HeaderMap, RequestHeaders
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.router import Router as RouterEngine
+
+__all__ = ["Router"]
+
+_MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
+
+declare(_MESSAGE, "suppress_envoy_headers")
+
+
+class Router(HTTPFilter):
+    """
+    The terminal filter of nearly every chain.
+    """
+
+    shared = True
+    terminal = True
+    configType = _MESSAGE
+
+    @classmethod
+    def compileConfig(cls, section: Section, context: FilterContext) -> RouterEngine:
+        """
+        See L{HTTPFilter.compileConfig}.
+        """
+        return RouterEngine(
+            context.clusters.byName, context.clock, context.random, section.get("suppress_envoy_headers")
+        )
+
+    def __init__(self, config: RouterEngine, context: FilterContext) -> None:
+        super().__init__(config, context)
+        # The engine takes the head itself; a method of this class in between would cost a call on each request.
+        self.requestHeaders = config.route  # type: ignore[method-assign]  # the same signature
+
+    def requestHeaders(self, stream: Any, headers: RequestHeaders, endStream: bool) -> object:
+        """
+        Route the request.
+        """
+        return self.config.route(stream, headers, endStream)
+
+    def requestData(self, stream: Any, data: bytes, endStream: bool) -> object:
+        """
+        Send on a piece of its body.
+        """
+        if stream.upstream is not None:
+            stream.upstream.sendData(data, endStream)
+        return None
+
+    def requestTrailers(self, stream: Any, trailers: HeaderMap) -> object:
+        """
+        Send on its trailers.
+        """
+        if stream.upstream is not None:
+            stream.upstream.sendTrailers(trailers)
+        return None

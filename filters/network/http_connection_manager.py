@@ -1,0 +1,56 @@
+# -*- test-case-name: tests.filters.network.test_http_connection_manager -*-
+"""
+C{envoy.filters.network.http_connection_manager}: makes streams of bytes. The engine is L{meshproxy.http}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol
+
+from meshproxy.config import Section
+from meshproxy.http.config import compileConnectionManager
+from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.http.manager import ManagerSlot
+from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+
+__all__ = ["HTTPConnectionManager"]
+
+
+class HTTPConnectionManager(NetworkFilter):
+    """
+    The network filter for HTTP.
+    """
+
+    configType = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+    def __init__(self, section: Section, context: NetworkFilterContext) -> None:
+        manager = compileConnectionManager(section, context.proxy, context.listenerScope, context.bufferLimit)
+        self.slot = ManagerSlot(manager)
+
+    def buildProtocol(self, info: Any) -> IProtocol:
+        """
+        See L{NetworkFilter.buildProtocol}.
+        """
+        return HTTP1Connection(self.slot, info)
+
+    def succeed(self, old: NetworkFilter) -> None:
+        """
+        See L{NetworkFilter.succeed}: the next stream of a live connection runs under the new routes and filters.
+        """
+        if isinstance(old, HTTPConnectionManager):
+            old.slot.current = self.slot.current
+            self.slot = old.slot
+
+    def drain(self) -> None:
+        """
+        See L{NetworkFilter.drain}.
+        """
+        self.slot.drain()
+
+    def stop(self) -> None:
+        """
+        See L{NetworkFilter.stop}.
+        """
+        self.slot.current.accessLogs.close()

@@ -1,0 +1,3 @@
+"""
+The proxy's own admin API: Envoy's paths, formats and methods.
+"""

@@ -1,0 +1,151 @@
+# -*- test-case-name: tests.http.test_chain -*-
+"""
+The HTTP filter chain, compiled: for each event a tuple of the methods that want it, and nothing else.
+
+Filters that share one instance among streams are bound here, once. Where a chain has filters that want an instance for
+each stream, L{FilterChain.begin} makes them and binds their methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from meshproxy.http.filter import FilterContext, HTTPFilter
+
+__all__ = ["ChainLink", "FilterChain"]
+
+# The events, each with the order in which filters see it: requests down the chain, responses up.
+_REQUEST = ("requestHeaders", "requestData", "requestTrailers")
+_RESPONSE = ("responseHeaders", "responseData", "responseTrailers")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainLink:
+    """
+    One filter of a chain.
+
+    @ivar config: What C{filterClass.compileConfig} made.
+    @ivar disabled: Whether it takes part only in routes that enable it.
+    """
+
+    filterClass: type[HTTPFilter]
+    config: Any
+    context: FilterContext
+    disabled: bool = False
+
+    def make(self) -> HTTPFilter:
+        """
+        An instance.
+        """
+        return self.filterClass(self.config, self.context)
+
+
+Method = Callable[..., Any]
+
+
+class FilterChain:
+    """
+    What a stream runs.
+
+    Each of the first six attributes is a tuple of bound methods in the order in which they are called; each of the six
+    that end in C{Places} tells, for each method, which filter of the chain it belongs to.
+
+    @ivar streamEnded: The methods of that name, in any order.
+    """
+
+    __slots__ = (
+        "_links",
+        "_made",
+        "_variants",
+        "perStream",
+        "requestData",
+        "requestDataPlaces",
+        "requestHeaders",
+        "requestHeadersPlaces",
+        "requestTrailers",
+        "requestTrailersPlaces",
+        "responseData",
+        "responseDataPlaces",
+        "responseHeaders",
+        "responseHeadersPlaces",
+        "responseTrailers",
+        "responseTrailersPlaces",
+        "streamEnded",
+    )
+
+    requestHeaders: tuple[Method, ...]
+    requestData: tuple[Method, ...]
+    requestTrailers: tuple[Method, ...]
+    responseHeaders: tuple[Method, ...]
+    responseData: tuple[Method, ...]
+    responseTrailers: tuple[Method, ...]
+    requestHeadersPlaces: tuple[int, ...]
+    requestDataPlaces: tuple[int, ...]
+    requestTrailersPlaces: tuple[int, ...]
+    responseHeadersPlaces: tuple[int, ...]
+    responseDataPlaces: tuple[int, ...]
+    responseTrailersPlaces: tuple[int, ...]
+    streamEnded: tuple[Method, ...]
+
+    def __init__(self, links: Sequence[ChainLink]) -> None:
+        """
+        @param links: The filters as configured, the terminal one last.
+        """
+        self._links = tuple(links)
+        self._variants: dict[int, tuple[Mapping[str, bool], FilterChain]] = {}
+        enabled = [link for link in links if not link.disabled]
+        self._made = [link.make() if link.filterClass.shared else link for link in enabled]
+        self.perStream = any(isinstance(made, ChainLink) for made in self._made)
+        self._bind([made for made in self._made if isinstance(made, HTTPFilter)] if not self.perStream else [])
+
+    def _bind(self, filters: Sequence[HTTPFilter]) -> None:
+        numbered = list(enumerate(filters))
+        for event in _REQUEST:
+            self._bindEvent(event, numbered)
+        for event in _RESPONSE:
+            self._bindEvent(event, numbered[::-1])
+        self.streamEnded = tuple(f.streamEnded for f in filters if _defines(type(f), "streamEnded"))
+
+    def _bindEvent(self, event: str, numbered: list[tuple[int, HTTPFilter]]) -> None:
+        wanting = [(place, f) for place, f in numbered if _defines(type(f), event)]
+        setattr(self, event, tuple(getattr(f, event) for _, f in wanting))
+        setattr(self, event + "Places", tuple(place for place, _ in wanting))
+
+    def begin(self) -> FilterChain:
+        """
+        The chain for one stream, with instances of its own where filters want them.
+        """
+        if not self.perStream:
+            return self
+        chain = FilterChain.__new__(FilterChain)
+        chain._bind([made.make() if isinstance(made, ChainLink) else made for made in self._made])
+        return chain
+
+    def variant(self, changes: Mapping[str, bool]) -> FilterChain:
+        """
+        The chain for a route that disables filters, or enables those that are disabled. What such chains are to share is
+        in the filters' compiled configuration.
+
+        @param changes: Filter name to whether the route disables it; a mapping that lives, unchanged, as long as its
+            route, and by which the variant is remembered.
+        """
+        known = self._variants.get(id(changes))
+        if known is None:
+            links = tuple(
+                replace(link, disabled=changes.get(link.context.name, link.disabled)) for link in self._links
+            )
+            known = self._variants[id(changes)] = (changes, self if links == self._links else FilterChain(links))
+        return known[1]
+
+    @property
+    def names(self) -> list[str]:
+        """
+        The names of all filters, disabled ones included.
+        """
+        return [link.context.name for link in self._links]
+
+
+def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
+    return getattr(filterClass, event) is not getattr(HTTPFilter, event)

@@ -1,0 +1,159 @@
+# -*- test-case-name: tests.http.test_config -*-
+"""
+From an C{HttpConnectionManager} message to a L{ConnectionManager}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from meshproxy.accesslog.logs import compileAccessLogs
+from meshproxy.codec.http1 import Http1Counters
+from meshproxy.config import Section
+from meshproxy.http.chain import ChainLink, FilterChain
+from meshproxy.http.context import ProxyContext
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.manager import ConnectionManager
+from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
+from meshproxy.http.settings import compileManagerSettings
+from meshproxy.http.stats import ConnectionManagerStats
+from meshproxy.routing.context import RouteContext
+from meshproxy.routing.table import RouteTable, compileRouteConfiguration
+from meshproxy.stats import Scope
+
+__all__ = ["compileConnectionManager"]
+
+
+def compileConnectionManager(
+    section: Section, proxy: ProxyContext, listenerScope: Scope, bufferLimit: int
+) -> ConnectionManager:
+    """
+    Compile it. Faults are told by C{refuse}; what is returned is of use only where there were none.
+
+    @param listenerScope: C{listener.ADDRESS.}.
+    """
+    settings = compileManagerSettings(section, bufferLimit, proxy.nodeId, proxy.nodeCluster)
+    scope = proxy.store.scope(f"http.{settings.statPrefix}.")
+    compiler = _ChainCompiler(proxy, settings.statPrefix, scope)
+    chain = compiler.compileChain(section)
+    stats = ConnectionManagerStats(scope, listenerScope.scope(f"http.{settings.statPrefix}."))
+    codecScope = proxy.store.scope("http1.")
+    return ConnectionManager(
+        settings,
+        _compileRoutes(section, proxy, compiler.compileRouteConfig),
+        chain,
+        stats,
+        proxy.clock,
+        compileRequestHeaders(settings.forwarding, newRequestId),
+        compileAccessLogs(section.children("access_log"), proxy.logs),
+        Http1Counters(
+            codecScope.counter("dropped_headers_with_underscores"),
+            codecScope.counter("requests_rejected_with_underscores_in_headers"),
+        ),
+    )
+
+
+def _compileRoutes(
+    section: Section, proxy: ProxyContext, compileFilterConfig: Callable[[str, Section], object | None]
+) -> RouteTable:
+    routes = section.child("route_config")
+    if routes is None:
+        section.refuse("a connection manager needs a route_config")
+        routes = section.childOrEmpty("route_config")
+    names = proxy.clusterNames
+    context = RouteContext(
+        clusterExists=names.__contains__,
+        validateClusters=True,
+        runtime=proxy.runtime,
+        random=proxy.random,
+        compileFilterConfig=compileFilterConfig,
+    )
+    return compileRouteConfiguration(routes, context)
+
+
+class _ChainCompiler:
+    """
+    Compiles the filters of one connection manager, and what its routes say to them.
+    """
+
+    def __init__(self, proxy: ProxyContext, statPrefix: str, scope: Scope) -> None:
+        self._proxy = proxy
+        self._statPrefix = statPrefix
+        self._scope = scope
+        self._links: dict[str, ChainLink] = {}
+
+    def compileChain(self, section: Section) -> FilterChain:
+        """
+        The chain of C{http_filters}.
+        """
+        links = []
+        filters = section.children("http_filters")
+        if not filters:
+            section.refuse("an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty")
+        for number, item in enumerate(filters):
+            link = self._compileLink(item)
+            if link is None:
+                continue
+            isLast = number == len(filters) - 1
+            if link.filterClass.terminal and not isLast:
+                item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
+            elif isLast and not link.filterClass.terminal:
+                item.refuse(
+                    f"the last filter must be a terminal one, such as envoy.filters.http.router; {item.get('name')!r} is not"
+                )
+            links.append(link)
+        return FilterChain(links)
+
+    def _compileLink(self, item: Section) -> ChainLink | None:
+        name = item.get("name")
+        found = self._proxy.registry.find("http", item)
+        if found is None:
+            return None
+        context = self._context(name)
+        filterClass = found.filterClass
+        if not issubclass(filterClass, HTTPFilter):
+            item.refuse(f"{filterClass.__module__}:{filterClass.__qualname__} is no HTTPFilter")
+            return None
+        try:
+            config = filterClass.compileConfig(found.config, context)
+        except Exception as error:
+            context.log.failure("{name} cannot take its configuration", name=name)
+            item.refuse(f"the filter raised {type(error).__name__} at its configuration: {error}")
+            return None
+        link = ChainLink(filterClass, config, context, item.get("disabled"))
+        self._links[name] = link
+        return link
+
+    def _context(self, name: str) -> FilterContext:
+        proxy = self._proxy
+        return FilterContext(
+            name,
+            self._statPrefix,
+            self._scope,
+            proxy.store,
+            proxy.clock,
+            proxy.random,
+            proxy.clusters,
+            proxy.calls,
+            proxy.runtime,
+            Logger(namespace=f"meshproxy.filters.{name}"),
+        )
+
+    def compileRouteConfig(self, name: str, section: Section) -> object | None:
+        """
+        What a route says to a filter: see L{RouteContext.compileFilterConfig}.
+        """
+        link = self._links.get(name)
+        if link is None:
+            section.refuse(
+                f"there is no HTTP filter of the name {name!r} in this chain; there are {', '.join(self._links) or 'none'}"
+            )
+            return None
+        try:
+            compiled: object | None = link.filterClass.compileRouteConfig(section, link.context)
+        except Exception as error:
+            section.refuse(f"the filter raised {type(error).__name__} at its configuration: {error}")
+            return None
+        return compiled

@@ -1,0 +1,43 @@
+# -*- test-case-name: tests.http.test_context -*-
+"""
+What all filters of a proxy share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.accesslog.logs import AccessLogContext
+from meshproxy.config.registry import FilterRegistry
+from meshproxy.interfaces import INetwork, IUpstreamCalls
+from meshproxy.runtime import Runtime
+from meshproxy.stats import Store
+from meshproxy.upstream.clusters import Clusters
+
+__all__ = ["ProxyContext"]
+
+
+@dataclass(slots=True)
+class ProxyContext:
+    """
+    The parts of a running proxy.
+
+    @ivar clusterNames: The clusters that routes may name: those of the configuration that is being compiled, which
+        serve only when it is accepted.
+    """
+
+    store: Store
+    clock: IReactorTime
+    network: INetwork
+    random: Callable[[], float]
+    runtime: Runtime
+    registry: FilterRegistry
+    clusters: Clusters
+    calls: IUpstreamCalls
+    logs: AccessLogContext
+    clusterNames: frozenset[str] = frozenset()
+    nodeId: str = ""
+    nodeCluster: str = ""

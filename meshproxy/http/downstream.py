@@ -1,0 +1,418 @@
+# -*- test-case-name: tests.http.test_downstream -*-
+"""
+A downstream HTTP/1 connection: between the transport, the codec and the streams.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure as TwistedFailure
+from zope.interface import implementer
+
+from meshproxy.codec.http1 import DownstreamCodec, WriteState
+from meshproxy.errors import LocalProtocolError, RemoteProtocolError
+from meshproxy.flags import LocalReply, protocolErrorReply
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.stream import Stream
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo
+    from meshproxy.http.manager import ConnectionManager, ManagerSlot
+
+__all__ = ["HTTP1Connection", "IDownstream"]
+
+
+class IDownstream(Protocol):
+    """
+    What a stream asks of its connection, whatever the codec.
+    """
+
+    info: ConnectionInfo
+
+    def sendInformational(self, headers: ResponseHeaders) -> None:
+        """
+        Send an interim response.
+        """
+
+    def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        Send the head of the response.
+        """
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        Send a piece of its body.
+        """
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        Send its trailers.
+        """
+
+    def closeAfterResponse(self) -> None:
+        """
+        Let the response under way be the last.
+        """
+
+    def resetStream(self, stream: Stream) -> None:
+        """
+        End the stream without a (whole) response.
+        """
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        The stream is over.
+        """
+
+    def pauseReading(self) -> None:
+        """
+        Read no more of the request.
+        """
+
+    def resumeReading(self) -> None:
+        """
+        Read it again.
+        """
+
+
+class _RequestSink:
+    """
+    Takes the codec's events; the connection's own C{dataReceived} is the transport's.
+    """
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: HTTP1Connection) -> None:
+        self._connection = connection
+
+    def requestReceived(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        A request begins.
+        """
+        self._connection.requestReceived(headers, endStream)
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body.
+        """
+        stream = self._connection.stream
+        if stream is not None:
+            stream.requestDataReceived(data, endStream)
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers.
+        """
+        stream = self._connection.stream
+        if stream is not None:
+            stream.requestTrailersReceived(trailers)
+
+
+@implementer(IPushProducer)
+class HTTP1Connection(TwistedProtocol):
+    """
+    One connection; one stream at a time.
+
+    It is the transport's producer for good: a downstream that does not read stops the stream's upstream.
+
+    @ivar slot: Where the connection manager is found; a reload puts another one there, for the next stream.
+    @ivar info: What is known of the connection.
+    @ivar stream: The stream under way, or L{None}.
+    @ivar closing: Whether it takes no further request.
+    @ivar served: How many requests it had.
+    """
+
+    stream: Stream | None = None
+    closing = False
+    closedHere = False
+    served = 0
+    _writeBlocked = False
+    _readPaused = 0
+    _draining = False
+
+    def __init__(self, slot: ManagerSlot, info: ConnectionInfo) -> None:
+        self.slot = slot
+        self.info = info
+        manager = slot.current
+        self.manager: ConnectionManager = manager
+        self.codec = DownstreamCodec(_RequestSink(self), manager.http1Options, manager.codecCounters)
+        self.began = manager.clock.seconds()
+
+    # The transport
+
+    def connectionMade(self) -> None:
+        """
+        The connection is there.
+        """
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
+        self.manager.connectionMade(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Bytes of requests.
+        """
+        manager = self.manager
+        manager.stats.cxRxBytesTotal.value += len(data)
+        if self.closing:
+            return
+        codec = self.codec
+        try:
+            codec.receiveData(data)
+        except RemoteProtocolError as error:
+            self._protocolError(error)
+            return
+        stream = self.stream
+        if stream is None:
+            if manager.headersDeadlines is not None and not self.closing:
+                manager.awaitHeaders(self)
+        elif codec.bufferedBytes > manager.bufferLimit:
+            # Pipelined requests, or early data of a tunnel, wait in the socket and not in memory.
+            self._pauseForBacklog(stream)
+
+    def connectionLost(self, reason: TwistedFailure | None = None) -> None:  # type: ignore[override]  # no default needed
+        """
+        The connection is gone.
+        """
+        stream = self.stream
+        self.closing = True
+        self.manager.connectionLost(self, stream is not None)
+        if stream is not None:
+            self.stream = None
+            stream.downstreamLost()
+
+    def _protocolError(self, error: RemoteProtocolError) -> None:
+        """
+        The downstream broke its protocol: answer if that is still possible, and close.
+        """
+        manager = self.manager
+        manager.stats.cxProtocolError.value += 1
+        manager.log.debug(
+            "{peer}: {why}; answered with {status} ({details})",
+            peer=self.info.remoteAddress,
+            why=error.why,
+            status=error.statusHint,
+            details=error.details,
+        )
+        self.refuse(protocolErrorReply(error.statusHint, error.details))
+
+    def refuse(self, reply: LocalReply) -> None:
+        """
+        Answer what is, or is not yet, a request with a local reply that ends the connection.
+        """
+        manager = self.manager
+        self.codec.closeAfterResponse()
+        stream = self.stream
+        if stream is None:
+            known = self.codec.request
+            stream = Stream(manager, self, known or RequestHeaders(b"", b""), True, manager.clock.seconds())
+            self.stream = stream
+            manager.streamBegan(stream)
+        if stream.responseCode:
+            stream.responseFlags |= reply.flag
+            stream.reset()
+        else:
+            stream.localReply(reply)
+
+    # Requests, told by the codec
+
+    def requestReceived(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        A request begins.
+        """
+        manager = self.slot.current
+        if manager is not self.manager:
+            manager.adopt(self)
+        self.served += 1
+        if manager.idleDeadlines is not None:
+            manager.idleDeadlines.cancel(self)
+        if manager.headersDeadlines is not None:
+            manager.headersDeadlines.cancel(self)
+        stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
+        limit = manager.maxRequestsPerConnection
+        if limit and self.served >= limit:
+            manager.stats.cxMaxRequestsReached.value += 1
+            self.codec.closeAfterResponse()
+        manager.serve(stream)
+
+    # Responses, sent by the stream
+
+    def sendInformational(self, headers: ResponseHeaders) -> None:
+        """
+        See L{IDownstream.sendInformational}.
+        """
+        self._write(self.codec.encodeInformational(headers))
+
+    def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{IDownstream.sendHeaders}.
+        """
+        codec = self.codec
+        manager = stream.manager
+        if manager.draining or self._draining:
+            if codec.keepAlive:
+                manager.stats.cxDrainClose.value += 1
+                codec.closeAfterResponse()
+        try:
+            self._write(codec.encodeHeaders(headers, endStream))
+            if stream.upgrade and codec.writeState is WriteState.TUNNEL:
+                stream.tunnel = True
+                codec.beginTunnel()
+        except LocalProtocolError as error:
+            self._unwritable(stream, error)
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        See L{IDownstream.sendData}.
+        """
+        try:
+            self._write(self.codec.encodeData(data, endStream))
+        except LocalProtocolError as error:
+            self._unwritable(self.stream, error)
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        See L{IDownstream.sendTrailers}.
+        """
+        self._write(self.codec.encodeTrailers(trailers))
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self.manager.stats.cxTxBytesTotal.value += len(data)
+            self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
+
+    def _unwritable(self, stream: Stream | None, error: LocalProtocolError) -> None:
+        # What filters or an upstream made of the response cannot be written: a body longer than its length says, a
+        # line end in a value. What the peer has of it, it cannot take for whole.
+        self.manager.log.error("a response cannot be written: {why}", why=str(error))
+        if stream is not None:
+            stream.reset()
+
+    def closeAfterResponse(self) -> None:
+        """
+        See L{IDownstream.closeAfterResponse}.
+        """
+        self.codec.closeAfterResponse()
+
+    def resetStream(self, stream: Stream) -> None:
+        """
+        See L{IDownstream.resetStream}.
+        """
+        self.abort()
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        See L{IDownstream.streamEnded}.
+        """
+        if self.stream is not stream:
+            return
+        self.stream = None
+        if self.closing:
+            return
+        codec = self.codec
+        if not codec.keepAlive or not stream.requestEnded:
+            if not stream.requestEnded:
+                self.manager.stats.rqResponseBeforeRqComplete.value += 1
+            self.close()
+            return
+        manager = self.manager
+        if manager.idleDeadlines is not None:
+            manager.idleDeadlines.start(self, stream.end)
+        self._resumeAfterBacklog()
+        try:
+            codec.resume()
+        except RemoteProtocolError as error:
+            self._protocolError(error)
+
+    # Closing
+
+    def close(self) -> None:
+        """
+        Close after what was written is sent: finish writing, then wait for the peer to do the same, so that its kernel
+        does not throw away what it has not read yet (C{delayed_close_timeout}).
+        """
+        if self.closing:
+            return
+        self.closing = self.closedHere = True
+        manager = self.manager
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        if self._readPaused:
+            self._readPaused = 0
+            transport.resumeProducing()
+        if manager.closeDeadlines is None:
+            transport.loseConnection()
+        else:
+            transport.loseWriteConnection()
+            manager.closeDeadlines.start(self)
+
+    def abort(self) -> None:
+        """
+        Close at once.
+        """
+        self.closing = self.closedHere = True
+        self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
+
+    def drain(self) -> None:
+        """
+        Take no new request: close now if there is none, else after the response.
+        """
+        self._draining = True
+        if self.stream is None:
+            self.close()
+
+    # Back pressure: towards the upstream ...
+
+    def pauseProducing(self) -> None:
+        """
+        The downstream does not read what was sent.
+        """
+        if self.stream is not None:
+            self.manager.stats.flowControlPausedReading.value += 1
+            self.stream.pauseUpstream()
+
+    def resumeProducing(self) -> None:
+        """
+        The downstream has read it.
+        """
+        if self.stream is not None:
+            self.manager.stats.flowControlResumedReading.value += 1
+            self.stream.resumeUpstream()
+
+    def stopProducing(self) -> None:
+        """
+        The transport is gone; C{connectionLost} says so as well.
+        """
+
+    # ... and towards the downstream
+
+    def pauseReading(self) -> None:
+        """
+        See L{IDownstream.pauseReading}.
+        """
+        self._readPaused += 1
+        if self._readPaused == 1:
+            self.transport.pauseProducing()  # type: ignore[union-attr]  # Twisted sets it before
+
+    def resumeReading(self) -> None:
+        """
+        See L{IDownstream.resumeReading}.
+        """
+        if self._readPaused:
+            self._readPaused -= 1
+            if not self._readPaused:
+                self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before
+
+    _backlogged = False
+
+    def _pauseForBacklog(self, stream: Stream) -> None:
+        if not self._backlogged:
+            self._backlogged = True
+            self.pauseReading()
+
+    def _resumeAfterBacklog(self) -> None:
+        if self._backlogged:
+            self._backlogged = False
+            self.resumeReading()

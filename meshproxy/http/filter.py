@@ -1,0 +1,163 @@
+# -*- test-case-name: tests.http.test_filter -*-
+"""
+The base class of HTTP filters, and what a filter is given to work with.
+
+The smallest filter is a class with one method::
+
+    @attrs.frozen
+    class Config:
+        greeting: str = "hello"
+
+    class Greeter(HTTPFilter):
+        Config = Config
+
+        def responseHeaders(self, stream, headers, endStream):
+            headers.set(b"x-greeting", self.config.greeting.encode("utf-8"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from meshproxy.config import Report, Section
+from meshproxy.config.structure import structure
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.interfaces import STOP, IHTTPFilter, IHTTPStream, IUpstreamCalls, Stop
+from meshproxy.runtime import Runtime
+from meshproxy.stats.store import Scope, Store
+from meshproxy.upstream.clusters import Clusters
+
+__all__ = ["STOP", "FilterContext", "HTTPFilter", "Stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterContext:
+    """
+    What a filter of one chain is given.
+
+    @ivar name: The filter's name in the chain, by which routes override its configuration.
+    @ivar statPrefix: The connection manager's C{stat_prefix}.
+    @ivar scope: Where its metrics stand: C{http.STAT_PREFIX.}.
+    @ivar store: All metrics, for the few whose names begin elsewhere.
+    @ivar clock: The one clock of the process.
+    @ivar random: From 0 up to 1.
+    @ivar clusters: The clusters of the proxy, for the router.
+    @ivar calls: Requests on the filter's own account.
+    @ivar runtime: Whether a C{RuntimeFractionalPercent} hits and what a runtime key says.
+    @ivar log: For what only the operator is to know.
+    """
+
+    name: str
+    statPrefix: str
+    scope: Scope
+    store: Store
+    clock: IReactorTime
+    random: Callable[[], float]
+    clusters: Clusters
+    calls: IUpstreamCalls
+    runtime: Runtime
+    log: Logger
+
+
+@implementer(IHTTPFilter)
+class HTTPFilter:
+    """
+    A filter that does nothing. The engine calls only methods that a subclass defines.
+
+    By default each stream has its own instance, so that what a filter keeps on C{self} belongs to one request. A filter
+    that keeps nothing says C{shared = True} and saves the making of it.
+
+    @cvar shared: Whether one instance serves all streams of a chain.
+    @cvar terminal: Whether it ends the chain, as the router does: it answers, or sends the request on.
+    @cvar configType: The full name of its protobuf message, or C{""} where L{Config} tells its C{TypedStruct}.
+    @cvar routeConfigType: Likewise for C{typed_per_filter_config}; C{""} for the same as C{configType}.
+    @cvar Config: An attrs class (L{meshproxy.config.structure}), where there is no message.
+    @cvar RouteConfig: Likewise for C{typed_per_filter_config}; L{None} for the same as C{Config}.
+    @ivar config: What L{compileConfig} made of the configuration.
+    """
+
+    shared: ClassVar[bool] = False
+    terminal: ClassVar[bool] = False
+    configType: ClassVar[str] = ""
+    routeConfigType: ClassVar[str] = ""
+    Config: ClassVar[type | None] = None
+    RouteConfig: ClassVar[type | None] = None
+
+    def __init__(self, config: Any, context: FilterContext) -> None:
+        self.config = config
+        self.context = context
+
+    @classmethod
+    def compileConfig(cls, section: Section, context: FilterContext) -> Any:
+        """
+        Make of a configuration whatever the filter's instances need, once, when it is loaded.
+
+        @param section: The message of C{configType}, or the C{TypedStruct}; faults are told by its C{refuse}.
+        """
+        return _structured(cls.Config, section)
+
+    @classmethod
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> Any:
+        """
+        The same for the C{typed_per_filter_config} of a virtual host, a route or a weighted cluster.
+        """
+        if cls.RouteConfig is None:
+            return cls.compileConfig(section, context)
+        return _structured(cls.RouteConfig, section)
+
+    def routeConfig(self, stream: IHTTPStream) -> Any:
+        """
+        What the stream's route says of this filter, as L{compileRouteConfig} made it, or L{None}.
+        """
+        return stream.routeConfig(self.context.name)
+
+    def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
+        """
+        See L{IHTTPFilter.requestHeaders}.
+        """
+
+    def requestData(self, stream: IHTTPStream, data: bytes, endStream: bool) -> object:
+        """
+        See L{IHTTPFilter.requestData}.
+        """
+
+    def requestTrailers(self, stream: IHTTPStream, trailers: HeaderMap) -> object:
+        """
+        See L{IHTTPFilter.requestTrailers}.
+        """
+
+    def responseHeaders(self, stream: IHTTPStream, headers: ResponseHeaders, endStream: bool) -> object:
+        """
+        See L{IHTTPFilter.responseHeaders}.
+        """
+
+    def responseData(self, stream: IHTTPStream, data: bytes, endStream: bool) -> object:
+        """
+        See L{IHTTPFilter.responseData}.
+        """
+
+    def responseTrailers(self, stream: IHTTPStream, trailers: HeaderMap) -> object:
+        """
+        See L{IHTTPFilter.responseTrailers}.
+        """
+
+    def streamEnded(self, stream: IHTTPStream) -> None:
+        """
+        See L{IHTTPFilter.streamEnded}.
+        """
+
+
+def _structured(Config: type | None, section: Section) -> Any:
+    """
+    A C{TypedStruct}'s value as an instance of an attrs class, or L{None} where the filter takes no configuration.
+    """
+    if Config is None:
+        return None
+    report: Report = section.report
+    return structure(Config, section, report)

@@ -1,0 +1,55 @@
+# -*- test-case-name: tests.http.test_localreply -*-
+"""
+The heads of responses that this proxy makes itself.
+"""
+
+from __future__ import annotations
+
+from meshproxy.flags import LocalReply, grpcStatus
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+
+__all__ = ["isGRPC", "replyHeaders"]
+
+
+def isGRPC(headers: RequestHeaders) -> bool:
+    """
+    Whether a request is gRPC's: C{application/grpc}, with or without a suffix after C{+}.
+    """
+    contentType = headers.first.get(b"content-type")
+    return contentType is not None and (contentType == b"application/grpc" or contentType.startswith(b"application/grpc+"))
+
+
+def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
+    """
+    The head of a local reply. A gRPC client gets the status in C{grpc-status}, the text in C{grpc-message}, and no
+    body, as in Envoy.
+    """
+    if isGRPC(request):
+        headers = ResponseHeaders(
+            200,
+            ((b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % grpcStatus(reply.status))),
+        )
+        if reply.body:
+            headers.first[b"grpc-message"] = _percentEncoded(reply.body)
+    elif reply.body:
+        headers = ResponseHeaders(
+            reply.status,
+            ((b"content-length", b"%d" % len(reply.body)), (b"content-type", b"text/plain")),
+        )
+    else:
+        headers = ResponseHeaders(reply.status)
+        if reply.status >= 200 and reply.status not in (204, 304):
+            headers.first[b"content-length"] = b"0"
+    for name, value in reply.headers:
+        if name == b"content-type" or name == b"content-length":
+            headers.set(name, value)
+        else:
+            headers.add(name, value)
+    return headers
+
+
+def _percentEncoded(text: bytes) -> bytes:
+    """
+    C{grpc-message}: what is not printable ASCII, and C{%}, as C{%XX} (gRPC over HTTP/2, "Responses").
+    """
+    return b"".join(b"%c" % byte if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text)

@@ -1,0 +1,411 @@
+# -*- test-case-name: tests.http.test_manager -*-
+"""
+The HTTP connection manager: what all connections of one filter chain have in common, compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from meshproxy.codec.http1 import Http1Counters, Http1Options
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorReply
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.http.chain import FilterChain
+from meshproxy.http.responseheaders import compileResponseHeaders
+from meshproxy.http.stats import ConnectionManagerStats
+from meshproxy.http.stream import Stream
+from meshproxy.net.deadlines import Deadlines
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo
+    from meshproxy.http.downstream import HTTP1Connection
+    from meshproxy.http.settings import ManagerSettings
+    from meshproxy.accesslog.logs import AccessLogs
+    from meshproxy.net.address import Address
+    from meshproxy.routing.path import NormalizedPath
+    from meshproxy.routing.table import RouteTable
+
+__all__ = ["ConnectionManager", "ManagerSlot"]
+
+_CONTINUE = ResponseHeaders(100)
+
+
+class ManagerSlot:
+    """
+    Where connections find their connection manager. A reload puts a new one here: streams under way end on the old one,
+    the next stream of a live connection begins on the new one.
+
+    @ivar connections: All that are open.
+    """
+
+    __slots__ = ("connections", "current")
+
+    def __init__(self, manager: ConnectionManager) -> None:
+        self.current = manager
+        self.connections: set[HTTP1Connection] = set()
+
+    def drain(self) -> None:
+        """
+        Close what is idle; let the rest close with its next response.
+        """
+        self.current.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+
+class ConnectionManager:
+    """
+    One connection manager of one version of the configuration.
+
+    @ivar settings: What it was made of.
+    @ivar routes: The route table.
+    @ivar chain: The HTTP filter chain.
+    @ivar draining: Whether responses tell the downstream to close.
+    """
+
+    draining = False
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: ManagerSettings,
+        routes: RouteTable,
+        chain: FilterChain,
+        stats: ConnectionManagerStats,
+        clock: IReactorTime,
+        prepare: Callable[[RequestHeaders, ConnectionInfo], Address | None],
+        accessLogs: AccessLogs,
+        codecCounters: Http1Counters,
+    ) -> None:
+        self.settings = settings
+        self.routes = routes
+        self.chain = chain
+        self.emptyChain = FilterChain(())
+        self.stats = stats
+        self.clock = clock
+        self.accessLogs = accessLogs
+        self.codecCounters = codecCounters
+        self.http1Options: Http1Options = settings.http1
+        self.bufferLimit = settings.bufferLimit
+        self.maxRequestsPerConnection = settings.maxRequestsPerConnection
+        self._prepare = prepare
+        self._normalize = settings.normalizePath
+        self._finishResponse = compileResponseHeaders(settings, clock)
+        self._stripAuthority = settings.stripAuthority
+        self._upgrades = settings.upgrades
+        self._bind(settings)
+
+    def _bind(self, settings: ManagerSettings) -> None:
+        def deadlines(seconds: float, expired: Callable[[Any], object]) -> Deadlines[Any] | None:
+            return Deadlines(self.clock, seconds, expired) if seconds else None
+
+        self.idleDeadlines = deadlines(settings.idleTimeout, self._connectionIdle)
+        self.headersDeadlines = deadlines(settings.requestHeadersTimeout, self._headersLate)
+        self.durationDeadlines = deadlines(settings.maxConnectionDuration, self._connectionOld)
+        self.closeDeadlines = deadlines(settings.delayedCloseTimeout, self._closeLate)
+        self.drainDeadlines = deadlines(settings.drainTimeout, self._drainLate)
+        self.requestDeadlines = deadlines(settings.requestTimeout, self._requestLate)
+        self.streamIdleDeadlines = deadlines(settings.streamIdleTimeout, self._streamIdle)
+        self.streamDurationDeadlines = deadlines(settings.maxStreamDuration, self._streamOld)
+        self._routeIdle: dict[float, Deadlines[Stream]] = {}
+
+    # Connections
+
+    def connectionMade(self, connection: HTTP1Connection) -> None:
+        """
+        A connection begins.
+        """
+        stats = self.stats
+        stats.cxTotal.value += 1
+        stats.cxActive.value += 1
+        stats.cxHttp1Total.value += 1
+        stats.cxHttp1Active.value += 1
+        connection.slot.connections.add(connection)
+        if self.idleDeadlines is not None:
+            self.idleDeadlines.start(connection, connection.began)
+        if self.durationDeadlines is not None:
+            self.durationDeadlines.start(connection, connection.began)
+
+    def adopt(self, connection: HTTP1Connection) -> None:
+        """
+        A connection comes over from the manager that stood in its slot before.
+        """
+        old = connection.manager
+        for name in ("idleDeadlines", "headersDeadlines", "durationDeadlines", "drainDeadlines"):
+            waiting: Deadlines[Any] | None = getattr(old, name)
+            if waiting is not None and connection in waiting:
+                waiting.cancel(connection)
+                mine: Deadlines[Any] | None = getattr(self, name)
+                if mine is not None:
+                    mine.start(connection)
+        connection.manager = self
+
+    def awaitHeaders(self, connection: HTTP1Connection) -> None:
+        """
+        Part of a request's head came: the rest is due within C{request_headers_timeout}.
+        """
+        assert self.headersDeadlines is not None
+        if connection not in self.headersDeadlines and connection.codec.headBegun:
+            self.headersDeadlines.start(connection)
+
+    def connectionLost(self, connection: HTTP1Connection, active: bool) -> None:
+        """
+        A connection is gone.
+
+        @param active: Whether a stream was under way.
+        """
+        stats = self.stats
+        connection.slot.connections.discard(connection)
+        for waiting in (
+            self.idleDeadlines,
+            self.headersDeadlines,
+            self.durationDeadlines,
+            self.closeDeadlines,
+            self.drainDeadlines,
+        ):
+            if waiting is not None:
+                waiting.cancel(connection)
+        stats.cxActive.value -= 1
+        stats.cxHttp1Active.value -= 1
+        stats.cxDestroy.value += 1
+        stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
+        side = stats.cxDestroyLocal if connection.closedHere else stats.cxDestroyRemote
+        side.value += 1
+        if active:
+            stats.cxDestroyActiveRq.value += 1
+            side = stats.cxDestroyLocalActiveRq if connection.closedHere else stats.cxDestroyRemoteActiveRq
+            side.value += 1
+
+    # Streams
+
+    def serve(self, stream: Stream) -> None:
+        """
+        Serve a request whose head came.
+        """
+        self.streamBegan(stream)
+        headers = stream.requestHeaders
+        reply = self._judge(stream, headers)
+        if reply is not None:
+            stream.localReply(reply)
+            return
+        if b"expect" in headers.first and not self.settings.proxy100Continue:
+            self._answerExpect(stream, headers)
+        self.chooseRoute(stream)
+        chain = self.chain
+        route = stream.route
+        if route is not None and route.overrides.disabled:
+            chain = chain.variant(route.overrides.disabled)
+        if stream.upgrade and not self._upgradeAllowed(stream):
+            self.stats.rqWsOnNonWsRoute.value += 1
+            stream.chain = chain.begin()
+            stream.localReply(Failure.UPGRADE_FAILED.value)
+            return
+        stream.begin(chain)
+
+    def streamBegan(self, stream: Stream) -> None:
+        """
+        Count a stream and begin its time-outs.
+        """
+        stats = self.stats
+        stats.rqTotal.value += 1
+        stats.rqHttp1Total.value += 1
+        stats.rqActive.value += 1
+        stream.bufferLimit = self.bufferLimit
+        now = stream.startMonotonic
+        if self.streamIdleDeadlines is not None:
+            self.streamIdleDeadlines.start(stream, now)
+        if self.streamDurationDeadlines is not None:
+            self.streamDurationDeadlines.start(stream, now)
+        if self.requestDeadlines is not None and not stream.requestEnded:
+            self.requestDeadlines.start(stream, now)
+
+    def _judge(self, stream: Stream, headers: RequestHeaders) -> LocalReply | None:
+        """
+        Prepare the head, or say why the request is not served.
+        """
+        if not headers.authority:
+            return Failure.MISSING_HOST.value
+        first = headers.first
+        if headers.method == b"CONNECT":
+            stream.upgrade = b"connect"
+        else:
+            path = headers.path
+            if path[:1] != b"/":
+                self.stats.rqNonRelativePath.value += 1
+                return Failure.ABSOLUTE_PATH.value
+            if self._normalize is not None:
+                verdict = self._normalizePath(headers, self._normalize(path))
+                if verdict is not None:
+                    return verdict
+            if b"upgrade" in first and b"connection" in first:
+                stream.upgrade = first[b"upgrade"].lower()
+        upgrade = first.get(b"upgrade") if stream.upgrade and headers.method != b"CONNECT" else None
+        try:
+            client = self._prepare(headers, stream.connection)
+        except RemoteProtocolError as error:
+            self.stats.cxProtocolError.value += 1
+            stream.downstream.closeAfterResponse()
+            stream.responseFlags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+            return protocolErrorReply(error.statusHint, error.details)
+        if upgrade is not None:
+            # An upgrade goes on to the upstream as it is; whether it may is seen when the route is known.
+            first[b"connection"] = b"upgrade"
+            first[b"upgrade"] = upgrade
+        if client is not None:
+            stream.remoteAddress = client
+        if self._stripAuthority is not None:
+            self._stripAuthority(headers, stream.connection)
+        return None
+
+    def _normalizePath(self, headers: RequestHeaders, result: NormalizedPath) -> LocalReply | None:
+        if isinstance(result, bytes):
+            headers.path = result
+            return None
+        if isinstance(result, tuple):
+            self.stats.rqRedirectedWithNormalizedPath.value += 1
+            return LocalReply(307, b"", "path_normalization_failed", 0, ((b"location", result[1]),))
+        self.stats.rqFailedPathNormalization.value += 1
+        return Failure.PATH_NORMALIZATION_FAILED.value
+
+    def _answerExpect(self, stream: Stream, headers: RequestHeaders) -> None:
+        """
+        Answer C{Expect: 100-continue} here (RFC 9110, 10.1.1); the upstream is not asked.
+        """
+        if headers.first[b"expect"].lower() == b"100-continue":
+            headers.remove(b"expect")
+            if not stream.requestEnded:
+                stream.downstream.sendInformational(_CONTINUE)
+
+    def _upgradeAllowed(self, stream: Stream) -> bool:
+        """
+        Whether the route, or else the connection manager, lets a connection become another protocol's.
+        """
+        route = stream.route
+        action = None if route is None else route.action
+        allowed = None if action is None else action.upgrades.get(stream.upgrade.decode("latin-1"))
+        if allowed is None:
+            allowed = self._upgrades.get(stream.upgrade, False)
+        if stream.upgrade == b"connect" and route is None:
+            return True  # without a route the answer is 404
+        return allowed
+
+    def chooseRoute(self, stream: Stream) -> None:
+        """
+        Choose the route by the head as it is now.
+        """
+        route = stream.route = self.routes.match(stream.requestHeaders, stream)
+        if route is not None:
+            stream.routeName = route.name
+            action = route.action
+            if action is not None and action.idleTimeout is not None:
+                self._useRouteIdleTimeout(stream, action.idleTimeout)
+
+    def _useRouteIdleTimeout(self, stream: Stream, timeout: float) -> None:
+        """
+        A route's C{idle_timeout} stands in for the connection manager's C{stream_idle_timeout}; 0 is none.
+        """
+        if self.streamIdleDeadlines is not None:
+            self.streamIdleDeadlines.cancel(stream)
+        if timeout:
+            deadlines = self._routeIdle.get(timeout)
+            if deadlines is None:
+                deadlines = self._routeIdle[timeout] = Deadlines(self.clock, timeout, self._streamIdle)
+            stream.idleDeadlines = deadlines
+            deadlines.start(stream)
+
+    def requestComplete(self, stream: Stream) -> None:
+        """
+        The request was received to its end.
+        """
+        if self.requestDeadlines is not None:
+            self.requestDeadlines.cancel(stream)
+        if stream.upstream is not None:
+            stream.upstream.downstreamComplete()
+
+    def finishResponseHeaders(self, stream: Stream, headers: ResponseHeaders) -> None:
+        """
+        Do to the head of a response what is left to do before it is written.
+        """
+        self._finishResponse(stream, headers)
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        A stream is over: end its time-outs, count it, log it.
+        """
+        if self.streamIdleDeadlines is not None:
+            self.streamIdleDeadlines.cancel(stream)
+        if stream.idleDeadlines is not None:
+            stream.idleDeadlines.cancel(stream)
+        if self.streamDurationDeadlines is not None:
+            self.streamDurationDeadlines.cancel(stream)
+        if self.requestDeadlines is not None:
+            self.requestDeadlines.cancel(stream)
+        stats = self.stats
+        stats.rqActive.value -= 1
+        end = stream.end
+        assert end is not None
+        stats.rqTime.record(int((end - stream.startMonotonic) * 1000))
+        for counter in stats.byClass[stream.responseCode // 100]:
+            counter.value += 1
+        if self.accessLogs:
+            self.accessLogs.log(stream, "DownstreamEnd")
+
+    # Time is over
+
+    def _connectionIdle(self, connection: HTTP1Connection) -> None:
+        if connection.stream is None:
+            self.stats.cxIdleTimeout.value += 1
+            connection.close()
+
+    def _connectionOld(self, connection: HTTP1Connection) -> None:
+        self.stats.cxMaxDurationReached.value += 1
+        connection.drain()
+        if self.drainDeadlines is not None and connection.stream is not None:
+            self.drainDeadlines.start(connection)
+
+    def _drainLate(self, connection: HTTP1Connection) -> None:
+        connection.abort()
+
+    def _closeLate(self, connection: HTTP1Connection) -> None:
+        self.stats.cxDelayedCloseTimeout.value += 1
+        transport: Any = connection.transport
+        if transport is not None:
+            transport.abortConnection()
+
+    def _headersLate(self, connection: HTTP1Connection) -> None:
+        self.stats.rqHeaderTimeout.value += 1
+        connection.refuse(Failure.REQUEST_HEADERS_TIMEOUT.value)
+
+    def _requestLate(self, stream: Stream) -> None:
+        self.stats.rqTimeout.value += 1
+        stream.localReply(Failure.REQUEST_TIMEOUT.value)
+
+    def _streamIdle(self, stream: Stream) -> None:
+        deadlines = stream.idleDeadlines or self.streamIdleDeadlines
+        assert deadlines is not None
+        left = stream.lastActive + deadlines.seconds - self.clock.seconds()
+        if left > 0.0005:
+            # It was active meanwhile; what is left is less than the queue's length, so it has a call of its own.
+            self.clock.callLater(left, self._streamIdleAgain, stream, stream.lastActive)
+            return
+        self.stats.rqIdleTimeout.value += 1
+        reply = Failure.STREAM_IDLE_TIMEOUT.value
+        stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
+
+    def _streamIdleAgain(self, stream: Stream, _lastActive: float) -> None:
+        if not stream.over:
+            self._streamIdle(stream)
+
+    def _streamOld(self, stream: Stream) -> None:
+        self.stats.rqMaxDurationReached.value += 1
+        if stream.responseCode:
+            stream.responseFlags |= ResponseFlag.DURATION_TIMEOUT
+            stream.reset()
+        else:
+            reply = Failure.MAX_STREAM_DURATION.value
+            stream.localReply(reply if stream.requestEnded else reply.withStatus(408))

@@ -1,0 +1,311 @@
+# -*- test-case-name: tests.http.test_requestheaders -*-
+"""
+What the connection manager does to the head of a request before any filter sees it: hop-by-hop fields end here, what the outside
+may not say is taken away, the client's address and the request's id are added (Envoy's
+C{ConnectionManagerUtility::mutateRequestHeaders}).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.headers import RequestHeaders
+from meshproxy.net.address import Address
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo
+
+__all__ = ["ForwardingSettings", "compileRequestHeaders", "localAddress", "newRequestId"]
+
+# RFC 9110, 7.6.1, and what older clients send like them. They speak of one connection.
+_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+
+# Orders to the router, believed from internal clients only (Envoy's cleanInternalHeaders).
+_INTERNAL = frozenset(
+    (
+        b"x-envoy-internal",
+        b"x-envoy-retriable-status-codes",
+        b"x-envoy-retriable-header-names",
+        b"x-envoy-retry-on",
+        b"x-envoy-retry-grpc-on",
+        b"x-envoy-max-retries",
+        b"x-envoy-upstream-alt-stat-name",
+        b"x-envoy-upstream-rq-timeout-ms",
+        b"x-envoy-upstream-rq-per-try-timeout-ms",
+        b"x-envoy-upstream-rq-timeout-alt-response",
+        b"x-envoy-expected-rq-timeout-ms",
+        b"x-envoy-force-trace",
+        b"x-envoy-ip-tags",
+        b"x-envoy-original-url",
+        b"x-envoy-hedge-on-per-try-timeout",
+    )
+)
+
+# What, moreover, only hops behind the edge may say.
+_BEHIND_EDGE = frozenset(
+    (
+        b"x-envoy-decorator-operation",
+        b"x-envoy-downstream-service-cluster",
+        b"x-envoy-downstream-service-node",
+        b"x-envoy-original-path",
+        b"x-envoy-original-host",
+        b"x-envoy-external-address",
+    )
+)
+
+# Tokens of Connection that name no field.
+_NO_FIELDS = frozenset((b"", b"close", b"keep-alive", b"upgrade", b"http2-settings"))
+
+# Fields that a client may not have removed: they say who it is.
+_NOT_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+
+# As in Envoy.
+_MOST_NOMINATED = 10
+_LONGEST_TE = 256
+
+_PLAIN_CONNECTION = re.compile(rb"(?i)(?:close|keep-alive)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingSettings:
+    """
+    Fields of the connection manager's message that concern a request's head, by the same names.
+
+    @ivar isInternal: Whether an address is internal (C{internal_address_config}); L{None} for no address.
+    @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; empty for no.
+    @ivar serviceNode: C{node.id}.
+    """
+
+    useRemoteAddress: bool = False
+    trustedHops: int = 0
+    skipXFFAppend: bool = False
+    appendXForwardedPort: bool = False
+    generateRequestId: bool = True
+    preserveExternalRequestId: bool = False
+    isInternal: Callable[[str], bool] | None = None
+    serviceCluster: bytes = b""
+    serviceNode: bytes = b""
+    via: bytes = b""
+
+
+def compileRequestHeaders(
+    settings: ForwardingSettings, requestId: Callable[[], bytes]
+) -> Callable[[RequestHeaders, ConnectionInfo], Address | None]:
+    """
+    Make the function that prepares heads.
+
+    @param requestId: Makes a new C{x-request-id}.
+
+    @return: A function of a head and its connection, that returns the client's address where the head tells it, or
+        L{None} for the peer's own; it raises L{RemoteProtocolError} for a C{Connection} field that asks for what it
+        may not.
+    """
+    needsNothing = _HOP_BY_HOP | _INTERNAL | ({b"x-forwarded-for"} if not settings.useRemoteAddress else frozenset())
+    isPlain = needsNothing.isdisjoint
+    generate = settings.generateRequestId
+    edge = settings.useRemoteAddress
+    extras = edge or settings.serviceCluster or settings.via or settings.isInternal
+
+    def prepare(headers: RequestHeaders, connection: ConnectionInfo) -> Address | None:
+        first = headers.first
+        client = None
+        if extras or not isPlain(first):
+            _endHopByHop(headers)
+            client = _tellClient(headers, connection, settings)
+        if b"x-forwarded-proto" not in first:
+            first[b"x-forwarded-proto"] = b"http"
+        if generate and b"x-request-id" not in first:
+            first[b"x-request-id"] = requestId()
+        return client
+
+    return prepare
+
+
+def _endHopByHop(headers: RequestHeaders) -> None:
+    first = headers.first
+    if _HOP_BY_HOP.isdisjoint(first):
+        return
+    connection = headers.joined(b"connection")
+    if connection is not None and not _PLAIN_CONNECTION.fullmatch(connection):
+        _removeNominated(headers, connection)
+    te = headers.joined(b"te")
+    if te is not None:
+        if _hasTrailers(te):
+            headers.set(b"te", b"trailers")
+        else:
+            headers.remove(b"te")
+    for name in (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"):
+        if name in first:
+            headers.remove(name)
+
+
+def _removeNominated(headers: RequestHeaders, connection: bytes) -> None:
+    """
+    Remove the fields that C{Connection} names (RFC 9110, 7.6.1).
+    """
+    nominated = {token.strip(b" \t").lower() for token in connection.split(b",")} - _NO_FIELDS
+    if len(nominated) > _MOST_NOMINATED:
+        raise _refused(f"Connection names more than {_MOST_NOMINATED} fields")
+    for name in nominated:
+        if name in _NOT_NOMINATED or name.startswith(b":"):
+            raise _refused(f"Connection names {name.decode('ascii', 'backslashreplace')}, which is not the client's to remove")
+        if name == b"te":
+            if len(headers.joined(b"te") or b"") > _LONGEST_TE:
+                raise _refused(f"TE is longer than {_LONGEST_TE} bytes")
+        else:
+            headers.remove(name)
+
+
+def _refused(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(why, 400, "http1.connection_header_rejected")
+
+
+def _hasTrailers(te: bytes) -> bool:
+    """
+    Whether C{TE} says that trailers are understood; all else it could say ends here.
+    """
+    return any(token.partition(b";")[0].strip(b" \t").lower() == b"trailers" for token in te.split(b","))
+
+
+def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: ForwardingSettings) -> Address | None:
+    """
+    See to the fields that say who asks: the forwarded ones, and those that only friends may send.
+    """
+    first = headers.first
+    peer = connection.remoteAddress
+    client: str | None = None
+    single = False
+    if settings.useRemoteAddress:
+        forwarded = headers.joined(b"x-forwarded-for")
+        single = forwarded is None
+        if settings.trustedHops:
+            client = _lastOf(forwarded, settings.trustedHops - 1)[0]
+        if client is None and peer is not None and peer.isIP:
+            client = peer.host
+        if not settings.skipXFFAppend and peer is not None and peer.isIP:
+            told = localAddress() if _isLoopback(peer.host) else peer.host
+            headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
+        if not settings.trustedHops or b"x-forwarded-proto" not in first:
+            headers.set(b"x-forwarded-proto", b"http")
+        local = connection.localAddress
+        if (
+            settings.appendXForwardedPort
+            and local is not None
+            and local.isIP
+            and not (settings.trustedHops and b"x-forwarded-port" in first)
+        ):
+            headers.set(b"x-forwarded-port", b"%d" % (local.port or 0))
+    else:
+        client, single = _lastOf(headers.joined(b"x-forwarded-for"), settings.trustedHops)
+    internal = bool(single and client and settings.isInternal and settings.isInternal(client))
+    edge = settings.useRemoteAddress and not internal
+    if internal:
+        headers.set(b"x-envoy-internal", b"true")
+    else:
+        _removeThose(headers, _INTERNAL)
+        if edge:
+            _removeThose(headers, _BEHIND_EDGE)
+    if settings.serviceCluster:
+        headers.set(b"x-envoy-downstream-service-cluster", settings.serviceCluster)
+        if not first.get(b"user-agent"):
+            headers.set(b"user-agent", settings.serviceCluster)
+        if settings.serviceNode:
+            headers.set(b"x-envoy-downstream-service-node", settings.serviceNode)
+    if settings.via:
+        via = headers.joined(b"via")
+        headers.set(b"via", settings.via if via is None else via + b", " + settings.via)
+    if edge and client is not None:
+        headers.set(b"x-envoy-external-address", client.encode("ascii"))
+        if settings.generateRequestId and not settings.preserveExternalRequestId:
+            headers.remove(b"x-request-id")
+    if client is None or (peer is not None and client == peer.host):
+        return None
+    return Address(client, 0)
+
+
+def _removeThose(headers: RequestHeaders, names: frozenset[bytes]) -> None:
+    if not names.isdisjoint(headers.first):
+        for name in names:
+            headers.remove(name)
+
+
+def _lastOf(forwarded: bytes | None, hops: int) -> tuple[str | None, bool]:
+    """
+    The address that stands C{hops} before the last in C{x-forwarded-for}.
+
+    @return: The address, L{None} if there is none or it is none; and whether it is the only one.
+    """
+    if forwarded is None:
+        return None, False
+    parts = forwarded.split(b",")
+    if hops >= len(parts):
+        return None, False
+    text = parts[-1 - hops].strip(b" \t").decode("latin-1")
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return None, False
+    return text, len(parts) == 1
+
+
+def _isLoopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
+
+
+_local: list[str] = []
+
+
+def localAddress() -> str:
+    """
+    The address of this machine that is told instead of a loopback peer's, as in Envoy: that of an interface, or
+    127.0.0.1 where there is no other.
+    """
+    if not _local:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # Nothing is sent: connecting a datagram socket only asks for the route. RFC 5737's address.
+                probe.connect(("192.0.2.1", 9))
+                _local.append(probe.getsockname()[0])
+            except OSError:
+                _local.append("127.0.0.1")
+    return _local[0]
+
+
+_systemRandom = SystemRandom()
+
+
+class _RequestIds:
+    """
+    Version 4 UUIDs (RFC 9562, 5.4), their random bits taken from the system many at a time.
+    """
+
+    _COUNT = 128
+
+    def __init__(self) -> None:
+        self._ready: list[bytes] = []
+
+    def __call__(self) -> bytes:
+        """
+        The next one.
+        """
+        ready = self._ready
+        if not ready:
+            digits = _systemRandom.randbytes(16 * self._COUNT).hex().encode("ascii")
+            for start in range(0, len(digits), 32):
+                d = digits[start : start + 32]
+                variant = b"89ab"[d[16] & 3 : (d[16] & 3) + 1]
+                ready.append(b"%b-%b-4%b-%b%b-%b" % (d[:8], d[8:12], d[13:16], variant, d[17:20], d[20:]))
+        return ready.pop()
+
+
+newRequestId = _RequestIds()
+"""
+Makes an C{x-request-id}.
+"""

@@ -1,0 +1,98 @@
+# -*- test-case-name: tests.http.test_responseheaders -*-
+"""
+What the connection manager does to the head of a response after all filters saw it (Envoy's
+C{ConnectionManagerUtility::mutateResponseHeaders}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import datetimeToString
+
+from meshproxy.headers import ResponseHeaders
+
+if TYPE_CHECKING:
+    from meshproxy.http.settings import ManagerSettings
+    from meshproxy.http.stream import Stream
+
+__all__ = ["compileResponseHeaders"]
+
+# RFC 9110, 7.6.1: they speak of the connection to the upstream.
+_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+
+
+class _Date:
+    """
+    The C{date} field, made once a second.
+    """
+
+    __slots__ = ("_second", "_text")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = b""
+
+    def at(self, now: float) -> bytes:
+        """
+        RFC 9110, 5.6.7: C{Sun, 06 Nov 1994 08:49:37 GMT}.
+        """
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._text = datetimeToString(second)
+        return self._text
+
+
+def compileResponseHeaders(
+    settings: ManagerSettings, clock: IReactorTime
+) -> Callable[[Stream, ResponseHeaders], None]:
+    """
+    Make the function that finishes heads.
+    """
+    date = _Date()
+    serverName = settings.serverName
+    overwrite = settings.serverHeader == "OVERWRITE"
+    appendIfAbsent = settings.serverHeader == "APPEND_IF_ABSENT"
+    via = settings.via
+    alwaysRequestId = settings.alwaysSetRequestId
+    isPlain = _HOP_BY_HOP.isdisjoint
+
+    def finish(stream: Stream, headers: ResponseHeaders) -> None:
+        first = headers.first
+        if not isPlain(first):
+            _endHopByHop(stream, headers)
+        if alwaysRequestId:
+            requestId = stream.requestHeaders.first.get(b"x-request-id")
+            if requestId is not None:
+                headers.set(b"x-request-id", requestId)
+        if b"date" not in first:
+            first[b"date"] = date.at(clock.seconds())
+        if overwrite:
+            if headers.more is None:
+                first[b"server"] = serverName
+            else:
+                headers.set(b"server", serverName)
+        elif appendIfAbsent and b"server" not in first:
+            first[b"server"] = serverName
+        if via:
+            existing = headers.joined(b"via")
+            headers.set(b"via", via if existing is None else existing + b", " + via)
+
+    return finish
+
+
+def _endHopByHop(stream: Stream, headers: ResponseHeaders) -> None:
+    if headers.status == 101 and stream.upgrade:
+        # The downstream is told what its connection becomes.
+        kept = headers.first.get(b"upgrade")
+        for name in _HOP_BY_HOP:
+            headers.remove(name)
+        headers.first[b"connection"] = b"upgrade"
+        if kept is not None:
+            headers.first[b"upgrade"] = kept
+        return
+    for name in _HOP_BY_HOP:
+        headers.remove(name)

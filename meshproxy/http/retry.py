@@ -1,0 +1,156 @@
+# -*- test-case-name: tests.http.test_retry -*-
+"""
+Whether and when a request is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.flags import ResetReason
+from meshproxy.headers import ResponseHeaders
+from meshproxy.routing.retries import RetryOn, RetryPolicy
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.cluster import Cluster
+
+__all__ = ["RetryState"]
+
+_GRPC = {
+    b"1": RetryOn.GRPC_CANCELLED,
+    b"4": RetryOn.GRPC_DEADLINE_EXCEEDED,
+    b"8": RetryOn.GRPC_RESOURCE_EXHAUSTED,
+    b"13": RetryOn.GRPC_INTERNAL,
+    b"14": RetryOn.GRPC_UNAVAILABLE,
+}
+
+# Resets that came before a connection was there.
+_CONNECT_FAILURES = (
+    ResetReason.LOCAL_CONNECTION_FAILURE,
+    ResetReason.REMOTE_CONNECTION_FAILURE,
+    ResetReason.CONNECTION_TIMEOUT,
+)
+
+
+class RetryState:
+    """
+    The retries of one request.
+
+    @ivar limitReached: Whether a retry was wanted and C{num_retries} was used up.
+    """
+
+    __slots__ = ("_breaker", "_cluster", "_clock", "_left", "_policy", "_random", "_taken", "_tries", "limitReached")
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        cluster: Cluster,
+        isHighPriority: bool,
+        random: Callable[[], float],
+        clock: IReactorTime,
+    ) -> None:
+        self._policy = policy
+        self._cluster = cluster
+        self._breaker = cluster.breaker("HIGH" if isHighPriority else "DEFAULT")
+        self._random = random
+        self._clock = clock
+        self._left = policy.numRetries
+        self._tries = 0
+        self._taken = False
+        self.limitReached = False
+
+    def wantsRetryOf(self, headers: ResponseHeaders) -> bool:
+        """
+        Whether the policy asks to try again after a response.
+        """
+        policy = self._policy
+        on = policy.retryOn
+        status = headers.status
+        first = headers.first
+        if b"x-envoy-ratelimited" in first and not on & RetryOn.ENVOY_RATELIMITED:
+            return False
+        if status >= 500:
+            if on & RetryOn.FIVE_XX:
+                return True
+            if on & RetryOn.GATEWAY_ERROR and status in (502, 503, 504):
+                return True
+        if on & RetryOn.RETRIABLE_4XX and status == 409:
+            return True
+        if on & RetryOn.RETRIABLE_STATUS_CODES and status in policy.retriableStatusCodes:
+            return True
+        if on & RetryOn.RETRIABLE_HEADERS and any(matches(headers) for matches in policy.retriableHeaders):
+            return True
+        if on & RetryOn.ENVOY_RATELIMITED and b"x-envoy-ratelimited" in first:
+            return True
+        grpcStatus = first.get(b"grpc-status")
+        return grpcStatus is not None and bool(on & _GRPC.get(grpcStatus, 0))
+
+    def wantsRetryOfReset(self, reason: ResetReason) -> bool:
+        """
+        Whether it asks to try again after an upstream stream ended without a response.
+        """
+        on = self._policy.retryOn
+        if reason is ResetReason.OVERFLOW:
+            return False
+        if on & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET):
+            return True
+        if on & RetryOn.CONNECT_FAILURE and reason in _CONNECT_FAILURES:
+            return True
+        if on & RetryOn.RESET_BEFORE_REQUEST and reason in _CONNECT_FAILURES:
+            return True
+        return bool(on & RetryOn.REFUSED_STREAM) and reason is ResetReason.REMOTE_REFUSED_STREAM
+
+    def wantsRetryOfTimeout(self) -> bool:
+        """
+        Whether it asks to try again after a per-try time-out, which Envoy sees as a reset.
+        """
+        return bool(self._policy.retryOn & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET))
+
+    def begin(self, headers: ResponseHeaders | None) -> float | None:
+        """
+        Begin a retry, if any is left and the cluster has room for it.
+
+        @param headers: The response that is left aside, where there is one.
+
+        @return: Seconds to wait first, or L{None} for no retry.
+        """
+        stats = self._cluster.stats
+        self._give()
+        if not self._left:
+            self.limitReached = True
+            stats.rqRetryLimitExceeded.value += 1
+            return None
+        if self._breaker.retriesExhausted:
+            stats.rqRetryOverflow.value += 1
+            return None
+        self._left -= 1
+        self._tries += 1
+        self._breaker.retries.take()
+        self._taken = True
+        stats.rqRetry.value += 1
+        reset = self._policy.rateLimitReset
+        if reset is not None and headers is not None:
+            pause = reset.interval(headers, self._clock.seconds())
+            if pause is not None:
+                stats.rqRetryBackoffRatelimited.value += 1
+                return pause
+        stats.rqRetryBackoffExponential.value += 1
+        return self._policy.backOff(self._tries, self._random)
+
+    def ended(self, succeeded: bool) -> None:
+        """
+        The request is over.
+
+        @param succeeded: Whether a retry brought the answer.
+        """
+        if succeeded and self._tries:
+            self._cluster.stats.rqRetrySuccess.value += 1
+        self._give()
+
+    def _give(self) -> None:
+        if self._taken:
+            self._taken = False
+            self._breaker.retries.give()

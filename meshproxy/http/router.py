@@ -1,0 +1,724 @@
+# -*- test-case-name: tests.http.test_router -*-
+"""
+The router's engine: from a stream with a route to an upstream connection and back.
+
+A L{RoutedRequest} is the stream's upstream side. It asks the cluster for an endpoint and the endpoint's pool for a connection, is told
+of the response by the connection's codec, and decides whether to try again (L{meshproxy.http.retry}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.retry import RetryState
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
+from meshproxy.routing.route import RouteAction, RouteKind
+from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
+
+if TYPE_CHECKING:
+    from meshproxy.http.stream import Stream
+    from meshproxy.routing.route import Route
+    from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.endpoint import Endpoint
+    from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+    from meshproxy.upstream.http1pool import HTTP1Pool
+
+__all__ = ["Router", "RoutedRequest"]
+
+# Request headers that change what the router does: where none is there, nothing needs to be looked for.
+_ORDERS = RETRY_HEADERS | {
+    b"x-envoy-upstream-rq-timeout-ms",
+    b"x-envoy-upstream-rq-per-try-timeout-ms",
+    b"grpc-timeout",
+}
+
+
+class Router:
+    """
+    What all routed requests of one router filter share.
+
+    @ivar clusters: By name; the dictionary changes in place when clusters do.
+    @ivar suppressHeaders: C{suppress_envoy_headers}.
+    """
+
+    def __init__(
+        self,
+        clusters: dict[str, Cluster],
+        clock: IReactorTime,
+        random: Callable[[], float],
+        suppressHeaders: bool = False,
+    ) -> None:
+        self.clusters = clusters
+        self.clock = clock
+        self.random = random
+        self.suppressHeaders = suppressHeaders
+        self._timeouts: dict[float, Deadlines[RoutedRequest]] = {}
+        self._perTryTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
+        self._perTryIdleTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
+        self._durations: dict[float, Deadlines[RoutedRequest]] = {}
+        self._expected: dict[float, bytes] = {}
+
+    def route(self, stream: Stream, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        Do with a request what its route says.
+        """
+        route = stream.route
+        if route is None:
+            stream.manager.stats.noRoute.value += 1
+            stream.localReply(Failure.NO_ROUTE.value)
+        elif route.kind is RouteKind.ROUTE:
+            request = stream.upstream = RoutedRequest(self, stream, route)
+            request.start(headers, endStream)
+        else:
+            self._answer(stream, route, headers)
+
+    def _answer(self, stream: Stream, route: Route, headers: RequestHeaders) -> None:
+        stats = stream.manager.stats
+        if route.redirect is not None:
+            stats.rqRedirect.value += 1
+            location = route.redirect.location(headers, stream)
+            stream.localReply(LocalReply(route.redirect.status, b"", "direct_response", 0, ((b"location", location),)))
+        elif route.directResponse is not None:
+            stats.rqDirectResponse.value += 1
+            direct = route.directResponse
+            stream.localReply(LocalReply(direct.status, direct.body, "direct_response"))
+        else:
+            stats.noRoute.value += 1
+            stream.localReply(Failure.NO_ROUTE.value)
+
+    # Deadlines by length; routes use few different ones.
+
+    def timeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
+        """
+        Where requests wait for their global time-out.
+        """
+        deadlines = self._timeouts.get(seconds)
+        if deadlines is None:
+            deadlines = self._timeouts[seconds] = Deadlines(self.clock, seconds, RoutedRequest.timedOut)
+        return deadlines
+
+    def perTryTimeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
+        """
+        Likewise for C{per_try_timeout}.
+        """
+        deadlines = self._perTryTimeouts.get(seconds)
+        if deadlines is None:
+            deadlines = self._perTryTimeouts[seconds] = Deadlines(self.clock, seconds, RoutedRequest.tryTimedOut)
+        return deadlines
+
+    def perTryIdleTimeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
+        """
+        Likewise for C{per_try_idle_timeout}.
+        """
+        deadlines = self._perTryIdleTimeouts.get(seconds)
+        if deadlines is None:
+            deadlines = self._perTryIdleTimeouts[seconds] = Deadlines(
+                self.clock, seconds, RoutedRequest.tryIdleTimedOut
+            )
+        return deadlines
+
+    def durations(self, seconds: float) -> Deadlines[RoutedRequest]:
+        """
+        Likewise for C{max_stream_duration}.
+        """
+        deadlines = self._durations.get(seconds)
+        if deadlines is None:
+            deadlines = self._durations[seconds] = Deadlines(self.clock, seconds, RoutedRequest.lastedTooLong)
+        return deadlines
+
+    def expectedTimeout(self, seconds: float) -> bytes:
+        """
+        C{x-envoy-expected-rq-timeout-ms} for a time-out.
+        """
+        text = self._expected.get(seconds)
+        if text is None:
+            if len(self._expected) > 1000:
+                self._expected.clear()  # a client that names its own time-outs must not fill the memory
+            text = self._expected[seconds] = b"%d" % round(seconds * 1000)
+        return text
+
+
+class RoutedRequest:
+    """
+    One request on its way to an upstream, through all of its tries.
+
+    It is what a pool hands connections to, and what a connection's codec tells of the response.
+
+    @ivar connection: The upstream connection of the current try, or L{None}.
+    @ivar attempts: How many tries began, the current one included.
+    @ivar responseStarted: Whether the head of the response went on to the stream.
+    """
+
+    __slots__ = (
+        "_action",
+        "_backOff",
+        "_body",
+        "_cluster",
+        "_clusterTimeouts",
+        "_complete",
+        "_durations",
+        "_endpoint",
+        "_expectsTunnel",
+        "_headers",
+        "_perTry",
+        "_perTryIdle",
+        "_pool",
+        "_requestEnded",
+        "_responsePaused",
+        "_retry",
+        "_router",
+        "_stats",
+        "_stream",
+        "_timeouts",
+        "_tryBegan",
+        "attempts",
+        "connection",
+        "over",
+        "responseStarted",
+    )
+
+    def __init__(self, router: Router, stream: Stream, route: Route) -> None:
+        self._router = router
+        self._stream = stream
+        action = route.action
+        assert action is not None
+        self._action: RouteAction = action
+        self.connection: HTTP1UpstreamConnection | None = None
+        self.attempts = 1
+        self.responseStarted = False
+        self.over = False
+        self._body: _Body | None = None
+        self._pool: HTTP1Pool | None = None
+        self._retry: RetryState | None = None
+        self._timeouts: Deadlines[RoutedRequest] | None = None
+        self._perTry: Deadlines[RoutedRequest] | None = None
+        self._perTryIdle: Deadlines[RoutedRequest] | None = None
+        self._durations: Deadlines[RoutedRequest] | None = None
+        self._backOff: IDelayedCall | None = None
+        self._responsePaused = False
+        self._expectsTunnel = False
+
+    # The request
+
+    def start(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        Begin: find cluster and endpoint, then ask for a connection.
+        """
+        stream = self._stream
+        router = self._router
+        action = self._action
+        name = action.cluster or action.selectCluster(headers, stream)
+        cluster = router.clusters.get(name)
+        if cluster is None:
+            stream.manager.stats.noCluster.value += 1
+            self.over = True
+            stream.localReply(Failure.NO_CLUSTER.value.withStatus(action.clusterNotFoundStatus))
+            return
+        self._cluster = cluster
+        self._stats = cluster.stats
+        stream.upstreamCluster = cluster.statName
+        stream.manager.stats.rqUpstreamTotal.value += 1
+        self._headers = headers
+        self._requestEnded = endStream
+        self._complete = endStream
+        self._expectsTunnel = bool(stream.upgrade)
+        timeout = action.timeout
+        policy = action.retryPolicy
+        if policy is not None or not _ORDERS.isdisjoint(headers.first):
+            timeout = self._readOrders(headers)
+        elif action.maxStreamDuration:
+            self._durations = router.durations(action.maxStreamDuration)
+            self._durations.start(self)
+        route = stream.route
+        if route is not None:
+            finalize = route.finalizeRequestHeaders
+            if finalize is not None:
+                finalize(headers, stream)
+            host = route.virtualHost
+            if host.includeRequestAttemptCount:
+                headers.set(b"x-envoy-attempt-count", b"1")
+        if timeout:
+            self._timeouts = router.timeouts(timeout)
+            if not router.suppressHeaders:
+                headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(timeout)
+        if self._expectsTunnel:
+            # A tunnel has no end to wait for: Envoy begins its time-out when the request's head is there.
+            self._complete = True
+        self._connect()
+
+    def _readOrders(self, headers: RequestHeaders) -> float:
+        """
+        Take the retry policy and the time-outs from the route and from the request's own headers.
+
+        @return: The global time-out, in seconds.
+        """
+        action = self._action
+        policy = effectiveRetryPolicy(action.retryPolicy, headers)
+        total, perTry = effectiveTimeout(action, headers, policy)
+        duration = effectiveMaxStreamDuration(action, headers)
+        router = self._router
+        if duration:
+            self._durations = router.durations(duration)
+            self._durations.start(self)
+        if perTry:
+            self._perTry = router.perTryTimeouts(perTry)
+        if policy is not None:
+            if policy.perTryIdleTimeout:
+                self._perTryIdle = router.perTryIdleTimeouts(policy.perTryIdleTimeout)
+            self._retry = RetryState(policy, self._cluster, action.isHighPriority, router.random, router.clock)
+            if not self._requestEnded:
+                route = self._stream.route
+                limit = None if route is None else route.requestBodyBufferLimit
+                self._body = _Body(self._stream.bufferLimit if limit is None else limit)
+        return total
+
+    def _connect(self) -> None:
+        cluster = self._cluster
+        endpoint = cluster.chooseEndpoint()
+        if endpoint is None:
+            self._stats.cxNoneHealthy.value += 1
+            self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
+            return
+        self._endpoint: Endpoint = endpoint
+        stream = self._stream
+        stream.upstreamAttempts = self.attempts
+        stream.upstreamHost = endpoint
+        self._tryBegan = self._router.clock.seconds()
+        if self._complete:
+            self._startTimeouts(self._tryBegan)
+        pool = self._pool = cluster.pool(endpoint, "HIGH" if self._action.isHighPriority else "DEFAULT")
+        pool.request(self)
+
+    def _startTimeouts(self, now: float) -> None:
+        """
+        The request is complete: the global time-out begins, unless it has, and that of the try.
+        """
+        if self._timeouts is not None and self not in self._timeouts:
+            self._timeouts.start(self, now)
+        if self._perTry is not None:
+            self._perTry.start(self, now)
+        if self._perTryIdle is not None:
+            self._perTryIdle.start(self, now)
+
+    def connectionReady(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        See L{meshproxy.upstream.http1pool.IPoolRequest.connectionReady}.
+        """
+        self._pool = None
+        self.connection = connection
+        stream = self._stream
+        stream.upstreamConnection = connection
+        action = self._action
+        if action.autoHostRewrite and self._endpoint.hostname:
+            self._headers.authority = self._endpoint.hostname.encode("ascii")
+        body = self._body
+        if body is None or not body.pieces:
+            ended = self._requestEnded if body is None else body.ended
+            connection.sendHeaders(self._headers, ended and not self._expectsTunnel)
+            if body is not None and body.trailers is not None:
+                connection.sendTrailers(body.trailers)
+        else:
+            self._sendKept(connection, body)
+        stream.resumeDownstream()
+
+    def _sendKept(self, connection: HTTP1UpstreamConnection, body: _Body) -> None:
+        """
+        Send the head, and what came of the body until now.
+        """
+        connection.sendHeaders(self._headers, False)
+        whole = b"".join(body.pieces)
+        if body.trailers is not None:
+            connection.sendData(whole, False)
+            connection.sendTrailers(body.trailers)
+        else:
+            connection.sendData(whole, body.ended)
+        if self._retry is None:
+            self._body = None  # it only waited for the connection
+        elif body.pieces:
+            body.pieces = [whole]
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of the request's body.
+        """
+        if self.over:
+            return
+        if endStream:
+            self._requestEnded = True
+        connection = self.connection
+        body = self._body
+        if body is None and connection is None:
+            body = self._body = _Body(self._stream.bufferLimit)
+        if body is not None:
+            self._keep(body, data, endStream)
+        if connection is not None:
+            connection.sendData(data, endStream)
+
+    def _keep(self, body: _Body, data: bytes, endStream: bool) -> None:
+        body.pieces.append(data)
+        body.size += len(data)
+        body.ended = endStream
+        if body.size <= body.limit:
+            return
+        if self.connection is None:
+            # Nobody takes it yet: let the downstream wait.
+            self._stream.pauseDownstream()
+        else:
+            # Too long to be sent twice: this request is not tried again.
+            self._body = None
+            self._retry = None
+            self._stats.retryOrShadowAbandoned.value += 1
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        The request's trailers.
+        """
+        if self.over:
+            return
+        self._requestEnded = True
+        if self._body is None and self.connection is None:
+            self._body = _Body(self._stream.bufferLimit)
+        if self._body is not None:
+            self._body.trailers = trailers
+            self._body.ended = True
+        if self.connection is not None:
+            self.connection.sendTrailers(trailers)
+
+    def downstreamComplete(self) -> None:
+        """
+        The downstream sent all of the request: time-outs begin.
+        """
+        if not self._complete and not self.over:
+            self._complete = True
+            self._startTimeouts(self._router.clock.seconds())
+
+    # The response, told by the codec
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.informationalReceived}.
+        """
+        if headers.status != 100 or self._stream.manager.settings.proxy100Continue:
+            self._stream.informationalReceived(headers)
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.responseReceived}.
+        """
+        stream = self._stream
+        now = self._router.clock.seconds()
+        stream.upstreamResponseStart = now
+        status = headers.status
+        if self._perTry is not None:
+            self._perTry.cancel(self)
+        if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
+            return
+        self._body = None
+        stats = self._stats
+        stats.responses.count(status)
+        elapsed = int((now - self._tryBegan) * 1000)
+        first = headers.first
+        router = self._router
+        if not router.suppressHeaders:
+            first[b"x-envoy-upstream-service-time"] = b"%d" % elapsed
+        route = stream.route
+        if route is not None:
+            if route.virtualHost.includeAttemptCountInResponse:
+                headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+            finalize = route.finalizeResponseHeaders
+            if finalize is not None:
+                finalize(headers, stream)
+        if stream.upgrade and self.connection is not None and self.connection.codec.upgraded:
+            self._tunnelBegins(self.connection)
+        self.responseStarted = True
+        stream.responseCodeDetails = Details.VIA_UPSTREAM
+        if endStream:
+            self._finished(now)
+        stream.responseHeadersReceived(headers, endStream)
+
+    def _tunnelBegins(self, connection: HTTP1UpstreamConnection) -> None:
+        connection.beginTunnel()
+        if self._timeouts is not None:
+            # As in Envoy, a tunnel may last: only idle time-outs end it.
+            self._timeouts.cancel(self)
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.dataReceived}.
+        """
+        if endStream:
+            self._finished(self._router.clock.seconds())
+        elif self._perTryIdle is not None and self in self._perTryIdle:
+            self._perTryIdle.start(self)
+        self._stream.responseDataReceived(data, endStream)
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.trailersReceived}.
+        """
+        self._finished(self._router.clock.seconds())
+        self._stream.responseTrailersReceived(trailers)
+
+    def _finished(self, now: float) -> None:
+        """
+        The response came to its end.
+        """
+        self.over = True
+        self._endTimeouts()
+        connection = self.connection
+        if connection is not None and self._requestEnded:
+            # It goes back to its pool, and must not take a pause along.
+            if self._responsePaused:
+                self._responsePaused = False
+                connection.resumeReading()
+            self.connection = None
+        stats = self._stats
+        elapsed = int((now - self._tryBegan) * 1000)
+        stats.rqTime.record(elapsed)
+        stats.rqTimeExternal.record(elapsed)
+        if self._retry is not None:
+            self._retry.ended(self.attempts > 1)
+
+    # Failures
+
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
+        """
+        See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
+        """
+        self._pool = None
+        self._reset(reason, why)
+
+    def upstreamReset(self, reason: ResetReason, why: str) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.upstreamReset}.
+        """
+        self.connection = None
+        self._endpoint.rqError.value += 1
+        if reason is ResetReason.REMOTE_RESET:
+            self._stats.rqRxReset.value += 1
+        self._reset(reason, why)
+
+    def _reset(self, reason: ResetReason, why: str) -> None:
+        stream = self._stream
+        if self.over:
+            return
+        if why:
+            stream.upstreamTransportFailureReason = why
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfReset(reason):
+            if self._tryAgain(None):
+                return
+            stream.responseFlags |= self._limitFlag(retry)
+        if self.responseStarted:
+            stream.responseFlags |= reason.flag
+            stream.responseCodeDetails = reason.details(Details.LATE_UPSTREAM_RESET, why)
+            stream.manager.stats.rqResetAfterResponseStarted.value += 1
+            self._over()
+            stream.reset()
+            return
+        self._failed(upstreamResetReply(reason, why, self.attempts > 1))
+
+    def _limitFlag(self, retry: RetryState) -> int:
+        return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED if retry.limitReached else 0
+
+    def _failed(self, reply: LocalReply) -> None:
+        """
+        Answer the stream in the upstream's stead.
+        """
+        self._over()
+        self._stats.responses.count(reply.status)
+        self._stream.localReply(reply)
+
+    def _over(self) -> None:
+        self.over = True
+        self._endTimeouts()
+        if self._retry is not None:
+            self._retry.ended(False)
+
+    def timedOut(self) -> None:
+        """
+        The global time-out struck.
+        """
+        self._stats.rqTimeout.value += 1
+        self._giveUp(Failure.UPSTREAM_TIMEOUT.value)
+
+    def tryTimedOut(self) -> None:
+        """
+        The time-out of this try struck.
+        """
+        self._stats.rqPerTryTimeout.value += 1
+        self._tryLate(Failure.PER_TRY_TIMEOUT.value)
+
+    def tryIdleTimedOut(self) -> None:
+        """
+        Nothing came of this try for too long.
+        """
+        self._stats.rqPerTryIdleTimeout.value += 1
+        self._tryLate(Failure.PER_TRY_IDLE_TIMEOUT.value)
+
+    def _tryLate(self, reply: LocalReply) -> None:
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
+            self._leaveConnection()
+            if self._tryAgain(None):
+                self._stream.responseFlags |= 0
+                return
+            self._stream.responseFlags |= self._limitFlag(retry)
+        self._giveUp(reply)
+
+    def lastedTooLong(self) -> None:
+        """
+        C{max_stream_duration} is over.
+        """
+        self._stats.rqMaxDurationReached.value += 1
+        self._giveUp(Failure.UPSTREAM_MAX_STREAM_DURATION.value)
+
+    def _giveUp(self, reply: LocalReply) -> None:
+        if self.over:
+            return
+        self._endpointTimedOut()
+        self._leaveConnection()
+        stream = self._stream
+        if self.responseStarted:
+            stream.responseFlags |= reply.flag
+            stream.responseCodeDetails = reply.details
+            self._over()
+            stream.reset()
+        else:
+            self._failed(reply)
+
+    def _endpointTimedOut(self) -> None:
+        self._endpoint.rqTimeout.value += 1
+
+    # Trying again
+
+    def _tryAgainAfter(self, headers: ResponseHeaders, endStream: bool) -> bool:
+        """
+        Leave a response aside and try again.
+
+        @return: Whether that is done; else the response is the answer.
+        """
+        if self._body is None and not self._requestEnded:
+            return False
+        if not self._tryAgain(headers):
+            assert self._retry is not None
+            self._stream.responseFlags |= self._limitFlag(self._retry)
+            return False
+        self._stats.retried.count(headers.status)
+        self._endpoint.rqError.value += 1
+        if not endStream:
+            # The rest of it would have to be read: the connection is given up instead, as in Envoy.
+            self._leaveConnection()
+        else:
+            self.connection = None
+        return True
+
+    def _tryAgain(self, headers: ResponseHeaders | None) -> bool:
+        """
+        Arrange another try, after a pause.
+        """
+        retry = self._retry
+        assert retry is not None
+        pause = retry.begin(headers)
+        if pause is None:
+            return False
+        if self._perTry is not None:
+            self._perTry.cancel(self)
+        if self._perTryIdle is not None:
+            self._perTryIdle.cancel(self)
+        self._backOff = self._router.clock.callLater(pause, self._nextTry)
+        return True
+
+    def _nextTry(self) -> None:
+        self._backOff = None
+        self.connection = None
+        self.attempts += 1
+        route = self._stream.route
+        if route is not None:
+            host = route.virtualHost
+            if host.includeRequestAttemptCount:
+                self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        self._connect()
+
+    # The end
+
+    def _endTimeouts(self) -> None:
+        if self._timeouts is not None:
+            self._timeouts.cancel(self)
+        if self._perTry is not None:
+            self._perTry.cancel(self)
+        if self._perTryIdle is not None:
+            self._perTryIdle.cancel(self)
+        if self._durations is not None:
+            self._durations.cancel(self)
+        if self._backOff is not None:
+            self._backOff.cancel()
+            self._backOff = None
+
+    def _leaveConnection(self) -> None:
+        if self._pool is not None:
+            self._pool.cancel(self)
+            self._pool = None
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.reset(self)
+
+    def abandon(self) -> None:
+        """
+        The stream does not need the upstream any more.
+        """
+        if not self.over:
+            self._over()
+        self._leaveConnection()
+
+    # Back pressure
+
+    def pauseResponse(self) -> None:
+        """
+        Read no more of the response.
+        """
+        if self.connection is not None and not self.over:
+            self.connection.pauseReading()
+            self._responsePaused = True
+
+    def resumeResponse(self) -> None:
+        """
+        Read it again.
+        """
+        if self._responsePaused:
+            self._responsePaused = False
+            if self.connection is not None:
+                self.connection.resumeReading()
+
+    def pauseRequest(self) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.pauseRequest}.
+        """
+        self._stream.pauseDownstream()
+
+    def resumeRequest(self) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.resumeRequest}.
+        """
+        self._stream.resumeDownstream()
+
+
+class _Body:
+    """
+    What came of a request's body: until there is a connection, and for another try.
+    """
+
+    __slots__ = ("ended", "limit", "pieces", "size", "trailers")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.ended = False
+        self.trailers: HeaderMap | None = None

@@ -1,0 +1,187 @@
+# -*- test-case-name: tests.http.test_settings -*-
+"""
+What a connection manager's configuration says, field by field
+(C{envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager}).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from meshproxy.codec.http1 import Http1Options, UnderscoreAction
+from meshproxy.config import Section
+from meshproxy.config.cidr import compileCidrSet
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.requestheaders import ForwardingSettings
+from meshproxy.routing.path import EscapedSlashes, NormalizedPath, compilePathNormalization
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo
+
+__all__ = ["ManagerSettings", "compileManagerSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """
+    Times are seconds, 0 for never.
+
+    @ivar upgrades: Upgrade type in lower case to whether it is allowed.
+    @ivar normalizePath: What path normalization does, or L{None} for nothing.
+    @ivar stripAuthority: Takes from the authority what C{strip_*} fields say, or L{None}.
+    @ivar flushLogOnNewRequest: C{flush_access_log_on_new_request}.
+    @ivar logInterval: C{access_log_flush_interval}.
+    """
+
+    statPrefix: str = ""
+    serverName: bytes = b"envoy"
+    serverHeader: str = "OVERWRITE"
+    via: bytes = b""
+    http1: Http1Options = field(default_factory=Http1Options)
+    forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
+    bufferLimit: int = 1 << 20
+    idleTimeout: float = 3600.0
+    maxConnectionDuration: float = 0.0
+    maxRequestsPerConnection: int = 0
+    maxStreamDuration: float = 0.0
+    streamIdleTimeout: float = 300.0
+    requestTimeout: float = 0.0
+    requestHeadersTimeout: float = 0.0
+    drainTimeout: float = 5.0
+    delayedCloseTimeout: float = 1.0
+    alwaysSetRequestId: bool = False
+    proxy100Continue: bool = False
+    streamErrorOnInvalid: bool = False
+    upgrades: Mapping[bytes, bool] = field(default_factory=dict)
+    normalizePath: Callable[[bytes], NormalizedPath] | None = None
+    stripAuthority: Callable[[RequestHeaders, ConnectionInfo], None] | None = None
+    flushLogOnNewRequest: bool = False
+    logInterval: float = 0.0
+
+
+def compileManagerSettings(section: Section, bufferLimit: int, nodeId: str, nodeCluster: str) -> ManagerSettings:
+    """
+    Read them from an C{HttpConnectionManager} message.
+
+    @param bufferLimit: The listener's.
+    @param nodeId: C{node.id}, and C{nodeCluster} C{node.cluster}, for C{add_user_agent}.
+    """
+    common = section.childOrEmpty("common_http_protocol_options")
+    via = section.get("via").encode("utf-8")
+    log = section.childOrEmpty("access_log_options")
+    return ManagerSettings(
+        statPrefix=section.get("stat_prefix"),
+        serverName=(section.get("server_name") or "envoy").encode("utf-8"),
+        serverHeader=section.get("server_header_transformation"),
+        via=via,
+        http1=_http1Options(section, common),
+        forwarding=_forwarding(section, via, nodeId, nodeCluster),
+        bufferLimit=bufferLimit,
+        idleTimeout=common.seconds("idle_timeout", 3600.0),
+        maxConnectionDuration=common.seconds("max_connection_duration", 0.0),
+        maxRequestsPerConnection=common.wrapped("max_requests_per_connection", 0),
+        maxStreamDuration=common.seconds("max_stream_duration", 0.0),
+        streamIdleTimeout=section.seconds("stream_idle_timeout", 300.0),
+        requestTimeout=section.seconds("request_timeout", 0.0),
+        requestHeadersTimeout=section.seconds("request_headers_timeout", 0.0),
+        drainTimeout=section.seconds("drain_timeout", 5.0),
+        delayedCloseTimeout=section.seconds("delayed_close_timeout", 1.0),
+        alwaysSetRequestId=section.get("always_set_request_id_in_response"),
+        proxy100Continue=section.get("proxy_100_continue"),
+        streamErrorOnInvalid=_streamErrors(section),
+        upgrades=_upgrades(section),
+        normalizePath=compilePathNormalization(
+            section.wrapped("normalize_path", False),
+            section.get("merge_slashes"),
+            _escapedSlashes(section.get("path_with_escaped_slashes_action")),
+        ),
+        stripAuthority=_stripAuthority(section),
+        flushLogOnNewRequest=log.get("flush_access_log_on_new_request"),
+        logInterval=log.seconds("access_log_flush_interval", 0.0),
+    )
+
+
+def _http1Options(section: Section, common: Section) -> Http1Options:
+    options = section.childOrEmpty("http_protocol_options")
+    underscores = common.get("headers_with_underscores_action")
+    return Http1Options(
+        maxHeadBytes=section.wrapped("max_request_headers_kb", 60) * 1024,
+        maxHeaderCount=common.wrapped("max_headers_count", 100),
+        allowAbsoluteURL=options.wrapped("allow_absolute_url", True),
+        acceptHTTP10=options.get("accept_http_10"),
+        defaultHost=options.get("default_host_for_http_10").encode("utf-8"),
+        enableTrailers=options.get("enable_trailers"),
+        underscores=UnderscoreAction(underscores),
+    )
+
+
+def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> ForwardingSettings:
+    internal = section.child("internal_address_config")
+    isInternal = None
+    if internal is not None and internal.has("cidr_ranges"):
+        isInternal = compileCidrSet(internal.children("cidr_ranges")).containsText
+    hops = section.get("xff_num_trusted_hops")
+    return ForwardingSettings(
+        useRemoteAddress=section.wrapped("use_remote_address", False),
+        trustedHops=hops,
+        skipXFFAppend=section.get("skip_xff_append"),
+        appendXForwardedPort=section.get("append_x_forwarded_port"),
+        generateRequestId=section.wrapped("generate_request_id", True),
+        preserveExternalRequestId=section.get("preserve_external_request_id"),
+        isInternal=isInternal,
+        serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else b"",
+        serviceNode=nodeId.encode("utf-8"),
+        via=via,
+    )
+
+
+def _streamErrors(section: Section) -> bool:
+    http1 = section.childOrEmpty("http_protocol_options")
+    chosen = http1.wrapped("override_stream_error_on_invalid_http_message", None)
+    return section.wrapped("stream_error_on_invalid_http_message", False) if chosen is None else chosen
+
+
+def _upgrades(section: Section) -> dict[bytes, bool]:
+    return {
+        upgrade.get("upgrade_type").lower().encode("ascii", "replace"): upgrade.wrapped("enabled", True)
+        for upgrade in section.children("upgrade_configs")
+    }
+
+
+def _escapedSlashes(name: str) -> EscapedSlashes:
+    if name == "IMPLEMENTATION_SPECIFIC_DEFAULT":
+        return EscapedSlashes.KEEP_UNCHANGED
+    return EscapedSlashes(name)
+
+
+# A port at the end of an authority; an IPv6 address stands in brackets.
+_PORT = re.compile(rb":([0-9]+)\Z")
+
+
+def _stripAuthority(section: Section) -> Callable[[RequestHeaders, ConnectionInfo], None] | None:
+    """
+    C{strip_matching_host_port}, C{strip_any_host_port} and C{strip_trailing_host_dot} as one function.
+    """
+    anyPort = section.get("strip_any_host_port")
+    matchingPort = section.get("strip_matching_host_port")
+    trailingDot = section.get("strip_trailing_host_dot")
+    if not (anyPort or matchingPort or trailingDot):
+        return None
+
+    def strip(headers: RequestHeaders, connection: ConnectionInfo) -> None:
+        host = headers.authority
+        found = _PORT.search(host)
+        port = b"" if found is None else found[0]
+        if found is not None:
+            host = host[: found.start()]
+            local = connection.localAddress
+            if anyPort or (matchingPort and local is not None and found[1] == b"%d" % (local.port or 0)):
+                port = b""
+        if trailingDot and host.endswith(b"."):
+            host = host[:-1]
+        headers.authority = host + port
+
+    return strip

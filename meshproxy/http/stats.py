@@ -1,0 +1,96 @@
+# -*- test-case-name: tests.http.test_stats -*-
+"""
+The counters of a connection manager, bound once under Envoy's names (C{http.STAT_PREFIX.}).
+"""
+
+from __future__ import annotations
+
+from meshproxy.stats.metrics import Counter
+from meshproxy.stats.store import Scope
+
+__all__ = ["ConnectionManagerStats"]
+
+
+class ConnectionManagerStats:
+    """
+    What a connection manager counts.
+
+    @ivar byClass: For each class of status, 1 to 5, the counters of a completed response: the connection manager's and
+        the listener's.
+    """
+
+    def __init__(self, scope: Scope, listenerScope: Scope) -> None:
+        """
+        @param scope: C{http.STAT_PREFIX.}.
+        @param listenerScope: C{listener.ADDRESS.http.STAT_PREFIX.}.
+        """
+        counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
+        self.cxTotal = counter("downstream_cx_total")
+        self.cxActive = gauge("downstream_cx_active")
+        self.cxHttp1Total = counter("downstream_cx_http1_total")
+        self.cxHttp1Active = gauge("downstream_cx_http1_active")
+        self.cxUpgradesTotal = counter("downstream_cx_upgrades_total")
+        self.cxUpgradesActive = gauge("downstream_cx_upgrades_active")
+        self.cxDestroy = counter("downstream_cx_destroy")
+        self.cxDestroyActiveRq = counter("downstream_cx_destroy_active_rq")
+        self.cxDestroyLocal = counter("downstream_cx_destroy_local")
+        self.cxDestroyLocalActiveRq = counter("downstream_cx_destroy_local_active_rq")
+        self.cxDestroyRemote = counter("downstream_cx_destroy_remote")
+        self.cxDestroyRemoteActiveRq = counter("downstream_cx_destroy_remote_active_rq")
+        self.cxDelayedCloseTimeout = counter("downstream_cx_delayed_close_timeout")
+        self.cxDrainClose = counter("downstream_cx_drain_close")
+        self.cxIdleTimeout = counter("downstream_cx_idle_timeout")
+        self.cxMaxDurationReached = counter("downstream_cx_max_duration_reached")
+        self.cxMaxRequestsReached = counter("downstream_cx_max_requests_reached")
+        self.cxProtocolError = counter("downstream_cx_protocol_error")
+        self.cxLengthMs = histogram("downstream_cx_length_ms", unit="ms")
+        self.cxRxBytesTotal = counter("downstream_cx_rx_bytes_total")
+        self.cxTxBytesTotal = counter("downstream_cx_tx_bytes_total")
+        self.cxRxBytesBuffered = gauge("downstream_cx_rx_bytes_buffered")
+        self.cxTxBytesBuffered = gauge("downstream_cx_tx_bytes_buffered")
+        self.flowControlPausedReading = counter("downstream_flow_control_paused_reading_total")
+        self.flowControlResumedReading = counter("downstream_flow_control_resumed_reading_total")
+        self.rqTotal = counter("downstream_rq_total")
+        self.rqHttp1Total = counter("downstream_rq_http1_total")
+        self.rqActive = gauge("downstream_rq_active")
+        self.rqRxReset = counter("downstream_rq_rx_reset")
+        self.rqTxReset = counter("downstream_rq_tx_reset")
+        self.rqNonRelativePath = counter("downstream_rq_non_relative_path")
+        self.rqFailedPathNormalization = counter("downstream_rq_failed_path_normalization")
+        self.rqRedirectedWithNormalizedPath = counter("downstream_rq_redirected_with_normalized_path")
+        self.rqTooLarge = counter("downstream_rq_too_large")
+        self.rqIdleTimeout = counter("downstream_rq_idle_timeout")
+        self.rqTimeout = counter("downstream_rq_timeout")
+        self.rqHeaderTimeout = counter("downstream_rq_header_timeout")
+        self.rqMaxDurationReached = counter("downstream_rq_max_duration_reached")
+        self.rqResponseBeforeRqComplete = counter("downstream_rq_response_before_rq_complete")
+        self.rqWsOnNonWsRoute = counter("downstream_rq_ws_on_non_ws_route")
+        self.rqTime = histogram("downstream_rq_time", unit="ms")
+        self.rsTooLarge = counter("rs_too_large")
+        self.noRoute = counter("no_route")
+        self.noCluster = counter("no_cluster")
+        self.rqRedirect = counter("rq_redirect")
+        self.rqDirectResponse = counter("rq_direct_response")
+        self.rqUpstreamTotal = counter("rq_total")
+        self.rqResetAfterResponseStarted = counter("rq_reset_after_downstream_response_started")
+        # Ours: Envoy has no filters that raise.
+        self.filterExceptions = counter("filter_exceptions")
+        self.byClass: tuple[tuple[Counter, ...], ...] = tuple(
+            tuple(
+                owner.counter(name)
+                for owner in (scope, listenerScope)
+                for name in ("downstream_rq_completed", f"downstream_rq_{kind}xx")
+            )
+            if kind
+            else (scope.counter("downstream_rq_completed"), listenerScope.counter("downstream_rq_completed"))
+            for kind in range(6)
+        )
+
+    def completed(self, status: int) -> None:
+        """
+        Count a response.
+
+        @param status: 0 where there was none.
+        """
+        for counter in self.byClass[status // 100]:
+            counter.value += 1

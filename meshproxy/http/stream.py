@@ -1,0 +1,467 @@
+# -*- test-case-name: tests.http.test_stream -*-
+"""
+The stream: one request and its response, from the first byte of the one to the last of the other.
+
+It takes the codec's events, lets them pass the filter chain (L{meshproxy.http.walk}), and gives what comes back to the downstream
+connection. It is the record that access logs read, and what filters know as C{stream}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure as TwistedFailure
+from zope.interface import implementer
+
+from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.flags import Failure, LocalReply, ResponseFlag
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.chain import FilterChain
+from meshproxy.http.localreply import replyHeaders
+from meshproxy.http.walk import RequestWalk, ResponseWalk
+from meshproxy.interfaces import STOP, IHTTPStream, Stop
+
+if TYPE_CHECKING:
+    from meshproxy.http.downstream import IDownstream
+    from meshproxy.http.manager import ConnectionManager
+    from meshproxy.http.router import RoutedRequest
+    from meshproxy.net.deadlines import Deadlines
+    from meshproxy.routing.route import Route
+    from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+
+__all__ = ["Stream"]
+
+
+@implementer(IHTTPStream)
+class Stream(StreamInfo):
+    """
+    One stream. What is seldom set has its default on the class, so that an instance stays small.
+
+    @ivar manager: The connection manager that it runs under.
+    @ivar downstream: The connection, as its codec wants it spoken to.
+    @ivar route: The chosen route, or L{None}.
+    @ivar upstream: The router's side of it, once it is routed.
+    @ivar requestHalted: Whether no event of the request goes on: it is answered already.
+    @ivar responseHalted: Whether no event of the response goes on: it is over.
+    @ivar requestEnded: Whether the request was received to its end.
+    @ivar responseEnded: Whether the response was sent to its end.
+    @ivar upstreamConnection: The upstream connection of the last try.
+    @ivar idleDeadlines: Where it waits for a C{idle_timeout} of its route.
+    @ivar over: Whether it ended; nothing can be sent.
+    @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
+    @ivar bufferLimit: How many bytes a filter may hold.
+    @ivar replied: Whether the response is a local reply.
+    @ivar upgrade: What the request wants the connection to become, C{b"websocket"} or C{b"connect"} for
+        example, where the configuration allows it; C{b""} else.
+    """
+
+    route: Route | None = None
+    upstream: RoutedRequest | None = None
+    upstreamConnection: HTTP1UpstreamConnection | None = None
+    idleDeadlines: Deadlines[Stream] | None = None
+    requestHalted = False
+    responseHalted = False
+    requestEnded = False
+    responseEnded = False
+    over = False
+    upgrade = b""
+    tunnel = False
+    bufferLimit = 1 << 20
+    replied = False
+    _awaited: list[Deferred[Any]] | None = None
+    _downstreamPaused = False
+    _upstreamPaused = False
+
+    def __init__(
+        self, manager: ConnectionManager, downstream: IDownstream, headers: RequestHeaders, endStream: bool, now: float
+    ) -> None:
+        """
+        @param now: The clock's seconds.
+        """
+        self.manager = manager
+        self.downstream = downstream
+        self.connection = downstream.info
+        self.requestHeaders: RequestHeaders = headers
+        self.startTime = self.startMonotonic = self.lastActive = now
+        self.protocol = "HTTP/1.1"
+        if endStream:
+            self.requestEnded = True
+            self.requestEnd = now
+        self.requestWalk = RequestWalk(self)
+        self.responseWalk = ResponseWalk(self)
+        self.chain: FilterChain = manager.emptyChain
+
+    # The request, told by the downstream's codec
+
+    def begin(self, chain: FilterChain) -> None:
+        """
+        Let the request's head pass the chain.
+        """
+        self.chain = chain.begin() if chain.perStream else chain
+        try:
+            self.requestWalk.headers(self.requestHeaders, self.requestEnded)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+
+    def requestDataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of the request's body.
+        """
+        self.bytesReceived += len(data)
+        self.lastActive = now = self.manager.clock.seconds()
+        if endStream:
+            self.requestEnded = True
+            self.requestEnd = now
+            self.manager.requestComplete(self)
+        if self.requestHalted:
+            if endStream:
+                self._finishIfDone()
+            return
+        try:
+            self.requestWalk.data(data, endStream)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+        if endStream:
+            self._finishIfDone()
+
+    def requestTrailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        The request's trailers.
+        """
+        self.requestEnded = True
+        self.requestEnd = self.lastActive = self.manager.clock.seconds()
+        self.requestTrailers = trailers
+        self.manager.requestComplete(self)
+        if not self.requestHalted:
+            try:
+                self.requestWalk.trailers(trailers)
+            except Exception:
+                self.filterRaised(TwistedFailure())
+        self._finishIfDone()
+
+    def downstreamLost(self) -> None:
+        """
+        The downstream connection is gone in the middle.
+        """
+        if self.over:
+            return
+        if not self.responseEnded:
+            self.responseFlags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+            if not self.responseCodeDetails or self.responseCodeDetails == "via_upstream":
+                self.responseCodeDetails = "downstream_remote_disconnect"
+            self.manager.stats.rqRxReset.value += 1
+        self._end()
+
+    # The response, told by the router, or made here
+
+    def responseHeadersReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        The head of a response enters the chain.
+        """
+        self.responseHeaders = headers
+        try:
+            self.responseWalk.headers(headers, endStream)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+
+    def responseDataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body enters the chain.
+        """
+        try:
+            self.responseWalk.data(data, endStream)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+
+    def responseTrailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers enter the chain.
+        """
+        self.responseTrailers = trailers
+        try:
+            self.responseWalk.trailers(trailers)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        An interim response, 1xx but not 101, goes downstream as it is.
+        """
+        if not self.over and self.responseCode == 0:
+            self.downstream.sendInformational(headers)
+
+    def sendHeaders(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        The head of the response leaves the chain.
+        """
+        manager = self.manager
+        manager.finishResponseHeaders(self, headers)
+        self.responseCode = headers.status
+        self.lastActive = self.responseStart = now = manager.clock.seconds()
+        self.downstream.sendHeaders(self, headers, endStream)
+        if endStream:
+            self._responseSent(now)
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body leaves the chain.
+        """
+        self.bytesSent += len(data)
+        self.downstream.sendData(data, endStream)
+        if endStream:
+            self._responseSent(self.manager.clock.seconds())
+        else:
+            self.lastActive = self.manager.clock.seconds()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers leave the chain.
+        """
+        self.downstream.sendTrailers(trailers)
+        self._responseSent(self.manager.clock.seconds())
+
+    def _responseSent(self, now: float) -> None:
+        self.responseEnded = True
+        self.responseHalted = True
+        self.responseEnd = now
+        self._finishIfDone()
+
+    def _finishIfDone(self) -> None:
+        # An answer that came before its request's end is the end of an HTTP/1 connection; L{IDownstream.streamEnded}
+        # sees to that. A tunnel ends with both of its directions.
+        if self.responseEnded and not self.over and (self.requestEnded or not self.tunnel):
+            self._end()
+
+    # Local replies
+
+    def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        details: str = "",
+        flags: int = 0,
+    ) -> Stop:
+        """
+        See L{IHTTPStream.reply}.
+        """
+        return self.localReply(LocalReply(status, body, details, flags, tuple(headers)))
+
+    def localReply(self, reply: LocalReply) -> Stop:
+        """
+        Answer here, with a reply of L{meshproxy.flags}.
+        """
+        if self.over:
+            return STOP
+        self.requestHalted = True
+        self.requestWalk.drop()
+        self.responseFlags |= reply.flag
+        if reply.details:
+            self.responseCodeDetails = reply.details
+        if self.upstream is not None:
+            self.upstream.abandon()
+        if self.responseCode:
+            # The head of another response is on its way: only a reset tells that it is not to be trusted.
+            self.reset()
+            return STOP
+        began = self.responseHeaders is not None
+        headers = replyHeaders(self.requestHeaders, reply)
+        body = reply.body if headers.status == reply.status or not headers.get(b"grpc-status") else b""
+        if self.requestHeaders.method == b"HEAD":
+            body = b""
+        self.localReplyBody = reply.body.decode("utf-8", "replace")
+        self.replied = True
+        if self.route is not None:
+            finalize = self.route.finalizeResponseHeaders
+            if finalize is not None:
+                finalize(headers, self)
+        if began:
+            # As in Envoy, a reply that replaces a response does not pass the filters that already saw one.
+            self.responseWalk.drop()
+            self.responseHalted = True
+            self.responseHeaders = headers
+            self.sendHeaders(headers, not body)
+            if body:
+                self.sendData(body, True)
+            return STOP
+        self.responseHeadersReceived(headers, not body)
+        if body and not self.over:
+            self.responseDataReceived(body, True)
+        return STOP
+
+    def filterRaised(self, failure: TwistedFailure) -> None:
+        """
+        A filter raised: this stream ends with a 500, the rest do not notice.
+        """
+        self.manager.stats.filterExceptions.value += 1
+        self.manager.log.failure(
+            "a filter raised while {method} {path} was with it",
+            failure,
+            method=self.requestHeaders.method,
+            path=self.requestHeaders.path,
+        )
+        if self.replied or self.responseCode:
+            self.reset()
+        else:
+            self.localReply(Failure.FILTER_EXCEPTION.value)
+
+    def requestTooLarge(self) -> None:
+        """
+        A filter wants the whole body, and it is longer than the limit.
+        """
+        self.manager.stats.rqTooLarge.value += 1
+        self.localReply(Failure.REQUEST_PAYLOAD_TOO_LARGE.value)
+
+    def responseTooLarge(self) -> None:
+        """
+        Likewise for the response.
+        """
+        self.manager.stats.rsTooLarge.value += 1
+        self.localReply(Failure.RESPONSE_PAYLOAD_TOO_LARGE.value)
+
+    # What filters ask for
+
+    def resumeRequest(self) -> None:
+        """
+        See L{IHTTPStream.resumeRequest}.
+        """
+        self._guarded(self.requestWalk.resume)
+
+    def resumeResponse(self) -> None:
+        """
+        See L{IHTTPStream.resumeResponse}.
+        """
+        self._guarded(self.responseWalk.resume)
+
+    def _guarded(self, resume: Any) -> None:
+        try:
+            resume()
+        except Exception:
+            self.filterRaised(TwistedFailure())
+
+    def requestBody(self, limit: int = 0) -> Deferred[bytes]:
+        """
+        See L{IHTTPStream.requestBody}.
+        """
+        if self.requestEnded and not self.requestWalk.holds and self.requestEnd == self.startMonotonic:
+            waiting: Deferred[bytes] = Deferred()
+            waiting.callback(b"")
+            return waiting
+        return self.requestWalk.readBody(limit)
+
+    def replaceRequestBody(self, body: bytes) -> None:
+        """
+        See L{IHTTPStream.replaceRequestBody}.
+        """
+        self.requestWalk.replaceBody(body)
+
+    def responseBody(self, limit: int = 0) -> Deferred[bytes]:
+        """
+        See L{IHTTPStream.responseBody}.
+        """
+        return self.responseWalk.readBody(limit)
+
+    def replaceResponseBody(self, body: bytes) -> None:
+        """
+        See L{IHTTPStream.replaceResponseBody}.
+        """
+        self.responseWalk.replaceBody(body)
+
+    def clearRouteCache(self) -> None:
+        """
+        See L{IHTTPStream.clearRouteCache}.
+        """
+        self.manager.chooseRoute(self)
+
+    def routeConfig(self, name: str) -> Any:
+        """
+        See L{IHTTPStream.routeConfig}.
+        """
+        route = self.route
+        return None if route is None else route.overrides.configs.get(name)
+
+    def awaits(self, waiting: Deferred[Any]) -> None:
+        """
+        Cancel what a filter waits for when the stream ends before it.
+        """
+        if waiting.called:
+            return
+        if self._awaited is None:
+            self._awaited = []
+        self._awaited.append(waiting)
+
+    # Back pressure
+
+    def pauseDownstream(self) -> None:
+        """
+        Read no more of the request.
+        """
+        if not self._downstreamPaused:
+            self._downstreamPaused = True
+            self.downstream.pauseReading()
+
+    def resumeDownstream(self) -> None:
+        """
+        Read it again.
+        """
+        if self._downstreamPaused:
+            self._downstreamPaused = False
+            self.downstream.resumeReading()
+
+    def pauseUpstream(self) -> None:
+        """
+        Read no more of the response: the downstream does not read, or a filter holds too much.
+        """
+        if not self._upstreamPaused:
+            self._upstreamPaused = True
+            if self.upstream is not None:
+                self.upstream.pauseResponse()
+
+    def resumeUpstream(self) -> None:
+        """
+        Read it again.
+        """
+        if self._upstreamPaused:
+            self._upstreamPaused = False
+            if self.upstream is not None:
+                self.upstream.resumeResponse()
+
+    # The end
+
+    def reset(self) -> None:
+        """
+        See L{IHTTPStream.reset}.
+        """
+        if not self.over:
+            self.manager.stats.rqTxReset.value += 1
+            self.downstream.resetStream(self)
+            self._end()
+
+    def _end(self) -> None:
+        self.over = self.requestHalted = self.responseHalted = True
+        self.end = self.manager.clock.seconds()
+        if self.upstream is not None:
+            self.upstream.abandon()
+        if self._awaited is not None:
+            for waiting in self._awaited:
+                waiting.addErrback(_ignore)
+                waiting.cancel()
+            self._awaited = None
+        self.requestWalk.drop()
+        self.responseWalk.drop()
+        for ended in self.chain.streamEnded:
+            try:
+                ended(self)
+            except Exception:
+                self.manager.stats.filterExceptions.value += 1
+                self.manager.log.failure("a filter raised when its stream ended")
+        self.manager.streamEnded(self)
+        self.downstream.streamEnded(self)
+
+
+def _ignore(_failure: TwistedFailure) -> None:
+    """
+    The stream is over; whatever a filter still waited for does not matter.
+    """

@@ -1,0 +1,467 @@
+# -*- test-case-name: tests.http.test_walk -*-
+"""
+One direction of a stream through its filters.
+
+Events pass the filters in order, each event through all of them before the next one comes; that is the fast way, a
+loop over bound methods. A filter that answers L{STOP}, or something to wait for, makes a hold: the event stays there, and what
+follows stays behind it, having passed the filters that stand before the hold. There may be several holds at a time, at
+different filters.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, Any
+
+import txaio
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure as TwistedFailure
+
+from meshproxy.headers import HeaderMap
+from meshproxy.http.chain import Method
+from meshproxy.interfaces import STOP
+
+if TYPE_CHECKING:
+    from meshproxy.http.stream import Stream
+
+__all__ = ["RequestWalk", "ResponseWalk", "Walk"]
+
+_HEADERS, _DATA, _TRAILERS = range(3)
+
+# An event: its kind, its payload, and whether it ends the message.
+Event = tuple[int, Any, bool]
+
+
+class Hold:
+    """
+    A filter that lets nothing pass for now.
+
+    @ivar place: Which filter of the chain it is.
+    @ivar event: What it holds.
+    @ivar behind: What came later, having passed the filters before C{place}.
+    @ivar size: The bytes of all that.
+    @ivar body: Waits for the whole body, or L{None}.
+    @ivar limit: How long that may be.
+    """
+
+    __slots__ = ("behind", "body", "event", "limit", "place", "size")
+
+    def __init__(self, place: int, event: Event) -> None:
+        self.place = place
+        self.event = event
+        self.behind: list[Event] = []
+        self.size = len(event[1]) if event[0] == _DATA else 0
+        self.body: Deferred[bytes] | None = None
+        self.limit = 0
+
+    @property
+    def buffers(self) -> bool:
+        """
+        Whether more than the limit is an error, rather than a reason to read no more.
+        """
+        return self.body is not None or self.event[0] == _DATA
+
+    @property
+    def ended(self) -> bool:
+        """
+        Whether the message is here to its end.
+        """
+        return self.event[2] or bool(self.behind and self.behind[-1][2])
+
+    def joined(self) -> bytes:
+        """
+        The body as far as it is here.
+        """
+        return b"".join(payload for kind, payload, _ in self.behind if kind == _DATA)
+
+
+class Walk:
+    """
+    What both directions have in common. Subclasses say which methods they call, and what stands at the end.
+
+    @ivar holds: The filters that hold, by ascending place.
+    """
+
+    __slots__ = ("_awaitedBody", "_last", "holds", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.holds: list[Hold] = []
+        self._last: Hold | None = None
+        self._awaitedBody: tuple[Deferred[bytes], int] | None = None
+
+    # What subclasses say
+
+    def _methods(self, kind: int) -> tuple[tuple[Method, ...], tuple[int, ...]]:
+        raise NotImplementedError  # pragma: no cover
+
+    def _over(self) -> bool:
+        raise NotImplementedError  # pragma: no cover
+
+    def _arrived(self, event: Event) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _overflowed(self) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _pause(self) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _unpause(self) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    # The slow way
+
+    def push(self, kind: int, payload: Any, end: bool) -> None:
+        """
+        An event enters while there are holds.
+        """
+        self._advance((kind, payload, end), 0)
+
+    def _advance(self, event: Event, place: int) -> None:
+        """
+        Let an event pass the filters from C{place} on, up to the first that holds.
+        """
+        kind, payload, end = event
+        holds = self.holds
+        barrier = next((hold for hold in holds if hold.place >= place), None)
+        methods, places = self._methods(kind)
+        ordered = self._ordered(places)
+        first = bisect_left(ordered, place)
+        last = len(ordered) if barrier is None else bisect_left(ordered, barrier.place)
+        for index in range(first, last):
+            verdict, payload = self._call(methods[index], ordered[index], (kind, payload, end))
+            if verdict is not None:
+                return
+        if self._over():
+            return
+        if barrier is None:
+            self._arrived((kind, payload, end))
+        else:
+            self._queue(barrier, (kind, payload, end))
+
+    def _ordered(self, places: tuple[int, ...]) -> tuple[int, ...]:
+        """
+        Places as they ascend in this direction.
+        """
+        return places
+
+    def _call(self, method: Method, place: int, event: Event) -> tuple[object, Any]:
+        """
+        Let one filter see an event.
+
+        @return: What is not L{None} if it goes no further, and the payload that goes on.
+        """
+        kind, payload, end = event
+        stream = self.stream
+        if kind == _TRAILERS:
+            verdict = method(stream, payload)
+        else:
+            verdict = method(stream, payload, end)
+        if verdict is None and not self._over():
+            return None, payload
+        return self.answered(verdict, place, event)
+
+    def answered(self, verdict: object, place: int, event: Event) -> tuple[object, Any]:
+        """
+        A filter answered with something else than "go on".
+
+        @return: As of L{_call}.
+        """
+        if self._over():
+            if hasattr(verdict, "close"):
+                verdict.close()  # a coroutine that never ran
+            return STOP, None
+        if event[0] == _DATA and isinstance(verdict, (bytes, bytearray)):
+            return None, bytes(verdict)
+        hold = Hold(place, event)
+        self._insert(hold)
+        if verdict is not STOP:
+            self._await(hold, verdict)
+        return STOP, None
+
+    def _insert(self, hold: Hold) -> None:
+        self.holds.insert(bisect_right([other.place for other in self.holds], hold.place), hold)
+        self._last = hold
+        if self._awaitedBody is not None:
+            hold.body, hold.limit = self._awaitedBody
+            self._awaitedBody = None
+        self._look(hold)
+
+    def _await(self, hold: Hold, verdict: object) -> None:
+        def cbDone(result: object) -> None:
+            if hold in self.holds:
+                if hold.event[0] == _DATA and isinstance(result, (bytes, bytearray)):
+                    hold.event = (_DATA, bytes(result), hold.event[2])
+                self._release(hold)
+
+        def ebRaised(failure: TwistedFailure) -> None:
+            if hold in self.holds:
+                self.holds.remove(hold)
+                self.stream.filterRaised(failure)
+
+        waiting = _deferredOf(verdict)
+        self.stream.awaits(waiting)
+        waiting.addCallback(cbDone).addErrback(ebRaised)
+
+    def _queue(self, hold: Hold, event: Event) -> None:
+        hold.behind.append(event)
+        if event[0] == _DATA:
+            hold.size += len(event[1])
+        self._look(hold)
+
+    def _look(self, hold: Hold) -> None:
+        """
+        See whether a hold has its whole body, or too much.
+        """
+        limit = hold.limit or self.stream.bufferLimit
+        if hold.size > limit:
+            if hold.buffers:
+                self._overflowed()
+                return
+            self._pause()
+        if hold.body is not None and hold.ended:
+            body, hold.body = hold.body, None
+            body.callback(hold.joined())
+
+    # What filters ask for
+
+    def resume(self) -> None:
+        """
+        Let go what the last L{STOP} holds; nothing happens where nothing is held.
+        """
+        hold = self._last if self._last in self.holds else None
+        if hold is None and self.holds:
+            hold = self.holds[0]
+        if hold is not None:
+            self._release(hold)
+
+    def _release(self, hold: Hold) -> None:
+        self.holds.remove(hold)
+        if hold.size:
+            self._unpause()
+        self._advance(hold.event, hold.place + 1)
+        behind = hold.behind
+        for number, event in enumerate(behind):
+            if self._over():
+                return
+            self._advance(event, hold.place)
+            if any(other.place == hold.place for other in self.holds):
+                # The same filter holds again: what is left waits behind it.
+                again = next(other for other in self.holds if other.place == hold.place)
+                for later in behind[number + 1 :]:
+                    self._queue(again, later)
+                return
+
+    def readBody(self, limit: int) -> Deferred[bytes]:
+        """
+        See L{meshproxy.interfaces.IHTTPStream.requestBody}.
+        """
+        waiting: Deferred[bytes] = Deferred()
+        hold = self._holdOfHead()
+        if hold is None:
+            # The filter is still in its method: its hold comes when it returns.
+            self._awaitedBody = (waiting, limit)
+        else:
+            hold.body, hold.limit = waiting, limit
+            self._look(hold)
+        return waiting
+
+    def replaceBody(self, body: bytes) -> None:
+        """
+        See L{meshproxy.interfaces.IHTTPStream.replaceRequestBody}.
+        """
+        hold = self._holdOfHead()
+        if hold is None or not hold.ended:
+            raise RuntimeError("the body is replaced by the filter that read it to its end, before it goes on")
+        _, headers, _ = hold.event
+        trailers = [event for event in hold.behind if event[0] == _TRAILERS]
+        hold.size = len(body)
+        hold.behind = [(_DATA, body, not trailers), *trailers] if body or trailers else []
+        hold.event = (_HEADERS, headers, not hold.behind)
+        assert isinstance(headers, HeaderMap)
+        headers.set(b"content-length", b"%d" % len(body))
+        headers.remove(b"transfer-encoding")
+
+    def _holdOfHead(self) -> Hold | None:
+        """
+        The hold that keeps the head. There is one at most: the head is with one filter at a time.
+        """
+        return next((hold for hold in self.holds if hold.event[0] == _HEADERS), None)
+
+    def drop(self) -> None:
+        """
+        Forget what is held: the direction is over.
+        """
+        self.holds.clear()
+
+
+class RequestWalk(Walk):
+    """
+    Down the chain; its last filter is the end.
+    """
+
+    __slots__ = ()
+
+    def headers(self, headers: Any, endStream: bool) -> None:
+        """
+        The head enters.
+        """
+        stream = self.stream
+        chain = stream.chain
+        for index, method in enumerate(chain.requestHeaders):
+            verdict = method(stream, headers, endStream)
+            if verdict is not None or stream.requestHalted:
+                place = chain.requestHeadersPlaces[index]
+                if self.answered(verdict, place, (_HEADERS, headers, endStream))[0] is not None:
+                    return
+
+    def data(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of the body enters.
+        """
+        if self.holds:
+            self.push(_DATA, data, endStream)
+            return
+        stream = self.stream
+        chain = stream.chain
+        for index, method in enumerate(chain.requestData):
+            verdict = method(stream, data, endStream)
+            if verdict is not None or stream.requestHalted:
+                gone, data = self.answered(verdict, chain.requestDataPlaces[index], (_DATA, data, endStream))
+                if gone is not None:
+                    return
+
+    def trailers(self, trailers: HeaderMap) -> None:
+        """
+        The trailers enter.
+        """
+        self.push(_TRAILERS, trailers, True)
+
+    def _methods(self, kind: int) -> tuple[tuple[Method, ...], tuple[int, ...]]:
+        chain = self.stream.chain
+        if kind == _DATA:
+            return chain.requestData, chain.requestDataPlaces
+        if kind == _HEADERS:
+            return chain.requestHeaders, chain.requestHeadersPlaces
+        return chain.requestTrailers, chain.requestTrailersPlaces
+
+    def _over(self) -> bool:
+        return self.stream.requestHalted
+
+    def _arrived(self, event: Event) -> None:
+        pass  # the terminal filter took it
+
+    def _overflowed(self) -> None:
+        self.stream.requestTooLarge()
+
+    def _pause(self) -> None:
+        self.stream.pauseDownstream()
+
+    def _unpause(self) -> None:
+        self.stream.resumeDownstream()
+
+
+class ResponseWalk(Walk):
+    """
+    Up the chain; the downstream is the end. Places descend: they are counted from the chain's end here.
+    """
+
+    __slots__ = ()
+
+    def headers(self, headers: Any, endStream: bool) -> None:
+        """
+        The head enters.
+        """
+        stream = self.stream
+        chain = stream.chain
+        if chain.responseHeaders:
+            for index, method in enumerate(chain.responseHeaders):
+                verdict = method(stream, headers, endStream)
+                if verdict is not None or stream.responseHalted:
+                    place = -1 - chain.responseHeadersPlaces[index]
+                    if self.answered(verdict, place, (_HEADERS, headers, endStream))[0] is not None:
+                        return
+        stream.sendHeaders(headers, endStream)
+
+    def data(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of the body enters.
+        """
+        if self.holds:
+            self.push(_DATA, data, endStream)
+            return
+        stream = self.stream
+        chain = stream.chain
+        if chain.responseData:
+            for index, method in enumerate(chain.responseData):
+                verdict = method(stream, data, endStream)
+                if verdict is not None or stream.responseHalted:
+                    place = -1 - chain.responseDataPlaces[index]
+                    gone, data = self.answered(verdict, place, (_DATA, data, endStream))
+                    if gone is not None:
+                        return
+        stream.sendData(data, endStream)
+
+    def trailers(self, trailers: HeaderMap) -> None:
+        """
+        The trailers enter.
+        """
+        self.push(_TRAILERS, trailers, True)
+
+    def _methods(self, kind: int) -> tuple[tuple[Method, ...], tuple[int, ...]]:
+        chain = self.stream.chain
+        if kind == _DATA:
+            return chain.responseData, chain.responseDataPlaces
+        if kind == _HEADERS:
+            return chain.responseHeaders, chain.responseHeadersPlaces
+        return chain.responseTrailers, chain.responseTrailersPlaces
+
+    def _ordered(self, places: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(-1 - place for place in places)
+
+    def push(self, kind: int, payload: Any, end: bool) -> None:
+        """
+        An event enters, at the filter nearest to the upstream.
+        """
+        self._advance((kind, payload, end), _FIRST)
+
+    def _over(self) -> bool:
+        return self.stream.responseHalted
+
+    def _arrived(self, event: Event) -> None:
+        kind, payload, end = event
+        if kind == _HEADERS:
+            self.stream.sendHeaders(payload, end)
+        elif kind == _DATA:
+            self.stream.sendData(payload, end)
+        else:
+            self.stream.sendTrailers(payload)
+
+    def _overflowed(self) -> None:
+        self.stream.responseTooLarge()
+
+    def _pause(self) -> None:
+        self.stream.pauseUpstream()
+
+    def _unpause(self) -> None:
+        self.stream.resumeUpstream()
+
+
+# Before any place of a response, which are negative.
+_FIRST = -(1 << 30)
+
+
+def _deferredOf(verdict: object) -> Deferred[Any]:
+    """
+    A Deferred of whatever a filter waits for: a Deferred, a coroutine, or an asyncio future.
+    """
+    if isinstance(verdict, Deferred):
+        return verdict
+    if hasattr(verdict, "send") and hasattr(verdict, "throw"):
+        return Deferred.fromCoroutine(verdict)  # type: ignore[arg-type]  # by its methods
+    if hasattr(verdict, "add_done_callback"):
+        return Deferred.fromFuture(verdict)  # type: ignore[arg-type]  # by its methods
+    if txaio.is_future(verdict):
+        return verdict  # type: ignore[return-value]  # txaio's future of this framework is a Deferred
+    raise TypeError(f"a filter answers None, STOP, bytes for data, or something to wait for, not {verdict!r}")

@@ -1,0 +1,369 @@
+# -*- test-case-name: tests.listener.test_listener -*-
+"""
+A listener: a bound address (or several) and the filter chains that its connections get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from zope.interface import implementer
+from twisted.internet.interfaces import IHalfCloseableProtocol
+
+from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+from meshproxy.config import Section
+from meshproxy.flags import Details, ResponseFlag
+from meshproxy.http.context import ProxyContext
+from meshproxy.interfaces import IListening
+from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
+from meshproxy.net.address import Address
+from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+from meshproxy.stats import Scope, statName
+
+__all__ = ["FilterChain", "Listener", "addressOf"]
+
+_RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+
+_connectionIds = count(1)
+
+
+class FilterChain:
+    """
+    A filter chain of a listener.
+
+    @ivar name: Its name; may be empty.
+    @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
+    @ivar fingerprint: The bytes of its configuration.
+    @ivar terminal: The filter that builds its connections' protocols.
+    """
+
+    def __init__(self, section: Section, context: NetworkFilterContext, isDefault: bool = False) -> None:
+        self.name: str = section.get("name")
+        self.section = section
+        self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
+        self.key: object = self.name or ("default" if isDefault else self.rule)
+        self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
+        self.terminal: NetworkFilter | None = None
+        self._checkTransport(section)
+        filters = section.children("filters")
+        if not filters:
+            section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")
+        for number, item in enumerate(filters):
+            self._compile(item, context, number == len(filters) - 1)
+
+    def _checkTransport(self, section: Section) -> None:
+        transport = section.child("transport_socket")
+        config = None if transport is None else transport.any("typed_config")
+        if transport is not None and (config is None or config.typeName != _RAW_BUFFER):
+            transport.refuse(f"of the transport sockets, only envoy.transport_sockets.raw_buffer ({_RAW_BUFFER}) is implemented")
+
+    def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
+        found = context.proxy.registry.find("network", item)
+        if found is None:
+            return
+        if not isLast:
+            item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
+        elif not issubclass(found.filterClass, NetworkFilter):
+            item.refuse(f"{found.filterClass.__qualname__} is no NetworkFilter")
+        else:
+            self.terminal = found.filterClass(found.config, context)
+
+
+def addressOf(section: Section) -> tuple[Address, int] | None:
+    """
+    Where a C{core.v3.Address} message says to listen.
+
+    @return: The address, and the permissions of a unix socket (0 for the umask's); L{None} where it is none, which
+        is told.
+    """
+    pipe = section.child("pipe")
+    if pipe is not None:
+        return Address(pipe.get("path")), pipe.get("mode")
+    sock = section.child("socket_address")
+    if sock is None:
+        section.refuse("a listener needs a socket_address or a pipe")
+        return None
+    address = Address(sock.get("address"), sock.get("port_value"))
+    try:
+        address.ip
+    except ValueError:
+        sock.refuse(f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address")
+        return None
+    return address, 0
+
+
+class Listener:
+    """
+    One listener of one version of the configuration.
+
+    @ivar name: Its name, or its address where it has none.
+    @ivar addresses: Where it listens, with the permissions of unix sockets.
+    @ivar chains: Its filter chains, the default one last.
+    @ivar ports: The bound addresses, once L{listen} was called.
+    @ivar connections: Those that are open.
+    """
+
+    log = Logger()
+
+    def __init__(self, section: Section, proxy: ProxyContext) -> None:
+        """
+        @param section: A C{Listener} message.
+        """
+        self.section = section
+        self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
+        self.addresses = _addresses(section)
+        first = self.addresses[0][0].text if self.addresses else ""
+        self.name: str = section.get("name") or first
+        self.statPrefix = statName(section.get("stat_prefix") or first)
+        self.scope: Scope = proxy.store.scope(f"listener.{self.statPrefix}.")
+        self.bufferLimit: int = section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20
+        self.proxy = proxy
+        self.ports: list[IListening] = []
+        self.connections: set[DownstreamConnection] = set()
+        self.draining = False
+        self._bindStats()
+        self._accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
+        context = self._context()
+        self.chains = [FilterChain(child, context) for child in section.children("filter_chains")]
+        default = section.child("default_filter_chain")
+        self._default = None if default is None else FilterChain(default, context, isDefault=True)
+        if not self.chains and self._default is None:
+            section.refuse("a listener needs a filter chain", "filter_chains")
+        self._match: ChainMatch[FilterChain] = compileMatch(
+            [(chain.rule, chain) for chain in self.chains], self._default, self._refuseTwins
+        )
+        if self._default is not None:
+            self.chains.append(self._default)
+        only = self.chains[0] if len(self.chains) == 1 else None
+        # One chain that takes everything is the usual listener: nothing to find.
+        self._only = only if only is not None and (only is self._default or only.rule == MatchRule()) else None
+
+    def _context(self) -> NetworkFilterContext:
+        proxy = self.proxy
+        return NetworkFilterContext(
+            self.scope,
+            proxy.store,
+            proxy.clock,
+            proxy.random,
+            proxy.network,
+            proxy.runtime,
+            self.bufferLimit,
+            proxy,
+        )
+
+    def _refuseTwins(self, first: FilterChain, second: FilterChain) -> None:
+        second.section.refuse(
+            f"matches the same connections as the filter chain at {first.section.path}", "filter_chain_match"
+        )
+
+    def _bindStats(self) -> None:
+        scope = self.scope
+        self.cxTotal = scope.counter("downstream_cx_total")
+        self.cxActive = scope.gauge("downstream_cx_active")
+        self.cxDestroy = scope.counter("downstream_cx_destroy")
+        self.cxLengthMs = scope.histogram("downstream_cx_length_ms", unit="ms")
+        self.cxOverflow = scope.counter("downstream_cx_overflow")
+        self.cxOverloadReject = scope.counter("downstream_cx_overload_reject")
+        self.cxTransportTimeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
+        self.preCxTimeout = scope.counter("downstream_pre_cx_timeout")
+        self.preCxActive = scope.gauge("downstream_pre_cx_active")
+        self.noFilterChainMatch = scope.counter("no_filter_chain_match")
+        worker = scope.scope("worker_0.")
+        self.workerTotal = worker.counter("downstream_cx_total")
+        self.workerActive = worker.gauge("downstream_cx_active")
+
+    # Serving
+
+    def listen(self) -> None:
+        """
+        Bind the addresses and accept.
+
+        @raise twisted.internet.error.CannotListenError: If one cannot be bound; then none is.
+        """
+        backlog = self.section.wrapped("tcp_backlog_size", 1024)
+        try:
+            for address, mode in self.addresses:
+                self.ports.append(
+                    self.proxy.network.listen(address, self._buildProtocol, backlog, mode, self.bufferLimit)
+                )
+        except Exception:
+            self.stopAccepting()
+            raise
+
+    def takePorts(self, old: Listener) -> None:
+        """
+        Accept on the ports of the listener that stood here before: no connection is refused in between.
+        """
+        self.ports, old.ports = old.ports, []
+        old.buildProtocol = self.buildProtocol
+
+    def _buildProtocol(self, peer: Address) -> IProtocol | None:
+        return self.buildProtocol(peer)
+
+    def buildProtocol(self, peer: Address) -> IProtocol | None:
+        """
+        The protocol of a connection that was accepted.
+        """
+        return DownstreamConnection(self, peer)
+
+    def findChain(self, info: ConnectionInfo) -> FilterChain | None:
+        """
+        The filter chain of a connection.
+        """
+        if self._only is not None:
+            return self._only
+        return self._match.find(ConnectionFacts(info))
+
+    def logUnmatched(self, info: ConnectionInfo) -> None:
+        """
+        A connection without a filter chain ends at once.
+        """
+        self.noFilterChainMatch.value += 1
+        if self._accessLogs:
+            stream = StreamInfo()
+            stream.connection = info
+            stream.startTime = stream.startMonotonic = stream.end = self.proxy.clock.seconds()
+            stream.responseFlags = ResponseFlag.NO_ROUTE_FOUND
+            stream.responseCodeDetails = Details.FILTER_CHAIN_NOT_FOUND
+            self._accessLogs.log(stream, "NotSet")
+
+    # Ending
+
+    def stopAccepting(self) -> None:
+        """
+        Unbind.
+        """
+        for port in self.ports:
+            port.stopListening()
+        self.ports = []
+
+    def drain(self, keep: Callable[[FilterChain], bool] = lambda chain: False) -> None:
+        """
+        Let connections end: idle ones now, the rest with what is under way.
+
+        @param keep: Says for which chains not.
+        """
+        for chain in self.chains:
+            if chain.terminal is not None and not keep(chain):
+                chain.terminal.drain()
+
+    def abort(self) -> None:
+        """
+        Close all connections at once.
+        """
+        for connection in list(self.connections):
+            connection.abort()
+
+    def stop(self) -> None:
+        """
+        Give up what is held.
+        """
+        self.stopAccepting()
+        self._accessLogs.close()
+        for chain in self.chains:
+            if chain.terminal is not None:
+                chain.terminal.stop()
+        self.scope.close()
+
+
+def _addresses(section: Section) -> list[tuple[Address, int]]:
+    found = []
+    first = section.child("address")
+    if first is None:
+        section.refuse("a listener needs an address", "address")
+    else:
+        found.append(addressOf(first))
+    for additional in section.children("additional_addresses"):
+        child = additional.child("address")
+        if child is not None:
+            found.append(addressOf(child))
+    return [each for each in found if each is not None]
+
+
+@implementer(IHalfCloseableProtocol)
+class DownstreamConnection(Protocol):
+    """
+    A connection until its filter chain is known, and the counting of it until it is gone. The chain's own protocol takes the
+    transport over.
+    """
+
+    def __init__(self, listener: Listener, peer: Address) -> None:
+        self._listener = listener
+        self._peer = peer
+        self._inner: Any = None
+        self._began = listener.proxy.clock.seconds()
+
+    def connectionMade(self) -> None:
+        """
+        Find the filter chain and hand the connection over.
+        """
+        listener = self._listener
+        transport: Any = self.transport
+        listener.connections.add(self)
+        listener.cxTotal.value += 1
+        listener.cxActive.value += 1
+        listener.workerTotal.value += 1
+        listener.workerActive.value += 1
+        info = ConnectionInfo()
+        info.id = next(_connectionIds)
+        info.remoteAddress = info.directRemoteAddress = self._peer
+        info.localAddress = info.directLocalAddress = transport.localAddress
+        info.listenerName = listener.name
+        chain = listener.findChain(info)
+        if chain is None or chain.terminal is None:
+            listener.logUnmatched(info)
+            transport.abortConnection()
+            return
+        info.filterChainName = chain.name
+        inner = self._inner = chain.terminal.buildProtocol(info)
+        # From here on bytes go to the chain's protocol without passing this one.
+        self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
+        inner.makeConnection(transport)
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer finished writing. A protocol that knows nothing of half-closed connections loses it.
+        """
+        inner = IHalfCloseableProtocol(self._inner, None)
+        if inner is not None:
+            inner.readConnectionLost()
+        elif self.transport is not None:
+            transport: Any = self.transport
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """
+        This side finished writing.
+        """
+        inner = IHalfCloseableProtocol(self._inner, None)
+        if inner is not None:
+            inner.writeConnectionLost()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """
+        The connection is gone.
+        """
+        listener = self._listener
+        listener.connections.discard(self)
+        listener.cxActive.value -= 1
+        listener.workerActive.value -= 1
+        listener.cxDestroy.value += 1
+        listener.cxLengthMs.record(int((listener.proxy.clock.seconds() - self._began) * 1000))
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.connectionLost(reason)
+
+    def abort(self) -> None:
+        """
+        Close at once.
+        """
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()

@@ -1,0 +1,172 @@
+# -*- test-case-name: tests.listener.test_listeners -*-
+"""
+All listeners, and how a new set of them takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from meshproxy.config import Section
+from meshproxy.http.context import ProxyContext
+from meshproxy.listener.listener import FilterChain, Listener
+
+__all__ = ["Listeners"]
+
+
+class Listeners:
+    """
+    The listeners of a proxy.
+
+    @ivar byName: Those that accept.
+    @ivar draining: Those that were replaced or removed and still have connections.
+    """
+
+    def __init__(self, proxy: ProxyContext) -> None:
+        self.byName: dict[str, Listener] = {}
+        self.draining: list[Listener] = []
+        self._proxy = proxy
+        scope = proxy.store.scope("listener_manager.")
+        self._added = scope.counter("listener_added")
+        self._modified = scope.counter("listener_modified")
+        self._removed = scope.counter("listener_removed")
+        self._stopped = scope.counter("listener_stopped")
+        self._createSuccess = scope.counter("listener_create_success")
+        self._createFailure = scope.counter("listener_create_failure")
+        self._inPlaceUpdated = scope.counter("listener_in_place_updated")
+        self._active = scope.gauge("total_listeners_active")
+        self._warming = scope.gauge("total_listeners_warming")
+        self._drainingGauge = scope.gauge("total_listeners_draining")
+        self._chainsDraining = scope.gauge("total_filter_chains_draining")
+        scope.gauge("workers_started").value = 1
+
+    def __iter__(self) -> Iterator[Listener]:
+        return iter(self.byName.values())
+
+    def compile(self, sections: Sequence[Section]) -> list[Listener]:
+        """
+        Make listeners of C{Listener} messages; nothing is bound. Faults go to the sections' report.
+        """
+        listeners: list[Listener] = []
+        seen: set[str] = set()
+        for section in sections:
+            listener = Listener(section, self._proxy)
+            if listener.name in seen:
+                section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
+                continue
+            seen.add(listener.name)
+            listeners.append(listener)
+        return listeners
+
+    def replace(self, listeners: Sequence[Listener]) -> None:
+        """
+        Accept by these from now on. Ports that both have go over; chains that both have keep their connections; the rest
+        drains.
+
+        @raise twisted.internet.error.CannotListenError: If an address cannot be bound; then nothing changed.
+        """
+        old = self.byName
+        new = {listener.name: listener for listener in listeners}
+        self._bind(old, new)
+        for name, listener in new.items():
+            before = old.get(name)
+            if before is None:
+                self._added.value += 1
+            else:
+                if before.fingerprint != listener.fingerprint:
+                    self._modified.value += 1
+                self._succeed(before, listener)
+        for name, before in old.items():
+            if name not in new:
+                self._removed.value += 1
+                before.stopAccepting()
+                before.drain()
+                self.draining.append(before)
+        self.byName = new
+        self._active.value = len(new)
+        self.draining = [listener for listener in self.draining if listener.connections]
+        self._drainingGauge.value = len(self.draining)
+
+    def _bind(self, old: dict[str, Listener], new: dict[str, Listener]) -> None:
+        bound: list[Listener] = []
+        try:
+            for name, listener in new.items():
+                before = old.get(name)
+                if before is None or before.addresses != listener.addresses:
+                    listener.listen()
+                    bound.append(listener)
+                    self._createSuccess.value += 1
+        except Exception:
+            self._createFailure.value += 1
+            for listener in bound:
+                listener.stopAccepting()
+            raise
+
+    def _succeed(self, before: Listener, listener: Listener) -> None:
+        """
+        One listener takes the place of its former version.
+        """
+        if before.addresses == listener.addresses:
+            self._inPlaceUpdated.value += before.fingerprint != listener.fingerprint
+            listener.takePorts(before)
+        else:
+            before.stopAccepting()
+        chains = {chain.key: chain for chain in listener.chains}
+        kept = set()
+        for chain in before.chains:
+            successor = chains.get(chain.key)
+            if successor is not None and _same(chain, successor):
+                assert successor.terminal is not None and chain.terminal is not None
+                successor.terminal.succeed(chain.terminal)
+                kept.add(chain.key)
+        before.drain(lambda chain: chain.key in kept)
+        if before.connections:
+            # They are counted where they came in, until they end.
+            listener.connections = before.connections
+
+    def drain(self) -> None:
+        """
+        Let all connections end.
+        """
+        for listener in (*self.byName.values(), *self.draining):
+            listener.drain()
+
+    def stopAccepting(self) -> None:
+        """
+        Unbind all.
+        """
+        for listener in self.byName.values():
+            self._stopped.value += bool(listener.ports)
+            listener.stopAccepting()
+
+    @property
+    def connections(self) -> int:
+        """
+        How many connections are open.
+        """
+        return sum(len(listener.connections) for listener in (*self.byName.values(), *self.draining))
+
+    def abort(self) -> None:
+        """
+        Close all connections at once.
+        """
+        for listener in (*self.byName.values(), *self.draining):
+            listener.abort()
+
+    def stop(self) -> None:
+        """
+        Give up what is held.
+        """
+        for listener in (*self.byName.values(), *self.draining):
+            listener.stop()
+
+
+def _same(chain: FilterChain, successor: FilterChain) -> bool:
+    """
+    Whether connections of a chain may live on under its successor: the same kind of terminal filter.
+    """
+    return (
+        chain.terminal is not None
+        and successor.terminal is not None
+        and type(chain.terminal).__qualname__ == type(successor.terminal).__qualname__
+    )

@@ -1,0 +1,324 @@
+# -*- test-case-name: tests.test_server -*-
+"""
+The one composition root: from a bootstrap to a running proxy, and from a new bootstrap to the same proxy changed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from meshproxy import __version__
+from meshproxy.accesslog.files import LogFiles, inReactorsThreads
+from meshproxy.accesslog.logs import AccessLogContext
+from meshproxy.admin.service import AdminServer
+from meshproxy.config import Report, Section
+from meshproxy.config.load import loadBootstrap
+from meshproxy.config.registry import FilterRegistry
+from meshproxy.config.supported import addResolver
+from meshproxy.errors import ConfigError, ConfigErrors
+from meshproxy.http.calls import UpstreamCalls
+from meshproxy.http.context import ProxyContext
+from meshproxy.interfaces import INetwork
+from meshproxy.listener.listener import Listener
+from meshproxy.listener.listeners import Listeners
+from meshproxy.runtime import Runtime
+from meshproxy.stats import Store
+from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.clusters import Clusters
+
+__all__ = ["ProxyOptions", "ProxyServer"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyOptions:
+    """
+    What the command line says.
+
+    @ivar configPath: The bootstrap file, or L{None}.
+    @ivar configText: A bootstrap merged over the file, or L{None}.
+    @ivar drainTime: Seconds that connections have to end when the proxy stops.
+    @ivar adminAddressPath: Where to write the address of the admin, or L{None}.
+    """
+
+    configPath: str | None = None
+    configText: str | None = None
+    allowUnknown: bool = False
+    serviceNode: str = ""
+    serviceCluster: str = ""
+    serviceZone: str = ""
+    drainTime: float = 10.0
+    adminAddressPath: str | None = None
+    watchFilters: bool = False
+    flags: dict[str, object] = field(default_factory=dict)
+
+
+class ProxyServer(MultiService):
+    """
+    A proxy.
+
+    @ivar context: Its parts.
+    @ivar bootstrap: The configuration that is served.
+    @ivar state: As C{/ready} tells: C{INITIALIZING}, C{LIVE}, C{DRAINING} ...
+    """
+
+    log = Logger()
+
+    def __init__(self, options: ProxyOptions, reactor: Any, network: INetwork) -> None:
+        """
+        Read and compile the configuration; nothing is bound yet.
+
+        @param reactor: The clock, and the threads that write logs.
+
+        @raise ConfigErrors: If the configuration has faults; all of them.
+        """
+        MultiService.__init__(self)
+        self.options = options
+        self.reactor = reactor
+        self.state = "INITIALIZING"
+        self.started = reactor.seconds()
+        self.failedHealthCheck = False
+        store = Store()
+        runtime = Runtime(random.random, store.scope("runtime."))
+        registry = FilterRegistry()
+        addResolver(registry.declare)
+        clusters = Clusters(store, network, reactor, random.random)
+        files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
+        self.context = ProxyContext(
+            store,
+            reactor,
+            network,
+            random.random,
+            runtime,
+            registry,
+            clusters,
+            UpstreamCalls(clusters, reactor),
+            AccessLogContext(files, runtime.number),
+        )
+        self.files = files
+        self.clusters = clusters
+        self.listeners = Listeners(self.context)
+        self._bindStats(store)
+        self.bootstrap = self._load()
+        self._identify(self.bootstrap)
+        runtime.update(self.bootstrap.child("layered_runtime"))
+        self._next = self._compile(self.bootstrap)
+        self.admin = AdminServer(self, self.bootstrap.child("admin"))
+        self.bootstrap.report.raiseIfAny()
+        self._drained: Deferred[None] | None = None
+        self._drainCall: IDelayedCall | None = None
+
+    def _bindStats(self, store: Store) -> None:
+        scope = store.scope("server.")
+        self._live = scope.gauge("live")
+        self._uptime = scope.gauge("uptime")
+        self._stateGauge = scope.gauge("state")
+        self._totalConnections = scope.gauge("total_connections")
+        self._memoryAllocated = scope.gauge("memory_allocated")
+        scope.gauge("concurrency").value = 1
+        scope.gauge("hot_restart_epoch")
+        scope.gauge("parent_connections")
+        scope.textReadout("version").value = __version__
+        reload = store.scope("config_reload.")
+        self.reloadAttempt = reload.counter("attempt")
+        self.reloadSuccess = reload.counter("success")
+        self.reloadRejected = reload.counter("rejected")
+
+    def refreshStats(self) -> None:
+        """
+        Bring up to date what is not counted as it happens.
+        """
+        self._uptime.value = int(self.reactor.seconds() - self.started)
+        self._totalConnections.value = self.listeners.connections
+        self._live.value = int(self.state == "LIVE")
+        self._stateGauge.value = _STATES[self.state]
+
+    # Configuration
+
+    def _load(self) -> Section:
+        options = self.options
+        return loadBootstrap(options.configPath, options.configText, options.allowUnknown)
+
+    def _identify(self, bootstrap: Section) -> None:
+        node = bootstrap.childOrEmpty("node")
+        self.context.nodeId = self.options.serviceNode or node.get("id")
+        self.context.nodeCluster = self.options.serviceCluster or node.get("cluster")
+
+    def _compile(self, bootstrap: Section) -> tuple[list[Cluster], list[Listener]]:
+        """
+        Make the objects of a configuration. Faults go to its report.
+        """
+        static = bootstrap.childOrEmpty("static_resources")
+        clusters = self.clusters.compile(static.children("clusters"))
+        self.context.clusterNames = frozenset(cluster.name for cluster in clusters)
+        return clusters, self.listeners.compile(static.children("listeners"))
+
+    def reload(self) -> Deferred[bool]:
+        """
+        Read the configuration again, and serve it if it has no fault. Otherwise everything stays as it is.
+
+        @return: Fires with whether it is served; the log says why not.
+        """
+        self.reloadAttempt.value += 1
+        try:
+            bootstrap = self._load()
+            _refuseElsewhere(self.bootstrap, bootstrap)
+            clusters, listeners = self._compile(bootstrap)
+            try:
+                bootstrap.report.raiseIfAny()
+            except ConfigErrors:
+                for listener in listeners:
+                    listener.stop()
+                raise
+        except ConfigErrors as error:
+            self._rejected(error)
+            return succeed(False)
+        finally:
+            self.context.clusterNames = frozenset(self.clusters.byName)
+        for warning in bootstrap.report.warnings:
+            self.log.warn("{warning}", warning=warning)
+        return self.clusters.warm(clusters).addCallback(lambda _: self._serve(bootstrap, clusters, listeners))
+
+    def _serve(self, bootstrap: Section, clusters: list[Cluster], listeners: list[Listener]) -> bool:
+        try:
+            self.listeners.replace(listeners)
+        except Exception as error:
+            self._rejected(error)
+            return False
+        self.clusters.replace(clusters)
+        self.bootstrap = bootstrap
+        self.context.runtime.update(bootstrap.child("layered_runtime"))
+        self.reloadSuccess.value += 1
+        self.log.info("the configuration was reloaded")
+        return True
+
+    def _rejected(self, error: Exception) -> None:
+        self.reloadRejected.value += 1
+        self.log.error("the new configuration is refused, the running one stays:\n{error}", error=str(error))
+
+    # Running
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the addresses, while there are privileges to do so.
+
+        @raise twisted.internet.error.CannotListenError: If one cannot be bound.
+        """
+        MultiService.privilegedStartService(self)
+        self.admin.listen()
+        clusters, listeners = self._next
+        warming = self.clusters.warm(clusters)
+        self.clusters.replace(clusters)
+        if warming.called:
+            self.listeners.replace(listeners)
+            self.state = "LIVE"
+        else:
+            warming.addCallback(lambda _: self._startListeners(listeners))
+
+    def _startListeners(self, listeners: list[Listener]) -> None:
+        if self.state != "INITIALIZING":
+            return
+        try:
+            self.listeners.replace(listeners)
+        except Exception as error:
+            self.failed(str(error))
+            return
+        self.state = "LIVE"
+
+    def failed(self, why: str) -> None:
+        """
+        What the proxy cannot live with happened after its start.
+        """
+        self.log.critical("{why}", why=why)
+        self.exitStatus = 1
+        self.reactor.stop()
+
+    exitStatus = 0
+
+    def drainListeners(self) -> None:
+        """
+        Let connections end with their next response; new ones are still accepted.
+        """
+        self.listeners.drain()
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Accept no more, let what is under way end, but no longer than C{drainTime}.
+        """
+        self.state = "DRAINING"
+        self.listeners.stopAccepting()
+        self.listeners.drain()
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        self._drainDeadline = self.reactor.seconds() + self.options.drainTime
+        self._lookIfDrained()
+        return drained.addCallback(lambda _: self._stopped())
+
+    def _lookIfDrained(self) -> None:
+        self._drainCall = None
+        if not self.listeners.connections or self.reactor.seconds() >= self._drainDeadline:
+            assert self._drained is not None
+            self.listeners.abort()
+            self._drained.callback(None)
+        else:
+            self._drainCall = self.reactor.callLater(0.05, self._lookIfDrained)
+
+    def _stopped(self) -> Deferred[Any]:
+        self.admin.stop()
+        self.clusters.stop()
+        self.listeners.stop()
+        stopping: Deferred[Any] = self.files.close()
+        return stopping.addCallback(lambda _: MultiService.stopService(self))
+
+
+_STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}
+
+# What a reload may change: the rest is read once, when the process starts.
+_RELOADABLE = ("static_resources", "layered_runtime")
+
+
+def _refuseElsewhere(old: Section, new: Section) -> None:
+    """
+    Refuse a configuration that differs where a reload changes nothing.
+
+    @raise ConfigErrors: One for each such field.
+    """
+    errors: list[ConfigError] = []
+    names = {descriptor.name for descriptor in new.message.DESCRIPTOR.fields}
+    for name in sorted(names.difference(_RELOADABLE)):
+        before, after = (_bytesOf(section, name) for section in (old, new))
+        if before != after:
+            errors.append(new.error("cannot change while the proxy runs; restart it for that", name))
+    if errors:
+        raise ConfigErrors(errors)
+
+
+def _bytesOf(section: Section, name: str) -> object:
+    only = type(section.message)()
+    if section.has(name):
+        whole = type(section.message)()
+        whole.CopyFrom(section.message)
+        for descriptor, _ in section.message.ListFields():
+            if descriptor.name != name:
+                whole.ClearField(descriptor.name)
+        only = whole
+    return only.SerializeToString(deterministic=True)
+
+
+def validate(options: ProxyOptions, reactor: Any, network: INetwork) -> list[str]:
+    """
+    See whether a configuration could be served.
+
+    @return: Warnings.
+
+    @raise ConfigErrors: If it could not.
+    """
+    server = ProxyServer(options, reactor, network)
+    report: Report = server.bootstrap.report
+    return [str(warning) for warning in report.warnings]

@@ -1,0 +1,220 @@
+# -*- test-case-name: tests.test_tap -*-
+"""
+The options of C{twistd meshproxy}, and the services that it starts.
+
+This module is imported before there is a reactor, and imports nothing that brings one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService, MultiService
+from twisted.python import usage
+
+from meshproxy import __version__
+
+if TYPE_CHECKING:
+    from meshproxy.server import ProxyOptions
+
+__all__ = ["Options", "makeService"]
+
+_LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
+
+
+class ProxyUsage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+    """
+    C{twistd meshproxy proxy}.
+    """
+
+    synopsis = "Usage: twistd [twistd options] meshproxy proxy --config-path FILE [options]"
+    longdesc = "A proxy that takes Envoy's v3 configuration. Example: twistd -n meshproxy proxy -c etc/01-http.yaml"
+
+    optParameters = [
+        ["config-path", "c", None, "The bootstrap: a file with Envoy's v3 configuration, YAML or JSON."],
+        ["config-yaml", None, None, "A bootstrap in text, merged over the file; either is enough alone."],
+        ["mode", None, "serve", "serve, or validate: read the configuration, tell every error, and exit."],
+        ["service-node", None, "", "The name of this node; replaces node.id."],
+        ["service-cluster", None, "", "The cluster that this node is of; replaces node.cluster."],
+        ["service-zone", None, "", "The zone that this node runs in; replaces node.locality.zone."],
+        ["concurrency", None, 1, "How many worker processes; only 1 so far.", int],
+        ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
+        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+        ["admin-address-path", None, None, "A file to write the admin's address to."],
+    ]
+    optFlags = [
+        ["allow-unknown-static-fields", None, "Tell fields that are not implemented as warnings instead of errors."],
+        ["watch-filters", None, "Reload a filter whose file is saved."],
+    ]
+
+    def parseArgs(self, *command: str) -> None:
+        """
+        A command to run beside the proxy is not implemented yet.
+        """
+        if command:
+            raise usage.UsageError(f"running a command beside the proxy comes later: {' '.join(command)}")
+
+    def postOptions(self) -> None:
+        """
+        Look at what the options say together.
+        """
+        if self["config-path"] is None and self["config-yaml"] is None:
+            raise usage.UsageError("a configuration is needed: --config-path FILE or --config-yaml TEXT")
+        if self["mode"] not in ("serve", "validate"):
+            raise usage.UsageError(f"--mode is serve or validate, not {self['mode']!r}")
+        if self["concurrency"] != 1:
+            raise usage.UsageError("--concurrency: more than 1 worker process comes later")
+        if self["log-level"] not in _LEVELS:
+            raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
+        if self["drain-time-s"] < 0:
+            raise usage.UsageError("--drain-time-s is a number of seconds, 0 or more")
+
+
+class Options(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+    """
+    C{twistd meshproxy}.
+    """
+
+    synopsis = "Usage: twistd [twistd options] meshproxy COMMAND [options]"
+    longdesc = "A service mesh in Python: a proxy that takes Envoy's configuration."
+    subCommands = [["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."]]
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        if "twisted.internet.reactor" not in sys.modules:
+            # Nobody chose a reactor (twistd's --reactor would have installed it by now): ours is the fast one.
+            from meshproxy.net.reactor import install
+
+            install()
+
+    def opt_version(self) -> None:
+        """
+        Print the version and exit.
+        """
+        os.write(1, f"meshproxy {__version__}\n".encode("ascii"))
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """
+        Adjust what twistd itself is told, where its user did not say.
+        """
+        if not self.subCommand:
+            raise usage.UsageError("a command is needed: proxy")
+        parent = self.parent
+        if parent is None:
+            return
+        if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
+            # Several may run in one folder.
+            parent["pidfile"] = ""
+        if not parent.get("logger") and not parent.get("logfile") and not parent.get("syslog"):
+            from meshproxy.logs import levels
+
+            levels.setDefault(self.subOptions["log-level"])
+            parent["logger"] = "meshproxy.logs.stderrObserver"
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the service of a command. Faults of the configuration end the process here, with 1.
+    """
+    return _makeProxy(options.subOptions)
+
+
+def _proxyOptions(options: ProxyUsage) -> ProxyOptions:
+    from meshproxy.server import ProxyOptions
+
+    return ProxyOptions(
+        configPath=options["config-path"],
+        configText=options["config-yaml"],
+        allowUnknown=bool(options["allow-unknown-static-fields"]),
+        serviceNode=options["service-node"],
+        serviceCluster=options["service-cluster"],
+        serviceZone=options["service-zone"],
+        drainTime=options["drain-time-s"],
+        adminAddressPath=options["admin-address-path"],
+        watchFilters=bool(options["watch-filters"]),
+        flags=dict(options),
+    )
+
+
+def _makeProxy(options: ProxyUsage) -> IService:
+    from twisted.internet import reactor
+
+    from meshproxy.errors import ConfigErrors
+    from meshproxy.net.network import ReactorNetwork
+    from meshproxy.server import ProxyServer, validate
+
+    proxyOptions = _proxyOptions(options)
+    network = ReactorNetwork(reactor)
+    try:
+        if options["mode"] == "validate":
+            for warning in validate(proxyOptions, reactor, network):
+                os.write(2, f"warning: {warning}\n".encode())
+            os.write(1, f"configuration '{options['config-path'] or ''}' OK\n".encode())
+            raise SystemExit(0)
+        server = ProxyServer(proxyOptions, reactor, network)
+    except ConfigErrors as errors:
+        os.write(2, f"{errors}\n".encode())
+        raise SystemExit(1) from None
+    return _Process(server, reactor)
+
+
+class _Process(MultiService):
+    """
+    The proxy as a process: its signals, its exit status, and the file that it watches.
+    """
+
+    def __init__(self, server: Any, reactor: Any) -> None:
+        MultiService.__init__(self)
+        self._server = server
+        self._reactor = reactor
+        self._signalled = False
+        server.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind; what cannot be bound is one line.
+        """
+        from twisted.internet.error import CannotListenError
+
+        try:
+            MultiService.privilegedStartService(self)
+        except CannotListenError as error:
+            os.write(2, f"cannot listen on {error.interface}:{error.port}: {error.socketError}\n".encode())
+            os._exit(1)
+
+    def startService(self) -> None:
+        """
+        Take the signals, and begin to watch the configuration.
+        """
+        from meshproxy.reload import FileWatch
+
+        MultiService.startService(self)
+        self._reactor.callWhenRunning(self._takeSignals)
+        atexit.register(self._exit)
+        path = self._server.options.configPath
+        if path is not None:
+            FileWatch(path, self._reactor, self._server.reload).setServiceParent(self)
+
+    def _takeSignals(self) -> None:
+        # After the reactor took its own, which know nothing of a second one.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stopSignalled)
+        signal.signal(signal.SIGHUP, self._reloadSignalled)
+
+    def _stopSignalled(self, number: int, frame: object) -> None:
+        if self._signalled:
+            os._exit(1)
+        self._signalled = True
+        self._reactor.callFromThread(self._reactor.stop)
+
+    def _reloadSignalled(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._server.reload)
+
+    def _exit(self) -> None:
+        if self._server.exitStatus:
+            os._exit(self._server.exitStatus)

@@ -1,0 +1,3 @@
+"""
+How an endpoint is chosen: one policy, one file.
+"""

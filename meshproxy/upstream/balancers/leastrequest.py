@@ -1,0 +1,68 @@
+# -*- test-case-name: tests.upstream.balancers.test_leastrequest -*-
+"""
+C{LEAST_REQUEST}: the endpoint with the fewest requests under way, of a few that are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heapify, heapreplace
+
+from meshproxy.upstream.endpoint import Endpoint
+
+__all__ = ["LeastRequest"]
+
+
+class LeastRequest:
+    """
+    Where the weights are equal, C{choice_count} endpoints are drawn and the least busy one is taken ("power of two
+    choices"). Where they differ, turns as of L{RoundRobin} with weight / (active + 1) ** bias, as in Envoy.
+    """
+
+    def __init__(self, random: Callable[[], float], choices: int = 2, bias: float = 1.0) -> None:
+        """
+        @param random: From 0 up to 1.
+        @param choices: C{choice_count}, 2 or more.
+        @param bias: C{active_request_bias}, 0 or more.
+        """
+        self._random = random
+        self._choices = choices
+        self._bias = bias
+        self._endpoints: tuple[Endpoint, ...] = ()
+        self._schedule: list[tuple[float, int, Endpoint]] = []
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """
+        See L{meshproxy.upstream.balancers.base.IBalancer.update}.
+        """
+        self._endpoints = tuple(endpoints)
+        self._schedule = []
+        if len({endpoint.weight for endpoint in endpoints}) > 1:
+            self._schedule = [(1.0 / e.weight, order, e) for order, e in enumerate(self._endpoints)]
+            heapify(self._schedule)
+
+    def choose(self) -> Endpoint | None:
+        """
+        See L{meshproxy.upstream.balancers.base.IBalancer.choose}.
+        """
+        endpoints = self._endpoints
+        count = len(endpoints)
+        if count == 1:
+            return endpoints[0]
+        if not count:
+            return None
+        if self._schedule:
+            return self._chooseByWeight()
+        random = self._random
+        best = endpoints[int(random() * count)]
+        for _ in range(self._choices - 1):
+            other = endpoints[int(random() * count)]
+            if other.active < best.active:
+                best = other
+        return best
+
+    def _chooseByWeight(self) -> Endpoint:
+        deadline, order, endpoint = self._schedule[0]
+        weight = endpoint.weight / float(endpoint.active + 1) ** self._bias
+        heapreplace(self._schedule, (deadline + 1.0 / weight, order, endpoint))
+        return endpoint

@@ -1,0 +1,189 @@
+# -*- test-case-name: tests.upstream.test_cluster -*-
+"""
+A named set of endpoints, and everything that is kept for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.config import Section
+from meshproxy.interfaces import INetwork
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.stats.store import Scope, Store, statName
+from meshproxy.upstream.balancers.base import IBalancer, choosable
+from meshproxy.upstream.balancers.leastrequest import LeastRequest
+from meshproxy.upstream.balancers.random import RandomChoice
+from meshproxy.upstream.balancers.roundrobin import RoundRobin
+from meshproxy.upstream.breakers import Breaker, Breakers
+from meshproxy.upstream.discovery import compileDiscovery
+from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+from meshproxy.upstream.http1pool import HTTP1Pool
+from meshproxy.upstream.settings import compileSettings
+from meshproxy.upstream.stats import ClusterStats
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """
+    One cluster. A changed configuration makes a new one; the old one drains.
+
+    @ivar name: As routes name it.
+    @ivar statName: As logs and stats name it: C{alt_stat_name}, or the name.
+    @ivar endpoints: All of them, healthy or not.
+    @ivar fingerprint: The bytes of its configuration: equal ones are the same cluster.
+    @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
+    """
+
+    def __init__(
+        self,
+        section: Section,
+        store: Store,
+        network: INetwork,
+        clock: IReactorTime,
+        random: Callable[[], float],
+    ) -> None:
+        """
+        @param section: A C{Cluster} message.
+        @param random: From 0 up to 1.
+        """
+        self.name: str = section.get("name")
+        self.statName: str = section.get("alt_stat_name") or self.name
+        self.section = section
+        self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
+        self.kind: str = section.get("type")
+        self.settings = compileSettings(section)
+        self.scope: Scope = store.scope(f"cluster.{statName(self.statName)}.")
+        self.stats = ClusterStats(self.scope)
+        self.breakers = Breakers(self.scope, section.child("circuit_breakers"))
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.warmed: Deferred[Cluster] = Deferred()
+        self.network = network
+        self.clock = clock
+        self._balancer = _compileBalancer(section, random)
+        self._panicThreshold = _panicThreshold(section)
+        self._panic = False
+        self._discovery = compileDiscovery(section, network, clock, self.stats)
+        self._idleDeadlines: Deadlines[HTTP1UpstreamConnection] | None = None
+        if self.settings.idleTimeout:
+            self._idleDeadlines = Deadlines(clock, self.settings.idleTimeout, self._idleTimedOut)
+        self._draining = False
+
+    def start(self) -> None:
+        """
+        Begin to look for endpoints.
+        """
+        self._discovery.start(self._found)
+
+    def _found(self, endpoints: list[Endpoint]) -> None:
+        # An endpoint that is found again stays the object that it was, with its connections and its figures.
+        known = {endpoint.key: endpoint for endpoint in self.endpoints}
+        kept = tuple(_update(known.pop(endpoint.key, endpoint), endpoint) for endpoint in endpoints)
+        for gone in known.values():
+            for pool in gone.pools.values():
+                pool.drain()
+        if self.endpoints and not known and len(kept) == len(self.endpoints):
+            self.stats.updateNoRebuild.value += 1
+        else:
+            self.stats.membershipChange.value += 1
+        self.endpoints = kept
+        self.refresh()
+        if not self.warmed.called:
+            self.warmed.callback(self)
+
+    def refresh(self) -> None:
+        """
+        Choose anew among the endpoints that may be chosen, after any of them changed.
+        """
+        chosen, self._panic = choosable(self.endpoints, self._panicThreshold)
+        self._balancer.update(chosen)
+        stats = self.stats
+        stats.membershipTotal.value = len(self.endpoints)
+        stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints)
+        stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
+
+    def chooseEndpoint(self) -> Endpoint | None:
+        """
+        The endpoint for the next request or connection, or L{None} where there is none.
+        """
+        if self._panic:
+            self.stats.lbHealthyPanic.value += 1
+        return self._balancer.choose()
+
+    def breaker(self, priority: str) -> Breaker:
+        """
+        The breakers for C{"DEFAULT"} or C{"HIGH"}.
+        """
+        return self.breakers.high if priority == "HIGH" else self.breakers.default
+
+    def pool(self, endpoint: Endpoint, priority: str = "DEFAULT") -> HTTP1Pool:
+        """
+        The HTTP/1.1 connections to an endpoint.
+        """
+        pool = endpoint.pools.get(priority)
+        if pool is None:
+            pool = endpoint.pools[priority] = HTTP1Pool(
+                endpoint,
+                self.settings,
+                self.stats,
+                self.breaker(priority),
+                self.network,
+                self.clock,
+                self._idleDeadlines,
+            )
+            pool.draining = self._draining
+        return pool
+
+    def pools(self) -> Iterator[HTTP1Pool]:
+        """
+        All that there are.
+        """
+        for endpoint in self.endpoints:
+            yield from endpoint.pools.values()
+
+    def _idleTimedOut(self, connection: HTTP1UpstreamConnection) -> None:
+        self.stats.cxIdleTimeout.value += 1
+        connection.close()
+
+    def drain(self) -> None:
+        """
+        The cluster is replaced or removed: what is under way ends in peace, nothing is kept.
+        """
+        self._draining = True
+        self._discovery.stop()
+        for pool in self.pools():
+            pool.drain()
+        self.scope.close()
+
+
+def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:
+    endpoint.weight = found.weight
+    endpoint.healthStatus = found.healthStatus
+    endpoint.healthy = found.healthy
+    endpoint.locality = found.locality
+    endpoint.metadata = found.metadata
+    return endpoint
+
+
+def _compileBalancer(section: Section, random: Callable[[], float]) -> IBalancer:
+    policy = section.get("lb_policy")
+    if policy == "LEAST_REQUEST":
+        options = section.childOrEmpty("least_request_lb_config")
+        bias = options.child("active_request_bias")
+        return LeastRequest(
+            random, options.wrapped("choice_count", 2), 1.0 if bias is None else bias.get("default_value")
+        )
+    if policy == "RANDOM":
+        return RandomChoice(random)
+    return RoundRobin(random)
+
+
+def _panicThreshold(section: Section) -> float:
+    common = section.child("common_lb_config")
+    percent = None if common is None else common.child("healthy_panic_threshold")
+    return 0.5 if percent is None else float(percent.get("value")) / 100.0

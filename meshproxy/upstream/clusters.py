@@ -1,0 +1,110 @@
+# -*- test-case-name: tests.upstream.test_clusters -*-
+"""
+All clusters, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.config import Section
+from meshproxy.interfaces import INetwork
+from meshproxy.stats.store import Store
+from meshproxy.upstream.cluster import Cluster
+
+__all__ = ["Clusters"]
+
+
+class Clusters:
+    """
+    The clusters of a proxy.
+
+    @ivar byName: Those that serve. The router looks names up here on each request.
+    """
+
+    def __init__(
+        self, store: Store, network: INetwork, clock: IReactorTime, random: Callable[[], float]
+    ) -> None:
+        self.byName: dict[str, Cluster] = {}
+        self._store = store
+        self._network = network
+        self._clock = clock
+        self._random = random
+        scope = store.scope("cluster_manager.")
+        self._added = scope.counter("cluster_added")
+        self._modified = scope.counter("cluster_modified")
+        self._removed = scope.counter("cluster_removed")
+        self._updated = scope.counter("cluster_updated")
+        self._active = scope.gauge("active_clusters")
+        self._warming = scope.gauge("warming_clusters")
+
+    def __iter__(self) -> Iterator[Cluster]:
+        return iter(self.byName.values())
+
+    def compile(self, sections: Sequence[Section]) -> list[Cluster]:
+        """
+        Make clusters of C{Cluster} messages, nothing begun. One whose configuration did not change is the one that
+        serves already.
+
+        Faults go to the sections' report; whoever finds one there forgets what this returned.
+        """
+        clusters = []
+        seen: set[str] = set()
+        for section in sections:
+            name = section.get("name")
+            if name in seen:
+                section.refuse(f"there are two clusters of the name {name!r}", "name")
+                continue
+            seen.add(name)
+            current = self.byName.get(name)
+            if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
+                clusters.append(current)
+            else:
+                clusters.append(Cluster(section, self._store, self._network, self._clock, self._random))
+        return clusters
+
+    def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:
+        """
+        Let new clusters find their endpoints.
+
+        @return: Fires when all have.
+        """
+        warming = [cluster for cluster in clusters if self.byName.get(cluster.name) is not cluster]
+        self._warming.value += len(warming)
+        for cluster in warming:
+            cluster.start()
+
+        def cbWarmed(warmed: list[Cluster]) -> list[Cluster]:
+            self._warming.value -= len(warmed)
+            return warmed
+
+        return gatherResults([cluster.warmed for cluster in warming]).addCallback(cbWarmed)
+
+    def replace(self, clusters: Sequence[Cluster]) -> None:
+        """
+        Serve these from now on, and drain those that are not among them.
+        """
+        old = self.byName
+        new = {cluster.name: cluster for cluster in clusters}
+        for name, cluster in new.items():
+            if name not in old:
+                self._added.value += 1
+            elif old[name] is not cluster:
+                self._modified.value += 1
+        # The router holds this dictionary: it changes in place.
+        gone = [cluster for name, cluster in old.items() if new.get(name) is not cluster]
+        self._removed.value += sum(cluster.name not in new for cluster in gone)
+        old.clear()
+        old.update(new)
+        self._active.value = len(new)
+        for cluster in gone:
+            cluster.drain()
+
+    def stop(self) -> None:
+        """
+        Drain them all.
+        """
+        self.replace(())

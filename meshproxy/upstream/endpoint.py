@@ -1,0 +1,100 @@
+# -*- test-case-name: tests.upstream.test_endpoint -*-
+"""
+An address in a cluster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.net.address import Address
+from meshproxy.stats.metrics import Counter, Gauge
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.http1pool import HTTP1Pool
+
+__all__ = ["Endpoint", "Locality"]
+
+
+class Locality:
+    """
+    Where an endpoint runs (C{core.v3.Locality}).
+    """
+
+    __slots__ = ("region", "subZone", "zone")
+
+    def __init__(self, region: str = "", zone: str = "", subZone: str = "") -> None:
+        self.region = region
+        self.zone = zone
+        self.subZone = subZone
+
+
+class Endpoint:
+    """
+    One address in a cluster, with its figures for C{/clusters}. It lives as long as discovery keeps naming it.
+
+    @ivar hostname: The name it was found by, or that was configured.
+    @ivar weight: 1 or more.
+    @ivar healthy: Whether balancers may choose it: C{health_status} is C{UNKNOWN} or C{HEALTHY}.
+    @ivar healthStatus: The name in C{core.v3.HealthStatus}.
+    @ivar active: Requests, or TCP connections, under way.
+    @ivar pools: HTTP/1.1 pools by priority.
+    """
+
+    __slots__ = (
+        "active",
+        "address",
+        "cxActive",
+        "cxConnectFail",
+        "cxTotal",
+        "healthStatus",
+        "healthy",
+        "hostname",
+        "locality",
+        "metadata",
+        "pools",
+        "priority",
+        "rqError",
+        "rqSuccess",
+        "rqTimeout",
+        "rqTotal",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        hostname: str = "",
+        weight: int = 1,
+        healthStatus: str = "UNKNOWN",
+        locality: Locality | None = None,
+        priority: int = 0,
+        metadata: dict[str, dict[str, object]] | None = None,
+    ) -> None:
+        self.address = address
+        self.hostname = hostname
+        self.weight = weight
+        self.healthStatus = healthStatus
+        self.healthy = healthStatus in ("UNKNOWN", "HEALTHY", "DEGRADED")
+        self.locality = locality or Locality()
+        self.priority = priority
+        self.metadata = metadata
+        self.active = 0
+        self.pools: dict[str, HTTP1Pool] = {}
+        self.cxTotal = Counter("cx_total")
+        self.cxActive = Gauge("cx_active")
+        self.cxConnectFail = Counter("cx_connect_fail")
+        self.rqTotal = Counter("rq_total")
+        self.rqSuccess = Counter("rq_success")
+        self.rqError = Counter("rq_error")
+        self.rqTimeout = Counter("rq_timeout")
+
+    @property
+    def key(self) -> Any:
+        """
+        What makes it the same endpoint after an update.
+        """
+        return (self.address, self.hostname, self.priority)
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.address.text}>"

@@ -1,0 +1,330 @@
+# -*- test-case-name: tests.upstream.test_http1connection -*-
+"""
+One HTTP/1.1 connection to an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshproxy.codec.http1 import ReadState, UpstreamCodec
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.flags import ResetReason
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.http1pool import HTTP1Pool
+
+__all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest"]
+
+# Where the codec stands when a response is whole.
+_COMPLETE = (ReadState.WAITING, ReadState.CLOSED)
+
+
+class IUpstreamRequest(Protocol):
+    """
+    A request on an upstream connection: what it is told.
+    """
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        An interim response, 1xx but not 101.
+        """
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        The head of the response.
+        """
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body.
+        """
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers; they end it.
+        """
+
+    def upstreamReset(self, reason: ResetReason, why: str) -> None:
+        """
+        The response will not come, or not end.
+        """
+
+    def pauseRequest(self) -> None:
+        """
+        The upstream does not read: send no more.
+        """
+
+    def resumeRequest(self) -> None:
+        """
+        The upstream reads again.
+        """
+
+
+class _ResponseSink:
+    """
+    Passes the codec's events to the request that the connection carries; without one, bytes are the codec's to refuse.
+
+    (The connection's own C{dataReceived} is the transport's.)
+    """
+
+    __slots__ = ("request",)
+
+    def __init__(self) -> None:
+        self.request: IUpstreamRequest | None = None
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        An interim response.
+        """
+        if self.request is not None:
+            self.request.informationalReceived(headers)
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        The head of the response.
+        """
+        if self.request is not None:
+            self.request.responseReceived(headers, endStream)
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body.
+        """
+        if self.request is not None:
+            self.request.dataReceived(data, endStream)
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers.
+        """
+        if self.request is not None:
+            self.request.trailersReceived(trailers)
+
+
+@implementer(IPushProducer)
+class HTTP1UpstreamConnection(TwistedProtocol):
+    """
+    Carries one request at a time, and the bytes of a tunnel after an upgrade.
+
+    @ivar request: The request it carries, or L{None}; the codec's events go to it directly.
+    @ivar served: How many requests it has carried, this one included.
+    @ivar began: When it was asked for, by the pool's clock.
+    @ivar closedHere: Whether this side ends it.
+    """
+
+    request: IUpstreamRequest | None = None
+    served = 0
+    closedHere = False
+    _requestEnded = True
+
+    def __init__(self, pool: HTTP1Pool) -> None:
+        self.pool = pool
+        self._sink = _ResponseSink()
+        self.codec = UpstreamCodec(self._sink, pool.settings.http1)
+        self.began = pool.clock.seconds()
+
+    # The transport
+
+    def connectionMade(self) -> None:
+        """
+        Connected: the pool may use it.
+        """
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
+        self.pool.connected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Bytes of a response. The codec tells the request of it.
+        """
+        self.pool.stats.cxRxBytesTotal.value += len(data)
+        codec = self.codec
+        try:
+            codec.receiveData(data)
+        except RemoteProtocolError as error:
+            self._protocolError(error)
+            return
+        if codec.readState in _COMPLETE and self.request is not None:
+            self._responseComplete()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]  # no default needed
+        """
+        The connection is gone. A response that ends with the connection is complete now.
+        """
+        if self.request is not None and not self.closedHere:
+            try:
+                self.codec.receiveEOF()
+            except RemoteProtocolError:
+                pass  # cut off: the reset below says so
+            if self.codec.readState in _COMPLETE:
+                self._detach()
+        request = self.request
+        if request is not None:
+            self.pool.stats.cxDestroyWithActiveRq.value += 1
+            if self.closedHere:
+                self.pool.stats.cxDestroyLocalWithActiveRq.value += 1
+            else:
+                self.pool.stats.cxDestroyRemoteWithActiveRq.value += 1
+            self._detach()
+            request.upstreamReset(ResetReason.CONNECTION_TERMINATION, "")
+        self.pool.connectionLost(self)
+
+    def _protocolError(self, error: RemoteProtocolError) -> None:
+        self.pool.stats.cxProtocolError.value += 1
+        request = self.request
+        if request is not None:
+            self._detach()
+            self.abort()
+            request.upstreamReset(ResetReason.PROTOCOL_ERROR, error.why)
+        else:
+            self.abort()
+
+    # The request
+
+    def begin(self, request: IUpstreamRequest) -> None:
+        """
+        Carry a request.
+        """
+        self.request = request
+        self._sink.request = request
+        self.served += 1
+
+    def sendHeaders(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        Send the head of the request.
+        """
+        self._requestEnded = endStream
+        self._write(self.codec.encodeHeaders(headers, endStream))
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        Send a piece of its body.
+        """
+        if endStream:
+            self._requestEnded = True
+        self._write(self.codec.encodeData(data, endStream))
+        if endStream and self.codec.readState in _COMPLETE:
+            self._finish()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        Send its trailers; they end it.
+        """
+        self._requestEnded = True
+        self._write(self.codec.encodeTrailers(trailers))
+        if self.codec.readState in _COMPLETE:
+            self._finish()
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self.pool.stats.cxTxBytesTotal.value += len(data)
+            self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
+
+    def beginTunnel(self) -> None:
+        """
+        The upgrade was accepted: bytes pass as they are.
+        """
+        self.codec.beginTunnel()
+
+    def reset(self, request: IUpstreamRequest) -> None:
+        """
+        The request is given up; so is the connection, which is in the middle of it. Nothing happens where it carries
+        another one already.
+        """
+        if self.request is request:
+            self._detach()
+            self.pool.stats.rqTxReset.value += 1
+            self.abort()
+
+    def _detach(self) -> None:
+        self.request = None
+        self._sink.request = None
+        self.pool.requestEnded()
+
+    def _responseComplete(self) -> None:
+        # The request has been told already. One that is still being sent keeps the connection until its sender is
+        # done with it; as in Envoy, the router resets it when the response is over.
+        if self._requestEnded:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._detach()
+        pool = self.pool
+        settings = pool.settings
+        pool.endpoint.rqSuccess.value += 1
+        if not self.codec.keepAlive:
+            pool.stats.cxCloseNotify.value += 1
+            self.close()
+        elif settings.maxRequestsPerConnection and self.served >= settings.maxRequestsPerConnection:
+            pool.stats.cxMaxRequests.value += 1
+            self.close()
+        elif settings.maxConnectionDuration and (
+            pool.clock.seconds() - self.began >= settings.maxConnectionDuration
+        ):
+            pool.stats.cxMaxDurationReached.value += 1
+            self.close()
+        else:
+            pool.release(self)
+
+    # Closing
+
+    def close(self) -> None:
+        """
+        Close in peace.
+        """
+        self.closedHere = True
+        transport = self.transport
+        if transport is not None:
+            transport.unregisterProducer()  # type: ignore[attr-defined]  # each transport is a consumer
+            transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close at once; what is unsent is lost.
+        """
+        self.closedHere = True
+        if self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]  # each transport here has it
+
+    # Back pressure: the transport's buffer is full, or empty again
+
+    def pauseProducing(self) -> None:
+        """
+        The upstream does not read what was sent.
+        """
+        if self.request is not None:
+            self.pool.stats.flowControlBackedUp.value += 1
+            self.request.pauseRequest()
+
+    def resumeProducing(self) -> None:
+        """
+        The upstream has read it.
+        """
+        if self.request is not None:
+            self.pool.stats.flowControlDrained.value += 1
+            self.request.resumeRequest()
+
+    def stopProducing(self) -> None:
+        """
+        The transport is gone; C{connectionLost} says so as well.
+        """
+
+    def pauseReading(self) -> None:
+        """
+        The downstream does not read: take no more of the response from the socket.
+        """
+        self.pool.stats.flowControlPausedReading.value += 1
+        self.transport.pauseProducing()  # type: ignore[union-attr]  # Twisted sets it before
+
+    def resumeReading(self) -> None:
+        """
+        The downstream reads again.
+        """
+        self.pool.stats.flowControlResumedReading.value += 1
+        self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before

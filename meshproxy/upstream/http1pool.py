@@ -1,0 +1,264 @@
+# -*- test-case-name: tests.upstream.test_http1pool -*-
+"""
+The HTTP/1.1 connections to one endpoint, and the requests that wait for one.
+
+A request asks by L{HTTP1Pool.request} and is told by C{connectionReady} or C{connectionFailed}, at once where a connection
+is idle. Idle connections are taken newest first, so that what is not needed grows old and is closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.errors import ConnectTimeout
+from meshproxy.flags import ResetReason
+from meshproxy.interfaces import ICancellable, INetwork
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.upstream.breakers import Breaker
+from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+from meshproxy.upstream.settings import ClusterSettings
+from meshproxy.upstream.stats import ClusterStats
+
+__all__ = ["HTTP1Pool", "IPoolRequest"]
+
+
+class IPoolRequest(Protocol):
+    """
+    A request that wants a connection.
+    """
+
+    def connectionReady(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        Here is one; the request is its C{request} now.
+        """
+
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
+        """
+        There will be none.
+
+        @param why: What the transport said, for C{%UPSTREAM_TRANSPORT_FAILURE_REASON%}.
+        """
+
+
+class HTTP1Pool:
+    """
+    One endpoint's connections for requests of one priority.
+
+    @ivar idle: Those that carry no request, newest last.
+    @ivar pending: Requests that wait, in order. A dictionary, so that one that gives up is forgotten in constant time.
+    @ivar draining: Whether no connection is kept any more: the endpoint is gone.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: ClusterSettings,
+        stats: ClusterStats,
+        breaker: Breaker,
+        network: INetwork,
+        clock: IReactorTime,
+        idleDeadlines: Deadlines[HTTP1UpstreamConnection] | None,
+    ) -> None:
+        """
+        @param idleDeadlines: Where idle connections wait to be closed, or L{None} for never.
+        """
+        self.endpoint = endpoint
+        self.settings = settings
+        self.stats = stats
+        self.breaker = breaker
+        self.clock = clock
+        self.idle: deque[HTTP1UpstreamConnection] = deque()
+        self.pending: dict[IPoolRequest, None] = {}
+        self.connections: set[HTTP1UpstreamConnection] = set()
+        self.draining = False
+        self._network = network
+        self._idleDeadlines = idleDeadlines
+        self._dials: dict[HTTP1UpstreamConnection, ICancellable] = {}
+
+    def request(self, request: IPoolRequest) -> None:
+        """
+        Ask for a connection.
+        """
+        breaker = self.breaker
+        if self.idle:
+            requests = breaker.requests
+            if requests.used >= requests.limit:
+                self.stats.rqPendingOverflow.value += 1
+                self.stats.rqActiveOverflow.value += 1
+                request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
+                return
+            connection = self.idle.pop()
+            self._attach(connection, request)
+            return
+        if breaker.pending.exhausted:
+            self.stats.rqPendingOverflow.value += 1
+            request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
+            return
+        breaker.pending.take()
+        self.stats.rqPendingTotal.value += 1
+        self.stats.rqPendingActive.value += 1
+        self.pending[request] = None
+        self._connectIfNeeded()
+
+    def cancel(self, request: IPoolRequest) -> None:
+        """
+        A request that waits gives up.
+        """
+        if request in self.pending:
+            self._unqueue(request)
+            self.stats.rqCancelled.value += 1
+            if not self.pending:
+                self._abandonDials()
+
+    def _abandonDials(self) -> None:
+        # As in Envoy, an attempt that nobody waits for is given up when it is one too many.
+        for connection in list(self._dials):
+            self._dials.pop(connection).cancel()
+            self._closed(connection)
+
+    def _attach(self, connection: HTTP1UpstreamConnection, request: IPoolRequest) -> None:
+        requests = self.breaker.requests
+        requests.take()
+        stats = self.stats
+        stats.rqTotal.value += 1
+        stats.rqActive.value += 1
+        endpoint = self.endpoint
+        endpoint.rqTotal.value += 1
+        endpoint.active += 1
+        if self._idleDeadlines is not None:
+            self._idleDeadlines.cancel(connection)
+        connection.begin(request)  # type: ignore[arg-type]  # whoever asks a pool for a connection takes its events
+        request.connectionReady(connection)
+
+    def requestEnded(self) -> None:
+        """
+        A request left its connection; what L{_attach} took is given back.
+        """
+        self.breaker.requests.give()
+        self.stats.rqActive.value -= 1
+        self.endpoint.active -= 1
+
+    def _unqueue(self, request: IPoolRequest) -> None:
+        del self.pending[request]
+        self.breaker.pending.give()
+        self.stats.rqPendingActive.value -= 1
+
+    # Connections
+
+    def _connectIfNeeded(self) -> None:
+        if len(self._dials) >= len(self.pending):
+            return
+        breaker = self.breaker
+        if breaker.connections.exhausted:
+            self.stats.cxOverflow.value += 1
+            # As in Envoy, an endpoint without any connection gets one in spite of the limit, lest it starve.
+            if self.connections:
+                return
+        breaker.connections.take()
+        stats = self.stats
+        stats.cxTotal.value += 1
+        stats.cxHttp1Total.value += 1
+        stats.cxActive.value += 1
+        self.endpoint.cxTotal.value += 1
+        self.endpoint.cxActive.value += 1
+        connection = HTTP1UpstreamConnection(self)
+        self.connections.add(connection)
+        self._dials[connection] = self._network.connect(
+            self.endpoint.address,
+            connection,
+            lambda error: self._dialFailed(connection, error),
+            self.settings.connectTimeout,
+            self.settings.bufferLimit,
+            self.settings.socketOptions,
+        )
+
+    def connected(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        A connection that was being made is there.
+        """
+        del self._dials[connection]
+        self.stats.cxConnectMs.record(int((self.clock.seconds() - connection.began) * 1000))
+        self.release(connection)
+
+    def _dialFailed(self, connection: HTTP1UpstreamConnection, error: Exception) -> None:
+        del self._dials[connection]
+        stats = self.stats
+        self.endpoint.cxConnectFail.value += 1
+        stats.cxConnectFail.value += 1
+        reason = ResetReason.REMOTE_CONNECTION_FAILURE
+        if isinstance(error, ConnectTimeout):
+            stats.cxConnectTimeout.value += 1
+            reason = ResetReason.CONNECTION_TIMEOUT
+        self._closed(connection)
+        # As in Envoy, all that wait fail with the attempt: they go on to another endpoint, or tell their peer.
+        waiting = list(self.pending)
+        for request in waiting:
+            self._unqueue(request)
+            stats.rqPendingFailureEject.value += 1
+        why = "" if isinstance(error, ConnectTimeout) else str(error)
+        for request in waiting:
+            stats.rqTotal.value += 1
+            self.endpoint.rqTotal.value += 1
+            self.endpoint.rqError.value += 1
+            request.connectionFailed(reason, self.endpoint, why)
+
+    def release(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        A connection has nothing to do: give it the request that waited longest, or keep it.
+        """
+        if self.pending:
+            request = next(iter(self.pending))
+            if self.breaker.requests.exhausted:
+                self._unqueue(request)
+                self.stats.rqPendingOverflow.value += 1
+                self.stats.rqActiveOverflow.value += 1
+                request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
+                self.release(connection)
+                return
+            self._unqueue(request)
+            self._attach(connection, request)
+        elif self.draining:
+            connection.close()
+        else:
+            self.idle.append(connection)
+            if self._idleDeadlines is not None:
+                self._idleDeadlines.start(connection)
+
+    def connectionLost(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        A connection that was there is gone.
+        """
+        try:
+            self.idle.remove(connection)
+        except ValueError:
+            pass
+        if self._idleDeadlines is not None:
+            self._idleDeadlines.cancel(connection)
+        self.stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
+        self._closed(connection)
+        if self.pending:
+            self._connectIfNeeded()
+
+    def _closed(self, connection: HTTP1UpstreamConnection) -> None:
+        self.connections.discard(connection)
+        self.breaker.connections.give()
+        self.stats.cxActive.value -= 1
+        self.endpoint.cxActive.value -= 1
+        self.stats.cxDestroy.value += 1
+        if connection.closedHere:
+            self.stats.cxDestroyLocal.value += 1
+        else:
+            self.stats.cxDestroyRemote.value += 1
+
+    def drain(self) -> None:
+        """
+        Keep nothing any more: the endpoint is gone, or the cluster. Requests under way end in peace.
+        """
+        self.draining = True
+        for connection in list(self.idle):
+            connection.close()
+        self.idle.clear()

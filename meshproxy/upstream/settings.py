@@ -1,0 +1,84 @@
+# -*- test-case-name: tests.upstream.test_settings -*-
+"""
+What a cluster's configuration says about its connections.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from meshproxy.codec.http1 import Http1Options
+from meshproxy.config import Section
+from meshproxy.net.dial import SocketOptions
+
+__all__ = ["ClusterSettings", "compileSettings"]
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """
+    Seconds, bytes and counts.
+
+    @ivar idleTimeout: Of pooled connections; 0 for never.
+    @ivar maxConnectionDuration: After which a connection takes no further request; 0 for never.
+    @ivar maxRequestsPerConnection: 0 for any number.
+    """
+
+    connectTimeout: float = 5.0
+    bufferLimit: int = 1 << 20
+    idleTimeout: float = 3600.0
+    maxConnectionDuration: float = 0.0
+    maxRequestsPerConnection: int = 0
+    socketOptions: SocketOptions = field(default_factory=SocketOptions)
+    http1: Http1Options = field(default_factory=lambda: Http1Options(maxHeadBytes=80 * 1024))
+
+
+def compileSettings(section: Section) -> ClusterSettings:
+    """
+    Read them from a C{Cluster} message.
+    """
+    common = section.child("common_http_protocol_options")
+    http1 = section.child("http_protocol_options")
+    options = section.entries("typed_extension_protocol_options").get(_HTTP_OPTIONS)
+    options = None if options is None else options.unpack()
+    if options is not None:
+        common = options.child("common_http_protocol_options") or common
+        explicit = options.child("explicit_http_config")
+        if explicit is not None:
+            http1 = explicit.child("http_protocol_options") or http1
+    perConnection = section.wrapped("max_requests_per_connection", 0)
+    idle: float | None = 3600.0
+    duration: float | None = 0.0
+    headers = 100
+    headKb = 80  # Envoy's default for HTTP/1 upstreams
+    if common is not None:
+        idle = common.seconds("idle_timeout", 3600.0)
+        duration = common.seconds("max_connection_duration", 0.0)
+        perConnection = common.wrapped("max_requests_per_connection", perConnection)
+        headers = common.wrapped("max_headers_count", 100)
+        headKb = common.wrapped("max_response_headers_kb", 80)
+    return ClusterSettings(
+        connectTimeout=section.seconds("connect_timeout", 5.0) or 5.0,
+        bufferLimit=section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20,
+        idleTimeout=idle or 0.0,
+        maxConnectionDuration=duration or 0.0,
+        maxRequestsPerConnection=perConnection,
+        socketOptions=SocketOptions(None, _keepalive(section)),
+        http1=Http1Options(
+            maxHeaderCount=headers,
+            maxHeadBytes=headKb * 1024,
+            enableTrailers=bool(http1 is not None and http1.get("enable_trailers")),
+        ),
+    )
+
+
+def _keepalive(section: Section) -> tuple[int, int, int] | None:
+    options = section.child("upstream_connection_options")
+    keepalive = None if options is None else options.child("tcp_keepalive")
+    if keepalive is None:
+        return None
+    names = ("keepalive_probes", "keepalive_time", "keepalive_interval")
+    probes, idle, interval = (keepalive.wrapped(name, 0) for name in names)
+    return (probes, idle, interval)

@@ -1,0 +1,128 @@
+# -*- test-case-name: tests.upstream.test_stats -*-
+"""
+The counters of a cluster, bound once under Envoy's names (C{cluster.NAME.}).
+"""
+
+from __future__ import annotations
+
+from meshproxy.stats.metrics import Counter
+from meshproxy.stats.store import Scope
+
+__all__ = ["ClusterStats", "ResponseCounters"]
+
+
+class ResponseCounters:
+    """
+    Counts responses by their status: for each status a tuple of the counters that it moves, made when it first comes.
+    """
+
+    __slots__ = ("_byStatus", "_scopes")
+
+    def __init__(self, *scopes: Scope) -> None:
+        """
+        @param scopes: Where C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} stand.
+        """
+        self._scopes = scopes
+        self._byStatus: dict[int, tuple[Counter, ...]] = {}
+
+    def count(self, status: int) -> None:
+        """
+        One more response.
+        """
+        counters = self._byStatus.get(status)
+        if counters is None:
+            counters = self._byStatus[status] = tuple(
+                scope.counter(name)
+                for scope in self._scopes
+                for name in ("upstream_rq_completed", f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}")
+            )
+        for counter in counters:
+            counter.value += 1
+
+
+class ClusterStats:
+    """
+    What a cluster counts.
+
+    @ivar responses: By status, with the tree C{external.}: no client is internal unless a configuration says so.
+    @ivar retried: Responses that were not sent on because the request was tried again.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        """
+        @param scope: C{cluster.NAME.}.
+        """
+        counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
+        self.scope = scope
+        self.cxTotal = counter("upstream_cx_total")
+        self.cxHttp1Total = counter("upstream_cx_http1_total")
+        counter("upstream_cx_http2_total")
+        counter("upstream_cx_http3_total")
+        self.cxActive = gauge("upstream_cx_active")
+        self.cxConnectFail = counter("upstream_cx_connect_fail")
+        self.cxConnectTimeout = counter("upstream_cx_connect_timeout")
+        self.cxConnectAttemptsExceeded = counter("upstream_cx_connect_attempts_exceeded")
+        self.cxConnectMs = histogram("upstream_cx_connect_ms", unit="ms")
+        self.cxLengthMs = histogram("upstream_cx_length_ms", unit="ms")
+        self.cxIdleTimeout = counter("upstream_cx_idle_timeout")
+        self.cxMaxDurationReached = counter("upstream_cx_max_duration_reached")
+        self.cxMaxRequests = counter("upstream_cx_max_requests")
+        self.cxOverflow = counter("upstream_cx_overflow")
+        self.cxPoolOverflow = counter("upstream_cx_pool_overflow")
+        self.cxDestroy = counter("upstream_cx_destroy")
+        self.cxDestroyLocal = counter("upstream_cx_destroy_local")
+        self.cxDestroyRemote = counter("upstream_cx_destroy_remote")
+        self.cxDestroyWithActiveRq = counter("upstream_cx_destroy_with_active_rq")
+        self.cxDestroyLocalWithActiveRq = counter("upstream_cx_destroy_local_with_active_rq")
+        self.cxDestroyRemoteWithActiveRq = counter("upstream_cx_destroy_remote_with_active_rq")
+        self.cxCloseNotify = counter("upstream_cx_close_notify")
+        self.cxProtocolError = counter("upstream_cx_protocol_error")
+        self.cxNoneHealthy = counter("upstream_cx_none_healthy")
+        self.cxRxBytesTotal = counter("upstream_cx_rx_bytes_total")
+        self.cxTxBytesTotal = counter("upstream_cx_tx_bytes_total")
+        self.cxRxBytesBuffered = gauge("upstream_cx_rx_bytes_buffered")
+        self.cxTxBytesBuffered = gauge("upstream_cx_tx_bytes_buffered")
+        self.flowControlPausedReading = counter("upstream_flow_control_paused_reading_total")
+        self.flowControlResumedReading = counter("upstream_flow_control_resumed_reading_total")
+        self.flowControlBackedUp = counter("upstream_flow_control_backed_up_total")
+        self.flowControlDrained = counter("upstream_flow_control_drained_total")
+        self.rqTotal = counter("upstream_rq_total")
+        self.rqActive = gauge("upstream_rq_active")
+        self.rqPendingTotal = counter("upstream_rq_pending_total")
+        self.rqPendingActive = gauge("upstream_rq_pending_active")
+        self.rqPendingOverflow = counter("upstream_rq_pending_overflow")
+        self.rqActiveOverflow = counter("upstream_rq_active_overflow")
+        self.rqPendingFailureEject = counter("upstream_rq_pending_failure_eject")
+        self.rqCancelled = counter("upstream_rq_cancelled")
+        self.rqMaintenanceMode = counter("upstream_rq_maintenance_mode")
+        self.rqTimeout = counter("upstream_rq_timeout")
+        self.rqPerTryTimeout = counter("upstream_rq_per_try_timeout")
+        self.rqPerTryIdleTimeout = counter("upstream_rq_per_try_idle_timeout")
+        self.rqMaxDurationReached = counter("upstream_rq_max_duration_reached")
+        self.rqRxReset = counter("upstream_rq_rx_reset")
+        self.rqTxReset = counter("upstream_rq_tx_reset")
+        self.rqRetry = counter("upstream_rq_retry")
+        self.rqRetryBackoffExponential = counter("upstream_rq_retry_backoff_exponential")
+        self.rqRetryBackoffRatelimited = counter("upstream_rq_retry_backoff_ratelimited")
+        self.rqRetryLimitExceeded = counter("upstream_rq_retry_limit_exceeded")
+        self.rqRetryOverflow = counter("upstream_rq_retry_overflow")
+        self.rqRetrySuccess = counter("upstream_rq_retry_success")
+        self.rqTime = histogram("upstream_rq_time", unit="ms")
+        self.rqTimeExternal = scope.histogram("external.upstream_rq_time", unit="ms")
+        self.retryOrShadowAbandoned = counter("retry_or_shadow_abandoned")
+        self.membershipChange = counter("membership_change")
+        self.membershipTotal = gauge("membership_total")
+        self.membershipHealthy = gauge("membership_healthy")
+        self.membershipDegraded = gauge("membership_degraded")
+        self.membershipExcluded = gauge("membership_excluded")
+        self.maxHostWeight = gauge("max_host_weight")
+        self.updateAttempt = counter("update_attempt")
+        self.updateSuccess = counter("update_success")
+        self.updateFailure = counter("update_failure")
+        self.updateEmpty = counter("update_empty")
+        self.updateNoRebuild = counter("update_no_rebuild")
+        self.bindErrors = counter("bind_errors")
+        self.lbHealthyPanic = counter("lb_healthy_panic")
+        self.assignmentStale = counter("assignment_stale")
+        self.responses = ResponseCounters(scope, scope.scope("external."))
+        self.retried = ResponseCounters(scope.scope("retry."))
