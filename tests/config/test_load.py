@@ -5,6 +5,7 @@ Tests for L{meshproxy.config.load}.
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 
@@ -241,6 +242,47 @@ class LoadTests(SynchronousTestCase):
         before = time.perf_counter()
         loadBootstrap(path)
         return time.perf_counter() - before
+
+
+class MutationTests(SynchronousTestCase):
+    """
+    Whatever a text holds, it is a configuration or it has faults.
+    """
+
+    def test_mutations(self) -> None:
+        """
+        A text that somebody's editor ruined raises nothing but L{ConfigErrors}, and each fault has a line.
+        """
+        source = random.Random(7)
+        text = BOOTSTRAP + LISTENER.removeprefix("static_resources:\n")
+        pieces = [
+            "null",
+            "{}",
+            "[]",
+            "5",
+            '"x',
+            "- ",
+            "*a",
+            "&a ",
+            "true",
+            "1.5s",
+            "@type",
+            "\n",
+            "  ",
+            ":",
+            ".nan",
+            "\0",
+            "-1",
+        ]
+        for _ in range(1500):
+            mutant = text
+            for _ in range(source.randint(1, 4)):
+                at = source.randrange(len(mutant))
+                mutant = mutant[:at] + source.choice(pieces) + mutant[at + source.choice((0, 0, 1, 8)) :]
+            try:
+                loadBootstrap(text=mutant)
+            except ConfigErrors as error:
+                self.assertEqual([str(each) for each in error.errors if not each.line], [], mutant)
 
 
 class SectionFromYAMLTests(SynchronousTestCase):
