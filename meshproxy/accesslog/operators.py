@@ -79,9 +79,9 @@ _POINTS = {
     "DS_RX_END": "requestEnd",
     "US_TX_BEG": "upstreamRequestStart",
     "US_TX_END": "upstreamRequestEnd",
-    "US_RX_BEG": "responseStart",
+    "US_RX_BEG": "upstreamResponseStart",
     "US_RX_END": "upstreamResponseEnd",
-    "DS_TX_BEG": "sendStart",
+    "DS_TX_BEG": "responseStart",
     "DS_TX_END": "responseEnd",
 }
 
@@ -173,8 +173,8 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "DURATION": _sinceStart("end"),
     "REQUEST_DURATION": _sinceStart("requestEnd"),
     "REQUEST_TX_DURATION": _sinceStart("upstreamRequestEnd"),
-    "RESPONSE_DURATION": _sinceStart("responseStart"),
-    "RESPONSE_TX_DURATION": _plain(_between("responseStart", "responseEnd")),
+    "RESPONSE_DURATION": _sinceStart("upstreamResponseStart"),
+    "RESPONSE_TX_DURATION": _plain(_between("upstreamResponseStart", "responseEnd")),
     "COMMON_DURATION": _commonDuration,
     "ROUNDTRIP_DURATION": _constant(None),  # QUIC only
     "BYTES_RECEIVED": _number("bytesReceived"),

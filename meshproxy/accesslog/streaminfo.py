@@ -75,9 +75,9 @@ class StreamInfo:
     @ivar requestEnd: When the last byte of the request had come.
     @ivar upstreamRequestStart: When the first byte of the request went upstream.
     @ivar upstreamRequestEnd: When the last byte of the request had gone upstream.
-    @ivar responseStart: When the first byte of the response came from upstream; L{None} for a local reply.
+    @ivar upstreamResponseStart: When the first byte of the response came from upstream.
     @ivar upstreamResponseEnd: When the last byte of the response had come from upstream.
-    @ivar sendStart: When the first byte of the response went downstream.
+    @ivar responseStart: When the first byte of the response went downstream.
     @ivar responseEnd: When the last byte of the response had gone downstream.
     @ivar end: When the stream ended.
     @ivar protocol: C{"HTTP/1.1"}; C{""} where there is none.
@@ -109,9 +109,9 @@ class StreamInfo:
     requestEnd: float | None = None
     upstreamRequestStart: float | None = None
     upstreamRequestEnd: float | None = None
-    responseStart: float | None = None
+    upstreamResponseStart: float | None = None
     upstreamResponseEnd: float | None = None
-    sendStart: float | None = None
+    responseStart: float | None = None
     responseEnd: float | None = None
     end: float | None = None
 

@@ -30,9 +30,9 @@ def sampleStream() -> StreamInfo:
     info.requestEnd = 100.001
     info.upstreamRequestStart = 100.002
     info.upstreamRequestEnd = 100.0031
-    info.responseStart = 100.02
+    info.upstreamResponseStart = 100.02
     info.upstreamResponseEnd = 100.025
-    info.sendStart = 100.021
+    info.responseStart = 100.021
     info.responseEnd = 100.0299
     info.end = 100.0305
     info.requestHeaders = RequestHeaders(
