@@ -17,10 +17,11 @@ from meshproxy.config.matchers import parseInteger
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.hashing import compileHashPolicy
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.route import Route, RouteAction
 
-__all__ = ["checkWeights", "chooseByWeight", "compileRouteAction", "readMetadata"]
+__all__ = ["checkWeights", "chooseByWeight", "compileRouteAction", "readMetadata", "weightNumber"]
 
 _NOT_FOUND_STATUS: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 
@@ -67,7 +68,7 @@ def compileRouteAction(
     section: Section, defaultRetries: RetryPolicy | None, validating: RouteContext | None
 ) -> RouteAction:
     """
-    Compile a C{RouteAction}, but for its weights.
+    Compile a C{RouteAction}, but for its weights and its mirrors.
 
     @param defaultRetries: The retry policy of the virtual host.
     @param validating: Knows the clusters, where they are to be checked.
@@ -95,6 +96,7 @@ def compileRouteAction(
         autoHostRewrite=section.wrapped("auto_host_rewrite", False),
         appendForwardedHost=section.get("append_x_forwarded_host"),
         metadataMatch=labels,
+        hashPolicy=compileHashPolicy(section.children("hash_policy")),
         section=section,
     )
 
@@ -118,7 +120,10 @@ def checkWeights(section: Section, validating: RouteContext | None) -> list[Sect
 
 
 def chooseByWeight(
-    routes: Sequence[Route], weights: Sequence[int], random: Callable[[], float], header: bytes = b""
+    routes: Sequence[Route],
+    weights: Sequence[int],
+    random: Callable[[], float],
+    number: Callable[[RequestHeaders, StreamInfo], int | None] | None = None,
 ) -> Callable[[RequestHeaders, StreamInfo], Route]:
     """
     Build the choice among weighted clusters.
@@ -126,7 +131,7 @@ def chooseByWeight(
     @param routes: One for each cluster.
     @param weights: Their weights, none of them 0.
     @param random: Numbers from 0 to below 1.
-    @param header: A header of the request that brings the number instead, once and as an unsigned integer.
+    @param number: Gives the number of a request that decides instead, where it has one.
     """
     ends = list(accumulate(weights))
     total = ends[-1]
@@ -134,15 +139,35 @@ def chooseByWeight(
     def choose(headers: RequestHeaders, info: StreamInfo) -> Route:
         return routes[bisect_right(ends, random() * total)]
 
-    if not header:
+    if number is None:
         return choose
 
-    def chooseByHeader(headers: RequestHeaders, info: StreamInfo) -> Route:
-        values = headers.values(header)
-        number = _unsigned(values[0]) if len(values) == 1 else None
-        return choose(headers, info) if number is None else routes[bisect_right(ends, number % total)]
+    def chooseByNumber(headers: RequestHeaders, info: StreamInfo) -> Route:
+        found = number(headers, info)
+        return choose(headers, info) if found is None else routes[bisect_right(ends, found % total)]
 
-    return chooseByHeader
+    return chooseByNumber
+
+
+def weightNumber(section: Section, action: RouteAction) -> Callable[[RequestHeaders, StreamInfo], int | None] | None:
+    """
+    What decides among the clusters of a C{WeightedCluster} in place of chance: C{header_name}, an unsigned integer
+    that must come once, or C{use_hash_policy}.
+    """
+    header: bytes = section.get("header_name").lower().encode("utf-8")
+    hashPolicy = action.hashPolicy
+
+    def inHeader(headers: RequestHeaders, info: StreamInfo) -> int | None:
+        values = headers.values(header)
+        return _unsigned(values[0]) if len(values) == 1 else None
+
+    def byHash(headers: RequestHeaders, info: StreamInfo) -> int | None:
+        assert hashPolicy is not None
+        return hashPolicy(headers, info, [])
+
+    if header:
+        return inHeader
+    return byHash if hashPolicy is not None and section.wrapped("use_hash_policy", False) else None
 
 
 def _unsigned(value: bytes) -> int | None:

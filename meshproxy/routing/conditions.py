@@ -19,6 +19,7 @@ from meshproxy.config.matchers import (
     compileRegexMatcher,
 )
 from meshproxy.config.section import Section
+from meshproxy.config.valuematchers import compileMetadataMatcher
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
 from meshproxy.runtime import always
@@ -104,6 +105,13 @@ def _fractionTest(section: Section, context: RouteContext) -> RequestTest | None
     return None if decide is always else lambda headers, info, path: decide()
 
 
+def _metadataTest(section: Section) -> RequestTest | None:
+    tests = tuple(map(compileMetadataMatcher, section.children("dynamic_metadata")))
+    if not tests:
+        return None
+    return lambda headers, info, path: all(test(info.dynamicMetadata) for test in tests)
+
+
 def _regexTest(section: Section) -> RequestTest | None:
     regex = compileRegexMatcher(section.child("safe_regex"))
     if regex is None:
@@ -138,6 +146,7 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         _fractionTest(section, context),
         _isGRPC if section.has("grpc") else None,
         _queryTest(section),
+        _metadataTest(section),
     ):
         others = _both(others, test)
     tests = compileHeaderMatchers(section.children("headers"))

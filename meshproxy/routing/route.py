@@ -14,6 +14,8 @@ from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.matchers import HeadersTest
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
+from meshproxy.routing.hashing import HashPolicy
+from meshproxy.routing.mirrors import MirrorPolicy
 from meshproxy.routing.mutations import Mutation
 from meshproxy.routing.perfilter import FilterOverrides
 from meshproxy.routing.redirects import DirectResponse, Redirect
@@ -91,6 +93,8 @@ class RouteAction:
     @ivar autoHostRewrite: Whether the host becomes the host name of the endpoint, once that is chosen.
     @ivar appendForwardedHost: C{append_x_forwarded_host}, for that rewrite.
     @ivar metadataMatch: The labels of C{envoy.lb} that an endpoint must have.
+    @ivar hashPolicy: What requests are alike, for balancers that keep those together.
+    @ivar mirrors: Who gets copies.
     @ivar section: The C{RouteAction} as configured, for what only single filters read.
     """
 
@@ -112,6 +116,8 @@ class RouteAction:
     autoHostRewrite: bool = False
     appendForwardedHost: bool = False
     metadataMatch: Mapping[str, object] = field(default_factory=dict)
+    hashPolicy: HashPolicy | None = None
+    mirrors: tuple[MirrorPolicy, ...] = ()
     section: Section | None = None
 
     def __post_init__(self) -> None:

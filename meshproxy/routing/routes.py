@@ -13,8 +13,9 @@ from typing import NamedTuple
 from meshproxy.config.matchers import compileHeaderMatchers
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap
-from meshproxy.routing.actions import checkWeights, chooseByWeight, compileRouteAction, readMetadata
+from meshproxy.routing.actions import checkWeights, chooseByWeight, compileRouteAction, readMetadata, weightNumber
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.mirrors import MirrorPolicy, compileMirrorPolicies
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderOptions
 from meshproxy.routing.perfilter import FilterOverrides, compilePerFilterConfig, mergeFilterOverrides
 from meshproxy.routing.redirects import DEFAULT_MAX_BODY, compileDirectResponse, compileRedirect
@@ -32,12 +33,14 @@ class Level(NamedTuple):
     @ivar request: Its mutations of request headers; C{response} likewise.
     @ivar overrides: Its configuration of filters.
     @ivar retryPolicy: Its retry policy, where it has one.
+    @ivar mirrors: Its mirrors.
     """
 
     request: Mutation | None
     response: Mutation | None
     overrides: FilterOverrides
     retryPolicy: RetryPolicy | None = None
+    mirrors: tuple[MirrorPolicy, ...] = ()
 
 
 def _compileLevel(section: Section, context: RouteContext) -> Level:
@@ -57,7 +60,10 @@ def compileVirtualHost(section: Section, compiler: RouteCompiler) -> tuple[Virtu
     Compile C{envoy.config.route.v3.VirtualHost}, but for its routes.
     """
     level = _compileLevel(section, compiler.context)
-    level = level._replace(retryPolicy=compileRetryPolicy(section.child("retry_policy")))
+    level = level._replace(
+        retryPolicy=compileRetryPolicy(section.child("retry_policy")),
+        mirrors=compiler.compileMirrors(section) or compiler.mirrors,
+    )
     clusters = [
         VirtualCluster(each.get("name"), compileHeaderMatchers(each.children("headers")) or _everything)
         for each in section.children("virtual_clusters")
@@ -91,6 +97,7 @@ class RouteCompiler:
     Compiles the routes of one route configuration.
 
     @ivar context: What they need to know of the rest of the proxy.
+    @ivar mirrors: The mirrors of all routes that have none nearer.
     """
 
     def __init__(self, section: Section, context: RouteContext) -> None:
@@ -100,6 +107,14 @@ class RouteCompiler:
         self._maxBody = section.wrapped("max_direct_response_body_size_bytes", DEFAULT_MAX_BODY)
         validates = section.wrapped("validate_clusters", context.validateClusters)
         self._validating = context if validates else None
+        self.mirrors = self.compileMirrors(section)
+
+    def compileMirrors(self, section: Section) -> tuple[MirrorPolicy, ...]:
+        """
+        Compile the C{request_mirror_policies} of a level.
+        """
+        sections = section.children("request_mirror_policies")
+        return compileMirrorPolicies(sections, self.context, self._validating is not None)
 
     def compileRoute(
         self, section: Section, order: int, virtualHost: VirtualHost, around: Level, matched: int | None
@@ -159,10 +174,11 @@ class RouteCompiler:
     ) -> Route:
         rewrite = compilePathRewrite(action, matched)
         steps = [*requestSteps, compileHostRewrite(action), None if rewrite is None else pathMutation(rewrite)]
+        compiled = compileRouteAction(action, around.retryPolicy, self._validating)
         route = replace(
             route,
             kind=RouteKind.ROUTE,
-            action=compileRouteAction(action, around.retryPolicy, self._validating),
+            action=replace(compiled, mirrors=self.compileMirrors(action) or around.mirrors),
             finalizeRequestHeaders=chain(steps),
         )
         weighted = action.child("weighted_clusters")
@@ -178,9 +194,10 @@ class RouteCompiler:
         variants = [self._variant(route, entry, steps) for entry in entries]
         if len(variants) == 1:
             return variants[0]
-        header: str = section.get("header_name")
+        assert route.action is not None
+        number = weightNumber(section, route.action)
         weights = [entry.wrapped("weight", 0) for entry in entries]
-        choose = chooseByWeight(variants, weights, self.context.random, header.lower().encode("utf-8"))
+        choose = chooseByWeight(variants, weights, self.context.random, number)
         return replace(route, choose=choose)
 
     def _variant(self, route: Route, entry: Section, steps: Sequence[Mutation | None]) -> Route:

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.routing.context import RouteContext
 from meshproxy.runtime import Runtime
-from tests.routing.support import ask, errorsOf, forward, routeConfiguration, tableOf
+from tests.routing.support import ask, errorsOf, forward, request, routeConfiguration, streamOf, tableOf
 
 MATCHES: list[dict[str, Any]] = [
     {"path": "/p"},
@@ -146,6 +146,21 @@ class OtherConditionTests(SynchronousTestCase):
         for numerator, expected in ((0, 1), (100, 0)):
             match = {"prefix": "/", "runtime_fraction": {"default_value": {"numerator": numerator}}}
             self.assertEqual(ask(tableOf(one(match), forward(), context=context)), expected)
+
+    def test_dynamicMetadata(self) -> None:
+        """
+        What filters noted before the route was looked for.
+        """
+        matcher = {"filter": "f", "path": [{"key": "k"}], "value": {"string_match": {"exact": "v"}}}
+        table = tableOf(one({"prefix": "/", "dynamic_metadata": [matcher]}), forward())
+        info = streamOf(request())
+        noted: list[tuple[dict[str, dict[str, object]] | None, int]]
+        noted = [(None, 1), ({"f": {"k": "v"}}, 0), ({"f": {"k": "w"}}, 1)]
+        for metadata, expected in noted:
+            info.dynamicMetadata = metadata
+            route = table.match(request(), info)
+            assert route is not None
+            self.assertEqual(route.order, expected)
 
     def test_notImplemented(self) -> None:
         """
