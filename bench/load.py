@@ -179,6 +179,12 @@ class Idle(Case):
         """
         How much the proxy grows by the connections, after it has served a few.
         """
+        try:
+            return self._grown(proxy, port)
+        except OSError as error:
+            raise Failed(f"a connection broke: {error}") from None
+
+    def _grown(self, proxy: Process, port: int) -> Sample:
         self._open(port, 50)
         time.sleep(0.3)
         before = proxy.memory()
