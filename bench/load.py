@@ -105,7 +105,7 @@ class Case:
         @param core: Where the load may run.
         @param seconds: For how long.
 
-        @raise Failed: If it answered wrongly.
+        @raise Failed: If it answered wrongly, or not.
         """
         raise NotImplementedError
 
@@ -137,6 +137,8 @@ class Load(Case):
         before = proxy.cpu()
         done = _run(self._command(port, seconds), core, _fromH2load if self.tool == "h2load" else _fromJSON)
         cpu = proxy.cpu() - before
+        if not cpu:
+            raise Failed(f"stood still: {done.bytes:.0f} bytes in {done.seconds:.1f} s")
         if self.perByte:
             return Sample(cpu / (done.bytes / 1e9), done.bytes / 1e9 / done.seconds)
         return Sample(cpu / done.requests * 1e6, done.requests / done.seconds)
