@@ -1,115 +1,102 @@
 # -*- test-case-name: tests.config.test_valuematchers -*-
 """
-Envoy's matchers of metadata, compiled to plain functions: C{ValueMatcher}, C{ListMatcher}, C{DoubleMatcher} and
-C{MetadataMatcher}.
+Envoy's matchers of values that are no text to begin with, compiled to plain functions: metadata and filter state.
 
-A value is plain data, as JSON has it; L{MISSING} stands for one that is not there, which is not C{null}.
+A value is plain Python data, as a C{google.protobuf.Struct} holds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
 
-__all__ = [
-    "MISSING",
-    "MetadataTest",
-    "ValueTest",
-    "compileDoubleMatcher",
-    "compileMetadataMatcher",
-    "compileValueMatcher",
-    "metadataValue",
-]
+__all__ = ["MISSING", "MetadataTest", "ValueTest", "compileMetadataMatcher", "compileValueMatcher", "lookUp"]
 
-#: Whether a value matches.
-ValueTest: TypeAlias = Callable[[object], bool]
-#: Whether metadata, by namespace, match. There may be none.
-MetadataTest: TypeAlias = Callable[[Mapping[str, Mapping[str, object]] | None], bool]
+#: Whether a value matches; L{MISSING} is asked too.
+ValueTest = Callable[[object], bool]
+#: Whether metadata match: name of the filter to key to value.
+MetadataTest = Callable[[Mapping[str, Mapping[str, object]] | None], bool]
 
 
 class _Missing:
     """
-    No value at all.
+    The type of L{MISSING}.
     """
 
+    __slots__ = ()
+
     def __repr__(self) -> str:
-        return "MISSING"
+        return "missing"
 
 
-#: What L{metadataValue} gives where there is nothing.
+#: What a path leads to where there is nothing; C{None} is a value, null.
 MISSING: Final = _Missing()
 
 
-def _never(value: object) -> bool:
-    return False
-
-
-def compileDoubleMatcher(section: Section) -> ValueTest:
+def lookUp(metadata: Mapping[str, Mapping[str, object]] | None, name: str, path: Sequence[str]) -> object:
     """
-    Compile C{envoy.type.matcher.v3.DoubleMatcher}: an exact number, or a half-open range.
+    The value at a path in the metadata of one filter, or L{MISSING}.
     """
-    if section.oneof("match_pattern") == "range":
-        within = section.childOrEmpty("range")
-        start: float = within.get("start")
-        end: float = within.get("end")
-        return lambda value: _isNumber(value) and start <= value < end  # type: ignore[operator]  # a number
-    exact: float = section.get("exact")
-    return lambda value: _isNumber(value) and value == exact
-
-
-def _isNumber(value: object) -> bool:
-    # bool is an int to Python, and another kind of value to protobuf.
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def compileValueMatcher(section: Section) -> ValueTest:
-    """
-    Compile C{envoy.type.matcher.v3.ValueMatcher}.
-    """
-    kind = section.oneof("match_pattern")
-    if kind == "null_match":
-        return lambda value: value is None
-    if kind == "bool_match":
-        wanted: bool = section.get(kind)
-        return lambda value: value is wanted
-    if kind == "present_match":
-        # As in Envoy, asking for absence matches nothing: that is what "invert" is for.
-        return (lambda value: value is not MISSING) if section.get(kind) else _never
-    if kind == "double_match":
-        return compileDoubleMatcher(section.childOrEmpty(kind))
-    if kind == "string_match":
-        test = compileStringMatcher(section.childOrEmpty(kind))
-        return lambda value: isinstance(value, str) and test(value.encode("utf-8"))
-    if kind == "list_match":
-        element = compileValueMatcher(section.childOrEmpty(kind).childOrEmpty("one_of"))
-        return lambda value: isinstance(value, (list, tuple)) and any(map(element, value))
-    if kind == "or_match":
-        tests = [compileValueMatcher(child) for child in section.childOrEmpty(kind).children("value_matchers")]
-        return lambda value: any(test(value) for test in tests)
-    section.refuse("one kind of match is needed")
-    return _never
-
-
-def metadataValue(metadata: Mapping[str, object] | None, path: tuple[str, ...]) -> object:
-    """
-    The value at a path, the namespace first; L{MISSING} where there is none.
-    """
-    found: object = metadata
+    held: object = None if metadata is None else metadata.get(name)
     for key in path:
-        if not isinstance(found, Mapping) or key not in found:
+        if not isinstance(held, Mapping) or key not in held:
             return MISSING
-        found = found[key]
-    return found
+        held = held[key]
+    return held
 
 
 def compileMetadataMatcher(section: Section) -> MetadataTest:
     """
     Compile C{envoy.type.matcher.v3.MetadataMatcher}.
     """
-    path: tuple[str, ...] = (section.get("filter"), *[segment.get("key") for segment in section.children("path")])
+    name: str = section.get("filter")
+    path = tuple(segment.get("key") for segment in section.children("path"))
     test = compileValueMatcher(section.childOrEmpty("value"))
-    invert: bool = section.get("invert")
-    return lambda metadata: test(metadataValue(metadata, path)) is not invert
+    inverted: bool = section.get("invert")
+    return lambda metadata: test(lookUp(metadata, name, path)) is not inverted
+
+
+def compileValueMatcher(section: Section) -> ValueTest:
+    """
+    Compile C{envoy.type.matcher.v3.ValueMatcher}. What is missing matches nothing.
+    """
+    match section.oneof("match_pattern"):
+        case "null_match":
+            return lambda value: value is None
+        case "bool_match":
+            wanted: bool = section.get("bool_match")
+            return lambda value: value is wanted
+        case "present_match":
+            # As in Envoy, false is not the opposite: it matches nothing.
+            present: bool = section.get("present_match")
+            return lambda value: present and value is not MISSING
+        case "string_match":
+            text = compileStringMatcher(section.childOrEmpty("string_match"))
+            return lambda value: isinstance(value, str) and text(value.encode("utf-8", "surrogateescape"))
+        case "double_match":
+            return _numberTest(section.childOrEmpty("double_match"))
+        case "list_match":
+            one = compileValueMatcher(section.childOrEmpty("list_match").childOrEmpty("one_of"))
+            return lambda value: isinstance(value, (list, tuple)) and any(map(one, value))
+        case "or_match":
+            tests = [compileValueMatcher(held) for held in section.childOrEmpty("or_match").children("value_matchers")]
+            return lambda value: any(test(value) for test in tests)
+    section.refuse("one of null_match, double_match, string_match, bool_match, present_match, list_match is needed")
+    return lambda value: False
+
+
+def _numberTest(section: Section) -> ValueTest:
+    if section.oneof("match_pattern") == "exact":
+        exact: float = section.get("exact")
+        return lambda value: _isNumber(value) and value == exact
+    within = section.childOrEmpty("range")
+    start: float = within.get("start")
+    end: float = within.get("end")
+    return lambda value: isinstance(value, (int, float)) and _isNumber(value) and start <= value < end
+
+
+def _isNumber(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

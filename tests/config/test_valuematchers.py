@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.section import Section
-from meshproxy.config.valuematchers import MISSING, compileMetadataMatcher, compileValueMatcher, metadataValue
+from meshproxy.config.valuematchers import MISSING, compileMetadataMatcher, compileValueMatcher, lookUp
 
 
 def value(**fields: Any) -> Section:
@@ -64,12 +64,12 @@ class MetadataMatcherTests(SynchronousTestCase):
         """
         Through structures, and no further than they go.
         """
-        metadata = {"f": {"a": {"b": "v"}, "n": None}}
-        self.assertEqual(metadataValue(metadata, ("f", "a", "b")), "v")
-        self.assertIsNone(metadataValue(metadata, ("f", "n")))
-        for path in (("g",), ("f", "x"), ("f", "a", "b", "c")):
-            self.assertIs(metadataValue(metadata, path), MISSING)
-        self.assertIs(metadataValue(None, ("f",)), MISSING)
+        metadata: dict[str, dict[str, object]] = {"f": {"a": {"b": "v"}, "n": None}}
+        self.assertEqual(lookUp(metadata, "f", ("a", "b")), "v")
+        self.assertIsNone(lookUp(metadata, "f", ("n",)))
+        for name, path in (("g", ("a",)), ("f", ("x",)), ("f", ("a", "b", "c"))):
+            self.assertIs(lookUp(metadata, name, path), MISSING)
+        self.assertIs(lookUp(None, "f", ("a",)), MISSING)
 
     def test_invert(self) -> None:
         """
