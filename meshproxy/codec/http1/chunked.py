@@ -16,6 +16,13 @@ from meshproxy.headers import HeaderMap
 __all__ = ["ChunkState", "ChunkedBody"]
 
 
+# RFC 9110, 6.5.1: framing, routing and the connection are settled by the head. A recipient that merges trailers into
+# the head must not find them here.
+_NOT_IN_TRAILERS = frozenset(
+    b"connection content-length host keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
+)
+
+
 class ChunkState(Enum):
     """
     What the next byte of a chunked body belongs to.
@@ -170,6 +177,6 @@ class ChunkedBody:
 
     def trailerMap(self) -> HeaderMap:
         """
-        The trailers as a header map.
+        The trailers as a header map, without those fields that must not stand there.
         """
-        return HeaderMap(self.trailers)
+        return HeaderMap(field for field in self.trailers if field[0] not in _NOT_IN_TRAILERS)

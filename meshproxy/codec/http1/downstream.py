@@ -9,10 +9,17 @@ from re import Match
 
 from meshproxy.codec.http1.explain import explainRequest, parseRequestLine
 from meshproxy.codec.http1.framing import CHUNKED, NO_LENGTH, bodyLength, connectionTokens, takeUpgrade, wantsClose
-from meshproxy.codec.http1.grammar import AUTHORITY_CHARACTERS, INTERN, matchRequest, parseLength, splitFields
+from meshproxy.codec.http1.grammar import (
+    AUTHORITY_CHARACTERS,
+    INTERN,
+    matchRequest,
+    parseLength,
+    skipEmptyLines,
+    splitFields,
+)
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, without
+from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -24,6 +31,14 @@ WAITING = ReadState.WAITING
 HELD = ReadState.HELD
 TUNNEL = ReadState.TUNNEL
 CLOSED = ReadState.CLOSED
+
+IDLE = WriteState.IDLE
+DUE = WriteState.HEAD
+FIXED = WriteState.FIXED
+CHUNKED_BODY = WriteState.CHUNKED
+UNTIL_CLOSE = WriteState.UNTIL_CLOSE
+NOTHING = WriteState.NOTHING
+TUNNELING = WriteState.TUNNEL
 
 _newRequest = RequestHeaders.__new__
 
@@ -44,6 +59,9 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
     While a request is whole and unanswered nothing further is parsed; C{bufferedBytes} tells how much waits.
     When its response was written, L{resume} goes on.
 
+    After a L{RemoteProtocolError} one response may be encoded still, if none was begun: the local reply. It says
+    C{connection: close}.
+
     After a request that asks for a tunnel (CONNECT, Upgrade) what comes is kept until L{beginTunnel}: an
     upstream that does not agree must never see it (CVE-2026-73548, CVE-2025-64763).
 
@@ -56,7 +74,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         self, sink: IRequestSink, options: Http1Options | None = None, counters: Http1Counters | None = None
     ) -> None:
         super().__init__(sink, options or Http1Options(), HEAD)
-        self.writeState = WriteState.IDLE
+        self.writeState = IDLE
         self.request: RequestHeaders | None = None
         self._requestReceived = sink.requestReceived
         self._counters = counters or Http1Counters()
@@ -104,7 +122,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
     def _messageBegan(self, headers: RequestHeaders, isHTTP10: bool, hasMore: bool) -> None:
         self.request = headers
         self._isHTTP10 = isHTTP10
-        self.writeState = WriteState.HEAD
+        self.writeState = DUE
         first = headers.first
         if (
             isHTTP10
@@ -151,14 +169,21 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
     def _skipBefore(self, head: bytearray) -> int:
         # RFC 9112, 2.2: a server should ignore an empty line before the request line. Envoy ignores any number.
-        skipped = 0
-        while head.startswith(b"\r\n", skipped):
-            skipped += 2
+        match = skipEmptyLines(head)
+        skipped = match.end() if match is not None else 0
+        # A match holds on to the bytes that it looked at.
+        match = None
         del head[:skipped]
         self._searched = max(0, self._searched - skipped)
         if head and head[0] not in _BEGINS_METHOD and head != b"\r":
             raise RemoteProtocolError("what begins no request")
         return skipped
+
+    def _fail(self, error: RemoteProtocolError) -> None:
+        super()._fail(error)
+        if self.writeState is IDLE:
+            # What is no request gets a response all the same.
+            self.writeState = DUE
 
     def _judgeFirstLine(self, line: bytes) -> None:
         parseRequestLine(line, self._options)
@@ -198,7 +223,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
         @raise LocalProtocolError: If no response is due, or it is another kind of status.
         """
-        if self.writeState is not WriteState.HEAD or not 100 <= headers.status < 200 or headers.status == 101:
+        if self.writeState is not DUE or not 100 <= headers.status < 200 or headers.status == 101:
             raise LocalProtocolError(f"{headers.status} as informational response while {self!r}")
         if self._isHTTP10:
             # RFC 9110, 15.2: an HTTP/1.0 client knows no 1xx.
@@ -212,7 +237,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
         @raise LocalProtocolError: If no response is due, or the head cannot be written.
         """
-        if self.writeState is not WriteState.HEAD:
+        if self.writeState is not DUE:
             raise LocalProtocolError(f"a response head while {self!r}")
         status = headers.status
         opensTunnel = self._wantsTunnel and self._opensTunnel(status)
@@ -222,10 +247,10 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             self.keepAlive = False
         state, framing = self._frameResponse(headers, endStream, opensTunnel)
         head = self._encodeHead(headers, opensTunnel) + framing
+        if self._options.properCase:
+            head = properCase(head)
         self.writeState = state
-        if endStream:
-            head += self._finish()
-        return head
+        return head + self._finish() if endStream else head
 
     def _opensTunnel(self, status: int) -> bool:
         """
@@ -242,28 +267,28 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         status = headers.status
         lengthText = headers.first.get(b"content-length")
         if opensTunnel:
-            return WriteState.TUNNEL, b"\r\n"
+            return TUNNELING, b"\r\n"
         if status < 200:
             raise LocalProtocolError(f"{status} is no final response to this request")
         isHead = self.request is not None and self.request.method == b"HEAD"
         if status == 204 or status == 304 or isHead:
             if not isHead or lengthText is not None or self._isHTTP10 or status == 204 or status == 304:
-                return WriteState.NOTHING, b"\r\n"
+                return NOTHING, b"\r\n"
             # As Envoy guesses: the response to a GET would not have had a length either.
-            return WriteState.NOTHING, _CHUNKED_END
+            return NOTHING, _CHUNKED_END
         if lengthText is not None:
             length = parseLength(lengthText)
             if length is None or (headers.more is not None and b"content-length" in headers.more):
                 raise LocalProtocolError("a Content-Length that is not one number")
             self._unwritten = length
-            return WriteState.FIXED, b"\r\n"
+            return FIXED, b"\r\n"
         if endStream:
             self._unwritten = 0
-            return WriteState.FIXED, b"content-length: 0\r\n\r\n"
+            return FIXED, b"content-length: 0\r\n\r\n"
         if self._isHTTP10:
             self.keepAlive = False
-            return WriteState.UNTIL_CLOSE, b"\r\n"
-        return WriteState.CHUNKED, _CHUNKED_END
+            return UNTIL_CLOSE, b"\r\n"
+        return CHUNKED_BODY, _CHUNKED_END
 
     def _encodeHead(self, headers: ResponseHeaders, opensTunnel: bool) -> bytes:
         """
@@ -273,6 +298,9 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         if opensTunnel:
             return encodeHead(statusLine, 1, headers)
         first = headers.first
+        if headers.status == 204 and b"content-length" in first:
+            # RFC 9110, 8.6: a server must not send it in a 204.
+            return self._encodeHead(ResponseHeaders(204, without(headers, b"content-length").fields()), False)
         if b"connection" in first and b"close" in connectionTokens(headers):
             self.keepAlive = False
         if self._isHTTP10 and b"content-length" not in first:
@@ -295,15 +323,15 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             Content-Length. The connection is then of no use: what the downstream got is a part of a message.
         """
         state = self.writeState
-        if state is WriteState.FIXED:
+        if state is FIXED:
             self._unwritten -= len(data)
             if self._unwritten < 0:
                 raise LocalProtocolError("a body longer than its Content-Length")
-        elif state is WriteState.CHUNKED:
+        elif state is CHUNKED_BODY:
             data = chunk(data)
-        elif state is WriteState.NOTHING:
+        elif state is NOTHING:
             data = b""
-        elif state is not WriteState.TUNNEL and state is not WriteState.UNTIL_CLOSE:
+        elif state is not TUNNELING and state is not UNTIL_CLOSE:
             raise LocalProtocolError(f"data while {self!r}")
         return data + self._finish() if endStream else data
 
@@ -312,9 +340,9 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         Write trailers, which end the response. They are left out where C{enable_trailers} is not set or the
         body is not chunked.
         """
-        if self.writeState in (WriteState.IDLE, WriteState.HEAD):
+        if self.writeState in (IDLE, DUE):
             raise LocalProtocolError(f"trailers while {self!r}")
-        if self.writeState is WriteState.CHUNKED and self._options.enableTrailers:
+        if self.writeState is CHUNKED_BODY and self._options.enableTrailers:
             end = lastChunk(trailers)
             self._responseEnded()
             return end
@@ -325,15 +353,19 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         End the response.
         """
         end = b""
-        if self.writeState is WriteState.CHUNKED:
+        if self.writeState is CHUNKED_BODY:
             end = lastChunk()
-        elif self.writeState is WriteState.FIXED and self._unwritten:
+        elif self.writeState is FIXED and self._unwritten:
             raise LocalProtocolError("a body shorter than its Content-Length")
         self._responseEnded()
         return end
 
     def _responseEnded(self) -> None:
-        self.writeState = WriteState.IDLE
+        wasTunnel = self.writeState is TUNNELING
+        self.writeState = IDLE
+        if wasTunnel:
+            # The other direction may go on.
+            return
         if self._wantsTunnel or not self.keepAlive:
             # What is left of the request, and what came after it, is of no use any more.
             self.keepAlive = False
@@ -345,7 +377,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         Parse what is buffered, the current request and its response being over. It does nothing while they are
         not, or after the last response of the connection.
         """
-        if self.writeState is not WriteState.IDLE or self.readState is not WAITING:
+        if self.writeState is not IDLE or self.readState is not WAITING:
             return
         self.readState = HEAD
         self.request = None
@@ -360,6 +392,6 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
         @raise LocalProtocolError: If no such response was encoded.
         """
-        if self.writeState is not WriteState.TUNNEL:
+        if self.writeState is not TUNNELING:
             raise LocalProtocolError(f"a tunnel while {self!r}")
         self._openTunnel()

@@ -137,18 +137,20 @@ def parseStatusLine(line: bytes) -> tuple[int, bool]:
     return status, version == b"HTTP/1.0"
 
 
-def _lines(head: bytes) -> list[bytes]:
+def _lines(head: bytes) -> tuple[bytes, list[bytes]]:
     """
-    The lines of a head, without the empty one that ends it and without their ends.
+    The first line of a head and its field lines, with their ends, without the empty line that ends the head.
     """
     # Not splitlines: that ends a line at a bare CR as well.
-    return [checkLine(line + b"\n") for line in head[:-2].split(b"\n")[:-1]]
+    first, *lines = [line + b"\n" for line in head[:-2].split(b"\n")[:-1]]
+    return checkLine(first), lines
 
 
 def _fields(lines: list[bytes], limit: int) -> Pairs:
-    if len(lines) > limit:
+    pairs = [parseFieldLine(checkLine(line)) for line in lines]
+    if len(pairs) > limit:
         raise tooMany("head", limit)
-    return [parseFieldLine(line) for line in lines]
+    return pairs
 
 
 def explainRequest(head: bytes, options: Http1Options, counters: Http1Counters) -> tuple[RequestHeaders, bool]:
@@ -161,7 +163,7 @@ def explainRequest(head: bytes, options: Http1Options, counters: Http1Counters) 
     """
     if len(head) > options.maxHeadBytes:
         raise tooLarge("a head", options.maxHeadBytes)
-    first, *lines = _lines(head)
+    first, lines = _lines(head)
     method, target, isHTTP10 = parseRequestLine(first, options)
     pairs = _fields(lines, options.maxHeaderCount)
     if options.underscores is not UnderscoreAction.ALLOW:
@@ -187,7 +189,7 @@ def explainResponse(head: bytes, options: Http1Options) -> tuple[ResponseHeaders
     """
     if len(head) > options.maxHeadBytes:
         raise tooLarge("a head", options.maxHeadBytes)
-    first, *lines = _lines(head)
+    first, lines = _lines(head)
     status, isHTTP10 = parseStatusLine(first)
     return ResponseHeaders(status, _fields(lines, options.maxHeaderCount)), isHTTP10
 

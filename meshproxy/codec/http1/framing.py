@@ -20,14 +20,27 @@ NO_LENGTH = -2
 _NO_TOKENS: frozenset[bytes] = frozenset()
 
 
+def _split(value: bytes) -> frozenset[bytes]:
+    return frozenset(token.strip(b" \t") for token in value.lower().split(b","))
+
+
+# What nearly all messages say that say something. A fixed table: a peer cannot make it grow.
+_USUAL = {
+    value: _split(value)
+    for value in (b"keep-alive", b"Keep-Alive", b"close", b"Close", b"upgrade", b"Upgrade", b"keep-alive, Upgrade")
+}
+
+
 def connectionTokens(headers: HeaderMap) -> frozenset[bytes]:
     """
     The options of the Connection field, in lower case.
     """
-    value = headers.joined(b"connection")
+    value = headers.first.get(b"connection")
     if value is None:
         return _NO_TOKENS
-    return frozenset(token.strip(b" \t") for token in value.lower().split(b","))
+    if headers.more is None:
+        return _USUAL.get(value) or _split(value)
+    return _split(headers.joined(b"connection") or b"")
 
 
 def wantsClose(headers: HeaderMap, isHTTP10: bool) -> bool:
@@ -38,7 +51,9 @@ def wantsClose(headers: HeaderMap, isHTTP10: bool) -> bool:
     tokens = connectionTokens(headers)
     if isHTTP10 and b"keep-alive" not in tokens:
         return True
-    return b"close" in tokens or (headers.get(b"proxy-connection") or b"").lower() == b"close"
+    if b"close" in tokens:
+        return True
+    return headers.first.get(b"proxy-connection", b"").lower() == b"close"
 
 
 def bodyLength(headers: HeaderMap, isHTTP10: bool, options: Http1Options) -> int:
@@ -48,27 +63,23 @@ def bodyLength(headers: HeaderMap, isHTTP10: bool, options: Http1Options) -> int
     @raise RemoteProtocolError: If the message does not say one thing.
     """
     first = headers.first
-    lengthText = first.get(b"content-length")
-    coding = first.get(b"transfer-encoding")
     if headers.more is not None and b"content-length" in headers.more:
         # RFC 9112, 6.3 allows to take equal values for one; Envoy does not, and neither do we.
         raise RemoteProtocolError("more than one Content-Length")
-    if coding is not None:
+    if b"transfer-encoding" in first:
         return _codedLength(headers, isHTTP10, options)
-    if lengthText is None:
+    text = first.get(b"content-length")
+    if text is None:
         return NO_LENGTH
-    length = parseLength(lengthText)
+    length = parseLength(text)
     if length is None:
         raise RemoteProtocolError("a Content-Length that is not a number")
     return length
 
 
 def _codedLength(headers: HeaderMap, isHTTP10: bool, options: Http1Options) -> int:
-    isChunked = (
-        headers.values(b"transfer-encoding") != []
-        and (headers.joined(b"transfer-encoding") or b"").lower() == b"chunked"
-    )
-    if headers.get(b"content-length") is not None:
+    isChunked = (headers.joined(b"transfer-encoding") or b"").lower() == b"chunked"
+    if b"content-length" in headers.first:
         # RFC 9112, 6.1: such a message might be an attempt at request smuggling.
         if not (isChunked and options.allowChunkedLength):
             raise RemoteProtocolError(
@@ -99,11 +110,8 @@ def takeUpgrade(headers: RequestHeaders) -> bool:
         return True
     headers.remove(b"upgrade")
     headers.remove(b"http2-settings")
-    left = [
-        token
-        for token in (part.strip(b" \t") for part in (headers.joined(b"connection") or b"").split(b","))
-        if token.lower() not in (b"upgrade", b"http2-settings")
-    ]
+    options = [option.strip(b" \t") for option in (headers.joined(b"connection") or b"").split(b",")]
+    left = [option for option in options if option.lower() not in (b"upgrade", b"http2-settings")]
     headers.remove(b"connection")
     if left:
         headers.set(b"connection", b",".join(left))

@@ -30,6 +30,7 @@ __all__ = [
     "matchResponse",
     "matchURL",
     "parseLength",
+    "skipEmptyLines",
     "splitFields",
 ]
 
@@ -65,6 +66,8 @@ splitFields = re.compile(rb"([^:]++): ([^\r]*+)\r\n").findall
 
 matchFields = re.compile(rb"(?:[" + _TCHAR + rb"]++:[" + _VALUE + rb"]*+\r\n)*+").match
 """As many whole field lines, of any legal form, as there are."""
+
+skipEmptyLines = re.compile(rb"(?:\r\n)*+").match
 
 isToken = re.compile(rb"[" + _TCHAR + rb"]++").fullmatch
 

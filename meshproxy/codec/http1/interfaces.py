@@ -131,6 +131,7 @@ class Http1Options:
         rejecting the message.
     @ivar underscores: What to do with requests whose field names have underscores.
     @ivar sendFullyQualifiedURL: C{send_fully_qualified_url}: an upstream codec writes absolute targets.
+    @ivar properCase: C{header_key_format}, C{proper_case_words}: write C{Content-Type} for peers that insist.
     @ivar scheme: The C{:scheme} of requests whose target has none.
     """
 
@@ -144,4 +145,5 @@ class Http1Options:
     allowChunkedLength: bool = False
     underscores: UnderscoreAction = UnderscoreAction.ALLOW
     sendFullyQualifiedURL: bool = False
+    properCase: bool = False
     scheme: bytes = b"http"

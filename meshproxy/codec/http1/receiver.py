@@ -105,7 +105,7 @@ class MessageReceiver(Generic[Headers]):
         state = self.readState
         if self._parsing or state is WAITING or state is HELD:
             self._later += data
-            if state is WAITING:
+            if state is WAITING and data:
                 self._receivedWhileWaiting()
             return
         self._parse(data, 0)

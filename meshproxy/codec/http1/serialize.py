@@ -8,11 +8,16 @@ for CR, LF and NUL: a value that a filter made of foreign text cannot become a f
 
 from __future__ import annotations
 
+import re
+
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import reasonPhrase
 from meshproxy.headers import HeaderMap
 
-__all__ = ["STATUS_LINES", "StatusLines", "chunk", "encodeHead", "lastChunk", "without"]
+__all__ = ["STATUS_LINES", "StatusLines", "chunk", "encodeHead", "lastChunk", "properCase", "without"]
+
+_NAME = re.compile(rb"(?<=\n)[^:\r\n]++(?=:)")
+_WORD = re.compile(rb"(?<![0-9A-Za-z])[a-z]")
 
 # A field of this name is never written from the map: the encoder knows how it frames.
 _FRAMING = b"transfer-encoding"
@@ -74,6 +79,14 @@ def encodeHead(startLines: bytes, count: int, headers: HeaderMap) -> bytes:
     if len(lines) - len(lines.translate(None, b"\r\n\0")) != 2 * count:
         raise LocalProtocolError("CR, LF or NUL in a head")
     return lines
+
+
+def properCase(head: bytes) -> bytes:
+    """
+    A head with its field names in proper case, as Envoy's C{proper_case_words} has it: each letter that follows
+    no letter or digit is a capital.
+    """
+    return _NAME.sub(lambda name: _WORD.sub(lambda letter: letter[0].upper(), name[0]), head)
 
 
 def chunk(data: bytes) -> bytes:

@@ -2,8 +2,7 @@
 """
 The states of the two halves of a codec: L{ReadState} of what comes in, L{WriteState} of what goes out.
 
-All state is named here; which message plays which role is not known here. L{ENDS} tells what each kind of
-received message becomes when it is over, in either role.
+All state of the protocol is named here; which message plays which role is not known here.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from meshproxy.codec.http1.framing import NO_LENGTH, bodyLength, connectionToken
 from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLength, splitFields
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk
+from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk, properCase
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -23,6 +23,13 @@ HEAD = ReadState.HEAD
 WAITING = ReadState.WAITING
 TUNNEL = ReadState.TUNNEL
 CLOSED = ReadState.CLOSED
+UNTIL_CLOSE = ReadState.UNTIL_CLOSE
+
+IDLE = WriteState.IDLE
+FIXED = WriteState.FIXED
+CHUNKED_BODY = WriteState.CHUNKED
+ASKED = WriteState.HELD
+TUNNELING = WriteState.TUNNEL
 
 _newResponse = ResponseHeaders.__new__
 
@@ -46,10 +53,12 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
 
     def __init__(self, sink: IResponseSink, options: Http1Options | None = None) -> None:
         super().__init__(sink, options or _DEFAULTS, WAITING)
-        self.writeState = WriteState.IDLE
+        self.writeState = IDLE
         self._informationalReceived = sink.informationalReceived
         self._responseReceived = sink.responseReceived
+        self._isFullyQualified = self._options.sendFullyQualifiedURL
         self._method = b""
+        self._began = False
         self._wantsTunnel = False
         # Bytes that a request of fixed length still has to get.
         self._unwritten = 0
@@ -66,10 +75,10 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
 
         @raise LocalProtocolError: If the last response is not over, or the head cannot be written.
         """
-        if self.readState is not WAITING or self.writeState is not WriteState.IDLE or not self.keepAlive:
+        if self.readState is not WAITING or self.writeState is not IDLE or not self.keepAlive:
             raise LocalProtocolError(f"a request while {self!r}")
         method = headers.method
-        target = self._target(headers)
+        target = headers.path if method != b"CONNECT" and not self._isFullyQualified else self._target(headers)
         if b" " in target or b" " in method or not target or not method:
             # Another protocol may have let it through, and it would make another request line (CVE-2023-27491).
             raise LocalProtocolError("an illegal method or request target")
@@ -77,35 +86,36 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         framing = b"\r\n"
         if method == b"CONNECT" or (b"upgrade" in first and b"upgrade" in connectionTokens(headers)):
             self._wantsTunnel = True
-            state = WriteState.HELD
+            state = ASKED
         elif b"content-length" in first:
-            state = WriteState.FIXED
+            state = FIXED
             self._unwritten = _lengthOf(headers)
         elif endStream:
-            state = WriteState.FIXED
+            state = FIXED
             self._unwritten = 0
             if method not in _BODILESS:
                 framing = b"content-length: 0\r\n\r\n"
         else:
-            state = WriteState.CHUNKED
+            state = CHUNKED_BODY
             framing = b"transfer-encoding: chunked\r\n\r\n"
         if b"connection" in first and b"close" in connectionTokens(headers):
             self.keepAlive = False
         startLines = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
         head = encodeHead(startLines, 2, headers) + framing
+        if self._options.properCase:
+            head = properCase(head)
         self._method = method
+        self._began = False
         self.writeState = state
         self.readState = HEAD
-        if endStream and state is not WriteState.HELD:
+        if endStream and state is not ASKED:
             self._finish()
         return head
 
     def _target(self, headers: RequestHeaders) -> bytes:
         if headers.method == b"CONNECT":
             return headers.authority
-        if self._options.sendFullyQualifiedURL:
-            return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
-        return headers.path
+        return b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)
 
     def encodeData(self, data: bytes, endStream: bool) -> bytes:
         """
@@ -115,13 +125,13 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             Content-Length, or the upstream has not agreed to the tunnel. The connection is then of no use.
         """
         state = self.writeState
-        if state is WriteState.FIXED:
+        if state is FIXED:
             self._unwritten -= len(data)
             if self._unwritten < 0:
                 raise LocalProtocolError("a body longer than its Content-Length")
-        elif state is WriteState.CHUNKED:
+        elif state is CHUNKED_BODY:
             data = chunk(data)
-        elif state is not WriteState.TUNNEL:
+        elif state is not TUNNELING:
             raise LocalProtocolError(f"data while {self!r}")
         return data + self._finish() if endStream else data
 
@@ -130,10 +140,10 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         Write trailers, which end the request. They are left out where C{enable_trailers} is not set or the body
         is not chunked.
         """
-        if self.writeState in (WriteState.IDLE, WriteState.HELD):
+        if self.writeState in (IDLE, ASKED):
             raise LocalProtocolError(f"trailers while {self!r}")
-        if self.writeState is WriteState.CHUNKED and self._options.enableTrailers:
-            self.writeState = WriteState.IDLE
+        if self.writeState is CHUNKED_BODY and self._options.enableTrailers:
+            self.writeState = IDLE
             return lastChunk(trailers)
         return self._finish()
 
@@ -142,11 +152,11 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         End the request.
         """
         end = b""
-        if self.writeState is WriteState.CHUNKED:
+        if self.writeState is CHUNKED_BODY:
             end = lastChunk()
-        elif self.writeState is WriteState.FIXED and self._unwritten:
+        elif self.writeState is FIXED and self._unwritten:
             raise LocalProtocolError("a body shorter than its Content-Length")
-        self.writeState = WriteState.IDLE
+        self.writeState = IDLE
         return end
 
     def beginTunnel(self) -> None:
@@ -158,9 +168,17 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         """
         if self.readState is not TUNNEL:
             raise LocalProtocolError(f"a tunnel while {self!r}")
-        self.writeState = WriteState.TUNNEL
+        self.writeState = TUNNELING
 
     # Responses.
+
+    @property
+    def responseBegan(self) -> bool:
+        """
+        Whether any byte of the response to the last request came, informational responses included: after that
+        it is not safe to try the request again as if it had never been sent.
+        """
+        return self._began or bool(self._head)
 
     _matchHead = staticmethod(matchResponse)
 
@@ -188,6 +206,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         parseStatusLine(line)
 
     def _messageBegan(self, headers: ResponseHeaders, isHTTP10: bool, hasMore: bool) -> None:
+        self._began = True
         status = headers.status
         first = headers.first
         if status < 200 or status == 204:
@@ -231,7 +250,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         self._responseReceived(headers, False)
 
     def _messageEnded(self, hasMore: bool) -> None:
-        if hasMore or self.writeState is not WriteState.IDLE:
+        if hasMore or self.writeState is not IDLE:
             # Bytes that nobody asked for may be the response to what a smuggler slipped in; and a request that
             # its response overtook may never end.
             self.keepAlive = False
@@ -246,17 +265,19 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         """
         The upstream ended its side: the end of a response of unknown length, and of a tunnel.
 
-        @raise RemoteProtocolError: If it did so within a response, or before one.
+        @raise RemoteProtocolError: If it did so within a response, or before one. As in Envoy that is a broken
+            protocol within a head, and else a C{connection_termination}, which C{details} then says.
         """
         state = self.readState
         self.keepAlive = False
-        if state is ReadState.UNTIL_CLOSE or state is TUNNEL:
+        if state is UNTIL_CLOSE or state is TUNNEL:
             self.readState = CLOSED
             self._dataReceived(b"", True)
         elif state is WAITING:
             self.readState = CLOSED
         elif state is not CLOSED and state is not ReadState.FAILED:
-            error = RemoteProtocolError("the end of the connection before the end of the response")
+            details = "http1.codec_error" if self._head else "connection_termination"
+            error = RemoteProtocolError("the end of the connection before the end of the response", 502, details)
             self._fail(error)
             raise error
 
