@@ -49,7 +49,8 @@ class LinearTests(CodecTestCase):
             b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"a%d: %b\r\n" % (n, b"b" * 200) for n in range(50)) + b"\r\n"
         )
         judged: list[int] = []
-                def counting(head: bytearray, position: int) -> object:
+
+        def counting(head: bytearray, position: int) -> object:
             match = matchFields(head, position)
             assert match is not None
             judged.append(match.end() - position)
