@@ -188,6 +188,28 @@ class HeaderMutationsTests(SynchronousTestCase):
             {(b"x-forwarded-proto", b"http"), (b"x-b", b"c0"), (b"x-c", b"z"), (b"x-d", b"z"), (b"x-f", b"")},
         )
 
+    def test_neighbours(self) -> None:
+        """
+        Constants side by side act one after the other all the same, also on one name, and keep their order.
+        """
+        mutate = compileHeaderMutations(
+            self.compiled(
+                {"append": add("x-a", "1")},
+                {"append": add("x-a", "2")},
+                {"append": add("x-b", "1", append_action="OVERWRITE_IF_EXISTS_OR_ADD")},
+                {"append": add("x-a", "3", append_action="OVERWRITE_IF_EXISTS_OR_ADD")},
+                {"append": add("x-a", "4")},
+                {"append": add("x-empty", "")},
+                {"append": add("x-a", "5", append_action="ADD_IF_ABSENT")},
+                {"append": add("x-c", "6", append_action="ADD_IF_ABSENT")},
+            )
+        )
+        assert mutate is not None
+        headers = request(x_a=["0", "00"])
+        mutate(headers, streamOf(headers))
+        expected = [(b"x-a", b"3"), (b"x-a", b"4"), (b"x-b", b"1"), (b"x-c", b"6")]
+        self.assertEqual(list(headers.fields())[1:], expected)
+
     def test_refused(self) -> None:
         """
         What makes a head a head stays.
