@@ -140,13 +140,10 @@ class ChunkedBody:
         self.state = ChunkState.DATA if size else ChunkState.TRAILERS
 
     def _receiveTrailer(self, data: bytes, position: int) -> int:
-        limit = self._options.maxHeadBytes
-        line, position = self._takeLine(data, position, limit - self._spentTrailers + 2)
+        line, position = self._takeLine(data, position, self._options.maxHeadBytes - self._spentTrailers + 2)
         if line is None:
             return position
         self._spentTrailers += len(line)
-        if self._spentTrailers > limit + 2:
-            raise tooLarge("a trailer section", limit)
         text = checkLine(line)
         if not text:
             self.state = ChunkState.DONE
