@@ -33,6 +33,8 @@ class ConnectionInfo:
     @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
+    @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then the
+        DNS names, then the subject. Whoever sets C{tls} sets these as well.
     """
 
     id: int = 0
@@ -47,6 +49,7 @@ class ConnectionInfo:
     localCloseReason: str = ""
     transportFailureReason: str = ""
     tls: dict[str, str] | None = None
+    peerNames: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.id} from {self.remoteAddress and self.remoteAddress.text}>"

@@ -1,90 +1,87 @@
-# -*- test-case-name: tests.config.test_valuematchers -*-
 """
-Tests for L{meshproxy.config.valuematchers}.
+L{meshproxy.config.valuematchers}.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.config.section import Section
+from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.valuematchers import MISSING, compileMetadataMatcher, compileValueMatcher, lookUp
 
+VALUES: tuple[object, ...] = (MISSING, None, True, False, 1, 1.0, 2.5, "", "abc", ["abc", 7], {"a": 1})
 
-def value(**fields: Any) -> Section:
+
+def matched(text: str) -> list[object]:
     """
-    A ValueMatcher.
+    Which of L{VALUES} a C{ValueMatcher} matches.
     """
-    return Section.of("envoy.type.matcher.v3.ValueMatcher", fields)
+    test = compileValueMatcher(sectionFromYAML("envoy.type.matcher.v3.ValueMatcher", text))
+    return [value for value in VALUES if test(value)]
 
 
 class ValueMatcherTests(SynchronousTestCase):
     """
-    L{compileValueMatcher} knows the kinds of values apart.
+    Each pattern looks at values of its kind alone.
     """
 
     def test_kinds(self) -> None:
         """
-        Each kind of match against each kind of value.
+        Null is not missing, a boolean is no number, and a number in text is none.
         """
-        values = [MISSING, None, True, False, 1, 1.5, 0, "a", "", ["a", 2], [], {"a": 1}]
-        for fields, matching in (
-            ({"null_match": {}}, [None]),
-            ({"bool_match": True}, [True]),
-            ({"bool_match": False}, [False]),
-            ({"present_match": True}, values[1:]),
-            ({"present_match": False}, []),
-            ({"double_match": {"exact": 1}}, [1]),
-            ({"double_match": {"range": {"start": 0, "end": 1.5}}}, [1, 0]),
-            ({"string_match": {"prefix": "a"}}, ["a"]),
-            ({"list_match": {"one_of": {"double_match": {"exact": 2}}}}, [["a", 2]]),
-            ({"or_match": {"value_matchers": [{"null_match": {}}, {"bool_match": True}]}}, [None, True]),
-        ):
-            test = compileValueMatcher(value(**fields))
-            found = [each for each in values if test(each)]
-            self.assertEqual(list(map(repr, found)), list(map(repr, matching)), fields)
+        self.assertEqual(matched("null_match: {}"), [None])
+        self.assertEqual([repr(value) for value in matched("bool_match: true")], ["True"])
+        self.assertEqual([repr(value) for value in matched("bool_match: false")], ["False"])
+        self.assertEqual([repr(value) for value in matched("double_match: {exact: 1}")], ["1", "1.0"])
+        self.assertEqual([repr(v) for v in matched("double_match: {range: {start: 1, end: 2.5}}")], ["1", "1.0"])
+        self.assertEqual(matched("string_match: {prefix: a}"), ["abc"])
+        self.assertEqual(matched("string_match: {exact: ''}"), [""])
 
-    def test_empty(self) -> None:
+    def test_present(self) -> None:
         """
-        A matcher without any kind is refused and matches nothing.
+        Whatever is there is present; as in Envoy, C{present_match: false} matches nothing.
         """
-        section = value()
-        self.assertFalse(compileValueMatcher(section)(MISSING))
-        self.assertEqual(len(section.report.errors), 1)
+        self.assertEqual(matched("present_match: true"), list(VALUES[1:]))
+        self.assertEqual(matched("present_match: false"), [])
+
+    def test_compound(self) -> None:
+        """
+        One item of a list, one of several matchers.
+        """
+        self.assertEqual(matched("list_match: {one_of: {double_match: {exact: 7}}}"), [["abc", 7]])
+        text = "or_match: {value_matchers: [{null_match: {}}, {string_match: {exact: abc}}]}"
+        self.assertEqual(matched(text), [None, "abc"])
+
+    def test_refused(self) -> None:
+        """
+        A matcher without a pattern is refused, and matches nothing.
+        """
+        section = Section.of("envoy.type.matcher.v3.ValueMatcher", {})
+        test = compileValueMatcher(section)
+        self.assertEqual((len(section.report.errors), any(map(test, VALUES))), (1, False))
 
 
 class MetadataMatcherTests(SynchronousTestCase):
     """
-    L{compileMetadataMatcher} finds its value.
+    A path into the metadata of a filter.
     """
 
-    def test_paths(self) -> None:
+    def test_path(self) -> None:
         """
-        Through structures, and no further than they go.
+        The value at the path is matched; a path that leads nowhere is missing, however it fails.
         """
-        metadata: dict[str, dict[str, object]] = {"f": {"a": {"b": "v"}, "n": None}}
-        self.assertEqual(lookUp(metadata, "f", ("a", "b")), "v")
-        self.assertIsNone(lookUp(metadata, "f", ("n",)))
-        for name, path in (("g", ("a",)), ("f", ("x",)), ("f", ("a", "b", "c"))):
-            self.assertIs(lookUp(metadata, name, path), MISSING)
+        metadata: dict[str, dict[str, object]] = {"f": {"a": {"b": "x"}, "c": None}}
+        self.assertEqual(lookUp(metadata, "f", ("a", "b")), "x")
+        self.assertIsNone(lookUp(metadata, "f", ("c",)))
+        for name, path in (("g", ("a",)), ("f", ("a", "z")), ("f", ("a", "b", "c")), ("f", ("c", "d"))):
+            self.assertIs(lookUp(metadata, name, path), MISSING, path)
         self.assertIs(lookUp(None, "f", ("a",)), MISSING)
 
     def test_invert(self) -> None:
         """
-        Inverted, a missing value matches.
+        Inverted, it matches what is missing too.
         """
-        for invert in (False, True):
-            section = Section.of(
-                "envoy.type.matcher.v3.MetadataMatcher",
-                {
-                    "filter": "f",
-                    "path": [{"key": "a"}],
-                    "value": {"string_match": {"exact": "v"}},
-                    "invert": invert,
-                },
-            )
-            test = compileMetadataMatcher(section)
-            outcomes = [test({"f": {"a": "v"}}), test({"f": {"a": "w"}}), test({}), test(None)]
-            self.assertEqual(outcomes, [not invert, invert, invert, invert])
+        text = "{filter: f, path: [{key: a}], value: {string_match: {exact: x}}, invert: %s}"
+        for invert, expected in (("false", [True, False, False]), ("true", [False, True, True])):
+            test = compileMetadataMatcher(sectionFromYAML("envoy.type.matcher.v3.MetadataMatcher", text % invert))
+            self.assertEqual([test({"f": {"a": "x"}}), test({"f": {"a": "y"}}), test(None)], expected)

@@ -1,0 +1,169 @@
+# -*- test-case-name: tests.filters.http.test_rbac -*-
+"""
+C{envoy.filters.http.rbac}: who may do what.
+
+Beyond Envoy, a refused request is told why: C{denied_because} in the dynamic metadata, for the access log and for
+C{explain}, and a line in the debug log. The peer only ever sees C{RBAC: access denied}.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from meshproxy.config import Section
+from meshproxy.config.supported import declare
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorization import Policies, Verdict, compilePolicies
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.interfaces import IHTTPStream
+from meshproxy.stats.store import CounterFamily, Scope
+
+__all__ = ["RBAC", "Engine", "RBACPlan"]
+
+_PACKAGE = "envoy.extensions.filters.http.rbac.v3."
+
+declare(_PACKAGE + "RBAC", "rules", "rules_stat_prefix", "shadow_rules", "shadow_rules_stat_prefix")
+declare(_PACKAGE + "RBAC", "track_per_rule_stats")
+declare(_PACKAGE + "RBACPerRoute", "rbac")
+
+# As in Envoy, whatever the filter is called in its chain.
+_NAMESPACE = "envoy.filters.http.rbac"
+_SPACE = re.compile(r"\s")
+
+
+class Engine:
+    """
+    Compiled policies, with what is counted and noted of their verdicts.
+    """
+
+    __slots__ = ("_allowed", "_becauseKey", "_denied", "_idKey", "_perPolicy", "_resultKey", "_shadow", "policies")
+
+    def __init__(self, policies: Policies, scope: Scope, statPrefix: str, word: str, tracks: bool) -> None:
+        """
+        @param scope: Of C{rbac.}.
+        @param statPrefix: C{rules_stat_prefix}.
+        @param word: C{"enforced"}, or C{"shadow"} where nothing is refused.
+        """
+        self.policies = policies
+        mine = scope.scope(f"{statPrefix.removesuffix('.')}." if statPrefix else "")
+        self._shadow = shadow = "shadow_" if word == "shadow" else ""
+        self._allowed = mine.counter(f"{shadow}allowed")
+        self._denied = mine.counter(f"{shadow}denied")
+        self._perPolicy: CounterFamily | None = mine.counters("policy.") if tracks else None
+        self._idKey = f"{statPrefix}{word}_effective_policy_id"
+        self._resultKey = f"{statPrefix}{word}_engine_result"
+        self._becauseKey = f"{statPrefix}{shadow}denied_because"
+
+    def check(self, stream: Any, headers: RequestHeaders) -> Verdict:
+        """
+        Decide, count, and note the verdict in the dynamic metadata.
+        """
+        verdict = self.policies.check(stream, headers)
+        allowed, policy = verdict
+        noted = {self._resultKey: "allowed" if allowed else "denied"}
+        if policy:
+            noted[self._idKey] = policy
+        if allowed:
+            self._allowed.value += 1
+        else:
+            self._denied.value += 1
+            noted[self._becauseKey] = self.policies.explain(stream, headers, verdict)
+        if policy and self._perPolicy is not None:
+            self._perPolicy[f"{policy}.{self._shadow}{'allowed' if allowed else 'denied'}"].value += 1
+        _note(stream, _NAMESPACE, noted)
+        return verdict
+
+    def because(self, stream: Any) -> str:
+        """
+        Why L{check} refused.
+        """
+        told: str = stream.dynamicMetadata[_NAMESPACE][self._becauseKey]
+        return told
+
+
+def _note(stream: Any, namespace: str, values: dict[str, Any]) -> None:
+    metadata = stream.dynamicMetadata
+    if metadata is None:
+        stream.dynamicMetadata = {namespace: values}
+    elif namespace in metadata:
+        metadata[namespace].update(values)
+    else:
+        metadata[namespace] = values
+
+
+@dataclass(frozen=True, slots=True)
+class RBACPlan:
+    """
+    A compiled C{RBAC}.
+
+    @ivar rules: What is enforced; L{None} where everything is allowed.
+    @ivar shadowRules: What is only tried.
+    @ivar logs: Whether C{rules} decide about logging alone (C{action: LOG}).
+    """
+
+    rules: Engine | None
+    shadowRules: Engine | None
+    logs: bool
+
+
+class RBAC(HTTPFilter):
+    """
+    One instance serves all streams.
+    """
+
+    shared = True
+    configType = _PACKAGE + "RBAC"
+    routeConfigType = _PACKAGE + "RBACPerRoute"
+
+    @classmethod
+    def compileConfig(cls, section: Section, context: FilterContext) -> RBACPlan:
+        for field in ("matcher", "shadow_matcher"):
+            if section.has(field):
+                # To leave it out would let everybody in.
+                section.refuse("not implemented by meshproxy", field)
+        scope = context.scope.scope("rbac.")
+        tracks: bool = section.get("track_per_rule_stats")
+
+        def engine(field: str, word: str) -> Engine | None:
+            held = section.child(field)
+            if held is None:
+                return None
+            if held.has("audit_logging_options"):
+                held.refuse("not implemented by meshproxy", "audit_logging_options")
+            return Engine(compilePolicies(held), scope, section.get(f"{field}_stat_prefix"), word, tracks)
+
+        rules, shadowRules = engine("rules", "enforced"), engine("shadow_rules", "shadow")
+        return RBACPlan(rules, shadowRules, rules is not None and rules.policies.action == "LOG")
+
+    @classmethod
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> RBACPlan:
+        # RBACPerRoute without rbac: the filter lets everything through on this route.
+        held = section.child("rbac")
+        return RBACPlan(None, None, False) if held is None else cls.compileConfig(held, context)
+
+    def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
+        plan: RBACPlan = stream.routeConfig(self.context.name) or self.config
+        if plan.shadowRules is not None:
+            plan.shadowRules.check(stream, headers)
+        if plan.rules is None:
+            return None
+        verdict = plan.rules.check(stream, headers)
+        if plan.logs:
+            _note(stream, "envoy.common", {"access_log_hint": bool(verdict.policy)})
+        if verdict.allowed:
+            return None
+        self.context.log.debug(
+            "{name} denied {method} {path}: {why}",
+            name=self.context.name,
+            method=headers.method,
+            path=headers.path,
+            why=plan.rules.because(stream),
+        )
+        return stream.reply(403, b"RBAC: access denied", details=_details(verdict.policy))
+
+
+def _details(policy: str) -> str:
+    # A space would be another column of the access log.
+    return f"rbac_access_denied_matched_policy[{_SPACE.sub('_', policy) or 'none'}]"

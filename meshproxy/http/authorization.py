@@ -1,0 +1,141 @@
+# -*- test-case-name: tests.http.test_authorization -*-
+"""
+Who may do what: C{envoy.config.rbac.v3.RBAC}, compiled.
+
+A rule is a pair of functions: one that decides, on the path of every request, and one that says why, asked only when a
+request was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from meshproxy.config.section import Section
+from meshproxy.config.supported import declare
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorizationrules import Rule, anyRule, compilePermission, compilePrincipal
+
+__all__ = ["Policies", "Policy", "Verdict", "compilePolicies"]
+
+_RBAC = "envoy.config.rbac.v3."
+
+declare(_RBAC + "RBAC", "action", "policies")
+declare(_RBAC + "Policy", "permissions", "principals")
+
+# Saying why costs more than refusing, and whoever is refused chooses how often: no more policies are compared.
+_MOST_COMPARED = 32
+
+Test = Callable[[Any, RequestHeaders], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    One policy: some permission and some principal must match.
+    """
+
+    name: str
+    permission: Rule
+    principal: Rule
+
+    def nearness(self, stream: Any, headers: RequestHeaders) -> float:
+        """
+        How much of it matches, from 0 to 2.
+        """
+        return self.permission.share(stream, headers) + self.principal.share(stream, headers)
+
+    def whyNot(self, stream: Any, headers: RequestHeaders) -> str:
+        """
+        The first condition that fails.
+        """
+        failed = self.principal if self.permission.test(stream, headers) else self.permission
+        return f"policy {self.name!r}: {failed.why(stream, headers)}"
+
+    def why(self, stream: Any, headers: RequestHeaders) -> str:
+        """
+        What made it match.
+        """
+        told = [rule.fact(stream, headers) for rule in (self.permission, self.principal)]
+        return f"policy {self.name!r} matches: {', '.join(dict.fromkeys(told))}"
+
+
+class Verdict(NamedTuple):
+    """
+    What the policies say.
+
+    @ivar allowed: Whether the request may go on.
+    @ivar policy: The name of the policy that matched, or empty.
+    """
+
+    allowed: bool
+    policy: str
+
+
+class Policies:
+    """
+    A compiled C{RBAC}.
+
+    @ivar action: C{"ALLOW"}, C{"DENY"} or C{"LOG"}.
+    @ivar policies: In the order in which they are asked: by name, as in Envoy.
+    """
+
+    __slots__ = ("_tests", "_unmatched", "action", "policies")
+
+    def __init__(self, action: str, policies: Sequence[Policy]) -> None:
+        self.action = action
+        self.policies = tuple(sorted(policies, key=lambda policy: policy.name.encode("utf-8")))
+        # All verdicts there are, made beforehand.
+        allowsMatched = action != "DENY"
+        self._tests = tuple((_both(policy), Verdict(allowsMatched, policy.name)) for policy in self.policies)
+        self._unmatched = Verdict(action != "ALLOW", "")
+
+    def check(self, stream: Any, headers: RequestHeaders) -> Verdict:
+        """
+        Decide.
+        """
+        for test, verdict in self._tests:
+            if test(stream, headers):
+                return verdict
+        return self._unmatched
+
+    def explain(self, stream: Any, headers: RequestHeaders, verdict: Verdict) -> str:
+        """
+        Say why a request was refused: the policy that forbids it, or what is missing of the one that would come nearest
+        to allowing it.
+        """
+        if verdict.policy:
+            policy = next(policy for policy in self.policies if policy.name == verdict.policy)
+            return policy.why(stream, headers)
+        if not self.policies:
+            return "there is no policy, so nothing is allowed"
+        compared = self.policies[:_MOST_COMPARED]
+        nearest = max(compared, key=lambda policy: policy.nearness(stream, headers))
+        return nearest.whyNot(stream, headers)
+
+
+def _both(policy: Policy) -> Test:
+    permission, principal = policy.permission, policy.principal
+    if permission.always:
+        return principal.test
+    if principal.always:
+        return permission.test
+    one, other = permission.test, principal.test
+    return lambda stream, headers: one(stream, headers) and other(stream, headers)
+
+
+def compilePolicies(section: Section) -> Policies:
+    """
+    Compile C{envoy.config.rbac.v3.RBAC}.
+    """
+    policies = []
+    for name, held in section.entries("policies").items():
+        for field in ("condition", "checked_condition"):
+            # To leave a condition out would let in whom it keeps out.
+            if held.has(field):
+                held.refuse("not implemented by meshproxy", field)
+        permission = anyRule([compilePermission(rule) for rule in held.children("permissions")])
+        principal = anyRule([compilePrincipal(rule) for rule in held.children("principals")])
+        policies.append(Policy(name, permission, principal))
+    return Policies(section.get("action"), policies)
