@@ -45,6 +45,7 @@ declare(_MATCHER + "FilterStateMatcher", "key", "string_match", "address_match")
 declare(_MATCHER + "AddressMatcher", "ranges")
 declare(_MATCHER + "PathMatcher", "path")
 declare("envoy.type.v3.Int32Range", "start", "end")
+declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
 
 # C{Any} is the stream: a StreamInfo with the attributes that filters know it by.
 Test = Callable[[Any, RequestHeaders], bool]

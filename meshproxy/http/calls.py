@@ -178,6 +178,13 @@ class _Call:
         elif endStream:
             self._succeed()
 
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        All of the response at once.
+        """
+        self.responseReceived(headers, False)
+        self.dataReceived(body, True)
+
     def trailersReceived(self, trailers: HeaderMap) -> None:
         """
         Its trailers.

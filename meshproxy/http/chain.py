@@ -14,7 +14,7 @@ from typing import Any
 
 from meshproxy.http.filter import FilterContext, HTTPFilter
 
-__all__ = ["ChainLink", "FilterChain"]
+__all__ = ["EMPTY_CHAIN", "ChainLink", "FilterChain"]
 
 # The events, each with the order in which filters see it: requests down the chain, responses up.
 _REQUEST = ("requestHeaders", "requestData", "requestTrailers")
@@ -50,7 +50,8 @@ class FilterChain:
     What a stream runs.
 
     Each of the first six attributes is a tuple of bound methods in the order in which they are called; each of the six
-    that end in C{Places} tells, for each method, which filter of the chain it belongs to.
+    that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where the
+    direction begins.
 
     @ivar streamEnded: The methods of that name, in any order.
     """
@@ -101,11 +102,10 @@ class FilterChain:
         self._bind([made for made in self._made if isinstance(made, HTTPFilter)] if not self.perStream else [])
 
     def _bind(self, filters: Sequence[HTTPFilter]) -> None:
-        numbered = list(enumerate(filters))
         for event in _REQUEST:
-            self._bindEvent(event, numbered)
+            self._bindEvent(event, list(enumerate(filters)))
         for event in _RESPONSE:
-            self._bindEvent(event, numbered[::-1])
+            self._bindEvent(event, list(enumerate(filters[::-1])))
         self.streamEnded = tuple(f.streamEnded for f in filters if _defines(type(f), "streamEnded"))
 
     def _bindEvent(self, event: str, numbered: list[tuple[int, HTTPFilter]]) -> None:
@@ -149,3 +149,9 @@ class FilterChain:
 
 def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
     return getattr(filterClass, event) is not getattr(HTTPFilter, event)
+
+
+EMPTY_CHAIN = FilterChain(())
+"""
+The chain of a stream that no filter ever sees.
+"""

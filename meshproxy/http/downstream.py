@@ -47,6 +47,11 @@ class IDownstream(Protocol):
         Send a piece of its body.
         """
 
+    def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        Send a whole response.
+        """
+
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Send its trailers.
@@ -83,16 +88,11 @@ class _RequestSink:
     Takes the codec's events; the connection's own C{dataReceived} is the transport's.
     """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "requestReceived")
 
     def __init__(self, connection: HTTP1Connection) -> None:
         self._connection = connection
-
-    def requestReceived(self, headers: RequestHeaders, endStream: bool) -> None:
-        """
-        A request begins.
-        """
-        self._connection.requestReceived(headers, endStream)
+        self.requestReceived = connection.requestReceived
 
     def dataReceived(self, data: bytes, endStream: bool) -> None:
         """
@@ -123,6 +123,7 @@ class HTTP1Connection(TwistedProtocol):
     @ivar stream: The stream under way, or L{None}.
     @ivar closing: Whether it takes no further request.
     @ivar served: How many requests it had.
+    @ivar idleSince: When the last of them ended.
     """
 
     stream: Stream | None = None
@@ -139,7 +140,7 @@ class HTTP1Connection(TwistedProtocol):
         manager = slot.current
         self.manager: ConnectionManager = manager
         self.codec = DownstreamCodec(_RequestSink(self), manager.http1Options, manager.codecCounters)
-        self.began = manager.clock.seconds()
+        self.began = self.idleSince = manager.clock.seconds()
 
     # The transport
 
@@ -159,6 +160,7 @@ class HTTP1Connection(TwistedProtocol):
         if self.closing:
             return
         codec = self.codec
+        before = self.stream
         try:
             codec.receiveData(data)
         except RemoteProtocolError as error:
@@ -168,7 +170,7 @@ class HTTP1Connection(TwistedProtocol):
         if stream is None:
             if manager.headersDeadlines is not None and not self.closing:
                 manager.awaitHeaders(self)
-        elif codec.bufferedBytes > manager.bufferLimit:
+        elif before is not None and codec.bufferedBytes > manager.bufferLimit:
             # Pipelined requests, or early data of a tunnel, wait in the socket and not in memory.
             self._pauseForBacklog(stream)
 
@@ -226,8 +228,6 @@ class HTTP1Connection(TwistedProtocol):
         if manager is not self.manager:
             manager.adopt(self)
         self.served += 1
-        if manager.idleDeadlines is not None:
-            manager.idleDeadlines.cancel(self)
         if manager.headersDeadlines is not None:
             manager.headersDeadlines.cancel(self)
         stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
@@ -271,6 +271,23 @@ class HTTP1Connection(TwistedProtocol):
             self._write(self.codec.encodeData(data, endStream))
         except LocalProtocolError as error:
             self._unwritable(self.stream, error)
+
+    def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{IDownstream.sendResponse}.
+        """
+        codec = self.codec
+        if stream.manager.draining or self._draining:
+            self.sendHeaders(stream, headers, False)
+            self.sendData(body, True)
+            return
+        try:
+            data = codec.encodeResponse(headers, body)
+        except LocalProtocolError as error:
+            self._unwritable(stream, error)
+            return
+        self.manager.stats.cxTxBytesTotal.value += len(data)
+        self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
@@ -317,10 +334,9 @@ class HTTP1Connection(TwistedProtocol):
                 self.manager.stats.rqResponseBeforeRqComplete.value += 1
             self.close()
             return
-        manager = self.manager
-        if manager.idleDeadlines is not None:
-            manager.idleDeadlines.start(self, stream.end)
-        self._resumeAfterBacklog()
+        self.idleSince = stream.end or 0.0
+        if self._backlogged:
+            self._resumeAfterBacklog()
         try:
             codec.resume()
         except RemoteProtocolError as error:

@@ -11,12 +11,18 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 __all__ = ["isGRPC", "replyHeaders"]
 
 
+# What a reply has already, and a filter may say otherwise; a gRPC status of its own, for example.
+_ONCE = frozenset((b"content-type", b"content-length", b"grpc-status"))
+
+
 def isGRPC(headers: RequestHeaders) -> bool:
     """
     Whether a request is gRPC's: C{application/grpc}, with or without a suffix after C{+}.
     """
     contentType = headers.first.get(b"content-type")
-    return contentType is not None and (contentType == b"application/grpc" or contentType.startswith(b"application/grpc+"))
+    return contentType is not None and (
+        contentType == b"application/grpc" or contentType.startswith(b"application/grpc+")
+    )
 
 
 def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
@@ -41,7 +47,7 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
         if reply.status >= 200 and reply.status not in (204, 304):
             headers.first[b"content-length"] = b"0"
     for name, value in reply.headers:
-        if name == b"content-type" or name == b"content-length":
+        if name in _ONCE:
             headers.set(name, value)
         else:
             headers.add(name, value)

@@ -20,6 +20,7 @@ from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats
 from meshproxy.http.stream import Stream
 from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.idle import IdleWatch
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
@@ -66,6 +67,7 @@ class ConnectionManager:
     @ivar routes: The route table.
     @ivar chain: The HTTP filter chain.
     @ivar draining: Whether responses tell the downstream to close.
+    @ivar finishResponse: Does to the head of a response what is left to do before it is written.
     """
 
     draining = False
@@ -85,7 +87,6 @@ class ConnectionManager:
         self.settings = settings
         self.routes = routes
         self.chain = chain
-        self.emptyChain = FilterChain(())
         self.stats = stats
         self.clock = clock
         self.accessLogs = accessLogs
@@ -95,8 +96,11 @@ class ConnectionManager:
         self.maxRequestsPerConnection = settings.maxRequestsPerConnection
         self._prepare = prepare
         self._normalize = settings.normalizePath
-        self._finishResponse = compileResponseHeaders(settings, clock)
+        self.finishResponse = compileResponseHeaders(settings, clock)
         self._stripAuthority = settings.stripAuthority
+        self._judgesAuthority = settings.stripAuthority is not None
+        self._match = routes.match
+        self._logs = bool(accessLogs)
         self._upgrades = settings.upgrades
         self._bind(settings)
 
@@ -104,15 +108,24 @@ class ConnectionManager:
         def deadlines(seconds: float, expired: Callable[[Any], object]) -> Deadlines[Any] | None:
             return Deadlines(self.clock, seconds, expired) if seconds else None
 
-        self.idleDeadlines = deadlines(settings.idleTimeout, self._connectionIdle)
+        self.idleWatch = (
+            IdleWatch(self.clock, settings.idleTimeout, _idleSince, self._connectionIdle)
+            if settings.idleTimeout
+            else None
+        )
+        self.streamIdleWatch = (
+            IdleWatch(self.clock, settings.streamIdleTimeout, _streamIdleSince, self._streamIdle)
+            if settings.streamIdleTimeout
+            else None
+        )
         self.headersDeadlines = deadlines(settings.requestHeadersTimeout, self._headersLate)
         self.durationDeadlines = deadlines(settings.maxConnectionDuration, self._connectionOld)
         self.closeDeadlines = deadlines(settings.delayedCloseTimeout, self._closeLate)
         self.drainDeadlines = deadlines(settings.drainTimeout, self._drainLate)
         self.requestDeadlines = deadlines(settings.requestTimeout, self._requestLate)
-        self.streamIdleDeadlines = deadlines(settings.streamIdleTimeout, self._streamIdle)
         self.streamDurationDeadlines = deadlines(settings.maxStreamDuration, self._streamOld)
-        self._routeIdle: dict[float, Deadlines[Stream]] = {}
+        self._routeIdle: dict[float, IdleWatch[Stream]] = {}
+        self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout)
 
     # Connections
 
@@ -126,8 +139,9 @@ class ConnectionManager:
         stats.cxHttp1Total.value += 1
         stats.cxHttp1Active.value += 1
         connection.slot.connections.add(connection)
-        if self.idleDeadlines is not None:
-            self.idleDeadlines.start(connection, connection.began)
+        for watch in (self.idleWatch, self.streamIdleWatch):
+            if watch is not None:
+                watch.start(connection, connection.began)
         if self.durationDeadlines is not None:
             self.durationDeadlines.start(connection, connection.began)
 
@@ -136,11 +150,10 @@ class ConnectionManager:
         A connection comes over from the manager that stood in its slot before.
         """
         old = connection.manager
-        for name in ("idleDeadlines", "headersDeadlines", "durationDeadlines", "drainDeadlines"):
-            waiting: Deadlines[Any] | None = getattr(old, name)
+        names = ("idleWatch", "streamIdleWatch", "headersDeadlines", "durationDeadlines", "drainDeadlines")
+        for waiting, mine in ((getattr(old, name), getattr(self, name)) for name in names):
             if waiting is not None and connection in waiting:
-                waiting.cancel(connection)
-                mine: Deadlines[Any] | None = getattr(self, name)
+                waiting.stop(connection) if isinstance(waiting, IdleWatch) else waiting.cancel(connection)
                 if mine is not None:
                     mine.start(connection)
         connection.manager = self
@@ -161,8 +174,10 @@ class ConnectionManager:
         """
         stats = self.stats
         connection.slot.connections.discard(connection)
+        for watch in (self.idleWatch, self.streamIdleWatch):
+            if watch is not None:
+                watch.stop(connection)
         for waiting in (
-            self.idleDeadlines,
             self.headersDeadlines,
             self.durationDeadlines,
             self.closeDeadlines,
@@ -187,19 +202,42 @@ class ConnectionManager:
         """
         Serve a request whose head came.
         """
-        self.streamBegan(stream)
+        stats = self.stats
+        stats.rqTotal.value += 1
+        stats.rqHttp1Total.value += 1
+        stats.rqActive.value += 1
+        if self._timesStreams:
+            self._startDeadlines(stream)
         headers = stream.requestHeaders
-        reply = self._judge(stream, headers)
-        if reply is not None:
-            stream.localReply(reply)
-            return
-        if b"expect" in headers.first and not self.settings.proxy100Continue:
+        first = headers.first
+        if (
+            headers.path[:1] != b"/"
+            or not headers.authority
+            or b"upgrade" in first
+            or self._judgesAuthority
+            or self._normalize is not None
+        ):
+            if not self._judge(stream, headers):
+                return
+        else:
+            try:
+                client = self._prepare(headers, stream.connection)
+            except RemoteProtocolError as error:
+                self._refuse(stream, error)
+                return
+            if client is not None:
+                stream.remoteAddress = client
+        if b"expect" in first and not self.settings.proxy100Continue:
             self._answerExpect(stream, headers)
-        self.chooseRoute(stream)
+        route = stream.route = self._match(headers, stream)
         chain = self.chain
-        route = stream.route
-        if route is not None and route.overrides.disabled:
-            chain = chain.variant(route.overrides.disabled)
+        if route is not None:
+            stream.routeName = route.name
+            action = route.action
+            if action is not None and action.idleTimeout is not None:
+                self._watchByRoute(stream, action.idleTimeout)
+            if route.overrides.disabled:
+                chain = chain.variant(route.overrides.disabled)
         if stream.upgrade and not self._upgradeAllowed(stream):
             self.stats.rqWsOnNonWsRoute.value += 1
             stream.chain = chain.begin()
@@ -209,58 +247,67 @@ class ConnectionManager:
 
     def streamBegan(self, stream: Stream) -> None:
         """
-        Count a stream and begin its time-outs.
+        Count a stream that is not served, but answered at once.
         """
         stats = self.stats
         stats.rqTotal.value += 1
         stats.rqHttp1Total.value += 1
         stats.rqActive.value += 1
-        stream.bufferLimit = self.bufferLimit
+
+    def _startDeadlines(self, stream: Stream) -> None:
         now = stream.startMonotonic
-        if self.streamIdleDeadlines is not None:
-            self.streamIdleDeadlines.start(stream, now)
         if self.streamDurationDeadlines is not None:
             self.streamDurationDeadlines.start(stream, now)
         if self.requestDeadlines is not None and not stream.requestEnded:
             self.requestDeadlines.start(stream, now)
 
-    def _judge(self, stream: Stream, headers: RequestHeaders) -> LocalReply | None:
+    def _refuse(self, stream: Stream, error: RemoteProtocolError) -> None:
         """
-        Prepare the head, or say why the request is not served.
+        A head asks for what it may not.
         """
-        if not headers.authority:
-            return Failure.MISSING_HOST.value
+        self.stats.cxProtocolError.value += 1
+        stream.downstream.closeAfterResponse()
+        stream.localReply(protocolErrorReply(error.statusHint, error.details))
+
+    def _judge(self, stream: Stream, headers: RequestHeaders) -> bool:
+        """
+        Prepare the head of a request that is not of the usual kind.
+
+        @return: Whether it is served; else it was answered.
+        """
         first = headers.first
+        if not headers.authority:
+            stream.localReply(Failure.MISSING_HOST.value)
+            return False
         if headers.method == b"CONNECT":
             stream.upgrade = b"connect"
-        else:
-            path = headers.path
-            if path[:1] != b"/":
-                self.stats.rqNonRelativePath.value += 1
-                return Failure.ABSOLUTE_PATH.value
-            if self._normalize is not None:
-                verdict = self._normalizePath(headers, self._normalize(path))
-                if verdict is not None:
-                    return verdict
-            if b"upgrade" in first and b"connection" in first:
-                stream.upgrade = first[b"upgrade"].lower()
-        upgrade = first.get(b"upgrade") if stream.upgrade and headers.method != b"CONNECT" else None
+        elif headers.path[:1] != b"/":
+            self.stats.rqNonRelativePath.value += 1
+            stream.localReply(Failure.ABSOLUTE_PATH.value)
+            return False
+        elif self._normalize is not None:
+            verdict = self._normalizePath(headers, self._normalize(headers.path))
+            if verdict is not None:
+                stream.localReply(verdict)
+                return False
+        upgrade = None
+        if headers.method != b"CONNECT" and b"connection" in first:
+            upgrade = first.get(b"upgrade")
         try:
             client = self._prepare(headers, stream.connection)
         except RemoteProtocolError as error:
-            self.stats.cxProtocolError.value += 1
-            stream.downstream.closeAfterResponse()
-            stream.responseFlags |= ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
-            return protocolErrorReply(error.statusHint, error.details)
+            self._refuse(stream, error)
+            return False
         if upgrade is not None:
             # An upgrade goes on to the upstream as it is; whether it may is seen when the route is known.
+            stream.upgrade = upgrade.lower()
             first[b"connection"] = b"upgrade"
             first[b"upgrade"] = upgrade
         if client is not None:
             stream.remoteAddress = client
         if self._stripAuthority is not None:
             self._stripAuthority(headers, stream.connection)
-        return None
+        return True
 
     def _normalizePath(self, headers: RequestHeaders, result: NormalizedPath) -> LocalReply | None:
         if isinstance(result, bytes):
@@ -296,27 +343,25 @@ class ConnectionManager:
 
     def chooseRoute(self, stream: Stream) -> None:
         """
-        Choose the route by the head as it is now.
+        Choose the route again, by the head as it is now.
         """
-        route = stream.route = self.routes.match(stream.requestHeaders, stream)
+        route = stream.route = self._match(stream.requestHeaders, stream)
         if route is not None:
             stream.routeName = route.name
-            action = route.action
-            if action is not None and action.idleTimeout is not None:
-                self._useRouteIdleTimeout(stream, action.idleTimeout)
 
-    def _useRouteIdleTimeout(self, stream: Stream, timeout: float) -> None:
+    def _watchByRoute(self, stream: Stream, timeout: float) -> None:
         """
         A route's C{idle_timeout} stands in for the connection manager's C{stream_idle_timeout}; 0 is none.
         """
-        if self.streamIdleDeadlines is not None:
-            self.streamIdleDeadlines.cancel(stream)
+        stream.isWatched = True
         if timeout:
-            deadlines = self._routeIdle.get(timeout)
-            if deadlines is None:
-                deadlines = self._routeIdle[timeout] = Deadlines(self.clock, timeout, self._streamIdle)
-            stream.idleDeadlines = deadlines
-            deadlines.start(stream)
+            watch = self._routeIdle.get(timeout)
+            if watch is None:
+                watch = self._routeIdle[timeout] = IdleWatch(
+                    self.clock, timeout, _lastActive, self._routeStreamIdle
+                )
+            stream.idleWatch = watch
+            watch.start(stream)
 
     def requestComplete(self, stream: Stream) -> None:
         """
@@ -327,24 +372,17 @@ class ConnectionManager:
         if stream.upstream is not None:
             stream.upstream.downstreamComplete()
 
-    def finishResponseHeaders(self, stream: Stream, headers: ResponseHeaders) -> None:
-        """
-        Do to the head of a response what is left to do before it is written.
-        """
-        self._finishResponse(stream, headers)
-
     def streamEnded(self, stream: Stream) -> None:
         """
         A stream is over: end its time-outs, count it, log it.
         """
-        if self.streamIdleDeadlines is not None:
-            self.streamIdleDeadlines.cancel(stream)
-        if stream.idleDeadlines is not None:
-            stream.idleDeadlines.cancel(stream)
-        if self.streamDurationDeadlines is not None:
-            self.streamDurationDeadlines.cancel(stream)
-        if self.requestDeadlines is not None:
-            self.requestDeadlines.cancel(stream)
+        if self._timesStreams:
+            if self.streamDurationDeadlines is not None:
+                self.streamDurationDeadlines.cancel(stream)
+            if self.requestDeadlines is not None:
+                self.requestDeadlines.cancel(stream)
+        if stream.idleWatch is not None:
+            stream.idleWatch.stop(stream)
         stats = self.stats
         stats.rqActive.value -= 1
         end = stream.end
@@ -352,7 +390,7 @@ class ConnectionManager:
         stats.rqTime.record(int((end - stream.startMonotonic) * 1000))
         for counter in stats.byClass[stream.responseCode // 100]:
             counter.value += 1
-        if self.accessLogs:
+        if self._logs:
             self.accessLogs.log(stream, "DownstreamEnd")
 
     # Time is over
@@ -385,21 +423,21 @@ class ConnectionManager:
         self.stats.rqTimeout.value += 1
         stream.localReply(Failure.REQUEST_TIMEOUT.value)
 
-    def _streamIdle(self, stream: Stream) -> None:
-        deadlines = stream.idleDeadlines or self.streamIdleDeadlines
-        assert deadlines is not None
-        left = stream.lastActive + deadlines.seconds - self.clock.seconds()
-        if left > 0.0005:
-            # It was active meanwhile; what is left is less than the queue's length, so it has a call of its own.
-            self.clock.callLater(left, self._streamIdleAgain, stream, stream.lastActive)
-            return
+    def _streamIdle(self, connection: HTTP1Connection) -> None:
+        assert self.streamIdleWatch is not None
+        self.streamIdleWatch.start(connection)
+        if connection.stream is not None:
+            self._endIdle(connection.stream)
+
+    def _routeStreamIdle(self, stream: Stream) -> None:
+        self._endIdle(stream)
+
+    def _endIdle(self, stream: Stream) -> None:
         self.stats.rqIdleTimeout.value += 1
         reply = Failure.STREAM_IDLE_TIMEOUT.value
+        if stream.responseCode:
+            stream.responseFlags |= ResponseFlag.STREAM_IDLE_TIMEOUT
         stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
-
-    def _streamIdleAgain(self, stream: Stream, _lastActive: float) -> None:
-        if not stream.over:
-            self._streamIdle(stream)
 
     def _streamOld(self, stream: Stream) -> None:
         self.stats.rqMaxDurationReached.value += 1
@@ -409,3 +447,17 @@ class ConnectionManager:
         else:
             reply = Failure.MAX_STREAM_DURATION.value
             stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
+
+
+def _idleSince(connection: HTTP1Connection) -> float | None:
+    return connection.idleSince if connection.stream is None else None
+
+
+def _streamIdleSince(connection: HTTP1Connection) -> float | None:
+    stream = connection.stream
+    # Without a stream, or with one that its route watches, there is nothing to end here.
+    return None if stream is None or stream.isWatched else stream.lastActive
+
+
+def _lastActive(stream: Stream) -> float:
+    return stream.lastActive

@@ -63,7 +63,10 @@ def compileResponseHeaders(
     def finish(stream: Stream, headers: ResponseHeaders) -> None:
         first = headers.first
         if not isPlain(first):
-            _endHopByHop(stream, headers)
+            if b"connection" in first and headers.more is None and headers.status != 101:
+                del first[b"connection"]
+            if not isPlain(first):
+                _endHopByHop(stream, headers)
         if alwaysRequestId:
             requestId = stream.requestHeaders.first.get(b"x-request-id")
             if requestId is not None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
     from meshproxy.upstream.http1pool import HTTP1Pool
+    from meshproxy.upstream.stats import ClusterStats
 
 __all__ = ["Router", "RoutedRequest"]
 
@@ -37,6 +38,25 @@ _ORDERS = RETRY_HEADERS | {
     b"x-envoy-upstream-rq-per-try-timeout-ms",
     b"grpc-timeout",
 }
+_NO_ORDERS = _ORDERS.isdisjoint
+
+
+_ROUTE = RouteKind.ROUTE
+
+
+class _Milliseconds(dict[int, bytes]):
+    """
+    Numbers as text; most responses take one of a few.
+    """
+
+    def __missing__(self, number: int) -> bytes:
+        text = b"%d" % number
+        if len(self) < 4096:
+            self[number] = text
+        return text
+
+
+_MILLISECONDS = _Milliseconds()
 
 
 class Router:
@@ -58,7 +78,7 @@ class Router:
         self.clock = clock
         self.random = random
         self.suppressHeaders = suppressHeaders
-        self._timeouts: dict[float, Deadlines[RoutedRequest]] = {}
+        self.timeoutsBySeconds: dict[float, Deadlines[RoutedRequest]] = {}
         self._perTryTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
         self._perTryIdleTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
         self._durations: dict[float, Deadlines[RoutedRequest]] = {}
@@ -72,7 +92,7 @@ class Router:
         if route is None:
             stream.manager.stats.noRoute.value += 1
             stream.localReply(Failure.NO_ROUTE.value)
-        elif route.kind is RouteKind.ROUTE:
+        elif route.kind is _ROUTE:
             request = stream.upstream = RoutedRequest(self, stream, route)
             request.start(headers, endStream)
         else:
@@ -98,9 +118,9 @@ class Router:
         """
         Where requests wait for their global time-out.
         """
-        deadlines = self._timeouts.get(seconds)
+        deadlines = self.timeoutsBySeconds.get(seconds)
         if deadlines is None:
-            deadlines = self._timeouts[seconds] = Deadlines(self.clock, seconds, RoutedRequest.timedOut)
+            deadlines = self.timeoutsBySeconds[seconds] = Deadlines(self.clock, seconds, RoutedRequest.timedOut)
         return deadlines
 
     def perTryTimeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
@@ -155,54 +175,34 @@ class RoutedRequest:
     @ivar responseStarted: Whether the head of the response went on to the stream.
     """
 
-    __slots__ = (
-        "_action",
-        "_backOff",
-        "_body",
-        "_cluster",
-        "_clusterTimeouts",
-        "_complete",
-        "_durations",
-        "_endpoint",
-        "_expectsTunnel",
-        "_headers",
-        "_perTry",
-        "_perTryIdle",
-        "_pool",
-        "_requestEnded",
-        "_responsePaused",
-        "_retry",
-        "_router",
-        "_stats",
-        "_stream",
-        "_timeouts",
-        "_tryBegan",
-        "attempts",
-        "connection",
-        "over",
-        "responseStarted",
-    )
+    # What is seldom set stands on the class: an instance costs what it differs in.
+    connection: HTTP1UpstreamConnection | None = None
+    attempts = 1
+    responseStarted = False
+    over = False
+    _body: _Body | None = None
+    _pool: HTTP1Pool | None = None
+    _retry: RetryState | None = None
+    _timeouts: Deadlines[RoutedRequest] | None = None
+    _perTry: Deadlines[RoutedRequest] | None = None
+    _perTryIdle: Deadlines[RoutedRequest] | None = None
+    _durations: Deadlines[RoutedRequest] | None = None
+    _backOff: IDelayedCall | None = None
+    _responsePaused = False
+    _expectsTunnel = False
+    _requestEnded = False
+    _complete = False
+    _endpoint: Endpoint
+    _cluster: Cluster
+    _stats: ClusterStats
+    _headers: RequestHeaders
+    _tryBegan = 0.0
 
     def __init__(self, router: Router, stream: Stream, route: Route) -> None:
         self._router = router
         self._stream = stream
-        action = route.action
-        assert action is not None
-        self._action: RouteAction = action
-        self.connection: HTTP1UpstreamConnection | None = None
-        self.attempts = 1
-        self.responseStarted = False
-        self.over = False
-        self._body: _Body | None = None
-        self._pool: HTTP1Pool | None = None
-        self._retry: RetryState | None = None
-        self._timeouts: Deadlines[RoutedRequest] | None = None
-        self._perTry: Deadlines[RoutedRequest] | None = None
-        self._perTryIdle: Deadlines[RoutedRequest] | None = None
-        self._durations: Deadlines[RoutedRequest] | None = None
-        self._backOff: IDelayedCall | None = None
-        self._responsePaused = False
-        self._expectsTunnel = False
+        self._route = route
+        self._action: RouteAction = route.action  # type: ignore[assignment]  # a route of this kind has one
 
     # The request
 
@@ -213,43 +213,40 @@ class RoutedRequest:
         stream = self._stream
         router = self._router
         action = self._action
-        name = action.cluster or action.selectCluster(headers, stream)
-        cluster = router.clusters.get(name)
+        stats = stream.manager.stats
+        cluster = router.clusters.get(action.cluster or action.selectCluster(headers, stream))
         if cluster is None:
-            stream.manager.stats.noCluster.value += 1
+            stats.noCluster.value += 1
             self.over = True
             stream.localReply(Failure.NO_CLUSTER.value.withStatus(action.clusterNotFoundStatus))
             return
         self._cluster = cluster
         self._stats = cluster.stats
-        stream.upstreamCluster = cluster.statName
-        stream.manager.stats.rqUpstreamTotal.value += 1
         self._headers = headers
-        self._requestEnded = endStream
-        self._complete = endStream
-        self._expectsTunnel = bool(stream.upgrade)
+        stream.upstreamCluster = cluster.statName
+        stats.rqUpstreamTotal.value += 1
+        if endStream:
+            self._requestEnded = self._complete = True
+        if stream.upgrade:
+            # A tunnel has no end to wait for: Envoy begins its time-out when the request's head is there.
+            self._expectsTunnel = self._complete = True
         timeout = action.timeout
-        policy = action.retryPolicy
-        if policy is not None or not _ORDERS.isdisjoint(headers.first):
+        if action.retryPolicy is not None or not _NO_ORDERS(headers.first):
             timeout = self._readOrders(headers)
         elif action.maxStreamDuration:
             self._durations = router.durations(action.maxStreamDuration)
             self._durations.start(self)
-        route = stream.route
-        if route is not None:
-            finalize = route.finalizeRequestHeaders
-            if finalize is not None:
-                finalize(headers, stream)
-            host = route.virtualHost
-            if host.includeRequestAttemptCount:
-                headers.set(b"x-envoy-attempt-count", b"1")
+        route = self._route
+        finalize = route.finalizeRequestHeaders
+        if finalize is not None:
+            finalize(headers, stream)
+        if route.virtualHost.includeRequestAttemptCount:
+            headers.set(b"x-envoy-attempt-count", b"1")
         if timeout:
-            self._timeouts = router.timeouts(timeout)
+            deadlines = router.timeoutsBySeconds.get(timeout)
+            self._timeouts = router.timeouts(timeout) if deadlines is None else deadlines
             if not router.suppressHeaders:
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(timeout)
-        if self._expectsTunnel:
-            # A tunnel has no end to wait for: Envoy begins its time-out when the request's head is there.
-            self._complete = True
         self._connect()
 
     def _readOrders(self, headers: RequestHeaders) -> float:
@@ -273,8 +270,7 @@ class RoutedRequest:
                 self._perTryIdle = router.perTryIdleTimeouts(policy.perTryIdleTimeout)
             self._retry = RetryState(policy, self._cluster, action.isHighPriority, router.random, router.clock)
             if not self._requestEnded:
-                route = self._stream.route
-                limit = None if route is None else route.requestBodyBufferLimit
+                limit = self._route.requestBodyBufferLimit
                 self._body = _Body(self._stream.bufferLimit if limit is None else limit)
         return total
 
@@ -285,21 +281,31 @@ class RoutedRequest:
             self._stats.cxNoneHealthy.value += 1
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
             return
-        self._endpoint: Endpoint = endpoint
+        self._endpoint = endpoint
         stream = self._stream
         stream.upstreamAttempts = self.attempts
         stream.upstreamHost = endpoint
-        self._tryBegan = self._router.clock.seconds()
+        now = self._tryBegan = self._router.clock.seconds()
         if self._complete:
-            self._startTimeouts(self._tryBegan)
-        pool = self._pool = cluster.pool(endpoint, "HIGH" if self._action.isHighPriority else "DEFAULT")
+            timeouts = self._timeouts
+            if self._perTry is not None or self._perTryIdle is not None:
+                self._startTimeouts(now)
+            elif timeouts is not None and self.attempts == 1:
+                timeouts.waiting[self] = now + timeouts.seconds
+                if timeouts.call is None:
+                    timeouts.arm()
+        priority = "HIGH" if self._action.isHighPriority else "DEFAULT"
+        pool = endpoint.pools.get(priority)
+        if pool is None:
+            pool = cluster.pool(endpoint, priority)
+        self._pool = pool
         pool.request(self)
 
     def _startTimeouts(self, now: float) -> None:
         """
         The request is complete: the global time-out begins, unless it has, and that of the try.
         """
-        if self._timeouts is not None and self not in self._timeouts:
+        if self._timeouts is not None and self not in self._timeouts.waiting:
             self._timeouts.start(self, now)
         if self._perTry is not None:
             self._perTry.start(self, now)
@@ -314,30 +320,27 @@ class RoutedRequest:
         self.connection = connection
         stream = self._stream
         stream.upstreamConnection = connection
-        action = self._action
-        if action.autoHostRewrite and self._endpoint.hostname:
+        if self._action.autoHostRewrite and self._endpoint.hostname:
             self._headers.authority = self._endpoint.hostname.encode("ascii")
         body = self._body
-        if body is None or not body.pieces:
-            ended = self._requestEnded if body is None else body.ended
-            connection.sendHeaders(self._headers, ended and not self._expectsTunnel)
-            if body is not None and body.trailers is not None:
-                connection.sendTrailers(body.trailers)
+        if body is None:
+            connection.sendHeaders(self._headers, self._requestEnded and not self._expectsTunnel)
         else:
             self._sendKept(connection, body)
-        stream.resumeDownstream()
+        if stream.downstreamPaused:
+            stream.resumeDownstream()
 
     def _sendKept(self, connection: HTTP1UpstreamConnection, body: _Body) -> None:
         """
         Send the head, and what came of the body until now.
         """
-        connection.sendHeaders(self._headers, False)
         whole = b"".join(body.pieces)
+        endsHere = body.ended and not whole and body.trailers is None
+        connection.sendHeaders(self._headers, endsHere and not self._expectsTunnel)
+        if whole or (body.ended and not endsHere and body.trailers is None):
+            connection.sendData(whole, body.ended and body.trailers is None)
         if body.trailers is not None:
-            connection.sendData(whole, False)
             connection.sendTrailers(body.trailers)
-        else:
-            connection.sendData(whole, body.ended)
         if self._retry is None:
             self._body = None  # it only waited for the connection
         elif body.pieces:
@@ -420,20 +423,15 @@ class RoutedRequest:
         if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
             return
         self._body = None
-        stats = self._stats
-        stats.responses.count(status)
-        elapsed = int((now - self._tryBegan) * 1000)
-        first = headers.first
-        router = self._router
-        if not router.suppressHeaders:
-            first[b"x-envoy-upstream-service-time"] = b"%d" % elapsed
-        route = stream.route
-        if route is not None:
-            if route.virtualHost.includeAttemptCountInResponse:
-                headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
-            finalize = route.finalizeResponseHeaders
-            if finalize is not None:
-                finalize(headers, stream)
+        self._stats.responses.count(status)
+        if not self._router.suppressHeaders:
+            headers.set(b"x-envoy-upstream-service-time", _MILLISECONDS[int((now - self._tryBegan) * 1000)])
+        route = self._route
+        if route.virtualHost.includeAttemptCountInResponse:
+            headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        finalize = route.finalizeResponseHeaders
+        if finalize is not None:
+            finalize(headers, stream)
         if stream.upgrade and self.connection is not None and self.connection.codec.upgraded:
             self._tunnelBegins(self.connection)
         self.responseStarted = True
@@ -441,6 +439,52 @@ class RoutedRequest:
         if endStream:
             self._finished(now)
         stream.responseHeadersReceived(headers, endStream)
+
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}.
+        """
+        stream = self._stream
+        if self._retry is not None or stream.upgrade or not self._requestEnded:
+            self.responseReceived(headers, False)
+            if self.connection is not None or self.responseStarted:
+                self.dataReceived(body, True)
+            return
+        now = self._router.clock.seconds()
+        stream.upstreamResponseStart = stream.upstreamResponseEnd = now
+        stats = self._stats
+        for counter in stats.responses.counters(headers.status):
+            counter.value += 1
+        elapsed = int((now - self._tryBegan) * 1000)
+        if not self._router.suppressHeaders:
+            headers.first[b"x-envoy-upstream-service-time"] = _MILLISECONDS[elapsed]
+        route = self._route
+        if route.virtualHost.includeAttemptCountInResponse:
+            headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        finalize = route.finalizeResponseHeaders
+        if finalize is not None:
+            finalize(headers, stream)
+        self.responseStarted = self.over = True
+        stream.responseCodeDetails = "via_upstream"
+        timeouts = self._timeouts
+        if timeouts is not None:
+            timeouts.waiting.pop(self, None)
+        if self._durations is not None or self._perTry is not None or self._perTryIdle is not None:
+            self._endTimeouts()
+        if self._responsePaused:
+            self._unpause()
+        self.connection = None
+        stats.rqTime.record(elapsed)
+        stats.rqTimeExternal.record(elapsed)
+        stream.responseReceived(headers, body)
+
+    def _unpause(self) -> None:
+        """
+        The connection goes back to its pool, and must not take a pause along.
+        """
+        self._responsePaused = False
+        if self.connection is not None:
+            self.connection.resumeReading()
 
     def _tunnelBegins(self, connection: HTTP1UpstreamConnection) -> None:
         connection.beginTunnel()
@@ -454,7 +498,7 @@ class RoutedRequest:
         """
         if endStream:
             self._finished(self._router.clock.seconds())
-        elif self._perTryIdle is not None and self in self._perTryIdle:
+        elif self._perTryIdle is not None and self in self._perTryIdle.waiting:
             self._perTryIdle.start(self)
         self._stream.responseDataReceived(data, endStream)
 
@@ -473,10 +517,8 @@ class RoutedRequest:
         self._endTimeouts()
         connection = self.connection
         if connection is not None and self._requestEnded:
-            # It goes back to its pool, and must not take a pause along.
             if self._responsePaused:
-                self._responsePaused = False
-                connection.resumeReading()
+                self._unpause()
             self.connection = None
         stats = self._stats
         elapsed = int((now - self._tryBegan) * 1000)
@@ -639,11 +681,8 @@ class RoutedRequest:
         self._backOff = None
         self.connection = None
         self.attempts += 1
-        route = self._stream.route
-        if route is not None:
-            host = route.virtualHost
-            if host.includeRequestAttemptCount:
-                self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        if self._route.virtualHost.includeRequestAttemptCount:
+            self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         self._connect()
 
     # The end

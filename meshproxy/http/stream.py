@@ -18,16 +18,16 @@ from zope.interface import implementer
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
-from meshproxy.http.chain import FilterChain
+from meshproxy.http.chain import EMPTY_CHAIN, FilterChain
 from meshproxy.http.localreply import replyHeaders
-from meshproxy.http.walk import RequestWalk, ResponseWalk
+from meshproxy.http.walk import DATA, HEADERS, TRAILERS, RequestWalk, ResponseWalk
 from meshproxy.interfaces import STOP, IHTTPStream, Stop
 
 if TYPE_CHECKING:
     from meshproxy.http.downstream import IDownstream
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.http.router import RoutedRequest
-    from meshproxy.net.deadlines import Deadlines
+    from meshproxy.net.idle import IdleWatch
     from meshproxy.routing.route import Route
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 
@@ -48,10 +48,11 @@ class Stream(StreamInfo):
     @ivar requestEnded: Whether the request was received to its end.
     @ivar responseEnded: Whether the response was sent to its end.
     @ivar upstreamConnection: The upstream connection of the last try.
-    @ivar idleDeadlines: Where it waits for a C{idle_timeout} of its route.
+    @ivar idleWatch: What watches it for the C{idle_timeout} of its route.
     @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
-    @ivar bufferLimit: How many bytes a filter may hold.
+    @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
+    @ivar lastActive: When anything moved last, for idle time-outs.
     @ivar replied: Whether the response is a local reply.
     @ivar upgrade: What the request wants the connection to become, C{b"websocket"} or C{b"connect"} for
         example, where the configuration allows it; C{b""} else.
@@ -60,7 +61,9 @@ class Stream(StreamInfo):
     route: Route | None = None
     upstream: RoutedRequest | None = None
     upstreamConnection: HTTP1UpstreamConnection | None = None
-    idleDeadlines: Deadlines[Stream] | None = None
+    idleWatch: IdleWatch[Stream] | None = None
+    chain: FilterChain = EMPTY_CHAIN
+    protocol = "HTTP/1.1"
     requestHalted = False
     responseHalted = False
     requestEnded = False
@@ -68,10 +71,12 @@ class Stream(StreamInfo):
     over = False
     upgrade = b""
     tunnel = False
-    bufferLimit = 1 << 20
     replied = False
+    isWatched = False
+    _requestWalk: RequestWalk | None = None
+    _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
-    _downstreamPaused = False
+    downstreamPaused = False
     _upstreamPaused = False
 
     def __init__(
@@ -85,23 +90,53 @@ class Stream(StreamInfo):
         self.connection = downstream.info
         self.requestHeaders: RequestHeaders = headers
         self.startTime = self.startMonotonic = self.lastActive = now
-        self.protocol = "HTTP/1.1"
         if endStream:
             self.requestEnded = True
             self.requestEnd = now
-        self.requestWalk = RequestWalk(self)
-        self.responseWalk = ResponseWalk(self)
-        self.chain: FilterChain = manager.emptyChain
 
     # The request, told by the downstream's codec
+
+    @property
+    def bufferLimit(self) -> int:
+        """
+        How many bytes a filter may hold.
+        """
+        return self.manager.bufferLimit
+
+    @property
+    def requestWalk(self) -> RequestWalk:
+        """
+        The way of the request, where it does not go straight.
+        """
+        if self._requestWalk is None:
+            self._requestWalk = RequestWalk(self)
+        return self._requestWalk
+
+    @property
+    def responseWalk(self) -> ResponseWalk:
+        """
+        The way of the response, where it does not go straight.
+        """
+        if self._responseWalk is None:
+            self._responseWalk = ResponseWalk(self)
+        return self._responseWalk
 
     def begin(self, chain: FilterChain) -> None:
         """
         Let the request's head pass the chain.
         """
-        self.chain = chain.begin() if chain.perStream else chain
+        if chain.perStream:
+            chain = chain.begin()
+        self.chain = chain
+        headers = self.requestHeaders
+        ended = self.requestEnded
         try:
-            self.requestWalk.headers(self.requestHeaders, self.requestEnded)
+            for index, method in enumerate(chain.requestHeaders):
+                verdict = method(self, headers, ended)
+                if verdict is not None or self.requestHalted:
+                    place = chain.requestHeadersPlaces[index]
+                    if self.requestWalk.answered(verdict, place, (HEADERS, headers, ended))[0] is not None:
+                        return
         except Exception:
             self.filterRaised(TwistedFailure())
 
@@ -120,11 +155,25 @@ class Stream(StreamInfo):
                 self._finishIfDone()
             return
         try:
-            self.requestWalk.data(data, endStream)
+            self._passRequestData(data, endStream)
         except Exception:
             self.filterRaised(TwistedFailure())
         if endStream:
             self._finishIfDone()
+
+    def _passRequestData(self, data: bytes, endStream: bool) -> None:
+        walk = self._requestWalk
+        if walk is not None and walk.holds:
+            walk.push(DATA, data, endStream)
+            return
+        chain = self.chain
+        for index, method in enumerate(chain.requestData):
+            verdict = method(self, data, endStream)
+            if verdict is not None or self.requestHalted:
+                event = (DATA, data, endStream)
+                gone, data = self.requestWalk.answered(verdict, chain.requestDataPlaces[index], event)
+                if gone is not None:
+                    return
 
     def requestTrailersReceived(self, trailers: HeaderMap) -> None:
         """
@@ -136,7 +185,7 @@ class Stream(StreamInfo):
         self.manager.requestComplete(self)
         if not self.requestHalted:
             try:
-                self.requestWalk.trailers(trailers)
+                self.requestWalk.push(TRAILERS, trailers, True)
             except Exception:
                 self.filterRaised(TwistedFailure())
         self._finishIfDone()
@@ -161,19 +210,65 @@ class Stream(StreamInfo):
         The head of a response enters the chain.
         """
         self.responseHeaders = headers
-        try:
-            self.responseWalk.headers(headers, endStream)
-        except Exception:
-            self.filterRaised(TwistedFailure())
+        chain = self.chain
+        if chain.responseHeaders:
+            try:
+                for index, method in enumerate(chain.responseHeaders):
+                    verdict = method(self, headers, endStream)
+                    if verdict is not None or self.responseHalted:
+                        place = chain.responseHeadersPlaces[index]
+                        if self.responseWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is not None:
+                            return
+            except Exception:
+                self.filterRaised(TwistedFailure())
+                return
+        self.sendHeaders(headers, endStream)
 
     def responseDataReceived(self, data: bytes, endStream: bool) -> None:
         """
         A piece of its body enters the chain.
         """
+        walk = self._responseWalk
+        chain = self.chain
         try:
-            self.responseWalk.data(data, endStream)
+            if walk is not None and walk.holds:
+                walk.push(DATA, data, endStream)
+                return
+            for index, method in enumerate(chain.responseData):
+                verdict = method(self, data, endStream)
+                if verdict is not None or self.responseHalted:
+                    event = (DATA, data, endStream)
+                    gone, data = self.responseWalk.answered(verdict, chain.responseDataPlaces[index], event)
+                    if gone is not None:
+                        return
         except Exception:
             self.filterRaised(TwistedFailure())
+            return
+        if not self.responseHalted:
+            self.sendData(data, endStream)
+
+    def responseReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        A whole response enters the chain at once: the short way for the small answers that most are. It does what
+        L{responseHeadersReceived} and L{responseDataReceived} do one after the other.
+        """
+        chain = self.chain
+        if chain.responseData or chain.responseHeaders:
+            self.responseHeadersReceived(headers, False)
+            if not self.over:
+                self.responseDataReceived(body, True)
+            return
+        self.responseHeaders = headers
+        manager = self.manager
+        manager.finishResponse(self, headers)
+        self.responseCode = headers.status
+        self.bytesSent = len(body)
+        now = manager.clock.seconds()
+        self.lastActive = self.responseStart = self.responseEnd = now
+        self.responseEnded = self.responseHalted = True
+        self.downstream.sendResponse(self, headers, body)
+        if self.requestEnded or not self.tunnel:
+            self._end(now)
 
     def responseTrailersReceived(self, trailers: HeaderMap) -> None:
         """
@@ -181,7 +276,7 @@ class Stream(StreamInfo):
         """
         self.responseTrailers = trailers
         try:
-            self.responseWalk.trailers(trailers)
+            self.responseWalk.push(TRAILERS, trailers, True)
         except Exception:
             self.filterRaised(TwistedFailure())
 
@@ -197,7 +292,7 @@ class Stream(StreamInfo):
         The head of the response leaves the chain.
         """
         manager = self.manager
-        manager.finishResponseHeaders(self, headers)
+        manager.finishResponse(self, headers)
         self.responseCode = headers.status
         self.lastActive = self.responseStart = now = manager.clock.seconds()
         self.downstream.sendHeaders(self, headers, endStream)
@@ -256,7 +351,8 @@ class Stream(StreamInfo):
         if self.over:
             return STOP
         self.requestHalted = True
-        self.requestWalk.drop()
+        if self._requestWalk is not None:
+            self._requestWalk.drop()
         self.responseFlags |= reply.flag
         if reply.details:
             self.responseCodeDetails = reply.details
@@ -327,17 +423,17 @@ class Stream(StreamInfo):
         """
         See L{IHTTPStream.resumeRequest}.
         """
-        self._guarded(self.requestWalk.resume)
+        self._guarded(self.requestWalk)
 
     def resumeResponse(self) -> None:
         """
         See L{IHTTPStream.resumeResponse}.
         """
-        self._guarded(self.responseWalk.resume)
+        self._guarded(self.responseWalk)
 
-    def _guarded(self, resume: Any) -> None:
+    def _guarded(self, walk: RequestWalk | ResponseWalk) -> None:
         try:
-            resume()
+            walk.resume()
         except Exception:
             self.filterRaised(TwistedFailure())
 
@@ -345,10 +441,6 @@ class Stream(StreamInfo):
         """
         See L{IHTTPStream.requestBody}.
         """
-        if self.requestEnded and not self.requestWalk.holds and self.requestEnd == self.startMonotonic:
-            waiting: Deferred[bytes] = Deferred()
-            waiting.callback(b"")
-            return waiting
         return self.requestWalk.readBody(limit)
 
     def replaceRequestBody(self, body: bytes) -> None:
@@ -398,16 +490,16 @@ class Stream(StreamInfo):
         """
         Read no more of the request.
         """
-        if not self._downstreamPaused:
-            self._downstreamPaused = True
+        if not self.downstreamPaused:
+            self.downstreamPaused = True
             self.downstream.pauseReading()
 
     def resumeDownstream(self) -> None:
         """
         Read it again.
         """
-        if self._downstreamPaused:
-            self._downstreamPaused = False
+        if self.downstreamPaused:
+            self.downstreamPaused = False
             self.downstream.resumeReading()
 
     def pauseUpstream(self) -> None:
@@ -439,26 +531,39 @@ class Stream(StreamInfo):
             self.downstream.resetStream(self)
             self._end()
 
-    def _end(self) -> None:
+    def _end(self, now: float | None = None) -> None:
+        manager = self.manager
         self.over = self.requestHalted = self.responseHalted = True
-        self.end = self.manager.clock.seconds()
-        if self.upstream is not None:
-            self.upstream.abandon()
-        if self._awaited is not None:
-            for waiting in self._awaited:
-                waiting.addErrback(_ignore)
-                waiting.cancel()
-            self._awaited = None
-        self.requestWalk.drop()
-        self.responseWalk.drop()
+        self.end = manager.clock.seconds() if now is None else now
+        upstream = self.upstream
+        if upstream is not None and (not upstream.over or upstream.connection is not None):
+            upstream.abandon()
+        if self._awaited is not None or self._requestWalk is not None or self._responseWalk is not None:
+            self._dropWaiting()
+        if self.chain.streamEnded:
+            self._tellEnded()
+        manager.streamEnded(self)
+        self.downstream.streamEnded(self)
+
+    def _dropWaiting(self) -> None:
+        """
+        Forget what filters hold, and cancel what they wait for.
+        """
+        for waiting in self._awaited or ():
+            waiting.addErrback(_ignore)
+            waiting.cancel()
+        self._awaited = None
+        for walk in (self._requestWalk, self._responseWalk):
+            if walk is not None:
+                walk.drop()
+
+    def _tellEnded(self) -> None:
         for ended in self.chain.streamEnded:
             try:
                 ended(self)
             except Exception:
                 self.manager.stats.filterExceptions.value += 1
                 self.manager.log.failure("a filter raised when its stream ended")
-        self.manager.streamEnded(self)
-        self.downstream.streamEnded(self)
 
 
 def _ignore(_failure: TwistedFailure) -> None:

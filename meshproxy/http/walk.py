@@ -1,11 +1,11 @@
 # -*- test-case-name: tests.http.test_walk -*-
 """
-One direction of a stream through its filters.
+One direction of a stream through its filters, when it does not go straight.
 
-Events pass the filters in order, each event through all of them before the next one comes; that is the fast way, a
-loop over bound methods. A filter that answers L{STOP}, or something to wait for, makes a hold: the event stays there, and what
-follows stays behind it, having passed the filters that stand before the hold. There may be several holds at a time, at
-different filters.
+Usually events pass the filters in order, each event through all of them before the next one comes: a loop over bound methods,
+which stands in L{meshproxy.http.stream}. A filter that answers L{STOP}, or something to wait for, makes a hold, and a
+L{Walk} takes over: the event stays there, and what follows stays behind it, having passed the filters that stand before
+the hold. There may be several holds at a time, at different filters.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from meshproxy.interfaces import STOP
 if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
 
-__all__ = ["RequestWalk", "ResponseWalk", "Walk"]
+__all__ = ["DATA", "HEADERS", "TRAILERS", "RequestWalk", "ResponseWalk", "Walk"]
 
-_HEADERS, _DATA, _TRAILERS = range(3)
+# The kinds of events.
+HEADERS, DATA, TRAILERS = range(3)
 
 # An event: its kind, its payload, and whether it ends the message.
 Event = tuple[int, Any, bool]
@@ -50,7 +51,7 @@ class Hold:
         self.place = place
         self.event = event
         self.behind: list[Event] = []
-        self.size = len(event[1]) if event[0] == _DATA else 0
+        self.size = len(event[1]) if event[0] == DATA else 0
         self.body: Deferred[bytes] | None = None
         self.limit = 0
 
@@ -59,7 +60,7 @@ class Hold:
         """
         Whether more than the limit is an error, rather than a reason to read no more.
         """
-        return self.body is not None or self.event[0] == _DATA
+        return self.body is not None or self.event[0] == DATA
 
     @property
     def ended(self) -> bool:
@@ -72,7 +73,7 @@ class Hold:
         """
         The body as far as it is here.
         """
-        return b"".join(payload for kind, payload, _ in self.behind if kind == _DATA)
+        return b"".join(payload for kind, payload, _ in self.behind if kind == DATA)
 
 
 class Walk:
@@ -126,11 +127,10 @@ class Walk:
         holds = self.holds
         barrier = next((hold for hold in holds if hold.place >= place), None)
         methods, places = self._methods(kind)
-        ordered = self._ordered(places)
-        first = bisect_left(ordered, place)
-        last = len(ordered) if barrier is None else bisect_left(ordered, barrier.place)
+        first = bisect_left(places, place)
+        last = len(places) if barrier is None else bisect_left(places, barrier.place)
         for index in range(first, last):
-            verdict, payload = self._call(methods[index], ordered[index], (kind, payload, end))
+            verdict, payload = self._call(methods[index], places[index], (kind, payload, end))
             if verdict is not None:
                 return
         if self._over():
@@ -140,12 +140,6 @@ class Walk:
         else:
             self._queue(barrier, (kind, payload, end))
 
-    def _ordered(self, places: tuple[int, ...]) -> tuple[int, ...]:
-        """
-        Places as they ascend in this direction.
-        """
-        return places
-
     def _call(self, method: Method, place: int, event: Event) -> tuple[object, Any]:
         """
         Let one filter see an event.
@@ -154,7 +148,7 @@ class Walk:
         """
         kind, payload, end = event
         stream = self.stream
-        if kind == _TRAILERS:
+        if kind == TRAILERS:
             verdict = method(stream, payload)
         else:
             verdict = method(stream, payload, end)
@@ -172,7 +166,7 @@ class Walk:
             if hasattr(verdict, "close"):
                 verdict.close()  # a coroutine that never ran
             return STOP, None
-        if event[0] == _DATA and isinstance(verdict, (bytes, bytearray)):
+        if event[0] == DATA and isinstance(verdict, (bytes, bytearray)):
             return None, bytes(verdict)
         hold = Hold(place, event)
         self._insert(hold)
@@ -191,8 +185,8 @@ class Walk:
     def _await(self, hold: Hold, verdict: object) -> None:
         def cbDone(result: object) -> None:
             if hold in self.holds:
-                if hold.event[0] == _DATA and isinstance(result, (bytes, bytearray)):
-                    hold.event = (_DATA, bytes(result), hold.event[2])
+                if hold.event[0] == DATA and isinstance(result, (bytes, bytearray)):
+                    hold.event = (DATA, bytes(result), hold.event[2])
                 self._release(hold)
 
         def ebRaised(failure: TwistedFailure) -> None:
@@ -206,7 +200,7 @@ class Walk:
 
     def _queue(self, hold: Hold, event: Event) -> None:
         hold.behind.append(event)
-        if event[0] == _DATA:
+        if event[0] == DATA:
             hold.size += len(event[1])
         self._look(hold)
 
@@ -275,10 +269,10 @@ class Walk:
         if hold is None or not hold.ended:
             raise RuntimeError("the body is replaced by the filter that read it to its end, before it goes on")
         _, headers, _ = hold.event
-        trailers = [event for event in hold.behind if event[0] == _TRAILERS]
+        trailers = [event for event in hold.behind if event[0] == TRAILERS]
         hold.size = len(body)
-        hold.behind = [(_DATA, body, not trailers), *trailers] if body or trailers else []
-        hold.event = (_HEADERS, headers, not hold.behind)
+        hold.behind = [(DATA, body, not trailers), *trailers] if body or trailers else []
+        hold.event = (HEADERS, headers, not hold.behind)
         assert isinstance(headers, HeaderMap)
         headers.set(b"content-length", b"%d" % len(body))
         headers.remove(b"transfer-encoding")
@@ -287,7 +281,7 @@ class Walk:
         """
         The hold that keeps the head. There is one at most: the head is with one filter at a time.
         """
-        return next((hold for hold in self.holds if hold.event[0] == _HEADERS), None)
+        return next((hold for hold in self.holds if hold.event[0] == HEADERS), None)
 
     def drop(self) -> None:
         """
@@ -303,46 +297,11 @@ class RequestWalk(Walk):
 
     __slots__ = ()
 
-    def headers(self, headers: Any, endStream: bool) -> None:
-        """
-        The head enters.
-        """
-        stream = self.stream
-        chain = stream.chain
-        for index, method in enumerate(chain.requestHeaders):
-            verdict = method(stream, headers, endStream)
-            if verdict is not None or stream.requestHalted:
-                place = chain.requestHeadersPlaces[index]
-                if self.answered(verdict, place, (_HEADERS, headers, endStream))[0] is not None:
-                    return
-
-    def data(self, data: bytes, endStream: bool) -> None:
-        """
-        A piece of the body enters.
-        """
-        if self.holds:
-            self.push(_DATA, data, endStream)
-            return
-        stream = self.stream
-        chain = stream.chain
-        for index, method in enumerate(chain.requestData):
-            verdict = method(stream, data, endStream)
-            if verdict is not None or stream.requestHalted:
-                gone, data = self.answered(verdict, chain.requestDataPlaces[index], (_DATA, data, endStream))
-                if gone is not None:
-                    return
-
-    def trailers(self, trailers: HeaderMap) -> None:
-        """
-        The trailers enter.
-        """
-        self.push(_TRAILERS, trailers, True)
-
     def _methods(self, kind: int) -> tuple[tuple[Method, ...], tuple[int, ...]]:
         chain = self.stream.chain
-        if kind == _DATA:
+        if kind == DATA:
             return chain.requestData, chain.requestDataPlaces
-        if kind == _HEADERS:
+        if kind == HEADERS:
             return chain.requestHeaders, chain.requestHeadersPlaces
         return chain.requestTrailers, chain.requestTrailersPlaces
 
@@ -364,76 +323,27 @@ class RequestWalk(Walk):
 
 class ResponseWalk(Walk):
     """
-    Up the chain; the downstream is the end. Places descend: they are counted from the chain's end here.
+    Up the chain; the downstream is the end. Places are counted from the chain's end here, so that they ascend.
     """
 
     __slots__ = ()
 
-    def headers(self, headers: Any, endStream: bool) -> None:
-        """
-        The head enters.
-        """
-        stream = self.stream
-        chain = stream.chain
-        if chain.responseHeaders:
-            for index, method in enumerate(chain.responseHeaders):
-                verdict = method(stream, headers, endStream)
-                if verdict is not None or stream.responseHalted:
-                    place = -1 - chain.responseHeadersPlaces[index]
-                    if self.answered(verdict, place, (_HEADERS, headers, endStream))[0] is not None:
-                        return
-        stream.sendHeaders(headers, endStream)
-
-    def data(self, data: bytes, endStream: bool) -> None:
-        """
-        A piece of the body enters.
-        """
-        if self.holds:
-            self.push(_DATA, data, endStream)
-            return
-        stream = self.stream
-        chain = stream.chain
-        if chain.responseData:
-            for index, method in enumerate(chain.responseData):
-                verdict = method(stream, data, endStream)
-                if verdict is not None or stream.responseHalted:
-                    place = -1 - chain.responseDataPlaces[index]
-                    gone, data = self.answered(verdict, place, (_DATA, data, endStream))
-                    if gone is not None:
-                        return
-        stream.sendData(data, endStream)
-
-    def trailers(self, trailers: HeaderMap) -> None:
-        """
-        The trailers enter.
-        """
-        self.push(_TRAILERS, trailers, True)
-
     def _methods(self, kind: int) -> tuple[tuple[Method, ...], tuple[int, ...]]:
         chain = self.stream.chain
-        if kind == _DATA:
+        if kind == DATA:
             return chain.responseData, chain.responseDataPlaces
-        if kind == _HEADERS:
+        if kind == HEADERS:
             return chain.responseHeaders, chain.responseHeadersPlaces
         return chain.responseTrailers, chain.responseTrailersPlaces
-
-    def _ordered(self, places: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(-1 - place for place in places)
-
-    def push(self, kind: int, payload: Any, end: bool) -> None:
-        """
-        An event enters, at the filter nearest to the upstream.
-        """
-        self._advance((kind, payload, end), _FIRST)
 
     def _over(self) -> bool:
         return self.stream.responseHalted
 
     def _arrived(self, event: Event) -> None:
         kind, payload, end = event
-        if kind == _HEADERS:
+        if kind == HEADERS:
             self.stream.sendHeaders(payload, end)
-        elif kind == _DATA:
+        elif kind == DATA:
             self.stream.sendData(payload, end)
         else:
             self.stream.sendTrailers(payload)
@@ -446,10 +356,6 @@ class ResponseWalk(Walk):
 
     def _unpause(self) -> None:
         self.stream.resumeUpstream()
-
-
-# Before any place of a response, which are negative.
-_FIRST = -(1 << 30)
 
 
 def _deferredOf(verdict: object) -> Deferred[Any]:

@@ -24,9 +24,15 @@ class Deadlines(Generic[T]):
     The owners that wait for the same length of time.
 
     @ivar seconds: That length.
+    @ivar waiting: Each owner's deadline. The hot path writes to it directly, for an owner that does not wait yet::
+
+        deadlines.waiting[owner] = now + deadlines.seconds
+        if deadlines.call is None:
+            deadlines.arm()
+    @ivar call: The timer, while there is one.
     """
 
-    __slots__ = ("_call", "_clock", "_expired", "_waiting", "seconds")
+    __slots__ = ("_clock", "_expired", "call", "seconds", "waiting")
 
     _log = Logger()
 
@@ -39,8 +45,8 @@ class Deadlines(Generic[T]):
         self._clock = clock
         self._expired = expired
         # A dictionary keeps its order, finds its first key at once and forgets any key in constant time.
-        self._waiting: dict[T, float] = {}
-        self._call: IDelayedCall | None = None
+        self.waiting: dict[T, float] = {}
+        self.call: IDelayedCall | None = None
 
     def start(self, owner: T, now: float | None = None) -> None:
         """
@@ -48,30 +54,36 @@ class Deadlines(Generic[T]):
 
         @param now: The clock's seconds, where the caller has just asked.
         """
-        waiting = self._waiting
+        waiting = self.waiting
         waiting.pop(owner, None)
         if now is None:
             now = self._clock.seconds()
         waiting[owner] = now + self.seconds
-        if self._call is None:
-            self._call = self._clock.callLater(self.seconds, self._expire)
+        if self.call is None:
+            self.arm()
+
+    def arm(self) -> None:
+        """
+        Set the timer, of which there is none, for an owner that began to wait now.
+        """
+        self.call = self._clock.callLater(self.seconds, self._expire)
 
     def cancel(self, owner: T) -> None:
         """
         Forget an owner; one who does not wait is ignored.
         """
-        self._waiting.pop(owner, None)
+        self.waiting.pop(owner, None)
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, owner: object) -> bool:
-        return owner in self._waiting
+        return owner in self.waiting
 
     def _expire(self) -> None:
-        self._call = None
+        self.call = None
         now = self._clock.seconds()
-        waiting = self._waiting
+        waiting = self.waiting
         over = []
         for owner, deadline in waiting.items():
             if deadline > now:
@@ -85,8 +97,8 @@ class Deadlines(Generic[T]):
                 except Exception:
                     # One owner's fault must not keep the rest waiting for ever.
                     self._log.failure("a time-out raised for {owner!r}", owner=owner)
-        if waiting and self._call is None:
+        if waiting and self.call is None:
             first = next(iter(waiting.values()))
             # Not more often than some hundred times in a length, so that a steady stream of owners shares one call.
             delay = max(first - now, self.seconds / 256)
-            self._call = self._clock.callLater(delay, self._expire)
+            self.call = self._clock.callLater(delay, self._expire)

@@ -16,11 +16,14 @@ class Resource:
     """
     One limited resource of a cluster at one priority.
 
+    The hot path counts C{used} itself, and calls L{tell} from C{watched} on.
+
     @ivar limit: How many may be in use.
     @ivar used: How many are.
+    @ivar watched: From which use on the gauges change: the limit, or 0 where each use is shown.
     """
 
-    __slots__ = ("_open", "_remaining", "limit", "used")
+    __slots__ = ("_open", "_remaining", "limit", "used", "watched")
 
     def __init__(self, limit: int, opened: Gauge, remaining: Gauge | None) -> None:
         """
@@ -29,6 +32,7 @@ class Resource:
         """
         self.limit = limit
         self.used = 0
+        self.watched = limit if remaining is None else 0
         self._open = opened
         self._remaining = remaining
         if remaining is not None:
@@ -46,18 +50,21 @@ class Resource:
         One more is in use. The limit is the caller's to look at, before.
         """
         self.used += 1
-        if self.used >= self.limit or self._remaining is not None:
-            self._tell()
+        if self.used >= self.watched:
+            self.tell()
 
     def give(self) -> None:
         """
         One less is in use.
         """
         self.used -= 1
-        if self.used + 1 >= self.limit or self._remaining is not None:
-            self._tell()
+        if self.used + 1 >= self.watched:
+            self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """
+        Bring the gauges up to date.
+        """
         self._open.value = int(self.used >= self.limit)
         if self._remaining is not None:
             self._remaining.value = max(0, self.limit - self.used)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
-from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.idle import IdleWatch
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.balancers.base import IBalancer, choosable
 from meshproxy.upstream.balancers.leastrequest import LeastRequest
@@ -37,6 +37,7 @@ class Cluster:
     @ivar statName: As logs and stats name it: C{alt_stat_name}, or the name.
     @ivar endpoints: All of them, healthy or not.
     @ivar fingerprint: The bytes of its configuration: equal ones are the same cluster.
+    @ivar chooseEndpoint: Gives the endpoint for the next request or connection, or L{None} where there is none.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     """
 
@@ -67,11 +68,11 @@ class Cluster:
         self.clock = clock
         self._balancer = _compileBalancer(section, random)
         self._panicThreshold = _panicThreshold(section)
-        self._panic = False
+        self.chooseEndpoint: Callable[[], Endpoint | None] = self._balancer.choose
         self._discovery = compileDiscovery(section, network, clock, self.stats)
-        self._idleDeadlines: Deadlines[HTTP1UpstreamConnection] | None = None
+        self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
-            self._idleDeadlines = Deadlines(clock, self.settings.idleTimeout, self._idleTimedOut)
+            self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)
         self._draining = False
 
     def start(self) -> None:
@@ -100,19 +101,16 @@ class Cluster:
         """
         Choose anew among the endpoints that may be chosen, after any of them changed.
         """
-        chosen, self._panic = choosable(self.endpoints, self._panicThreshold)
+        chosen, panic = choosable(self.endpoints, self._panicThreshold)
         self._balancer.update(chosen)
+        self.chooseEndpoint = self._choosePanicking if panic else self._balancer.choose
         stats = self.stats
         stats.membershipTotal.value = len(self.endpoints)
         stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints)
         stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
 
-    def chooseEndpoint(self) -> Endpoint | None:
-        """
-        The endpoint for the next request or connection, or L{None} where there is none.
-        """
-        if self._panic:
-            self.stats.lbHealthyPanic.value += 1
+    def _choosePanicking(self) -> Endpoint | None:
+        self.stats.lbHealthyPanic.value += 1
         return self._balancer.choose()
 
     def breaker(self, priority: str) -> Breaker:
@@ -134,7 +132,7 @@ class Cluster:
                 self.breaker(priority),
                 self.network,
                 self.clock,
-                self._idleDeadlines,
+                self._idleWatch,
             )
             pool.draining = self._draining
         return pool
@@ -187,3 +185,7 @@ def _panicThreshold(section: Section) -> float:
     common = section.child("common_lb_config")
     percent = None if common is None else common.child("healthy_panic_threshold")
     return 0.5 if percent is None else float(percent.get("value")) / 100.0
+
+
+def _idleSince(connection: HTTP1UpstreamConnection) -> float | None:
+    return connection.idleSince if connection.request is None else None

@@ -46,6 +46,11 @@ class IUpstreamRequest(Protocol):
         A piece of its body.
         """
 
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        Head and body at once, where they came in one read: the same as C{responseReceived} and C{dataReceived}.
+        """
+
     def trailersReceived(self, trailers: HeaderMap) -> None:
         """
         Its trailers; they end it.
@@ -93,6 +98,13 @@ class _ResponseSink:
         if self.request is not None:
             self.request.responseReceived(headers, endStream)
 
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        Head and body at once.
+        """
+        if self.request is not None:
+            self.request.wholeReceived(headers, body)
+
     def dataReceived(self, data: bytes, endStream: bool) -> None:
         """
         A piece of its body.
@@ -116,6 +128,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     @ivar request: The request it carries, or L{None}; the codec's events go to it directly.
     @ivar served: How many requests it has carried, this one included.
     @ivar began: When it was asked for, by the pool's clock.
+    @ivar idleSince: When it had its last request's end.
     @ivar closedHere: Whether this side ends it.
     """
 
@@ -128,7 +141,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.pool = pool
         self._sink = _ResponseSink()
         self.codec = UpstreamCodec(self._sink, pool.settings.http1)
-        self.began = pool.clock.seconds()
+        self.began = self.idleSince = pool.clock.seconds()
 
     # The transport
 

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.errors import ConnectTimeout
 from meshproxy.flags import ResetReason
 from meshproxy.interfaces import ICancellable, INetwork
-from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.breakers import Breaker
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
@@ -61,10 +61,10 @@ class HTTP1Pool:
         breaker: Breaker,
         network: INetwork,
         clock: IReactorTime,
-        idleDeadlines: Deadlines[HTTP1UpstreamConnection] | None,
+        idleWatch: IdleWatch[HTTP1UpstreamConnection] | None,
     ) -> None:
         """
-        @param idleDeadlines: Where idle connections wait to be closed, or L{None} for never.
+        @param idleWatch: Closes connections that are idle for too long; L{None} where none is.
         """
         self.endpoint = endpoint
         self.settings = settings
@@ -76,7 +76,7 @@ class HTTP1Pool:
         self.connections: set[HTTP1UpstreamConnection] = set()
         self.draining = False
         self._network = network
-        self._idleDeadlines = idleDeadlines
+        self._idleWatch = idleWatch
         self._dials: dict[HTTP1UpstreamConnection, ICancellable] = {}
 
     def request(self, request: IPoolRequest) -> None:
@@ -85,14 +85,12 @@ class HTTP1Pool:
         """
         breaker = self.breaker
         if self.idle:
-            requests = breaker.requests
-            if requests.used >= requests.limit:
+            if breaker.requests.exhausted:
                 self.stats.rqPendingOverflow.value += 1
                 self.stats.rqActiveOverflow.value += 1
                 request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
-                return
-            connection = self.idle.pop()
-            self._attach(connection, request)
+            else:
+                self._attach(self.idle.pop(), request)
             return
         if breaker.pending.exhausted:
             self.stats.rqPendingOverflow.value += 1
@@ -122,15 +120,15 @@ class HTTP1Pool:
 
     def _attach(self, connection: HTTP1UpstreamConnection, request: IPoolRequest) -> None:
         requests = self.breaker.requests
-        requests.take()
+        requests.used += 1
+        if requests.used >= requests.watched:
+            requests.tell()
         stats = self.stats
         stats.rqTotal.value += 1
         stats.rqActive.value += 1
         endpoint = self.endpoint
         endpoint.rqTotal.value += 1
         endpoint.active += 1
-        if self._idleDeadlines is not None:
-            self._idleDeadlines.cancel(connection)
         connection.begin(request)  # type: ignore[arg-type]  # whoever asks a pool for a connection takes its events
         request.connectionReady(connection)
 
@@ -138,7 +136,10 @@ class HTTP1Pool:
         """
         A request left its connection; what L{_attach} took is given back.
         """
-        self.breaker.requests.give()
+        requests = self.breaker.requests
+        requests.used -= 1
+        if requests.used + 1 >= requests.watched:
+            requests.tell()
         self.stats.rqActive.value -= 1
         self.endpoint.active -= 1
 
@@ -181,7 +182,10 @@ class HTTP1Pool:
         A connection that was being made is there.
         """
         del self._dials[connection]
-        self.stats.cxConnectMs.record(int((self.clock.seconds() - connection.began) * 1000))
+        now = self.clock.seconds()
+        self.stats.cxConnectMs.record(int((now - connection.began) * 1000))
+        if self._idleWatch is not None:
+            self._idleWatch.start(connection, now)
         self.release(connection)
 
     def _dialFailed(self, connection: HTTP1UpstreamConnection, error: Exception) -> None:
@@ -224,9 +228,8 @@ class HTTP1Pool:
         elif self.draining:
             connection.close()
         else:
+            connection.idleSince = self.clock.seconds()
             self.idle.append(connection)
-            if self._idleDeadlines is not None:
-                self._idleDeadlines.start(connection)
 
     def connectionLost(self, connection: HTTP1UpstreamConnection) -> None:
         """
@@ -236,8 +239,8 @@ class HTTP1Pool:
             self.idle.remove(connection)
         except ValueError:
             pass
-        if self._idleDeadlines is not None:
-            self._idleDeadlines.cancel(connection)
+        if self._idleWatch is not None:
+            self._idleWatch.stop(connection)
         self.stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
         self._closed(connection)
         if self.pending:

@@ -25,9 +25,9 @@ class ResponseCounters:
         self._scopes = scopes
         self._byStatus: dict[int, tuple[Counter, ...]] = {}
 
-    def count(self, status: int) -> None:
+    def counters(self, status: int) -> tuple[Counter, ...]:
         """
-        One more response.
+        The counters that a response moves.
         """
         counters = self._byStatus.get(status)
         if counters is None:
@@ -36,7 +36,13 @@ class ResponseCounters:
                 for scope in self._scopes
                 for name in ("upstream_rq_completed", f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}")
             )
-        for counter in counters:
+        return counters
+
+    def count(self, status: int) -> None:
+        """
+        One more response.
+        """
+        for counter in self.counters(status):
             counter.value += 1
 
 

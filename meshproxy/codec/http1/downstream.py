@@ -52,6 +52,10 @@ _BEGINS_METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 _CHUNKED_END = b"transfer-encoding: chunked\r\n\r\n"
 
 
+# Without any of these fields, a request has no body and leaves its connection open.
+_UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}).isdisjoint
+
+
 class DownstreamCodec(MessageReceiver[RequestHeaders]):
     """
     Reads requests and writes their responses, one after the other.
@@ -88,6 +92,30 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         return f"<{type(self).__name__} reads {self.readState.value}, writes {self.writeState.value}>"
 
     # Requests.
+
+    def receiveData(self, data: bytes) -> None:
+        """
+        See L{MessageReceiver.receiveData}. The usual read is one whole request without a body, for which this is a
+        shorter way to the same end.
+        """
+        if self.readState is HEAD and not self._parsing and not self._head:
+            match = matchRequest(data)
+            if match is not None and match.end() == len(data) <= self._options.maxHeadBytes:
+                headers = self._takeMatch(match)
+                if headers is not None and _UNFRAMED(headers.first):
+                    self.request = headers
+                    self._isHTTP10 = False
+                    self.writeState = DUE
+                    self.readState = WAITING
+                    self._parsing = True
+                    try:
+                        self._requestReceived(headers, True)
+                    finally:
+                        self._parsing = False
+                    if self._later and self.readState is not WAITING:
+                        self._parseLater()
+                    return
+        MessageReceiver.receiveData(self, data)
 
     _matchHead = staticmethod(matchRequest)
 
@@ -334,6 +362,38 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         elif state is not TUNNELING and state is not UNTIL_CLOSE:
             raise LocalProtocolError(f"data while {self!r}")
         return data + self._finish() if endStream else data
+
+    def encodeResponse(self, headers: ResponseHeaders, body: bytes) -> bytes:
+        """
+        Write a whole response: the same as L{encodeHeaders} and L{encodeData}, with a shorter way for the usual one,
+        whose length is known.
+
+        @raise LocalProtocolError: As they do.
+        """
+        first = headers.first
+        status = headers.status
+        if (
+            self.writeState is DUE
+            and self.readState is WAITING
+            and self.keepAlive
+            and headers.more is None
+            and first.get(b"content-length") == b"%d" % len(body)
+            and b"connection" not in first
+            and b"transfer-encoding" not in first
+            and 200 <= status != 204
+            and status != 304
+            and not self._isHTTP10
+            and not self._options.properCase
+            and self.request is not None
+            and self.request.method != b"HEAD"
+        ):
+            head = STATUS_LINES[False][status] + b"\r\n".join(map(b": ".join, first.items()))
+            # See encodeHead: one CR and one LF for the status line and between two fields each.
+            if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * len(first):
+                raise LocalProtocolError("CR, LF or NUL in a head")
+            self.writeState = IDLE
+            return b"%b\r\n\r\n%b" % (head, body)
+        return self.encodeHeaders(headers, False) + self.encodeData(body, True)
 
     def encodeTrailers(self, trailers: HeaderMap) -> bytes:
         """

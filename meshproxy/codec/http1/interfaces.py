@@ -59,6 +59,14 @@ class IResponseSink(Interface):
         The head of the response came; 101 or the 2xx to a CONNECT makes what follows a tunnel.
         """
 
+    def wholeReceived(headers: ResponseHeaders, body: bytes) -> None:
+        """
+        A whole response came at once: the same as C{responseReceived(headers, False)} and
+        C{dataReceived(body, True)}. The codec may tell either.
+
+        @param body: At least one byte.
+        """
+
     def dataReceived(data: bytes, endStream: bool) -> None:
         """
         A piece of the body came, or of what follows in a tunnel.

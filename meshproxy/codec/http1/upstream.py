@@ -36,6 +36,9 @@ _newResponse = ResponseHeaders.__new__
 # To these Envoy adds no "content-length: 0" where they have no body: nobody expects one of them.
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
+# Without any of these fields, a request without a body is written as it is.
+_UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade"}).isdisjoint
+
 _DEFAULTS = Http1Options(maxHeadBytes=80 * 1024)
 
 
@@ -56,6 +59,8 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         self.writeState = IDLE
         self._informationalReceived = sink.informationalReceived
         self._responseReceived = sink.responseReceived
+        self._wholeReceived = sink.wholeReceived
+        self._isPlain = not (self._options.sendFullyQualifiedURL or self._options.properCase)
         self._isFullyQualified = self._options.sendFullyQualifiedURL
         self._method = b""
         self._began = False
@@ -78,6 +83,13 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         if self.readState is not WAITING or self.writeState is not IDLE or not self.keepAlive:
             raise LocalProtocolError(f"a request while {self!r}")
         method = headers.method
+        if endStream and self._isPlain and headers.more is None and method in _BODILESS and _UNFRAMED(headers.first):
+            plain = _encodePlain(method, headers)
+            if plain is not None:
+                self._method = method
+                self._began = False
+                self.readState = HEAD
+                return plain
         target = headers.path if method != b"CONNECT" and not self._isFullyQualified else self._target(headers)
         if b" " in target or b" " in method or not target or not method:
             # Another protocol may have let it through, and it would make another request line (CVE-2023-27491).
@@ -171,6 +183,48 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         self.writeState = TUNNELING
 
     # Responses.
+
+    def receiveData(self, data: bytes) -> None:
+        """
+        See L{MessageReceiver.receiveData}. The usual read is one whole response of known length, for which this is a
+        shorter way to the same end.
+        """
+        if self.readState is HEAD and not self._parsing and not self._head:
+            match = matchResponse(data)
+            if match is not None and (stop := match.end()) <= self._options.maxHeadBytes:
+                headers = self._takeMatch(match)
+                if headers is not None and self._isWhole(headers, len(data) - stop):
+                    self._began = True
+                    self._messageEnded(False)
+                    self._parsing = True
+                    try:
+                        self._wholeReceived(headers, data[stop:])
+                    finally:
+                        self._parsing = False
+                    if self._later:
+                        self._parseLater()
+                    return
+        MessageReceiver.receiveData(self, data)
+
+    def _isWhole(self, headers: ResponseHeaders, available: int) -> bool:
+        """
+        Whether a response has a body of known length that is here to its end, and nothing else to look at.
+        """
+        first = headers.first
+        status = headers.status
+        return (
+            first.get(b"content-length") == b"%d" % available
+            and available > 0
+            and headers.more is None
+            and status >= 200
+            and status != 204
+            and status != 304
+            and b"transfer-encoding" not in first
+            and b"proxy-connection" not in first
+            and first.get(b"connection", b"keep-alive") == b"keep-alive"
+            and self._method != b"HEAD"
+            and not self._wantsTunnel
+        )
 
     @property
     def responseBegan(self) -> bool:
@@ -303,3 +357,19 @@ def _lengthOf(headers: RequestHeaders) -> int:
     if length is None or (headers.more is not None and b"content-length" in headers.more):
         raise LocalProtocolError("a Content-Length that is not one number")
     return length
+
+
+def _encodePlain(method: bytes, headers: RequestHeaders) -> bytes | None:
+    """
+    A request without a body and without anything of its own about its connection; L{None} where that needs the slow
+    way, which may refuse it.
+    """
+    first = headers.first
+    path = headers.path
+    if not path or b" " in path or not first or method == b"CONNECT":
+        return None
+    fields = b"\r\n".join(map(b": ".join, first.items()))
+    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method, path, headers.authority, fields)
+    if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * (len(first) + 3):
+        return None
+    return head

@@ -52,6 +52,10 @@ class RecordingSink:
         self.transcript.append(("response", list(headers.allFields()), endStream))
         self._tell("response")
 
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        self.responseReceived(headers, False)
+        self.dataReceived(body, True)
+
     def dataReceived(self, data: bytes, endStream: bool) -> None:
         if self.transcript and self.transcript[-1][0] == "data" and not self.transcript[-1][2]:
             data = self.transcript.pop()[1] + data
