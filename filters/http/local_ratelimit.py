@@ -1,0 +1,278 @@
+# -*- test-case-name: tests.filters.http.test_local_ratelimit -*-
+"""
+C{envoy.filters.http.local_ratelimit}: a token bucket for all requests of a chain, of a route, of a connection, or of
+those that share some property. Each worker process has buckets of its own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from meshproxy.config import Section
+from meshproxy.config.supported import declare
+from meshproxy.flags import ResponseFlag
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.localreply import isGRPC
+from meshproxy.http.ratelimits import Descriptor, compileRateLimits
+from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
+from meshproxy.interfaces import IHTTPStream
+from meshproxy.routing.mutations import Mutation, compileHeaderOptions
+from meshproxy.stats.metrics import Counter
+
+__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit"]
+
+_MESSAGE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+_COMMON = "envoy.extensions.common.ratelimit.v3."
+
+declare(_MESSAGE, "stat_prefix", "status", "token_bucket", "filter_enabled", "filter_enforced", "descriptors")
+declare(_MESSAGE, "request_headers_to_add_when_not_enforced", "response_headers_to_add", "rate_limits")
+declare(_MESSAGE, "local_rate_limit_per_downstream_connection", "enable_x_ratelimit_headers")
+declare(_MESSAGE, "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted")
+declare(_MESSAGE, "max_dynamic_descriptors")
+declare(_COMMON + "LocalRateLimitDescriptor", "entries", "token_bucket")
+declare(_COMMON + "RateLimitDescriptor.Entry", "key", "value")
+declare("envoy.type.v3.TokenBucket", "max_tokens", "tokens_per_fill", "fill_interval")
+declare("envoy.type.v3.HttpStatus", "code")
+
+_RESOURCE_EXHAUSTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class DescriptorLimit:
+    """
+    The limit of a descriptor.
+
+    @ivar entries: Its keys and values; an empty value stands for any, and each has its own bucket then.
+    @ivar bucket: The arguments of its L{TokenBucket}.
+    """
+
+    entries: Descriptor
+    bucket: tuple[int, float]
+
+    @property
+    def isDynamic(self) -> bool:
+        """
+        Whether a value is left open.
+        """
+        return not all(value for _, value in self.entries)
+
+    def covers(self, descriptor: Descriptor) -> bool:
+        """
+        Whether a request's descriptor is one of these.
+        """
+        return len(descriptor) == len(self.entries) and all(
+            key == mine and (not wanted or value == wanted)
+            for (key, value), (mine, wanted) in zip(descriptor, self.entries, strict=True)
+        )
+
+
+class Buckets:
+    """
+    The buckets of one configuration, or of one connection.
+    """
+
+    __slots__ = ("_dynamic", "_fixed", "default", "plan")
+
+    def __init__(self, plan: LimitPlan) -> None:
+        self.plan = plan
+        self.default = None if plan.bucket is None else TokenBucket(*plan.bucket)
+        self._fixed = {limit.entries: TokenBucket(*limit.bucket) for limit in plan.limits if not limit.isDynamic}
+        self._dynamic: list[tuple[DescriptorLimit, OrderedDict[Descriptor, TokenBucket]]] = [
+            (limit, OrderedDict()) for limit in plan.limits if limit.isDynamic
+        ]
+
+    def take(self, descriptors: list[Descriptor], now: float) -> tuple[bool, TokenBucket | None]:
+        """
+        Take a token of each bucket that a request needs.
+
+        @return: Whether all had one; and the bucket that decided, to be shown to the client.
+        """
+        found = [bucket for descriptor in descriptors if (bucket := self._bucketOf(descriptor)) is not None]
+        # As in Envoy, the slowest first: where one is empty, those after it keep their tokens.
+        found.sort(key=lambda bucket: bucket.perSecond)
+        for bucket in found:
+            if not bucket.take(now):
+                return False, bucket
+        default = self.default
+        if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now):
+            return False, default
+        return True, found[0] if found else default
+
+    def _bucketOf(self, descriptor: Descriptor) -> TokenBucket | None:
+        fixed = self._fixed.get(descriptor)
+        if fixed is not None:
+            return fixed
+        for limit, buckets in self._dynamic:
+            if limit.covers(descriptor):
+                bucket = buckets.get(descriptor)
+                if bucket is None:
+                    bucket = buckets[descriptor] = TokenBucket(*limit.bucket)
+                    # The values come from clients: the least recently used one is forgotten.
+                    if len(buckets) > self.plan.mostDynamic:
+                        buckets.popitem(last=False)
+                else:
+                    buckets.move_to_end(descriptor)
+                return bucket
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LimitPlan:
+    """
+    A compiled C{LocalRateLimit}.
+
+    @ivar isEnabled: Whether a request is counted.
+    @ivar isEnforced: Whether one over the limit is refused.
+    @ivar bucket: The arguments of the default L{TokenBucket}, if there is one.
+    @ivar descriptorsOf: What makes the descriptors of a request; L{None} where nothing is limited by them.
+    """
+
+    isEnabled: Callable[[], bool]
+    isEnforced: Callable[[], bool]
+    status: int
+    bucket: tuple[int, float] | None
+    limits: tuple[DescriptorLimit, ...]
+    descriptorsOf: Callable[[Any, RequestHeaders], list[Descriptor]] | None
+    alwaysDefault: bool
+    mostDynamic: int
+    perConnection: bool
+    showsLimits: bool
+    isResourceExhausted: bool
+    requestHeaders: Mutation | None
+    responseHeaders: Mutation | None
+    enabled: Counter
+    enforced: Counter
+    ok: Counter
+    rateLimited: Counter
+
+
+class LocalRateLimit(HTTPFilter):
+    """
+    One instance serves all streams; it remembers only those whose response is to show the limit.
+    """
+
+    shared = True
+    configType = _MESSAGE
+
+    def __init__(self, config: tuple[LimitPlan, Buckets], context: FilterContext) -> None:
+        super().__init__(config, context)
+        self._shown: dict[IHTTPStream, TokenBucket] = {}
+        self._perConnection: WeakKeyDictionary[Any, dict[LimitPlan, Buckets]] = WeakKeyDictionary()
+
+    @classmethod
+    def compileConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
+        plan = _compile(section, context)
+        return plan, Buckets(plan)
+
+    @classmethod
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
+        if not section.has("token_bucket"):
+            section.refuse("local rate limit token bucket must be set for per filter configs", "token_bucket")
+        return cls.compileConfig(section, context)
+
+    def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
+        plan, buckets = stream.routeConfig(self.context.name) or self.config
+        if not plan.isEnabled():
+            return None
+        plan.enabled.value += 1
+        if plan.perConnection:
+            buckets = self._ofConnection(stream.connection, plan)
+        descriptors = plan.descriptorsOf(stream, headers) if plan.descriptorsOf is not None else []
+        allowed, bucket = buckets.take(descriptors, self.context.clock.seconds())
+        if plan.showsLimits and bucket is not None:
+            self._shown[stream] = bucket
+        if allowed:
+            plan.ok.value += 1
+            return None
+        plan.rateLimited.value += 1
+        if not plan.isEnforced():
+            if plan.requestHeaders is not None:
+                plan.requestHeaders(headers, stream)
+            return None
+        plan.enforced.value += 1
+        return self._refuse(stream, headers, plan)
+
+    def _refuse(self, stream: Any, headers: RequestHeaders, plan: LimitPlan) -> object:
+        added = HeaderMap()
+        if plan.responseHeaders is not None:
+            plan.responseHeaders(added, stream)
+        if plan.isResourceExhausted and isGRPC(headers):
+            added.set(b"grpc-status", b"%d" % _RESOURCE_EXHAUSTED)
+        return stream.reply(
+            plan.status, b"local_rate_limited", added.fields(), "local_rate_limited", ResponseFlag.RATE_LIMITED
+        )
+
+    def _ofConnection(self, connection: Any, plan: LimitPlan) -> Buckets:
+        ofPlans = self._perConnection.setdefault(connection, {})
+        buckets = ofPlans.get(plan)
+        if buckets is None:
+            buckets = ofPlans[plan] = Buckets(plan)
+        return buckets
+
+    def responseHeaders(self, stream: IHTTPStream, headers: ResponseHeaders, endStream: bool) -> object:
+        if not self._shown:
+            return None
+        bucket = self._shown.pop(stream, None)
+        if bucket is not None:
+            # draft-polli-ratelimit-headers-03
+            now = self.context.clock.seconds()
+            headers.add(b"x-ratelimit-limit", b"%d" % bucket.size)
+            headers.add(b"x-ratelimit-remaining", b"%d" % bucket.tokens(now))
+            headers.add(b"x-ratelimit-reset", b"%d" % bucket.secondsToNext(now))
+        return None
+
+    def streamEnded(self, stream: IHTTPStream) -> None:
+        if self._shown:
+            self._shown.pop(stream, None)
+
+
+def _compile(section: Section, context: FilterContext) -> LimitPlan:
+    scope = context.store.scope(f"{section.get('stat_prefix')}.http_local_rate_limit.")
+    # Envoy shows it; it counts limits of single descriptors that are only tried, which there are none of.
+    scope.counter("shadow_mode")
+    bucket = section.child("token_bucket")
+    status = section.child("status")
+    code: int = 0 if status is None else status.message.code
+    limits = tuple(_limit(held) for held in section.children("descriptors"))
+    _refuseDouble(section, limits)
+    rateLimits = section.children("rate_limits")
+    if limits and not rateLimits:
+        section.refuse("descriptors need rate_limits beside them; those of routes are not read yet", "descriptors")
+    return LimitPlan(
+        isEnabled=context.runtime.fraction(section.child("filter_enabled")),
+        isEnforced=context.runtime.fraction(section.child("filter_enforced")),
+        # As in Envoy, what is no error is no answer to who is over the limit.
+        status=code if code >= 400 else 429,
+        bucket=None if bucket is None else compileTokenBucket(bucket),
+        limits=limits,
+        descriptorsOf=compileRateLimits(rateLimits) if limits else None,
+        alwaysDefault=section.wrapped("always_consume_default_token_bucket", True),
+        mostDynamic=section.wrapped("max_dynamic_descriptors", 20),
+        perConnection=section.get("local_rate_limit_per_downstream_connection"),
+        showsLimits=section.get("enable_x_ratelimit_headers") == "DRAFT_VERSION_03",
+        isResourceExhausted=section.get("rate_limited_as_resource_exhausted"),
+        requestHeaders=compileHeaderOptions(section, "request_headers_to_add_when_not_enforced"),
+        responseHeaders=compileHeaderOptions(section, "response_headers_to_add"),
+        enabled=scope.counter("enabled"),
+        enforced=scope.counter("enforced"),
+        ok=scope.counter("ok"),
+        rateLimited=scope.counter("rate_limited"),
+    )
+
+
+def _limit(section: Section) -> DescriptorLimit:
+    entries = tuple((entry.get("key"), entry.get("value")) for entry in section.children("entries"))
+    return DescriptorLimit(entries, compileTokenBucket(section.childOrEmpty("token_bucket")))
+
+
+def _refuseDouble(section: Section, limits: tuple[DescriptorLimit, ...]) -> None:
+    seen: set[Descriptor] = set()
+    for index, limit in enumerate(limits):
+        if limit.entries in seen:
+            section.refuse("there is a descriptor with the same entries before this one", f"descriptors[{index}]")
+        seen.add(limit.entries)

@@ -1,0 +1,297 @@
+"""
+L{meshproxy.filters.http.local_ratelimit}.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.errors import ConfigErrors
+from meshproxy.filters.http.local_ratelimit import LocalRateLimit
+from meshproxy.flags import flagsShort
+from meshproxy.headers import ResponseHeaders
+from meshproxy.interfaces import STOP
+from tests.filters.http.support import FakeStream, compiled, connection, makeContext, makeFilter, routed
+
+ON = "filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}"
+TWO = "token_bucket: {max_tokens: 2, tokens_per_fill: 1, fill_interval: 4s}"
+SLOW = "{max_tokens: %d, tokens_per_fill: 1, fill_interval: 100s}"
+
+
+class LimitTestCase(SynchronousTestCase):
+    """
+    A filter in virtual time.
+    """
+
+    def make(self, more: str = "", on: str = ON, bucket: str = TWO) -> None:
+        """
+        Make the filter under test.
+        """
+        self.context = makeContext()
+        self.clock: Any = self.context.clock
+        fields = [field for field in (on, bucket, more) if field]
+        self.limit: Any = makeFilter(LocalRateLimit, f"{{stat_prefix: lim, {', '.join(fields)}}}", self.context)
+
+    def send(self, *headers: tuple[bytes, bytes], stream: FakeStream | None = None, path: bytes = b"/") -> FakeStream:
+        """
+        Let a request pass; what the filter answered is C{self.answer}.
+        """
+        stream = stream or FakeStream(headers, path)
+        self.answer = self.limit.requestHeaders(stream, stream.requestHeaders, True)
+        return stream
+
+    def passes(self, *headers: tuple[bytes, bytes], **others: Any) -> bool:
+        """
+        Whether a request passes.
+        """
+        return not self.send(*headers, **others).replies
+
+    def shown(self, *headers: tuple[bytes, bytes], path: bytes = b"/") -> tuple[int, int, int]:
+        """
+        The limit, what remains, and the seconds, that the response to a request shows.
+        """
+        stream = self.send(*headers, path=path)
+        response = ResponseHeaders(200)
+        self.limit.responseHeaders(stream, response, True)
+        names = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
+        limit, remaining, reset = (int(response.first[name]) for name in names)
+        return limit, remaining, reset
+
+    def counts(self) -> dict[str, int]:
+        """
+        All counters.
+        """
+        return {
+            name.removeprefix("lim.http_local_rate_limit."): int(counter.value)
+            for name, counter in self.context.store.counters.items()
+        }
+
+
+class LocalRateLimitTests(LimitTestCase):
+    """
+    One bucket for all.
+    """
+
+    def test_limit(self) -> None:
+        """
+        Who finds no token is refused in Envoy's words; a token comes back with time.
+        """
+        self.make()
+        self.assertEqual([self.passes() for _ in range(2)], [True, True])
+        stream = self.send()
+        self.assertIs(self.answer, STOP)
+        self.assertEqual(stream.replies, [(429, b"local_rate_limited", {}, "local_rate_limited")])
+        self.assertEqual(flagsShort(stream.responseFlags), "RL")
+        self.clock.advance(3.9)
+        self.assertFalse(self.passes())
+        self.clock.advance(0.1)
+        self.assertEqual([self.passes() for _ in range(2)], [True, False])
+        self.assertEqual(self.counts(), {"enabled": 6, "ok": 3, "rate_limited": 3, "enforced": 3, "shadow_mode": 0})
+
+    def test_offByDefault(self) -> None:
+        """
+        As in Envoy, nothing happens unless it is enabled, and nothing is refused unless it is enforced.
+        """
+        self.make(on="")
+        self.assertTrue(all(self.passes() for _ in range(5)))
+        self.assertEqual(set(self.counts().values()), {0})
+        self.make(
+            "request_headers_to_add_when_not_enforced: [{header: {key: x-over, value: '1'}}]",
+            ON.partition("},")[0] + "}",
+        )
+        self.assertTrue(all(self.passes() for _ in range(2)))
+        self.assertEqual(self.send().requestHeaders.get(b"x-over"), b"1")
+        self.assertEqual(self.counts(), {"enabled": 3, "ok": 2, "rate_limited": 1, "enforced": 0, "shadow_mode": 0})
+
+    def test_runtime(self) -> None:
+        """
+        Both percentages may be changed while it runs.
+        """
+        self.make(
+            on="filter_enabled: {default_value: {}, runtime_key: e},"
+            " filter_enforced: {default_value: {}, runtime_key: f}"
+        )
+        self.context.runtime.modify({"e": "100", "f": "100"})
+        self.assertEqual([self.passes() for _ in range(3)], [True, True, False])
+        self.context.runtime.modify({"f": "0"})
+        self.assertTrue(self.passes())
+
+    def test_status(self) -> None:
+        """
+        The status may be another error; what is no error is 429, as in Envoy.
+        """
+        for status, expected in (("ServiceUnavailable", 503), ("OK", 429)):
+            self.make(f"status: {{code: {status}}}", bucket="token_bucket: " + SLOW % 1)
+            self.send()
+            self.assertEqual(self.send().replies[0][0], expected)
+
+    def test_responseHeaders(self) -> None:
+        """
+        A refusal carries more headers, others do not.
+        """
+        self.make("response_headers_to_add: [{header: {key: x-lr, value: 'at %REQ(:path)%'}}]")
+        self.assertEqual([self.send().replies for _ in range(2)], [[], []])
+        self.assertEqual(self.send().replies[0][2], {b"x-lr": b"at /"})
+
+    def test_resourceExhausted(self) -> None:
+        """
+        A gRPC client is told RESOURCE_EXHAUSTED where that is wanted.
+        """
+        grpc = (b"content-type", b"application/grpc")
+        for more, expected in (("", {}), ("rate_limited_as_resource_exhausted: true", {b"grpc-status": b"8"})):
+            self.make(more, bucket="token_bucket: " + SLOW % 1)
+            self.send(grpc)
+            self.assertEqual(self.send(grpc).replies[0][2], expected)
+            self.assertEqual(self.send().replies[0][2], {})
+
+    def test_withoutBucket(self) -> None:
+        """
+        Without a bucket the filter is on and limits nothing.
+        """
+        self.make(bucket="")
+        self.assertTrue(all(self.passes() for _ in range(5)))
+
+    def test_route(self) -> None:
+        """
+        A route has a bucket of its own, and must have one.
+        """
+        self.make()
+        config = compiled(LocalRateLimit, f"{{stat_prefix: own, {ON}, token_bucket: {SLOW % 1}}}", self.context, True)
+        route = routed(config)
+        self.assertEqual([self.passes(stream=FakeStream(route=route)) for _ in range(2)], [True, False])
+        self.assertEqual([self.passes() for _ in range(3)], [True, True, False])
+        self.assertEqual(self.context.store.counters["own.http_local_rate_limit.enforced"].value, 1)
+        with self.assertRaises(ConfigErrors):
+            compiled(LocalRateLimit, f"{{stat_prefix: own, {ON}}}", self.context, True)
+
+    def test_perConnection(self) -> None:
+        """
+        Each connection has its own bucket, which goes with it.
+        """
+        self.make("local_rate_limit_per_downstream_connection: true")
+        one, other = connection(), connection()
+        self.assertEqual([self.passes(stream=FakeStream(connectedBy=one)) for _ in range(3)], [True, True, False])
+        self.assertTrue(self.passes(stream=FakeStream(connectedBy=other)))
+        self.assertEqual(len(self.limit._perConnection), 2)
+        del one, other
+        gc.collect()
+        self.assertEqual(len(self.limit._perConnection), 0)
+
+    def test_shownLimits(self) -> None:
+        """
+        Limit, remaining tokens and seconds to the next one, on every response where they are wanted.
+        """
+        self.make("enable_x_ratelimit_headers: DRAFT_VERSION_03")
+        self.assertEqual([self.shown() for _ in range(3)], [(2, 1, 0), (2, 0, 4), (2, 0, 4)])
+        self.clock.advance(2)
+        self.assertEqual(self.shown(), (2, 0, 2))
+
+    def test_notShown(self) -> None:
+        """
+        By default they are not, and nothing is remembered of streams; of those that end early neither.
+        """
+        self.make()
+        response = ResponseHeaders(200)
+        self.limit.responseHeaders(self.send(), response, True)
+        self.assertEqual(list(response.fields()), [])
+        self.make("enable_x_ratelimit_headers: DRAFT_VERSION_03")
+        self.limit.streamEnded(self.send())
+        self.assertEqual(self.limit._shown, {})
+
+    def test_refused(self) -> None:
+        """
+        What would limit nothing is refused: descriptors that no request can have, two of the same entries.
+        """
+        held = f"{{entries: [{{key: a, value: b}}], token_bucket: {SLOW % 1}}}"
+        with self.assertRaises(ConfigErrors) as caught:
+            self.make(f"descriptors: [{held}, {held}]")
+        self.assertEqual(sorted(error.path for error in caught.exception.errors), ["descriptors", "descriptors[1]"])
+        for more in ("stage: 1", "vh_rate_limits: INCLUDE", "local_cluster_rate_limit: {}"):
+            self.make("")
+            with self.assertRaises(ConfigErrors, msg=more):
+                compiled(LocalRateLimit, f"{{stat_prefix: x, {more}}}", makeContext())
+
+
+class DescriptorTests(LimitTestCase):
+    """
+    Buckets for requests that share some property.
+    """
+
+    def describe(self, *descriptors: str, more: str = "") -> None:
+        """
+        A filter whose requests are described by two headers each, with 100 tokens for all.
+        """
+        limits = ", ".join(
+            f"{{actions: [{{generic_key: {{descriptor_value: {name}}}}},"
+            f" {{request_headers: {{header_name: {name}, descriptor_key: k}}}}]}}"
+            for name in ("a", "b")
+        )
+        self.make(
+            f"rate_limits: [{limits}], descriptors: [{', '.join(descriptors)}], enable_x_ratelimit_headers: DRAFT_VERSION_03{more}",
+            bucket="token_bucket: {max_tokens: 100, tokens_per_fill: 100, fill_interval: 100s}",
+        )
+
+    def limitOf(self, name: str, value: str, size: int, seconds: int = 100) -> str:
+        """
+        A descriptor with its bucket.
+        """
+        return (
+            f"{{entries: [{{key: generic_key, value: {name}}}, {{key: k, value: '{value}'}}],"
+            f" token_bucket: {{max_tokens: {size}, tokens_per_fill: 1, fill_interval: {seconds}s}}}}"
+        )
+
+    def test_matched(self) -> None:
+        """
+        A descriptor that matches has its own limit; all others have the default one.
+        """
+        self.describe(self.limitOf("a", "1", 2))
+        self.assertEqual([self.shown((b"a", b"1"))[:2] for _ in range(2)], [(2, 1), (2, 0)])
+        self.assertFalse(self.passes((b"a", b"1")))
+        self.assertEqual(
+            self.shown((b"a", b"2"))[:2], (100, 97), "the default bucket was taken of, but not by the refused"
+        )
+        self.assertTrue(self.passes((b"b", b"1")))
+
+    def test_defaultLeftAlone(self) -> None:
+        """
+        The default bucket may be left to those that match no descriptor.
+        """
+        self.describe(self.limitOf("a", "1", 2), more=", always_consume_default_token_bucket: false")
+        self.shown((b"a", b"1"))
+        self.assertEqual(self.shown()[:2], (100, 99))
+
+    def test_slowestFirst(self) -> None:
+        """
+        Of several that match, the one that fills slowest is asked first and shown; where it is empty, the others keep
+        their tokens.
+        """
+        self.describe(self.limitOf("a", "1", 9, 10), self.limitOf("b", "1", 1, 50))
+        both = ((b"a", b"1"), (b"b", b"1"))
+        self.assertEqual(self.shown(*both)[:2], (1, 0))
+        self.assertFalse(self.passes(*both))
+        self.assertEqual(self.shown((b"a", b"1"))[:2], (9, 7))
+
+    def test_anyValue(self) -> None:
+        """
+        A descriptor without a value gives each value a bucket of its own, of which only so many are kept.
+        """
+        self.describe(self.limitOf("a", "", 5), more=", max_dynamic_descriptors: 2")
+        seen = [self.shown((b"a", value))[1] for value in (b"x", b"y", b"x", b"z", b"x", b"y")]
+        self.assertEqual(seen, [4, 4, 3, 4, 2, 4])
+
+    def test_fixedBeforeAny(self) -> None:
+        """
+        A value that is named has its own limit, even beside one for all values.
+        """
+        self.describe(self.limitOf("a", "", 5), self.limitOf("a", "vip", 50))
+        self.assertEqual((self.shown((b"a", b"vip"))[0], self.shown((b"a", b"other"))[0]), (50, 5))
+
+    def test_lengthMatters(self) -> None:
+        """
+        A descriptor is matched as a whole.
+        """
+        self.describe("{entries: [{key: generic_key, value: a}], token_bucket: %s}" % (SLOW % 1))
+        self.assertEqual(self.shown((b"a", b"1"))[0], 100)
