@@ -230,7 +230,8 @@ class DescriptorTests(LimitTestCase):
             for name in ("a", "b")
         )
         self.make(
-            f"rate_limits: [{limits}], descriptors: [{', '.join(descriptors)}], enable_x_ratelimit_headers: DRAFT_VERSION_03{more}",
+            f"rate_limits: [{limits}], descriptors: [{', '.join(descriptors)}]{more},"
+            " enable_x_ratelimit_headers: DRAFT_VERSION_03",
             bucket="token_bucket: {max_tokens: 100, tokens_per_fill: 100, fill_interval: 100s}",
         )
 
