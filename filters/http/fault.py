@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from google.protobuf.json_format import MessageToDict
 from twisted.internet.defer import Deferred
@@ -25,7 +25,7 @@ from meshproxy.http.localreply import isGRPC
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.runtime import Runtime, fractionOf
 
-__all__ = ["Abort", "Fault", "FaultPlan", "Pace"]
+__all__ = ["Abort", "Fault", "FaultPlan", "Pace", "PacingFault"]
 
 _FAULT = "envoy.extensions.filters.http.fault.v3."
 _COMMON = "envoy.extensions.filters.common.fault.v3."
@@ -125,10 +125,20 @@ class Pace:
 class Fault(HTTPFilter):
     """
     One instance serves all streams; it remembers only those that have a fault.
+
+    @cvar routesPace: Whether any route has a C{response_rate_limit}.
     """
 
     shared = True
     configType = _FAULT + "HTTPFault"
+    routesPace: ClassVar[bool] = False
+
+    def __new__(cls, config: FaultPlan, context: FilterContext) -> Fault:
+        # Responses that no filter looks at take shorter ways through the proxy, so only a filter that may slow one down
+        # looks. A route with a configuration of its own has its own chain, made when its configuration is known.
+        if cls is Fault and (config.rateChance is not None or Fault.routesPace):
+            return object.__new__(PacingFault)
+        return object.__new__(cls)
 
     def __init__(self, config: FaultPlan, context: FilterContext) -> None:
         super().__init__(config, context)
@@ -146,6 +156,13 @@ class Fault(HTTPFilter):
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> FaultPlan:
         return _compile(section, context)
+
+    @classmethod
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> FaultPlan:
+        plan = _compile(section, context)
+        if plan.rateChance is not None:
+            Fault.routesPace = True
+        return plan
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan: FaultPlan = stream.routeConfig(self.context.name) or self.config
@@ -227,26 +244,11 @@ class Fault(HTTPFilter):
         value = self._runtime.number(key, value)
         return self._runtime.number(f"fault.http.{caller}.abort.{name}", value) if caller else value
 
-    # Slow responses
-
     def _slowDown(self, stream: IHTTPStream, headers: RequestHeaders, plan: FaultPlan) -> None:
         rate = plan.rate(headers)
         if rate:
             self._slowed.value += 1
             self._paces[stream] = Pace(rate * 1024, self.context.clock.seconds())
-
-    def responseData(self, stream: IHTTPStream, data: bytes, endStream: bool) -> object:
-        if not self._paces:
-            return None
-        pace = self._paces.get(stream)
-        if pace is None:
-            return None
-        seconds = pace.wait(len(data), self.context.clock.seconds())
-        if seconds <= 0:
-            return None
-        waiting: Deferred[None] = Deferred(lambda _: call.cancel())
-        call = self.context.clock.callLater(seconds, waiting.callback, None)
-        return waiting
 
     # What all have in common
 
@@ -272,6 +274,25 @@ class Fault(HTTPFilter):
         if caller and plan.namesCallers and (caller in self._callers or len(self._callers) < _MOST_CALLERS):
             self._callers.add(caller)
             self._scope.counter(f"{caller}.{name}").value += 1
+
+
+class PacingFault(Fault):
+    """
+    The same with slow responses.
+    """
+
+    def responseData(self, stream: IHTTPStream, data: bytes, endStream: bool) -> object:
+        if not self._paces:
+            return None
+        pace = self._paces.get(stream)
+        if pace is None:
+            return None
+        seconds = pace.wait(len(data), self.context.clock.seconds())
+        if seconds <= 0:
+            return None
+        waiting: Deferred[None] = Deferred(lambda _: call.cancel())
+        call = self.context.clock.callLater(seconds, waiting.callback, None)
+        return waiting
 
 
 # Compiling

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from meshproxy.config import Section
@@ -24,7 +24,7 @@ from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
 from meshproxy.stats.metrics import Counter
 
-__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit"]
+__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit"]
 
 _MESSAGE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _COMMON = "envoy.extensions.common.ratelimit.v3."
@@ -76,7 +76,7 @@ class Buckets:
     The buckets of one configuration, or of one connection.
     """
 
-    __slots__ = ("_dynamic", "_fixed", "default", "plan")
+    __slots__ = ("_dynamic", "_fixed", "_ofConnections", "__weakref__", "default", "plan")
 
     def __init__(self, plan: LimitPlan) -> None:
         self.plan = plan
@@ -85,6 +85,16 @@ class Buckets:
         self._dynamic: list[tuple[DescriptorLimit, OrderedDict[Descriptor, TokenBucket]]] = [
             (limit, OrderedDict()) for limit in plan.limits if limit.isDynamic
         ]
+        self._ofConnections: WeakKeyDictionary[Any, Buckets] = WeakKeyDictionary()
+
+    def ofConnection(self, connection: Any) -> Buckets:
+        """
+        The buckets of a connection, which go when it goes.
+        """
+        buckets = self._ofConnections.get(connection)
+        if buckets is None:
+            buckets = self._ofConnections[connection] = Buckets(self.plan)
+        return buckets
 
     def take(self, descriptors: list[Descriptor], now: float) -> tuple[bool, TokenBucket | None]:
         """
@@ -154,15 +164,24 @@ class LimitPlan:
 class LocalRateLimit(HTTPFilter):
     """
     One instance serves all streams; it remembers only those whose response is to show the limit.
+
+    @cvar routesShow: Whether any route has C{enable_x_ratelimit_headers}.
     """
 
     shared = True
     configType = _MESSAGE
+    routesShow: ClassVar[bool] = False
+
+    def __new__(cls, config: tuple[LimitPlan, Buckets], context: FilterContext) -> LocalRateLimit:
+        # Responses that no filter looks at take a shorter way through the proxy, so only a filter that may change one
+        # looks. A route with a configuration of its own has its own chain, made when its configuration is known.
+        if cls is LocalRateLimit and (config[0].showsLimits or LocalRateLimit.routesShow):
+            return object.__new__(ShowingLocalRateLimit)
+        return object.__new__(cls)
 
     def __init__(self, config: tuple[LimitPlan, Buckets], context: FilterContext) -> None:
         super().__init__(config, context)
         self._shown: dict[IHTTPStream, TokenBucket] = {}
-        self._perConnection: WeakKeyDictionary[Any, dict[LimitPlan, Buckets]] = WeakKeyDictionary()
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
@@ -173,7 +192,10 @@ class LocalRateLimit(HTTPFilter):
     def compileRouteConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
         if not section.has("token_bucket"):
             section.refuse("local rate limit token bucket must be set for per filter configs", "token_bucket")
-        return cls.compileConfig(section, context)
+        plan, buckets = cls.compileConfig(section, context)
+        if plan.showsLimits:
+            LocalRateLimit.routesShow = True
+        return plan, buckets
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan, buckets = stream.routeConfig(self.context.name) or self.config
@@ -181,7 +203,7 @@ class LocalRateLimit(HTTPFilter):
             return None
         plan.enabled.value += 1
         if plan.perConnection:
-            buckets = self._ofConnection(stream.connection, plan)
+            buckets = buckets.ofConnection(stream.connection)
         descriptors = plan.descriptorsOf(stream, headers) if plan.descriptorsOf is not None else []
         allowed, bucket = buckets.take(descriptors, self.context.clock.seconds())
         if plan.showsLimits and bucket is not None:
@@ -207,12 +229,11 @@ class LocalRateLimit(HTTPFilter):
             plan.status, b"local_rate_limited", added.fields(), "local_rate_limited", ResponseFlag.RATE_LIMITED
         )
 
-    def _ofConnection(self, connection: Any, plan: LimitPlan) -> Buckets:
-        ofPlans = self._perConnection.setdefault(connection, {})
-        buckets = ofPlans.get(plan)
-        if buckets is None:
-            buckets = ofPlans[plan] = Buckets(plan)
-        return buckets
+
+class ShowingLocalRateLimit(LocalRateLimit):
+    """
+    The same with the limit shown in responses.
+    """
 
     def responseHeaders(self, stream: IHTTPStream, headers: ResponseHeaders, endStream: bool) -> object:
         if not self._shown:

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.filters.http.fault import Fault, Pace
 from meshproxy.flags import flagsShort
+from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import STOP
 from tests.filters.http.support import FakeStream, compiled, makeContext, makeFilter, routed
 
@@ -230,7 +231,7 @@ class WhomTests(FaultTestCase):
         stream = self.send()
         self.fault.streamEnded(stream)
         self.assertIsNone(self.answer)
-        self.assertIsNone(self.fault.responseData(stream, b"x", True))
+        self.assertEqual(type(self.fault).responseData, HTTPFilter.responseData, "it does not even look")
         self.assertEqual(self.count("active_faults"), 0)
 
 
@@ -376,6 +377,19 @@ class RateTests(FaultTestCase):
         self.clock.advance(0.002)  # type: ignore[attr-defined]  # a Clock
         self.assertIsNone(self.successResultOf(held))
         self.assertEqual(self.count("response_rl_injected"), 1)
+
+    def test_byRoute(self) -> None:
+        """
+        Once a route limits its rate, filters look at responses.
+        """
+        self.patch(Fault, "routesPace", False)
+        self.make("{}")
+        text = "response_rate_limit: {fixed_limit: {limit_kbps: 1}, percentage: {numerator: 100}}"
+        route = routed(compiled(Fault, text, self.context, True))
+        self.fault = Fault(self.fault.config, self.context)
+        held = self.fault.responseData(self.send(stream=FakeStream(route=route)), b"x" * 2048, True)
+        self.clock.advance(2)  # type: ignore[attr-defined]  # a Clock
+        self.assertIsNone(self.successResultOf(held))
 
     def test_onlyThoseAsked(self) -> None:
         """

@@ -5,6 +5,7 @@ L{meshproxy.filters.http.local_ratelimit}.
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +14,7 @@ from meshproxy.errors import ConfigErrors
 from meshproxy.filters.http.local_ratelimit import LocalRateLimit
 from meshproxy.flags import flagsShort
 from meshproxy.headers import ResponseHeaders
+from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import STOP
 from tests.filters.http.support import FakeStream, compiled, connection, makeContext, makeFilter, routed
 
@@ -175,10 +177,11 @@ class LocalRateLimitTests(LimitTestCase):
         one, other = connection(), connection()
         self.assertEqual([self.passes(stream=FakeStream(connectedBy=one)) for _ in range(3)], [True, True, False])
         self.assertTrue(self.passes(stream=FakeStream(connectedBy=other)))
-        self.assertEqual(len(self.limit._perConnection), 2)
+        kept = weakref.ref(self.limit.config[1].ofConnection(one))
+        self.assertIsNotNone(kept())
         del one, other
         gc.collect()
-        self.assertEqual(len(self.limit._perConnection), 0)
+        self.assertIsNone(kept())
 
     def test_shownLimits(self) -> None:
         """
@@ -194,12 +197,23 @@ class LocalRateLimitTests(LimitTestCase):
         By default they are not, and nothing is remembered of streams; of those that end early neither.
         """
         self.make()
-        response = ResponseHeaders(200)
-        self.limit.responseHeaders(self.send(), response, True)
-        self.assertEqual(list(response.fields()), [])
+        self.assertEqual(type(self.limit).responseHeaders, HTTPFilter.responseHeaders)
         self.make("enable_x_ratelimit_headers: DRAFT_VERSION_03")
         self.limit.streamEnded(self.send())
         self.assertEqual(self.limit._shown, {})
+
+    def test_shownByRoute(self) -> None:
+        """
+        Once a route wants them shown, filters look at responses.
+        """
+        self.patch(LocalRateLimit, "routesShow", False)
+        self.make()
+        text = f"{{stat_prefix: own, {ON}, {TWO}, enable_x_ratelimit_headers: DRAFT_VERSION_03}}"
+        route = routed(compiled(LocalRateLimit, text, self.context, True))
+        self.limit = LocalRateLimit(self.limit.config, self.context)
+        response = ResponseHeaders(200)
+        self.limit.responseHeaders(self.send(stream=FakeStream(route=route)), response, True)
+        self.assertEqual(response.get(b"x-ratelimit-remaining"), b"1")
 
     def test_refused(self) -> None:
         """
