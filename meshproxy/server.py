@@ -6,9 +6,11 @@ The one composition root: from a bootstrap to a running proxy, and from a new bo
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -17,17 +19,20 @@ from twisted.logger import Logger
 from meshproxy import __version__
 from meshproxy.accesslog.files import LogFiles, inReactorsThreads
 from meshproxy.accesslog.logs import AccessLogContext
+from meshproxy.admin.memory import processMemory
+from meshproxy.admin.served import stateOf
 from meshproxy.admin.service import AdminServer
 from meshproxy.config import Report, Section
 from meshproxy.config.load import loadBootstrap
-from meshproxy.config.registry import FilterRegistry
+from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
-from meshproxy.errors import ConfigError, ConfigErrors
+from meshproxy.errors import ConfigError, ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
 from meshproxy.http.context import ProxyContext
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
+from meshproxy.reload import INTERVAL, FilesWatch
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Store
 from meshproxy.upstream.cluster import Cluster
@@ -66,15 +71,29 @@ class ProxyServer(MultiService):
     @ivar context: Its parts.
     @ivar bootstrap: The configuration that is served.
     @ivar state: As C{/ready} tells: C{INITIALIZING}, C{LIVE}, C{DRAINING} ...
+    @ivar started: When it began, and C{loaded} when the configuration was read, in the clock's seconds.
+    @ivar failedHealthCheck: Whether it says that it is ill.
+    @ivar filterFiles: The files of the filters that are loaded.
     """
 
     log = Logger()
 
-    def __init__(self, options: ProxyOptions, reactor: Any, network: INetwork) -> None:
+    def __init__(
+        self,
+        options: ProxyOptions,
+        reactor: Any,
+        network: INetwork,
+        registry: FilterRegistry | None = None,
+        files: LogFiles | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
         """
         Read and compile the configuration; nothing is bound yet.
 
         @param reactor: The clock, and the threads that write logs.
+        @param registry: The filters; by default all that are installed.
+        @param files: Where access logs go; by default to files and the standard streams.
+        @param chance: From 0 up to 1: what decides where something is random.
 
         @raise ConfigErrors: If the configuration has faults; all of them.
         """
@@ -82,19 +101,20 @@ class ProxyServer(MultiService):
         self.options = options
         self.reactor = reactor
         self.state = "INITIALIZING"
-        self.started = reactor.seconds()
+        self.started = self.loaded = reactor.seconds()
         self.failedHealthCheck = False
         store = Store()
-        runtime = Runtime(random.random, store.scope("runtime."))
-        registry = FilterRegistry()
+        runtime = Runtime(chance, store.scope("runtime."))
+        registry = FilterRegistry() if registry is None else registry
         addResolver(registry.declare)
-        clusters = Clusters(store, network, reactor, random.random)
-        files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
+        clusters = Clusters(store, network, reactor, chance)
+        if files is None:
+            files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
         self.context = ProxyContext(
             store,
             reactor,
             network,
-            random.random,
+            chance,
             runtime,
             registry,
             clusters,
@@ -113,6 +133,16 @@ class ProxyServer(MultiService):
         self.bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None
         self._drainCall: IDelayedCall | None = None
+        self._drainingListeners = False
+        self.filterFiles = FilesWatch(registry.loadedFiles, reactor)
+        self._every(self.bootstrap.seconds("stats_flush_interval", 5.0) or 5.0, store.flush)
+        if options.watchFilters:
+            self._every(INTERVAL, self.reloadChangedFilters)
+
+    def _every(self, seconds: float, work: Callable[[], object]) -> None:
+        timer = TimerService(seconds, work)
+        timer.clock = self.reactor
+        timer.setServiceParent(self)
 
     def _bindStats(self, store: Store) -> None:
         scope = store.scope("server.")
@@ -121,6 +151,8 @@ class ProxyServer(MultiService):
         self._stateGauge = scope.gauge("state")
         self._totalConnections = scope.gauge("total_connections")
         self._memoryAllocated = scope.gauge("memory_allocated")
+        self._memoryHeapSize = scope.gauge("memory_heap_size")
+        self._memoryPhysicalSize = scope.gauge("memory_physical_size")
         scope.gauge("concurrency").value = 1
         scope.gauge("hot_restart_epoch")
         scope.gauge("parent_connections")
@@ -136,8 +168,12 @@ class ProxyServer(MultiService):
         """
         self._uptime.value = int(self.reactor.seconds() - self.started)
         self._totalConnections.value = self.listeners.connections
-        self._live.value = int(self.state == "LIVE")
-        self._stateGauge.value = _STATES[self.state]
+        self._live.value = int(stateOf(self) == "LIVE")
+        self._stateGauge.value = _STATES[stateOf(self)]
+        memory = processMemory()
+        self._memoryAllocated.value = memory.allocated
+        self._memoryHeapSize.value = memory.heapSize
+        self._memoryPhysicalSize.value = memory.resident
 
     # Configuration
 
@@ -193,10 +229,56 @@ class ProxyServer(MultiService):
             return False
         self.clusters.replace(clusters)
         self.bootstrap = bootstrap
+        self.loaded = self.reactor.seconds()
         self.context.runtime.update(bootstrap.child("layered_runtime"))
         self.reloadSuccess.value += 1
         self.log.info("the configuration was reloaded")
         return True
+
+    def reloadFilters(self, names: Sequence[str]) -> None:
+        """
+        Load the modules of filters again, and let new streams run on them.
+
+        @param names: Names of filters.
+
+        @raise MeshProxyError: If a module does not load, or refuses the configuration. Then all stays as it was.
+        """
+        if self.state != "LIVE":
+            raise ReloadFailed(f"the proxy is {self.state}, not LIVE")
+        undo = self.context.registry.reloadModules(names)
+        try:
+            report = Report()
+            bootstrap = Section(self.bootstrap.message, "", report, self.bootstrap.places)
+            listeners = self.listeners.compile(bootstrap.childOrEmpty("static_resources").children("listeners"))
+            try:
+                report.raiseIfAny()
+            except ConfigErrors:
+                for listener in listeners:
+                    listener.stop()
+                raise
+            self.listeners.replace(listeners)
+        except Exception:
+            undo()
+            raise
+        self.log.info("reloaded: {names}", names=", ".join(names))
+
+    def reloadChangedFilters(self) -> None:
+        """
+        Load filters again whose files changed since this was last called; the log says which cannot be.
+        """
+        names = self.filterFiles.changed()
+        if names:
+            try:
+                self.reloadFilters(names)
+            except MeshProxyError as error:
+                self.log.error("{error}", error=str(error))
+
+    def reloadAll(self) -> Deferred[bool]:
+        """
+        Load filters again whose files changed, then read the configuration (SIGHUP).
+        """
+        self.reloadChangedFilters()
+        return self.reload()
 
     def _rejected(self, error: Exception) -> None:
         self.reloadRejected.value += 1
@@ -241,11 +323,33 @@ class ProxyServer(MultiService):
 
     exitStatus = 0
 
-    def drainListeners(self) -> None:
+    def failHealthCheck(self, failed: bool) -> None:
         """
-        Let connections end with their next response; new ones are still accepted.
+        Say that this proxy is ill, and let connections go elsewhere with their next response; or say that it is well again.
         """
-        self.listeners.drain()
+        self.failedHealthCheck = failed
+        self.listeners.closeGently(failed or self._drainingListeners)
+
+    def drainListeners(self, inboundOnly: bool = False, graceful: bool = False, skipExit: bool = False) -> None:
+        """
+        Stop to listen, on listeners for inbound traffic only or on all.
+
+        @param graceful: Let connections close with their next response for the drain time, and stop to listen then.
+        @param skipExit: Let connections close likewise, and never stop to listen.
+        """
+        if not graceful and not skipExit:
+            self.listeners.stopAccepting(inboundOnly)
+            return
+        self._drainingListeners = not inboundOnly
+        self.listeners.closeGently(True, inboundOnly)
+        if not skipExit:
+            self.reactor.callLater(self.options.drainTime, self.listeners.stopAccepting, inboundOnly)
+
+    def quit(self) -> None:
+        """
+        End the process, as a signal would.
+        """
+        self.reactor.callLater(0, self.reactor.stop)
 
     def stopService(self) -> Deferred[Any]:
         """
