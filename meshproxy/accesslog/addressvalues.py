@@ -32,7 +32,7 @@ def _upstreamLocal(info: StreamInfo) -> Address | None:
 
 
 def _remote(info: StreamInfo) -> Address | None:
-    return info.connection.remoteAddress
+    return info.remoteAddress or info.connection.remoteAddress
 
 
 def _directRemote(info: StreamInfo) -> Address | None:

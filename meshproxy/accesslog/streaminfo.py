@@ -90,6 +90,7 @@ class StreamInfo:
     @ivar bytesSent: Bytes of the response body.
     @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head;
         likewise sent, and for the upstream.
+    @ivar remoteAddress: The client, where the request's head tells another one than the connection.
     @ivar upstreamHost: The chosen endpoint.
     @ivar upstreamAttempts: How many times an upstream was tried.
     @ivar upstreamTransportFailureReason: Why the upstream transport failed; the formatter puts underscores for
@@ -122,6 +123,7 @@ class StreamInfo:
     requestTrailers: HeaderMap | None = None
     responseHeaders: ResponseHeaders | None = None
     responseTrailers: HeaderMap | None = None
+    remoteAddress: Address | None = None
     protocol: str = ""
     responseCode: int = 0
     responseCodeDetails: str = ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from meshproxy.codec.http1 import Http1Counters, Http1Options
+from meshproxy.codec.http1 import Http1Counters, Http1Options, connectionTokens
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
@@ -277,6 +277,7 @@ class ConnectionManager:
         """
         first = headers.first
         if not headers.authority:
+            stream.downstream.closeAfterResponse()
             stream.localReply(Failure.MISSING_HOST.value)
             return False
         if headers.method == b"CONNECT":
@@ -291,7 +292,7 @@ class ConnectionManager:
                 stream.localReply(verdict)
                 return False
         upgrade = None
-        if headers.method != b"CONNECT" and b"connection" in first:
+        if headers.method != b"CONNECT" and b"upgrade" in connectionTokens(headers):
             upgrade = first.get(b"upgrade")
         try:
             client = self._prepare(headers, stream.connection)

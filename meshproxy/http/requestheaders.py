@@ -64,7 +64,7 @@ _BEHIND_EDGE = frozenset(
 _NO_FIELDS = frozenset((b"", b"close", b"keep-alive", b"upgrade", b"http2-settings"))
 
 # Fields that a client may not have removed: they say who it is.
-_NOT_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
+_NOT_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 
 # As in Envoy.
 _MOST_NOMINATED = 10
@@ -111,7 +111,7 @@ def compileRequestHeaders(
     isPlain = needsNothing.isdisjoint
     generate = settings.generateRequestId
     edge = settings.useRemoteAddress
-    extras = edge or settings.serviceCluster or settings.via or settings.isInternal
+    extras = edge or settings.serviceCluster or settings.via or settings.isInternal or settings.appendXForwardedPort
 
     def prepare(headers: RequestHeaders, connection: ConnectionInfo) -> Address | None:
         first = headers.first
@@ -136,7 +136,7 @@ def _endHopByHop(headers: RequestHeaders) -> None:
     if connection is not None and not _PLAIN_CONNECTION.fullmatch(connection):
         _removeNominated(headers, connection)
     te = headers.joined(b"te")
-    if te is not None:
+    if te:
         if _hasTrailers(te):
             headers.set(b"te", b"trailers")
         else:
@@ -150,9 +150,10 @@ def _removeNominated(headers: RequestHeaders, connection: bytes) -> None:
     """
     Remove the fields that C{Connection} names (RFC 9110, 7.6.1).
     """
-    nominated = {token.strip(b" \t").lower() for token in connection.split(b",")} - _NO_FIELDS
-    if len(nominated) > _MOST_NOMINATED:
-        raise _refused(f"Connection names more than {_MOST_NOMINATED} fields")
+    tokens = connection.split(b",")
+    if len(tokens) >= _MOST_NOMINATED:
+        raise _refused(f"Connection has {_MOST_NOMINATED} options or more")
+    nominated = {token.strip(b" \t").lower() for token in tokens} - _NO_FIELDS
     for name in nominated:
         if name in _NOT_NOMINATED or name.startswith(b":"):
             raise _refused(f"Connection names {name.decode('ascii', 'backslashreplace')}, which is not the client's to remove")
@@ -169,9 +170,9 @@ def _refused(why: str) -> RemoteProtocolError:
 
 def _hasTrailers(te: bytes) -> bool:
     """
-    Whether C{TE} says that trailers are understood; all else it could say ends here.
+    Whether C{TE} says that trailers are understood, in just that word; all else it could say ends here.
     """
-    return any(token.partition(b";")[0].strip(b" \t").lower() == b"trailers" for token in te.split(b","))
+    return any(token.strip(b" \t") == b"trailers" for token in te.split(b","))
 
 
 def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: ForwardingSettings) -> Address | None:
@@ -194,16 +195,10 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
             headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
         if not settings.trustedHops or b"x-forwarded-proto" not in first:
             headers.set(b"x-forwarded-proto", b"http")
-        local = connection.localAddress
-        if (
-            settings.appendXForwardedPort
-            and local is not None
-            and local.isIP
-            and not (settings.trustedHops and b"x-forwarded-port" in first)
-        ):
-            headers.set(b"x-forwarded-port", b"%d" % (local.port or 0))
     else:
         client, single = _lastOf(headers.joined(b"x-forwarded-for"), settings.trustedHops)
+    if settings.appendXForwardedPort:
+        _tellPort(headers, connection, settings.trustedHops)
     internal = bool(single and client and settings.isInternal and settings.isInternal(client))
     edge = settings.useRemoteAddress and not internal
     if internal:
@@ -228,6 +223,12 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
     if client is None or (peer is not None and client == peer.host):
         return None
     return Address(client, 0)
+
+
+def _tellPort(headers: RequestHeaders, connection: ConnectionInfo, trustedHops: int) -> None:
+    local = connection.localAddress
+    if local is not None and local.isIP and not (trustedHops and b"x-forwarded-port" in headers.first):
+        headers.set(b"x-forwarded-port", b"%d" % (local.port or 0))
 
 
 def _removeThose(headers: RequestHeaders, names: frozenset[bytes]) -> None:

@@ -58,6 +58,8 @@ def compileResponseHeaders(
     appendIfAbsent = settings.serverHeader == "APPEND_IF_ABSENT"
     via = settings.via
     alwaysRequestId = settings.alwaysSetRequestId
+    # Who may force a trace, only an internal client, is told under which id to look for it.
+    mayForceTrace = settings.forwarding.isInternal is not None
     isPlain = _HOP_BY_HOP.isdisjoint
 
     def finish(stream: Stream, headers: ResponseHeaders) -> None:
@@ -67,7 +69,7 @@ def compileResponseHeaders(
                 del first[b"connection"]
             if not isPlain(first):
                 _endHopByHop(stream, headers)
-        if alwaysRequestId:
+        if alwaysRequestId or (mayForceTrace and b"x-envoy-force-trace" in stream.requestHeaders.first):
             requestId = stream.requestHeaders.first.get(b"x-request-id")
             if requestId is not None:
                 headers.set(b"x-request-id", requestId)

@@ -32,8 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Router", "RoutedRequest"]
 
+# Orders to a router that this one does not follow; as in Envoy, they end here.
+_UNHEARD = (
+    b"x-envoy-hedge-on-per-try-timeout",
+    b"x-envoy-upstream-alt-stat-name",
+    b"x-envoy-upstream-rq-timeout-alt-response",
+)
 # Request headers that change what the router does: where none is there, nothing needs to be looked for.
 _ORDERS = RETRY_HEADERS | {
+    *_UNHEARD,
     b"x-envoy-upstream-rq-timeout-ms",
     b"x-envoy-upstream-rq-per-try-timeout-ms",
     b"grpc-timeout",
@@ -256,6 +263,8 @@ class RoutedRequest:
         @return: The global time-out, in seconds.
         """
         action = self._action
+        for name in _UNHEARD:
+            headers.remove(name)
         policy = effectiveRetryPolicy(action.retryPolicy, headers)
         total, perTry = effectiveTimeout(action, headers, policy)
         duration = effectiveMaxStreamDuration(action, headers)

@@ -103,7 +103,7 @@ def _compileCookie(section: Section) -> HashPolicy:
 
 
 def _hashSourceAddress(headers: RequestHeaders, info: StreamInfo, cookies: list[bytes]) -> int | None:
-    address = info.connection.remoteAddress
+    address = info.remoteAddress or info.connection.remoteAddress
     # Envoy hashes the address without its port; a unix socket has none.
     return None if address is None or not address.isIP else xxhash64(address.host.encode("ascii"))
 

@@ -8,6 +8,7 @@ connection manager.
 """
 
 from meshproxy.codec.http1.downstream import DownstreamCodec
+from meshproxy.codec.http1.framing import connectionTokens
 from meshproxy.codec.http1.interfaces import (
     Http1Counters,
     Http1Options,
@@ -28,4 +29,5 @@ __all__ = [
     "UnderscoreAction",
     "UpstreamCodec",
     "WriteState",
+    "connectionTokens",
 ]

@@ -208,7 +208,7 @@ def _host(hosts: list[bytes], isHTTP10: bool, options: Http1Options) -> bytes:
     if not hosts:
         if isHTTP10 and options.defaultHost:
             return options.defaultHost
-        raise _bad("no Host", 400, "missing_host_header")
+        return b""  # the connection manager answers that, as it knows what was asked for
     if hosts[0].translate(None, AUTHORITY_CHARACTERS):
         raise _bad(f"an illegal Host: {_shown(hosts[0])}", 400, "http.invalid_authority")
     return hosts[0]
