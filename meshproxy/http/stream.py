@@ -364,7 +364,7 @@ class Stream(StreamInfo):
             return STOP
         began = self.responseHeaders is not None
         headers = replyHeaders(self.requestHeaders, reply)
-        body = reply.body if headers.status == reply.status or not headers.get(b"grpc-status") else b""
+        body = b"" if headers.get(b"grpc-status") else reply.body
         if self.requestHeaders.method == b"HEAD":
             body = b""
         self.localReplyBody = reply.body.decode("utf-8", "replace")
@@ -482,6 +482,9 @@ class Stream(StreamInfo):
             return
         if self._awaited is None:
             self._awaited = []
+        elif len(self._awaited) >= 16:
+            # A filter may wait at each piece of a long body.
+            self._awaited = [held for held in self._awaited if not held.called]
         self._awaited.append(waiting)
 
     # Back pressure
@@ -549,13 +552,14 @@ class Stream(StreamInfo):
         """
         Forget what filters hold, and cancel what they wait for.
         """
+        # First the holds: a wait that is cancelled is no filter that raised.
+        for walk in (self._requestWalk, self._responseWalk):
+            if walk is not None:
+                walk.drop()
         for waiting in self._awaited or ():
             waiting.addErrback(_ignore)
             waiting.cancel()
         self._awaited = None
-        for walk in (self._requestWalk, self._responseWalk):
-            if walk is not None:
-                walk.drop()
 
     def _tellEnded(self) -> None:
         for ended in self.chain.streamEnded:

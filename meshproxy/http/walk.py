@@ -43,9 +43,10 @@ class Hold:
     @ivar size: The bytes of all that.
     @ivar body: Waits for the whole body, or L{None}.
     @ivar limit: How long that may be.
+    @ivar awaits: Whether the filter waits for something and goes on by itself then.
     """
 
-    __slots__ = ("behind", "body", "event", "limit", "place", "size")
+    __slots__ = ("awaits", "behind", "body", "event", "limit", "place", "size")
 
     def __init__(self, place: int, event: Event) -> None:
         self.place = place
@@ -54,13 +55,14 @@ class Hold:
         self.size = len(event[1]) if event[0] == DATA else 0
         self.body: Deferred[bytes] | None = None
         self.limit = 0
+        self.awaits = False
 
     @property
     def buffers(self) -> bool:
         """
         Whether more than the limit is an error, rather than a reason to read no more.
         """
-        return self.body is not None or self.event[0] == DATA
+        return self.body is not None or (self.event[0] == DATA and not self.awaits)
 
     @property
     def ended(self) -> bool:
@@ -169,8 +171,9 @@ class Walk:
         if event[0] == DATA and isinstance(verdict, (bytes, bytearray)):
             return None, bytes(verdict)
         hold = Hold(place, event)
+        hold.awaits = verdict is not STOP
         self._insert(hold)
-        if verdict is not STOP:
+        if hold.awaits:
             self._await(hold, verdict)
         return STOP, None
 
