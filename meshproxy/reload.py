@@ -1,22 +1,22 @@
 # -*- test-case-name: tests.test_reload -*-
 """
-Noticing that a file changed.
+Noticing that files changed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 
-__all__ = ["FileWatch"]
+__all__ = ["INTERVAL", "FileWatch", "FilesWatch"]
 
-# "Within a second", with a look to spare.
-_INTERVAL = 0.4
+#: "Within a second", with a look to spare.
+INTERVAL = 0.4
 
 
 class FileWatch(Service):
@@ -38,7 +38,7 @@ class FileWatch(Service):
         Begin to look.
         """
         Service.startService(self)
-        self._call.start(_INTERVAL, now=False)
+        self._call.start(INTERVAL, now=False)
 
     def stopService(self) -> None:
         """
@@ -76,3 +76,35 @@ class FileWatch(Service):
                 return hashlib.sha256(file.read()).digest()
         except OSError:
             return None
+
+
+class FilesWatch:
+    """
+    Tells which of some files changed since it was last asked; which ones they are may change, too.
+    """
+
+    def __init__(self, files: Callable[[], Mapping[str, Sequence[str]]], clock: Any) -> None:
+        """
+        @param files: Gives paths, each with names that stand for it.
+        """
+        self._files = files
+        self._clock = clock
+        self._watches: dict[str, FileWatch] = {}
+        self._changed: list[str] = []
+        self.changed()
+
+    def changed(self) -> list[str]:
+        """
+        Look now.
+
+        @return: The names of files that changed. A file that is seen for the first time did not.
+        """
+        files = self._files()
+        self._watches = {path: self._watches.get(path) or self._watch(path) for path in files}
+        for watch in self._watches.values():
+            watch.check()
+        paths, self._changed = self._changed, []
+        return [name for path in paths for name in files.get(path, ())]
+
+    def _watch(self, path: str) -> FileWatch:
+        return FileWatch(path, self._clock, lambda: self._changed.append(path))

@@ -325,7 +325,7 @@ class ProxyServer(MultiService):
 
     def failHealthCheck(self, failed: bool) -> None:
         """
-        Say that this proxy is ill, and let connections go elsewhere with their next response; or say that it is well again.
+        Say that this proxy is ill, and let connections go elsewhere with their next response; or that it is well again.
         """
         self.failedHealthCheck = failed
         self.listeners.closeGently(failed or self._drainingListeners)

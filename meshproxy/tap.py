@@ -213,7 +213,7 @@ class _Process(MultiService):
         self._reactor.callFromThread(self._reactor.stop)
 
     def _reloadSignalled(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self._server.reload)
+        self._reactor.callFromThread(self._server.reloadAll)
 
     def _exit(self) -> None:
         if self._server.exitStatus:

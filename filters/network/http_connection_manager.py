@@ -49,6 +49,12 @@ class HTTPConnectionManager(NetworkFilter):
         """
         self.slot.drain()
 
+    def closeGently(self, closing: bool) -> None:
+        """
+        See L{NetworkFilter.closeGently}.
+        """
+        self.slot.current.draining = closing
+
     def stop(self) -> None:
         """
         See L{NetworkFilter.stop}.

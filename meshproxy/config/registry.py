@@ -9,8 +9,11 @@ its C{type_url} decides. Filters are plugins, and none is imported before a conf
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
-from importlib import import_module, reload
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module, invalidate_caches
+from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.util import module_from_spec
+from types import ModuleType
 from typing import NamedTuple
 
 from twisted.plugin import getCache
@@ -227,20 +230,55 @@ class FilterRegistry:
 
         @param name: The filter's name, as a plugin has it or as C{python:package.module:Class}.
 
-        @return: The new classes of all filters in that module. Chains that are built from now on use them.
+        @return: The new classes of all filters of that name. Chains that are built from now on use them.
 
         @raise ReloadFailed: If there is no such filter, or its new code does not load. The old code then goes on.
         """
-        named = [plugin for plugin in [*self.plugins, *self._named.values()] if plugin.name == name]
-        if not named:
-            raise ReloadFailed(f"{name!r} is no filter that is known here{self._known('http')}")
-        modules = dict.fromkeys(plugin.module for plugin in named)
-        for module in modules:
-            _reloadModule(module)
+        self.reloadModules([name])
+        return [plugin.load() for plugin in self._called(name)]
+
+    def reloadModules(self, names: Iterable[str]) -> Callable[[], None]:
+        """
+        Load the modules of some filters again, all or none.
+
+        @return: What takes it back.
+
+        @raise ReloadFailed: As of L{reload}.
+        """
+        before: list[ModuleType] = []
+
+        def undo() -> None:
+            for module in before:
+                _install(module)
+
         try:
-            return [plugin.load() for plugin in named]
-        except Exception as error:
-            raise ReloadFailed(f"{name} cannot be loaded: {_why(error)}") from error
+            for name in names:
+                plugins = self._called(name)
+                if not plugins:
+                    raise ReloadFailed(f"{name!r} is no filter that is known here{self._known('http')}")
+                for module in dict.fromkeys(plugin.module for plugin in plugins):
+                    if module in sys.modules and all(old.__name__ != module for old in before):
+                        before.append(_reloadModule(sys.modules[module]))
+                for plugin in plugins:
+                    _loadAgain(plugin)
+        except ReloadFailed:
+            undo()
+            raise
+        return undo
+
+    def _called(self, name: str) -> list[IFilterFactory]:
+        return [plugin for plugin in [*self.plugins, *self._named.values()] if plugin.name == name]
+
+    def loadedFiles(self) -> dict[str, list[str]]:
+        """
+        The files whose code is in use, each with the names of the filters in it.
+        """
+        found: dict[str, list[str]] = {}
+        for plugin in [*self.plugins, *self._named.values()]:
+            file = getattr(sys.modules.get(plugin.module), "__file__", None)
+            if file is not None:
+                found.setdefault(file, []).append(plugin.name)
+        return found
 
 
 def _typesOf(plugin: IFilterFactory) -> tuple[str, ...]:
@@ -248,18 +286,50 @@ def _typesOf(plugin: IFilterFactory) -> tuple[str, ...]:
     return plugin.configTypes + routeTypes
 
 
-def _reloadModule(name: str) -> None:
-    module = sys.modules.get(name)
-    if module is None:
-        return  # it is loaded when it is first used
-    before = dict(vars(module))
+def _loadAgain(plugin: IFilterFactory) -> None:
     try:
-        reload(module)
+        plugin.load()
     except Exception as error:
-        # A module that fails half way has some new names and some old ones: all old ones again.
-        vars(module).clear()
-        vars(module).update(before)
+        raise ReloadFailed(f"{plugin.name} cannot be loaded, its old code stays: {_why(error)}") from error
+
+
+def _reloadModule(old: ModuleType) -> ModuleType:
+    """
+    Put a new module in the place of one. What runs on the old one goes on with all of its names, so that a stream never
+    sees half of each; C{importlib.reload} would run the new code in the old module.
+
+    @return: The old one.
+
+    @raise ReloadFailed: If its file does not run. Then nothing changed.
+    """
+    name = old.__name__
+    invalidate_caches()
+    parent = sys.modules.get(name.rpartition(".")[0])
+    try:
+        spec = PathFinder.find_spec(name, getattr(parent, "__path__", None)) or old.__spec__
+        if spec is None or spec.loader is None:
+            raise ImportError("nobody knows where it came from")
+        fresh = module_from_spec(spec)
+        _install(fresh)
+        if isinstance(spec.loader, SourceFileLoader) and spec.origin is not None:
+            # From the source, whatever is cached: a file that is saved twice in a second may keep its time and size.
+            exec(spec.loader.source_to_code(spec.loader.get_data(spec.origin), spec.origin), vars(fresh))
+        else:
+            spec.loader.exec_module(fresh)
+    except Exception as error:
+        _install(old)
         raise ReloadFailed(f"{name} cannot be loaded again, its old code stays: {_why(error)}") from error
+    return old
+
+
+def _install(module: ModuleType) -> None:
+    """
+    Let imports find a module.
+    """
+    sys.modules[module.__name__] = module
+    parent, _, name = module.__name__.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], name, module)
 
 
 def _messageOfStruct(struct: Section, messageName: str) -> Section | None:

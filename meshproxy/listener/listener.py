@@ -107,9 +107,15 @@ class Listener:
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
     @ivar connections: Those that are open.
+    @ivar updated: When this version of it came, in the clock's seconds.
+    @ivar addedViaAPI: Whether a control plane sent it.
+    @ivar versionInfo: The version of the control plane's answer.
+    @ivar isInbound: Whether its C{traffic_direction} is C{INBOUND}.
     """
 
     log = Logger()
+    addedViaAPI = False
+    versionInfo = ""
 
     def __init__(self, section: Section, proxy: ProxyContext) -> None:
         """
@@ -123,7 +129,9 @@ class Listener:
         self.statPrefix = statName(section.get("stat_prefix") or first)
         self.scope: Scope = proxy.store.scope(f"listener.{self.statPrefix}.")
         self.bufferLimit: int = section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20
+        self.isInbound: bool = section.get("traffic_direction") == "INBOUND"
         self.proxy = proxy
+        self.updated = proxy.clock.seconds()
         self.ports: list[IListening] = []
         self.connections: set[DownstreamConnection] = set()
         self.draining = False
@@ -252,6 +260,14 @@ class Listener:
         for chain in self.chains:
             if chain.terminal is not None and not keep(chain):
                 chain.terminal.drain()
+
+    def closeGently(self, closing: bool) -> None:
+        """
+        Let each response tell its connection to close, or no longer; idle connections stay.
+        """
+        for chain in self.chains:
+            if chain.terminal is not None:
+                chain.terminal.closeGently(closing)
 
     def abort(self) -> None:
         """

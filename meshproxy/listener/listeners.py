@@ -20,11 +20,13 @@ class Listeners:
 
     @ivar byName: Those that accept.
     @ivar draining: Those that were replaced or removed and still have connections.
+    @ivar closing: Whether responses tell their connections to close (C{/healthcheck/fail}).
     """
 
     def __init__(self, proxy: ProxyContext) -> None:
         self.byName: dict[str, Listener] = {}
         self.draining: list[Listener] = []
+        self.closing = False
         self._proxy = proxy
         scope = proxy.store.scope("listener_manager.")
         self._added = scope.counter("listener_added")
@@ -75,6 +77,8 @@ class Listeners:
             else:
                 if before.fingerprint != listener.fingerprint:
                     self._modified.value += 1
+                else:
+                    listener.updated = before.updated
                 self._succeed(before, listener)
         for name, before in old.items():
             if name not in new:
@@ -83,6 +87,8 @@ class Listeners:
                 before.drain()
                 self.draining.append(before)
         self.byName = new
+        if self.closing:
+            self.closeGently(True)
         self._active.value = len(new)
         self.draining = [listener for listener in self.draining if listener.connections]
         self._drainingGauge.value = len(self.draining)
@@ -131,11 +137,23 @@ class Listeners:
         for listener in (*self.byName.values(), *self.draining):
             listener.drain()
 
-    def stopAccepting(self) -> None:
+    def closeGently(self, closing: bool, inboundOnly: bool = False) -> None:
         """
-        Unbind all.
+        Let each response tell its connection to close, or no longer; idle connections stay, and so do the ports.
+        """
+        if not inboundOnly:
+            self.closing = closing
+        for listener in self.byName.values():
+            if listener.isInbound or not inboundOnly:
+                listener.closeGently(closing)
+
+    def stopAccepting(self, inboundOnly: bool = False) -> None:
+        """
+        Unbind all, or those for inbound traffic.
         """
         for listener in self.byName.values():
+            if inboundOnly and not listener.isInbound:
+                continue
             self._stopped.value += bool(listener.ports)
             listener.stopAccepting()
 

@@ -75,6 +75,11 @@ class NetworkFilter:
         Let connections end: no new work begins on them.
         """
 
+    def closeGently(self, closing: bool) -> None:
+        """
+        Let connections end where their protocol has a way to say so, with their next response; or no longer.
+        """
+
     def stop(self) -> None:
         """
         Give up what is held, such as log files, when the last connection is gone.

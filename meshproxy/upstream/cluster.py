@@ -39,7 +39,13 @@ class Cluster:
     @ivar fingerprint: The bytes of its configuration: equal ones are the same cluster.
     @ivar chooseEndpoint: Gives the endpoint for the next request or connection, or L{None} where there is none.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
+    @ivar updated: When it was made, in the clock's seconds.
+    @ivar addedViaAPI: Whether a control plane sent it.
+    @ivar versionInfo: The version of the control plane's answer.
     """
+
+    addedViaAPI = False
+    versionInfo = ""
 
     def __init__(
         self,
@@ -66,6 +72,7 @@ class Cluster:
         self.warmed: Deferred[Cluster] = Deferred()
         self.network = network
         self.clock = clock
+        self.updated = clock.seconds()
         self._balancer = _compileBalancer(section, random)
         self._panicThreshold = _panicThreshold(section)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._balancer.choose

@@ -23,12 +23,14 @@ class Clusters:
     The clusters of a proxy.
 
     @ivar byName: Those that serve. The router looks names up here on each request.
+    @ivar warming: The names of those that have not found their endpoints yet.
     """
 
     def __init__(
         self, store: Store, network: INetwork, clock: IReactorTime, random: Callable[[], float]
     ) -> None:
         self.byName: dict[str, Cluster] = {}
+        self.warming: list[str] = []
         self._store = store
         self._network = network
         self._clock = clock
@@ -74,11 +76,14 @@ class Clusters:
         """
         warming = [cluster for cluster in clusters if self.byName.get(cluster.name) is not cluster]
         self._warming.value += len(warming)
+        self.warming += [cluster.name for cluster in warming]
         for cluster in warming:
             cluster.start()
 
         def cbWarmed(warmed: list[Cluster]) -> list[Cluster]:
             self._warming.value -= len(warmed)
+            for cluster in warmed:
+                self.warming.remove(cluster.name)
             return warmed
 
         return gatherResults([cluster.warmed for cluster in warming]).addCallback(cbWarmed)

@@ -19,7 +19,7 @@ accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build 
 
 declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters")
 
-declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path")
+declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path", "allow_paths")
 accept(_BOOTSTRAP + "Admin", "profile_path", "there is no profiler of Envoy's to write it")
 accept(_BOOTSTRAP + "Admin", "ignore_global_conn_limit", "there is no global limit of connections")
 

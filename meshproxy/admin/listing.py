@@ -1,0 +1,173 @@
+# -*- test-case-name: tests.admin.test_listing -*-
+"""
+C{/clusters} and C{/listeners}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import re2
+
+from meshproxy.admin.addresses import addressMessage
+from meshproxy.admin.commands import AdminRequest, AdminResponse, Lazy, jsonResponse
+from meshproxy.admin.messages import dictOf
+from meshproxy.admin.served import Served
+from meshproxy.config.pool import newMessage
+from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.endpoint import Endpoint
+
+__all__ = ["clusterList", "healthFlags", "listenerList"]
+
+# EDS' word on an endpoint, as /clusters calls it.
+_HEALTH_FLAGS = {
+    "UNHEALTHY": "/failed_eds_health",
+    "TIMEOUT": "/failed_eds_health",
+    "DRAINING": "/eds_status_draining",
+    "DEGRADED": "/degraded_eds_health",
+}
+
+# Limits, by the names of the circuit breakers' configuration.
+_LIMITS = (
+    ("max_connections", "connections"),
+    ("max_pending_requests", "pending"),
+    ("max_requests", "requests"),
+    ("max_retries", "retries"),
+)
+
+
+def healthFlags(endpoint: Endpoint) -> str:
+    """
+    Why an endpoint is not wholly healthy, or C{healthy}.
+    """
+    return _HEALTH_FLAGS.get(endpoint.healthStatus, "healthy")
+
+
+def clusterList(server: Served, request: AdminRequest) -> AdminResponse:
+    """
+    Answer C{/clusters}.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        search = re2.compile(request.parameters.get("filter", ""), options).search
+    except re2.error:
+        return AdminResponse("Invalid re2 regex", 400)
+    clusters = [cluster for cluster in server.clusters if search(cluster.name) is not None]
+    if request.parameters.get("format") != "json":
+        return AdminResponse(_clusterText(clusters))
+    return jsonResponse({"cluster_statuses": _lazyClusters(clusters)} if clusters else {})
+
+
+def _clusterText(clusters: list[Cluster]) -> Iterator[str]:
+    for cluster in clusters:
+        yield "".join(f"{cluster.name}::{line}\n" for line in _clusterLines(cluster))
+
+
+def _clusterLines(cluster: Cluster) -> Iterator[str]:
+    yield f"observability_name::{cluster.statName}"
+    for priority, breaker in (("default", cluster.breakers.default), ("high", cluster.breakers.high)):
+        for name, attribute in _LIMITS:
+            yield f"{priority}_priority::{name}::{getattr(breaker, attribute).limit}"
+    yield f"added_via_api::{str(cluster.addedViaAPI).lower()}"
+    for endpoint in cluster.endpoints:
+        address = endpoint.address.text
+        for name, value in _endpointFacts(endpoint):
+            yield f"{address}::{name}::{value}"
+
+
+def _figures(endpoint: Endpoint) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """
+    An endpoint's counters, and its gauges.
+    """
+    counters = [
+        ("cx_connect_fail", endpoint.cxConnectFail.value),
+        ("cx_total", endpoint.cxTotal.value),
+        ("rq_error", endpoint.rqError.value),
+        ("rq_success", endpoint.rqSuccess.value),
+        ("rq_timeout", endpoint.rqTimeout.value),
+        ("rq_total", endpoint.rqTotal.value),
+    ]
+    pending = sum(len(pool.pending) for pool in endpoint.pools.values())
+    gauges = [
+        ("cx_active", endpoint.cxActive.value),
+        ("rq_active", endpoint.active),
+        ("rq_pending_active", pending),
+    ]
+    return counters, gauges
+
+
+def _endpointFacts(endpoint: Endpoint) -> Iterator[tuple[str, object]]:
+    counters, gauges = _figures(endpoint)
+    for name, value in sorted(counters + gauges):
+        yield name, int(value)
+    yield "hostname", endpoint.hostname
+    yield "health_flags", healthFlags(endpoint)
+    yield "weight", endpoint.weight
+    yield "region", endpoint.locality.region
+    yield "zone", endpoint.locality.zone
+    yield "sub_zone", endpoint.locality.subZone
+    canary = (endpoint.metadata or {}).get("envoy.lb", {}).get("canary") is True
+    yield "canary", str(canary).lower()
+    yield "priority", endpoint.priority
+    # -1: too few requests, or nobody looks for outliers.
+    yield "success_rate", -1
+    yield "local_origin_success_rate", -1
+
+
+def _lazyClusters(clusters: list[Cluster]) -> Lazy:
+    return Lazy(lambda: (dictOf(_clusterMessage(cluster)) for cluster in clusters))
+
+
+def _clusterMessage(cluster: Cluster) -> Any:
+    message: Any = newMessage("envoy.admin.v3.ClusterStatus")
+    message.name = cluster.name
+    message.added_via_api = cluster.addedViaAPI
+    message.observability_name = cluster.statName
+    for priority, breaker in enumerate((cluster.breakers.default, cluster.breakers.high)):
+        thresholds = message.circuit_breakers.thresholds.add()
+        thresholds.priority = priority
+        for name, attribute in _LIMITS:
+            getattr(thresholds, name).value = getattr(breaker, attribute).limit
+    for endpoint in cluster.endpoints:
+        _addStatus(message.host_statuses.add(), endpoint)
+    return message
+
+
+def _addStatus(status: Any, endpoint: Endpoint) -> None:
+    addressMessage(status.address, endpoint.address)
+    for kind, figures in enumerate(_figures(endpoint)):
+        for name, value in figures:
+            stat = status.stats.add()
+            stat.type = kind
+            stat.name = name
+            stat.value = int(value)
+    health = status.health_status
+    name = "HEALTHY" if endpoint.healthStatus == "UNKNOWN" else endpoint.healthStatus
+    known = health.DESCRIPTOR.fields_by_name["eds_health_status"].enum_type.values_by_name
+    health.eds_health_status = known[name].number
+    status.weight = endpoint.weight
+    status.hostname = endpoint.hostname
+    status.priority = endpoint.priority
+    place = endpoint.locality
+    status.locality.region, status.locality.zone, status.locality.sub_zone = place.region, place.zone, place.subZone
+    status.locality.SetInParent()
+
+
+def listenerList(server: Served, request: AdminRequest) -> AdminResponse:
+    """
+    Answer C{/listeners}: those that accept.
+    """
+    listening = [(listener.name, [port.address for port in listener.ports]) for listener in server.listeners]
+    listening = [(name, addresses) for name, addresses in listening if addresses]
+    if request.parameters.get("format") != "json":
+        return AdminResponse("".join(f"{name}::{each.text}\n" for name, addresses in listening for each in addresses))
+    message: Any = newMessage("envoy.admin.v3.Listeners")
+    for name, addresses in listening:
+        status = message.listener_statuses.add()
+        status.name = name
+        addressMessage(status.local_address, addresses[0])
+        for address in addresses[1:]:
+            addressMessage(status.additional_local_addresses.add(), address)
+    return jsonResponse(dictOf(message))

@@ -1,0 +1,181 @@
+# -*- test-case-name: tests.admin.test_table -*-
+"""
+All commands, and who of them answers a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from meshproxy.admin import control, state
+from meshproxy.admin.commands import CHOICE, FLAG, AdminRequest, AdminResponse, Command, Parameter, helpText
+from meshproxy.admin.dump import configDump
+from meshproxy.admin.home import homePage
+from meshproxy.admin.listing import clusterList, listenerList
+from meshproxy.admin.loggers import logging
+from meshproxy.admin.served import Served, stateOf
+from meshproxy.admin.statspages import statsPage
+from meshproxy.stats import Exposition
+
+__all__ = ["CommandTable"]
+
+_FILTER = Parameter("filter", "Regular expression (Google re2) for filtering stats")
+_INVERT = Parameter("invert_filter", "Invert the filter regex", FLAG)
+_USED = Parameter("usedonly", "Only include stats that have been written by system since restart", FLAG)
+_LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+
+
+class CommandTable:
+    """
+    The commands of one proxy.
+
+    @ivar commands: All of them, by path.
+    """
+
+    def __init__(self, server: Served, exposition: Exposition, allows: Callable[[str], bool] | None = None) -> None:
+        """
+        @param allows: Whether a path with its query may be asked for (C{allow_paths}); L{None} allows all.
+        """
+        self._server = server
+        self._allows = allows
+        made = [*_reading(), *_stats(exposition), *_changing()]
+        made.append(Command("/", "Admin home page", self._home))
+        made.append(Command("/help", "print out list of admin commands", self._help))
+        made.sort(key=lambda command: command.path)
+        self.commands: dict[str, Command] = {command.path: command for command in made}
+
+    def answer(self, request: AdminRequest, target: str) -> AdminResponse:
+        """
+        Answer a request.
+
+        @param target: Its path with the query.
+        """
+        if self._allows is not None and not self._allows(target):
+            return AdminResponse("request to this path not allowed", 403)
+        command = self.commands.get(request.path)
+        if command is None:
+            return AdminResponse(f"invalid path. {helpText(self.commands.values())}", 404)
+        if command.mutates and request.method != "POST":
+            return AdminResponse(f"Method {request.method} not allowed, POST required.", 405)
+        return command.answer(self._server, request)
+
+    def _home(self, server: Served, request: AdminRequest) -> AdminResponse:
+        return homePage(self.commands.values(), server.context.nodeId, stateOf(server))
+
+    def _help(self, server: Served, request: AdminRequest) -> AdminResponse:
+        return AdminResponse(helpText(self.commands.values()))
+
+
+def _reading() -> Sequence[Command]:
+    json = Parameter("format", "File format to use", CHOICE, ("text", "json"))
+    return (
+        Command("/certs", "print certs on machine", state.certificates),
+        Command(
+            "/clusters",
+            "upstream cluster status",
+            clusterList,
+            False,
+            (Parameter("filter", "Regular expression (Google re2) for filtering clusters by name"), json),
+        ),
+        Command(
+            "/config_dump",
+            "dump current configs",
+            configDump,
+            False,
+            (
+                Parameter("resource", "The resource to dump, such as static_clusters"),
+                Parameter("mask", "The fields to show; with resource, of each element. A Protobuf::FieldMask"),
+                Parameter("name_regex", "Dump only the configurations whose names match the regex"),
+                Parameter("include_eds", "Dump the endpoints, too", FLAG),
+            ),
+        ),
+        Command("/contention", "dump mutex contention stats (if enabled)", state.contention),
+        Command("/hot_restart_version", "print the hot restart compatibility version", state.hotRestartVersion),
+        Command("/init_dump", "dump what the start of the server waits for", state.initDump),
+        Command("/listeners", "print listener info", listenerList, False, (json,)),
+        Command("/memory", "print current allocation/heap usage", state.memory),
+        Command("/ready", "print server state, return 200 if LIVE, otherwise return 503", state.ready),
+        Command("/runtime", "print runtime values", state.runtime),
+        Command("/server_info", "print server version/status information", state.serverInfo),
+    )
+
+
+def _stats(exposition: Exposition) -> Sequence[Command]:
+    buckets = ("", "cumulative", "disjoint", "detailed", "summary")
+    return (
+        Command(
+            "/stats",
+            "print server stats",
+            statsPage(exposition, "text"),
+            False,
+            (
+                _USED,
+                _FILTER,
+                _INVERT,
+                Parameter("format", "Format to use", CHOICE, ("text", "html", "json", "prometheus")),
+                Parameter("type", "Stat types to include", CHOICE, _KINDS),
+                Parameter("histogram_buckets", "Histogram bucket display mode", CHOICE, buckets),
+            ),
+        ),
+        Command(
+            "/stats/prometheus",
+            "print server stats in prometheus format",
+            statsPage(exposition, "prometheus"),
+            False,
+            (
+                _USED,
+                Parameter("text_readouts", "Render text_readouts as new gauges with value 0", FLAG),
+                _FILTER,
+                _INVERT,
+                Parameter("histogram_buckets", "Histogram bucket display mode", CHOICE, ("", "cumulative", "summary")),
+            ),
+        ),
+    )
+
+
+_KINDS = ("All", "Counters", "Histograms", "Gauges", "TextReadouts")
+
+
+def _changing() -> Sequence[Command]:
+    return (
+        Command(
+            "/drain_listeners",
+            "drain listeners",
+            control.drainListeners,
+            True,
+            (
+                Parameter("graceful", "Let connections end for the drain time, then stop listening", FLAG),
+                Parameter("skip_exit", "Let connections end, and never stop listening", FLAG),
+                Parameter("inboundonly", "Only listeners whose traffic_direction is INBOUND", FLAG),
+            ),
+        ),
+        Command(
+            "/filters/reload",
+            "load the module of a filter again; new streams use the new code",
+            control.reloadFilter,
+            True,
+            (Parameter("name", "The filter's name, such as envoy.filters.http.fault, or python:package.module:Class"),),
+        ),
+        Command("/healthcheck/fail", "cause the server to fail health checks", control.failHealthCheck, True),
+        Command("/healthcheck/ok", "cause the server to pass health checks", control.passHealthCheck, True),
+        Command(
+            "/logging",
+            "query/change logging levels",
+            logging,
+            True,
+            (
+                Parameter("paths", "Change several levels: <logger1>:<level1>,<logger2>:<level2>"),
+                Parameter("level", "Change the level of all loggers", CHOICE, ("", *_LEVELS)),
+            ),
+        ),
+        Command("/quitquitquit", "exit the server", control.quitNow, True),
+        Command("/reopen_logs", "reopen access logs", control.reopenLogs, True),
+        Command("/reset_counters", "reset all counters to zero", control.resetCounters, True),
+        Command(
+            "/runtime_modify",
+            "Adds or modifies runtime values as passed in query parameters: ?key1=value1&key2=value2. "
+            "An empty value takes away what was added here",
+            control.runtimeModify,
+            True,
+        ),
+    )
