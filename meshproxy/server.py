@@ -32,6 +32,7 @@ from meshproxy.http.context import ProxyContext
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
+from meshproxy.net.watchdog import Watchdog
 from meshproxy.reload import INTERVAL, FilesWatch
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Store
@@ -104,7 +105,7 @@ class ProxyServer(MultiService):
         self.started = self.loaded = reactor.seconds()
         self.failedHealthCheck = False
         store = Store()
-        runtime = Runtime(chance, store.scope("runtime."))
+        runtime = Runtime(chance, store.scope())
         registry = FilterRegistry() if registry is None else registry
         addResolver(registry.declare)
         clusters = Clusters(store, network, reactor, chance)
@@ -135,6 +136,7 @@ class ProxyServer(MultiService):
         self._drainCall: IDelayedCall | None = None
         self._drainingListeners = False
         self.filterFiles = FilesWatch(registry.loadedFiles, reactor)
+        Watchdog(reactor, store.scope("main_thread."), store.scope("server.main_thread.")).setServiceParent(self)
         self._every(self.bootstrap.seconds("stats_flush_interval", 5.0) or 5.0, store.flush)
         if options.watchFilters:
             self._every(INTERVAL, self.reloadChangedFilters)
@@ -155,6 +157,8 @@ class ProxyServer(MultiService):
         self._memoryPhysicalSize = scope.gauge("memory_physical_size")
         scope.gauge("concurrency").value = 1
         scope.gauge("hot_restart_epoch")
+        scope.gauge("hot_restart_generation").value = 1
+        self._initializationTime = scope.histogram("initialization_time_ms")
         scope.gauge("parent_connections")
         scope.textReadout("version").value = __version__
         reload = store.scope("config_reload.")
@@ -217,8 +221,7 @@ class ProxyServer(MultiService):
             return succeed(False)
         finally:
             self.context.clusterNames = frozenset(self.clusters.byName)
-        for warning in bootstrap.report.warnings:
-            self.log.warn("{warning}", warning=warning)
+        self.tellWarnings(bootstrap)
         return self.clusters.warm(clusters).addCallback(lambda _: self._serve(bootstrap, clusters, listeners))
 
     def _serve(self, bootstrap: Section, clusters: list[Cluster], listeners: list[Listener]) -> bool:
@@ -299,7 +302,7 @@ class ProxyServer(MultiService):
         self.clusters.replace(clusters)
         if warming.called:
             self.listeners.replace(listeners)
-            self.state = "LIVE"
+            self._begin()
         else:
             warming.addCallback(lambda _: self._startListeners(listeners))
 
@@ -311,7 +314,11 @@ class ProxyServer(MultiService):
         except Exception as error:
             self.failed(str(error))
             return
+        self._begin()
+
+    def _begin(self) -> None:
         self.state = "LIVE"
+        self._initializationTime.record(int((self.reactor.seconds() - self.started) * 1000))
 
     def failed(self, why: str) -> None:
         """

@@ -55,6 +55,14 @@ class _AdminPlugin:
         return self._filterClass
 
 
+class _AdminListener(Listener):
+    """
+    Counted where Envoy counts what its main thread serves.
+    """
+
+    thread = "main_thread"
+
+
 class AdminServer:
     """
     The admin of a proxy.
@@ -90,7 +98,7 @@ class AdminServer:
         listener = None
         if len(section.report.errors) == faults:
             own = Section(_listenerMessage(section), section.path, section.report, section.places)
-            listener = Listener(own, replace(context, registry=registry))
+            listener = _AdminListener(own, replace(context, registry=registry))
         logs.close()
         return listener
 

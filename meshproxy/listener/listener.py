@@ -107,6 +107,7 @@ class Listener:
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
     @ivar connections: Those that are open.
+    @cvar thread: Which of Envoy's threads would run it, for the names of its stats.
     @ivar updated: When this version of it came, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
@@ -114,6 +115,7 @@ class Listener:
     """
 
     log = Logger()
+    thread = "worker_0"
     addedViaAPI = False
     versionInfo = ""
 
@@ -182,7 +184,7 @@ class Listener:
         self.preCxTimeout = scope.counter("downstream_pre_cx_timeout")
         self.preCxActive = scope.gauge("downstream_pre_cx_active")
         self.noFilterChainMatch = scope.counter("no_filter_chain_match")
-        worker = scope.scope("worker_0.")
+        worker = scope.scope(f"{self.thread}.")
         self.workerTotal = worker.counter("downstream_cx_total")
         self.workerActive = worker.gauge("downstream_cx_active")
 
