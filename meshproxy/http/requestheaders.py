@@ -22,13 +22,13 @@ from meshproxy.net.address import Address
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
 
-__all__ = ["ForwardingSettings", "compileRequestHeaders", "localAddress", "newRequestId"]
+__all__ = ["HOP_BY_HOP", "INTERNAL", "ForwardingSettings", "compileRequestHeaders", "localAddress", "newRequestId"]
 
 # RFC 9110, 7.6.1, and what older clients send like them. They speak of one connection.
-_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
 
 # Orders to the router, believed from internal clients only (Envoy's cleanInternalHeaders).
-_INTERNAL = frozenset(
+INTERNAL = frozenset(
     (
         b"x-envoy-internal",
         b"x-envoy-retriable-status-codes",
@@ -107,7 +107,7 @@ def compileRequestHeaders(
         L{None} for the peer's own; it raises L{RemoteProtocolError} for a C{Connection} field that asks for what it
         may not.
     """
-    needsNothing = _HOP_BY_HOP | _INTERNAL | ({b"x-forwarded-for"} if not settings.useRemoteAddress else frozenset())
+    needsNothing = HOP_BY_HOP | INTERNAL | ({b"x-forwarded-for"} if not settings.useRemoteAddress else frozenset())
     isPlain = needsNothing.isdisjoint
     generate = settings.generateRequestId
     edge = settings.useRemoteAddress
@@ -130,7 +130,7 @@ def compileRequestHeaders(
 
 def _endHopByHop(headers: RequestHeaders) -> None:
     first = headers.first
-    if _HOP_BY_HOP.isdisjoint(first):
+    if HOP_BY_HOP.isdisjoint(first):
         return
     connection = headers.joined(b"connection")
     if connection is not None and not _PLAIN_CONNECTION.fullmatch(connection):
@@ -204,7 +204,7 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
     if internal:
         headers.set(b"x-envoy-internal", b"true")
     else:
-        _removeThose(headers, _INTERNAL)
+        _removeThose(headers, INTERNAL)
         if edge:
             _removeThose(headers, _BEHIND_EDGE)
     if settings.serviceCluster:

@@ -48,9 +48,6 @@ _ORDERS = RETRY_HEADERS | {
 _NO_ORDERS = _ORDERS.isdisjoint
 
 
-_ROUTE = RouteKind.ROUTE
-
-
 class _Milliseconds(dict[int, bytes]):
     """
     Numbers as text; most responses take one of a few.
@@ -90,6 +87,8 @@ class Router:
         self._perTryIdleTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
         self._durations: dict[float, Deadlines[RoutedRequest]] = {}
         self._expected: dict[float, bytes] = {}
+        # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
+        self._plans: dict[int, _Plan] = {}
 
     def route(self, stream: Stream, headers: RequestHeaders, endStream: bool) -> None:
         """
@@ -99,11 +98,60 @@ class Router:
         if route is None:
             stream.manager.stats.noRoute.value += 1
             stream.localReply(Failure.NO_ROUTE.value)
-        elif route.kind is _ROUTE:
-            request = stream.upstream = RoutedRequest(self, stream, route)
-            request.start(headers, endStream)
-        else:
+            return
+        plan = self._plans.get(id(route))
+        if plan is None:
+            plan = self._plans[id(route)] = _Plan(self, route)
+        if not plan.forwards:
             self._answer(stream, route, headers)
+            return
+        request = stream.upstream = RoutedRequest(self, stream, route)
+        if not (endStream and plan.isPlain and _NO_ORDERS(headers.first)):
+            request.start(headers, endStream)
+            return
+        # The usual request: nothing but a head, and a route that asks for nothing but a cluster. What follows does the
+        # same as RoutedRequest.start, HTTP1Pool.request and RoutedRequest.connectionReady, where an idle connection
+        # waits; else they take over.
+        cluster = self.clusters.get(plan.cluster)
+        endpoint = None if cluster is None else cluster.chooseEndpoint()
+        pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
+        if cluster is None or endpoint is None or pool is None or stream.upgrade or not pool.idle:
+            request.start(headers, True, endpoint)
+            return
+        stats = request._stats = cluster.stats
+        request._cluster = cluster
+        request._endpoint = endpoint
+        request._headers = headers
+        request._requestEnded = request._complete = True
+        stream.manager.stats.rqUpstreamTotal.value += 1
+        stream.upstreamCluster = cluster.statName
+        stream.upstreamHost = endpoint
+        stream.upstreamAttempts = 1
+        if plan.finalize is not None:
+            plan.finalize(headers, stream)
+        now = request._tryBegan = self.clock.seconds()
+        timeouts = plan.timeouts
+        if timeouts is not None:
+            request._timeouts = timeouts
+            timeouts.waiting[request] = now + timeouts.seconds
+            if timeouts.call is None:
+                timeouts.arm()
+            if plan.expected is not None:
+                headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
+        requests = pool.breaker.requests
+        if requests.used >= requests.limit:
+            pool.request(request)
+            return
+        connection = pool.idle.pop()
+        requests.used += 1
+        if requests.used >= requests.watched:
+            requests.tell()
+        stats.rqTotal.value += 1
+        stats.rqActive.value += 1
+        endpoint.rqTotal.value += 1
+        endpoint.active += 1
+        request.connection = stream.upstreamConnection = connection
+        connection.carry(request, headers)
 
     def _answer(self, stream: Stream, route: Route, headers: RequestHeaders) -> None:
         stats = stream.manager.stats
@@ -171,6 +219,40 @@ class Router:
         return text
 
 
+class _Plan:
+    """
+    What is known of a route before any request comes.
+
+    @ivar forwards: Whether it sends requests on.
+    @ivar isPlain: Whether it says nothing but where to, how long, and how the head changes.
+    """
+
+    __slots__ = ("cluster", "expected", "finalize", "forwards", "isPlain", "route", "timeouts")
+
+    def __init__(self, router: Router, route: Route) -> None:
+        self.route = route
+        self.forwards = route.kind is RouteKind.ROUTE
+        self.isPlain = False
+        self.cluster = ""
+        self.timeouts: Deadlines[RoutedRequest] | None = None
+        self.expected: bytes | None = None
+        self.finalize = route.finalizeRequestHeaders
+        action = route.action
+        if action is None or not self.forwards:
+            return
+        self.cluster = action.cluster
+        self.isPlain = bool(action.cluster) and not (
+            action.retryPolicy is not None
+            or action.maxStreamDuration
+            or action.isHighPriority
+            or action.autoHostRewrite
+            or route.virtualHost.includeRequestAttemptCount
+        )
+        if action.timeout:
+            self.timeouts = router.timeouts(action.timeout)
+            self.expected = None if router.suppressHeaders else router.expectedTimeout(action.timeout)
+
+
 class RoutedRequest:
     """
     One request on its way to an upstream, through all of its tries.
@@ -213,9 +295,11 @@ class RoutedRequest:
 
     # The request
 
-    def start(self, headers: RequestHeaders, endStream: bool) -> None:
+    def start(self, headers: RequestHeaders, endStream: bool, endpoint: Endpoint | None = None) -> None:
         """
         Begin: find cluster and endpoint, then ask for a connection.
+
+        @param endpoint: The endpoint, where the cluster was asked for one already.
         """
         stream = self._stream
         router = self._router
@@ -254,7 +338,7 @@ class RoutedRequest:
             self._timeouts = router.timeouts(timeout) if deadlines is None else deadlines
             if not router.suppressHeaders:
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(timeout)
-        self._connect()
+        self._connect(endpoint)
 
     def _readOrders(self, headers: RequestHeaders) -> float:
         """
@@ -283,9 +367,10 @@ class RoutedRequest:
                 self._body = _Body(self._stream.bufferLimit if limit is None else limit)
         return total
 
-    def _connect(self) -> None:
+    def _connect(self, endpoint: Endpoint | None = None) -> None:
         cluster = self._cluster
-        endpoint = cluster.chooseEndpoint()
+        if endpoint is None:
+            endpoint = cluster.chooseEndpoint()
         if endpoint is None:
             self._stats.cxNoneHealthy.value += 1
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
@@ -432,7 +517,7 @@ class RoutedRequest:
         if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
             return
         self._body = None
-        self._stats.responses.count(status)
+        self._stats.responses.add(status)
         if not self._router.suppressHeaders:
             headers.set(b"x-envoy-upstream-service-time", _MILLISECONDS[int((now - self._tryBegan) * 1000)])
         route = self._route
@@ -462,8 +547,11 @@ class RoutedRequest:
         now = self._router.clock.seconds()
         stream.upstreamResponseStart = stream.upstreamResponseEnd = now
         stats = self._stats
-        for counter in stats.responses.counters(headers.status):
-            counter.value += 1
+        status = headers.status
+        try:
+            stats.responses.counts[status] += 1
+        except KeyError:
+            stats.responses.add(status)
         elapsed = int((now - self._tryBegan) * 1000)
         if not self._router.suppressHeaders:
             headers.first[b"x-envoy-upstream-service-time"] = _MILLISECONDS[elapsed]
@@ -484,7 +572,6 @@ class RoutedRequest:
             self._unpause()
         self.connection = None
         stats.rqTime.record(elapsed)
-        stats.rqTimeExternal.record(elapsed)
         stream.responseReceived(headers, body)
 
     def _unpause(self) -> None:
@@ -532,7 +619,6 @@ class RoutedRequest:
         stats = self._stats
         elapsed = int((now - self._tryBegan) * 1000)
         stats.rqTime.record(elapsed)
-        stats.rqTimeExternal.record(elapsed)
         if self._retry is not None:
             self._retry.ended(self.attempts > 1)
 
@@ -583,7 +669,7 @@ class RoutedRequest:
         Answer the stream in the upstream's stead.
         """
         self._over()
-        self._stats.responses.count(reply.status)
+        self._stats.responses.add(reply.status)
         self._stream.localReply(reply)
 
     def _over(self) -> None:
@@ -661,7 +747,7 @@ class RoutedRequest:
             assert self._retry is not None
             self._stream.responseFlags |= self._limitFlag(self._retry)
             return False
-        self._stats.retried.count(headers.status)
+        self._stats.retried.add(headers.status)
         self._endpoint.rqError.value += 1
         if not endStream:
             # The rest of it would have to be read: the connection is given up instead, as in Envoy.

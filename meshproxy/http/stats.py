@@ -5,6 +5,8 @@ The counters of a connection manager, bound once under Envoy's names (C{http.STA
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
 
@@ -15,8 +17,7 @@ class ConnectionManagerStats:
     """
     What a connection manager counts.
 
-    @ivar byClass: For each class of status, 1 to 5, the counters of a completed response: the connection manager's and
-        the listener's.
+    @ivar responses: Completed streams by status, 0 where there was no response.
     """
 
     def __init__(self, scope: Scope, listenerScope: Scope) -> None:
@@ -75,22 +76,21 @@ class ConnectionManagerStats:
         self.rqResetAfterResponseStarted = counter("rq_reset_after_downstream_response_started")
         # Ours: Envoy has no filters that raise.
         self.filterExceptions = counter("filter_exceptions")
-        self.byClass: tuple[tuple[Counter, ...], ...] = tuple(
-            tuple(
-                owner.counter(name)
-                for owner in (scope, listenerScope)
-                for name in ("downstream_rq_completed", f"downstream_rq_{kind}xx")
-            )
-            if kind
-            else (scope.counter("downstream_rq_completed"), listenerScope.counter("downstream_rq_completed"))
-            for kind in range(6)
-        )
+        for owner in (scope, listenerScope):
+            for name in ("completed", "1xx", "2xx", "3xx", "4xx", "5xx"):
+                owner.counter(f"downstream_rq_{name}")
+        self.responses = scope.tally(_countersOf(scope, listenerScope))
 
-    def completed(self, status: int) -> None:
-        """
-        Count a response.
 
-        @param status: 0 where there was none.
-        """
-        for counter in self.byClass[status // 100]:
-            counter.value += 1
+def _countersOf(*scopes: Scope) -> Callable[[int], tuple[Counter, ...]]:
+    """
+    What a response of a status moves, of a connection manager and of its listener; 0 is no response at all.
+    """
+
+    def countersOf(status: int) -> tuple[Counter, ...]:
+        names = ["downstream_rq_completed"]
+        if status:
+            names.append(f"downstream_rq_{status // 100}xx")
+        return tuple(scope.counter(name) for scope in scopes for name in names)
+
+    return countersOf

@@ -33,6 +33,7 @@ class Exposition:
         @return: The content type, and the text in pieces of some 40 KiB. The HTML formats are pages of the admin
             room, which shows there what this gives for C{text}.
         """
+        self._store.spread()
         if query.format == "json":
             return "application/json", chunked(jsonPieces(self._store, query))
         if query.format == "prometheus":

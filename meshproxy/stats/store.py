@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from meshproxy.stats.metrics import Counter, Gauge, Histogram, Metric, TextReadout
 from meshproxy.stats.quantiles import DEFAULT_BOUNDARIES
+from meshproxy.stats.tally import Tally
 
 __all__ = ["CounterFamily", "HistogramFamily", "Scope", "Store", "statName"]
 
@@ -51,7 +52,8 @@ class Store:
             works all the same, but is shown nowhere.
         @param boundaries: The buckets of the histogram of this name (C{histogram_bucket_settings}).
         """
-        self.counters: dict[str, Counter] = {}
+        self._counters: dict[str, Counter] = {}
+        self._tallies: list[Tally] = []
         self.gauges: dict[str, Gauge] = {}
         self.histograms: dict[str, Histogram] = {}
         self.textReadouts: dict[str, TextReadout] = {}
@@ -73,6 +75,21 @@ class Store:
         @param prefix: What its metrics' names begin with, the last dot included: C{cluster.backend.}.
         """
         return Scope(self, prefix)
+
+    @property
+    def counters(self) -> dict[str, Counter]:
+        """
+        The counters by full name, with everything counted that was tallied until now.
+        """
+        self.spread()
+        return self._counters
+
+    def spread(self) -> None:
+        """
+        Move the counters by what was tallied since the last time.
+        """
+        for tally in self._tallies:
+            tally.spread()
 
     def metrics(self) -> Iterator[Metric]:
         """
@@ -110,7 +127,7 @@ class Store:
         return metric
 
     def _counter(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None) -> Counter:
-        return self.counters.get(name) or self._keep(self.counters, Counter(name, base, tags))
+        return self._counters.get(name) or self._keep(self._counters, Counter(name, base, tags))
 
     def _gauge(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None) -> Gauge:
         return self.gauges.get(name) or self._keep(self.gauges, Gauge(name, base, tags))
@@ -128,7 +145,7 @@ class Store:
         metric.references -= 1
         if metric.references == 0:
             kinds: tuple[dict[str, Metric], ...] = (
-                self.counters,
+                self._counters,
                 self.gauges,
                 self.histograms,
                 self.textReadouts,
@@ -144,13 +161,14 @@ class Scope:
     A prefix, and the metrics that were made under it.
     """
 
-    __slots__ = ("_children", "_held", "_store", "prefix")
+    __slots__ = ("_children", "_held", "_store", "_tallies", "prefix")
 
     def __init__(self, store: Store, prefix: str) -> None:
         self.prefix = statName(prefix)
         self._store = store
         self._held: dict[tuple[type[Metric], str], Metric] = {}
         self._children: list[Scope] = []
+        self._tallies: list[Tally] = []
 
     def scope(self, prefix: str) -> Scope:
         """
@@ -192,6 +210,15 @@ class Scope:
         """
         return CounterFamily(self, stem)
 
+    def tally(self, countersOf: Callable[[int], tuple[Counter, ...]]) -> Tally:
+        """
+        A tally that is spread whenever the store's counters are looked at, and when this scope closes.
+        """
+        tally = Tally(countersOf)
+        self._store._tallies.append(tally)
+        self._tallies.append(tally)
+        return tally
+
     def histograms(self, stem: str = "", unit: str = "ms") -> HistogramFamily:
         """
         Histograms whose names are known only when they are needed.
@@ -205,6 +232,10 @@ class Scope:
         for child in self._children:
             child.close()
         self._children = []
+        for tally in self._tallies:
+            tally.spread()
+            self._store._tallies = [other for other in self._store._tallies if other is not tally]
+        self._tallies = []
         held, self._held = self._held, {}
         for metric in held.values():
             self._store._release(metric)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest"]
 
 # Where the codec stands when a response is whole.
-_COMPLETE = (ReadState.WAITING, ReadState.CLOSED)
+_WAITING = ReadState.WAITING
+_CLOSED = ReadState.CLOSED
+_COMPLETE = (_WAITING, _CLOSED)
 
 
 class IUpstreamRequest(Protocol):
@@ -163,8 +165,11 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         except RemoteProtocolError as error:
             self._protocolError(error)
             return
-        if codec.readState in _COMPLETE and self.request is not None:
-            self._responseComplete()
+        state = codec.readState
+        if (state is _WAITING or state is _CLOSED) and self.request is not None and self._requestEnded:
+            # A request that is still being sent keeps the connection until its sender is done with it; as in Envoy,
+            # the router resets it when the response is over.
+            self._finish()
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]  # no default needed
         """
@@ -207,6 +212,17 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.request = request
         self._sink.request = request
         self.served += 1
+
+    def carry(self, request: IUpstreamRequest, headers: RequestHeaders) -> None:
+        """
+        Carry a request that has nothing but a head: L{begin} and L{sendHeaders} in one.
+        """
+        self.request = self._sink.request = request
+        self.served += 1
+        self._requestEnded = True
+        data = self.codec.encodeHeaders(headers, True)
+        self.pool.stats.cxTxBytesTotal.value += len(data)
+        self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
 
     def sendHeaders(self, headers: RequestHeaders, endStream: bool) -> None:
         """
@@ -256,19 +272,16 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             self.abort()
 
     def _detach(self) -> None:
-        self.request = None
-        self._sink.request = None
+        self.request = self._sink.request = None
         self.pool.requestEnded()
 
-    def _responseComplete(self) -> None:
-        # The request has been told already. One that is still being sent keeps the connection until its sender is
-        # done with it; as in Envoy, the router resets it when the response is over.
-        if self._requestEnded:
-            self._finish()
-
     def _finish(self) -> None:
-        self._detach()
+        """
+        Request and response are over: leave the request, and go back to the pool or close.
+        """
+        self.request = self._sink.request = None
         pool = self.pool
+        pool.requestEnded()
         settings = pool.settings
         pool.endpoint.rqSuccess.value += 1
         if not self.codec.keepAlive:

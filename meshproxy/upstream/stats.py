@@ -7,51 +7,33 @@ from __future__ import annotations
 
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
+from meshproxy.stats.tally import Tally
 
-__all__ = ["ClusterStats", "ResponseCounters"]
+__all__ = ["ClusterStats"]
 
 
-class ResponseCounters:
+def _responses(owner: Scope, *scopes: Scope) -> Tally:
     """
-    Counts responses by their status: for each status a tuple of the counters that it moves, made when it first comes.
+    A tally of responses by status, shown as C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} of each
+    scope.
     """
 
-    __slots__ = ("_byStatus", "_scopes")
+    def countersOf(status: int) -> tuple[Counter, ...]:
+        return tuple(
+            scope.counter(name)
+            for scope in scopes
+            for name in ("upstream_rq_completed", f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}")
+        )
 
-    def __init__(self, *scopes: Scope) -> None:
-        """
-        @param scopes: Where C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} stand.
-        """
-        self._scopes = scopes
-        self._byStatus: dict[int, tuple[Counter, ...]] = {}
-
-    def counters(self, status: int) -> tuple[Counter, ...]:
-        """
-        The counters that a response moves.
-        """
-        counters = self._byStatus.get(status)
-        if counters is None:
-            counters = self._byStatus[status] = tuple(
-                scope.counter(name)
-                for scope in self._scopes
-                for name in ("upstream_rq_completed", f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}")
-            )
-        return counters
-
-    def count(self, status: int) -> None:
-        """
-        One more response.
-        """
-        for counter in self.counters(status):
-            counter.value += 1
+    return owner.tally(countersOf)
 
 
 class ClusterStats:
     """
     What a cluster counts.
 
-    @ivar responses: By status, with the tree C{external.}: no client is internal unless a configuration says so.
-    @ivar retried: Responses that were not sent on because the request was tried again.
+    @ivar responses: Responses that went downstream, by status.
+    @ivar retried: Those that were not sent on because the request was tried again.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -114,7 +96,8 @@ class ClusterStats:
         self.rqRetryOverflow = counter("upstream_rq_retry_overflow")
         self.rqRetrySuccess = counter("upstream_rq_retry_success")
         self.rqTime = histogram("upstream_rq_time", unit="ms")
-        self.rqTimeExternal = scope.histogram("external.upstream_rq_time", unit="ms")
+        # Every request is from outside, as no address is internal by default: one record shows under both names.
+        scope.histogram("external.upstream_rq_time", unit="ms").bins = self.rqTime.bins
         self.retryOrShadowAbandoned = counter("retry_or_shadow_abandoned")
         self.membershipChange = counter("membership_change")
         self.membershipTotal = gauge("membership_total")
@@ -130,5 +113,5 @@ class ClusterStats:
         self.bindErrors = counter("bind_errors")
         self.lbHealthyPanic = counter("lb_healthy_panic")
         self.assignmentStale = counter("assignment_stale")
-        self.responses = ResponseCounters(scope, scope.scope("external."))
-        self.retried = ResponseCounters(scope.scope("retry."))
+        self.responses = _responses(scope, scope, scope.scope("external."))
+        self.retried = _responses(scope, scope.scope("retry."))

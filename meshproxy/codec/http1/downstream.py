@@ -13,11 +13,13 @@ from meshproxy.codec.http1.grammar import (
     AUTHORITY_CHARACTERS,
     INTERN,
     matchRequest,
+    matchRequestLine,
     parseLength,
     skipEmptyLines,
     splitFields,
 )
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
+from meshproxy.codec.http1.memory import RequestMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
 from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
 from meshproxy.codec.http1.states import ReadState, WriteState
@@ -87,6 +89,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         self._wantsTunnel = False
         # Bytes that a response of fixed length still has to get.
         self._unwritten = 0
+        self._memory = RequestMemory()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} reads {self.readState.value}, writes {self.writeState.value}>"
@@ -98,24 +101,52 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         See L{MessageReceiver.receiveData}. The usual read is one whole request without a body, for which this is a
         shorter way to the same end.
         """
-        if self.readState is HEAD and not self._parsing and not self._head:
-            match = matchRequest(data)
-            if match is not None and match.end() == len(data) <= self._options.maxHeadBytes:
-                headers = self._takeMatch(match)
-                if headers is not None and _UNFRAMED(headers.first):
-                    self.request = headers
-                    self._isHTTP10 = False
-                    self.writeState = DUE
-                    self.readState = WAITING
-                    self._parsing = True
-                    try:
-                        self._requestReceived(headers, True)
-                    finally:
-                        self._parsing = False
-                    if self._later and self.readState is not WAITING:
-                        self._parseLater()
-                    return
+        if self.readState is HEAD and not self._parsing and not self._head and len(data) <= self._options.maxHeadBytes:
+            headers = self._recall(data) if self._memory.isWorthwhile else None
+            if headers is None:
+                match = matchRequest(data)
+                if match is not None and match.end() == len(data):
+                    headers = self._takeMatch(match)
+                    if headers is not None:
+                        if _UNFRAMED(headers.first):
+                            self._memory.missed(data, match.start(3), headers)
+                        else:
+                            headers = None
+            if headers is not None:
+                self.request = headers
+                self._isHTTP10 = False
+                self.writeState = DUE
+                self.readState = WAITING
+                self._parsing = True
+                try:
+                    self._requestReceived(headers, True)
+                finally:
+                    self._parsing = False
+                if self._later and self.readState is not WAITING:
+                    self._parseLater()
+                return
         MessageReceiver.receiveData(self, data)
+
+    def _recall(self, data: bytes) -> RequestHeaders | None:
+        """
+        The request in a read whose fields are those of the last one, byte for byte, as a client's requests on one
+        connection often are; L{None} for any other.
+        """
+        match = matchRequestLine(data)
+        if match is None:
+            return None
+        memory = self._memory
+        start = match.end()
+        if not data.startswith(memory.block, start) or len(data) - start != len(memory.block):
+            return None
+        memory.hit()
+        headers = _newRequest(RequestHeaders)
+        headers.method, headers.path = match.groups()
+        headers.authority = memory.authority
+        headers.scheme = self._options.scheme
+        headers.first = memory.first.copy()
+        headers.more = None
+        return headers
 
     _matchHead = staticmethod(matchRequest)
 

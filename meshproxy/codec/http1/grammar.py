@@ -27,6 +27,7 @@ __all__ = [
     "matchFields",
     "matchNextChunkSize",
     "matchRequest",
+    "matchRequestLine",
     "matchResponse",
     "matchURL",
     "parseLength",
@@ -57,6 +58,9 @@ _PATH = rb"(/[!\"$-~]*+)"
 
 matchRequest = re.compile(_USUAL_METHODS + b" " + _PATH + rb" HTTP/1\.1\r\n" + _FIELDS).match
 """Groups: method, path, field lines."""
+
+matchRequestLine = re.compile(_USUAL_METHODS + b" " + _PATH + rb" HTTP/1\.1\r\n").match
+"""The first line of what L{matchRequest} accepts. Groups: method, path."""
 
 matchResponse = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: [" + _VALUE + rb"]*+)?+\r\n" + _FIELDS).match
 """Groups: status, field lines."""

@@ -11,6 +11,7 @@ from meshproxy.codec.http1.explain import explainResponse, parseStatusLine
 from meshproxy.codec.http1.framing import NO_LENGTH, bodyLength, connectionTokens, wantsClose
 from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLength, splitFields
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
+from meshproxy.codec.http1.memory import ResponseMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
 from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk, properCase
 from meshproxy.codec.http1.states import ReadState, WriteState
@@ -67,6 +68,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         self._wantsTunnel = False
         # Bytes that a request of fixed length still has to get.
         self._unwritten = 0
+        self._memory = ResponseMemory()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} writes {self.writeState.value}, reads {self.readState.value}>"
@@ -190,20 +192,37 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         shorter way to the same end.
         """
         if self.readState is HEAD and not self._parsing and not self._head:
-            match = matchResponse(data)
-            if match is not None and (stop := match.end()) <= self._options.maxHeadBytes:
-                headers = self._takeMatch(match)
-                if headers is not None and self._isWhole(headers, len(data) - stop):
-                    self._began = True
+            memory = self._memory
+            stop = len(memory.head)
+            headers: ResponseHeaders | None = None
+            if data.startswith(memory.head) and len(data) - stop == memory.length and self._method != b"HEAD":
+                # The head of the last response, byte for byte: within a second, many services send no other.
+                headers = _newResponse(ResponseHeaders)
+                headers.status = memory.status
+                headers.first = memory.first.copy()
+                headers.more = None
+            else:
+                match = matchResponse(data)
+                if match is not None and (stop := match.end()) <= self._options.maxHeadBytes:
+                    headers = self._takeMatch(match)
+                    if headers is not None and not self._isWhole(headers, len(data) - stop):
+                        headers = None
+                    if headers is not None:
+                        memory.remember(data, stop, headers)
+            if headers is not None and not self._wantsTunnel:
+                self._began = True
+                if self.writeState is IDLE and self.keepAlive:
+                    self.readState = WAITING
+                else:
                     self._messageEnded(False)
-                    self._parsing = True
-                    try:
-                        self._wholeReceived(headers, data[stop:])
-                    finally:
-                        self._parsing = False
-                    if self._later:
-                        self._parseLater()
-                    return
+                self._parsing = True
+                try:
+                    self._wholeReceived(headers, data[stop:])
+                finally:
+                    self._parsing = False
+                if self._later:
+                    self._parseLater()
+                return
         MessageReceiver.receiveData(self, data)
 
     def _isWhole(self, headers: ResponseHeaders, available: int) -> bool:
@@ -223,7 +242,6 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             and b"proxy-connection" not in first
             and first.get(b"connection", b"keep-alive") == b"keep-alive"
             and self._method != b"HEAD"
-            and not self._wantsTunnel
         )
 
     @property

@@ -1,0 +1,97 @@
+# -*- test-case-name: tests.codec.http1.test_memory -*-
+"""
+What a connection remembers of the last head, to take the next one apart by comparing it.
+
+One client's requests on one connection mostly differ in their first line only, and one service's responses within a second not even in that.
+What was accepted once, byte for byte, need not be judged again. A connection remembers one head; nothing is shared, so no peer
+learns of another's, and nothing grows.
+"""
+
+from __future__ import annotations
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+
+__all__ = ["RequestMemory", "ResponseMemory"]
+
+# Longer heads have cookies and tokens in them, which change, and would cost memory on each idle connection.
+_LONGEST = 1024
+
+# How many heads in a row may differ until comparing is given up.
+_PATIENCE = 4
+
+# Begins no head.
+_NOTHING = b"\0"
+
+
+class RequestMemory:
+    """
+    The fields of the last request.
+
+    @ivar block: Its field lines as they came, with the empty line.
+    @ivar first: What they were parsed to, without C{host}.
+    @ivar authority: C{host}.
+    @ivar isWorthwhile: Whether heads were alike lately.
+    """
+
+    __slots__ = ("_misses", "authority", "block", "first", "isWorthwhile")
+
+    def __init__(self) -> None:
+        self.block = _NOTHING
+        self.first: dict[bytes, bytes] = {}
+        self.authority = b""
+        self.isWorthwhile = False
+        self._misses = 0
+
+    def hit(self) -> None:
+        """
+        The next head had the same fields.
+        """
+        self._misses = 0
+
+    def missed(self, data: bytes, start: int, headers: RequestHeaders) -> None:
+        """
+        The next head had other fields: remember those.
+
+        @param data: The whole head; its field lines begin at C{start}.
+        """
+        self._misses += 1
+        self.isWorthwhile = (
+            self._misses <= _PATIENCE and len(data) - start <= _LONGEST and headers.more is None
+        )
+        if self.isWorthwhile:
+            self.block = data[start:]
+            self.first = headers.first.copy()
+            self.authority = headers.authority
+
+
+class ResponseMemory:
+    """
+    The head of the last response that had a body of known length.
+
+    @ivar head: Its bytes.
+    @ivar length: The length of its body.
+    @ivar status: Its status.
+    @ivar first: Its fields.
+    """
+
+    __slots__ = ("first", "head", "length", "status")
+
+    def __init__(self) -> None:
+        self.head = _NOTHING
+        self.length = 0
+        self.status = 0
+        self.first: dict[bytes, bytes] = {}
+
+    def remember(self, data: bytes, stop: int, headers: ResponseHeaders) -> None:
+        """
+        Remember a head.
+
+        @param data: Head and body; the body begins at C{stop}.
+        """
+        if stop <= _LONGEST and headers.more is None:
+            self.head = data[:stop]
+            self.length = len(data) - stop
+            self.status = headers.status
+            self.first = headers.first.copy()
+        else:
+            self.head = _NOTHING
