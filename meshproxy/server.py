@@ -224,6 +224,15 @@ class ProxyServer(MultiService):
         self.tellWarnings(bootstrap)
         return self.clusters.warm(clusters).addCallback(lambda _: self._serve(bootstrap, clusters, listeners))
 
+    def tellWarnings(self, bootstrap: Section | None = None) -> None:
+        """
+        Log what a configuration is warned of.
+
+        @param bootstrap: By default the one that is served.
+        """
+        for warning in (bootstrap or self.bootstrap).report.warnings:
+            self.log.warn("{warning}", warning=warning)
+
     def _serve(self, bootstrap: Section, clusters: list[Cluster], listeners: list[Listener]) -> bool:
         try:
             self.listeners.replace(listeners)
