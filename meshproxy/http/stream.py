@@ -546,6 +546,8 @@ class Stream(StreamInfo):
         if self.chain.streamEnded:
             self._tellEnded()
         manager.streamEnded(self)
+        # They refer to each other: without this, each would wait for the garbage collector, in memory gone cold.
+        self.upstream = None
         self.downstream.streamEnded(self)
 
     def _dropWaiting(self) -> None:
