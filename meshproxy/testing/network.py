@@ -1,0 +1,257 @@
+# -*- test-case-name: tests.testing.test_network -*-
+"""
+The outside world in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from itertools import count
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall, IProtocol
+from zope.interface import implementer
+
+from meshproxy.errors import ConnectFailed, ConnectTimeout
+from meshproxy.interfaces import ICancellable, IListening, INetwork
+from meshproxy.net.address import Address
+from meshproxy.net.transport import SocketTransport
+from meshproxy.testing.clock import VirtualReactor
+from meshproxy.testing.sockets import MemorySocket, socketPair
+
+__all__ = ["MemoryNetwork", "parseAddress"]
+
+#: Where connections come from, unless they say otherwise.
+CLIENT = "127.0.0.1"
+
+_EVERYWHERE = {"0.0.0.0", "::"}
+
+
+def parseAddress(address: Address | str) -> Address:
+    """
+    An address of its text: C{"192.0.2.1:80"}, C{"[::1]:80"} or a path.
+    """
+    if isinstance(address, Address):
+        return address
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit():
+        return Address(address)
+    return Address(host.strip("[]"), int(port))
+
+
+@implementer(INetwork)
+class MemoryNetwork:
+    """
+    Listening, connecting and names, without sockets.
+
+    Transports are L{SocketTransport}s on pairs of L{MemorySocket}s, so that buffers, producers and half-closed
+    connections are those of the real world.
+
+    @ivar reactor: Whose turns move the bytes.
+    @ivar latency: Seconds that bytes, and attempts to connect, travel.
+    @ivar readSize: How many bytes one read returns at most; 1 feeds every protocol byte by byte, 0 is no limit.
+    @ivar capacity: How many bytes may be under way in a direction before the sender has to wait; 0 for the usual.
+    @ivar hosts: What names stand for: C{network.hosts["api.example.com"] = ["192.0.2.1"]}; an exception stands for a
+        look-up that fails.
+    @ivar silent: Addresses that never answer an attempt to connect.
+    @ivar dialled: The addresses of all attempts to connect, in order.
+    """
+
+    def __init__(self, reactor: VirtualReactor, latency: float = 0.0, readSize: int = 0, capacity: int = 0) -> None:
+        self.reactor = reactor
+        self.latency = latency
+        self.readSize = readSize
+        self.capacity = capacity
+        self.hosts: dict[str, list[str] | Exception] = {}
+        self.silent: set[Address] = set()
+        self.dialled: list[Address] = []
+        self._listening: dict[Address, _Listening] = {}
+        self._ports = count(49152)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """
+        Where somebody listens.
+        """
+        return list(self._listening)
+
+    def listen(
+        self,
+        address: Address,
+        buildProtocol: Callable[[Address], IProtocol | None],
+        backlog: int = 1024,
+        mode: int = 0,
+        bufferLimit: int = 1 << 20,
+    ) -> IListening:
+        """
+        See L{INetwork.listen}.
+        """
+        if address.port == 0:
+            address = Address(address.host, next(self._ports))
+        if address in self._listening:
+            raise CannotListenError(
+                address.host, address.port or 0, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            )
+        listening = self._listening[address] = _Listening(self, address, buildProtocol, bufferLimit)
+        return listening
+
+    def connect(
+        self,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[Exception], object],
+        timeout: float = 5.0,
+        bufferLimit: int = 1 << 20,
+        options: Any = None,
+    ) -> ICancellable:
+        """
+        See L{INetwork.connect}.
+        """
+        self.dialled.append(address)
+        return _Attempt(self, address, protocol, failed, timeout, bufferLimit)
+
+    def dial(self, address: Address | str, protocol: IProtocol, source: str = CLIENT) -> None:
+        """
+        Connect a test's own protocol, at once.
+
+        @param source: The IP address that it comes from.
+        """
+        address = parseAddress(address)
+        listening = self.listeningAt(address)
+        if listening is None:
+            raise ConnectFailed(f"{address.text}: {os.strerror(errno.ECONNREFUSED)}")
+        listening.accept(protocol, address, source)
+
+    def listeningAt(self, address: Address) -> _Listening | None:
+        """
+        Who listens at an address, or at its port everywhere.
+        """
+        found = self._listening.get(address)
+        if found is None and address.port is not None:
+            for host in _EVERYWHERE:
+                found = found or self._listening.get(Address(host, address.port))
+        return found
+
+    def forget(self, address: Address) -> None:
+        """
+        Nobody listens there any more.
+        """
+        self._listening.pop(address, None)
+
+    def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+        """
+        See L{INetwork.resolve}; L{hosts} knows. A name that is not there does not exist.
+        """
+        found = self.hosts.get(host, [])
+        return fail(found) if isinstance(found, Exception) else succeed(list(found))
+
+    def transport(self, sock: MemorySocket, peer: Address, bufferLimit: int) -> SocketTransport:
+        """
+        The transport of one end.
+        """
+        sock.readSize = self.readSize
+        if self.capacity:
+            sock.capacity = self.capacity
+        transport = SocketTransport(self.reactor, cast(Any, sock), peer)
+        transport.bufferSize = bufferLimit
+        return transport
+
+    def sourceAddress(self, host: str) -> Address:
+        """
+        A port of its own for one who connects.
+        """
+        return Address(host, next(self._ports))
+
+
+@implementer(IListening)
+class _Listening:
+    """
+    A bound address.
+    """
+
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        address: Address,
+        buildProtocol: Callable[[Address], IProtocol | None],
+        bufferLimit: int,
+    ) -> None:
+        self.address = address
+        self._network = network
+        self._buildProtocol = buildProtocol
+        self._bufferLimit = bufferLimit
+
+    def accept(self, protocol: IProtocol, to: Address, source: str = CLIENT, bufferLimit: int = 1 << 20) -> None:
+        """
+        Accept a connection.
+
+        @param protocol: The protocol of the end that connects.
+        @param to: The address that it connected to.
+        """
+        network = self._network
+        peer = Address("") if to.port is None else network.sourceAddress(source)
+        theirs, ours = socketPair(network.reactor, peer, to, network.latency)
+        network.transport(theirs, to, bufferLimit).begin(protocol)
+        served = self._buildProtocol(peer)
+        if served is None:
+            ours.close()
+        else:
+            network.transport(ours, peer, self._bufferLimit).begin(served)
+
+    def stopListening(self) -> None:
+        """
+        See L{IListening.stopListening}.
+        """
+        self._network.forget(self.address)
+
+
+@implementer(ICancellable)
+class _Attempt:
+    """
+    An attempt to connect.
+    """
+
+    def __init__(
+        self,
+        network: MemoryNetwork,
+        address: Address,
+        protocol: IProtocol,
+        failed: Callable[[Exception], object],
+        timeout: float,
+        bufferLimit: int,
+    ) -> None:
+        self._network = network
+        self._address = address
+        self._protocol = protocol
+        self._failed = failed
+        self._bufferLimit = bufferLimit
+        reactor = network.reactor
+        self._call: IDelayedCall | None
+        if address in network.silent or network.latency > timeout:
+            self._call = reactor.callLater(timeout, self._late)
+        else:
+            self._call = reactor.callLater(network.latency, self._arrived)
+
+    def _late(self) -> None:
+        self._call = None
+        self._failed(ConnectTimeout(self._address.text))
+
+    def _arrived(self) -> None:
+        self._call = None
+        listening = self._network.listeningAt(self._address)
+        if listening is None:
+            self._failed(ConnectFailed(f"{self._address.text}: {os.strerror(errno.ECONNREFUSED)}"))
+        else:
+            listening.accept(self._protocol, self._address, bufferLimit=self._bufferLimit)
+
+    def cancel(self) -> None:
+        """
+        See L{ICancellable.cancel}.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
