@@ -107,5 +107,8 @@ def reloadFilter(server: Served, request: AdminRequest) -> AdminResponse:
         server.reloadFilters([name])
     except MeshProxyError as error:
         _log.warn("/filters/reload: {why}", why=str(error))
-        return AdminResponse("the filter was not reloaded, its old code goes on; the log says why\n", 503)
+        loaded = server.context.registry.loadedFiles().values()
+        if not any(name in names for names in loaded):
+            return AdminResponse("no filter of that name is loaded; the log says which there are\n", 404)
+        return AdminResponse(f"the filter was not reloaded: {error}\n", 503)
     return OK

@@ -65,10 +65,12 @@ def setLevels(parameters: Mapping[str, str], target: LogLevels) -> str | None:
 
     @return: Why nothing was changed, or L{None} where all was done.
     """
-    if len(parameters) > 1:
+    # A form sends the fields that were left empty, too.
+    given = {name: value for name, value in parameters.items() if value}
+    if len(given) > 1:
         return "invalid parameter count"
     changes: dict[str, str] = {}
-    for name, value in parameters.items():
+    for name, value in given.items():
         if name == "paths":
             for each in filter(None, value.split(",")):
                 logger, _, level = each.rpartition(":")
