@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from meshproxy.codec.http1 import DownstreamCodec, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
-from meshproxy.flags import LocalReply, protocolErrorReply
+from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.stream import Stream
 
@@ -184,6 +184,12 @@ class HTTP1Connection(TwistedProtocol):
         if stream is not None:
             self.stream = None
             stream.downstreamLost()
+        elif self.codec.headBegun and not self.closedHere:
+            # It went away within a head. As in Envoy, that is a request too, and has its line in the log.
+            manager = self.manager
+            stream = Stream(manager, self, RequestHeaders(b"", b""), False, manager.clock.seconds())
+            manager.streamBegan(stream)
+            stream.downstreamLost()
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
         """
@@ -198,7 +204,10 @@ class HTTP1Connection(TwistedProtocol):
             status=error.statusHint,
             details=error.details,
         )
-        self.refuse(protocolErrorReply(error.statusHint, error.details))
+        if error.details == "path_normalization_failed":
+            self.refuse(Failure.PATH_NORMALIZATION_FAILED.value)
+        else:
+            self.refuse(protocolErrorReply(error.statusHint, error.details))
 
     def refuse(self, reply: LocalReply) -> None:
         """
@@ -209,7 +218,9 @@ class HTTP1Connection(TwistedProtocol):
         stream = self.stream
         if stream is None:
             known = self.codec.request
-            stream = Stream(manager, self, known or RequestHeaders(b"", b""), True, manager.clock.seconds())
+            if known is None:
+                known = RequestHeaders(b"", b"")
+            stream = Stream(manager, self, known, True, manager.clock.seconds())
             self.stream = stream
             manager.streamBegan(stream)
         if stream.responseCode:
@@ -231,6 +242,8 @@ class HTTP1Connection(TwistedProtocol):
         if manager.headersDeadlines is not None:
             manager.headersDeadlines.cancel(self)
         stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
+        if manager.acceptsHTTP10 and self.codec.isHTTP10:
+            stream.protocol = "HTTP/1.0"
         limit = manager.maxRequestsPerConnection
         if limit and self.served >= limit:
             manager.stats.cxMaxRequestsReached.value += 1
@@ -337,8 +350,20 @@ class HTTP1Connection(TwistedProtocol):
         self.idleSince = stream.end or 0.0
         if self._backlogged:
             self._resumeAfterBacklog()
-        try:
+        if codec.bufferedBytes:
+            # Its upstream connection is not back in its pool yet; the next pipelined request may want it.
+            self.manager.clock.callLater(0, self._resume)
+        else:
             codec.resume()
+
+    def _resume(self) -> None:
+        """
+        Go on with the requests that were sent ahead.
+        """
+        if self.closing or self.stream is not None:
+            return
+        try:
+            self.codec.resume()
         except RemoteProtocolError as error:
             self._protocolError(error)
 

@@ -97,6 +97,7 @@ class ConnectionManager:
         self.codecCounters = codecCounters
         self.http1Options: Http1Options = settings.http1
         self.bufferLimit = settings.bufferLimit
+        self.acceptsHTTP10 = settings.http1.acceptHTTP10
         self.maxRequestsPerConnection = settings.maxRequestsPerConnection
         self._prepare = prepare
         self._normalize = settings.normalizePath
@@ -331,8 +332,7 @@ class ConnectionManager:
         """
         if headers.first[b"expect"].lower() == b"100-continue":
             headers.remove(b"expect")
-            if not stream.requestEnded:
-                stream.downstream.sendInformational(_CONTINUE)
+            stream.downstream.sendInformational(_CONTINUE)
 
     def _upgradeAllowed(self, stream: Stream) -> bool:
         """

@@ -66,6 +66,9 @@ _NO_FIELDS = frozenset((b"", b"close", b"keep-alive", b"upgrade", b"http2-settin
 # Fields that a client may not have removed: they say who it is.
 _NOT_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 
+# The peers instead of which this machine is told; as in Envoy, the rest of 127.0.0.0/8 is not among them.
+_LOOPBACK = ("127.0.0.1", "::1")
+
 # As in Envoy.
 _MOST_NOMINATED = 10
 _LONGEST_TE = 256
@@ -191,7 +194,7 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
         if client is None and peer is not None and peer.isIP:
             client = peer.host
         if not settings.skipXFFAppend and peer is not None and peer.isIP:
-            told = localAddress() if _isLoopback(peer.host) else peer.host
+            told = localAddress() if peer.host in _LOOPBACK else peer.host
             headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
         if not settings.trustedHops or b"x-forwarded-proto" not in first:
             headers.set(b"x-forwarded-proto", b"http")
@@ -254,10 +257,6 @@ def _lastOf(forwarded: bytes | None, hops: int) -> tuple[str | None, bool]:
     except ValueError:
         return None, False
     return text, len(parts) == 1
-
-
-def _isLoopback(host: str) -> bool:
-    return ipaddress.ip_address(host).is_loopback
 
 
 _local: list[str] = []

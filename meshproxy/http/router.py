@@ -518,8 +518,8 @@ class RoutedRequest:
             return
         self._body = None
         self._stats.responses.add(status)
-        if not self._router.suppressHeaders:
-            headers.set(b"x-envoy-upstream-service-time", _MILLISECONDS[int((now - self._tryBegan) * 1000)])
+        if not self._router.suppressHeaders and stream.requestEnd is not None:
+            headers.set(b"x-envoy-upstream-service-time", _MILLISECONDS[int((now - stream.requestEnd) * 1000)])
         route = self._route
         if route.virtualHost.includeAttemptCountInResponse:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)

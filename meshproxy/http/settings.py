@@ -114,6 +114,8 @@ def _http1Options(section: Section, common: Section) -> Http1Options:
         acceptHTTP10=options.get("accept_http_10"),
         defaultHost=options.get("default_host_for_http_10").encode("utf-8"),
         enableTrailers=options.get("enable_trailers"),
+        allowChunkedLength=options.get("allow_chunked_length"),
+        properCase=options.childOrEmpty("header_key_format").has("proper_case_words"),
         underscores=UnderscoreAction(underscores),
     )
 

@@ -40,7 +40,7 @@ def compileSettings(section: Section) -> ClusterSettings:
     Read them from a C{Cluster} message.
     """
     common = section.child("common_http_protocol_options")
-    http1 = section.child("http_protocol_options")
+    http1 = section.childOrEmpty("http_protocol_options")
     options = section.entries("typed_extension_protocol_options").get(_HTTP_OPTIONS)
     options = None if options is None else options.unpack()
     if options is not None:
@@ -69,7 +69,10 @@ def compileSettings(section: Section) -> ClusterSettings:
         http1=Http1Options(
             maxHeaderCount=headers,
             maxHeadBytes=headKb * 1024,
-            enableTrailers=bool(http1 is not None and http1.get("enable_trailers")),
+            enableTrailers=http1.get("enable_trailers"),
+            allowChunkedLength=http1.get("allow_chunked_length"),
+            sendFullyQualifiedURL=http1.get("send_fully_qualified_url"),
+            properCase=http1.childOrEmpty("header_key_format").has("proper_case_words"),
         ),
     )
 

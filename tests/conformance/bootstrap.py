@@ -18,7 +18,7 @@ __all__ = ["Listener", "Manager", "Ports", "bootstrap"]
 _TYPES = "type.googleapis.com/envoy.extensions."
 _MANAGER = f"{_TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager"
 _LOG = (
-    "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%>%DOWNSTREAM_LOCAL_PORT% %REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% "
+    "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% "
     "%RESPONSE_CODE% flags=%RESPONSE_FLAGS% details=%RESPONSE_CODE_DETAILS% received=%BYTES_RECEIVED% "
     "sent=%BYTES_SENT% host=%UPSTREAM_HOST% cluster=%UPSTREAM_CLUSTER% attempts=%UPSTREAM_REQUEST_ATTEMPT_COUNT% "
     "route=%ROUTE_NAME% client=%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%\n"
@@ -62,6 +62,7 @@ class Manager:
         config = {
             "@type": _MANAGER,
             "stat_prefix": name,
+            "codec_type": "HTTP1",
             # Envoy closes late what its peer may still write to; tests need not wait for it.
             "delayed_close_timeout": "0.05s",
             "access_log": [accessLog()],

@@ -107,6 +107,7 @@ class Case:
     @ivar send: What the client does.
     @ivar replies: What the backend does with each request, in order; the last for all that follow.
     @ivar listener: Which of the bootstrap's listeners is asked.
+    @ivar source: The client's address; by default another one for each case.
     @ivar responses: How many final responses the client waits for, before it looks whether the connection stays.
     @ivar limit: How long it waits for them, in seconds.
     @ivar settle: How long a connection must stay to count as open.
@@ -117,6 +118,7 @@ class Case:
     send: bytes | Sequence[Step]
     replies: Sequence[Script] = (OK,)
     listener: str = "plain"
+    source: str = ""
     responses: int = 1
     limit: float = 4.0
     settle: float = 0.06

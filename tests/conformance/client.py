@@ -26,25 +26,23 @@ class Heard:
     """
     What the client saw of a conversation.
 
-    @ivar port: Its own port, by which lines of the access log are found.
     @ivar rest: Bytes that belong to no message.
     @ivar ended: Whether the proxy closed, or the client did, C{""} for neither.
     """
 
-    port: int = 0
     messages: list[Message] = field(default_factory=list)
     rest: bytes = b""
     ended: str = ""
 
 
 class _Client:
-    def __init__(self, address: str, port: int, case: Case) -> None:
+    def __init__(self, target: tuple[str, int], source: str, case: Case) -> None:
         self._case = case
-        self._sock = socket.create_connection((address, port), timeout=5)
+        self._sock = socket.create_connection(target, timeout=5, source_address=(source, 0))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._data = b""
         self._methods: list[bytes] = []
-        self.heard = Heard(port=self._sock.getsockname()[1])
+        self.heard = Heard()
 
     def run(self, settle: float) -> Heard:
         try:
@@ -121,10 +119,12 @@ class _Client:
         return sum(message.complete for message in self.heard.messages)
 
 
-def converse(address: str, port: int, case: Case, settle: float) -> Heard:
+def converse(target: tuple[str, int], source: str, case: Case, settle: float) -> Heard:
     """
     Hold a case's conversation.
 
+    @param target: The address and port of the proxy.
+    @param source: The client's own address; it is another one for each conversation, to find it in the log.
     @param settle: How long a connection must stay to count as open.
     """
-    return _Client(address, port, case).run(settle)
+    return _Client(target, source, case).run(settle)

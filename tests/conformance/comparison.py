@@ -11,6 +11,7 @@ import re
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,6 +38,9 @@ _SHOWN = "127.0.0.x"
 # A second try, of what differed, looks longer whether a connection stays open: the machine may have been busy.
 _PATIENCE = 0.5
 
+# How long the upstream may take to see what the end of a client's connection brought.
+_AFTERMATH = 0.03
+
 _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"127\.0\.0\.[23]\b"), _SHOWN),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "(an id)"),
@@ -52,13 +56,13 @@ class Outcome:
     """
     What was seen of one conversation, in lines.
 
-    @ivar ports: The client's and the listener's, by which the lines of the log are found.
+    @ivar source: The client's address, by which the lines of the log are found.
     """
 
     client: list[str] = field(default_factory=list)
     upstream: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
-    ports: str = ""
+    source: str = ""
 
 
 class Comparison:
@@ -145,6 +149,7 @@ class _Side:
         self.proxy = Proxy(kind, config, folder)
         self._address = _ADDRESSES[kind]
         self._backend = backend
+        self._conversations = 0
         self._ports = ports
 
     def ready(self) -> None:
@@ -159,14 +164,19 @@ class _Side:
         Run some cases, one after the other.
         """
         for case in cases:
+            self._conversations += 1
+            source = case.source or f"127.1.{self._conversations >> 8}.{self._conversations & 255}"
+            target = (self._address, self._ports.listeners[case.listener])
             self._backend.begin(case.replies)
             try:
-                heard = converse(self._address, self._ports.listeners[case.listener], case, max(case.settle, patience))
-                self.outcomes[case.name] = self._describe(heard, f"{heard.port}>{self._ports.listeners[case.listener]}")
+                heard = converse(target, source, case, max(case.settle, patience))
+                if heard.ended:
+                    time.sleep(_AFTERMATH)
+                self.outcomes[case.name] = self._describe(heard, source)
             except OSError as error:
                 raise AssertionError(f"{self.proxy.kind} in {case.name}: {error}\n{self.proxy.errors()}") from error
 
-    def _describe(self, heard: Heard, ports: str) -> Outcome:
+    def _describe(self, heard: Heard, source: str) -> Outcome:
         client = [line for message in heard.messages for line in message.describe("response")]
         if heard.rest:
             client.append(f"then {heard.rest.decode('latin-1')!r}")
@@ -180,7 +190,7 @@ class _Side:
                 upstream.append(f"then {rest.decode('latin-1')!r}")
             if received.ended:
                 upstream.append("closed by the proxy")
-        return Outcome(_normal(client), _normal(upstream), [], ports)
+        return Outcome(_normal(client), _normal(upstream), [], source)
 
     def seen(self, case: Case) -> tuple[list[str], list[str]]:
         """
@@ -195,10 +205,10 @@ class _Side:
         """
         lines: dict[str, list[str]] = {}
         for line in self.proxy.stop().splitlines():
-            ports, _, rest = line.partition(" ")
-            lines.setdefault(ports.rpartition(":")[2], []).append(rest)
+            source, _, rest = line.partition(" ")
+            lines.setdefault(source, []).append(rest)
         for outcome in self.outcomes.values():
-            outcome.log = _normal(lines.get(outcome.ports, []))
+            outcome.log = _normal(lines.get(outcome.source, []))
 
 
 def _normal(lines: list[str]) -> list[str]:

@@ -211,6 +211,7 @@ CASES = [
             ("grpc", "gRPC's time-out without gRPC.", ("grpc-timeout: 1S",)),
         )
     ],
+    Case("xffLoopback", "A client on this machine.", get(), listener="edge", source="127.0.0.1"),
     Case("orderOfHost", "Host need not be the first field.", b"GET / HTTP/1.1\r\nX-A: 1\r\nHost: h\r\nX-B: 2\r\n\r\n"),
     Case("hostEmpty", "An empty Host.", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"),
     Case("hostMissing", "No Host.", b"GET / HTTP/1.1\r\nX-A: 1\r\n\r\n"),

@@ -71,6 +71,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
     After a request that asks for a tunnel (CONNECT, Upgrade) what comes is kept until L{beginTunnel}: an
     upstream that does not agree must never see it (CVE-2026-73548, CVE-2025-64763).
 
+    @ivar isHTTP10: Whether the current request is of HTTP/1.0.
     @ivar writeState: What may be written next.
     @ivar request: The head of the current request; after a L{RemoteProtocolError}, of the one that was refused, or
         L{None} where it was not read so far.
@@ -85,7 +86,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         self._requestReceived = sink.requestReceived
         self._counters = counters or Http1Counters()
         self._checksUnderscores = self._options.underscores is not UnderscoreAction.ALLOW
-        self._isHTTP10 = False
+        self.isHTTP10 = False
         self._wantsTunnel = False
         # Bytes that a response of fixed length still has to get.
         self._unwritten = 0
@@ -114,7 +115,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
                             headers = None
             if headers is not None:
                 self.request = headers
-                self._isHTTP10 = False
+                self.isHTTP10 = False
                 self.writeState = DUE
                 self.readState = WAITING
                 self._parsing = True
@@ -176,11 +177,16 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         return headers
 
     def _explain(self, head: bytes) -> tuple[RequestHeaders, bool]:
-        return explainRequest(head, self._options, self._counters)
+        headers, isHTTP10 = explainRequest(head, self._options, self._counters)
+        if b"#" in headers.path:
+            # Envoy's connection manager answers so; a fragment is not for the wire (RFC 9110, 4.1).
+            self.request = headers
+            raise RemoteProtocolError("a fragment in the request target", 400, "path_normalization_failed")
+        return headers, isHTTP10
 
     def _messageBegan(self, headers: RequestHeaders, isHTTP10: bool, hasMore: bool) -> None:
         self.request = headers
-        self._isHTTP10 = isHTTP10
+        self.isHTTP10 = isHTTP10
         self.writeState = DUE
         first = headers.first
         if (
@@ -203,9 +209,9 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
         @return: Whether it ends with its head.
         """
-        if wantsClose(headers, self._isHTTP10):
+        if wantsClose(headers, self.isHTTP10):
             self.keepAlive = False
-        length = bodyLength(headers, self._isHTTP10, self._options)
+        length = bodyLength(headers, self.isHTTP10, self._options)
         if headers.method == b"CONNECT" or takeUpgrade(headers):
             if length == CHUNKED:
                 # RFC 9110, 9.3.6: a body of CONNECT has no meaning; one before an upgrade would have to be held.
@@ -284,7 +290,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         """
         if self.writeState is not DUE or not 100 <= headers.status < 200 or headers.status == 101:
             raise LocalProtocolError(f"{headers.status} as informational response while {self!r}")
-        if self._isHTTP10:
+        if self.isHTTP10:
             # RFC 9110, 15.2: an HTTP/1.0 client knows no 1xx.
             return b""
         return encodeHead(STATUS_LINES[False][headers.status], 1, without(headers, b"content-length")) + b"\r\n"
@@ -331,7 +337,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             raise LocalProtocolError(f"{status} is no final response to this request")
         isHead = self.request is not None and self.request.method == b"HEAD"
         if status == 204 or status == 304 or isHead:
-            if not isHead or lengthText is not None or self._isHTTP10 or status == 204 or status == 304:
+            if not isHead or lengthText is not None or self.isHTTP10 or status == 204 or status == 304:
                 return NOTHING, b"\r\n"
             # As Envoy guesses: the response to a GET would not have had a length either.
             return NOTHING, _CHUNKED_END
@@ -344,7 +350,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         if endStream:
             self._unwritten = 0
             return FIXED, b"content-length: 0\r\n\r\n"
-        if self._isHTTP10:
+        if self.isHTTP10:
             self.keepAlive = False
             return UNTIL_CLOSE, b"\r\n"
         return CHUNKED_BODY, _CHUNKED_END
@@ -353,7 +359,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         """
         The status line and the fields of a response, with a Connection that is true.
         """
-        statusLine = STATUS_LINES[self._isHTTP10][headers.status]
+        statusLine = STATUS_LINES[self.isHTTP10][headers.status]
         if opensTunnel:
             return encodeHead(statusLine, 1, headers)
         first = headers.first
@@ -362,11 +368,11 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             return self._encodeHead(ResponseHeaders(204, without(headers, b"content-length").fields()), False)
         if b"connection" in first and b"close" in connectionTokens(headers):
             self.keepAlive = False
-        if self._isHTTP10 and b"content-length" not in first:
+        if self.isHTTP10 and b"content-length" not in first:
             # An HTTP/1.0 client knows the end of such a response by the end of the connection only; Envoy closes
             # even where there is no body.
             self.keepAlive = False
-        if self.keepAlive and not self._isHTTP10:
+        if self.keepAlive and not self.isHTTP10:
             return encodeHead(statusLine, 1, headers)
         kept: HeaderMap = headers
         if b"connection" in first:
@@ -413,7 +419,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             and b"transfer-encoding" not in first
             and 200 <= status != 204
             and status != 304
-            and not self._isHTTP10
+            and not self.isHTTP10
             and not self._options.properCase
             and self.request is not None
             and self.request.method != b"HEAD"
@@ -472,7 +478,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             return
         self.readState = HEAD
         self.request = None
-        self._isHTTP10 = False
+        self.isHTTP10 = False
         if not self._parsing and self.bufferedBytes:
             self._parseKept()
 

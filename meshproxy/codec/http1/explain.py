@@ -116,7 +116,7 @@ def parseRequestLine(line: bytes, options: Http1Options) -> tuple[bytes, bytes, 
         if options.acceptHTTP10:
             return method, target, True
         raise _bad("HTTP/1.0, and accept_http_10 is not set", 426, "low_version")
-    if not version or isVersion(version) is not None:
+    if (not version and target.startswith(b"/")) or isVersion(version) is not None:
         raise _bad(f"an HTTP version that is not served: {_shown(version)}", 426, "low_version")
     raise _bad(f"an illegal HTTP version: {_shown(version)}")
 
@@ -225,7 +225,7 @@ def _target(method: bytes, target: bytes, options: Http1Options) -> tuple[bytes,
             raise _bad(f"CONNECT to what is no host and port: {_shown(target)}", 400, "http1.invalid_url")
         return options.scheme, target, b""
     if target.startswith(b"/"):
-        return options.scheme, None, _path(target)
+        return options.scheme, None, target
     if target == b"*":
         if method == b"OPTIONS":
             return options.scheme, None, target
@@ -238,7 +238,7 @@ def _absolute(target: bytes, options: Http1Options) -> tuple[bytes, bytes, bytes
     if url is None:
         raise _bad(f"an illegal request target: {_shown(target)}")
     if not options.allowAbsoluteURL:
-        raise _bad("an absolute request target, and allow_absolute_url is not set", 404, "absolute_path_rejected")
+        return options.scheme, None, target  # no path: the connection manager refuses it
     scheme, authority, rest = url.groups()
     if scheme.lower() not in (b"http", b"https"):
         raise _bad(f"a request target of another scheme: {_shown(scheme)}", 400, "http1.invalid_scheme")
@@ -247,17 +247,8 @@ def _absolute(target: bytes, options: Http1Options) -> tuple[bytes, bytes, bytes
     host = isHostAndPort(authority)
     if host is None or not _isPort(host[1]):
         raise _bad(f"an illegal host in the request target: {_shown(authority)}", 400, "http1.invalid_url")
-    if rest.startswith(b"?"):
-        raise _bad("an absolute request target without a path", 404, "absolute_path_rejected")
-    return scheme.lower(), authority, _path(rest) or b"/"
+    return scheme.lower(), authority, rest or b"/"
 
 
 def _isPort(digits: bytes | None) -> bool:
     return digits is None or int(digits) <= 65535
-
-
-def _path(path: bytes) -> bytes:
-    if b"#" in path:
-        # Envoy's connection manager answers so; a fragment is not for the wire (RFC 9110, 4.1).
-        raise _bad("a fragment in the request target", 400, "path_normalization_failed")
-    return path

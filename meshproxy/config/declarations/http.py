@@ -35,10 +35,12 @@ declare(_FILTER, "name", "typed_config", "is_optional", "disabled")
 
 declare(_CORE + "HttpProtocolOptions", "idle_timeout", "max_connection_duration", "max_headers_count")
 declare(_CORE + "HttpProtocolOptions", "max_stream_duration", "headers_with_underscores_action")
-declare(_CORE + "HttpProtocolOptions", "max_requests_per_connection")
+declare(_CORE + "HttpProtocolOptions", "max_requests_per_connection", "max_response_headers_kb")
 
 declare(_CORE + "Http1ProtocolOptions", "allow_absolute_url", "accept_http_10", "default_host_for_http_10")
 declare(_CORE + "Http1ProtocolOptions", "enable_trailers", "override_stream_error_on_invalid_http_message")
+declare(_CORE + "Http1ProtocolOptions", "allow_chunked_length", "header_key_format", "send_fully_qualified_url")
+declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
 accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
