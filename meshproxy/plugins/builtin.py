@@ -41,7 +41,7 @@ router = FilterPlugin(
 tcpProxy = FilterPlugin(
     "envoy.filters.network.tcp_proxy",
     "network",
-    "meshproxy.filters.network.tcp_proxy:TCPProxy",
+    "meshproxy.filters.network.tcp_proxy:TCPProxyFilter",
     (_NETWORK + "tcp_proxy.v3.TcpProxy",),
 )
 

@@ -1,0 +1,147 @@
+# -*- test-case-name: tests.upstream.test_tcp -*-
+"""
+The engine of tcp_proxy: what all connections of one filter have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from meshproxy.accesslog.logs import AccessLogs
+from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.flags import ResponseFlag
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.idle import IdleWatch
+from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.tcpsession import TCPSession
+from meshproxy.upstream.tcpstats import TCPStats
+
+__all__ = ["Backoff", "TCPProxy", "TCPSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    How long to wait before another attempt to connect (C{core.v3.BackoffStrategy}): a random part of an interval that
+    doubles each time.
+    """
+
+    base: float
+    most: float
+
+    def delay(self, retries: int, random: Callable[[], float]) -> float:
+        """
+        Seconds until the next attempt.
+
+        @param retries: How many times it was tried again already.
+        """
+        return min(self.base * 2.0 ** min(retries, 32), self.most) * random()
+
+
+@dataclass(frozen=True, slots=True)
+class TCPSettings:
+    """
+    What a C{TcpProxy} message says. Times are seconds, 0 for never.
+
+    @ivar chooseCluster: Gives the name of the next connection's cluster.
+    @ivar backoff: L{None} tries again at once.
+    """
+
+    chooseCluster: Callable[[], str]
+    idleTimeout: float = 3600.0
+    maxDuration: float = 0.0
+    maxConnectAttempts: int = 1
+    backoff: Backoff | None = None
+    logInterval: float = 0.0
+    logOnConnected: bool = False
+
+
+class TCPProxy:
+    """
+    One tcp_proxy of one version of the configuration.
+
+    @ivar clusters: By name; those that serve now.
+    """
+
+    def __init__(
+        self,
+        settings: TCPSettings,
+        stats: TCPStats,
+        clusters: Mapping[str, Cluster],
+        clock: IReactorTime,
+        random: Callable[[], float],
+        accessLogs: AccessLogs,
+    ) -> None:
+        self.settings = settings
+        self.stats = stats
+        self.clusters = clusters
+        self.clock = clock
+        self.random = random
+        self.accessLogs = accessLogs
+        self._idleWatch = (
+            IdleWatch(clock, settings.idleTimeout, _idleSince, self._idle) if settings.idleTimeout else None
+        )
+        self._durations = Deadlines(clock, settings.maxDuration, self._old) if settings.maxDuration else None
+        logs = bool(accessLogs) and settings.logInterval
+        self._logTimes = Deadlines(clock, settings.logInterval, self._logAgain) if logs else None
+
+    def buildSession(self, info: ConnectionInfo) -> TCPSession:
+        """
+        What becomes of a connection.
+        """
+        return TCPSession(self, info)
+
+    def sessionBegan(self, session: TCPSession) -> None:
+        """
+        A connection is there.
+        """
+        self.stats.cxTotal.value += 1
+        if self._durations is not None:
+            self._durations.start(session, session.startTime)
+        if self._logTimes is not None:
+            self._logTimes.start(session, session.startTime)
+
+    def sessionConnected(self, session: TCPSession) -> None:
+        """
+        A connection has its upstream: from now on it may be idle.
+        """
+        if self._idleWatch is not None:
+            self._idleWatch.start(session)
+        if self.settings.logOnConnected and self.accessLogs:
+            self.accessLogs.log(session, "TcpUpstreamConnected")
+
+    def sessionEnded(self, session: TCPSession) -> None:
+        """
+        A connection is over.
+        """
+        if self._idleWatch is not None:
+            self._idleWatch.stop(session)
+        for waiting in (self._durations, self._logTimes):
+            if waiting is not None:
+                waiting.cancel(session)
+        if self.accessLogs:
+            self.accessLogs.log(session, "TcpConnectionEnd")
+
+    # Time
+
+    def _idle(self, session: TCPSession) -> None:
+        self.stats.idleTimeout.value += 1
+        session.close("tcp_session_idle_timeout")
+
+    def _old(self, session: TCPSession) -> None:
+        self.stats.maxDuration.value += 1
+        session.responseFlags |= ResponseFlag.DURATION_TIMEOUT
+        session.close("max_connection_duration_reached")
+
+    def _logAgain(self, session: TCPSession) -> None:
+        assert self._logTimes is not None
+        session.update()
+        self.accessLogs.log(session, "TcpPeriodic")
+        self._logTimes.start(session)
+
+
+def _idleSince(session: TCPSession) -> float:
+    return session.lastActive

@@ -1,0 +1,343 @@
+# -*- test-case-name: tests.upstream.test_tcpsession -*-
+"""
+One downstream connection of tcp_proxy, and its way upstream.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol
+from zope.interface import implementer
+
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+from meshproxy.flags import ResponseFlag
+from meshproxy.net.relay import IRelay, makeRelay
+from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.tcp import TCPProxy
+
+__all__ = ["TCPSession", "TCPSide"]
+
+# Envoy's words, its spelling included, for %DOWNSTREAM_LOCAL_CLOSE_REASON%; the number is that of its enum
+# UpstreamFailureReason.
+_CONNECT_FAILED = "tcp_initializion_failure:0"
+_NO_HEALTHY_UPSTREAM = "tcp_initializion_failure:1"
+_LIMIT_EXCEEDED = "tcp_initializion_failure:2"
+_NO_ROUTE = "tcp_initializion_failure:3"
+
+
+@implementer(IHalfCloseableProtocol)
+class TCPSide(Protocol):
+    """
+    One of the two connections of a session.
+
+    @ivar other: The other one.
+    @ivar relay: Moves its bytes to the other one, once both are there.
+    @ivar isOpen: Whether it is connected.
+    @ivar readEnded: Whether its peer finished writing.
+    @ivar writeEnded: Whether this side finished writing.
+    """
+
+    other: TCPSide
+    relay: IRelay | None = None
+    isOpen = False
+    readEnded = False
+    writeEnded = False
+
+    def __init__(self, session: TCPSession) -> None:
+        self._session = session
+
+    def connectionMade(self) -> None:
+        """
+        It is connected.
+        """
+        self.isOpen = True
+        self._session.sideConnected(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Bytes that the relay did not take off the socket itself.
+        """
+        if self.relay is not None:
+            self.relay.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer finished writing: so does the other side, when all that came is sent.
+        """
+        self.readEnded = True
+        self._session.sideFinished(self)
+        if self.relay is not None:
+            self.relay.stop()
+        other = self.other
+        if other.isOpen:
+            transport: Any = other.transport
+            transport.loseWriteConnection()
+        if self.writeEnded:
+            self.closeAfterWrites()
+
+    def writeConnectionLost(self) -> None:
+        """
+        All was sent, and its end too.
+        """
+        self.writeEnded = True
+        if self.readEnded:
+            self.closeAfterWrites()
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """
+        It is gone.
+        """
+        self.isOpen = False
+        if self.relay is not None:
+            self.relay.stop()
+        self._session.sideLost(self, reason)
+
+    def closeAfterWrites(self) -> None:
+        """
+        Close when all that was written is sent.
+        """
+        transport: Any = self.transport
+        if self.isOpen:
+            self.other.stopRelay()
+            transport.loseConnection()
+
+    def stopRelay(self) -> None:
+        """
+        Move no more from here to the other side.
+        """
+        if self.relay is not None:
+            self.relay.stop()
+
+    def closeNow(self) -> None:
+        """
+        Close without waiting for a peer that does not read: what is unsent is lost, and then the peer sees a reset and
+        no regular end.
+        """
+        transport: Any = self.transport
+        if self.isOpen:
+            self.other.stopRelay()
+            if transport.unsent:
+                transport.abortConnection()
+            else:
+                transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close with a reset.
+        """
+        if self.isOpen:
+            self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
+
+
+class TCPSession(StreamInfo):
+    """
+    The way of one connection: choosing an endpoint, connecting, relaying, ending. It is also the record that its access
+    logs are written from.
+
+    @ivar downstream: The protocol of the downstream connection.
+    @ivar upstream: The protocol of the upstream connection.
+    """
+
+    _connection: TCPUpstreamConnection | None = None
+    _cluster: Cluster | None = None
+    _retry: IDelayedCall | None = None
+    _resetSeen = False
+    _flushing = False
+    _over = False
+
+    def __init__(self, proxy: TCPProxy, info: ConnectionInfo) -> None:
+        self._proxy = proxy
+        self.connection = info
+        self.downstream = TCPSide(self)
+        self.upstream = TCPSide(self)
+        self.downstream.other = self.upstream
+        self.upstream.other = self.downstream
+
+    # Connecting
+
+    def sideConnected(self, side: TCPSide) -> None:
+        """
+        A side is there. Of the downstream nothing is read before the upstream is there too.
+        """
+        if side is self.downstream:
+            self.startTime = self.startMonotonic = self._proxy.clock.seconds()
+            side.transport.pauseProducing()  # type: ignore[union-attr]  # set before
+            self._proxy.sessionBegan(self)
+            self._connect()
+
+    def _connect(self) -> None:
+        """
+        Make an attempt, the first or another one; each chooses its cluster and its endpoint anew.
+        """
+        self._retry = None
+        proxy = self._proxy
+        cluster = self._cluster = proxy.clusters.get(proxy.settings.chooseCluster())
+        if cluster is None:
+            proxy.stats.cxNoRoute.value += 1
+            self._fail(ResponseFlag.NO_CLUSTER_FOUND, _NO_ROUTE)
+            return
+        stats = cluster.stats
+        self.upstreamCluster = cluster.statName
+        self.upstreamClusterRaw = cluster.name
+        breaker = cluster.breaker("DEFAULT")
+        if breaker.connections.exhausted:
+            # A connection of TCP is never given to another, so to wait for one is in vain.
+            stats.cxOverflow.value += 1
+            self._fail(ResponseFlag.UPSTREAM_OVERFLOW, _LIMIT_EXCEEDED)
+            return
+        if self.upstreamAttempts >= proxy.settings.maxConnectAttempts:
+            stats.cxConnectAttemptsExceeded.value += 1
+            self._fail(ResponseFlag.CONNECT_ATTEMPTS_EXCEEDED, _CONNECT_FAILED)
+            return
+        endpoint = cluster.chooseEndpoint()
+        if endpoint is None:
+            stats.cxNoneHealthy.value += 1
+            self._fail(ResponseFlag.NO_HEALTHY_UPSTREAM, _NO_HEALTHY_UPSTREAM)
+            return
+        self.upstreamAttempts += 1
+        if breaker.pending.exhausted:
+            stats.rqPendingOverflow.value += 1
+            self._tryAgain()
+            return
+        self.upstreamHost = endpoint
+        self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream)
+        self._connection.connect()
+
+    def upstreamFailed(self, why: str) -> None:
+        """
+        See L{meshproxy.upstream.tcpconnection.IConnectionOwner.upstreamFailed}.
+        """
+        self._connection = None
+        self.responseFlags |= ResponseFlag.UPSTREAM_CONNECTION_FAILURE
+        self.upstreamTransportFailureReason = why
+        self._tryAgain()
+
+    def _tryAgain(self) -> None:
+        proxy = self._proxy
+        backoff = proxy.settings.backoff
+        if backoff is None or self.upstreamAttempts >= proxy.settings.maxConnectAttempts:
+            self._connect()
+        else:
+            delay = backoff.delay(self.upstreamAttempts - 1, proxy.random)
+            self._retry = proxy.clock.callLater(delay, self._connect)
+
+    def _fail(self, flag: int, reason: str) -> None:
+        self.responseFlags |= flag
+        self.close(reason)
+
+    def upstreamConnected(self) -> None:
+        """
+        See L{meshproxy.upstream.tcpconnection.IConnectionOwner.upstreamConnected}: bytes may go both ways.
+        """
+        proxy, downstream, upstream, cluster = self._proxy, self.downstream, self.upstream, self._cluster
+        assert cluster is not None
+        self.upstreamLocalAddress = upstream.transport.localAddress  # type: ignore[union-attr]  # set before
+        stats = proxy.stats
+        counters = stats.towardsUpstream(cluster.stats), stats.towardsDownstream(cluster.stats)
+        seconds = proxy.clock.seconds
+        downstream.relay = makeRelay(downstream.transport, upstream.transport, counters[0], seconds)
+        upstream.relay = makeRelay(upstream.transport, downstream.transport, counters[1], seconds)
+        upstream.relay.start()
+        downstream.relay.start()
+        proxy.sessionConnected(self)
+
+    # What logs and watches ask
+
+    @property
+    def lastActive(self) -> float:
+        """
+        When a byte last went either way.
+        """
+        relays = (self.downstream.relay, self.upstream.relay)
+        return max((relay.lastActive for relay in relays if relay is not None), default=self.startTime)
+
+    def update(self) -> None:
+        """
+        Bring the record up to date.
+        """
+        self.end = self._proxy.clock.seconds()
+        sent, received = self.upstream.relay, self.downstream.relay
+        if sent is not None and received is not None:
+            self.bytesReceived = self.wireBytesReceived = self.upstreamWireBytesSent = received.moved
+            self.bytesSent = self.wireBytesSent = self.upstreamWireBytesReceived = sent.moved
+
+    # Ending
+
+    def sideFinished(self, side: TCPSide) -> None:
+        """
+        A side's peer finished writing. Where the other side's did before, the connections end by this: as in Envoy,
+        the upstream's is counted as ended by whoever comes last.
+        """
+        if side is self.downstream and self.upstream.readEnded and self._connection is not None:
+            self._connection.closedHere = True
+
+    def sideLost(self, side: TCPSide, reason: Any) -> None:
+        """
+        A side is gone, and takes the other one with it: with a reset if it was reset itself.
+        """
+        other = side.other
+        wasReset = _isReset(reason)
+        if wasReset and not self._resetSeen and other.isOpen and side is self.upstream:
+            self.responseFlags |= ResponseFlag.UPSTREAM_REMOTE_RESET
+        if side is self.downstream:
+            self._downstreamLost()
+        if other.isOpen:
+            if wasReset:
+                self._resetSeen = True
+                other.abort()
+            elif isinstance(getattr(reason, "value", None), ConnectionAborted):
+                other.closeNow()
+            else:
+                other.closeAfterWrites()
+        if self._flushing and side is self.upstream:
+            self._flushing = False
+            self._proxy.stats.upstreamFlushActive.value -= 1
+        if not other.isOpen:
+            self._end()
+
+    def _downstreamLost(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        connection = self._connection
+        if connection is not None:
+            if self.upstream.isOpen:
+                connection.closedHere = True
+                if self.upstream.transport.unsent:  # type: ignore[union-attr]  # set before
+                    self._flushing = True
+                    self._proxy.stats.upstreamFlushTotal.value += 1
+                    self._proxy.stats.upstreamFlushActive.value += 1
+            else:
+                connection.cancel()
+
+    def close(self, reason: str) -> None:
+        """
+        End it from here.
+
+        @param reason: For C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
+        """
+        self.connection.localCloseReason = reason
+        if self._connection is not None:
+            self._connection.closedHere = True
+        self.upstream.closeNow()
+        self.downstream.closeNow()
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self.update()
+            self._proxy.sessionEnded(self)
+
+
+def _isReset(reason: Any) -> bool:
+    """
+    Whether a connection was lost by its peer's reset. A broken pipe is none: its peer was gone before.
+    """
+    error = getattr(reason, "value", None)
+    return isinstance(error, ConnectionLost) and not isinstance(error.__cause__, BrokenPipeError)

@@ -1,0 +1,61 @@
+# -*- test-case-name: tests.upstream.test_tcp -*-
+"""
+The counters of a tcp_proxy, bound once under Envoy's names (C{tcp.PREFIX.}).
+"""
+
+from __future__ import annotations
+
+from meshproxy.net.relay import RelayCounters
+from meshproxy.stats.store import Scope
+from meshproxy.upstream.stats import ClusterStats
+
+__all__ = ["TCPStats"]
+
+
+class TCPStats:
+    """
+    What a tcp_proxy counts.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        """
+        @param scope: C{tcp.PREFIX.}.
+        """
+        counter, gauge = scope.counter, scope.gauge
+        self.scope = scope
+        self.cxTotal = counter("downstream_cx_total")
+        self.cxNoRoute = counter("downstream_cx_no_route")
+        self.cxRxBytesTotal = counter("downstream_cx_rx_bytes_total")
+        self.cxTxBytesTotal = counter("downstream_cx_tx_bytes_total")
+        self.flowControlPausedReading = counter("downstream_flow_control_paused_reading_total")
+        self.flowControlResumedReading = counter("downstream_flow_control_resumed_reading_total")
+        self.idleTimeout = counter("idle_timeout")
+        self.maxDuration = counter("max_downstream_connection_duration")
+        self.upstreamFlushTotal = counter("upstream_flush_total")
+        self.upstreamFlushActive = gauge("upstream_flush_active")
+        # Nothing waits between reading and writing, no route is looked for later, and draining closes nothing.
+        gauge("downstream_cx_rx_bytes_buffered")
+        gauge("downstream_cx_tx_bytes_buffered")
+        counter("downstream_cx_drain_close")
+        counter("downstream_cx_overload_close")
+        counter("early_data_received_count_total")
+        counter("route_delayed_total")
+
+    def towardsUpstream(self, cluster: ClusterStats) -> RelayCounters:
+        """
+        What moves with the bytes that the downstream sends.
+        """
+        return RelayCounters(
+            self.cxRxBytesTotal, cluster.cxTxBytesTotal, self.flowControlPausedReading, self.flowControlResumedReading
+        )
+
+    def towardsDownstream(self, cluster: ClusterStats) -> RelayCounters:
+        """
+        What moves with the bytes that the upstream sends.
+        """
+        return RelayCounters(
+            cluster.cxRxBytesTotal,
+            self.cxTxBytesTotal,
+            cluster.flowControlPausedReading,
+            cluster.flowControlResumedReading,
+        )
