@@ -127,13 +127,14 @@ class AdminServerTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """
-        After it stopped nobody listens, and its stats are gone.
+        After it stopped nobody listens, and its listener's stats are gone.
         """
         server = makeServer()
         ask(server, "/ready")
         self.assertIn("listener.admin.downstream_cx_total", server.context.store.counters)
         server.admin.stop()
         self.assertNotIn("127.0.0.1:9901", server.context.network.ports)  # type: ignore[attr-defined]
+        self.assertNotIn("listener.admin.downstream_cx_total", server.context.store.counters)
 
     def test_stats(self) -> None:
         """
