@@ -34,6 +34,22 @@ if TYPE_CHECKING:
 __all__ = ["Stream"]
 
 
+class _MadeWhenRead:
+    """
+    An attribute that is a dictionary of its own for each stream, made when it is read for the first time: few streams
+    have one.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, stream: Stream | None, owner: type) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        if stream is not None:
+            stream.__dict__[self._name] = made
+        return made
+
+
 @implementer(IHTTPStream)
 class Stream(StreamInfo):
     """
@@ -78,6 +94,8 @@ class Stream(StreamInfo):
     _awaited: list[Deferred[Any]] | None = None
     downstreamPaused = False
     _upstreamPaused = False
+    dynamicMetadata = _MadeWhenRead()
+    filterState = _MadeWhenRead()
 
     def __init__(
         self, manager: ConnectionManager, downstream: IDownstream, headers: RequestHeaders, endStream: bool, now: float

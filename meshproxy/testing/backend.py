@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_backend -*-
+# -*- test-case-name: tests.testing.test_proxy -*-
 """
 A service behind the proxy, played from a script.
 """
@@ -229,11 +229,16 @@ class BackendConnection(Peer):
     def _answer(self, request: Request) -> None:
         answer = self._backend.nextAnswer(request)
         steps: list[Callable[[], None]] = [partial(self.write, piece) for piece in answer.pieces(request.method)]
-        if answer.then:
-            steps.append(self.close if answer.then == "close" else self.abort)
         self._queue.extend((answer.delay, step) for step in steps)
+        if answer.then:
+            # Later than what was written, lest it goes with it; but it does not take the delay once more.
+            ending = self.close if answer.then == "close" else self.abort
+            self._queue.append((0.0 if steps else answer.delay, partial(self._later, ending)))
         if not self._busy:
             self._next()
+
+    def _later(self, ending: Callable[[], None]) -> None:
+        self._backend.network.reactor.callLater(0, ending)
 
     def _next(self) -> None:
         self._busy = bool(self._queue)

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_bootstraps -*-
+# -*- test-case-name: tests.testing.test_proxy -*-
 """
 Bootstraps for tests that are about something else: one listener, one route, some clusters, and what the test wants
 otherwise.

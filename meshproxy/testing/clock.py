@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import error, main
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import IReactorFDSet, IReactorFromThreads, IReadDescriptor, IWriteDescriptor
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,7 +43,7 @@ class _InlinePool:
             onResult(True, result)
 
 
-@implementer(IReactorFDSet)
+@implementer(IReactorFDSet, IReactorFromThreads)
 class VirtualReactor(Clock):
     """
     A clock that is moved by hand, and the loop that reads from and writes to
@@ -206,11 +206,11 @@ class VirtualReactor(Clock):
         """
         return self._pool
 
-    def callFromThread(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def callFromThread(self, callable: Callable[..., Any], *args: object, **kwargs: object) -> None:
         """
         There are no threads: call it now.
         """
-        call(*args, **kwargs)
+        callable(*args, **kwargs)
 
     def callWhenRunning(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_logs -*-
+# -*- test-case-name: tests.testing.test_proxy -*-
 """
 Access logs that are kept in memory.
 """

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_peers -*-
+# -*- test-case-name: tests.testing.test_proxy -*-
 """
 The other end of a connection, in a test's hands.
 """
