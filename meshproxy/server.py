@@ -39,7 +39,7 @@ from meshproxy.stats import Store
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 
-__all__ = ["ProxyOptions", "ProxyServer"]
+__all__ = ["ProxyOptions", "ProxyServer", "validate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +129,7 @@ class ProxyServer(MultiService):
         self.bootstrap = self._load()
         self._identify(self.bootstrap)
         runtime.update(self.bootstrap.child("layered_runtime"))
+        self._newest = self.bootstrap
         self._next = self._compile(self.bootstrap)
         self.admin = AdminServer(self, self.bootstrap.child("admin"))
         self.bootstrap.report.raiseIfAny()
@@ -207,21 +208,24 @@ class ProxyServer(MultiService):
         """
         self.reloadAttempt.value += 1
         try:
+            if self.state == "DRAINING":
+                raise ReloadFailed("the proxy is about to end")
             bootstrap = self._load()
             _refuseElsewhere(self.bootstrap, bootstrap)
             clusters, listeners = self._compile(bootstrap)
-            try:
-                bootstrap.report.raiseIfAny()
-            except ConfigErrors:
-                for listener in listeners:
-                    listener.stop()
-                raise
-        except ConfigErrors as error:
+        except MeshProxyError as error:
             self._rejected(error)
             return succeed(False)
         finally:
             self.context.clusterNames = frozenset(self.clusters.byName)
+        try:
+            bootstrap.report.raiseIfAny()
+        except ConfigErrors as error:
+            self._rejected(error)
+            self._giveUp(clusters, listeners)
+            return succeed(False)
         self.tellWarnings(bootstrap)
+        self._newest = bootstrap
         return self.clusters.warm(clusters).addCallback(lambda _: self._serve(bootstrap, clusters, listeners))
 
     def tellWarnings(self, bootstrap: Section | None = None) -> None:
@@ -235,17 +239,30 @@ class ProxyServer(MultiService):
 
     def _serve(self, bootstrap: Section, clusters: list[Cluster], listeners: list[Listener]) -> bool:
         try:
+            if self._newest is not bootstrap or self.state == "DRAINING":
+                raise ReloadFailed("something else came while it looked for its endpoints")
             self.listeners.replace(listeners)
         except Exception as error:
             self._rejected(error)
+            self._giveUp(clusters, listeners)
             return False
         self.clusters.replace(clusters)
+        if self.state == "INITIALIZING":
+            self._begin()
         self.bootstrap = bootstrap
         self.loaded = self.reactor.seconds()
         self.context.runtime.update(bootstrap.child("layered_runtime"))
         self.reloadSuccess.value += 1
         self.log.info("the configuration was reloaded")
         return True
+
+    def _giveUp(self, clusters: Sequence[Cluster], listeners: Sequence[Listener]) -> None:
+        """
+        Forget what was compiled and will not serve.
+        """
+        self.clusters.forget(clusters)
+        for listener in listeners:
+            listener.stop()
 
     def reloadFilters(self, names: Sequence[str]) -> None:
         """
@@ -264,11 +281,10 @@ class ProxyServer(MultiService):
             listeners = self.listeners.compile(bootstrap.childOrEmpty("static_resources").children("listeners"))
             try:
                 report.raiseIfAny()
-            except ConfigErrors:
-                for listener in listeners:
-                    listener.stop()
+                self.listeners.replace(listeners)
+            except Exception:
+                self._giveUp((), listeners)
                 raise
-            self.listeners.replace(listeners)
         except Exception:
             undo()
             raise
@@ -316,7 +332,8 @@ class ProxyServer(MultiService):
             warming.addCallback(lambda _: self._startListeners(listeners))
 
     def _startListeners(self, listeners: list[Listener]) -> None:
-        if self.state != "INITIALIZING":
+        if self.state != "INITIALIZING" or self._newest is not self.bootstrap:
+            self._giveUp((), listeners)
             return
         try:
             self.listeners.replace(listeners)

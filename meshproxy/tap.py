@@ -21,26 +21,38 @@ from meshproxy import __version__
 if TYPE_CHECKING:
     from meshproxy.server import ProxyOptions
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "ProxyUsage", "makeService"]
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 
 
-class ProxyUsage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+class _Usage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+    """
+    What the program's commands have in common.
+    """
+
+    def opt_version(self) -> None:
+        """
+        Print the version and exit.
+        """
+        os.write(1, f"meshproxy {__version__}\n".encode("ascii"))
+        raise SystemExit(0)
+
+
+class ProxyUsage(_Usage):
     """
     C{twistd meshproxy proxy}.
     """
 
-    synopsis = "Usage: twistd [twistd options] meshproxy proxy --config-path FILE [options]"
     longdesc = "A proxy that takes Envoy's v3 configuration. Example: twistd -n meshproxy proxy -c etc/01-http.yaml"
 
     optParameters = [
         ["config-path", "c", None, "The bootstrap: a file with Envoy's v3 configuration, YAML or JSON."],
         ["config-yaml", None, None, "A bootstrap in text, merged over the file; either is enough alone."],
         ["mode", None, "serve", "serve, or validate: read the configuration, tell every error, and exit."],
-        ["service-node", None, "", "The name of this node; replaces node.id."],
-        ["service-cluster", None, "", "The cluster that this node is of; replaces node.cluster."],
-        ["service-zone", None, "", "The zone that this node runs in; replaces node.locality.zone."],
+        ["service-node", None, None, "The name of this node; replaces node.id."],
+        ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
+        ["service-zone", None, None, "The zone that this node runs in; replaces node.locality.zone."],
         ["concurrency", None, 1, "How many worker processes; only 1 so far.", int],
         ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
         ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
@@ -50,6 +62,12 @@ class ProxyUsage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
         ["allow-unknown-static-fields", None, "Tell fields that are not implemented as warnings instead of errors."],
         ["watch-filters", None, "Reload a filter whose file is saved."],
     ]
+
+    def getSynopsis(self) -> str:
+        """
+        How it is called; the usual way would string three of these together.
+        """
+        return "Usage: twistd [twistd options] meshproxy proxy --config-path FILE [options]"
 
     def parseArgs(self, *command: str) -> None:
         """
@@ -74,12 +92,12 @@ class ProxyUsage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
             raise usage.UsageError("--drain-time-s is a number of seconds, 0 or more")
 
 
-class Options(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+class Options(_Usage):
     """
     C{twistd meshproxy}.
     """
 
-    synopsis = "Usage: twistd [twistd options] meshproxy COMMAND [options]"
+    synopsis = "COMMAND [options]"
     longdesc = "A service mesh in Python: a proxy that takes Envoy's configuration."
     subCommands = [["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."]]
 
@@ -90,13 +108,6 @@ class Options(usage.Options):  # type: ignore[misc]  # untyped in Twisted
             from meshproxy.net.reactor import install
 
             install()
-
-    def opt_version(self) -> None:
-        """
-        Print the version and exit.
-        """
-        os.write(1, f"meshproxy {__version__}\n".encode("ascii"))
-        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """
@@ -110,7 +121,9 @@ class Options(usage.Options):  # type: ignore[misc]  # untyped in Twisted
         if parent.get("nodaemon") and parent.get("pidfile") == "twistd.pid":
             # Several may run in one folder.
             parent["pidfile"] = ""
-        if not parent.get("logger") and not parent.get("logfile") and not parent.get("syslog"):
+        # In the background there is no stderr: twistd's own file has the log, as with any other service.
+        isElsewhere = parent.get("logger") or parent.get("logfile") or parent.get("syslog")
+        if parent.get("nodaemon") and not isElsewhere:
             from meshproxy.logs import levels
 
             levels.setDefault(self.subOptions["log-level"])
@@ -131,9 +144,9 @@ def _proxyOptions(options: ProxyUsage) -> ProxyOptions:
         configPath=options["config-path"],
         configText=options["config-yaml"],
         allowUnknown=bool(options["allow-unknown-static-fields"]),
-        serviceNode=options["service-node"],
-        serviceCluster=options["service-cluster"],
-        serviceZone=options["service-zone"],
+        serviceNode=options["service-node"] or "",
+        serviceCluster=options["service-cluster"] or "",
+        serviceZone=options["service-zone"] or "",
         drainTime=options["drain-time-s"],
         adminAddressPath=options["admin-address-path"],
         watchFilters=bool(options["watch-filters"]),
@@ -146,6 +159,7 @@ def _makeProxy(options: ProxyUsage) -> IService:
 
     from meshproxy.errors import ConfigErrors
     from meshproxy.net.network import ReactorNetwork
+    from meshproxy.reload import FileWatch
     from meshproxy.server import ProxyServer, validate
 
     proxyOptions = _proxyOptions(options)
@@ -156,11 +170,15 @@ def _makeProxy(options: ProxyUsage) -> IService:
                 os.write(2, f"warning: {warning}\n".encode())
             os.write(1, f"configuration '{options['config-path'] or ''}' OK\n".encode())
             raise SystemExit(0)
+        # The watch looks at the file before it is read, so that no change is missed.
+        path = proxyOptions.configPath
+        watch = None if path is None else FileWatch(path, reactor, lambda: server.reload())
         server = ProxyServer(proxyOptions, reactor, network)
+        server.tellWarnings()
     except ConfigErrors as errors:
         os.write(2, f"{errors}\n".encode())
         raise SystemExit(1) from None
-    return _Process(server, reactor)
+    return _Process(server, reactor, watch)
 
 
 class _Process(MultiService):
@@ -168,12 +186,14 @@ class _Process(MultiService):
     The proxy as a process: its signals, its exit status, and the file that it watches.
     """
 
-    def __init__(self, server: Any, reactor: Any) -> None:
+    def __init__(self, server: Any, reactor: Any, watch: Any) -> None:
         MultiService.__init__(self)
         self._server = server
         self._reactor = reactor
         self._signalled = False
         server.setServiceParent(self)
+        if watch is not None:
+            watch.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         """
@@ -189,16 +209,11 @@ class _Process(MultiService):
 
     def startService(self) -> None:
         """
-        Take the signals, and begin to watch the configuration.
+        Take the signals.
         """
-        from meshproxy.reload import FileWatch
-
         MultiService.startService(self)
         self._reactor.callWhenRunning(self._takeSignals)
         atexit.register(self._exit)
-        path = self._server.options.configPath
-        if path is not None:
-            FileWatch(path, self._reactor, self._server.reload).setServiceParent(self)
 
     def _takeSignals(self) -> None:
         # After the reactor took its own, which know nothing of a second one.

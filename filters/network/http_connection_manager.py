@@ -24,6 +24,7 @@ class HTTPConnectionManager(NetworkFilter):
     """
 
     configType = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    _isSucceeded = False
 
     def __init__(self, section: Section, context: NetworkFilterContext) -> None:
         manager = compileConnectionManager(section, context.proxy, context.listenerScope, context.bufferLimit)
@@ -40,8 +41,9 @@ class HTTPConnectionManager(NetworkFilter):
         See L{NetworkFilter.succeed}: the next stream of a live connection runs under the new routes and filters.
         """
         if isinstance(old, HTTPConnectionManager):
-            old.slot.current = self.slot.current
+            old.slot.replace(self.slot.current)
             self.slot = old.slot
+            old._isSucceeded = True
 
     def drain(self) -> None:
         """
@@ -59,4 +61,5 @@ class HTTPConnectionManager(NetworkFilter):
         """
         See L{NetworkFilter.stop}.
         """
-        self.slot.current.accessLogs.close()
+        if not self._isSucceeded:
+            self.slot.retire()

@@ -52,6 +52,7 @@ def compileConnectionManager(
             codecScope.counter("dropped_headers_with_underscores"),
             codecScope.counter("requests_rejected_with_underscores_in_headers"),
         ),
+        scope,
     )
 
 

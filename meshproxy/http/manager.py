@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from meshproxy.net.address import Address
     from meshproxy.routing.path import NormalizedPath
     from meshproxy.routing.table import RouteTable
+    from meshproxy.stats import Scope
 
 __all__ = ["ConnectionManager", "ManagerSlot"]
 
@@ -54,6 +55,21 @@ class ManagerSlot:
         self.current = manager
         self.connections: set[HTTP1Connection] = set()
 
+    def replace(self, manager: ConnectionManager) -> None:
+        """
+        Put another one here. The old one gives up what it holds with its last stream.
+        """
+        self.retire()
+        self.current = manager
+
+    def retire(self) -> None:
+        """
+        Let the manager give up what it holds, with its last stream.
+        """
+        manager = self.current
+        streams = (connection.stream for connection in self.connections)
+        manager.retire(sum(stream is not None and stream.manager is manager for stream in streams))
+
     def drain(self) -> None:
         """
         Close what is idle; let the rest close with its next response.
@@ -76,6 +92,8 @@ class ConnectionManager:
 
     draining = False
     log = Logger()
+    # How many streams are left of a manager that was replaced.
+    _leaving = 0
 
     def __init__(
         self,
@@ -87,7 +105,12 @@ class ConnectionManager:
         prepare: Callable[[RequestHeaders, ConnectionInfo], Address | None],
         accessLogs: AccessLogs,
         codecCounters: Http1Counters,
+        scope: Scope,
     ) -> None:
+        """
+        @param scope: Where its metrics stand, C{http.STAT_PREFIX.}; it is closed in the end.
+        """
+        self._scope = scope
         self.settings = settings
         self.routes = routes
         self.chain = chain
@@ -401,6 +424,27 @@ class ConnectionManager:
             stats.responses.add(status)
         if self._logs:
             self.accessLogs.log(stream, "DownstreamEnd")
+        if self._leaving:
+            self._leaving -= 1
+            if not self._leaving:
+                self.stop()
+
+    def retire(self, streams: int) -> None:
+        """
+        No stream begins here any more.
+
+        @param streams: How many are under way.
+        """
+        self._leaving = streams
+        if not streams:
+            self.stop()
+
+    def stop(self) -> None:
+        """
+        Give up log files and metrics.
+        """
+        self.accessLogs.close()
+        self._scope.close()
 
     # Time is over
 

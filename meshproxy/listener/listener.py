@@ -5,15 +5,14 @@ A listener: a bound address (or several) and the filter chains that its connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
-from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
@@ -26,7 +25,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 from meshproxy.stats import Scope, statName
 
-__all__ = ["FilterChain", "Listener", "addressOf"]
+__all__ = ["BoundPort", "DownstreamConnection", "FilterChain", "Listener", "addressOf"]
 
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
@@ -61,7 +60,9 @@ class FilterChain:
         transport = section.child("transport_socket")
         config = None if transport is None else transport.any("typed_config")
         if transport is not None and (config is None or config.typeName != _RAW_BUFFER):
-            transport.refuse(f"of the transport sockets, only envoy.transport_sockets.raw_buffer ({_RAW_BUFFER}) is implemented")
+            transport.refuse(
+                f"of the transport sockets, only envoy.transport_sockets.raw_buffer ({_RAW_BUFFER}) is implemented"
+            )
 
     def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
         found = context.proxy.registry.find("network", item)
@@ -93,9 +94,55 @@ def addressOf(section: Section) -> tuple[Address, int] | None:
     try:
         address.ip
     except ValueError:
-        sock.refuse(f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address")
+        sock.refuse(
+            f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address"
+        )
         return None
     return address, 0
+
+
+@implementer(IListening)
+class BoundPort:
+    """
+    A bound address, and who gets its connections.
+
+    @ivar listener: A reload puts another one here.
+    @ivar wanted: The address as it was configured, where the port may be 0, and the permissions of a unix socket.
+    """
+
+    __slots__ = ("_listening", "listener", "wanted")
+
+    def __init__(self, listener: Listener, wanted: tuple[Address, int]) -> None:
+        """
+        @raise twisted.internet.error.CannotListenError: If it cannot be bound.
+        """
+        self.listener = listener
+        self.wanted = wanted
+        address, mode = wanted
+        backlog = listener.section.wrapped("tcp_backlog_size", 1024)
+        self._listening = listener.proxy.network.listen(
+            address, self.buildProtocol, backlog, mode, listener.bufferLimit
+        )
+
+    @property
+    def address(self) -> Address:
+        """
+        See L{IListening}.
+        """
+        address: Address = self._listening.address
+        return address
+
+    def stopListening(self) -> None:
+        """
+        See L{IListening.stopListening}.
+        """
+        self._listening.stopListening()
+
+    def buildProtocol(self, peer: Address) -> IProtocol:
+        """
+        The protocol of a connection that was accepted.
+        """
+        return DownstreamConnection(self.listener, peer)
 
 
 class Listener:
@@ -107,6 +154,8 @@ class Listener:
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
     @ivar connections: Those that are open.
+    @ivar isStopped: Whether L{stopAccepting} was called.
+    @ivar whenEmpty: Is called when the last of the connections is gone.
     @cvar thread: Which of Envoy's threads would run it, for the names of its stats.
     @ivar updated: When this version of it came, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
@@ -134,9 +183,10 @@ class Listener:
         self.isInbound: bool = section.get("traffic_direction") == "INBOUND"
         self.proxy = proxy
         self.updated = proxy.clock.seconds()
-        self.ports: list[IListening] = []
+        self.ports: list[BoundPort] = []
+        self.isStopped = False
+        self.whenEmpty: Callable[[], object] | None = None
         self.connections: set[DownstreamConnection] = set()
-        self.draining = False
         self._bindStats()
         self._accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
         context = self._context()
@@ -196,31 +246,23 @@ class Listener:
 
         @raise twisted.internet.error.CannotListenError: If one cannot be bound; then none is.
         """
-        backlog = self.section.wrapped("tcp_backlog_size", 1024)
+        ports: list[BoundPort] = []
         try:
-            for address, mode in self.addresses:
-                self.ports.append(
-                    self.proxy.network.listen(address, self._buildProtocol, backlog, mode, self.bufferLimit)
-                )
+            for wanted in self.addresses:
+                ports.append(BoundPort(self, wanted))
         except Exception:
-            self.stopAccepting()
+            for port in ports:
+                port.stopListening()
             raise
+        self.takePorts(ports)
 
-    def takePorts(self, old: Listener) -> None:
+    def takePorts(self, ports: Sequence[BoundPort]) -> None:
         """
-        Accept on the ports of the listener that stood here before: no connection is refused in between.
+        Accept on ports, which may have been another listener's until now: no connection is refused in between.
         """
-        self.ports, old.ports = old.ports, []
-        old.buildProtocol = self.buildProtocol
-
-    def _buildProtocol(self, peer: Address) -> IProtocol | None:
-        return self.buildProtocol(peer)
-
-    def buildProtocol(self, peer: Address) -> IProtocol | None:
-        """
-        The protocol of a connection that was accepted.
-        """
-        return DownstreamConnection(self, peer)
+        self.ports = list(ports)
+        for port in ports:
+            port.listener = self
 
     def findChain(self, info: ConnectionInfo) -> FilterChain | None:
         """
@@ -249,6 +291,7 @@ class Listener:
         """
         Unbind.
         """
+        self.isStopped = True
         for port in self.ports:
             port.stopListening()
         self.ports = []
@@ -307,8 +350,8 @@ def _addresses(section: Section) -> list[tuple[Address, int]]:
 @implementer(IHalfCloseableProtocol)
 class DownstreamConnection(Protocol):
     """
-    A connection until its filter chain is known, and the counting of it until it is gone. The chain's own protocol takes the
-    transport over.
+    A connection until its filter chain is known, and the counting of it until it is gone. The chain's own protocol
+    takes the transport over.
     """
 
     def __init__(self, listener: Listener, peer: Address) -> None:
@@ -323,6 +366,8 @@ class DownstreamConnection(Protocol):
         """
         listener = self._listener
         transport: Any = self.transport
+        # A reload may have changed the limit, and left the port as it is.
+        transport.bufferSize = listener.bufferLimit
         listener.connections.add(self)
         listener.cxTotal.value += 1
         listener.cxActive.value += 1
@@ -369,7 +414,8 @@ class DownstreamConnection(Protocol):
         The connection is gone.
         """
         listener = self._listener
-        listener.connections.discard(self)
+        connections = listener.connections
+        connections.discard(self)
         listener.cxActive.value -= 1
         listener.workerActive.value -= 1
         listener.cxDestroy.value += 1
@@ -377,6 +423,8 @@ class DownstreamConnection(Protocol):
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.connectionLost(reason)
+        if listener.whenEmpty is not None and not connections:
+            listener.whenEmpty()
 
     def abort(self) -> None:
         """

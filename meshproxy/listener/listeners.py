@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from meshproxy.config import Section
 from meshproxy.http.context import ProxyContext
-from meshproxy.listener.listener import FilterChain, Listener
+from meshproxy.listener.listener import BoundPort, FilterChain, Listener
+from meshproxy.net.address import Address
 
 __all__ = ["Listeners"]
 
@@ -19,13 +20,15 @@ class Listeners:
     The listeners of a proxy.
 
     @ivar byName: Those that accept.
-    @ivar draining: Those that were replaced or removed and still have connections.
+    @ivar draining: Those that were removed and still have connections.
+    @ivar former: Former versions of those that accept, which still have connections.
     @ivar closing: Whether responses tell their connections to close (C{/healthcheck/fail}).
     """
 
     def __init__(self, proxy: ProxyContext) -> None:
         self.byName: dict[str, Listener] = {}
         self.draining: list[Listener] = []
+        self.former: list[Listener] = []
         self.closing = False
         self._proxy = proxy
         scope = proxy.store.scope("listener_manager.")
@@ -50,26 +53,30 @@ class Listeners:
         Make listeners of C{Listener} messages; nothing is bound. Faults go to the sections' report.
         """
         listeners: list[Listener] = []
-        seen: set[str] = set()
+        names: set[str] = set()
+        addresses: dict[Address, str] = {}
         for section in sections:
             listener = Listener(section, self._proxy)
-            if listener.name in seen:
-                section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
-                continue
-            seen.add(listener.name)
             listeners.append(listener)
+            if listener.name in names:
+                section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
+            names.add(listener.name)
+            for address, _ in listener.addresses:
+                other = addresses.setdefault(address, listener.name)
+                if other != listener.name and address.port != 0:
+                    section.refuse(f"the listener {other!r} has the address {address.text} already", "address")
         return listeners
 
     def replace(self, listeners: Sequence[Listener]) -> None:
         """
-        Accept by these from now on. Ports that both have go over; chains that both have keep their connections; the rest
-        drains.
+        Accept by these from now on. Ports that both have go over; chains that both have keep their connections; the
+        rest drains.
 
         @raise twisted.internet.error.CannotListenError: If an address cannot be bound; then nothing changed.
         """
         old = self.byName
         new = {listener.name: listener for listener in listeners}
-        self._bind(old, new)
+        ports = self._bind(old, new)
         for name, listener in new.items():
             before = old.get(name)
             if before is None:
@@ -80,43 +87,81 @@ class Listeners:
                 else:
                     listener.updated = before.updated
                 self._succeed(before, listener)
+            listener.takePorts(ports[name])
+        handedOver = {port for listener in new.values() for port in listener.ports}
         for name, before in old.items():
+            before.ports = [port for port in before.ports if port not in handedOver]
+            before.stopAccepting()
             if name not in new:
                 self._removed.value += 1
-                before.stopAccepting()
                 before.drain()
-                self.draining.append(before)
+            self._leave(before, self.former if name in new else self.draining)
         self.byName = new
         if self.closing:
             self.closeGently(True)
         self._active.value = len(new)
-        self.draining = [listener for listener in self.draining if listener.connections]
-        self._drainingGauge.value = len(self.draining)
 
-    def _bind(self, old: dict[str, Listener], new: dict[str, Listener]) -> None:
-        bound: list[Listener] = []
+    def _leave(self, listener: Listener, leaving: list[Listener]) -> None:
+        """
+        Keep a listener that accepts no more for as long as it has connections.
+        """
+
+        def emptied() -> None:
+            leaving.remove(listener)
+            self._drainingGauge.value = len(self.draining)
+            listener.stop()
+
+        leaving.append(listener)
+        self._drainingGauge.value = len(self.draining)
+        listener.whenEmpty = emptied
+        if not listener.connections:
+            emptied()
+
+    def _bind(self, old: dict[str, Listener], new: dict[str, Listener]) -> dict[str, list[BoundPort]]:
+        """
+        Find a port for each address: one that stands open already, whoever had it, or else a new one.
+
+        @return: The ports of each new listener. Nothing is changed yet.
+        """
+        spare = {(name, port.wanted): port for name, listener in old.items() for port in listener.ports}
+        found: dict[tuple[str, tuple[Address, int]], BoundPort] = {}
+        wanted = [
+            (name, each)
+            for name, listener in new.items()
+            if name not in old or not old[name].isStopped  # one that was told to accept no more stays so
+            for each in listener.addresses
+        ]
+        for key in wanted:
+            if key in spare:
+                found[key] = spare.pop(key)
+        byAddress = {each: port for (_, each), port in spare.items() if each[0].port != 0}
+        opened: list[BoundPort] = []
         try:
-            for name, listener in new.items():
-                before = old.get(name)
-                if before is None or before.addresses != listener.addresses:
-                    listener.listen()
-                    bound.append(listener)
+            for name, each in wanted:
+                port = found.get((name, each)) or byAddress.pop(each, None)
+                if port is None:
+                    port = BoundPort(new[name], each)
+                    opened.append(port)
                     self._createSuccess.value += 1
+                found[name, each] = port
         except Exception:
             self._createFailure.value += 1
-            for listener in bound:
-                listener.stopAccepting()
+            for port in opened:
+                port.stopListening()
             raise
+        return {
+            name: [found[name, each] for each in listener.addresses if (name, each) in found]
+            for name, listener in new.items()
+        }
 
     def _succeed(self, before: Listener, listener: Listener) -> None:
         """
         One listener takes the place of its former version.
         """
-        if before.addresses == listener.addresses:
-            self._inPlaceUpdated.value += before.fingerprint != listener.fingerprint
-            listener.takePorts(before)
-        else:
-            before.stopAccepting()
+        listener.isStopped = before.isStopped
+        self._inPlaceUpdated.value += (
+            before.addresses == listener.addresses and before.fingerprint != listener.fingerprint
+        )
         chains = {chain.key: chain for chain in listener.chains}
         kept = set()
         for chain in before.chains:
@@ -126,15 +171,12 @@ class Listeners:
                 successor.terminal.succeed(chain.terminal)
                 kept.add(chain.key)
         before.drain(lambda chain: chain.key in kept)
-        if before.connections:
-            # They are counted where they came in, until they end.
-            listener.connections = before.connections
 
     def drain(self) -> None:
         """
         Let all connections end.
         """
-        for listener in (*self.byName.values(), *self.draining):
+        for listener in self._all():
             listener.drain()
 
     def closeGently(self, closing: bool, inboundOnly: bool = False) -> None:
@@ -162,20 +204,24 @@ class Listeners:
         """
         How many connections are open.
         """
-        return sum(len(listener.connections) for listener in (*self.byName.values(), *self.draining))
+        return sum(len(listener.connections) for listener in self._all())
+
+    def _all(self) -> tuple[Listener, ...]:
+        return (*self.byName.values(), *self.former, *self.draining)
 
     def abort(self) -> None:
         """
         Close all connections at once.
         """
-        for listener in (*self.byName.values(), *self.draining):
+        for listener in self._all():
             listener.abort()
 
     def stop(self) -> None:
         """
         Give up what is held.
         """
-        for listener in (*self.byName.values(), *self.draining):
+        for listener in self._all():
+            listener.whenEmpty = None
             listener.stop()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import CannotListenError
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -84,14 +85,23 @@ class Port(FileDescriptor):
                 # The peer is gone again (ECONNABORTED, EPROTO), or a firewall spoke (EPERM): the next may be well.
                 continue
             sock.setblocking(False)
-            self._accepted(sock, Address.ofSocketName(family, name))
+            try:
+                self._accepted(sock, Address.ofSocketName(family, name))
+            except Exception:
+                # One connection's fault is no reason to accept no others.
+                self._log.failure("{address}: a connection cannot be served", address=self.address.text)
+                sock.close()
             if not self.connected:
                 return
 
     def _pause(self, exception: OSError) -> None:
         # Without a descriptor left, accepting again at once would spin; those who wait stay in the backlog.
-        self._log.warn("{address}: cannot accept: {why}; trying again in {pause} s",
-                       address=self.address.text, why=exception.strerror, pause=_EXHAUSTED_PAUSE)
+        self._log.warn(
+            "{address}: cannot accept: {why}; trying again in {pause} s",
+            address=self.address.text,
+            why=exception.strerror,
+            pause=_EXHAUSTED_PAUSE,
+        )
         self.stopReading()
         self._resume = self.reactor.callLater(_EXHAUSTED_PAUSE, self._resumeAccepting)
 
@@ -108,7 +118,7 @@ class Port(FileDescriptor):
         if self._resume is not None:
             self._resume.cancel()
             self._resume = None
-        FileDescriptor.connectionLost(self, Failure(errorOfClosing))
+        FileDescriptor.connectionLost(self, _CLOSING)
         if self.address.family == socket.AF_UNIX and not self.address.host.startswith("@"):
             try:
                 os.unlink(self.address.host)
@@ -129,13 +139,8 @@ class Port(FileDescriptor):
         return f"Port {self.address.text}"
 
 
-class _Closing(Exception):
-    """
-    Why a port that was told to stop is gone.
-    """
-
-
-errorOfClosing = _Closing()
+# Why a port that was told to stop is gone.
+_CLOSING = Failure(CONNECTION_DONE)
 
 
 def _bind(address: Address, backlog: int, mode: int, reusePort: bool) -> socket.socket:

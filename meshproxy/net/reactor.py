@@ -52,11 +52,17 @@ class MeshProxyReactor(EPollReactor):  # type: ignore[misc]  # Twisted's reactor
                     self._log.failure("a descriptor raised while reading")
                     why = error
                 if why:
-                    self._disconnectSelectable(selectable, why, True)
+                    self._disconnect(selectable, why)
             else:
                 self._writeOrHangUp(selectable, fd, event)
 
     doIteration = doPoll
+
+    def _disconnect(self, selectable: Any, why: BaseException) -> None:
+        try:
+            self._disconnectSelectable(selectable, why, True)
+        except BaseException:
+            self._log.failure("a descriptor raised while it was disconnected")
 
     def _writeOrHangUp(self, selectable: Any, fd: int, event: int) -> None:
         try:

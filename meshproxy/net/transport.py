@@ -57,7 +57,12 @@ class _Turn:
         self.reading = False
         written = self.written
         while written:
-            written.pop().flush()
+            transport = written.pop()
+            try:
+                transport.flush()
+            except Exception:
+                # A producer raised when it was paused: that is its own connection's fault, not that of who was read.
+                transport.failed()
 
 
 _turn = _Turn()
@@ -77,6 +82,8 @@ class SocketTransport(FileDescriptor):
     _log = Logger()
     bufferSize = DEFAULT_BUFFER_LIMIT
     SEND_LIMIT = _SEND_LIMIT
+    _aborted = False
+    _readEnded = False
 
     def __init__(self, reactor: Any, sock: socket.socket, peer: Address | None = None) -> None:
         """
@@ -97,7 +104,17 @@ class SocketTransport(FileDescriptor):
         """
         self.protocol = protocol
         self.startReading()
-        protocol.makeConnection(self)
+        try:
+            protocol.makeConnection(self)
+        except Exception:
+            self.failed()
+
+    def failed(self) -> None:
+        """
+        What this connection belongs to raised: log it, in an C{except} clause, and close.
+        """
+        self._log.failure("{protocol} raised", protocol=self.logPrefix())
+        self.abortConnection()
 
     # Reading
 
@@ -124,6 +141,7 @@ class SocketTransport(FileDescriptor):
         """
         The peer finished writing.
         """
+        self._readEnded = True
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is None:
             self.connectionLost(reason)
@@ -165,6 +183,20 @@ class SocketTransport(FileDescriptor):
             data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
             gathered.clear()
             self._send(data)
+
+    def startReading(self) -> None:
+        """
+        Be told when there is something to read; not after the peer's last byte, nor when the connection was aborted.
+        """
+        if not (self._readEnded or self._aborted):
+            self.reactor.addReader(self)
+
+    def startWriting(self) -> None:
+        """
+        Be told when the socket takes more; an aborted one does not care.
+        """
+        if not self._aborted:
+            self.reactor.addWriter(self)
 
     def _send(self, data: bytes) -> None:
         if not self.connected or self._writeDisconnected or not data:
@@ -218,8 +250,11 @@ class SocketTransport(FileDescriptor):
         """
         Close now, with a reset, and drop what is unsent.
         """
-        if self.disconnected or not self.connected:
+        if self._aborted or not self.connected:
             return
+        # Nothing that is asked of it from now on starts it again.
+        self._aborted = True
+        self.disconnecting = self._writeDisconnected = True
         self._gathered.clear()
         self.stopReading()
         self.stopWriting()

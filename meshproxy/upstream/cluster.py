@@ -95,7 +95,7 @@ class Cluster:
         for gone in known.values():
             for pool in gone.pools.values():
                 pool.drain()
-        if self.endpoints and not known and len(kept) == len(self.endpoints):
+        if not known and len(kept) == len(self.endpoints):
             self.stats.updateNoRebuild.value += 1
         else:
             self.stats.membershipChange.value += 1
@@ -164,6 +164,8 @@ class Cluster:
         for pool in self.pools():
             pool.drain()
         self.scope.close()
+        if not self.warmed.called:
+            self.warmed.callback(self)  # nobody waits for what will not come
 
 
 def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:

@@ -23,12 +23,14 @@ class Clusters:
     The clusters of a proxy.
 
     @ivar byName: Those that serve. The router looks names up here on each request.
+    @ivar warming: The names of those that look for their first endpoints.
     @ivar warming: The names of those that have not found their endpoints yet.
     """
 
     def __init__(
         self, store: Store, network: INetwork, clock: IReactorTime, random: Callable[[], float]
     ) -> None:
+        # The same dictionary for good, since routers hold it.
         self.byName: dict[str, Cluster] = {}
         self.warming: list[str] = []
         self._store = store
@@ -59,7 +61,6 @@ class Clusters:
             name = section.get("name")
             if name in seen:
                 section.refuse(f"there are two clusters of the name {name!r}", "name")
-                continue
             seen.add(name)
             current = self.byName.get(name)
             if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
@@ -72,7 +73,7 @@ class Clusters:
         """
         Let new clusters find their endpoints.
 
-        @return: Fires when all have.
+        @return: Fires when all have, or were given up by L{forget}.
         """
         warming = [cluster for cluster in clusters if self.byName.get(cluster.name) is not cluster]
         self._warming.value += len(warming)
@@ -88,6 +89,14 @@ class Clusters:
 
         return gatherResults([cluster.warmed for cluster in warming]).addCallback(cbWarmed)
 
+    def forget(self, clusters: Sequence[Cluster]) -> None:
+        """
+        Give up clusters that were compiled and will not serve; those that serve already are left alone.
+        """
+        for cluster in clusters:
+            if self.byName.get(cluster.name) is not cluster:
+                cluster.drain()
+
     def replace(self, clusters: Sequence[Cluster]) -> None:
         """
         Serve these from now on, and drain those that are not among them.
@@ -99,7 +108,8 @@ class Clusters:
                 self._added.value += 1
             elif old[name] is not cluster:
                 self._modified.value += 1
-        # The router holds this dictionary: it changes in place.
+            if old.get(name) is not cluster:
+                self._updated.value += 1
         gone = [cluster for name, cluster in old.items() if new.get(name) is not cluster]
         self._removed.value += sum(cluster.name not in new for cluster in gone)
         old.clear()

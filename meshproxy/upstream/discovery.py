@@ -97,7 +97,7 @@ class StaticDiscovery:
 class StrictDNSDiscovery:
     """
     C{STRICT_DNS}: each address of each name is an endpoint; names are looked up again and again. A name whose look-up
-    fails keeps the addresses that it had.
+    fails, or finds nothing, keeps the addresses that it had.
     """
 
     _log = Logger()
@@ -156,8 +156,8 @@ class StrictDNSDiscovery:
     def _resolve(self, name: str) -> Deferred[bool]:
         def cbResolved(hosts: list[str]) -> bool:
             if not hosts:
+                # The system's resolver has the same answer for a name that is gone and for servers that do not answer.
                 self._stats.updateEmpty.value += 1
-                self._known.pop(name, None)
                 return False
             self._known[name] = hosts
             return True
@@ -233,7 +233,8 @@ def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint 
         host, port = sock.get("address"), sock.get("port_value")
         if kind == "STATIC" and not _isIP(host):
             sock.refuse(
-                f"{host!r} is not an IP address, which a cluster of type STATIC needs; a name needs STRICT_DNS", "address"
+                f"{host!r} is not an IP address, which a cluster of type STATIC needs; a name needs STRICT_DNS",
+                "address",
             )
             return None
     else:

@@ -305,6 +305,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         Close in peace.
         """
         self.closedHere = True
+        self.pool.leaving(self)
         transport = self.transport
         if transport is not None:
             transport.unregisterProducer()  # type: ignore[attr-defined]  # each transport is a consumer
@@ -315,6 +316,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         Close at once; what is unsent is lost.
         """
         self.closedHere = True
+        self.pool.leaving(self)
         if self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]  # each transport here has it
 

@@ -2,8 +2,8 @@
 """
 The HTTP/1.1 connections to one endpoint, and the requests that wait for one.
 
-A request asks by L{HTTP1Pool.request} and is told by C{connectionReady} or C{connectionFailed}, at once where a connection
-is idle. Idle connections are taken newest first, so that what is not needed grows old and is closed.
+A request asks by L{HTTP1Pool.request} and is told by C{connectionReady} or C{connectionFailed}, at once where a
+connection is idle. Idle connections are taken newest first, so that what is not needed grows old and is closed.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class HTTP1Pool:
         # As in Envoy, an attempt that nobody waits for is given up when it is one too many.
         for connection in list(self._dials):
             self._dials.pop(connection).cancel()
+            connection.closedHere = True
             self._closed(connection)
 
     def _attach(self, connection: HTTP1UpstreamConnection, request: IPoolRequest) -> None:
@@ -214,31 +215,35 @@ class HTTP1Pool:
         """
         A connection has nothing to do: give it the request that waited longest, or keep it.
         """
-        if self.pending:
+        while self.pending:
             request = next(iter(self.pending))
-            if self.breaker.requests.exhausted:
-                self._unqueue(request)
-                self.stats.rqPendingOverflow.value += 1
-                self.stats.rqActiveOverflow.value += 1
-                request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
-                self.release(connection)
-                return
             self._unqueue(request)
-            self._attach(connection, request)
-        elif self.draining:
+            if not self.breaker.requests.exhausted:
+                self._attach(connection, request)
+                return
+            self.stats.rqPendingOverflow.value += 1
+            self.stats.rqActiveOverflow.value += 1
+            request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
+        if self.draining:
             connection.close()
         else:
             connection.idleSince = self.clock.seconds()
             self.idle.append(connection)
 
-    def connectionLost(self, connection: HTTP1UpstreamConnection) -> None:
+    def leaving(self, connection: HTTP1UpstreamConnection) -> None:
         """
-        A connection that was there is gone.
+        A connection is about to close: no request gets it any more.
         """
         try:
             self.idle.remove(connection)
         except ValueError:
-            pass
+            pass  # it is not idle
+
+    def connectionLost(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        A connection that was there is gone.
+        """
+        self.leaving(connection)
         if self._idleWatch is not None:
             self._idleWatch.stop(connection)
         self.stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
@@ -264,4 +269,3 @@ class HTTP1Pool:
         self.draining = True
         for connection in list(self.idle):
             connection.close()
-        self.idle.clear()
