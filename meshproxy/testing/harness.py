@@ -20,13 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
-from zope.interface import implementer, provider
+from zope.interface import provider
 
 from meshproxy.config.pool import typeURL
-from meshproxy.config.registry import FilterRegistry, findPlugins
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.http.stream import Stream
-from meshproxy.interfaces import IFilterFactory, IHTTPStream
+from meshproxy.interfaces import IHTTPStream
 from meshproxy.testing.backend import OK, MemoryBackend, Script
 from meshproxy.testing.bootstraps import BACKEND, httpBootstrap, typedStruct
 from meshproxy.testing.clock import VirtualReactor
@@ -71,28 +70,6 @@ class Result(Response):
     log: dict[str, Any] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     stream: Stream | None = None
-
-
-@implementer(IFilterFactory)
-class _Given:
-    """
-    Makes a class known to the registry, without a module to import.
-    """
-
-    kind = "http"
-
-    def __init__(self, filterClass: type[HTTPFilter], name: str) -> None:
-        self.name = name
-        self.module = filterClass.__module__
-        self.configTypes = (filterClass.configType,) if filterClass.configType else ()
-        self.routeConfigTypes = (filterClass.routeConfigType,) if filterClass.routeConfigType else ()
-        self._filterClass = filterClass
-
-    def load(self) -> type:
-        """
-        See L{IFilterFactory.load}.
-        """
-        return self._filterClass
 
 
 def _watcher(streams: list[Stream]) -> type[HTTPFilter]:
@@ -158,9 +135,9 @@ class FilterHarness:
             typed = self._typed(routeConfig, filterClass.routeConfigType or filterClass.configType)
             virtualHost["typed_per_filter_config"] = {_NAME: typed}
         text = httpBootstrap(filters, clusters=addresses, virtualHost=virtualHost, accessLog=_LOG, **more)
-        plugins = [_Given(filterClass, _NAME), _Given(_watcher(self._streams), "watcher"), *findPlugins()[0]]
+        given = {_NAME: filterClass, "watcher": _watcher(self._streams)}
         network = MemoryNetwork(VirtualReactor(), readSize=readSize)
-        self.proxy = MemoryProxy(text, network, FilterRegistry(plugins), chance)
+        self.proxy = MemoryProxy(text, network, given, chance)
         self.upstream = MemoryBackend(network, BACKEND, upstream)
         self.backends = {name: MemoryBackend(network, address) for name, address in addresses.items()}
 

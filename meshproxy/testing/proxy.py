@@ -12,30 +12,25 @@ A whole proxy in memory, from its bootstrap to its access log, in virtual time::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cache
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from meshproxy.config.registry import FilterRegistry
+from meshproxy.http.filter import HTTPFilter
 from meshproxy.net.address import Address
 from meshproxy.server import ProxyOptions, ProxyServer
 from meshproxy.testing.backend import OK, MemoryBackend, Script
 from meshproxy.testing.clock import VirtualReactor
+from meshproxy.testing.filters import filterRegistry
 from meshproxy.testing.logs import MemoryLogFiles
 from meshproxy.testing.messages import Fields, Response
 from meshproxy.testing.network import MemoryNetwork, parseAddress
 from meshproxy.testing.peers import HTTPClient, NoAnswer, Peer
 
 __all__ = ["MemoryProxy"]
-
-
-@cache
-def _installedFilters() -> FilterRegistry:
-    return FilterRegistry()
 
 
 class MemoryProxy:
@@ -52,14 +47,14 @@ class MemoryProxy:
         self,
         bootstrap: str,
         network: MemoryNetwork | None = None,
-        registry: FilterRegistry | None = None,
+        filters: Mapping[str, type[HTTPFilter]] | None = None,
         chance: Callable[[], float] = lambda: 0.5,
         options: ProxyOptions | None = None,
     ) -> None:
         """
         @param bootstrap: YAML or JSON.
         @param network: One that is shared with other proxies, or that is slow, or cuts reads short.
-        @param registry: The filters; by default those that are installed.
+        @param filters: HTTP filters besides those that are installed, by the names that a C{TypedStruct} has for them.
         @param chance: What decides where something is random; from 0 up to 1.
         @param options: What the command line would say.
 
@@ -70,7 +65,7 @@ class MemoryProxy:
         self.logFiles = MemoryLogFiles(self.reactor)
         options = replace(options or ProxyOptions(), configText=bootstrap)
         self.server = ProxyServer(
-            options, self.reactor, self.network, registry or _installedFilters(), self.logFiles, chance
+            options, self.reactor, self.network, filterRegistry(filters), self.logFiles, chance
         )
         self.server.privilegedStartService()
         self.server.startService()
