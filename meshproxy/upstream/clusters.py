@@ -78,16 +78,16 @@ class Clusters:
         warming = [cluster for cluster in clusters if self.byName.get(cluster.name) is not cluster]
         self._warming.value += len(warming)
         self.warming += [cluster.name for cluster in warming]
+
+        def cbWarmed(cluster: Cluster) -> Cluster:
+            self._warming.value -= 1
+            self.warming.remove(cluster.name)
+            return cluster
+
         for cluster in warming:
+            cluster.warmed.addCallback(cbWarmed)
             cluster.start()
-
-        def cbWarmed(warmed: list[Cluster]) -> list[Cluster]:
-            self._warming.value -= len(warmed)
-            for cluster in warmed:
-                self.warming.remove(cluster.name)
-            return warmed
-
-        return gatherResults([cluster.warmed for cluster in warming]).addCallback(cbWarmed)
+        return gatherResults([cluster.warmed for cluster in warming])
 
     def forget(self, clusters: Sequence[Cluster]) -> None:
         """
