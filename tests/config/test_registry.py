@@ -4,6 +4,7 @@ L{meshproxy.config.registry}.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -203,6 +204,59 @@ class RegistryTests(SynchronousTestCase):
             self.assertIn("its old code stays", str(caught.exception))
         found = self.found(struct("python:registrygreeter:Greeter")).filterClass
         self.assertEqual(getattr(found, "word", ""), "hello")
+
+    def test_reloadKeepsOldNames(self) -> None:
+        """
+        What runs on the old code keeps all names of its module; imports find the new one.
+        """
+        old = self.found(struct("example.greeter")).filterClass
+        before = sys.modules["registrygreeter"]
+        self.file.write_text(GREETER.replace("hello", "bye") + "\nNEW = 1\n")
+        self.registry.reload("example.greeter")
+        self.assertIs(sys.modules[old.__module__], sys.modules["registrygreeter"])
+        self.assertIsNot(sys.modules["registrygreeter"], before)
+        self.assertFalse(hasattr(before, "NEW"))
+
+    def test_reloadAtOnce(self) -> None:
+        """
+        A file that is saved again with the time and the size that it had is read all the same.
+        """
+        self.found(struct("example.greeter"))
+        stamp = self.file.stat()
+        self.file.write_text(GREETER.replace("hello", "salve"))
+        os.utime(self.file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        self.assertEqual([getattr(cls, "word", "") for cls in self.registry.reload("example.greeter")], ["salve"])
+
+    def test_reloadTakenBack(self) -> None:
+        """
+        A reload can be taken back, for a reason that shows later.
+        """
+        self.found(struct("example.greeter"))
+        self.file.write_text(GREETER.replace("hello", "bye"))
+        undo = self.registry.reloadModules(["example.greeter"])
+        self.assertEqual(getattr(self.found(struct("example.greeter")).filterClass, "word", ""), "bye")
+        undo()
+        self.assertEqual(getattr(self.found(struct("example.greeter")).filterClass, "word", ""), "hello")
+
+    def test_reloadAllOrNone(self) -> None:
+        """
+        If one of several cannot be reloaded, none is.
+        """
+        self.found(struct("example.greeter"))
+        self.file.write_text(GREETER.replace("hello", "bye"))
+        self.assertRaises(ReloadFailed, self.registry.reloadModules, ["example.greeter", "nobody"])
+        self.assertEqual(getattr(self.found(struct("example.greeter")).filterClass, "word", ""), "hello")
+
+    def test_loadedFiles(self) -> None:
+        """
+        Files are told once their code is in use, with the names of what is in them.
+        """
+        self.assertNotIn(str(self.file), self.registry.loadedFiles())
+        self.found(struct("example.greeter"))
+        self.found(struct("python:registrygreeter:Greeter"))
+        names = {Path(path).name: names for path, names in self.registry.loadedFiles().items()}
+        self.assertIn("example.greeter", names[self.file.name])
+        self.assertIn("python:registrygreeter:Greeter", names[self.file.name])
 
     def test_reloadUnknown(self) -> None:
         """
