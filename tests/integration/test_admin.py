@@ -166,7 +166,8 @@ class AdminProcessTests(SynchronousTestCase):
             self.assertEqual((status, contentType.partition(";")[0]), (200, kind), target)
             if kind == "application/json":
                 json.loads(body)
-        for target in ("/reset_counters", "/logging?level=info", "/reopen_logs", "/healthcheck/fail", "/healthcheck/ok"):
+        changing = ("/reset_counters", "/logging?level=info", "/reopen_logs", "/healthcheck/fail", "/healthcheck/ok")
+        for target in changing:
             self.assertEqual(self.ask("GET", target)[0], 405, target)
             self.assertEqual(self.ask("POST", target)[0], 200, target)
         self.assertEqual(self.ask("GET", "/nosuch")[0], 404)
