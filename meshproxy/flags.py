@@ -411,6 +411,7 @@ _PHRASES = {
     508: "Loop Detected",
     510: "Not Extended",
     511: "Network Authentication Required",
+    599: "Last Unassigned Server Error Code",
 }
 
 

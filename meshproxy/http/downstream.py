@@ -330,7 +330,11 @@ class HTTP1Connection(TwistedProtocol):
         """
         See L{IDownstream.resetStream}.
         """
-        self.abort()
+        if self.codec.writeState is WriteState.UNTIL_CLOSE:
+            # A plain end would tell that the response is whole.
+            self.abort()
+        else:
+            self.close()
 
     def streamEnded(self, stream: Stream) -> None:
         """

@@ -320,18 +320,19 @@ class ConnectionManager:
             if verdict is not None:
                 stream.localReply(verdict)
                 return False
-        upgrade = None
+        upgrade = asked = None
         if headers.method != b"CONNECT" and b"upgrade" in connectionTokens(headers):
             upgrade = first.get(b"upgrade")
+            asked = headers.joined(b"connection")
         try:
             client = self._prepare(headers, stream.connection)
         except RemoteProtocolError as error:
             self._refuse(stream, error)
             return False
-        if upgrade is not None:
+        if upgrade is not None and asked is not None:
             # An upgrade goes on to the upstream as it is; whether it may is seen when the route is known.
             stream.upgrade = upgrade.lower()
-            first[b"connection"] = b"upgrade"
+            first[b"connection"] = asked
             first[b"upgrade"] = upgrade
         if client is not None:
             stream.remoteAddress = client
@@ -423,6 +424,10 @@ class ConnectionManager:
         except KeyError:
             stats.responses.add(status)
         if self._logs:
+            if stream.upstream is None and not stream.upstreamCluster and stream.route is not None:
+                # Answered before the router had it: as in Envoy, the log tells where it would have gone.
+                action = stream.route.action
+                stream.upstreamCluster = "" if action is None else action.cluster
             self.accessLogs.log(stream, "DownstreamEnd")
         if self._leaving:
             self._leaving -= 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["compileResponseHeaders"]
 
 # RFC 9110, 7.6.1: they speak of the connection to the upstream.
-_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
+_HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 
 
 class _Date:
@@ -92,12 +92,8 @@ def compileResponseHeaders(
 def _endHopByHop(stream: Stream, headers: ResponseHeaders) -> None:
     if headers.status == 101 and stream.upgrade:
         # The downstream is told what its connection becomes.
-        kept = headers.first.get(b"upgrade")
-        for name in _HOP_BY_HOP:
+        for name in _HOP_BY_HOP - {b"connection", b"upgrade"}:
             headers.remove(name)
-        headers.first[b"connection"] = b"upgrade"
-        if kept is not None:
-            headers.first[b"upgrade"] = kept
         return
     for name in _HOP_BY_HOP:
         headers.remove(name)

@@ -526,10 +526,17 @@ class RoutedRequest:
         finalize = route.finalizeResponseHeaders
         if finalize is not None:
             finalize(headers, stream)
-        if stream.upgrade and self.connection is not None and self.connection.codec.upgraded:
-            self._tunnelBegins(self.connection)
         self.responseStarted = True
         stream.responseCodeDetails = Details.VIA_UPSTREAM
+        if stream.upgrade and self.connection is not None:
+            if self.connection.codec.upgraded:
+                self._tunnelBegins(self.connection)
+            elif stream.upgrade == b"websocket" and status < 400:
+                # Neither a tunnel nor a refusal (CVE-2024-23326): as in Envoy, its body does not go on.
+                stream.responseCodeDetails = "websocket_handshake_unsuccessful"
+                headers.remove(b"content-length")
+                self._leaveConnection()
+                endStream = True
         if endStream:
             self._finished(now)
         stream.responseHeadersReceived(headers, endStream)
@@ -541,7 +548,7 @@ class RoutedRequest:
         stream = self._stream
         if self._retry is not None or stream.upgrade or not self._requestEnded:
             self.responseReceived(headers, False)
-            if self.connection is not None or self.responseStarted:
+            if not self.over and (self.connection is not None or self.responseStarted):
                 self.dataReceived(body, True)
             return
         now = self._router.clock.seconds()

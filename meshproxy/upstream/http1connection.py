@@ -25,6 +25,7 @@ __all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest"]
 # Where the codec stands when a response is whole.
 _WAITING = ReadState.WAITING
 _CLOSED = ReadState.CLOSED
+_TUNNEL = ReadState.TUNNEL
 _COMPLETE = (_WAITING, _CLOSED)
 
 
@@ -175,11 +176,14 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         """
         The connection is gone. A response that ends with the connection is complete now.
         """
-        if self.request is not None and not self.closedHere:
+        why = ResetReason.CONNECTION_TERMINATION
+        if self.request is not None and not self.closedHere and self.codec.readState is not _TUNNEL:
             try:
                 self.codec.receiveEOF()
-            except RemoteProtocolError:
-                pass  # cut off: the reset below says so
+            except RemoteProtocolError as error:
+                # Cut off: the reset below says so.
+                if error.details == "http1.codec_error":
+                    why = ResetReason.PROTOCOL_ERROR
             if self.codec.readState in _COMPLETE:
                 self._detach()
         request = self.request
@@ -190,7 +194,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             else:
                 self.pool.stats.cxDestroyRemoteWithActiveRq.value += 1
             self._detach()
-            request.upstreamReset(ResetReason.CONNECTION_TERMINATION, "")
+            request.upstreamReset(why, "")
         self.pool.connectionLost(self)
 
     def _protocolError(self, error: RemoteProtocolError) -> None:

@@ -46,8 +46,8 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "(an id)"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
     (re.compile(r"(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
-    # The text of the operating system or of the TLS library.
-    (re.compile(r"(?<=_failure)\|[^}]*"), ""),
+    # The words of the operating system, of the TLS library or of a parser.
+    (re.compile(r"(?<=\w)\|[^}]*(?=})"), ""),
 ]
 
 

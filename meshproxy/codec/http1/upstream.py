@@ -337,8 +337,8 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         """
         The upstream ended its side: the end of a response of unknown length, and of a tunnel.
 
-        @raise RemoteProtocolError: If it did so within a response, or before one. As in Envoy that is a broken
-            protocol within a head, and else a C{connection_termination}, which C{details} then says.
+        @raise RemoteProtocolError: If it did so within a response, or before one. As in Envoy the first is a broken
+            protocol, and the second a C{connection_termination}, which C{details} then says.
         """
         state = self.readState
         self.keepAlive = False
@@ -348,7 +348,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         elif state is WAITING:
             self.readState = CLOSED
         elif state is not CLOSED and state is not ReadState.FAILED:
-            details = "http1.codec_error" if self._head else "connection_termination"
+            details = "connection_termination" if state is HEAD and not self._head else "http1.codec_error"
             error = RemoteProtocolError("the end of the connection before the end of the response", 502, details)
             self._fail(error)
             raise error

@@ -292,8 +292,8 @@ class ResponseTests(CodecTestCase):
         for wire, details in (
             (b"", "connection_termination"),
             (OK + b"conte", "http1.codec_error"),
-            (OK + b"content-length: 5\r\n\r\nok", "connection_termination"),
-            (OK + b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n", "connection_termination"),
+            (OK + b"content-length: 5\r\n\r\nok", "http1.codec_error"),
+            (OK + b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n", "http1.codec_error"),
             (b"HTTP/1.1 100 x\r\n\r\n", "connection_termination"),
         ):
             codec, _ = upstream()
