@@ -47,7 +47,7 @@ class Client:
         """
         self.transport.clear()
         self.protocol.dataReceived(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        return self.transport.value().decode("latin-1").lower()
+        return str(self.transport.value().decode("latin-1").lower())
 
 
 class ControlTests(SynchronousTestCase):

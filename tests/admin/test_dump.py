@@ -183,7 +183,8 @@ class ConfigDumpTests(SynchronousTestCase):
         After a reload the new configuration is shown; what did not change keeps its time.
         """
         self.server.reactor.advance(60)
-        object.__setattr__(self.server.options, "configText", BOOTSTRAP.replace("max_connections: 7", "max_connections: 8"))
+        changed = BOOTSTRAP.replace("max_connections: 7", "max_connections: 8")
+        object.__setattr__(self.server.options, "configText", changed)
         self.assertTrue(self.successResultOf(self.server.reload()))
         hello, other = self.named("ClustersConfigDump")["static_clusters"]
         self.assertEqual(hello["cluster"]["circuit_breakers"]["thresholds"][0]["max_connections"], 8)

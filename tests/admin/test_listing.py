@@ -128,12 +128,8 @@ class ListenersTests(SynchronousTestCase):
         """
         A line for each address; the admin is not among them.
         """
-        server = makeServer(
-            BOOTSTRAP.replace(
-                "  - name: back\n",
-                "  - name: back\n    additional_addresses: [{address: {socket_address: {address: 192.0.2.9, port_value: 1}}}]\n",
-            )
-        )
+        more = "    additional_addresses: [{address: {socket_address: {address: 192.0.2.9, port_value: 1}}}]\n"
+        server = makeServer(BOOTSTRAP.replace("  - name: back\n", "  - name: back\n" + more))
         self.assertEqual(
             ask(server, "/listeners").text, "front::127.0.0.1:10000\nback::[::1]:10001\nback::192.0.2.9:1\n"
         )

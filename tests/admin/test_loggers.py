@@ -34,7 +34,7 @@ class LoggingTests(SynchronousTestCase):
         answer = ask(self.server, "/logging" + query, "POST")
         self.assertEqual(answer.status, 200, answer.text)
         self.assertTrue(answer.text.startswith("active loggers:\n"))
-        return dict(line.strip().rsplit(": ", 1) for line in answer.text.splitlines()[1:] if line)  # type: ignore[misc]
+        return dict(line.strip().rsplit(": ", 1) for line in answer.text.splitlines()[1:] if line)
 
     def test_lists(self) -> None:
         """

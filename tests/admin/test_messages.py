@@ -60,7 +60,7 @@ class RedactTests(SynchronousTestCase):
 
     def test_typedStruct(self) -> None:
         """
-        A TypedStruct that stands for one of Envoy's messages is held to that message's fields, by either of their names.
+        A TypedStruct that stands for one of Envoy's messages is held to its fields, by either of their names.
         """
         for key, name in (("private_key", "tls_certificates"), ("privateKey", "tlsCertificates")):
             struct = message(
@@ -90,11 +90,12 @@ class RedactTests(SynchronousTestCase):
         packed.value = b"secret"
         self.assertEqual(redacted(packed).value, b"")
 
-    def test_numbersAndLists(self) -> None:
+    def test_maps(self) -> None:
         """
-        Below a sensitive field, numbers are gone and each text of a list is hidden: a Struct of several kinds shows it.
+        What stands in a sensitive map is hidden, under its keys.
         """
-        secret = message(TLS + "GenericSecret", {"secret": {"inline_string": "x"}, "secrets": {"a": {"filename": "/p"}}})
+        value = {"secret": {"inline_string": "x"}, "secrets": {"a": {"filename": "/p"}}}
+        secret = message(TLS + "GenericSecret", value)
         found = redacted(secret)
         self.assertEqual(found.secret.inline_string, REDACTED)
         self.assertEqual(found.secrets["a"].filename, REDACTED)

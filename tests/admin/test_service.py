@@ -7,8 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from twisted.internet.error import CannotListenError
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from meshproxy.errors import ConfigErrors
 from meshproxy.net.address import Address
@@ -28,6 +29,7 @@ class AdminServerTests(SynchronousTestCase):
         """
         lines: list[str] = []
 
+        @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
             if event["log_namespace"].startswith("meshproxy.admin"):
                 lines.append(f"{event['log_level'].name} {event['log_format']}")
@@ -165,10 +167,11 @@ class AdminServerTests(SynchronousTestCase):
         C{access_log} and the older C{access_log_path} both get a line for each request.
         """
         first, second = Path(self.mktemp()), Path(self.mktemp())
+        kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+        format = r"%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS%\n"
         log = (
-            "access_log: [{name: f, typed_config: {'@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3."
-            f"FileAccessLog, path: {first}, log_format: {{text_format: '%REQ(:PATH)% %RESPONSE_CODE% "
-            f"%RESPONSE_CODE_DETAILS%\n'}}}}}}], access_log_path: {second}, "
+            f"access_log: [{{name: f, typed_config: {{'@type': {kind}, path: {first}, "
+            f'log_format: {{text_format: "{format}"}}}}}}], access_log_path: {second}, '
         )
         server = makeServer(BOOTSTRAP.replace("admin: {", "admin: {" + log))
         ask(server, "/ready?a=b")
