@@ -13,7 +13,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Any
 
-import txaio
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure as TwistedFailure
 
@@ -371,6 +370,4 @@ def _deferredOf(verdict: object) -> Deferred[Any]:
         return Deferred.fromCoroutine(verdict)  # type: ignore[arg-type]  # by its methods
     if hasattr(verdict, "add_done_callback"):
         return Deferred.fromFuture(verdict)  # type: ignore[arg-type]  # by its methods
-    if txaio.is_future(verdict):
-        return verdict  # type: ignore[return-value]  # txaio's future of this framework is a Deferred
     raise TypeError(f"a filter answers None, STOP, bytes for data, or something to wait for, not {verdict!r}")

@@ -1,0 +1,655 @@
+"""
+L{meshproxy.http.walk}: events that do not go straight through the filters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from meshproxy.headers import HeaderMap
+from meshproxy.http.filter import HTTPFilter
+from meshproxy.interfaces import STOP
+from meshproxy.testing import Answer
+from tests.http.support import ProxyCase, recorder, scripted
+
+
+class WalkCase(ProxyCase):
+    """
+    Filters between two that record what passes: C{before} and C{after}.
+    """
+
+    def setUp(self) -> None:
+        self.log: list[str] = []
+        self.streams: list[Any] = []
+
+    def between(self, *filters: type[HTTPFilter], **config: Any) -> None:
+        """
+        Start, with these filters in the middle.
+        """
+        config.setdefault("manager", self.trailers())
+        cluster = {"http_protocol_options": {"enable_trailers": True}}
+        config.setdefault("cluster", cluster)
+        self.start(recorder(self.log, "before"), *filters, recorder(self.log, "after"), **config)
+
+    def seen(self, *words: str) -> list[str]:
+        """
+        What was recorded whose line has all these words.
+        """
+        return [line for line in self.log if all(word in line for word in words)]
+
+    def keep(self, verdict: object) -> Callable[..., object]:
+        """
+        A method that answers so, and remembers its stream.
+        """
+
+        def method(stream: Any, *args: Any) -> object:
+            if stream not in self.streams:
+                self.streams.append(stream)
+            return verdict
+
+        return method
+
+
+class StopTests(WalkCase):
+    """
+    C{STOP} holds an event, and what follows it, until C{resume}.
+    """
+
+    def test_requestHeaders(self) -> None:
+        """
+        A request whose head is held goes on whole and in order.
+        """
+        self.between(scripted(requestHeaders=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send("POST", "/", body=b"ab", whole=False)
+        self.proxy.settle()
+        client.sendChunk(b"cd")
+        self.proxy.settle()
+        client.endChunks({"t": "1"})
+        self.proxy.settle()
+        self.assertEqual(self.seen("after"), [])
+        self.assertEqual(self.seen("before", "requestData"), ["before requestData ab", "before requestData cd"])
+        self.streams[0].resumeRequest()
+        self.assertEqual(
+            self.seen("after", "request"),
+            ["after requestHeaders", "after requestData ab", "after requestData cd", "after requestTrailers t"],
+        )
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.body, b"abcd")
+
+    def test_responseHeaders(self) -> None:
+        """
+        Likewise a response, up the chain.
+        """
+        self.between(scripted(responseHeaders=self.keep(STOP)))
+        self.backend.answer(Answer(body=[b"ab", b"cd"], trailers={"t": "1"}))
+        client = self.proxy.client()
+        client.send()
+        self.proxy.settle()
+        self.assertEqual(client.responses, [])
+        self.assertEqual(self.seen("after", "responseTrailers"), ["after responseTrailers t"])
+        self.assertEqual(self.seen("before", "response"), [])
+        self.streams[0].resumeResponse()
+        response = client.response()
+        self.assertEqual((response.body, response.trailers), (b"abcd", HeaderMap([(b"t", b"1")])))
+        self.assertEqual(self.seen("before", "response")[0], "before responseHeaders")
+        self.assertEqual(self.seen("before", "response")[-1], "before responseTrailers t")
+
+    def test_data(self) -> None:
+        """
+        A piece of a body is held, and what comes behind it.
+        """
+        verdicts: list[object] = [None, STOP]
+        streams = self.streams
+
+        def requestData(stream: Any, data: bytes, end: bool) -> object:
+            streams.append(stream)
+            return verdicts.pop(0) if verdicts else None
+
+        self.between(scripted(requestData=requestData))
+        client = self.proxy.client()
+        client.send("POST", headers={"content-length": "6"}, body=b"ab", whole=False)
+        for piece in (b"cd", b"ef"):
+            self.proxy.settle()
+            client.write(piece)
+        self.proxy.settle()
+        self.assertEqual(self.seen("after", "Data"), ["after requestData ab"])
+        streams[0].resumeRequest()
+        self.assertEqual(
+            self.seen("after", "Data"), ["after requestData ab", "after requestData cd", "after requestData ef."]
+        )
+        self.assertEqual(client.response().status, 200)
+
+    def test_trailers(self) -> None:
+        """
+        Trailers are held after all else went on.
+        """
+        self.between(scripted(requestTrailers=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.proxy.settle()
+        self.assertEqual(self.seen("after", "request"), ["after requestHeaders", "after requestData ab"])
+        self.streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.trailers.get(b"t"), b"1")
+
+    def test_again(self) -> None:
+        """
+        A filter may stop again, at the next event; what is behind waits again.
+        """
+        self.between(scripted(requestHeaders=self.keep(STOP), requestData=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.proxy.settle()
+        self.streams[0].resumeRequest()
+        self.assertEqual(self.seen("after"), ["after requestHeaders"])
+        self.streams[0].resumeRequest()
+        self.assertEqual(self.seen("after")[1:3], ["after requestData ab", "after requestTrailers t"])
+        self.assertEqual(client.response().status, 200)
+
+    def test_severalFilters(self) -> None:
+        """
+        Filters hold at the same time, at different places; each lets go its own, and order stays.
+        """
+        first: list[Any] = []
+        second: list[Any] = []
+
+        def stopData(stream: Any, data: bytes, end: bool) -> object:
+            second.append(stream)
+            return STOP if len(second) == 1 else None
+
+        def stopTrailers(stream: Any, trailers: HeaderMap) -> object:
+            first.append(stream)
+            return STOP
+
+        self.between(
+            scripted(requestTrailers=stopTrailers), recorder(self.log, "between"), scripted(requestData=stopData)
+        )
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.proxy.settle()
+        # The second filter holds the data, the first one the trailers.
+        self.assertEqual(self.seen("between", "request")[1:], ["between requestData ab"])
+        self.assertEqual(self.seen("after"), ["after requestHeaders"])
+        first[0].resumeRequest()
+        self.assertEqual(self.seen("between", "request")[2:], ["between requestTrailers t"])
+        self.assertEqual(self.seen("after"), ["after requestHeaders"])
+        second[0].resumeRequest()
+        self.assertEqual(self.seen("after")[1:3], ["after requestData ab", "after requestTrailers t"])
+        self.assertEqual(client.response().status, 200)
+
+    def test_resumeWithoutStop(self) -> None:
+        """
+        To resume what is not held does nothing.
+        """
+
+        def resume(stream: Any, headers: Any, end: bool) -> None:
+            stream.resumeRequest()
+            stream.resumeResponse()
+
+        self.between(scripted(requestHeaders=resume, responseHeaders=resume))
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(len(self.backend.requests), 1)
+
+    def test_replyWhileHeld(self) -> None:
+        """
+        A held request that is answered goes no further, whatever is resumed then.
+        """
+        self.between(scripted(requestHeaders=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send("POST", body=b"data")
+        self.proxy.settle()
+        self.streams[0].reply(403, b"no")
+        self.streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 403)
+        self.assertEqual((self.backend.requests, self.seen("after", "request")), ([], []))
+        self.assertQuiet()
+
+    def test_clientLeaves(self) -> None:
+        """
+        What is held is forgotten when the client leaves; the filters are told that it is over.
+        """
+        self.between(scripted(requestHeaders=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send()
+        self.proxy.settle()
+        client.abort()
+        self.proxy.settle()
+        self.assertEqual(len(self.seen("streamEnded")), 2)
+        self.streams[0].resumeRequest()
+        self.proxy.settle()
+        self.assertEqual(self.backend.requests, [])
+        self.assertQuiet()
+
+
+class WaitTests(WalkCase):
+    """
+    A filter that answers with something to wait for.
+    """
+
+    def requestWith(self, method: Callable[..., object]) -> Any:
+        """
+        A request through a filter whose method for the head this is.
+        """
+        self.between(scripted(requestHeaders=method))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab")
+        self.proxy.settle()
+        return client
+
+    def test_deferred(self) -> None:
+        """
+        The request goes on when a Deferred fires, be it at once.
+        """
+        waiting: Deferred[object] = Deferred()
+        client = self.requestWith(lambda *args: waiting)
+        self.assertEqual(self.backend.requests, [])
+        waiting.callback("anything")
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.body, b"ab")
+        self.assertEqual(self.requestWith(lambda *args: succeed(None)).response().status, 200)
+
+    def test_coroutine(self) -> None:
+        """
+        An C{async def} method may wait several times; one that does not wait is none the worse.
+        """
+        waits: list[Deferred[None]] = [Deferred(), Deferred()]
+
+        async def wait(stream: Any, headers: Any, end: bool) -> None:
+            for each in waits:
+                await each
+            headers.set(b"x-waited", b"twice")
+
+        client = self.requestWith(wait)
+        waits[0].callback(None)
+        self.assertEqual(self.backend.requests, [])
+        waits[1].callback(None)
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.header("x-waited"), "twice")
+
+        async def hurry(stream: Any, headers: Any, end: bool) -> None:
+            headers.set(b"x-waited", b"never")
+
+        self.assertEqual(self.requestWith(hurry).response().status, 200)
+        self.assertEqual(self.backend.last.header("x-waited"), "never")
+
+    def test_future(self) -> None:
+        """
+        An asyncio future does as well.
+        """
+        loop = asyncio.new_event_loop()
+        self.addCleanup(loop.close)
+        future: asyncio.Future[None] = loop.create_future()
+        client = self.requestWith(lambda *args: future)
+        self.assertEqual(self.backend.requests, [])
+        future.set_result(None)
+        loop.run_until_complete(asyncio.sleep(0))
+        self.assertEqual(client.response().status, 200)
+
+    def test_coroutineReplies(self) -> None:
+        """
+        A coroutine may answer after its wait; nothing goes on then.
+        """
+        waiting: Deferred[None] = Deferred()
+
+        async def ask(stream: Any, headers: Any, end: bool) -> object:
+            await waiting
+            return stream.reply(401, b"who?")
+
+        client = self.requestWith(ask)
+        waiting.callback(None)
+        self.assertEqual((client.response().status, client.responses[0].body), (401, b"who?"))
+        self.assertEqual(self.backend.requests, [])
+        self.assertQuiet()
+
+    def test_failure(self) -> None:
+        """
+        What is waited for and fails is as if the filter raised: a 500, logged once.
+        """
+        waiting: Deferred[None] = Deferred()
+        client = self.requestWith(lambda *args: waiting)
+        waiting.errback(ValueError("waited in vain"))
+        self.assertEqual(client.response().status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.stat("filter_exceptions"), 1)
+        self.assertQuiet()
+
+    def test_leavesWhileWaiting(self) -> None:
+        """
+        When the client leaves, what a filter waits for is cancelled, and that is no fault of the filter.
+        """
+        cancelled: list[object] = []
+        waiting: Deferred[None] = Deferred(cancelled.append)
+        client = self.requestWith(lambda *args: waiting)
+        client.abort()
+        self.proxy.settle()
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.stat("filter_exceptions"), 0)
+        self.assertEqual(self.proxy.accessLog[-1], "0 downstream_remote_disconnect DC")
+
+    def test_coroutineIsCancelled(self) -> None:
+        """
+        A coroutine's own clean-up runs when its stream ends.
+        """
+        cleaned: list[str] = []
+
+        async def wait(stream: Any, headers: Any, end: bool) -> None:
+            try:
+                await Deferred()
+            finally:
+                cleaned.append("up")
+
+        client = self.requestWith(wait)
+        client.abort()
+        self.proxy.settle()
+        self.assertEqual(cleaned, ["up"])
+
+    def test_nonsense(self) -> None:
+        """
+        Whatever else a filter answers is its fault.
+        """
+        self.assertEqual(self.requestWith(lambda *args: 42).response().status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_response(self) -> None:
+        """
+        Waiting works upwards too: at the head and at a piece of the body, whose bytes may come out of it.
+        """
+        atHead: Deferred[None] = Deferred()
+        atData: list[Deferred[bytes]] = [Deferred()]
+        self.between(
+            scripted(
+                responseHeaders=lambda *args: atHead, responseData=lambda *args: atData.pop() if atData else None
+            )
+        )
+        waitsAtData = atData[0]
+        self.backend.answer(Answer(body=[b"first", b"second"]))
+        client = self.proxy.client()
+        client.send()
+        self.proxy.settle()
+        self.assertEqual(client.responses, [])
+        atHead.callback(None)
+        self.proxy.settle()
+        self.assertEqual(client.responses[0].body, b"")
+        waitsAtData.callback(b"FIRST")
+        self.assertTrue(client.response().body.startswith(b"FIRST"))
+
+
+class BytesTests(WalkCase):
+    """
+    Data events that answer with bytes.
+    """
+
+    def test_replaced(self) -> None:
+        """
+        The bytes go on instead, the filters that follow see them, and nothing waits.
+        """
+        self.between(
+            scripted(
+                requestHeaders=lambda stream, headers, end: headers.remove(b"content-length") and None,
+                requestData=lambda stream, data, end: data.upper(),
+                responseHeaders=lambda stream, headers, end: headers.remove(b"content-length") and None,
+                responseData=lambda stream, data, end: bytearray(b"<" + data + b">"),
+            )
+        )
+        self.backend.respond(200, b"answer")
+        response = self.proxy.request("POST", body=b"question")
+        self.assertEqual(self.backend.last.body, b"QUESTION")
+        self.assertEqual(response.body, b"<answer>")
+        self.assertEqual(self.seen("after", "requestData"), ["after requestData QUESTION."])
+        self.assertEqual(self.seen("before", "responseData"), ["before responseData <answer>."])
+
+    def test_swallowed(self) -> None:
+        """
+        No bytes at all are bytes too: a piece is swallowed, the end is not.
+        """
+        self.between(
+            scripted(
+                requestHeaders=lambda stream, headers, end: headers.remove(b"content-length") and None,
+                requestData=lambda stream, data, end: b"",
+            )
+        )
+        self.assertEqual(self.proxy.request("POST", body=b"question").status, 200)
+        self.assertEqual((self.backend.last.body, self.backend.last.complete), (b"", True))
+
+
+class BodyTests(WalkCase):
+    """
+    C{requestBody} and C{responseBody}.
+    """
+
+    def reading(self, limit: int = 0, change: Callable[[bytes], bytes] | None = None) -> type[HTTPFilter]:
+        """
+        A filter that reads the request's body, and may replace it.
+        """
+        bodies = self.bodies = []
+
+        async def read(stream: Any, headers: Any, end: bool) -> None:
+            body = await stream.requestBody(limit)
+            bodies.append(body)
+            if change is not None:
+                stream.replaceRequestBody(change(body))
+
+        return scripted(requestHeaders=read)
+
+    bodies: list[bytes]
+
+    def test_requestBody(self) -> None:
+        """
+        The whole body is read before anything goes on, and is sent on then.
+        """
+        self.between(self.reading())
+        client = self.proxy.client()
+        client.send("POST", headers={"content-length": "4"}, body=b"ab", whole=False)
+        self.proxy.settle()
+        self.assertEqual((self.bodies, self.seen("after")), ([], []))
+        client.write(b"cd")
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual((self.bodies, self.backend.last.body), ([b"abcd"], b"abcd"))
+
+    def test_noBody(self) -> None:
+        """
+        A request without a body has an empty one, that is there at once.
+        """
+        self.between(self.reading())
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(self.bodies, [b""])
+
+    def test_replaced(self) -> None:
+        """
+        A body that is replaced has a length that fits, with trailers and without.
+        """
+        self.between(self.reading(change=lambda body: body * 3))
+        self.proxy.request("POST", body=b"ab")
+        self.assertEqual((self.backend.last.body, self.backend.last.header("content-length")), (b"ababab", "6"))
+        self.proxy.request("POST", body=b"ab", trailers={"t": "1"})
+        self.assertEqual(self.backend.last.body, b"ababab")
+        self.between(self.reading(change=lambda body: b""))
+        self.proxy.request("POST", body=b"ab")
+        self.assertEqual((self.backend.last.body, self.backend.last.header("content-length")), (b"", "0"))
+        self.between(self.reading(change=lambda body: b"new"))
+        self.proxy.request("POST")
+        self.assertEqual((self.backend.last.body, self.backend.last.header("content-length")), (b"new", "3"))
+
+    def test_tooLong(self) -> None:
+        """
+        A longer body than the limit is answered with 413, by the filter's limit or by the connection's.
+        """
+        self.between(self.reading(limit=3))
+        self.assertEqual(self.proxy.request("POST", body=b"abc").status, 200)
+        response = self.proxy.request("POST", body=b"abcd")
+        self.assertEqual((response.status, response.body), (413, b"Payload Too Large"))
+        self.assertEqual(self.proxy.accessLog[-1], "413 request_payload_too_large -")
+        self.assertEqual(self.stat("downstream_rq_too_large"), 1)
+        self.between(self.reading(), listener={"per_connection_buffer_limit_bytes": 10})
+        self.assertEqual(self.proxy.request("POST", body=b"x" * 10).status, 200)
+        self.assertEqual(self.proxy.request("POST", body=b"x" * 11).status, 413)
+        self.assertQuiet()
+
+    def test_replaceOutOfTurn(self) -> None:
+        """
+        A body is replaced by who read it, and not earlier: anything else is the filter's fault.
+        """
+        self.between(scripted(requestHeaders=lambda stream, headers, end: stream.replaceRequestBody(b"x")))
+        self.assertEqual(self.proxy.request("POST", body=b"ab").status, 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def responseReading(self, limit: int = 0, change: Callable[[bytes], bytes] | None = None) -> type[HTTPFilter]:
+        """
+        A filter that reads the response's body, and may replace it.
+        """
+        bodies = self.bodies = []
+
+        async def read(stream: Any, headers: Any, end: bool) -> None:
+            body = await stream.responseBody(limit)
+            bodies.append(body)
+            if change is not None:
+                stream.replaceResponseBody(change(body))
+
+        return scripted(responseHeaders=read)
+
+    def test_responseBody(self) -> None:
+        """
+        The same for responses, however they come.
+        """
+        self.between(self.responseReading(change=lambda body: body[::-1] * 2))
+        self.backend.answer(Answer(body=b"abc"), Answer(body=[b"ab", b"c"], delay=1.0), Answer(304))
+        response = self.proxy.request()
+        self.assertEqual((response.body, response.header("content-length")), (b"cbacba", "6"))
+        self.assertEqual(self.proxy.request().body, b"cbacba")
+        self.assertEqual(self.proxy.request().status, 304)
+        self.assertEqual(self.bodies, [b"abc", b"abc", b""])
+
+    def test_responseTooLong(self) -> None:
+        """
+        A longer response than the limit is answered with 500.
+        """
+        self.between(self.responseReading(limit=3))
+        self.backend.answer(Answer(body=b"abc"), Answer(body=b"abcd"), Answer(body=[b"ab", b"cd"], delay=1.0))
+        self.assertEqual(self.proxy.request().status, 200)
+        for _ in range(2):
+            response = self.proxy.request()
+            self.assertEqual((response.status, response.complete), (500, True))
+            self.assertEqual(self.proxy.accessLog[-1], "500 response_payload_too_large -")
+        self.assertEqual(self.stat("rs_too_large"), 2)
+        self.assertQuiet()
+
+    def test_bothRead(self) -> None:
+        """
+        Two filters may read the body, one after the other; the second sees what the first made of it.
+        """
+        second: list[bytes] = []
+
+        async def read(stream: Any, headers: Any, end: bool) -> None:
+            second.append(await stream.requestBody())
+            stream.replaceRequestBody(second[0] + b"!")
+
+        self.between(self.reading(change=bytes.upper), scripted(requestHeaders=read))
+        self.proxy.request("POST", body=b"ab")
+        self.assertEqual((second, self.backend.last.body), ([b"AB"], b"AB!"))
+
+
+class BackPressureTests(WalkCase):
+    """
+    What holds for long makes its sender wait.
+    """
+
+    capacity = 1000
+
+    def test_request(self) -> None:
+        """
+        A client whose request is held is read up to the limit, and no further; all of it goes on in the end.
+        """
+        self.between(
+            scripted(requestHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000}
+        )
+        client = self.proxy.client()
+        client.send("POST", body=b"x" * 100_000)
+        self.proxy.settle()
+        self.assertLess(self.stat("downstream_cx_rx_bytes_total"), 10_000)
+        self.streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(len(self.backend.last.body), 100_000)
+
+    def test_response(self) -> None:
+        """
+        Likewise an upstream.
+        """
+        self.between(
+            scripted(responseHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000}
+        )
+        self.backend.respond(200, b"x" * 100_000)
+        client = self.proxy.client()
+        client.send()
+        self.proxy.settle()
+        self.assertLess(self.clusterStat("upstream_cx_rx_bytes_total"), 10_000)
+        self.streams[0].resumeResponse()
+        self.assertEqual(len(client.response().body), 100_000)
+        self.assertQuiet()
+
+    def test_gathering(self) -> None:
+        """
+        A filter that stops at each piece of a body, and never goes on, gathers no more than the limit.
+        """
+        self.between(scripted(requestData=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000})
+        response = self.proxy.request("POST", body=b"x" * 5000)
+        self.assertEqual(response.status, 413)
+
+
+class ByteByByteTests(WalkCase):
+    """
+    The same with reads of one byte: however a message is cut, all of it goes on, in order.
+    """
+
+    readSize = 1
+
+    def test_requestHeaders(self) -> None:
+        """
+        A held request.
+        """
+        self.between(scripted(requestHeaders=self.keep(STOP)))
+        client = self.proxy.client()
+        client.send("POST", body=b"abcd", trailers={"t": "1"})
+        self.proxy.settle()
+        self.assertEqual(self.seen("after"), [])
+        self.streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual((self.backend.last.body, self.backend.last.trailers.get(b"t")), (b"abcd", b"1"))
+
+    def test_responseHeaders(self) -> None:
+        """
+        A held response.
+        """
+        self.between(scripted(responseHeaders=self.keep(STOP)))
+        self.backend.answer(Answer(body=[b"ab", b"cd"], trailers={"t": "1"}))
+        client = self.proxy.client()
+        client.send()
+        self.proxy.settle()
+        self.assertEqual(client.received, b"")
+        self.streams[0].resumeResponse()
+        response = client.response()
+        self.assertEqual((response.body, response.trailers.get(b"t")), (b"abcd", b"1"))
+
+    def test_data(self) -> None:
+        """
+        The second byte is held, and all behind it.
+        """
+        count = [0]
+
+        def requestData(stream: Any, data: bytes, end: bool) -> object:
+            self.streams.append(stream)
+            count[0] += 1
+            return STOP if count[0] == 2 else None
+
+        self.between(scripted(requestData=requestData))
+        client = self.proxy.client()
+        client.send("POST", body=b"abcdef")
+        self.proxy.settle()
+        self.assertEqual(self.seen("after", "Data"), ["after requestData a"])
+        self.streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.body, b"abcdef")
