@@ -131,6 +131,7 @@ class HTTP1Connection(TwistedProtocol):
     closedHere = False
     served = 0
     _writeBlocked = False
+    _readBlocked = False
     _readPaused = 0
     _draining = False
 
@@ -354,7 +355,9 @@ class HTTP1Connection(TwistedProtocol):
         self.idleSince = stream.end or 0.0
         if self._backlogged:
             self._resumeAfterBacklog()
-        if codec.bufferedBytes:
+        if self._writeBlocked:
+            self._blockReading()
+        elif codec.bufferedBytes:
             # Its upstream connection is not back in its pool yet; the next pipelined request may want it.
             self.manager.clock.callLater(0, self._resume)
         else:
@@ -364,7 +367,7 @@ class HTTP1Connection(TwistedProtocol):
         """
         Go on with the requests that were sent ahead.
         """
-        if self.closing or self.stream is not None:
+        if self.closing or self.stream is not None or self._writeBlocked:
             return
         try:
             self.codec.resume()
@@ -414,7 +417,10 @@ class HTTP1Connection(TwistedProtocol):
         """
         The downstream does not read what was sent.
         """
-        if self.stream is not None:
+        self._writeBlocked = True
+        if self.stream is None:
+            self._blockReading()
+        else:
             self.manager.stats.flowControlPausedReading.value += 1
             self.stream.pauseUpstream()
 
@@ -422,7 +428,12 @@ class HTTP1Connection(TwistedProtocol):
         """
         The downstream has read it.
         """
-        if self.stream is not None:
+        self._writeBlocked = False
+        if self._readBlocked:
+            self._readBlocked = False
+            self.resumeReading()
+            self._resume()
+        elif self.stream is not None:
             self.manager.stats.flowControlResumedReading.value += 1
             self.stream.resumeUpstream()
 
@@ -430,6 +441,14 @@ class HTTP1Connection(TwistedProtocol):
         """
         The transport is gone; C{connectionLost} says so as well.
         """
+
+    def _blockReading(self) -> None:
+        """
+        Take no further request before the answers to the former ones are read (CVE-2020-8661).
+        """
+        if not self._readBlocked:
+            self._readBlocked = True
+            self.pauseReading()
 
     # ... and towards the downstream
 

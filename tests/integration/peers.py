@@ -43,7 +43,7 @@ class Client:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
         address: Any = port if isinstance(port, str) else (host, port)
         self.socket.connect(address)
-        self._data = b""
+        self._data = bytearray()
 
     def __enter__(self) -> Client:
         return self
@@ -86,14 +86,17 @@ class Client:
         while end not in self._data:
             if not self._more():
                 raise EOFError(f"the connection ended after {self._data!r}")
-        found, _, self._data = self._data.partition(end)
+        place = self._data.index(end)
+        found = bytes(self._data[:place])
+        del self._data[: place + len(end)]
         return found
 
     def _exactly(self, count: int) -> bytes:
         while len(self._data) < count:
             if not self._more():
                 raise EOFError(f"the connection ended {count - len(self._data)} bytes early")
-        found, self._data = self._data[:count], self._data[count:]
+        found = bytes(self._data[:count])
+        del self._data[:count]
         return found
 
     def response(self) -> Response:
@@ -115,7 +118,7 @@ class Client:
         else:
             while self._more():
                 pass
-            body, self._data = self._data, b""
+            body = self._exactly(len(self._data))
         return Response(int(first.split(" ")[1]), headers, body)
 
     def isClosed(self) -> bool:
