@@ -35,7 +35,8 @@ from meshproxy.listener.listeners import Listeners
 from meshproxy.net.watchdog import Watchdog
 from meshproxy.reload import INTERVAL, FilesWatch
 from meshproxy.runtime import Runtime
-from meshproxy.stats import Store
+from meshproxy.stats import Exposition, Store
+from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 
@@ -104,10 +105,12 @@ class ProxyServer(MultiService):
         self.state = "INITIALIZING"
         self.started = self.loaded = reactor.seconds()
         self.failedHealthCheck = False
-        store = Store()
-        runtime = Runtime(chance, store.scope())
         registry = FilterRegistry() if registry is None else registry
         addResolver(registry.declare)
+        self.bootstrap = self._load()
+        stats = compileStatsSettings(self.bootstrap.child("stats_config"))
+        store = Store(stats.accepts, stats.boundaries)
+        runtime = Runtime(chance, store.scope())
         clusters = Clusters(store, network, reactor, chance)
         if files is None:
             files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
@@ -126,12 +129,11 @@ class ProxyServer(MultiService):
         self.clusters = clusters
         self.listeners = Listeners(self.context)
         self._bindStats(store)
-        self.bootstrap = self._load()
         self._identify(self.bootstrap)
         runtime.update(self.bootstrap.child("layered_runtime"))
         self._newest = self.bootstrap
         self._next = self._compile(self.bootstrap)
-        self.admin = AdminServer(self, self.bootstrap.child("admin"))
+        self.admin = AdminServer(self, self.bootstrap.child("admin"), Exposition(store, stats.extractor))
         self.bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None
         self._drainCall: IDelayedCall | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.admin.support import ask, makeServer
+from tests.admin.support import BOOTSTRAP, ask, makeServer
 
 
 class StatsTests(SynchronousTestCase):
@@ -51,6 +51,36 @@ class StatsTests(SynchronousTestCase):
         """
         self.server.reactor.advance(90)
         self.assertEqual(ask(self.server, "/stats?filter=^server.uptime$").text, "server.uptime: 90\n")
+
+    def test_config(self) -> None:
+        """
+        C{stats_config} says which metrics there are, which labels they have, and which buckets.
+        """
+        server = makeServer(
+            BOOTSTRAP
+            + """
+stats_config:
+  stats_tags: [{tag_name: mine, fixed_value: yes-mine}]
+  stats_matcher: {inclusion_list: {patterns: [{prefix: server.}]}}
+  histogram_bucket_settings: [{match: {prefix: server.}, buckets: [7, 9]}]
+"""
+        )
+        lines = ask(server, "/stats/prometheus").text.splitlines()
+        self.assertIn('envoy_server_live{mine="yes-mine"} 1', lines)
+        self.assertIn('envoy_server_initialization_time_ms_bucket{mine="yes-mine",le="9"} 1', lines)
+        self.assertEqual([line for line in lines if "cluster_manager" in line], [])
+
+    def test_interval(self) -> None:
+        """
+        The interval of a histogram is C{stats_flush_interval}.
+        """
+        server = makeServer(BOOTSTRAP + "stats_flush_interval: 2s\n")
+        histogram = server.context.store.scope("mine.").histogram("h")
+        for seconds, interval in ((0, "nan"), (2, "3"), (2, "nan")):
+            server.reactor.advance(seconds)
+            if not seconds:
+                histogram.record(3)
+            self.assertIn(f"P50({interval}", ask(server, "/stats?filter=^mine.h$").text)
 
     def test_wrong(self) -> None:
         """

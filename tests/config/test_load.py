@@ -177,7 +177,7 @@ class LoadTests(SynchronousTestCase):
         """
         cases = {
             "dynamic_resources: {}": "dynamic_resources",
-            "stats_config: {}": "stats_config",
+            "watchdogs: {}": "watchdogs",
             "static_resources: {secrets: [{name: s}]}": "static_resources.secrets",
             "layered_runtime: {layers: [{name: x, disk_layer: {}}]}": "layered_runtime.layers[0].disk_layer",
         }
@@ -191,8 +191,8 @@ class LoadTests(SynchronousTestCase):
         Unknown and missing fields may be ignored; the warnings say which.
         """
         report = Report()
-        loadBootstrap(None, "nod: {}\nstats_config: {}\n", True, report)
-        self.assertEqual([warning.path for warning in report.warnings], ["nod", "stats_config"])
+        loadBootstrap(None, "nod: {}\nwatchdogs: {}\n", True, report)
+        self.assertEqual([warning.path for warning in report.warnings], ["nod", "watchdogs"])
 
     def test_duplicateKey(self) -> None:
         """
