@@ -11,7 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
-from meshproxy.errors import ConnectTimeout, LimitExceeded, NoHealthyEndpoint, UpstreamError, UpstreamOverflow, UpstreamReset
+from meshproxy.errors import (
+    ConnectTimeout,
+    LimitExceeded,
+    LocalProtocolError,
+    NoHealthyEndpoint,
+    UpstreamError,
+    UpstreamOverflow,
+    UpstreamReset,
+)
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.interfaces import IUpstreamCalls
@@ -140,9 +148,12 @@ class _Call:
         """
         self._pool = None
         self._connection = connection
-        connection.sendHeaders(self._headers, not self._body)
-        if self._body:
-            connection.sendData(self._body, True)
+        try:
+            connection.sendHeaders(self._headers, not self._body)
+            if self._body:
+                connection.sendData(self._body, True)
+        except LocalProtocolError as error:
+            self._fail(error)
 
     def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
         """

@@ -269,8 +269,8 @@ class ConnectionManager:
                 chain = chain.variant(route.overrides.disabled)
         if stream.upgrade and not self._upgradeAllowed(stream):
             self.stats.rqWsOnNonWsRoute.value += 1
-            stream.chain = chain.begin()
-            stream.localReply(Failure.UPGRADE_FAILED.value)
+            if stream.join(chain):
+                stream.localReply(Failure.UPGRADE_FAILED.value)
             return
         stream.begin(chain)
 

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure as TwistedFailure
 
+from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.retry import RetryState
@@ -417,10 +419,15 @@ class RoutedRequest:
         if self._action.autoHostRewrite and self._endpoint.hostname:
             self._headers.authority = self._endpoint.hostname.encode("ascii")
         body = self._body
-        if body is None:
-            connection.sendHeaders(self._headers, self._requestEnded and not self._expectsTunnel)
-        else:
-            self._sendKept(connection, body)
+        try:
+            if body is None:
+                connection.sendHeaders(self._headers, self._requestEnded and not self._expectsTunnel)
+            else:
+                self._sendKept(connection, body)
+        except LocalProtocolError:
+            # Filters made a head of it that cannot be written.
+            stream.filterRaised(TwistedFailure())
+            return
         if stream.downstreamPaused:
             stream.resumeDownstream()
 
@@ -525,7 +532,7 @@ class RoutedRequest:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         finalize = route.finalizeResponseHeaders
         if finalize is not None:
-            finalize(headers, stream)
+            self._finalizeResponse(finalize, headers)
         self.responseStarted = True
         stream.responseCodeDetails = Details.VIA_UPSTREAM
         if stream.upgrade and self.connection is not None:
@@ -561,13 +568,15 @@ class RoutedRequest:
             stats.responses.add(status)
         elapsed = int((now - self._tryBegan) * 1000)
         if not self._router.suppressHeaders:
-            headers.first[b"x-envoy-upstream-service-time"] = _MILLISECONDS[elapsed]
+            # The last byte of the request had come, else this were not the short way.
+            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]
+            headers.first[b"x-envoy-upstream-service-time"] = _MILLISECONDS[sent]
         route = self._route
         if route.virtualHost.includeAttemptCountInResponse:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         finalize = route.finalizeResponseHeaders
         if finalize is not None:
-            finalize(headers, stream)
+            self._finalizeResponse(finalize, headers)
         self.responseStarted = self.over = True
         stream.responseCodeDetails = "via_upstream"
         timeouts = self._timeouts
@@ -580,6 +589,16 @@ class RoutedRequest:
         self.connection = None
         stats.rqTime.record(elapsed)
         stream.responseReceived(headers, body)
+
+    def _finalizeResponse(self, finalize: Callable[[ResponseHeaders, Stream], None], headers: ResponseHeaders) -> None:
+        """
+        Let the route change the head. As in Envoy, what it writes there may tell the upstream's status.
+        """
+        stream = self._stream
+        stream.responseCode = headers.status
+        stream.responseCodeDetails = Details.VIA_UPSTREAM
+        finalize(headers, stream)
+        stream.responseCode = 0  # no head went downstream so far
 
     def _unpause(self) -> None:
         """

@@ -143,12 +143,12 @@ class Stream(StreamInfo):
         """
         Let the request's head pass the chain.
         """
-        if chain.perStream:
-            chain = chain.begin()
-        self.chain = chain
         headers = self.requestHeaders
         ended = self.requestEnded
         try:
+            if chain.perStream:
+                chain = chain.begin()
+            self.chain = chain
             for index, method in enumerate(chain.requestHeaders):
                 verdict = method(self, headers, ended)
                 if verdict is not None or self.requestHalted:
@@ -157,6 +157,19 @@ class Stream(StreamInfo):
                         return
         except Exception:
             self.filterRaised(TwistedFailure())
+
+    def join(self, chain: FilterChain) -> bool:
+        """
+        Take a chain for a local reply to pass; the request does not.
+
+        @return: Whether that could be done; else the request was answered.
+        """
+        try:
+            self.chain = chain.begin()
+        except Exception:
+            self.filterRaised(TwistedFailure())
+            return False
+        return True
 
     def requestDataReceived(self, data: bytes, endStream: bool) -> None:
         """
