@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.net.test_reactor -*-
 """
-Twisted's epoll reactor without a logging context per event.
+Twisted's epoll reactor without a logging context per event, and with turns (L{meshproxy.net.turn}).
 
 The stock loop enters C{log.callWithLogger} for each readable or writable descriptor, which costs more than a small
 read itself. This one calls the descriptor directly and logs what it raises in the same words. It is chosen by default;
@@ -16,6 +16,8 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.logger import Logger
 
+from meshproxy.net.turn import turn
+
 __all__ = ["MeshProxyReactor", "install"]
 
 
@@ -26,9 +28,9 @@ class MeshProxyReactor(EPollReactor):  # type: ignore[misc]  # Twisted's reactor
 
     _log = Logger()
 
-    # How many events one poll takes. Twisted asks for as many as there are descriptors; a bound keeps timers from
-    # waiting behind thousands of reads.
-    _MOST_EVENTS = 256
+    # How many events one poll takes. Twisted asks for as many as there are descriptors; a bound keeps timers, and what
+    # is written in the turn, from waiting behind thousands of reads.
+    _MOST_EVENTS = 64
 
     def doPoll(self, timeout: float | None) -> None:
         """
@@ -41,20 +43,24 @@ class MeshProxyReactor(EPollReactor):  # type: ignore[misc]  # Twisted's reactor
                 return
             raise
         selectables = self._selectables
-        for fd, event in events:
-            selectable = selectables.get(fd)
-            if selectable is None:
-                continue
-            if event == EPOLLIN:
-                try:
-                    why = selectable.doRead()
-                except BaseException as error:
-                    self._log.failure("a descriptor raised while reading")
-                    why = error
-                if why:
-                    self._disconnect(selectable, why)
-            else:
-                self._writeOrHangUp(selectable, fd, event)
+        turn.active = True
+        try:
+            for fd, event in events:
+                selectable = selectables.get(fd)
+                if selectable is None:
+                    continue
+                if event == EPOLLIN:
+                    try:
+                        why = selectable.doRead()
+                    except BaseException as error:
+                        self._log.failure("a descriptor raised while reading")
+                        why = error
+                    if why:
+                        self._disconnect(selectable, why)
+                else:
+                    self._writeOrHangUp(selectable, fd, event)
+        finally:
+            turn.end()
 
     doIteration = doPoll
 

@@ -5,8 +5,8 @@ A stream socket that writes at once.
 Twisted's own transport waits a turn of the reactor before it sends, and pays two C{epoll_ctl} for it. This one tries
 C{send} first and falls back to Twisted's buffer, with its producers and its limit, for what the kernel does not take.
 
-What a protocol writes while its bytes are read is gathered and leaves in one C{send} per socket when the read ends: the
-head and the body of a response, or the frames of many streams. L{_Turn} holds what was gathered.
+What protocols write while bytes are read is gathered and leaves in one C{send} per socket when the turn of the reactor
+ends: see L{meshproxy.net.turn}.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshproxy.net.address import Address
+from meshproxy.net.turn import turn
 
-__all__ = ["DEFAULT_BUFFER_LIMIT", "SocketTransport"]
+__all__ = ["DEFAULT_BUFFER_LIMIT", "SocketTransport", "lost"]
 
 # Envoy's per_connection_buffer_limit_bytes.
 DEFAULT_BUFFER_LIMIT = 1 << 20
@@ -34,38 +35,6 @@ _READ_SIZE = 65536
 
 # What one send takes from the buffer.
 _SEND_LIMIT = 262144
-
-
-class _Turn:
-    """
-    The transports that were written to during the read that is going on.
-
-    @ivar reading: Whether a read is going on; outside of one, writes are sent at once.
-    @ivar written: Those with something gathered.
-    """
-
-    __slots__ = ("reading", "written")
-
-    def __init__(self) -> None:
-        self.reading = False
-        self.written: list[SocketTransport] = []
-
-    def end(self) -> None:
-        """
-        Send what was gathered.
-        """
-        self.reading = False
-        written = self.written
-        while written:
-            transport = written.pop()
-            try:
-                transport.flush()
-            except Exception:
-                # A producer raised when it was paused: that is its own connection's fault, not that of who was read.
-                transport.failed()
-
-
-_turn = _Turn()
 
 
 @implementer(ITCPTransport)
@@ -120,21 +89,24 @@ class SocketTransport(FileDescriptor):
 
     def doRead(self) -> Exception | None:
         """
-        Read once, pass it to the protocol, then send what was written meanwhile.
+        Read once, and pass it to the protocol.
         """
         try:
             data = self.socket.recv(_READ_SIZE)
         except BlockingIOError:
             return None
         except OSError as exception:
-            return _lost(exception)
+            return lost(exception)
         if not data:
             return cast(Exception, main.CONNECTION_DONE)
-        _turn.reading = True
+        if turn.active:
+            self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set before reading begins
+            return None
+        turn.active = True
         try:
             self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set before reading begins
         finally:
-            _turn.end()
+            turn.end()
         return None
 
     def readConnectionLost(self, reason: Failure) -> None:
@@ -156,12 +128,12 @@ class SocketTransport(FileDescriptor):
 
     def write(self, data: bytes) -> None:
         """
-        Send C{data} now, or at the end of the read that is going on.
+        Send C{data} now, or at the end of the turn that is going on.
         """
-        if _turn.reading:
+        if turn.active:
             gathered = self._gathered
             if not gathered:
-                _turn.written.append(self)
+                turn.written.append(self)
             gathered.append(data)
         elif self._gathered:
             self._gathered.append(data)
@@ -179,8 +151,10 @@ class SocketTransport(FileDescriptor):
         Send what was gathered.
         """
         gathered = self._gathered
-        if gathered:
-            data = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        if len(gathered) == 1:
+            self._send(gathered.pop())
+        elif gathered:
+            data = b"".join(gathered)
             gathered.clear()
             self._send(data)
 
@@ -221,7 +195,7 @@ class SocketTransport(FileDescriptor):
         except BlockingIOError:
             return 0
         except OSError as exception:
-            return _lost(exception)
+            return lost(exception)
 
     @property
     def unsent(self) -> int:
@@ -351,7 +325,7 @@ class SocketTransport(FileDescriptor):
         return type(self.protocol).__name__
 
 
-def _lost(exception: OSError) -> Exception:
+def lost(exception: OSError) -> Exception:
     """
     Translate what a socket raised into what the reactor tells a protocol: the error itself stays as its cause.
     """
