@@ -1,0 +1,147 @@
+"""
+L{meshproxy.net.deadlines}.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.net.deadlines import Deadlines
+
+
+class DeadlinesTests(SynchronousTestCase):
+    """
+    Owners that wait equally long.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.over: list[tuple[str, float]] = []
+        self.deadlines: Deadlines[str] = Deadlines(self.clock, 10, self.expired)
+
+    def expired(self, owner: str) -> None:
+        """
+        Remember whose time was over, and when.
+        """
+        self.over.append((owner, self.clock.seconds()))
+
+    def test_order(self) -> None:
+        """
+        Each owner's time ends as long after its start as it should, give or take the pace of the queue.
+        """
+        for number in range(5):
+            self.deadlines.start(str(number))
+            self.clock.advance(1)
+        self.clock.pump([0.01] * 1500)
+        self.assertEqual([owner for owner, _ in self.over], list("01234"))
+        for owner, when in self.over:
+            self.assertGreaterEqual(when, int(owner) + 10)
+            self.assertLess(when, int(owner) + 10 + 0.1)
+
+    def test_oneTimer(self) -> None:
+        """
+        Thousands of owners are one timer; nobody waiting is none, once it struck.
+        """
+        for number in range(1000):
+            self.deadlines.start(str(number))
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(self.deadlines), 1000)
+        for number in range(1000):
+            self.deadlines.cancel(str(number))
+        self.clock.advance(10)
+        self.assertEqual(self.over, [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_cancel(self) -> None:
+        """
+        One who is cancelled is not told; cancelling twice, or one who never waited, is harmless.
+        """
+        self.deadlines.start("a")
+        self.deadlines.start("b")
+        self.deadlines.cancel("a")
+        self.deadlines.cancel("a")
+        self.deadlines.cancel("c")
+        self.assertNotIn("a", self.deadlines)
+        self.assertIn("b", self.deadlines)
+        self.clock.advance(10)
+        self.assertEqual(self.over, [("b", 10)])
+
+    def test_restart(self) -> None:
+        """
+        One who starts again waits anew, behind those who came meanwhile.
+        """
+        self.deadlines.start("a")
+        self.clock.advance(4)
+        self.deadlines.start("b")
+        self.clock.advance(4)
+        self.deadlines.start("a")
+        self.clock.pump([0.01] * 1100)
+        self.assertEqual([owner for owner, _ in self.over], ["b", "a"])
+        self.assertGreaterEqual(self.over[1][1], 18)
+
+    def test_givenNow(self) -> None:
+        """
+        The caller's own reading of the clock counts.
+        """
+        self.clock.advance(3)
+        self.deadlines.start("a", 1.0)
+        self.assertEqual(self.deadlines.waiting["a"], 11.0)
+
+    def test_startedByExpiry(self) -> None:
+        """
+        Whose time is over may start again at once; others that were started by that are no less served.
+        """
+        deadlines: Deadlines[str] = Deadlines(self.clock, 1, lambda owner: (self.expired(owner), deadlines.start(owner)))
+        deadlines.start("a")
+        self.clock.pump([0.25] * 17)
+        self.assertEqual(len(self.over), 4)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+    def test_cancelledByExpiry(self) -> None:
+        """
+        An end that cancels another one's wait, due at the same moment, is respected.
+        """
+        deadlines: Deadlines[str] = Deadlines(
+            self.clock, 1, lambda owner: (self.expired(owner), deadlines.cancel("b"))
+        )
+        deadlines.start("a")
+        deadlines.start("b")
+        self.clock.advance(1)
+        self.assertEqual(self.over, [("a", 1)])
+
+    def test_raises(self) -> None:
+        """
+        What one owner's end raises is logged, and the others' come all the same.
+        """
+
+        def expired(owner: str) -> None:
+            if owner == "bad":
+                raise ZeroDivisionError
+            self.expired(owner)
+
+        deadlines: Deadlines[str] = Deadlines(self.clock, 1, expired)
+        deadlines.start("bad")
+        deadlines.start("good")
+        self.clock.advance(1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.over, [("good", 1)])
+
+    def test_pace(self) -> None:
+        """
+        A steady stream of owners shares timers: the queue looks some hundred times in its length, not once for each.
+        """
+        looks = 0
+        callLater = self.clock.callLater
+
+        def counting(*args: object, **kwargs: object) -> object:
+            nonlocal looks
+            looks += 1
+            return callLater(*args, **kwargs)  # type: ignore[arg-type]  # as it was called
+
+        self.clock.callLater = counting  # type: ignore[method-assign, assignment]  # to count
+        for number in range(20000):
+            self.deadlines.start(str(number))
+            self.clock.advance(0.001)
+        self.assertLess(looks, 600)
+        self.assertGreater(len(self.over), 9000)
