@@ -113,7 +113,10 @@ class Cluster:
         self.chooseEndpoint = self._choosePanicking if panic else self._balancer.choose
         stats = self.stats
         stats.membershipTotal.value = len(self.endpoints)
-        stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints)
+        degraded = sum(endpoint.healthy and endpoint.healthStatus == "DEGRADED" for endpoint in self.endpoints)
+        stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints) - degraded
+        stats.membershipDegraded.value = degraded
+        stats.membershipExcluded.value = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.endpoints)
         stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
 
     def _choosePanicking(self) -> Endpoint | None:
