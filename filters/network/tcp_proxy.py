@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.filters.network.test_tcp_proxy -*-
 """
-C{envoy.filters.network.tcp_proxy}: passes bytes on to an endpoint of a cluster. The engine is L{meshproxy.upstream.tcp}.
+C{envoy.filters.network.tcp_proxy}: passes bytes on to an endpoint of a cluster. The engine is
+L{meshproxy.upstream.tcp}.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class TCPProxyFilter(NetworkFilter):
     """
     The network filter for bytes.
 
-    Nothing is to be done to drain it: as in Envoy, its connections live on until they end, or the time to drain is over.
+    There is nothing to do to drain it: as in Envoy, its connections live on until they end, or the time to drain is
+    over.
     """
 
     configType = _MESSAGE

@@ -146,7 +146,8 @@ class Dial(FileDescriptor):
     def _fail(self, code: int) -> None:
         failed = self._failed
         self.cancel()
-        failed(ConnectFailed(f"{self._address.text}: {os.strerror(code)}"))
+        # Envoy's words: they come to stand in details and logs. Who it was stands beside them there.
+        failed(ConnectFailed(f"delayed connect error: {os.strerror(code)}"))
 
     def _timedOut(self) -> None:
         failed = self._failed

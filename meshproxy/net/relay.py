@@ -2,9 +2,9 @@
 """
 Moving bytes from one connection to another when nobody needs to look at them.
 
-A L{SocketRelay} stands in for the protocol: it takes the bytes off one socket and puts them on the other in the same breath, and
-lets the kernel splice them where there are many. A L{BufferedRelay} does the same for any pair of transports, by
-C{dataReceived} and C{write}.
+A L{SocketRelay} stands in for the protocol: it takes the bytes off one socket and puts them on the other in the same
+breath, and lets the kernel splice them where there are many. A L{BufferedRelay} does the same for any pair of
+transports, by C{dataReceived} and C{write}.
 
 Both read no more while the sink has bytes that its peer does not take, so that a slow reader slows its sender down.
 """
@@ -21,8 +21,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from meshproxy.net.splice import SPLICE_FLAGS, Pipe, PipePool, pipes
-from meshproxy.net.transport import SocketTransport
-from meshproxy.net.transport import _lost as lost
+from meshproxy.net.transport import SocketTransport, lost
 from meshproxy.stats.metrics import Counter
 
 __all__ = ["BufferedRelay", "IRelay", "RelayCounters", "SocketRelay", "makeRelay"]
@@ -157,12 +156,11 @@ class SocketRelay:
     """
     From one socket to another, without a protocol in between.
 
-    For as long as it runs, the source's C{doRead} is this relay's, and it is the sink's producer; nobody else writes to the sink.
-    At most one piece is under way at a time: while the sink cannot take it, the source is not read. So what is kept
-    in between is never more than one piece, in memory or in a pipe.
+    For as long as it runs, the source's C{doRead} is this relay's, and it is the sink's producer; nobody else writes to
+    the sink. At most one piece is under way at a time: while the sink cannot take it, the source is not read. So what
+    is kept in between is never more than one piece, in memory or in a pipe.
 
-    The end of the source, and its loss, are told to the source's protocol as ever: by then all that came has gone on, or is in
-    the sink's buffer.
+    The end of the source, and its loss, are told to the source's protocol as ever: by then all that came has gone on.
     """
 
     def __init__(
@@ -171,12 +169,12 @@ class SocketRelay:
         sink: SocketTransport,
         counters: RelayCounters,
         seconds: Callable[[], float],
-        pool: PipePool | None = pipes,
+        pool: PipePool = pipes,
         length: int | None = None,
         done: Callable[[], object] | None = None,
     ) -> None:
         """
-        @param pool: Where pipes come from; L{None} never splices.
+        @param pool: Where pipes come from. Without one the relay copies.
         @param length: How many bytes to move; by default all until the source ends.
         @param done: Called when that many have gone on, or are in the sink's buffer, and both transports are their
             protocols' again. It is called from within the source's C{doRead} or the sink's C{doWrite}.
@@ -188,6 +186,7 @@ class SocketRelay:
         self._counters = counters
         self._seconds = seconds
         self._pool = pool
+        self._splices = True
         self._left = length
         self._done = done
         self._going = False
@@ -212,6 +211,7 @@ class SocketRelay:
         self._source.doRead = self._copy  # type: ignore[method-assign]  # the reactor looks it up on each event
         if sink.unsent:
             sink.producerPaused = self._held = True
+            self._counters.paused.value += 1
             self._source.stopReading()
         else:
             sink.producerPaused = False
@@ -221,8 +221,11 @@ class SocketRelay:
         """
         See L{IRelay.dataReceived}.
         """
-        self._count(len(data))
+        length = len(data)
+        self._count(length)
         self._hold(data)
+        if self._left is not None:
+            self._progress(length)
 
     def stop(self) -> None:
         """
@@ -232,12 +235,12 @@ class SocketRelay:
             return
         self._going = False
         source, sink = self._source, self._sink
-        del source.doRead  # type: ignore[attr-defined]  # set by start
+        del source.doRead
         sink.producer, sink.streamingProducer = self._former
         sink.producerPaused = False
         pipe = self._pipe
         if pipe is not None:
-            del sink.doWrite  # type: ignore[attr-defined]  # set by _block
+            del sink.doWrite
             self._pipe = None
             _unload(pipe, self._inPipe, sink, self._pool)
         if sink.connected and (sink.disconnecting or sink._writeDisconnecting):
@@ -259,7 +262,7 @@ class SocketRelay:
         received, sent = self._counters.received, self._counters.sent
         seconds = self._seconds
         size = min(_READ_SIZE, self._most)
-        bulk = _BULK if self._pool is not None else 1 << 62
+        bulk = _BULK if self._splices else _READ_SIZE + 1
 
         def doRead() -> Exception | None:
             try:
@@ -326,7 +329,6 @@ class SocketRelay:
         """
         The C{doRead} for large pieces.
         """
-        assert self._pool is not None
         pipe = self._pool.take()
         if pipe is None:
             self._source.doRead = self._copy  # type: ignore[method-assign]  # as in start
@@ -341,7 +343,7 @@ class SocketRelay:
         except OSError:
             # A broken connection, or one that cannot be spliced: the plain way tells which.
             self._pool.give(pipe)
-            self._pool = None
+            self._splices = False
             self._copy = self._copier()
             self._source.doRead = self._copy  # type: ignore[method-assign]  # as in start
             return self._copy()
@@ -391,7 +393,7 @@ class SocketRelay:
             return None
         self._pipe = None
         self._pool.give(pipe)
-        del sink.doWrite  # type: ignore[attr-defined]  # set by _pass
+        del sink.doWrite
         if not (sink.disconnecting or sink._writeDisconnecting):
             sink.stopWriting()
         if self._left == 0:
@@ -427,11 +429,10 @@ class SocketRelay:
             former.stopProducing()
 
 
-def _unload(pipe: Pipe, length: int, sink: SocketTransport, pool: PipePool | None) -> None:
+def _unload(pipe: Pipe, length: int, sink: SocketTransport, pool: PipePool) -> None:
     """
     Leave what is in a pipe in its sink's buffer.
     """
-    assert pool is not None
     pieces = []
     try:
         while length:

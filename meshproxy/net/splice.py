@@ -2,8 +2,9 @@
 """
 Pipes through which the kernel moves bytes from one socket to another, without a copy of them in this process.
 
-A pipe is taken for one move and given back when it is empty again, which nearly always is at once: only where a peer does
-not read does it stay taken. So a few pipes serve any number of connections, and their number bounds the kernel's memory.
+A pipe is taken for one move and given back when it is empty again, which nearly always is at once: only where a peer
+does not read does it stay taken. So a few pipes serve any number of connections, and their number bounds the kernel's
+memory.
 """
 
 from __future__ import annotations

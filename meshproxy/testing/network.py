@@ -244,7 +244,7 @@ class _Attempt:
         self._call = None
         listening = self._network.listeningAt(self._address)
         if listening is None:
-            self._failed(ConnectFailed(f"{self._address.text}: {os.strerror(errno.ECONNREFUSED)}"))
+            self._failed(ConnectFailed(f"delayed connect error: {os.strerror(errno.ECONNREFUSED)}"))
         else:
             listening.accept(self._protocol, self._address, bufferLimit=self._bufferLimit)
 

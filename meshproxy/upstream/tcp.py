@@ -111,19 +111,25 @@ class TCPProxy:
         if self._idleWatch is not None:
             self._idleWatch.start(session)
         if self.settings.logOnConnected and self.accessLogs:
+            session.update()
             self.accessLogs.log(session, "TcpUpstreamConnected")
 
     def sessionEnded(self, session: TCPSession) -> None:
         """
-        A connection is over.
+        The downstream connection is gone. What was written to the upstream may still have to be sent.
         """
-        if self._idleWatch is not None:
-            self._idleWatch.stop(session)
         for waiting in (self._durations, self._logTimes):
             if waiting is not None:
                 waiting.cancel(session)
         if self.accessLogs:
             self.accessLogs.log(session, "TcpConnectionEnd")
+
+    def sessionGone(self, session: TCPSession) -> None:
+        """
+        Both connections are gone.
+        """
+        if self._idleWatch is not None:
+            self._idleWatch.stop(session)
 
     # Time
 

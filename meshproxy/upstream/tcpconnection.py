@@ -2,8 +2,8 @@
 """
 One TCP connection to an endpoint, from the attempt to its end, with everything a cluster counts of it.
 
-As in Envoy, such a connection passes for a pool's with one request on it: the attempt is a pending request, the connection
-an active one.
+As in Envoy, such a connection passes for a pool's with one request on it: the attempt is a pending request, the
+connection an active one.
 """
 
 from __future__ import annotations
@@ -141,9 +141,6 @@ class TCPUpstreamConnection:
         endpoint.rqTotal.value += 1
         endpoint.active += 1
         protocol = self._protocol
-        self.dataReceived = protocol.dataReceived
-        self.readConnectionLost = protocol.readConnectionLost
-        self.writeConnectionLost = protocol.writeConnectionLost
         protocol.makeConnection(transport)
         self._owner.upstreamConnected()
 
@@ -154,18 +151,21 @@ class TCPUpstreamConnection:
 
     def dataReceived(self, data: bytes) -> None:
         """
-        The protocol's own method stands in for this one.
+        Bytes came.
         """
+        self._protocol.dataReceived(data)
 
     def readConnectionLost(self) -> None:
         """
-        The protocol's own method stands in for this one.
+        The peer finished writing.
         """
+        self._protocol.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
         """
-        The protocol's own method stands in for this one.
+        This side finished writing.
         """
+        self._protocol.writeConnectionLost()
 
     def connectionLost(self, reason: Any = None) -> None:
         """

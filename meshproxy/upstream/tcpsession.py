@@ -147,9 +147,7 @@ class TCPSession(StreamInfo):
     _connection: TCPUpstreamConnection | None = None
     _cluster: Cluster | None = None
     _retry: IDelayedCall | None = None
-    _resetSeen = False
     _flushing = False
-    _over = False
 
     def __init__(self, proxy: TCPProxy, info: ConnectionInfo) -> None:
         self._proxy = proxy
@@ -283,38 +281,50 @@ class TCPSession(StreamInfo):
         """
         other = side.other
         wasReset = _isReset(reason)
-        if wasReset and not self._resetSeen and other.isOpen and side is self.upstream:
-            self.responseFlags |= ResponseFlag.UPSTREAM_REMOTE_RESET
         if side is self.downstream:
-            self._downstreamLost()
+            self._downstreamLost(wasReset)
+        else:
+            self._upstreamLost(wasReset)
         if other.isOpen:
             if wasReset:
-                self._resetSeen = True
                 other.abort()
             elif isinstance(getattr(reason, "value", None), ConnectionAborted):
                 other.closeNow()
             else:
                 other.closeAfterWrites()
-        if self._flushing and side is self.upstream:
+        else:
+            # What is left is the record; nothing keeps the transports.
+            self.downstream.relay = self.upstream.relay = None
+            self._proxy.sessionGone(self)
+
+    def _upstreamLost(self, wasReset: bool) -> None:
+        if wasReset and self.downstream.isOpen:
+            self.responseFlags |= ResponseFlag.UPSTREAM_REMOTE_RESET
+        if self._flushing:
             self._flushing = False
             self._proxy.stats.upstreamFlushActive.value -= 1
-        if not other.isOpen:
-            self._end()
 
-    def _downstreamLost(self) -> None:
+    def _downstreamLost(self, wasReset: bool) -> None:
+        self._cancelConnect()
+        upstream = self.upstream
+        if self._connection is not None and upstream.isOpen:
+            self._connection.closedHere = True
+            if not wasReset and upstream.transport.unsent:  # type: ignore[union-attr]  # set before
+                self._flushing = True
+                self._proxy.stats.upstreamFlushTotal.value += 1
+                self._proxy.stats.upstreamFlushActive.value += 1
+        self.update()
+        self._proxy.sessionEnded(self)
+
+    def _cancelConnect(self) -> None:
+        """
+        Give up what is under way to connect.
+        """
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        connection = self._connection
-        if connection is not None:
-            if self.upstream.isOpen:
-                connection.closedHere = True
-                if self.upstream.transport.unsent:  # type: ignore[union-attr]  # set before
-                    self._flushing = True
-                    self._proxy.stats.upstreamFlushTotal.value += 1
-                    self._proxy.stats.upstreamFlushActive.value += 1
-            else:
-                connection.cancel()
+        if self._connection is not None:
+            self._connection.cancel()
 
     def close(self, reason: str) -> None:
         """
@@ -323,16 +333,11 @@ class TCPSession(StreamInfo):
         @param reason: For C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
         """
         self.connection.localCloseReason = reason
+        self._cancelConnect()
         if self._connection is not None:
             self._connection.closedHere = True
         self.upstream.closeNow()
         self.downstream.closeNow()
-
-    def _end(self) -> None:
-        if not self._over:
-            self._over = True
-            self.update()
-            self._proxy.sessionEnded(self)
 
 
 def _isReset(reason: Any) -> bool:

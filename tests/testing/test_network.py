@@ -132,7 +132,7 @@ class ConnectTests(NetworkCase):
         self.assertEqual(self.failures, [])
         self.reactor.settle()
         self.assertIsInstance(self.failures[0], ConnectFailed)
-        self.assertEqual(str(self.failures[0]), "127.0.0.1:80: Connection refused")
+        self.assertEqual(str(self.failures[0]), "delayed connect error: Connection refused")
         self.assertRaises(ConnectFailed, self.network.dial, "127.0.0.1:80", Peer())
 
     def test_silent(self) -> None:
