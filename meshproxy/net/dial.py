@@ -13,11 +13,13 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from meshproxy.errors import ConnectFailed, ConnectTimeout
+from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
 
-__all__ = ["Dial", "SocketOptions"]
+__all__ = ["Dial", "SocketOptions", "setKeepalive"]
 
 
 class SocketOptions:
@@ -58,6 +60,7 @@ def setKeepalive(sock: socket.socket, probes: int, idle: int, interval: int) -> 
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+@implementer(ICancellable)
 class Dial(FileDescriptor):
     """
     One attempt to connect. It calls back once, never from within its own constructor, and not after L{cancel}.

@@ -17,7 +17,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from meshproxy.interfaces import IListening
 from meshproxy.net.address import Address
 
 __all__ = ["Port"]
@@ -31,6 +33,7 @@ _EXHAUSTED_PAUSE = 0.25
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
+@implementer(IListening)
 class Port(FileDescriptor):
     """
     A bound socket that accepts.
