@@ -174,6 +174,7 @@ class LocalReply:
     @ivar details: C{%RESPONSE_CODE_DETAILS%}.
     @ivar flag: The L{ResponseFlag} bits to set, 0 for none.
     @ivar headers: Further fields of the response.
+    @ivar grpcStatus: What a gRPC client is told; 0 for what the status means.
     """
 
     status: int
@@ -181,6 +182,7 @@ class LocalReply:
     details: str
     flag: int = 0
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    grpcStatus: int = 0
 
     def withStatus(self, status: int) -> LocalReply:
         """
@@ -245,7 +247,7 @@ class Failure(Enum):
         ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED,
     )
     STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", "stream_idle_timeout", ResponseFlag.STREAM_IDLE_TIMEOUT)
-    MAX_STREAM_DURATION = LocalReply(504, b"downstream duration timeout", "max_duration_timeout")
+    MAX_STREAM_DURATION = LocalReply(504, b"downstream duration timeout", "max_duration_timeout", grpcStatus=4)
     REQUEST_TIMEOUT = LocalReply(408, b"request timeout", "request_overall_timeout")
     REQUEST_HEADERS_TIMEOUT = LocalReply(408, b"request header timeout", "request_header_timeout")
 

@@ -215,7 +215,7 @@ class ProtocolErrorTests(SynchronousTestCase):
         """
         Known ones, and one for the others.
         """
-        self.assertEqual([reasonPhrase(status) for status in (200, 413, 599)], ["OK", "Payload Too Large", "Unknown"])
+        self.assertEqual([reasonPhrase(status) for status in (200, 413, 598)], ["OK", "Payload Too Large", "Unknown"])
 
     def test_grpc(self) -> None:
         """

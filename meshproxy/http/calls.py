@@ -155,7 +155,7 @@ class _Call:
         except LocalProtocolError as error:
             self._fail(error)
 
-    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
         There is no connection.
         """

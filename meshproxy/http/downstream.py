@@ -218,6 +218,7 @@ class HTTP1Connection(TwistedProtocol):
         self.codec.closeAfterResponse()
         stream = self.stream
         if stream is None:
+            self.codec.giveUp()
             known = self.codec.request
             if known is None:
                 known = RequestHeaders(b"", b"")

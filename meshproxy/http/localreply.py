@@ -33,7 +33,7 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
     if isGRPC(request):
         headers = ResponseHeaders(
             200,
-            ((b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % grpcStatus(reply.status))),
+            ((b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % (reply.grpcStatus or grpcStatus(reply.status)))),
         )
         if reply.body:
             headers.first[b"grpc-message"] = _percentEncoded(reply.body)
@@ -44,7 +44,7 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
         )
     else:
         headers = ResponseHeaders(reply.status)
-        if reply.status >= 200 and reply.status not in (204, 304):
+        if reply.status >= 200 and reply.status not in (204, 304) and request.method != b"HEAD":
             headers.first[b"content-length"] = b"0"
     for name, value in reply.headers:
         if name in _ONCE:

@@ -38,7 +38,7 @@ __all__ = ["ConnectionManager", "ManagerSlot"]
 _CONTINUE = ResponseHeaders(100)
 
 # A head without any of these fields has nothing in it that the connection manager would take away or act upon.
-_USUAL = (HOP_BY_HOP | INTERNAL | {b"x-forwarded-for", b"expect"}).isdisjoint
+_USUAL = (HOP_BY_HOP | INTERNAL | {b"x-forwarded-for", b"x-forwarded-proto", b"expect"}).isdisjoint
 
 
 class ManagerSlot:
@@ -155,7 +155,11 @@ class ConnectionManager:
             if settings.streamIdleTimeout
             else None
         )
-        self.headersDeadlines = deadlines(settings.requestHeadersTimeout, self._headersLate)
+        head, whole = settings.requestHeadersTimeout, settings.requestTimeout
+        if whole and (not head or whole < head):
+            self.headersDeadlines = deadlines(whole, self._headLate)
+        else:
+            self.headersDeadlines = deadlines(head, self._headersLate)
         self.durationDeadlines = deadlines(settings.maxConnectionDuration, self._connectionOld)
         self.closeDeadlines = deadlines(settings.delayedCloseTimeout, self._closeLate)
         self.drainDeadlines = deadlines(settings.drainTimeout, self._drainLate)
@@ -254,8 +258,7 @@ class ConnectionManager:
                 self._answerExpect(stream, headers)
         else:
             # Nothing to take away, nothing to believe: the same as _judge does, in two lines.
-            if b"x-forwarded-proto" not in first:
-                first[b"x-forwarded-proto"] = b"http"
+            first[b"x-forwarded-proto"] = b"http"
             if self._generatesIds and b"x-request-id" not in first:
                 first[b"x-request-id"] = newRequestId()
         route = stream.route = self._match(headers, stream)
@@ -477,6 +480,10 @@ class ConnectionManager:
         self.stats.rqHeaderTimeout.value += 1
         connection.refuse(Failure.REQUEST_HEADERS_TIMEOUT.value)
 
+    def _headLate(self, connection: HTTP1Connection) -> None:
+        self.stats.rqTimeout.value += 1
+        connection.refuse(Failure.REQUEST_TIMEOUT.value)
+
     def _requestLate(self, stream: Stream) -> None:
         self.stats.rqTimeout.value += 1
         stream.localReply(Failure.REQUEST_TIMEOUT.value)
@@ -499,12 +506,8 @@ class ConnectionManager:
 
     def _streamOld(self, stream: Stream) -> None:
         self.stats.rqMaxDurationReached.value += 1
-        if stream.responseCode:
-            stream.responseFlags |= ResponseFlag.DURATION_TIMEOUT
-            stream.reset()
-        else:
-            reply = Failure.MAX_STREAM_DURATION.value
-            stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
+        reply = Failure.MAX_STREAM_DURATION.value
+        stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
 
 
 def _idleSince(connection: HTTP1Connection) -> float | None:

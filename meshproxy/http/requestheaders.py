@@ -69,6 +69,8 @@ _NOT_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"
 # The peers instead of which this machine is told; as in Envoy, the rest of 127.0.0.0/8 is not among them.
 _LOOPBACK = ("127.0.0.1", "::1")
 
+_SCHEMES = (b"http", b"https")
+
 # As in Envoy.
 _MOST_NOMINATED = 10
 _LONGEST_TE = 256
@@ -122,8 +124,11 @@ def compileRequestHeaders(
         if extras or not isPlain(first):
             _endHopByHop(headers)
             client = _tellClient(headers, connection, settings)
-        if b"x-forwarded-proto" not in first:
+        proto = first.get(b"x-forwarded-proto")
+        if proto is None:
             first[b"x-forwarded-proto"] = b"http"
+        elif proto in _SCHEMES:
+            headers.scheme = proto
         if generate and b"x-request-id" not in first:
             first[b"x-request-id"] = requestId()
         return client

@@ -40,9 +40,10 @@ class RetryState:
     The retries of one request.
 
     @ivar limitReached: Whether a retry was wanted and C{num_retries} was used up.
+    @ivar overflowed: Whether one was wanted and the cluster had no room for it.
     """
 
-    __slots__ = ("_breaker", "_cluster", "_clock", "_left", "_policy", "_random", "_taken", "_tries", "limitReached")
+    __slots__ = ("_breaker", "_cluster", "_clock", "_left", "_policy", "_random", "_taken", "_tries", "limitReached", "overflowed")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class RetryState:
         self._tries = 0
         self._taken = False
         self.limitReached = False
+        self.overflowed = False
 
     def wantsRetryOf(self, headers: ResponseHeaders) -> bool:
         """
@@ -124,6 +126,7 @@ class RetryState:
             stats.rqRetryLimitExceeded.value += 1
             return None
         if self._breaker.retriesExhausted:
+            self.overflowed = True
             stats.rqRetryOverflow.value += 1
             return None
         self._left -= 1

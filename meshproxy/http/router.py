@@ -9,6 +9,7 @@ of the response by the connection's codec, and decides whether to try again (L{m
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -166,8 +167,9 @@ class Router:
             direct = route.directResponse
             stream.localReply(LocalReply(direct.status, direct.body, "direct_response"))
         else:
-            stats.noRoute.value += 1
-            stream.localReply(Failure.NO_ROUTE.value)
+            # As in Envoy, a route that does not forward has no cluster.
+            stats.noCluster.value += 1
+            stream.localReply(Failure.NO_CLUSTER.value)
 
     # Deadlines by length; routes use few different ones.
 
@@ -339,7 +341,10 @@ class RoutedRequest:
             deadlines = router.timeoutsBySeconds.get(timeout)
             self._timeouts = router.timeouts(timeout) if deadlines is None else deadlines
             if not router.suppressHeaders:
-                headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(timeout)
+                expected = timeout if self._perTry is None else self._perTry.seconds
+                headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(expected)
+        elif self._perTry is not None and not router.suppressHeaders:
+            headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(self._perTry.seconds)
         self._connect(endpoint)
 
     def _readOrders(self, headers: RequestHeaders) -> float:
@@ -371,6 +376,7 @@ class RoutedRequest:
 
     def _connect(self, endpoint: Endpoint | None = None) -> None:
         cluster = self._cluster
+        self._stream.upstreamAttempts = self.attempts
         if endpoint is None:
             endpoint = cluster.chooseEndpoint()
         if endpoint is None:
@@ -379,7 +385,6 @@ class RoutedRequest:
             return
         self._endpoint = endpoint
         stream = self._stream
-        stream.upstreamAttempts = self.attempts
         stream.upstreamHost = endpoint
         now = self._tryBegan = self._router.clock.seconds()
         if self._complete:
@@ -650,11 +655,13 @@ class RoutedRequest:
 
     # Failures
 
-    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
         See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
         """
         self._pool = None
+        if endpoint is None:
+            self._stream.upstreamHost = None
         self._reset(reason, why)
 
     def upstreamReset(self, reason: ResetReason, why: str) -> None:
@@ -688,7 +695,9 @@ class RoutedRequest:
         self._failed(upstreamResetReply(reason, why, self.attempts > 1))
 
     def _limitFlag(self, retry: RetryState) -> int:
-        return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED if retry.limitReached else 0
+        if retry.limitReached:
+            return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+        return ResponseFlag.UPSTREAM_OVERFLOW if retry.overflowed else 0
 
     def _failed(self, reply: LocalReply) -> None:
         """
@@ -696,6 +705,9 @@ class RoutedRequest:
         """
         self._over()
         self._stats.responses.add(reply.status)
+        if self._route.virtualHost.includeAttemptCountInResponse:
+            counted = (b"x-envoy-attempt-count", b"%d" % self.attempts)
+            reply = replace(reply, headers=(*reply.headers, counted))
         self._stream.localReply(reply)
 
     def _over(self) -> None:
@@ -730,7 +742,6 @@ class RoutedRequest:
         if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
             self._leaveConnection()
             if self._tryAgain(None):
-                self._stream.responseFlags |= 0
                 return
             self._stream.responseFlags |= self._limitFlag(retry)
         self._giveUp(reply)
@@ -739,8 +750,9 @@ class RoutedRequest:
         """
         C{max_stream_duration} is over.
         """
-        self._stats.rqMaxDurationReached.value += 1
-        self._giveUp(Failure.UPSTREAM_MAX_STREAM_DURATION.value)
+        self._stream.manager.stats.rqMaxDurationReached.value += 1
+        reply = Failure.MAX_STREAM_DURATION.value
+        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
 
     def _giveUp(self, reply: LocalReply) -> None:
         if self.over:
@@ -804,7 +816,21 @@ class RoutedRequest:
         self.attempts += 1
         if self._route.virtualHost.includeRequestAttemptCount:
             self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        left = self._timeLeft()
+        if left and not self._router.suppressHeaders:
+            self._headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % max(1, round(left * 1000)))
         self._connect()
+
+    def _timeLeft(self) -> float:
+        """
+        How many seconds the next try may take, 0 for no limit.
+        """
+        perTry = 0.0 if self._perTry is None else self._perTry.seconds
+        deadline = None if self._timeouts is None else self._timeouts.waiting.get(self)
+        if deadline is None:
+            return perTry
+        left = max(deadline - self._router.clock.seconds(), 0.001)
+        return min(left, perTry) if perTry else left
 
     # The end
 

@@ -82,7 +82,8 @@ def compileRouteAction(
         cluster=cluster,
         clusterHeader=section.get("cluster_header").lower().encode("utf-8"),
         clusterNotFoundStatus=_NOT_FOUND_STATUS[section.get("cluster_not_found_response_code")],
-        timeout=section.seconds("timeout", DEFAULT_TIMEOUT),
+        # As in Envoy, who says max_stream_duration has no other time-out.
+        timeout=0.0 if section.has("max_stream_duration") else section.seconds("timeout", DEFAULT_TIMEOUT),
         idleTimeout=section.seconds("idle_timeout"),
         flushTimeout=section.seconds("flush_timeout"),
         maxStreamDuration=duration.seconds("max_stream_duration"),

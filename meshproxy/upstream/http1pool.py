@@ -36,10 +36,11 @@ class IPoolRequest(Protocol):
         Here is one; the request is its C{request} now.
         """
 
-    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint, why: str) -> None:
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
         There will be none.
 
+        @param endpoint: The endpoint, or L{None} where the request may not even wait for it.
         @param why: What the transport said, for C{%UPSTREAM_TRANSPORT_FAILURE_REASON%}.
         """
 
@@ -94,7 +95,7 @@ class HTTP1Pool:
             return
         if breaker.pending.exhausted:
             self.stats.rqPendingOverflow.value += 1
-            request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
+            request.connectionFailed(ResetReason.OVERFLOW, None, "")
             return
         breaker.pending.take()
         self.stats.rqPendingTotal.value += 1

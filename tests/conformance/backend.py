@@ -57,8 +57,11 @@ class _Connection(threading.Thread):
         try:
             while True:
                 self._serve()
-        except (_Ended, OSError):
+        except _Ended:
             pass
+        except OSError:
+            if self._received is not None:
+                self._received.ended = True
         finally:
             self.sock.close()
 

@@ -46,6 +46,9 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "(an id)"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
     (re.compile(r"(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
+    # What is left of a time-out when a request is tried again.
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )14[5-9]\d\d$"), "(nearly 15000)"),
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )\d\d$"), "(little)"),
     # The words of the operating system, of the TLS library or of a parser.
     (re.compile(r"(?<=\w)\|[^}]*(?=})"), ""),
 ]

@@ -110,7 +110,6 @@ _TO_GET: tuple[tuple[str, str, Script], ...] = (
     ("early2", "Two interim responses.", [_status("103 Early Hints", "link: x"), _status("103 Early Hints"), OK]),
     ("continued", "100 does not.", [_status("100 Continue"), OK]),
     ("switched", "101 that nobody asked for.", _status("101 Switching Protocols", "upgrade: x", "connection: upgrade")),
-    ("switchedBare", "101 without fields.", [_status("101 Switching Protocols"), b"abc"]),
     ("early1xx", "199.", [_status("199 X"), OK]),
     ("empty", "The connection is closed.", [Do.CLOSE]),
     ("reset", "It is reset.", [Do.RESET]),

@@ -276,6 +276,13 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
     # Responses.
 
+    def giveUp(self) -> None:
+        """
+        Take no more of a request whose head is not there yet, so that a response to it may be encoded.
+        """
+        if self.readState is HEAD:
+            self._fail(RemoteProtocolError("given up"))
+
     def closeAfterResponse(self) -> None:
         """
         Let the response of the current request, or of the next one, be the last: it says C{connection: close}.
