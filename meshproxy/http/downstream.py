@@ -140,7 +140,8 @@ class HTTP1Connection(TwistedProtocol):
         self.info = info
         manager = slot.current
         self.manager: ConnectionManager = manager
-        self.codec = DownstreamCodec(_RequestSink(self), manager.http1Options, manager.codecCounters)
+        sink: Any = _RequestSink(self)
+        self.codec = DownstreamCodec(sink, manager.http1Options, manager.codecCounters)
         self.began = self.idleSince = manager.clock.seconds()
 
     # The transport
@@ -175,7 +176,7 @@ class HTTP1Connection(TwistedProtocol):
             # Pipelined requests, or early data of a tunnel, wait in the socket and not in memory.
             self._pauseForBacklog(stream)
 
-    def connectionLost(self, reason: TwistedFailure | None = None) -> None:  # type: ignore[override]  # no default needed
+    def connectionLost(self, reason: TwistedFailure | None = None) -> None:
         """
         The connection is gone.
         """

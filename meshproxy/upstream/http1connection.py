@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshproxy.codec.http1 import ReadState, UpstreamCodec
+from meshproxy.codec.http1 import IResponseSink, ReadState, UpstreamCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -75,6 +75,7 @@ class IUpstreamRequest(Protocol):
         """
 
 
+@implementer(IResponseSink)
 class _ResponseSink:
     """
     Passes the codec's events to the request that the connection carries; without one, bytes are the codec's to refuse.
@@ -172,7 +173,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             # the router resets it when the response is over.
             self._finish()
 
-    def connectionLost(self, reason: Failure | None = None) -> None:  # type: ignore[override]  # no default needed
+    def connectionLost(self, reason: Failure | None = None) -> None:
         """
         The connection is gone. A response that ends with the connection is complete now.
         """
@@ -201,8 +202,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.pool.stats.cxProtocolError.value += 1
         request = self.request
         if request is not None:
-            self._detach()
-            self.abort()
+            self._abortWithRequest()
             request.upstreamReset(ResetReason.PROTOCOL_ERROR, error.why)
         else:
             self.abort()
@@ -271,9 +271,15 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         another one already.
         """
         if self.request is request:
-            self._detach()
-            self.pool.stats.rqTxReset.value += 1
-            self.abort()
+            self._abortWithRequest()
+
+    def _abortWithRequest(self) -> None:
+        # As in Envoy, upstream_rq_tx_reset is of HTTP/2 alone: here it is the connection that ends.
+        stats = self.pool.stats
+        stats.cxDestroyWithActiveRq.value += 1
+        stats.cxDestroyLocalWithActiveRq.value += 1
+        self._detach()
+        self.abort()
 
     def _detach(self) -> None:
         self.request = self._sink.request = None

@@ -1,0 +1,682 @@
+"""
+L{meshproxy.http.router}: from a route to an upstream and back, and what goes wrong on the way.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from meshproxy.http.filter import HTTPFilter
+from meshproxy.net.address import Address
+from meshproxy.testing import Answer, Response
+from tests.http.support import ProxyCase, scripted
+
+#: Where the endpoint is.
+ENDPOINT = Address("127.0.0.1", 9000)
+
+
+def taking(seconds: float) -> type[HTTPFilter]:
+    """
+    A filter that holds each request for some time.
+    """
+
+    def hold(stream: Any, headers: Any, end: bool) -> object:
+        return deferLater(stream.manager.clock, seconds)
+
+    return scripted(requestHeaders=hold)
+
+
+class RouterCase(ProxyCase):
+    """
+    A proxy and its log.
+    """
+
+    def logged(self) -> str:
+        """
+        The last line of the access log.
+        """
+        return self.proxy.accessLog[-1]
+
+    def begin(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        A client with a request under way.
+        """
+        client = self.proxy.client()
+        client.send(*args, **kwargs)
+        self.proxy.settle()
+        return client
+
+
+class RouteTests(RouterCase):
+    """
+    Routes that lead to no upstream.
+    """
+
+    def test_none(self) -> None:
+        """
+        Without a route a request is answered with 404.
+        """
+        self.start(routes=[{"match": {"prefix": "/only"}, "route": {"cluster": "backend"}}])
+        response = self.proxy.request("GET", "/other")
+        self.assertEqual((response.status, response.body), (404, b""))
+        self.assertEqual(self.logged(), "404 route_not_found NR")
+        self.assertEqual(self.stat("no_route"), 1)
+
+    def test_redirect(self) -> None:
+        """
+        A redirect says where to.
+        """
+        redirect = {"host_redirect": "new.example", "https_redirect": True}
+        self.start(routes=[{"match": {"prefix": "/"}, "redirect": redirect}])
+        response = self.proxy.request("GET", "/a?b")
+        self.assertEqual((response.status, response.header("location")), (301, "https://new.example/a?b"))
+        self.assertEqual(self.stat("rq_redirect"), 1)
+        self.assertEqual(self.logged(), "301 direct_response -")
+
+    def test_directResponse(self) -> None:
+        """
+        A direct response is its body.
+        """
+        direct = {"status": 418, "body": {"inline_string": "teapot"}}
+        self.start(routes=[{"match": {"prefix": "/"}, "direct_response": direct}])
+        client = self.proxy.client()
+        self.assertEqual(client.request().body, b"teapot")
+        # As in Envoy, it overtakes a request that has a body, and ends the connection.
+        response = client.request("POST", body=b"tea?")
+        self.assertEqual((response.status, response.body, response.header("connection")), (418, b"teapot", "close"))
+        self.assertEqual(self.stat("rq_direct_response"), 2)
+
+    def test_noCluster(self) -> None:
+        """
+        A cluster that a request names and that is not there is the route's C{cluster_not_found_response_code}.
+        """
+        for code, status in ((None, 503), ("NOT_FOUND", 404), ("INTERNAL_SERVER_ERROR", 500)):
+            action: dict[str, Any] = {"cluster_header": "x-to"}
+            if code is not None:
+                action["cluster_not_found_response_code"] = code
+            self.start(routes=[{"match": {"prefix": "/"}, "route": action}])
+            self.assertEqual(self.proxy.request(headers={"x-to": "nowhere"}).status, status)
+            self.assertEqual(self.logged(), f"{status} cluster_not_found NC")
+            self.assertEqual(self.proxy.request(headers={"x-to": "backend"}).status, 200)
+
+    def test_noEndpoint(self) -> None:
+        """
+        A cluster without endpoints answers 503.
+        """
+        self.start(cluster={"load_assignment": {"cluster_name": "backend"}})
+        response = self.proxy.request()
+        self.assertEqual((response.status, response.body), (503, b"no healthy upstream"))
+        self.assertEqual(self.logged(), "503 no_healthy_upstream UH")
+        self.assertEqual(self.clusterStat("upstream_cx_none_healthy"), 1)
+
+    def test_hostRewrite(self) -> None:
+        """
+        C{auto_host_rewrite} sends the name that the endpoint was found by.
+        """
+        self.start(route={"auto_host_rewrite": True}, cluster={"type": "STRICT_DNS", **_named("svc.example")})
+        self.proxy.network.hosts["svc.example"] = ["127.0.0.1"]
+        self.proxy.advance(10)
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(self.backend.last.host, b"svc.example")
+
+
+def _named(host: str) -> dict[str, Any]:
+    address = {"socket_address": {"address": host, "port_value": 9000}}
+    endpoint = {"endpoint": {"address": address}}
+    return {"load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [endpoint]}]}}
+
+
+class ConnectionTests(RouterCase):
+    """
+    Upstream connections.
+    """
+
+    def test_kept(self) -> None:
+        """
+        A connection is used again, by any client.
+        """
+        self.start()
+        for _ in range(3):
+            self.assertEqual(self.proxy.request("POST", body=b"x").status, 200)
+        self.assertEqual(len(self.backend.connections), 1)
+        self.assertEqual(self.clusterStat("upstream_cx_total"), 1)
+        self.assertEqual(self.clusterStat("upstream_rq_total"), 3)
+
+    def test_notKept(self) -> None:
+        """
+        An upstream that closes is asked on another one; so is one whose response says that it will.
+        """
+        self.start()
+        self.backend.answer(
+            Answer(headers={"connection": "close"}, then="close"),
+            Answer(raw=b"HTTP/1.0 200 OK\r\n\r\nall", then="close"),
+        )
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(self.proxy.request().body, b"all")
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(len(self.backend.connections), 3)
+        self.backend.connections[-1].close()
+        self.proxy.settle()
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(len(self.backend.connections), 4)
+        self.assertQuiet()
+
+    def test_parallel(self) -> None:
+        """
+        Requests at the same time have connections of their own; idle ones are used before new ones are made.
+        """
+        self.start()
+        self.backend.answer(*[Answer(delay=1.0, body=b"x")] * 3)
+        clients = [self.begin() for _ in range(3)]
+        self.assertEqual(len(self.backend.connections), 3)
+        self.assertEqual([client.response().status for client in clients], [200] * 3)
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(len(self.backend.connections), 3)
+
+    def test_refused(self) -> None:
+        """
+        An upstream that cannot be reached is a 503 that says why in the log alone.
+        """
+        self.start()
+        self.backend.stop()
+        response = self.proxy.request()
+        self.assertEqual(response.status, 503)
+        self.assertEqual(
+            response.body,
+            b"upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+        )
+        self.assertIn("503 upstream_reset_before_response_started{remote_connection_failure", self.logged())
+        self.assertTrue(self.logged().endswith(" UF"))
+        self.assertEqual(self.clusterStat("upstream_cx_connect_fail"), 1)
+        self.assertQuiet()
+
+    def test_connectTimeout(self) -> None:
+        """
+        One that does not answer is given up after C{connect_timeout}.
+        """
+        self.start(cluster={"connect_timeout": "2s"})
+        self.proxy.network.silent.add(ENDPOINT)
+        client = self.begin()
+        self.proxy.advance(1.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        self.assertEqual(client.responses[0].status, 503)
+        self.assertEqual(self.logged(), "503 upstream_reset_before_response_started{connection_timeout} UF")
+        self.assertEqual(self.clusterStat("upstream_cx_connect_timeout"), 1)
+
+    def test_closedWithoutAnswer(self) -> None:
+        """
+        An upstream that goes without an answer is a 503.
+        """
+        self.start()
+        for answer in (Answer.close(), Answer.reset()):
+            self.backend.answer(answer)
+            self.assertEqual(self.proxy.request().status, 503)
+            self.assertEqual(self.logged(), "503 upstream_reset_before_response_started{connection_termination} UC")
+        # As in Envoy, an end within a head is a broken protocol.
+        self.backend.answer(Answer.reset(b"HTTP/1.1 200 OK\r\ncontent-"))
+        self.assertEqual(self.proxy.request().status, 502)
+        self.assertEqual(self.logged(), "502 upstream_reset_before_response_started{protocol_error} UPE")
+        self.assertQuiet()
+
+    def test_cutOff(self) -> None:
+        """
+        One that goes in the middle of its response takes the client's connection along, so that nobody takes the
+        response for whole.
+        """
+        for raw in (b"content-length: 10\r\n\r\nabc", b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"):
+            for end in (Answer.close, Answer.reset):
+                self.start()
+                self.backend.answer(end(b"HTTP/1.1 200 OK\r\n" + raw))
+                response = self.proxy.request()
+                self.assertEqual((response.status, response.body, response.complete), (200, b"abc", False))
+                self.assertEqual(self.logged(), "200 upstream_reset_after_response_started{protocol_error} UPE")
+                self.assertEqual(self.stat("rq_reset_after_downstream_response_started"), 1)
+                self.assertQuiet()
+
+    def test_untilClose(self) -> None:
+        """
+        A response without a length ends with its connection.
+        """
+        self.start()
+        self.backend.answer(Answer(raw=b"HTTP/1.1 200 OK\r\n\r\nto the end", then="close", delay=1.0))
+        response = self.proxy.request()
+        self.assertEqual((response.body, response.complete), (b"to the end", True))
+        self.assertQuiet()
+
+    def test_broken(self) -> None:
+        """
+        An upstream that breaks the protocol is a 502, and its connection is not used again.
+        """
+        self.start()
+        wrongLength = b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"
+        self.backend.answer(Answer(raw=b"NONSENSE\r\n\r\n"), Answer(raw=wrongLength))
+        for _ in range(2):
+            self.assertEqual(self.proxy.request().status, 502)
+            self.assertIn("UPE", self.logged())
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(self.clusterStat("upstream_cx_protocol_error"), 2)
+        self.assertEqual(len(self.backend.connections), 3)
+        self.assertQuiet()
+
+    def test_brokenInTheMiddle(self) -> None:
+        """
+        Once the response is on its way, all that is left is to cut it off.
+        """
+        self.start()
+        self.backend.answer(Answer(raw=b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\nzzz\r\n"))
+        response = self.proxy.request()
+        self.assertFalse(response.complete)
+        self.assertIn("UPE", self.logged())
+        self.assertQuiet()
+
+    def test_unasked(self) -> None:
+        """
+        A connection on which bytes come that nobody asked for is not used again.
+        """
+        self.start()
+        self.proxy.request()
+        self.backend.connections[0].write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nevil!")
+        self.proxy.settle()
+        self.assertEqual(self.proxy.request().body, b"ok")
+        self.assertEqual(len(self.backend.connections), 2)
+
+    def test_responseTwice(self) -> None:
+        """
+        A second response in the same read as the first one is never anybody's.
+        """
+        self.start()
+        whole = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
+        self.backend.answer(Answer(raw=whole + b"good" + whole + b"evil"))
+        self.assertEqual(self.proxy.request().body, b"good")
+        self.assertEqual(self.proxy.request().body, b"ok")
+        self.assertEqual(len(self.backend.connections), 2)
+
+    def test_limits(self) -> None:
+        """
+        Circuit breakers answer what is too much at once.
+        """
+        thresholds = [{"max_connections": 1, "max_pending_requests": 1}]
+        self.start(cluster={"circuit_breakers": {"thresholds": thresholds}})
+        self.backend.default = Answer(delay=1.0, body=b"x")
+        clients = [self.begin() for _ in range(3)]
+        self.assertEqual(clients[2].responses[0].status, 503)
+        self.assertEqual(clients[2].responses[0].header("x-envoy-overloaded"), "true")
+        self.assertEqual(self.logged(), "503 upstream_reset_before_response_started{overflow} UO")
+        self.assertEqual([client.response().status for client in clients[:2]], [200, 200])
+        self.assertEqual(self.clusterStat("upstream_rq_pending_overflow"), 1)
+        self.assertEqual(len(self.backend.connections), 1)
+        self.assertQuiet()
+
+    def test_requestLimit(self) -> None:
+        """
+        The limit of requests holds on connections that are there as well, and is given back.
+        """
+        self.start(cluster={"circuit_breakers": {"thresholds": [{"max_requests": 1}]}})
+        self.backend.answer(Answer(delay=1.0, body=b"x"), Answer(delay=1.0, body=b"y"))
+        first = self.begin()
+        second = self.begin()
+        self.assertEqual(second.response().status, 503)
+        self.assertEqual(first.response().status, 200)
+        third = self.begin()
+        self.assertEqual(self.begin().response().status, 503)
+        self.assertEqual(third.response().status, 200)
+        self.assertQuiet()
+
+
+class LeavingTests(RouterCase):
+    """
+    Clients that do not wait.
+    """
+
+    def test_whileConnecting(self) -> None:
+        """
+        A client that leaves while its upstream is being connected leaves nothing behind.
+        """
+        self.start()
+        self.proxy.network.silent.add(ENDPOINT)
+        client = self.begin()
+        client.abort()
+        self.proxy.settle()
+        self.assertEqual(self.clusterStat("upstream_rq_cancelled"), 1)
+        self.assertEqual(self.logged(), "0 downstream_remote_disconnect DC")
+        self.assertQuiet()
+        self.assertEqual(self.clusterStat("upstream_cx_active"), 0)
+
+    def test_whileWaiting(self) -> None:
+        """
+        One that leaves before the response has its upstream's connection closed.
+        """
+        self.start()
+        self.backend.answer(Answer.hang())
+        client = self.begin()
+        client.abort()
+        self.proxy.settle()
+        self.assertTrue(self.backend.connections[0].closed)
+        self.assertEqual(self.clusterStat("upstream_cx_destroy_local_with_active_rq"), 1)
+        self.assertEqual(self.stat("downstream_rq_rx_reset"), 1)
+        self.assertEqual(self.logged(), "0 downstream_remote_disconnect DC")
+        self.assertQuiet()
+        self.assertEqual(self.proxy.request().status, 200)
+
+    def test_whileAnswered(self) -> None:
+        """
+        Likewise one that leaves in the middle of its response.
+        """
+        self.start()
+        self.backend.answer(Answer(body=[b"a", b"b"], delay=1.0))
+        client = self.begin()
+        self.proxy.advance(2)
+        self.assertEqual(client.responses[0].body, b"a")
+        client.abort()
+        self.proxy.settle()
+        self.assertTrue(self.backend.connections[0].closed)
+        self.assertTrue(self.logged().startswith("200 downstream_remote_disconnect DC"), self.logged())
+        self.assertQuiet()
+
+    def test_whileSending(self) -> None:
+        """
+        One that leaves in the middle of its request: the upstream never gets a whole one.
+        """
+        self.start()
+        client = self.begin("POST", headers={"content-length": "10"}, body=b"abc", whole=False)
+        client.abort()
+        self.proxy.settle()
+        self.assertEqual((self.backend.last.body, self.backend.last.complete), (b"abc", False))
+        self.assertTrue(self.backend.connections[0].closed)
+        self.assertQuiet()
+
+
+class BodyTests(RouterCase):
+    """
+    Requests that take their time.
+    """
+
+    def test_beforeConnection(self) -> None:
+        """
+        What comes of a request before there is a connection waits for it, up to the limit, and is sent in order.
+        """
+        self.start(listener={"per_connection_buffer_limit_bytes": 1000})
+        self.proxy.network.latency = 1.0
+        client = self.proxy.client()
+        client.send("POST", body=b"x" * 300_000)
+        self.proxy.advance(1.5)
+        self.assertEqual(self.backend.requests, [])
+        # One read may go beyond the limit; then reading stops.
+        self.assertLess(self.stat("downstream_cx_rx_bytes_total"), 80_000)
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.body, b"x" * 300_000)
+
+    def test_trailersBeforeConnection(self) -> None:
+        """
+        So do its trailers.
+        """
+        self.start(manager=self.trailers(), cluster={"http_protocol_options": {"enable_trailers": True}})
+        self.proxy.network.latency = 1.0
+        client = self.proxy.client()
+        client.send("POST", body=b"x", trailers={"t": "1"})
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual((self.backend.last.body, self.backend.last.trailers.get(b"t")), (b"x", b"1"))
+
+    def test_earlyAnswer(self) -> None:
+        """
+        An upstream that answers before it has the whole request: the client has its answer, both connections close.
+        """
+        self.start()
+        for answer in (Answer(403, b"no", early=True), Answer(403, early=True), Answer(403, [b"n", b"o"], early=True)):
+            self.backend.answer(answer)
+            client = self.begin("POST", headers={"content-length": "10"}, body=b"abc", whole=False)
+            response = client.response()
+            self.assertEqual((response.status, response.complete), (403, True))
+            self.proxy.settle()
+            self.assertTrue(client.ended)
+            self.assertTrue(self.backend.connections[-1].closed)
+            self.assertQuiet()
+            client.close()
+
+    def test_duplex(self) -> None:
+        """
+        A response may begin before its request ended, where it ends later.
+        """
+        self.start()
+        self.backend.answer(Answer(body=[b"a", b"b"], delay=1.0, early=True))
+        client = self.begin("POST", headers={"content-length": "4"}, body=b"12", whole=False)
+        self.proxy.advance(1.5)
+        self.assertEqual(client.responses[0].status, 200)
+        client.write(b"34")
+        self.proxy.settle()
+        self.assertEqual(self.backend.last.body, b"1234")
+        self.assertEqual(client.response().body, b"ab")
+        self.assertTrue(client.responses[0].complete)
+        self.assertQuiet()
+
+
+class TimeoutTests(RouterCase):
+    """
+    Time-outs of a route.
+    """
+
+    def test_default(self) -> None:
+        """
+        A response that does not begin within 15 seconds is a 504.
+        """
+        self.start()
+        self.backend.answer(Answer.hang())
+        client = self.begin()
+        self.proxy.advance(14.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        response = client.responses[0]
+        self.assertEqual((response.status, response.body), (504, b"upstream request timeout"))
+        self.assertEqual(self.logged(), "504 response_timeout UT")
+        self.assertEqual(self.clusterStat("upstream_rq_timeout"), 1)
+        self.assertTrue(self.backend.connections[0].closed)
+        self.assertQuiet()
+
+    def test_configured(self) -> None:
+        """
+        A route says how long; 0 is for ever. The upstream is told.
+        """
+        self.start(route={"timeout": "2s"})
+        self.backend.answer(Answer.hang())
+        self.assertEqual(self.proxy.request(wait=2.5).status, 504)
+        self.assertEqual(self.backend.last.header("x-envoy-expected-rq-timeout-ms"), "2000")
+        self.start(route={"timeout": "0s"}, manager={"stream_idle_timeout": "0s"})
+        self.backend.answer(Answer(delay=10_000.0))
+        self.assertEqual(self.proxy.request(wait=20_000).status, 200)
+        self.assertIsNone(self.backend.last.header("x-envoy-expected-rq-timeout-ms"))
+
+    def test_fromRequestsEnd(self) -> None:
+        """
+        The time counts from the end of the request, with the time that filters hold it.
+        """
+        self.start(route={"timeout": "2s"})
+        self.backend.answer(Answer.hang())
+        client = self.begin("POST", headers={"content-length": "4"}, body=b"ab", whole=False)
+        self.proxy.advance(10)
+        self.assertEqual(client.responses, [])
+        client.write(b"cd")
+        self.proxy.advance(1.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        self.assertEqual(client.responses[0].status, 504)
+
+    def test_connecting(self) -> None:
+        """
+        The time that connecting takes counts.
+        """
+        self.start(route={"timeout": "2s"}, cluster={"connect_timeout": "10s"})
+        self.proxy.network.silent.add(ENDPOINT)
+        client = self.begin()
+        self.proxy.advance(2)
+        self.assertEqual(client.responses[0].status, 504)
+        self.assertQuiet()
+
+    def test_inTheMiddle(self) -> None:
+        """
+        A response that does not end in time is cut off.
+        """
+        self.start(route={"timeout": "2.5s"})
+        self.backend.answer(Answer(body=[b"a", b"b", b"c"], delay=1.0))
+        response = self.proxy.request()
+        self.assertEqual((response.status, response.body, response.complete), (200, b"a", False))
+        self.assertEqual(self.logged(), "200 response_timeout UT")
+        self.assertQuiet()
+
+    def test_maxStreamDuration(self) -> None:
+        """
+        C{max_stream_duration} counts from the beginning of the stream.
+        """
+        self.start(route={"timeout": "0s", "max_stream_duration": {"max_stream_duration": "2s"}})
+        self.backend.answer(Answer.hang())
+        response = self.proxy.request()
+        self.assertEqual(response.status, 504)
+        self.assertEqual(self.clusterStat("upstream_rq_max_duration_reached"), 1)
+        self.assertQuiet()
+
+    def test_heldByFilter(self) -> None:
+        """
+        What a filter before the router takes is not the upstream's: its time begins when the router has the request.
+        """
+        self.start(taking(10.0), route={"timeout": "2s"})
+        self.backend.answer(Answer(delay=1.0, body=b"x"))
+        self.assertEqual(self.proxy.request().body, b"x")
+
+
+class HeadTests(RouterCase):
+    """
+    What the router adds to heads.
+    """
+
+    def test_serviceTime(self) -> None:
+        """
+        How long the upstream took, counted from the end of the request; the same for answers in one piece and in
+        several.
+        """
+        self.start()
+        for body in (b"whole", [b"in", b"pieces"]):
+            self.backend.answer(Answer(body=body, delay=0.25, headers={"x-more": "yes"}))
+            client = self.begin("POST", headers={"content-length": "4"}, body=b"ab", whole=False)
+            self.proxy.advance(1)
+            client.write(b"cd")
+            self.assertEqual(client.response().header("x-envoy-upstream-service-time"), "250")
+
+    def test_suppressed(self) -> None:
+        """
+        C{suppress_envoy_headers} leaves all of them out.
+        """
+        router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+        filters = [{"name": "r", "typed_config": {"@type": router, "suppress_envoy_headers": True}}]
+        self.start(manager={"http_filters": filters})
+        response = self.proxy.request()
+        self.assertEqual([name for name in response.headers.first if name.startswith(b"x-envoy")], [])
+        self.assertEqual([name for name in self.backend.last.headers.first if name.startswith(b"x-envoy")], [])
+
+    def test_attempts(self) -> None:
+        """
+        How many tries it took is told to both sides that want it.
+        """
+        host = {"include_request_attempt_count": True, "include_attempt_count_in_response": True}
+        self.start(virtualHost=host)
+        for answer in (Answer(body=b"x"), Answer(body=[b"x", b"y"])):
+            self.backend.answer(answer)
+            self.assertEqual(self.proxy.request().header("x-envoy-attempt-count"), "1")
+            self.assertEqual(self.backend.last.header("x-envoy-attempt-count"), "1")
+
+
+class UpgradeTests(RouterCase):
+    """
+    Connections that become something else.
+    """
+
+    upgrade = {"connection": "upgrade", "upgrade": "websocket"}
+    config: dict[str, Any] = {"manager": {"upgrade_configs": [{"upgrade_type": "websocket"}]}}
+
+    def test_tunnel(self) -> None:
+        """
+        After 101 bytes go both ways, as they are, until both have ended.
+        """
+        self.start(**self.config)
+        self.backend.answer(Answer(101, headers=self.upgrade))
+        client = self.proxy.client()
+        response = client.request(headers=self.upgrade)
+        self.assertEqual((response.status, response.header("upgrade")), (101, "websocket"))
+        client.write(b"\x81ping")
+        self.proxy.settle()
+        upstream = self.backend.connections[0]
+        self.assertEqual(upstream.tunnel, b"\x81ping")
+        upstream.write(b"\x82pong")
+        self.proxy.settle()
+        self.assertEqual(client.tunnel, b"\x82pong")
+        self.proxy.advance(100)
+        self.assertFalse(client.closed)
+        upstream.close()
+        self.proxy.settle()
+        self.assertTrue(client.closed)
+        client.close()
+        self.proxy.settle()
+        self.assertEqual(len(self.proxy.accessLog), 1)
+        self.assertTrue(self.logged().startswith("101 "))
+        self.assertQuiet()
+
+    def test_refused(self) -> None:
+        """
+        An upstream that refuses is an ordinary response.
+        """
+        self.start(**self.config)
+        self.backend.answer(Answer(403, b"no"))
+        client = self.proxy.client()
+        response = client.request(headers=self.upgrade)
+        self.assertEqual((response.status, response.body), (403, b"no"))
+        self.assertIsNone(client.tunnel)
+        self.assertQuiet()
+
+    def test_notAllowed(self) -> None:
+        """
+        Without being allowed there is no upgrade.
+        """
+        self.start()
+        response = self.proxy.request(headers=self.upgrade)
+        self.assertEqual(response.status, 403)
+        self.assertEqual(self.backend.requests, [])
+        self.assertEqual(self.stat("downstream_rq_ws_on_non_ws_route"), 1)
+
+
+class ManyTests(RouterCase):
+    """
+    Many at once.
+    """
+
+    def test_mixed(self) -> None:
+        """
+        Fifty streams with all kinds of ends, in parallel and in turns, leave nothing behind.
+        """
+        self.start(route={"timeout": "5s"})
+        kinds = [
+            Answer(body=b"x"),
+            Answer(body=[b"a", b"b"], delay=0.5),
+            Answer.hang(),
+            Answer.reset(),
+            Answer.close(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab"),
+            Answer(204),
+            Answer(503, b"busy", delay=1.0),
+        ]
+        clients = []
+        for number in range(50):
+            self.backend.answers.append(kinds[number % len(kinds)])
+            clients.append(self.begin("POST" if number % 2 else "GET", body=b"q" if number % 2 else None))
+            if number % 9 == 0:
+                clients[-1].abort()
+            self.proxy.advance(0.125)
+        self.proxy.advance(30)
+        self.assertQuiet()
+        self.assertEqual(self.stat("downstream_rq_total"), 50)
+        self.assertEqual(len(self.proxy.accessLog), 50)
+        for client in clients:
+            client.close()
+        self.proxy.settle()
+        self.assertEqual(self.stat("downstream_cx_active"), 0)
+        response: Response = self.proxy.request()
+        self.assertEqual(response.status, 200)
