@@ -153,7 +153,8 @@ class RelayTests:
 
     def test_slowReader(self: Any) -> None:
         """
-        A receiver that does not read stops the reading of the source within the limits; then everything arrives, in order.
+        A receiver that does not read stops the reading of the source within the limits; then everything arrives, in
+        order.
         """
         self.begin(capacity=1000, limit=500)
         self.way.receiver.pause()
@@ -191,8 +192,8 @@ class RelayTests:
 
     def test_stop(self: Any) -> None:
         """
-        After it stopped, what it had taken is still sent, bytes are the protocol's again, and the sink closes when it is
-        told to.
+        After it stopped, what it had taken is still sent, bytes are the protocol's again, and the sink closes when it
+        is told to.
         """
         self.begin(capacity=1000, limit=5000)
         self.way.receiver.pause()

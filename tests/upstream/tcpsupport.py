@@ -21,7 +21,9 @@ BACKEND = "127.0.0.1:9000"
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _STDOUT = "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
-_FORMAT = "%ACCESS_LOG_TYPE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_HOST% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+_FORMAT = (
+    "%ACCESS_LOG_TYPE% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_HOST% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
+)
 
 
 def endpointsOf(name: str, *ports: int) -> Message:

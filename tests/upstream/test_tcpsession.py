@@ -188,8 +188,8 @@ class BackPressureTests(SynchronousTestCase):
 
     def test_brokenDownstream(self) -> None:
         """
-        A downstream that is found gone by writing to it is no reset: its upstream ends in peace, and what waits for it is
-        sent (C{upstream_flush_total}).
+        A downstream that is found gone by writing to it is no reset: its upstream ends in peace, and what waits for it
+        is sent (C{upstream_flush_total}).
         """
         proxy = BytesProxy(network=MemoryNetwork(VirtualReactor(), capacity=10000))
         downstream, upstream = proxy.pair()
