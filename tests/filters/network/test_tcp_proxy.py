@@ -4,11 +4,16 @@ L{meshproxy.filters.network.tcp_proxy}: what its configuration makes of it.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.config import sectionFromYAML
+from meshproxy.config.registry import FilterRegistry
+from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
+from tests.house.source import PACKAGE
 from tests.upstream.tcpsupport import BytesProxy, Message, endpointsOf, tcpBootstrap
 
 
@@ -111,3 +116,25 @@ class TCPProxyFilterTests(SynchronousTestCase):
         downstream.write(b"old")
         proxy.settle()
         self.assertEqual(upstream.received, b"old")
+
+
+class PageTests(SynchronousTestCase):
+    """
+    The page about it.
+    """
+
+    PAGE = PACKAGE.parent / "docs" / "filters" / "tcp_proxy.md"
+
+    if not PAGE.is_file():
+        skip = "the pages are not installed with the package"
+
+    def test_example(self) -> None:
+        """
+        Its example is a filter chain without a fault, and without a field that is not implemented.
+        """
+        example = re.findall(r"^```yaml\n(.*?)^```", self.PAGE.read_text(), flags=re.M | re.S)[0]
+        chain = "filters:\n" + "\n".join(f"  {line}" for line in example.splitlines())
+        section = sectionFromYAML("envoy.config.listener.v3.FilterChain", chain)
+        supported.addResolver(FilterRegistry().declare)
+        supported.check(section)
+        section.report.raiseIfAny()
