@@ -31,6 +31,7 @@ class ConnectionInfo:
     @ivar requestedServerName: The server name of the ClientHello; the client chose it.
     @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
     @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
+    @ivar edge: What the connection manager tells upstreams of this connection, made with its first request.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
     @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then the
@@ -49,6 +50,7 @@ class ConnectionInfo:
     localCloseReason: str = ""
     transportFailureReason: str = ""
     tls: dict[str, str] | None = None
+    edge: tuple[bytes, bytes] | None = None
     peerNames: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:

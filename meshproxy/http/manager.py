@@ -16,7 +16,7 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
-from meshproxy.http.requestheaders import HOP_BY_HOP, INTERNAL, newRequestId
+from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders, newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats
 from meshproxy.http.stream import Stream
@@ -39,6 +39,7 @@ _CONTINUE = ResponseHeaders(100)
 
 # A head without any of these fields has nothing in it that the connection manager would take away or act upon.
 _USUAL = (HOP_BY_HOP | INTERNAL | {b"x-forwarded-for", b"x-forwarded-proto", b"expect"}).isdisjoint
+_USUAL_AT_EDGE = (HOP_BY_HOP | INTERNAL | BEHIND_EDGE | {b"expect"}).isdisjoint
 
 
 class ManagerSlot:
@@ -129,12 +130,12 @@ class ConnectionManager:
         forwarding = settings.forwarding
         self._generatesIds = forwarding.generateRequestId
         # Whether each head has to be looked at, whatever is in it.
+        self._tellEdge = compileEdgeHeaders(forwarding, newRequestId)
+        self._isUsual = _USUAL if self._tellEdge is None else _USUAL_AT_EDGE
         self._judges = bool(
             settings.stripAuthority is not None
-            or settings.normalizePath is not None
-            or forwarding.useRemoteAddress
-            or forwarding.serviceCluster
-            or forwarding.via
+            or forwarding.isPeculiar
+            or (forwarding.useRemoteAddress and self._tellEdge is None)
         )
         self._match = routes.match
         self._logs = bool(accessLogs)
@@ -251,12 +252,20 @@ class ConnectionManager:
             self._startDeadlines(stream)
         headers = stream.requestHeaders
         first = headers.first
-        if self._judges or not _USUAL(first) or headers.path[:1] != b"/" or not headers.authority:
+        path = headers.path
+        if (
+            self._judges
+            or not self._isUsual(first)
+            or path[:1] != b"/"
+            or not headers.authority
+            or (self._normalize is not None and self._normalize(path) is not path)
+            or (self._tellEdge is not None and (headers.more is not None or not self._tellEdge(headers, stream.connection)))
+        ):
             if not self._judge(stream, headers):
                 return
             if b"expect" in first and not self.settings.proxy100Continue:
                 self._answerExpect(stream, headers)
-        else:
+        elif self._tellEdge is None:
             # Nothing to take away, nothing to believe: the same as _judge does, in two lines.
             first[b"x-forwarded-proto"] = b"http"
             if self._generatesIds and b"x-request-id" not in first:

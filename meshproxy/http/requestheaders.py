@@ -22,7 +22,13 @@ from meshproxy.net.address import Address
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
 
-__all__ = ["HOP_BY_HOP", "INTERNAL", "ForwardingSettings", "compileRequestHeaders", "localAddress", "newRequestId"]
+__all__ = [
+    "BEHIND_EDGE",
+    "HOP_BY_HOP",
+    "INTERNAL",
+    "ForwardingSettings",
+    "compileEdgeHeaders",
+    "compileRequestHeaders", "localAddress", "newRequestId"]
 
 # RFC 9110, 7.6.1, and what older clients send like them. They speak of one connection.
 HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))
@@ -49,7 +55,7 @@ INTERNAL = frozenset(
 )
 
 # What, moreover, only hops behind the edge may say.
-_BEHIND_EDGE = frozenset(
+BEHIND_EDGE = frozenset(
     (
         b"x-envoy-decorator-operation",
         b"x-envoy-downstream-service-cluster",
@@ -99,6 +105,20 @@ class ForwardingSettings:
     serviceNode: bytes = b""
     via: bytes = b""
 
+    @property
+    def isPeculiar(self) -> bool:
+        """
+        Whether anything is set that few set.
+        """
+        return bool(
+            self.trustedHops
+            or self.skipXFFAppend
+            or self.appendXForwardedPort
+            or self.isInternal
+            or self.serviceCluster
+            or self.via
+        )
+
 
 def compileRequestHeaders(
     settings: ForwardingSettings, requestId: Callable[[], bytes]
@@ -134,6 +154,41 @@ def compileRequestHeaders(
         return client
 
     return prepare
+
+
+def compileEdgeHeaders(
+    settings: ForwardingSettings, requestId: Callable[[], bytes]
+) -> Callable[[RequestHeaders, ConnectionInfo], bool] | None:
+    """
+    Make the function that does for the usual head at an edge what L{compileRequestHeaders}' does for any: one that has
+    no fields of L{HOP_BY_HOP}, L{INTERNAL} or L{BEHIND_EDGE}, and none twice. What it tells of the connection is made
+    once for each.
+
+    @return: A function that says whether it could; L{None} where C{use_remote_address} is not all that is set.
+    """
+    if not settings.useRemoteAddress or settings.isPeculiar:
+        return None
+    keepsId = settings.preserveExternalRequestId
+    generate = settings.generateRequestId
+
+    def tell(headers: RequestHeaders, connection: ConnectionInfo) -> bool:
+        told = connection.edge
+        if told is None:
+            peer = connection.remoteAddress
+            if peer is None or not peer.isIP:
+                return False
+            forwarded = localAddress() if peer.host in _LOOPBACK else peer.host
+            told = connection.edge = (forwarded.encode("ascii"), peer.host.encode("ascii"))
+        first = headers.first
+        before = first.get(b"x-forwarded-for")
+        first[b"x-forwarded-for"] = told[0] if before is None else b"%b,%b" % (before, told[0])
+        first[b"x-forwarded-proto"] = b"http"
+        first[b"x-envoy-external-address"] = told[1]
+        if generate and not (keepsId and b"x-request-id" in first):
+            first[b"x-request-id"] = requestId()
+        return True
+
+    return tell
 
 
 def _endHopByHop(headers: RequestHeaders) -> None:
@@ -214,7 +269,7 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
     else:
         _removeThose(headers, INTERNAL)
         if edge:
-            _removeThose(headers, _BEHIND_EDGE)
+            _removeThose(headers, BEHIND_EDGE)
     if settings.serviceCluster:
         headers.set(b"x-envoy-downstream-service-cluster", settings.serviceCluster)
         if not first.get(b"user-agent"):

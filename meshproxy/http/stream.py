@@ -241,19 +241,27 @@ class Stream(StreamInfo):
         The head of a response enters the chain.
         """
         self.responseHeaders = headers
+        if not self.chain.responseHeaders or self._passResponseHeaders(headers, endStream):
+            self.sendHeaders(headers, endStream)
+
+    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool = False) -> bool:
+        """
+        Let the filters see the head of a response.
+
+        @return: Whether it passed them all; else one holds it, or answered in its stead.
+        """
         chain = self.chain
-        if chain.responseHeaders:
-            try:
-                for index, method in enumerate(chain.responseHeaders):
-                    verdict = method(self, headers, endStream)
-                    if verdict is not None or self.responseHalted:
-                        place = chain.responseHeadersPlaces[index]
-                        if self.responseWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is not None:
-                            return
-            except Exception:
-                self.filterRaised(TwistedFailure())
-                return
-        self.sendHeaders(headers, endStream)
+        try:
+            for index, method in enumerate(chain.responseHeaders):
+                verdict = method(self, headers, endStream)
+                if verdict is not None or self.responseHalted:
+                    place = chain.responseHeadersPlaces[index]
+                    if self.responseWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is not None:
+                        return False
+        except Exception:
+            self.filterRaised(TwistedFailure())
+            return False
+        return True
 
     def responseDataReceived(self, data: bytes, endStream: bool) -> None:
         """
@@ -284,12 +292,16 @@ class Stream(StreamInfo):
         L{responseHeadersReceived} and L{responseDataReceived} do one after the other.
         """
         chain = self.chain
-        if chain.responseData or chain.responseHeaders:
+        if chain.responseData:
             self.responseHeadersReceived(headers, False)
             if not self.over:
                 self.responseDataReceived(body, True)
             return
         self.responseHeaders = headers
+        if chain.responseHeaders and not self._passResponseHeaders(headers):
+            if not self.over:
+                self.responseDataReceived(body, True)
+            return
         manager = self.manager
         manager.finishResponse(self, headers)
         self.responseCode = headers.status
@@ -298,7 +310,7 @@ class Stream(StreamInfo):
         self.lastActive = self.responseStart = self.responseEnd = now
         self.responseEnded = self.responseHalted = True
         self.downstream.sendResponse(self, headers, body)
-        if self.requestEnded or not self.tunnel:
+        if not self.over and (self.requestEnded or not self.tunnel):
             self._end(now)
 
     def responseTrailersReceived(self, trailers: HeaderMap) -> None:
