@@ -481,7 +481,9 @@ class RoutedRequest:
         else:
             # Too long to be sent twice: this request is not tried again.
             self._body = None
-            self._retry = None
+            if self._retry is not None:
+                self._retry.ended(False)
+                self._retry = None
             self._stats.retryOrShadowAbandoned.value += 1
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
@@ -528,6 +530,8 @@ class RoutedRequest:
             self._perTry.cancel(self)
         if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
             return
+        if self._perTryIdle is not None and self in self._perTryIdle:
+            self._perTryIdle.start(self, now)
         self._body = None
         self._stats.responses.add(status)
         if not self._router.suppressHeaders and stream.requestEnd is not None:
@@ -787,8 +791,9 @@ class RoutedRequest:
             return False
         self._stats.retried.add(headers.status)
         self._endpoint.rqError.value += 1
-        if not endStream:
-            # The rest of it would have to be read: the connection is given up instead, as in Envoy.
+        if not (endStream and self._requestEnded):
+            # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is given
+            # up instead.
             self._leaveConnection()
         else:
             self.connection = None
