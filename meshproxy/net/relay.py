@@ -11,6 +11,7 @@ Both read no more while the sink has bytes that its peer does not take, so that 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -18,6 +19,7 @@ from typing import Any, Protocol, cast
 from twisted.internet import main
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshproxy.net.splice import SPLICE_FLAGS, Pipe, PipePool, pipes
@@ -31,6 +33,9 @@ _READ_SIZE = 65536
 
 # From here on the kernel moves bytes cheaper than recv and send do.
 _BULK = 16384
+
+# What splice says of descriptors that it cannot work with.
+_UNSPLICEABLE = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 
 # What one splice moves at most: what a pipe holds.
 _SPLICE_SIZE = 1 << 20
@@ -280,9 +285,11 @@ class SocketRelay:
             sent.value += length
             try:
                 taken = send(data)
-            except OSError:
-                # Blocked, or broken: then the sink's next doWrite finds out and says so.
+            except BlockingIOError:
                 taken = 0
+            except OSError as exception:
+                taken = 0
+                self._sinkBroke(exception)
             if taken < length:
                 self._hold(data[taken:])
             elif length >= bulk:
@@ -323,6 +330,15 @@ class SocketRelay:
         sink.producerPaused = True
         FileDescriptor.write(sink, rest)
 
+    def _sinkBroke(self, exception: OSError) -> None:
+        """
+        The sink cannot be sent to. Its next C{doWrite} finds that out as well and says so, but for a reset: a socket
+        tells that once, and seems to have ended regularly from then on. What it has received may still be read first.
+        """
+        if exception.errno == errno.ECONNRESET:
+            sink = self._sink
+            sink.reactor.callLater(0, sink.connectionLost, Failure(lost(exception)))  # type: ignore[attr-defined]
+
     # Pieces in a pipe
 
     def _splice(self) -> Exception | None:
@@ -340,9 +356,11 @@ class SocketRelay:
             length = os.splice(self._source.fileno(), pipe.writeEnd, size, flags=SPLICE_FLAGS)
         except BlockingIOError:
             length = -1
-        except OSError:
-            # A broken connection, or one that cannot be spliced: the plain way tells which.
+        except OSError as exception:
             self._pool.give(pipe)
+            if exception.errno not in _UNSPLICEABLE:
+                # The socket tells this error once: to ask it again would give a regular end.
+                return lost(exception)
             self._splices = False
             self._copy = self._copier()
             self._source.doRead = self._copy  # type: ignore[method-assign]  # as in start
@@ -363,9 +381,10 @@ class SocketRelay:
     def _pass(self, pipe: Pipe, length: int) -> None:
         try:
             length -= os.splice(pipe.readEnd, self._sink.fileno(), length, flags=SPLICE_FLAGS)
-        except OSError:
-            # Blocked, or broken: then the sink's next doWrite finds out and says so.
+        except BlockingIOError:
             pass
+        except OSError as exception:
+            self._sinkBroke(exception)
         if not length:
             self._pool.give(pipe)
             return

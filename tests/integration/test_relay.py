@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorFDSet
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from meshproxy.net import relay
 from meshproxy.net.relay import BufferedRelay, RelayCounters, SocketRelay
 from meshproxy.net.splice import PipePool
 from meshproxy.net.transport import SocketTransport
@@ -312,6 +313,24 @@ class SameBytesTests(SynchronousTestCase):
                 assert pipe is not None
                 self.assertEqual(select.select([pipe.readEnd], [], [], 0)[0], [])
 
+    def test_sinkResetWhileSending(self) -> None:
+        """
+        A reset that is found out by sending is a reset as well: the socket tells it only once.
+        """
+        for kind in ("copied", "spliced"):
+            if kind == "spliced":
+                self.patch(relay, "_BULK", 1)
+            line = self.line(kind)
+            line.sender.send(b"first")
+            line.reactor.until(line.read)
+            line.receiver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            line.receiver.close()
+            line.sender.send(b"second")
+            # The source's turn comes before the sink's.
+            line.reactor.until(lambda line=line: line.sink.lost is not None)  # type: ignore[misc]
+            assert line.sink.lost is not None
+            self.assertIsInstance(line.sink.lost.value.__cause__, ConnectionResetError, kind)
+
     def test_sourceReset(self) -> None:
         """
         A sender that resets in the middle of much: the source is lost and says that it was reset.
@@ -331,6 +350,36 @@ class SameBytesTests(SynchronousTestCase):
 
             line.reactor.until(lost)
             self.assertTrue(line.source.wasReset, kind)
+
+    def test_everythingSpliced(self) -> None:
+        """
+        Small pieces pass a pipe as well as large ones do.
+        """
+        self.patch(relay, "_BULK", 1)
+        line = self.line("spliced")
+        data = self.transfer(line, 9, 500_000)
+        self.finish(line)
+        self.assertEqual(line.received, data)
+
+    def test_resetWhileSplicing(self) -> None:
+        """
+        A reset that splice tells of is a reset, and no end: the socket tells it only once.
+        """
+        self.patch(relay, "_BULK", 1)
+        line = self.line("spliced")
+        line.sender.send(b"x" * 100_000)
+
+        def received() -> bool:
+            line.read()
+            return len(line.received) == 100_000
+
+        line.reactor.until(received)
+        line.sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        line.sender.close()
+        line.reactor.until(lambda: line.source.lost is not None or line.source.ended)
+        self.assertTrue(line.source.wasReset)
+        self.assertEqual(line.pool.made, 1)
+        self.assertIsNotNone(line.pool.take())
 
     def test_length(self) -> None:
         """
