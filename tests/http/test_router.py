@@ -533,7 +533,7 @@ class TimeoutTests(RouterCase):
         self.backend.answer(Answer.hang())
         response = self.proxy.request()
         self.assertEqual(response.status, 504)
-        self.assertEqual(self.clusterStat("upstream_rq_max_duration_reached"), 1)
+        self.assertEqual(self.stat("downstream_rq_max_duration_reached"), 1)
         self.assertQuiet()
 
     def test_heldByFilter(self) -> None:

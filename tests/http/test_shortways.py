@@ -1,0 +1,251 @@
+"""
+Whole messages take shorter ways than messages in pieces: through the codecs (C{wholeReceived}, C{encodeResponse}), the
+router and the stream (C{responseReceived}). That must not be seen from outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from meshproxy.http.filter import HTTPFilter
+from meshproxy.testing import Peer
+from tests.http.support import ProxyCase, scripted
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
+
+
+class Seen(NamedTuple):
+    """
+    All that can be seen of an exchange.
+    """
+
+    client: bytes
+    ended: bool
+    upstream: bytes
+    log: list[str]
+    stats: dict[str, int]
+
+
+class RawBackend(Peer):
+    """
+    A backend that sends what the test writes.
+    """
+
+
+class ShortWayTests(ProxyCase):
+    """
+    An exchange in whole reads, and the same one cut at every place.
+    """
+
+    maxDiff = None
+    log = (
+        "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "
+        "%REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% "
+        "%UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME% %REQ(X-A)% %RESP(CONTENT-TYPE)% %TRAILER(T)%"
+    )
+
+    def make(self, *filters: type[HTTPFilter], **config: Any) -> None:
+        """
+        A proxy without anything random, whose upstream connection is there.
+        """
+        manager = {"generate_request_id": False, **config.pop("manager", {})}
+        self.start(*filters, accessLog=self.log, manager=manager, **config)
+        self.backend.stop()
+        self.upstreams: list[RawBackend] = []
+
+        def build(peer: object) -> RawBackend:
+            self.upstreams.append(RawBackend())
+            return self.upstreams[-1]
+
+        self.proxy.network.listen(self.backend.address, build)
+
+    def exchange(self, request: list[bytes], response: list[bytes], closes: bool = False) -> Seen:
+        """
+        Send the pieces of a request, answer with the pieces of a response.
+
+        @param closes: Whether the upstream closes after it.
+        """
+        proxy = self.proxy
+        # A connection that waits, as the shortest way wants it.
+        if not any(upstream.lost is None and not upstream.ended for upstream in self.upstreams):
+            warm = Peer()
+            proxy.connect(warm)
+            warm.write(b"GET / HTTP/1.1\r\nhost: warm\r\n\r\n")
+            proxy.settle()
+            self.upstreams[-1].write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
+            proxy.settle()
+            warm.close()
+            proxy.settle()
+        before, logged = proxy.stats(), len(proxy.accessLog)
+        upstream = self.upstreams[-1]
+        already = len(upstream.received)
+        client = Peer()
+        proxy.connect(client)
+        for piece in request:
+            client.write(piece)
+            proxy.settle()
+        proxy.advance(0.25)
+        for piece in response:
+            upstream.write(piece)
+            proxy.settle()
+        if closes:
+            upstream.close()
+            proxy.settle()
+        ended = client.ended
+        client.close()
+        proxy.settle()
+        stats = {
+            name: value - before.get(name, 0)
+            for name, value in proxy.stats().items()
+            if value != before.get(name, 0) and not name.startswith("server.memory")
+        }
+        return Seen(client.received, ended, upstream.received[already:], proxy.accessLog[logged:], stats)
+
+    def assertSeen(self, seen: Seen, expected: Seen, where: str) -> None:
+        """
+        Compare part by part.
+        """
+        for name, one, other in zip(Seen._fields, seen, expected, strict=True):
+            self.assertEqual(one, other, f"{name}, {where}")
+
+    def assertSame(self, request: bytes, response: bytes, closes: bool = False) -> Seen:
+        """
+        However request and response are cut, what is seen is what is seen of them whole.
+        """
+        expected = self.exchange([request], [response], closes)
+        self.assertSeen(self.exchange([request], [response], closes), expected, "the same again")
+        for cut in range(1, len(request)):
+            seen = self.exchange([request[:cut], request[cut:]], [response], closes)
+            self.assertSeen(seen, expected, f"request cut at {request[:cut]!r}")
+        for cut in range(1, len(response)):
+            seen = self.exchange([request], [response[:cut], response[cut:]], closes)
+            self.assertSeen(seen, expected, f"response cut at {response[:cut]!r}")
+        pieces = [bytes([byte]) for byte in request], [bytes([byte]) for byte in response]
+        self.assertSeen(self.exchange(*pieces, closes), expected, "byte by byte")
+        return expected
+
+    GET = b"GET /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\n\r\n"
+    SHORT = HEAD + b"content-length: 4\r\n\r\nbody"
+
+    def test_plain(self) -> None:
+        """
+        The shortest of all.
+        """
+        self.make()
+        seen = self.assertSame(self.GET, self.SHORT)
+        self.assertIn(b"x-envoy-upstream-service-time: 250", seen.client)
+        self.assertTrue(seen.client.endswith(b"\r\n\r\nbody"))
+        self.assertTrue(seen.upstream.startswith(b"GET /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\n"), seen.upstream)
+        self.assertEqual(len(seen.log), 1)
+        self.assertEqual(seen.stats["http.test.downstream_rq_2xx"], 1)
+
+    def test_bodies(self) -> None:
+        """
+        Requests with bodies, of known length and chunked; responses in chunks, with trailers, and none.
+        """
+        self.make(manager=self.trailers(), cluster={"http_protocol_options": {"enable_trailers": True}})
+        self.assertSame(b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", self.SHORT)
+        self.assertSame(self.GET, HEAD + b"content-length: 0\r\n\r\n")
+        self.assertSame(self.GET, b"HTTP/1.1 204 No Content\r\nx-b: 1\r\n\r\n")
+        self.assertSame(self.GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n")
+
+    def test_head(self) -> None:
+        """
+        A HEAD, whose response has a length and no body.
+        """
+        self.make()
+        seen = self.assertSame(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n", HEAD + b"content-length: 4\r\n\r\n")
+        self.assertIn(b"content-length: 4\r\n", seen.client)
+
+    def test_manyValues(self) -> None:
+        """
+        Fields with several values.
+        """
+        self.make()
+        request = b"GET /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\nx-a: 2\r\ncookie: b\r\ncookie: c\r\n\r\n"
+        seen = self.assertSame(request, HEAD + b"set-cookie: a\r\nset-cookie: b\r\ncontent-length: 4\r\n\r\nbody")
+        self.assertEqual(seen.client.count(b"set-cookie"), 2)
+
+    def test_closing(self) -> None:
+        """
+        Either side wants to close.
+        """
+        self.make()
+        self.assertSame(b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n", self.SHORT)
+        self.assertSame(self.GET, HEAD + b"connection: close\r\ncontent-length: 4\r\n\r\nbody", closes=True)
+        self.assertSame(self.GET, HEAD + b"connection: keep-alive\r\nkeep-alive: 5\r\ncontent-length: 4\r\n\r\nbody")
+
+    def test_errors(self) -> None:
+        """
+        Statuses of errors, with the stats of their class.
+        """
+        self.make()
+        for status in (b"404 Not Found", b"500 Oops", b"599 Odd"):
+            self.assertSame(self.GET, b"HTTP/1.1 %b\r\ncontent-length: 4\r\n\r\nbody" % status)
+
+    def test_route(self) -> None:
+        """
+        A route that says more: head mutations, a name, an attempt count, a retry policy, no time-out.
+        """
+        host = {
+            "include_request_attempt_count": True,
+            "include_attempt_count_in_response": True,
+            "response_headers_to_add": [{"header": {"key": "x-r", "value": "%RESPONSE_CODE%"}}],
+            "request_headers_to_add": [{"header": {"key": "x-q", "value": "%REQ(X-A)%"}}],
+        }
+        self.make(virtualHost=host)
+        self.assertIn(b"x-r: 200", self.assertSame(self.GET, self.SHORT).client)
+        self.make(virtualHost=host, route={"retry_policy": {"retry_on": "5xx"}, "timeout": "0s"})
+        self.assertSame(self.GET, self.SHORT)
+
+    def test_manager(self) -> None:
+        """
+        A connection manager that says more.
+        """
+        self.make(
+            manager={"use_remote_address": True, "via": "us", "server_header_transformation": "PASS_THROUGH"},
+        )
+        self.assertSame(self.GET, HEAD + b"server: theirs\r\ncontent-length: 4\r\n\r\nbody")
+
+    def test_headerFilter(self) -> None:
+        """
+        A filter that sees heads alone.
+        """
+        self.make(scripted(responseHeaders=lambda stream, headers, end: headers.set(b"x-filter", b"%d" % end)))
+        self.assertSame(self.GET, self.SHORT)
+
+    def test_stoppingFilter(self) -> None:
+        """
+        A filter that replies instead of the response.
+        """
+        self.make(scripted(responseHeaders=lambda stream, headers, end: stream.reply(418, b"instead") and None))
+        request = b"GET /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\n\r\n"
+        expected = self.exchange([request], [self.SHORT])
+        self.assertIn(b"HTTP/1.1 418", expected.client)
+        self.assertEqual(self.exchange([request], [self.SHORT[:-4], self.SHORT[-4:]]).client, expected.client)
+
+    def test_bufferingFilter(self) -> None:
+        """
+        A filter that reads the whole body, and changes it.
+        """
+
+        async def change(stream: Any, headers: Any, end: bool) -> None:
+            stream.replaceResponseBody((await stream.responseBody()).upper())
+
+        self.make(scripted(responseHeaders=change))
+        self.assertTrue(self.assertSame(self.GET, self.SHORT).client.endswith(b"BODY"))
+
+    def test_pipelined(self) -> None:
+        """
+        Two requests, of which the second waits, behave as two that come one after the other.
+        """
+        self.make()
+        once = self.exchange([self.GET], [self.SHORT])
+        twice = self.exchange([self.GET * 2], [self.SHORT, self.SHORT])
+        self.assertEqual(twice.client, once.client * 2)
+        self.assertEqual(twice.upstream, once.upstream * 2)
+        self.assertEqual(twice.log, once.log * 2)
+        for cut in range(1, 2 * len(self.GET)):
+            both = self.GET * 2
+            seen = self.exchange([both[:cut], both[cut:]], [self.SHORT, self.SHORT])
+            self.assertSeen(seen, twice, f"cut at {both[:cut]!r}")
