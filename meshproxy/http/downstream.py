@@ -5,6 +5,7 @@ A downstream HTTP/1 connection: between the transport, the codec and the streams
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -17,10 +18,13 @@ from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.stream import Stream
+from meshproxy.net.relay import IRelay, RelayCounters, SocketRelay
+from meshproxy.net.transport import SocketTransport
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
     from meshproxy.http.manager import ConnectionManager, ManagerSlot
+    from meshproxy.upstream.stats import ClusterStats
 
 __all__ = ["HTTP1Connection", "IDownstream"]
 
@@ -55,6 +59,19 @@ class IDownstream(Protocol):
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Send its trailers.
+        """
+
+    def relay(
+        self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]
+    ) -> IRelay | None:
+        """
+        Arrange for bytes of the response's body to come from an upstream's transport past the codecs.
+
+        @param length: How many; at least one byte of the body follows them.
+        @param upstream: The counters of the upstream.
+        @param done: Called when they have gone.
+
+        @return: What does it when it is started, or L{None} where that cannot be.
         """
 
     def closeAfterResponse(self) -> None:
@@ -304,6 +321,26 @@ class HTTP1Connection(TwistedProtocol):
             return
         self.manager.stats.cxTxBytesTotal.value += len(data)
         self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
+
+    def relay(
+        self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]
+    ) -> IRelay | None:
+        """
+        See L{IDownstream.relay}.
+        """
+        sink = self.transport
+        codec = self.codec
+        if type(source) is not SocketTransport or type(sink) is not SocketTransport or codec.opaqueUnwritten <= length:
+            return None
+        codec.opaqueWritten(length)
+        stats = self.manager.stats
+        counters = RelayCounters(
+            upstream.cxRxBytesTotal,
+            stats.cxTxBytesTotal,
+            upstream.flowControlPausedReading,
+            upstream.flowControlResumedReading,
+        )
+        return SocketRelay(source, sink, counters, self.manager.clock.seconds, length=length, done=done)
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """

@@ -526,8 +526,8 @@ def _idleSince(connection: HTTP1Connection) -> float | None:
 def _streamIdleSince(connection: HTTP1Connection) -> float | None:
     stream = connection.stream
     # Without a stream, or with one that its route watches, there is nothing to end here.
-    return None if stream is None or stream.isWatched else stream.lastActive
+    return None if stream is None or stream.isWatched else _lastActive(stream)
 
 
 def _lastActive(stream: Stream) -> float:
-    return stream.lastActive
+    return stream.lastActive if stream.relay is None else stream.relay.lastActive

@@ -41,6 +41,9 @@ _UNHEARD = (
     b"x-envoy-upstream-alt-stat-name",
     b"x-envoy-upstream-rq-timeout-alt-response",
 )
+# How long a body is to be for a relay to pay.
+_RELAY_FROM = 131072
+
 # Request headers that change what the router does: where none is there, nothing needs to be looked for.
 _ORDERS = RETRY_HEADERS | {
     *_UNHEARD,
@@ -632,6 +635,27 @@ class RoutedRequest:
         elif self._perTryIdle is not None and self in self._perTryIdle.waiting:
             self._perTryIdle.start(self)
         self._stream.responseDataReceived(data, endStream)
+        connection = self.connection
+        if connection is not None and connection.codec.opaqueRemaining >= _RELAY_FROM and not self.over:
+            self._relay(connection)
+
+    def _relay(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        Let the kernel move what is left of a long body, where nobody looks at it. The last byte goes the general way, and
+        with it everything that the end of a response brings about.
+        """
+        stream = self._stream
+        if self._responsePaused or self._perTryIdle is not None or not stream.passesData:
+            return
+        length = connection.codec.opaqueRemaining - 1
+        relay = stream.downstream.relay(connection.transport, length, self._stats, self._relayed)
+        if relay is not None:
+            connection.codec.opaqueReceived(length)
+            stream.relay = relay
+            relay.start()
+
+    def _relayed(self) -> None:
+        self._stream.relayEnded()
 
     def trailersReceived(self, trailers: HeaderMap) -> None:
         """

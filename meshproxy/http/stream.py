@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.http.router import RoutedRequest
     from meshproxy.net.idle import IdleWatch
+    from meshproxy.net.relay import IRelay
     from meshproxy.routing.route import Route
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 
@@ -68,6 +69,7 @@ class Stream(StreamInfo):
     @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
+    @ivar relay: What moves the response's body past the filters and codecs, while it does.
     @ivar lastActive: When anything moved last, for idle time-outs.
     @ivar replied: Whether the response is a local reply.
     @ivar upgrade: What the request wants the connection to become, C{b"websocket"} or C{b"connect"} for
@@ -89,6 +91,7 @@ class Stream(StreamInfo):
     tunnel = False
     replied = False
     isWatched = False
+    relay: IRelay | None = None
     _requestWalk: RequestWalk | None = None
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
@@ -285,6 +288,31 @@ class Stream(StreamInfo):
             return
         if not self.responseHalted:
             self.sendData(data, endStream)
+
+    @property
+    def passesData(self) -> bool:
+        """
+        Whether the response's body goes downstream as it comes, and no filter looks at it.
+        """
+        walk = self._responseWalk
+        return (
+            self.responseCode != 0
+            and self.relay is None
+            and not self.chain.responseData
+            and not self.tunnel
+            and not self._upstreamPaused
+            and (walk is None or not walk.holds)
+        )
+
+    def relayEnded(self) -> None:
+        """
+        What was to be relayed of the response's body has gone, or the stream ends before.
+        """
+        relay, self.relay = self.relay, None
+        if relay is not None:
+            relay.stop()
+            self.bytesSent += relay.moved
+            self.lastActive = relay.lastActive
 
     def responseReceived(self, headers: ResponseHeaders, body: bytes) -> None:
         """
@@ -586,6 +614,8 @@ class Stream(StreamInfo):
             upstream.abandon()
         if self._awaited is not None or self._requestWalk is not None or self._responseWalk is not None:
             self._dropWaiting()
+        if self.relay is not None:
+            self.relayEnded()
         if self.chain.streamEnded:
             self._tellEnded()
         manager.streamEnded(self)

@@ -407,6 +407,23 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             raise LocalProtocolError(f"data while {self!r}")
         return data + self._finish() if endStream else data
 
+    @property
+    def opaqueUnwritten(self) -> int:
+        """
+        How many bytes of a body of fixed length are still to be written; 0 if none are, or nobody knows.
+        """
+        return self._unwritten if self.writeState is FIXED else 0
+
+    def opaqueWritten(self, count: int) -> None:
+        """
+        Bytes of a body of fixed length go by without this codec, all but the last of it at most.
+
+        @raise LocalProtocolError: If so many were not to be written.
+        """
+        if self.writeState is not FIXED or count >= self._unwritten:
+            raise LocalProtocolError(f"{count} bytes go by while {self!r}")
+        self._unwritten -= count
+
     def encodeResponse(self, headers: ResponseHeaders, body: bytes) -> bytes:
         """
         Write a whole response: the same as L{encodeHeaders} and L{encodeData}, with a shorter way for the usual one,
