@@ -285,11 +285,11 @@ class SocketRelay:
             sent.value += length
             try:
                 taken = send(data)
-            except BlockingIOError:
-                taken = 0
             except OSError as exception:
+                if self._isReset(exception):
+                    return None
+                # Blocked, or broken: then the sink's next doWrite finds out and says so.
                 taken = 0
-                self._sinkBroke(exception)
             if taken < length:
                 self._hold(data[taken:])
             elif length >= bulk:
@@ -330,14 +330,17 @@ class SocketRelay:
         sink.producerPaused = True
         FileDescriptor.write(sink, rest)
 
-    def _sinkBroke(self, exception: OSError) -> None:
+    def _isReset(self, exception: OSError) -> bool:
         """
-        The sink cannot be sent to. Its next C{doWrite} finds that out as well and says so, but for a reset: a socket
-        tells that once, and seems to have ended regularly from then on. What it has received may still be read first.
+        Whether the sink cannot be sent to because its peer reset it. A socket tells that once, and seems to have ended
+        regularly from then on, so it is remembered; what it has received may still be read first.
         """
-        if exception.errno == errno.ECONNRESET:
-            sink = self._sink
-            sink.reactor.callLater(0, sink.connectionLost, Failure(lost(exception)))  # type: ignore[attr-defined]
+        if exception.errno != errno.ECONNRESET:
+            return False
+        self._source.stopReading()
+        sink = self._sink
+        sink.reactor.callLater(0, sink.connectionLost, Failure(lost(exception)))  # type: ignore[attr-defined]
+        return True
 
     # Pieces in a pipe
 
@@ -381,10 +384,10 @@ class SocketRelay:
     def _pass(self, pipe: Pipe, length: int) -> None:
         try:
             length -= os.splice(pipe.readEnd, self._sink.fileno(), length, flags=SPLICE_FLAGS)
-        except BlockingIOError:
-            pass
         except OSError as exception:
-            self._sinkBroke(exception)
+            if self._isReset(exception):
+                self._pool.discard(pipe)
+                return
         if not length:
             self._pool.give(pipe)
             return
