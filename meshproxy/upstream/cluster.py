@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
+from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.balancers.base import IBalancer, choosable
@@ -80,6 +81,9 @@ class Cluster:
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)
+        self._durations: Deadlines[HTTP1UpstreamConnection] | None = None
+        if self.settings.maxConnectionDuration:
+            self._durations = Deadlines(clock, self.settings.maxConnectionDuration, self._tooOld)
         self._draining = False
 
     def start(self) -> None:
@@ -143,6 +147,7 @@ class Cluster:
                 self.network,
                 self.clock,
                 self._idleWatch,
+                self._durations,
             )
             pool.draining = self._draining
         return pool
@@ -157,6 +162,12 @@ class Cluster:
     def _idleTimedOut(self, connection: HTTP1UpstreamConnection) -> None:
         self.stats.cxIdleTimeout.value += 1
         connection.close()
+
+    def _tooOld(self, connection: HTTP1UpstreamConnection) -> None:
+        if connection.request is None:
+            self.stats.cxMaxDurationReached.value += 1
+            connection.close()
+        # Else it closes when its request is over.
 
     def drain(self) -> None:
         """

@@ -242,7 +242,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         if endStream:
             self._requestEnded = True
         self._write(self.codec.encodeData(data, endStream))
-        if endStream and self.codec.readState in _COMPLETE:
+        if endStream and self.codec.readState in _COMPLETE and self.request is not None:
             self._finish()
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
@@ -251,7 +251,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         """
         self._requestEnded = True
         self._write(self.codec.encodeTrailers(trailers))
-        if self.codec.readState in _COMPLETE:
+        if self.codec.readState in _COMPLETE and self.request is not None:
             self._finish()
 
     def _write(self, data: bytes) -> None:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.errors import ConnectTimeout
 from meshproxy.flags import ResetReason
 from meshproxy.interfaces import ICancellable, INetwork
+from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.breakers import Breaker
 from meshproxy.upstream.endpoint import Endpoint
@@ -63,9 +64,11 @@ class HTTP1Pool:
         network: INetwork,
         clock: IReactorTime,
         idleWatch: IdleWatch[HTTP1UpstreamConnection] | None,
+        durations: Deadlines[HTTP1UpstreamConnection] | None = None,
     ) -> None:
         """
         @param idleWatch: Closes connections that are idle for too long; L{None} where none is.
+        @param durations: Closes connections that are too old, likewise.
         """
         self.endpoint = endpoint
         self.settings = settings
@@ -78,6 +81,7 @@ class HTTP1Pool:
         self.draining = False
         self._network = network
         self._idleWatch = idleWatch
+        self._durations = durations
         self._dials: dict[HTTP1UpstreamConnection, ICancellable] = {}
 
     def request(self, request: IPoolRequest) -> None:
@@ -188,6 +192,8 @@ class HTTP1Pool:
         self.stats.cxConnectMs.record(int((now - connection.began) * 1000))
         if self._idleWatch is not None:
             self._idleWatch.start(connection, now)
+        if self._durations is not None:
+            self._durations.start(connection, now)
         self.release(connection)
 
     def _dialFailed(self, connection: HTTP1UpstreamConnection, error: Exception) -> None:
@@ -247,6 +253,8 @@ class HTTP1Pool:
         self.leaving(connection)
         if self._idleWatch is not None:
             self._idleWatch.stop(connection)
+        if self._durations is not None:
+            self._durations.cancel(connection)
         self.stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
         self._closed(connection)
         if self.pending:
