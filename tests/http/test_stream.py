@@ -499,12 +499,12 @@ class WriteBackPressureTests(ProxyCase):
         client.send()
         self.proxy.settle()
         self.assertLess(self.clusterStat("upstream_cx_rx_bytes_total"), 80_000)
-        self.assertGreater(self.stat("downstream_flow_control_paused_reading_total"), 0)
+        self.assertGreater(self.clusterStat("upstream_flow_control_paused_reading_total"), 0)
         client.resume()
         self.assertEqual(client.response().body, b"x" * 200_000)
         self.assertEqual(
-            self.stat("downstream_flow_control_paused_reading_total"),
-            self.stat("downstream_flow_control_resumed_reading_total"),
+            self.clusterStat("upstream_flow_control_paused_reading_total"),
+            self.clusterStat("upstream_flow_control_resumed_reading_total"),
         )
         self.assertEqual(client.request().status, 200)
 
