@@ -2,9 +2,9 @@
 """
 Which filter chain a connection gets.
 
-The criteria of C{FilterChainMatch} are looked at in Envoy's order. Each narrows the chains to those that match it most specifically;
-there is no way back: a chain that wins by its port and then fails by its server name leaves the connection without
-a chain, even if another one without a port would have had the name.
+The criteria of C{FilterChainMatch} are looked at in Envoy's order. Each narrows the chains to those that match it most
+specifically; there is no way back: a chain that wins by its port and then fails by its server name leaves the
+connection without a chain, even if another one without a port would have had the name.
 
 Each criterion is one level of a tree, made when the listener is compiled; a connection costs one look-up a level,
 however many chains there are. Levels that no chain uses do not exist.
@@ -22,7 +22,7 @@ from meshproxy.config import Section
 from meshproxy.config.cidr import CidrRange, CidrSet, compileCidrRange, packAddress
 from meshproxy.net.address import Address
 
-__all__ = ["ChainMatch", "MatchRule", "compileMatch", "compileRule"]
+__all__ = ["ChainMatch", "ConnectionFacts", "MatchRule", "compileMatch", "compileRule"]
 
 Chain = TypeVar("Chain")
 
@@ -111,7 +111,9 @@ class ChainMatch(Generic[Chain]):
         return self._default if found is None else found
 
 
-def compileMatch(rules: _Rules[Chain], default: Chain | None, refuse: Callable[[Chain, Chain], object]) -> ChainMatch[Chain]:
+def compileMatch(
+    rules: _Rules[Chain], default: Chain | None, refuse: Callable[[Chain, Chain], object]
+) -> ChainMatch[Chain]:
     """
     Make the tree.
 
@@ -209,9 +211,11 @@ def _byServerName(rules: _Rules[Chain], deeper: Deeper[Chain]) -> Find[Chain]:
     def find(facts: ConnectionFacts) -> Chain | None:
         name = facts.serverName.lower()
         found = groups.get(name)
-        while found is None and name:
-            _, _, name = name.partition(".")
-            found = groups.get("*." + name) if name else None
+        # As in Envoy, a dot that is the first or the last character begins no suffix.
+        dot = name.find(".", 1)
+        while found is None and 0 < dot < len(name) - 1:
+            found = groups.get("*" + name[dot:])
+            dot = name.find(".", dot + 1)
         return (rest if found is None else found)(facts)
 
     return find
