@@ -189,7 +189,8 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "UPSTREAM_HEADER_BYTES_SENT": _number("upstreamHeaderBytesSent"),
     "PROTOCOL": _text("protocol"),
     "UPSTREAM_PROTOCOL": _text("upstreamProtocol"),
-    "RESPONSE_CODE": _number("responseCode"),
+    # As in Envoy, filters of the response know its status before its head went downstream.
+    "RESPONSE_CODE": _plain(Inline("(info.responseCode or getattr(info.responseHeaders, 'status', 0))", True)),
     "RESPONSE_CODE_DETAILS": _details,
     "RESPONSE_FLAGS": _plain(Inline("{flags}(info.responseFlags)", flags=flagsShort)),
     "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),

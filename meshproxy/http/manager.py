@@ -330,6 +330,8 @@ class ConnectionManager:
         elif self._normalize is not None:
             verdict = self._normalizePath(headers, self._normalize(headers.path))
             if verdict is not None:
+                if verdict.status == 400:
+                    stream.downstream.closeAfterResponse()
                 stream.localReply(verdict)
                 return False
         upgrade = asked = None
@@ -358,6 +360,7 @@ class ConnectionManager:
             return None
         if isinstance(result, tuple):
             self.stats.rqRedirectedWithNormalizedPath.value += 1
+            headers.path = result[1]
             return LocalReply(307, b"", "path_normalization_failed", 0, ((b"location", result[1]),))
         self.stats.rqFailedPathNormalization.value += 1
         return Failure.PATH_NORMALIZATION_FAILED.value

@@ -607,10 +607,9 @@ class RoutedRequest:
         Let the route change the head. As in Envoy, what it writes there may tell the upstream's status.
         """
         stream = self._stream
-        stream.responseCode = headers.status
+        stream.responseHeaders = headers
         stream.responseCodeDetails = Details.VIA_UPSTREAM
         finalize(headers, stream)
-        stream.responseCode = 0  # no head went downstream so far
 
     def _unpause(self) -> None:
         """

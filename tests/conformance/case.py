@@ -121,7 +121,7 @@ class Case:
     source: str = ""
     responses: int = 1
     limit: float = 4.0
-    settle: float = 0.06
+    settle: float = 0.04
 
     @property
     def steps(self) -> list[Step]:

@@ -8,6 +8,8 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.conformance.case import Case, Do, Pause, Step, Until
@@ -16,6 +18,8 @@ from tests.conformance.messages import Message, readResponses
 __all__ = ["Heard", "converse"]
 
 _METHOD = re.compile(rb"(?:\A|\r\n)([A-Za-z]+) [^\r\n]* HTTP/1\.[01]\r\n")
+
+_BY_CLIENT = "by the client"
 
 # How long a connection has to end that was announced to end.
 _ANNOUNCED = 1.5
@@ -45,17 +49,19 @@ class _Client:
         self.heard = Heard()
 
     def run(self, settle: float) -> Heard:
-        try:
-            for step in self._case.steps:
-                self._do(step)
-                if self.heard.ended:
-                    break
-            else:
-                self._listen(settle)
-        finally:
-            self._sock.close()
+        for step in self._case.steps:
+            self._do(step)
+            if self.heard.ended:
+                break
+        else:
+            self._listen(settle)
         self._read()
+        if self.heard.ended == _BY_CLIENT:
+            self.close()
         return self.heard
+
+    def close(self) -> None:
+        self._sock.close()
 
     def _do(self, step: Step) -> None:
         if isinstance(step, bytes):
@@ -74,10 +80,10 @@ class _Client:
         elif step is Do.HALF_CLOSE:
             self._sock.shutdown(socket.SHUT_WR)
         elif step is Do.CLOSE:
-            self.heard.ended = "by the client"
+            self.heard.ended = _BY_CLIENT
         elif step is Do.RESET:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.heard.ended = "by the client"
+            self.heard.ended = _BY_CLIENT
 
     def _listen(self, settle: float) -> None:
         """
@@ -119,12 +125,17 @@ class _Client:
         return sum(message.complete for message in self.heard.messages)
 
 
-def converse(target: tuple[str, int], source: str, case: Case, settle: float) -> Heard:
+@contextmanager
+def converse(target: tuple[str, int], source: str, case: Case, settle: float) -> Iterator[Heard]:
     """
-    Hold a case's conversation.
+    Hold a case's conversation. The connection ends with the context, where it did not before.
 
     @param target: The address and port of the proxy.
     @param source: The client's own address; it is another one for each conversation, to find it in the log.
     @param settle: How long a connection must stay to count as open.
     """
-    return _Client(target, source, case).run(settle)
+    client = _Client(target, source, case)
+    try:
+        yield client.run(settle)
+    finally:
+        client.close()

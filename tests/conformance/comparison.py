@@ -172,10 +172,10 @@ class _Side:
             target = (self._address, self._ports.listeners[case.listener])
             self._backend.begin(case.replies)
             try:
-                heard = converse(target, source, case, max(case.settle, patience))
-                if heard.ended:
-                    time.sleep(_AFTERMATH)
-                self.outcomes[case.name] = self._describe(heard, source)
+                with converse(target, source, case, max(case.settle, patience)) as heard:
+                    if heard.ended:
+                        time.sleep(_AFTERMATH)
+                    self.outcomes[case.name] = self._describe(heard, source)
             except OSError as error:
                 raise AssertionError(f"{self.proxy.kind} in {case.name}: {error}\n{self.proxy.errors()}") from error
 

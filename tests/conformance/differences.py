@@ -94,6 +94,11 @@ DIFFERENCES = (
             "lengthTwice",
             "lengthUnderscore",
             "tolerantCoding",
+            "normal_reject_7",
+            "normal_reject_8",
+            "normal_reject_9",
+            "normal_reject_20",
+            "normal_reject_22",
         ),
     ),
 )

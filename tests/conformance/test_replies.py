@@ -69,9 +69,10 @@ LISTENERS = {
     "duration": Manager("common_http_protocol_options: {max_stream_duration: 0.25s}"),
     "routeDuration": Manager("", _WITH % "max_stream_duration: {max_stream_duration: 0.25s}"),
     "grpcDuration": Manager("", _WITH % "timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 10s}"),
-    "connectionDuration": Manager(
-        "{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 2s}"
+    "connectionDurationBusy": Manager(
+        "{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 0.1s}"
     ),
+    "connectionDuration": Manager("{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 2s}"),
     "narrow": Manager("", _TO % "narrow"),
     "noPending": Manager("", _TO % "noPending"),
     "oneRequest": Manager("", _TO % "oneRequest"),
@@ -287,7 +288,7 @@ CASES = [
         "While a response is on its way.",
         get("/1"),
         ([Pause(0.25), OK],),
-        listener="connectionDuration",
+        listener="connectionDurationBusy",
         limit=1.0,
         settle=0.3,
     ),

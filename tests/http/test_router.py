@@ -527,12 +527,13 @@ class TimeoutTests(RouterCase):
 
     def test_maxStreamDuration(self) -> None:
         """
-        C{max_stream_duration} counts from the beginning of the stream.
+        C{max_stream_duration} counts from the beginning of the stream, and stands in for the time-out. As in Envoy,
+        it speaks as that of the connection manager does.
         """
-        self.start(route={"timeout": "0s", "max_stream_duration": {"max_stream_duration": "2s"}})
+        self.start(route={"timeout": "1s", "max_stream_duration": {"max_stream_duration": "2s"}})
         self.backend.answer(Answer.hang())
         response = self.proxy.request()
-        self.assertEqual(response.status, 504)
+        self.assertEqual((response.status, response.body), (504, b"downstream duration timeout"))
         self.assertEqual(self.stat("downstream_rq_max_duration_reached"), 1)
         self.assertQuiet()
 

@@ -1,0 +1,184 @@
+"""
+The built-in HTTP filters.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.bootstrap import Manager
+from tests.conformance.case import OK, Case, Do, get, ok, request
+from tests.conformance.comparison import Comparison, compared
+
+_TYPE = "'@type': type.googleapis.com/envoy.extensions.filters.http"
+_FAULT = "[{name: envoy.filters.http.fault, typed_config: {%s.fault.v3.HTTPFault, %%s}}]" % _TYPE
+_RBAC = "[{name: envoy.filters.http.rbac, typed_config: {%s.rbac.v3.RBAC, %%s}}]" % _TYPE
+_LIMIT = (
+    "[{name: envoy.filters.http.local_ratelimit, typed_config: {%s.local_ratelimit.v3.LocalRateLimit,"
+    " stat_prefix: limit, %%s}}]" % _TYPE
+)
+_MUTATION = (
+    "[{name: envoy.filters.http.header_mutation, typed_config: {%s.header_mutation.v3.HeaderMutation, %%s}}]" % _TYPE
+)
+
+_ALWAYS = "percentage: {numerator: 100}"
+_ENABLED = (
+    "filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}},"
+    " token_bucket: {max_tokens: %d, tokens_per_fill: 1, fill_interval: 3600s}"
+)
+
+LISTENERS = {
+    "abort": Manager(filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}"),
+    "abortNever": Manager(filters=_FAULT % "abort: {http_status: 418, percentage: {numerator: 0}}"),
+    "abortGrpc": Manager(filters=_FAULT % f"abort: {{grpc_status: 8, {_ALWAYS}}}"),
+    "abortByHeader": Manager(filters=_FAULT % f"abort: {{header_abort: {{}}, {_ALWAYS}}}"),
+    "abortSome": Manager(
+        filters=_FAULT % f"abort: {{http_status: 503, {_ALWAYS}}}, headers: [{{name: x-fault, present_match: true}}]"
+    ),
+    "delay": Manager(filters=_FAULT % f"delay: {{fixed_delay: 0.15s, {_ALWAYS}}}"),
+    "delayAbort": Manager(
+        filters=_FAULT % f"delay: {{fixed_delay: 0.15s, {_ALWAYS}}}, abort: {{http_status: 503, {_ALWAYS}}}"
+    ),
+    "delayByHeader": Manager(filters=_FAULT % f"delay: {{header_delay: {{}}, {_ALWAYS}}}"),
+    "allow": Manager(
+        filters=_RBAC
+        % "rules: {action: ALLOW, policies: {p: {permissions: [{header: {name: ':method', string_match: {exact: GET}}}],"
+        " principals: [{any: true}]}}}"
+    ),
+    "deny": Manager(
+        filters=_RBAC
+        % "rules: {action: DENY, policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}], principals: [{any: true}]}}}"
+    ),
+    "denyAll": Manager(filters=_RBAC % "rules: {action: ALLOW}"),
+    "shadow": Manager(filters=_RBAC % "shadow_rules: {action: ALLOW}"),
+    "byAddress": Manager(
+        filters=_RBAC % "rules: {action: ALLOW, policies: {p: {permissions: [{any: true}],"
+        " principals: [{remote_ip: {address_prefix: 10.0.0.0, prefix_len: 8}}]}}}"
+    ),
+    "byDirectAddress": Manager(
+        filters=_RBAC % "rules: {action: ALLOW, policies: {p: {permissions: [{any: true}],"
+        " principals: [{direct_remote_ip: {address_prefix: 127.0.0.0, prefix_len: 8}}]}}}"
+    ),
+    "perRouteRBAC": Manager(
+        "",
+        "[{match: {prefix: /open}, route: {cluster: backend}, typed_per_filter_config:"
+        " {envoy.filters.http.rbac: {%s.rbac.v3.RBACPerRoute}}},"
+        " {match: {prefix: /}, route: {cluster: backend}}]" % _TYPE,
+        filters=_RBAC % "rules: {action: ALLOW}",
+    ),
+    "limit": Manager(filters=_LIMIT % (_ENABLED % 1)),
+    "limitStatus": Manager(
+        filters=_LIMIT
+        % (
+            (_ENABLED % 1)
+            + ", status: {code: 503}, response_headers_to_add: [{header: {key: x-limited, value: 'yes'}}],"
+            " enable_x_ratelimit_headers: DRAFT_VERSION_03"
+        )
+    ),
+    "limitOff": Manager(filters=_LIMIT % "token_bucket: {max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s}"),
+    "limitConnection": Manager(
+        filters=_LIMIT % ((_ENABLED % 1) + ", local_rate_limit_per_downstream_connection: true")
+    ),
+    "mutation": Manager(
+        filters=_MUTATION % "mutations: {request_mutations: ["
+        "{append: {header: {key: x-add, value: '%REQ(:PATH)%'}}},"
+        "{append: {header: {key: x-over, value: new}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}},"
+        "{append: {header: {key: x-absent, value: new}, append_action: ADD_IF_ABSENT}},"
+        "{remove: x-gone}],"
+        " response_mutations: [{append: {header: {key: x-r, value: '%RESPONSE_CODE%'}}}, {remove: x-r-gone}]}"
+    ),
+}
+
+_GRPC = ("content-type: application/grpc", "content-length: 0")
+
+CASES = [
+    *[
+        Case(f"{listener}_{name}", f"{name} through {listener}.", data, listener=listener, limit=1.5)
+        for listener in (
+            "abort",
+            "abortNever",
+            "abortGrpc",
+            "abortByHeader",
+            "abortSome",
+            "delay",
+            "delayAbort",
+            "denyAll",
+            "shadow",
+            "mutation",
+        )
+        for name, data in (
+            ("get", get("/a?b", "x-over: 1", "x-absent: 1", "x-gone: 1")),
+            ("post", request("POST /a", "content-length: 3", body="abc")),
+            ("grpc", request("POST /a", *_GRPC)),
+        )
+    ],
+    Case("abortHead", "HEAD.", request("HEAD /"), listener="abort"),
+    Case(
+        "abortOrder",
+        "The client orders the fault.",
+        get("/", "x-envoy-fault-abort-request: 429"),
+        listener="abortByHeader",
+    ),
+    Case(
+        "abortOrderOdd", "One that is no status.", get("/", "x-envoy-fault-abort-request: 42"), listener="abortByHeader"
+    ),
+    Case(
+        "abortOrderGrpc",
+        "One of gRPC.",
+        request("POST /", "x-envoy-fault-abort-grpc-request: 5", *_GRPC),
+        listener="abortByHeader",
+    ),
+    Case("abortSomeMatched", "A request that the fault is for.", get("/", "x-fault: 1"), listener="abortSome"),
+    Case("abortKeepsOpen", "Two of them.", [get("/1"), Do.AWAIT, get("/2")], listener="abort", responses=2),
+    Case(
+        "delayOrder",
+        "The client orders a delay.",
+        get("/", "x-envoy-fault-delay-request: 120"),
+        listener="delayByHeader",
+    ),
+    Case("allowGet", "GET is allowed.", get("/"), listener="allow"),
+    Case("allowPost", "POST is not.", request("POST /", "content-length: 3", body="abc"), listener="allow"),
+    Case("allowGrpc", "Nor gRPC.", request("POST /", *_GRPC), listener="allow"),
+    Case("denyOther", "What is not denied.", get("/"), listener="deny"),
+    Case("denyAdmin", "What is.", get("/admin?x"), listener="deny"),
+    Case("denyAdminDots", "By another way.", get("/x/../admin"), listener="deny"),
+    Case("byAddressNot", "An address that is not allowed.", get("/"), listener="byAddress"),
+    Case("byAddressTold", "One that a trusted hop tells.", get("/", "x-forwarded-for: 10.1.1.1"), listener="byAddress"),
+    Case("byDirectAddress", "The peer's own.", get("/", "x-forwarded-for: 10.1.1.1"), listener="byDirectAddress"),
+    Case("perRouteRBACOpen", "A route without the filter.", get("/open"), listener="perRouteRBAC"),
+    Case("perRouteRBACOther", "One with it.", get("/x"), listener="perRouteRBAC"),
+    Case("limit", "The second is too much.", [get("/1"), Do.AWAIT, get("/2")], listener="limit", responses=2),
+    Case(
+        "limitStatus",
+        "Another status, more fields.",
+        [get("/1"), Do.AWAIT, get("/2")],
+        listener="limitStatus",
+        responses=2,
+    ),
+    Case("limitGrpc", "gRPC is limited.", request("POST /", *_GRPC), listener="limit"),
+    Case(
+        "limitOff",
+        "Without filter_enabled it does nothing.",
+        [get("/1"), Do.AWAIT, get("/2")],
+        listener="limitOff",
+        responses=2,
+    ),
+    Case(
+        "limitConnection",
+        "Each connection has its own.",
+        [get("/1"), Do.AWAIT, get("/2")],
+        listener="limitConnection",
+        responses=2,
+    ),
+    Case("limitConnectionNext", "Another connection.", get("/1"), listener="limitConnection"),
+    Case(
+        "mutationResponse", "A response is changed.", get("/"), (ok("x-r-gone: 1", "x-r: 0"), OK), listener="mutation"
+    ),
+]
+
+
+@compared(Comparison(LISTENERS, CASES))
+class FilterTests(SynchronousTestCase):
+    """
+    Filters.
+    """
