@@ -181,7 +181,7 @@ def compileEdgeHeaders(
             told = connection.edge = (forwarded.encode("ascii"), peer.host.encode("ascii"))
         first = headers.first
         before = first.get(b"x-forwarded-for")
-        first[b"x-forwarded-for"] = told[0] if before is None else b"%b,%b" % (before, told[0])
+        first[b"x-forwarded-for"] = b"%b,%b" % (before, told[0]) if before else told[0]
         first[b"x-forwarded-proto"] = b"http"
         first[b"x-envoy-external-address"] = told[1]
         if generate and not (keepsId and b"x-request-id" in first):
