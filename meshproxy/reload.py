@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
 
 __all__ = ["INTERVAL", "FileWatch", "FilesWatch"]
 
@@ -19,16 +21,30 @@ __all__ = ["INTERVAL", "FileWatch", "FilesWatch"]
 INTERVAL = 0.4
 
 
+# Kernels keep the time of a change by the tick of their timer: two writes within one may look alike.
+_TICK_NS = 50_000_000
+
+
+def _isSettled(stamp: tuple[int, ...]) -> bool:
+    """
+    Whether the next write must show in the stamp.
+    """
+    return time.time_ns() - stamp[-1] > _TICK_NS
+
+
 class FileWatch(Service):
     """
-    Looks at a file again and again, and tells when its content is another one: written in place, renamed into place, or behind
-    a symbolic link that points elsewhere now.
+    Looks at a file again and again, and tells when its content is another one: written in place, renamed into place, or
+    behind a symbolic link that points elsewhere now.
     """
+
+    _log = Logger()
 
     def __init__(self, path: str, clock: Any, changed: Callable[[], object]) -> None:
         self._path = path
         self._changed = changed
-        self._stamp = self._look()
+        stamp = self._look()
+        self._stamp = stamp if stamp is not None and _isSettled(stamp) else None
         self._digest = self._read()
         self._call: Any = LoopingCall(self.check)
         self._call.clock = clock
@@ -58,10 +74,15 @@ class FileWatch(Service):
         digest = self._read()
         if digest is None:
             return
-        self._stamp = stamp
-        if digest != self._digest:
-            self._digest = digest
+        self._stamp = stamp if _isSettled(stamp) else None
+        if digest == self._digest:
+            return
+        self._digest = digest
+        try:
             self._changed()
+        except Exception:
+            # Whoever is told must not end the looking.
+            self._log.failure("{path} changed, and whoever was told of it raised", path=self._path)
 
     def _look(self) -> tuple[int, ...] | None:
         try:

@@ -4,6 +4,7 @@ Tests for L{meshproxy.reload}.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -79,6 +80,36 @@ class FileWatchTests(SynchronousTestCase):
         self.path.write_text("two")
         self.clock.advance(INTERVAL)
         self.assertEqual(self.noticed, ["two"])
+
+    def test_alike(self) -> None:
+        """
+        A write that leaves size and time as they were, since it came within one tick of the kernel's, is noticed.
+        """
+        self.path.write_text("two")
+        self.clock.advance(INTERVAL)
+        stamp = self.path.stat()
+        self.path.write_text("ten")
+        os.utime(self.path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        self.clock.advance(INTERVAL)
+        self.assertEqual(self.noticed, ["two", "ten"])
+
+    def test_raises(self) -> None:
+        """
+        Whoever is told and raises is logged, and told of the next change all the same.
+        """
+
+        def fail() -> None:
+            self.noticed.append("told")
+            raise ZeroDivisionError
+
+        watch = FileWatch(str(self.path), self.clock, fail)
+        watch.startService()
+        self.addCleanup(watch.stopService)
+        for text in ("two", "three"):
+            self.path.write_text(text)
+            self.clock.advance(INTERVAL)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.noticed.count("told"), 2)
 
     def test_stop(self) -> None:
         """
