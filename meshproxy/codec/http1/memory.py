@@ -69,7 +69,7 @@ class ResponseMemory:
     The head of the last response that had a body of known length.
 
     @ivar head: Its bytes.
-    @ivar length: The length of its body.
+    @ivar length: The length of its body; -1, which nothing has, where there is no head to compare with.
     @ivar status: Its status.
     @ivar first: Its fields.
     """
@@ -78,7 +78,7 @@ class ResponseMemory:
 
     def __init__(self) -> None:
         self.head = _NOTHING
-        self.length = 0
+        self.length = -1
         self.status = 0
         self.first: dict[bytes, bytes] = {}
 
@@ -95,3 +95,4 @@ class ResponseMemory:
             self.first = headers.first.copy()
         else:
             self.head = _NOTHING
+            self.length = -1
