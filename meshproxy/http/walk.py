@@ -23,7 +23,7 @@ from meshproxy.interfaces import STOP
 if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
 
-__all__ = ["DATA", "HEADERS", "TRAILERS", "RequestWalk", "ResponseWalk", "Walk"]
+__all__ = ["DATA", "HEADERS", "TRAILERS", "Hold", "RequestWalk", "ResponseWalk", "Walk"]
 
 # The kinds of events.
 HEADERS, DATA, TRAILERS = range(3)

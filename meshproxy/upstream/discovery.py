@@ -21,7 +21,15 @@ from meshproxy.net.address import Address
 from meshproxy.upstream.endpoint import Endpoint, Locality
 from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["Discovery", "StaticDiscovery", "StrictDNSDiscovery", "compileDiscovery"]
+__all__ = [
+    "Discovery",
+    "NamedEndpoint",
+    "StaticDiscovery",
+    "StrictDNSDiscovery",
+    "compileDiscovery",
+    "metadataOf",
+    "plainStruct",
+]
 
 
 class Discovery(Protocol):
@@ -181,8 +189,9 @@ class StrictDNSDiscovery:
                 endpoint = named.at(host)
                 endpoints.setdefault(endpoint.key, endpoint)
         self._found(list(endpoints.values()))
-        delay = self._refresh if all(successes) else self._failureRefresh
-        self._call = self._clock.callLater(delay, self._lookUp)
+        if not self._stopped:  # by whoever was told
+            delay = self._refresh if all(successes) else self._failureRefresh
+            self._call = self._clock.callLater(delay, self._lookUp)
 
 
 def _isIP(host: str) -> bool:

@@ -41,6 +41,7 @@ declare(_CORE + "Http1ProtocolOptions", "allow_absolute_url", "accept_http_10", 
 declare(_CORE + "Http1ProtocolOptions", "enable_trailers", "override_stream_error_on_invalid_http_message")
 declare(_CORE + "Http1ProtocolOptions", "allow_chunked_length", "header_key_format", "send_fully_qualified_url")
 declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
+declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
