@@ -45,7 +45,8 @@ class NetworkFilterContext:
 
 class NetworkFilter:
     """
-    A filter that ends a network filter chain: what it makes of its configuration builds the protocol of each connection.
+    A filter that ends a network filter chain: what it makes of its configuration builds the protocol of each
+    connection.
 
     @cvar configType: The full name of its message.
     """

@@ -2,8 +2,8 @@
 """
 Time-outs of idleness, at no cost while there is activity.
 
-Whoever is watched only keeps the time of its last activity, or says that it is busy. One queue looks at each of them once in the
-length of the time-out, and sets a timer of its own only for one whose time runs out before the next look.
+Whoever is watched only keeps the time of its last activity, or says that it is busy. One queue looks at each of them
+once in the length of the time-out, and sets a timer of its own only for one whose time runs out before the next look.
 """
 
 from __future__ import annotations
@@ -60,7 +60,12 @@ class IdleWatch(Generic[T]):
         """
         Watch it no more.
         """
-        self._queue.cancel(watched)
+        queue = self._queue
+        queue.cancel(watched)
+        if queue.call is not None and not queue.waiting:
+            # These time-outs are long: an idle timer would keep a replaced configuration in memory for an hour.
+            queue.call.cancel()
+            queue.call = None
         call = self._calls.pop(watched, None)
         if call is not None:
             call.cancel()

@@ -93,6 +93,22 @@ class IdleWatchTests(SynchronousTestCase):
         self.at(11)
         self.watch.stop(self.worker)
         self.watch.stop(self.worker)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.at(60)
         self.assertEqual(self.over, [])
+
+    def test_stopAll(self) -> None:
+        """
+        With the last one its timer goes, and comes back with the next one.
+        """
+        other = Worker()
+        self.watch.start(other)
+        self.watch.stop(other)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.watch.stop(self.worker)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.at(5)
+        self.worker.since = 5
+        self.watch.start(self.worker)
+        self.at(60)
+        self.assertEqual(self.over, [15])

@@ -1,0 +1,258 @@
+"""
+L{meshproxy.tap}. How the whole program starts and ends is tried in C{tests.integration}.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+import meshproxy
+from meshproxy import tap
+from meshproxy.tap import Options, ProxyUsage
+
+
+def parsed(*arguments: str, **parent: object) -> tuple[Options, dict[str, object]]:
+    """
+    Options as twistd has them parsed, and what became of its own.
+    """
+    options = Options()
+    twistd: Any = {"nodaemon": True, "pidfile": "twistd.pid", "logger": None, "logfile": None, "syslog": 0, **parent}
+    options.parent = twistd
+    options.parseOptions(["proxy", *arguments])
+    return options, twistd
+
+
+class OptionTests(SynchronousTestCase):
+    """
+    The command line.
+    """
+
+    def refused(self, *arguments: str) -> str:
+        """
+        Why a command line is refused.
+        """
+        return str(self.assertRaises(usage.UsageError, ProxyUsage().parseOptions, list(arguments)))
+
+    def test_refusals(self) -> None:
+        """
+        What does not fit is refused, with what would.
+        """
+        self.assertIn("--config-yaml", self.refused())
+        self.assertIn("serve or validate", self.refused("-c", "x", "--mode", "run"))
+        self.assertIn("concurrency", self.refused("-c", "x", "--concurrency", "2"))
+        self.assertIn("critical", self.refused("-c", "x", "--log-level", "loud"))
+        self.assertIn("0 or more", self.refused("-c", "x", "--drain-time-s", "-1"))
+        self.assertIn("sleep", self.refused("-c", "x", "--", "sleep", "1"))
+        self.assertRaises(usage.UsageError, Options().parseOptions, [])
+
+    def test_proxyOptions(self) -> None:
+        """
+        What the server gets of it.
+        """
+        options = ProxyUsage()
+        options.parseOptions(
+            "-c f --config-yaml {} --service-node n --service-cluster c --service-zone z --drain-time-s 3 "
+            "--allow-unknown-static-fields --admin-address-path a --watch-filters".split()
+        )
+        made = tap._proxyOptions(options)
+        self.assertEqual((made.configPath, made.configText, made.drainTime), ("f", "{}", 3.0))
+        self.assertEqual((made.serviceNode, made.serviceCluster, made.serviceZone), ("n", "c", "z"))
+        self.assertEqual((made.allowUnknown, made.adminAddressPath, made.watchFilters), (True, "a", True))
+
+    def test_defaults(self) -> None:
+        """
+        The documented defaults.
+        """
+        options = ProxyUsage()
+        options.parseOptions(["-c", "f"])
+        made = tap._proxyOptions(options)
+        self.assertEqual((made.configText, made.serviceNode, made.drainTime), (None, "", 10.0))
+        self.assertEqual((options["mode"], options["log-level"], options["concurrency"]), ("serve", "info", 1))
+
+    def test_synopsis(self) -> None:
+        """
+        The help says how it is called, once.
+        """
+        self.assertEqual(str(ProxyUsage()).count("Usage:"), 1)
+        self.assertNotIn("default: ]", str(ProxyUsage()))
+
+    def test_version(self) -> None:
+        """
+        C{--version} is this program's, of each command.
+        """
+        written: list[bytes] = []
+        self.patch(os, "write", lambda descriptor, data: written.append(data))
+        for options in (Options(), ProxyUsage()):
+            self.assertRaises(SystemExit, options.parseOptions, ["--version"])
+        self.assertEqual(written, [f"meshproxy {meshproxy.__version__}\n".encode()] * 2)
+
+
+class TwistdTests(SynchronousTestCase):
+    """
+    What twistd itself is told.
+    """
+
+    def test_foreground(self) -> None:
+        """
+        In the foreground: no pid file, and the log on stderr, at the level that was asked for.
+        """
+        from meshproxy.logs import levels
+
+        self.addCleanup(levels.setDefault, levels.default)
+        _, twistd = parsed("-c", "f", "--log-level", "error")
+        self.assertEqual((twistd["pidfile"], twistd["logger"]), ("", "meshproxy.logs.stderrObserver"))
+        self.assertEqual(levels.default, "error")
+
+    def test_asked(self) -> None:
+        """
+        What its user said stays.
+        """
+        _, twistd = parsed("-c", "f", pidfile="my.pid", logfile="my.log")
+        self.assertEqual((twistd["pidfile"], twistd["logger"]), ("my.pid", None))
+        _, twistd = parsed("-c", "f", logger="mine.observer")
+        self.assertEqual(twistd["logger"], "mine.observer")
+        _, twistd = parsed("-c", "f", syslog=1)
+        self.assertIsNone(twistd["logger"])
+
+    def test_background(self) -> None:
+        """
+        In the background all is twistd's.
+        """
+        _, twistd = parsed("-c", "f", nodaemon=False)
+        self.assertEqual((twistd["pidfile"], twistd["logger"]), ("twistd.pid", None))
+
+    def test_imports(self) -> None:
+        """
+        Importing the module, and declaring the plugin, brings no reactor: else nobody could choose one.
+        """
+        code = (
+            "import sys, meshproxy.tap, runpy\n"
+            "runpy.run_path(sys.argv[1])\n"
+            "assert 'twisted.internet.reactor' not in sys.modules\n"
+            "meshproxy.tap.Options()\n"
+            "from twisted.internet import reactor\n"
+            "print(type(reactor).__name__)\n"
+        )
+        root = Path(meshproxy.__file__).parent.parent
+        plugin = str(root / "twisted" / "plugins" / "meshproxy_plugins.py")
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        done = subprocess.run(
+            [sys.executable, "-c", code, plugin], capture_output=True, text=True, env=environment, timeout=60
+        )
+        self.assertEqual((done.stdout, done.returncode), ("MeshProxyReactor\n", 0), done.stderr)
+
+
+class FakeServer:
+    """
+    What the process needs of a server.
+    """
+
+    exitStatus = 0
+
+    def __init__(self) -> None:
+        self.reloads = 0
+        self.error: Exception | None = None
+
+    def setServiceParent(self, parent: object) -> None:
+        """
+        See C{IService}.
+        """
+
+    def reloadAll(self) -> None:
+        """
+        SIGHUP.
+        """
+        self.reloads += 1
+
+
+class FakeReactor(Clock):
+    """
+    A reactor that may be stopped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stops = 0
+
+    def stop(self) -> None:
+        """
+        See C{IReactorCore}.
+        """
+        self.stops += 1
+
+    def callFromThread(self, work: Any) -> None:
+        """
+        See C{IReactorFromThreads}.
+        """
+        work()
+
+
+class ProcessTests(SynchronousTestCase):
+    """
+    Signals and exit status.
+    """
+
+    def setUp(self) -> None:
+        self.server = FakeServer()
+        self.reactor = FakeReactor()
+        self.process = tap._Process(self.server, self.reactor, None)
+        self.exits: list[int] = []
+        self.patch(os, "_exit", self.exits.append)
+
+    def test_stop(self) -> None:
+        """
+        The first signal stops, the second one ends at once.
+        """
+        self.process._stopSignalled(signal.SIGTERM, None)
+        self.assertEqual((self.reactor.stops, self.exits), (1, []))
+        self.process._stopSignalled(signal.SIGINT, None)
+        self.assertEqual(self.exits, [1])
+
+    def test_reload(self) -> None:
+        """
+        SIGHUP reloads.
+        """
+        self.process._reloadSignalled(signal.SIGHUP, None)
+        self.assertEqual(self.server.reloads, 1)
+
+    def test_status(self) -> None:
+        """
+        A late failure's status is the process', 0 is left to Python.
+        """
+        self.process._exit()
+        self.assertEqual(self.exits, [])
+        self.server.exitStatus = 3
+        self.process._exit()
+        self.assertEqual(self.exits, [3])
+
+    def test_cannotListen(self) -> None:
+        """
+        A port that cannot be bound is one line, and 1.
+        """
+
+        class Occupied:
+            parent = None
+            name = None
+
+            def setServiceParent(self, parent: Any) -> None:
+                parent.addService(self)
+
+            def privilegedStartService(self) -> None:
+                raise CannotListenError("127.0.0.1", 80, OSError(98, "Address already in use"))
+
+        written: list[bytes] = []
+        process = tap._Process(Occupied(), self.reactor, None)
+        self.patch(os, "write", lambda descriptor, data: written.append(data))
+        process.privilegedStartService()
+        self.assertEqual(self.exits, [1])
+        self.assertEqual(written, [b"cannot listen on 127.0.0.1:80: [Errno 98] Address already in use\n"])
