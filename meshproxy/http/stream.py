@@ -62,7 +62,6 @@ class Stream(StreamInfo):
     @ivar upstream: The router's side of it, once it is routed.
     @ivar requestHalted: Whether no event of the request goes on: it is answered already.
     @ivar responseHalted: Whether no event of the response goes on: it is over.
-    @ivar requestEnded: Whether the request was received to its end.
     @ivar responseEnded: Whether the response was sent to its end.
     @ivar upstreamConnection: The upstream connection of the last try.
     @ivar idleWatch: What watches it for the C{idle_timeout} of its route.
@@ -84,7 +83,6 @@ class Stream(StreamInfo):
     protocol = "HTTP/1.1"
     requestHalted = False
     responseHalted = False
-    requestEnded = False
     responseEnded = False
     over = False
     upgrade = b""
@@ -110,12 +108,34 @@ class Stream(StreamInfo):
         self.downstream = downstream
         self.connection = downstream.info
         self.requestHeaders: RequestHeaders = headers
-        self.startTime = self.startMonotonic = self.lastActive = now
+        self.startTime = self.lastActive = now
         if endStream:
-            self.requestEnded = True
             self.requestEnd = now
 
     # The request, told by the downstream's codec
+
+    # Facts that follow from others. An instance with more than some thirty attributes of its own costs much more.
+
+    @property
+    def startMonotonic(self) -> float:  # type: ignore[override]  # one clock tells both
+        """
+        When the stream began; the one clock of the process tells the time of day.
+        """
+        return self.startTime
+
+    @property
+    def requestEnded(self) -> bool:
+        """
+        Whether the request was received to its end.
+        """
+        return self.requestEnd is not None
+
+    @property
+    def responseEnd(self) -> float | None:  # type: ignore[override]  # the same as the stream's, where it ended
+        """
+        When the last byte of the response was sent, once the stream is over.
+        """
+        return self.end if self.responseEnded else None
 
     @property
     def bufferLimit(self) -> int:
@@ -181,7 +201,6 @@ class Stream(StreamInfo):
         self.bytesReceived += len(data)
         self.lastActive = now = self.manager.clock.seconds()
         if endStream:
-            self.requestEnded = True
             self.requestEnd = now
             self.manager.requestComplete(self)
         if self.requestHalted:
@@ -213,7 +232,6 @@ class Stream(StreamInfo):
         """
         The request's trailers.
         """
-        self.requestEnded = True
         self.requestEnd = self.lastActive = self.manager.clock.seconds()
         self.requestTrailers = trailers
         self.manager.requestComplete(self)
@@ -335,8 +353,8 @@ class Stream(StreamInfo):
         self.responseCode = headers.status
         self.bytesSent = len(body)
         now = manager.clock.seconds()
-        self.lastActive = self.responseStart = self.responseEnd = now
-        self.responseEnded = self.responseHalted = True
+        self.lastActive = self.responseStart = now
+        self.responseEnded = True
         self.downstream.sendResponse(self, headers, body)
         if not self.over and (self.requestEnded or not self.tunnel):
             self._end(now)
@@ -391,7 +409,6 @@ class Stream(StreamInfo):
     def _responseSent(self, now: float) -> None:
         self.responseEnded = True
         self.responseHalted = True
-        self.responseEnd = now
         self._finishIfDone()
 
     def _finishIfDone(self) -> None:
@@ -601,13 +618,14 @@ class Stream(StreamInfo):
         See L{IHTTPStream.reset}.
         """
         if not self.over:
+            self.requestHalted = self.responseHalted = True
             self.manager.stats.rqTxReset.value += 1
             self.downstream.resetStream(self)
             self._end()
 
     def _end(self, now: float | None = None) -> None:
         manager = self.manager
-        self.over = self.requestHalted = self.responseHalted = True
+        self.over = True
         self.end = manager.clock.seconds() if now is None else now
         upstream = self.upstream
         if upstream is not None and (not upstream.over or upstream.connection is not None):

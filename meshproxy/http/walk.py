@@ -308,7 +308,7 @@ class RequestWalk(Walk):
         return chain.requestTrailers, chain.requestTrailersPlaces
 
     def _over(self) -> bool:
-        return self.stream.requestHalted
+        return self.stream.requestHalted or self.stream.over
 
     def _arrived(self, event: Event) -> None:
         pass  # the terminal filter took it
@@ -339,7 +339,7 @@ class ResponseWalk(Walk):
         return chain.responseTrailers, chain.responseTrailersPlaces
 
     def _over(self) -> bool:
-        return self.stream.responseHalted
+        return self.stream.responseHalted or self.stream.over
 
     def _arrived(self, event: Event) -> None:
         kind, payload, end = event

@@ -35,6 +35,7 @@ class FakeStream:
 
     bufferLimit = 10
     responseHalted = False
+    over = False
 
     def __init__(self, chain: FilterChain) -> None:
         self.chain = chain
