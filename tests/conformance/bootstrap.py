@@ -139,7 +139,8 @@ def _cluster(name: str, ports: str) -> dict[str, Any]:
     }
 
 
-# Everywhere: a cluster that works, one without endpoints, one whose endpoint refuses, one whose endpoint does not answer.
+# In every bootstrap: a cluster that works, one without endpoints, one whose endpoint refuses, one whose endpoint does
+# not answer.
 _CLUSTERS = {"backend": "$BACKEND", "empty": "", "closed": "$CLOSED", "full": "$FULL"}
 
 

@@ -62,7 +62,8 @@ Bytes are sent.
 
 Script = Sequence[Step] | bytes
 """
-What a backend does when the head of a request is there. It reads the request's body first, unless C{Do.EARLY} begins it.
+What a backend does when the head of a request is there. It reads the request's body first, unless C{Do.EARLY} begins
+it.
 """
 
 
@@ -110,7 +111,7 @@ class Case:
     @ivar source: The client's address; by default another one for each case.
     @ivar responses: How many final responses the client waits for, before it looks whether the connection stays.
     @ivar limit: How long it waits for them, in seconds.
-    @ivar settle: How long a connection must stay to count as open.
+    @ivar settle: How long to look whether the connections stay; 0 for the usual time.
     """
 
     name: str
@@ -121,7 +122,7 @@ class Case:
     source: str = ""
     responses: int = 1
     limit: float = 4.0
-    settle: float = 0.04
+    settle: float = 0.0
 
     @property
     def steps(self) -> list[Step]:

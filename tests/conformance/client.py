@@ -8,18 +8,18 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.conformance.case import Case, Do, Pause, Step, Until
 from tests.conformance.messages import Message, readResponses
 
-__all__ = ["Heard", "converse"]
+__all__ = ["Conversation", "Heard"]
 
 _METHOD = re.compile(rb"(?:\A|\r\n)([A-Za-z]+) [^\r\n]* HTTP/1\.[01]\r\n")
 
 _BY_CLIENT = "by the client"
+_BY_PROXY = "by the proxy"
 
 # How long a connection has to end that was announced to end.
 _ANNOUNCED = 1.5
@@ -39,17 +39,42 @@ class Heard:
     ended: str = ""
 
 
-class _Client:
+class Conversation:
+    """
+    A case's conversation.
+
+    @ivar heard: What the client saw.
+    """
+
     def __init__(self, target: tuple[str, int], source: str, case: Case) -> None:
+        """
+        @param target: The address and port of the proxy.
+        @param source: The client's own address; it is another one for each conversation, to find it in the log.
+        """
         self._case = case
-        self._sock = socket.create_connection(target, timeout=5, source_address=(source, 0))
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = socket.socket()
         self._data = b""
         self._methods: list[bytes] = []
         self.heard = Heard()
+        self._connect(target, source)
 
-    def run(self, settle: float) -> Heard:
-        for step in self._case.steps:
+    def _connect(self, target: tuple[str, int], source: str) -> None:
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock.settimeout(5)
+        self._sock.bind((source, 0))
+        try:
+            self._sock.connect(target)
+        except ConnectionResetError:
+            # Accepted and closed before this side could see it.
+            self.heard.ended = _BY_PROXY
+
+    def hold(self, settle: float) -> None:
+        """
+        Hold it.
+
+        @param settle: How long the connection must stay to count as open.
+        """
+        for step in [] if self.heard.ended else self._case.steps:
             self._do(step)
             if self.heard.ended:
                 break
@@ -58,9 +83,17 @@ class _Client:
         self._read()
         if self.heard.ended == _BY_CLIENT:
             self.close()
-        return self.heard
+
+    def look(self) -> None:
+        """
+        See whether the proxy ended the connection, or sent more, in the meantime.
+        """
+        self._receiveUntil(lambda: False, 0.001)
 
     def close(self) -> None:
+        """
+        End it.
+        """
         self._sock.close()
 
     def _do(self, step: Step) -> None:
@@ -93,8 +126,7 @@ class _Client:
         announced = any(b"close" in (message.get(b"connection") or b"") for message in self.heard.messages)
         self._receiveUntil(lambda: False, _ANNOUNCED if announced else settle)
 
-    def _receiveUntil(self, done: object, seconds: float) -> None:
-        assert callable(done)
+    def _receiveUntil(self, done: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self.heard.ended and not done():
             left = end - time.monotonic()
@@ -109,11 +141,11 @@ class _Client:
                 data = b""
             self._data += data
             if not data:
-                self.heard.ended = "by the proxy"
+                self.heard.ended = _BY_PROXY
         self._read()
 
     def _read(self) -> None:
-        ended = self.heard.ended == "by the proxy"
+        ended = self.heard.ended == _BY_PROXY
         self.heard.messages, self.heard.rest = readResponses(self._data, self._methods, ended)
 
     def _finals(self) -> int:
@@ -123,19 +155,3 @@ class _Client:
     def _whole(self) -> int:
         self._read()
         return sum(message.complete for message in self.heard.messages)
-
-
-@contextmanager
-def converse(target: tuple[str, int], source: str, case: Case, settle: float) -> Iterator[Heard]:
-    """
-    Hold a case's conversation. The connection ends with the context, where it did not before.
-
-    @param target: The address and port of the proxy.
-    @param source: The client's own address; it is another one for each conversation, to find it in the log.
-    @param settle: How long a connection must stay to count as open.
-    """
-    client = _Client(target, source, case)
-    try:
-        yield client.run(settle)
-    finally:
-        client.close()

@@ -1,8 +1,8 @@
 """
 Holds the same conversations with a real Envoy and with this proxy, and compares what was seen of them.
 
-All cases of a L{Comparison} are run when the first result is asked for, with one process of each kind; nothing runs after
-that.
+All cases of a L{Comparison} are run when the first result is asked for, with one process of each kind; nothing runs
+after that.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from tests.conformance.backend import Backend
 from tests.conformance.bootstrap import Listener, Manager, Ports, bootstrap
 from tests.conformance.case import Case
-from tests.conformance.client import Heard, converse
+from tests.conformance.client import Conversation, Heard
 from tests.conformance.differences import meantParts
 from tests.conformance.messages import readRequests
 from tests.conformance.proxies import Proxy, findEnvoy
@@ -37,6 +38,10 @@ _SHOWN = "127.0.0.x"
 
 # A second try, of what differed, looks longer whether a connection stays open: the machine may have been busy.
 _PATIENCE = 0.5
+
+# How long a connection must stay to count as open, and for how much of that the next case waits.
+_SETTLE = 0.06
+_BRIEFLY = 0.008
 
 # How long the upstream may take to see what the end of a client's connection brought.
 _AFTERMATH = 0.03
@@ -108,12 +113,12 @@ class Comparison:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             ports, backends = self._bind(stack)
-            sides = {
-                kind: _Side(kind, bootstrap(self._listeners, self._clusters, ports, address), folder, backend, ports)
-                for (kind, address), backend in zip(_ADDRESSES.items(), backends, strict=True)
-            }
-            for side in sides.values():
+            sides = {}
+            for (kind, address), backend in zip(_ADDRESSES.items(), backends, strict=True):
+                config = bootstrap(self._listeners, self._clusters, ports, address)
+                side = sides[kind] = _Side(kind, config, folder, backend, ports)
                 stack.callback(side.proxy.stop)
+                stack.callback(side.close)
             for side in sides.values():
                 side.ready()
             _both(lambda kind: sides[kind].run(self.cases, 0.0))
@@ -153,6 +158,7 @@ class _Side:
         self._address = _ADDRESSES[kind]
         self._backend = backend
         self._conversations = 0
+        self._held: deque[tuple[float, str, Conversation]] = deque()
         self._ports = ports
 
     def ready(self) -> None:
@@ -172,18 +178,37 @@ class _Side:
             target = (self._address, self._ports.listeners[case.listener])
             self._backend.begin(case.replies)
             try:
-                with converse(target, source, case, max(case.settle, patience)) as heard:
-                    if heard.ended:
-                        time.sleep(_AFTERMATH)
-                    self.outcomes[case.name] = self._describe(heard, source)
+                conversation = Conversation(target, source, case)
+                self._held.append((time.monotonic() + _SETTLE, case.name, conversation))
+                conversation.hold(max(case.settle, patience, _BRIEFLY))
+                if conversation.heard.ended:
+                    time.sleep(_AFTERMATH)
+                self.outcomes[case.name] = self._describe(conversation.heard, source)
             except OSError as error:
                 raise AssertionError(f"{self.proxy.kind} in {case.name}: {error}\n{self.proxy.errors()}") from error
+            self._lookAgain(time.monotonic())
+        time.sleep(_SETTLE)
+        self._lookAgain(time.monotonic())
+
+    def _lookAgain(self, now: float) -> None:
+        """
+        A connection that was open is to be so for a while; other cases go on meanwhile.
+        """
+        while self._held and self._held[0][0] <= now:
+            _, name, conversation = self._held.popleft()
+            if not conversation.heard.ended:
+                conversation.look()
+                self.outcomes[name].client = _normal(_clientLines(conversation.heard))
+            conversation.close()
+
+    def close(self) -> None:
+        """
+        Close what a failure left open.
+        """
+        for _, _, conversation in self._held:
+            conversation.close()
 
     def _describe(self, heard: Heard, source: str) -> Outcome:
-        client = [line for message in heard.messages for line in message.describe("response")]
-        if heard.rest:
-            client.append(f"then {heard.rest.decode('latin-1')!r}")
-        client.append(f"closed {heard.ended}" if heard.ended else "stays open")
         upstream = []
         for received in list(self._backend.received):
             requests, rest = readRequests(received.data)
@@ -193,7 +218,7 @@ class _Side:
                 upstream.append(f"then {rest.decode('latin-1')!r}")
             if received.ended:
                 upstream.append("closed by the proxy")
-        return Outcome(_normal(client), _normal(upstream), [], source)
+        return Outcome(_normal(_clientLines(heard)), _normal(upstream), [], source)
 
     def seen(self, case: Case) -> tuple[list[str], list[str]]:
         """
@@ -212,6 +237,14 @@ class _Side:
             lines.setdefault(source, []).append(rest)
         for outcome in self.outcomes.values():
             outcome.log = _normal(lines.get(outcome.source, []))
+
+
+def _clientLines(heard: Heard) -> list[str]:
+    lines = [line for message in heard.messages for line in message.describe("response")]
+    if heard.rest:
+        lines.append(f"then {heard.rest.decode('latin-1')!r}")
+    lines.append(f"closed {heard.ended}" if heard.ended else "stays open")
+    return lines
 
 
 def _normal(lines: list[str]) -> list[str]:

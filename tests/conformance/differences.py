@@ -1,8 +1,8 @@
 """
 Where this proxy is to differ from Envoy.
 
-Each reason is a heading of C{docs/development/differences.md}, which says why. A case that does not differ any more in all
-of its parts fails, so that this list stays true.
+Each reason is a heading of C{docs/development/differences.md}, which says why. A case that does not differ any more in
+all of its parts fails, so that this list stays true.
 """
 
 from __future__ import annotations

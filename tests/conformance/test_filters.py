@@ -41,13 +41,13 @@ LISTENERS = {
     ),
     "delayByHeader": Manager(filters=_FAULT % f"delay: {{header_delay: {{}}, {_ALWAYS}}}"),
     "allow": Manager(
-        filters=_RBAC
-        % "rules: {action: ALLOW, policies: {p: {permissions: [{header: {name: ':method', string_match: {exact: GET}}}],"
+        filters=_RBAC % "rules: {action: ALLOW, policies: {p: {permissions: [{header: {name: ':method',"
+        " string_match: {exact: GET}}}],"
         " principals: [{any: true}]}}}"
     ),
     "deny": Manager(
-        filters=_RBAC
-        % "rules: {action: DENY, policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}], principals: [{any: true}]}}}"
+        filters=_RBAC % "rules: {action: DENY,"
+        " policies: {p: {permissions: [{url_path: {path: {prefix: /admin}}}], principals: [{any: true}]}}}"
     ),
     "denyAll": Manager(filters=_RBAC % "rules: {action: ALLOW}"),
     "shadow": Manager(filters=_RBAC % "shadow_rules: {action: ALLOW}"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import OK, Case, Do, Pause, get, ok, request
+from tests.conformance.case import OK, Case, Do, Pause, Script, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 _TO = "[{match: {prefix: /}, route: {cluster: %s}}]"
@@ -34,7 +34,8 @@ LISTENERS = {
         " {match: {path: /503}, direct_response: {status: 503, body: {inline_string: sorry}},"
         "  response_headers_to_add: [{header: {key: x-why, value: '%RESPONSE_CODE_DETAILS%'}}]},"
         " {match: {path: /type}, direct_response: {status: 200, body: {inline_string: '<p>'}},"
-        "  response_headers_to_add: [{header: {key: content-type, value: text/html}, append_action: OVERWRITE_IF_EXISTS_OR_ADD}]},"
+        "  response_headers_to_add: [{header: {key: content-type, value: text/html},"
+        " append_action: OVERWRITE_IF_EXISTS_OR_ADD}]},"
         " {match: {path: /forward}, non_forwarding_action: {}}]",
     ),
     "redirect": Manager(
@@ -44,7 +45,8 @@ LISTENERS = {
         " {match: {prefix: /query}, redirect: {path_redirect: '/new?x=y'}},"
         " {match: {prefix: /strip}, redirect: {path_redirect: /new, strip_query: true}},"
         " {match: {prefix: /prefix}, redirect: {prefix_rewrite: /other}},"
-        " {match: {prefix: /regex}, redirect: {regex_rewrite: {pattern: {regex: '/regex/(.*)'}, substitution: '/r/\\1'}}},"
+        " {match: {prefix: /regex}, redirect: {regex_rewrite: {pattern: {regex: '/regex/(.*)'},"
+        " substitution: '/r/\\1'}}},"
         " {match: {prefix: /https}, redirect: {https_redirect: true}},"
         " {match: {prefix: /scheme}, redirect: {scheme_redirect: ftp}},"
         " {match: {prefix: /port}, redirect: {port_redirect: 99}},"
@@ -90,8 +92,8 @@ CLUSTERS = {
     "oncePerConnection": "max_requests_per_connection: 1",
 }
 
-_HANG = [Do.DRAIN]
-_BEGUN = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Do.DRAIN]
+_HANG: Script = [Do.DRAIN]
+_BEGUN: Script = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Do.DRAIN]
 
 CASES = [
     *[

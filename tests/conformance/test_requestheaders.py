@@ -54,15 +54,18 @@ LISTENERS = {
     "edgeHops": Manager("{use_remote_address: true, xff_num_trusted_hops: 2}"),
     "hop": Manager("xff_num_trusted_hops: 1"),
     "internal": Manager(
-        "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}, {address_prefix: 127.0.0.0, prefix_len: 8}]}"
+        "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8},"
+        " {address_prefix: 127.0.0.0, prefix_len: 8}]}"
     ),
     "internalEdge": Manager(
-        "{use_remote_address: true, internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}"
+        "{use_remote_address: true,"
+        " internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}"
     ),
     "unixInternal": Manager("{use_remote_address: true, internal_address_config: {unix_sockets: true}}"),
     "noAppend": Manager("{use_remote_address: true, skip_xff_append: true}"),
     "everything": Manager(
-        "{use_remote_address: true, append_x_forwarded_port: true, add_user_agent: true, via: gate, preserve_external_request_id: true}"
+        "{use_remote_address: true, append_x_forwarded_port: true, add_user_agent: true,"
+        " via: gate, preserve_external_request_id: true}"
     ),
     "inside": Manager("{append_x_forwarded_port: true, add_user_agent: true, via: gate}"),
     "noId": Manager("generate_request_id: false"),

@@ -180,7 +180,7 @@ CASES = [
             + (510, 511, 512)
         )
     ],
-    *[Case(f"get_{name}", intent, get(), (script,), limit=1.5, settle=0.1) for name, intent, script in _TO_GET],
+    *[Case(f"get_{name}", intent, get(), (script,), limit=1.5) for name, intent, script in _TO_GET],
     *[
         Case(f"fields_{listener}", f"What a response may say ({listener}).", get(), (_FIELDS,), listener=listener)
         for listener in ("plain", "ifAbsent", "passThrough", "named", "trailers", "trailersOneSide")

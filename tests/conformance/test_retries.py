@@ -68,10 +68,10 @@ def _says(status: int, *fields: str, body: str = "no") -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("ascii")
 
 
-_LATER = [Do.DRAIN]
-_GONE = [Do.CLOSE]
-_CUT = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Pause(0.05), Do.CLOSE]
-_PARTIAL = [b"HTTP/1.1 200 O", Do.CLOSE]
+_LATER: Script = [Do.DRAIN]
+_GONE: Script = [Do.CLOSE]
+_CUT: Script = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Pause(0.05), Do.CLOSE]
+_PARTIAL: Script = [b"HTTP/1.1 200 O", Do.CLOSE]
 
 _SCRIPTS: tuple[tuple[str, tuple[Script, ...], str], ...] = (
     ("500", (_says(500), OK), "never fiveXX gateway none requests noRetries ofHost added connect"),

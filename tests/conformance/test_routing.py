@@ -36,14 +36,16 @@ def _mutated(where: str) -> Manager:
         "{header: {key: x-exists, value: e}, append_action: OVERWRITE_IF_EXISTS},"
         "{header: {key: x-empty, value: ''}},"
         "{header: {key: x-kept, value: ''}, keep_empty_value: true},"
-        "{header: {key: x-op, value: 'p=%PROTOCOL% m=%REQ(:METHOD)% r=%REQ(X-NO?X-IN)% none=%REQ(x-nothing)% 100%% %ROUTE_NAME%'}},"
+        "{header: {key: x-op,"
+        " value: 'p=%PROTOCOL% m=%REQ(:METHOD)% r=%REQ(X-NO?X-IN)% none=%REQ(x-nothing)% 100%% %ROUTE_NAME%'}},"
         "{header: {key: x-addr, value: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_ADDRESS%'}}],"
         " request_headers_to_remove: [x-gone, x-gone-too],"
         " response_headers_to_add: ["
         "{header: {key: x-r-default, value: a}},"
         "{header: {key: x-r-absent, value: c}, append_action: ADD_IF_ABSENT},"
         "{header: {key: x-r-over, value: d}, append_action: OVERWRITE_IF_EXISTS_OR_ADD},"
-        "{header: {key: x-r-op, value: '%RESPONSE_CODE% %RESP(x-up)% %UPSTREAM_CLUSTER% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%'}}],"
+        "{header: {key: x-r-op,"
+        " value: '%RESPONSE_CODE% %RESP(x-up)% %UPSTREAM_CLUSTER% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%'}}],"
         " response_headers_to_remove: [x-r-gone, server]}"
     )
     if where == "route":
@@ -84,7 +86,8 @@ LISTENERS = {
         "prefix: /, headers: [{name: x-range, range_match: {start: 1, end: 10}}]",
         "prefix: /, headers: [{name: x-present, present_match: true}]",
         "prefix: /not, headers: [{name: x-not, string_match: {exact: a}, invert_match: true}]",
-        "prefix: /missing, headers: [{name: x-missing, string_match: {exact: a}, invert_match: true, treat_missing_header_as_empty: true}]",
+        "prefix: /missing, headers: [{name: x-missing, string_match: {exact: a},"
+        " invert_match: true, treat_missing_header_as_empty: true}]",
         "prefix: /absent, headers: [{name: x-absent, present_match: false}]",
         "prefix: /method, headers: [{name: ':method', string_match: {exact: POST}}]",
         "prefix: /authority, headers: [{name: ':authority', string_match: {exact: a.example}}]",
@@ -100,7 +103,8 @@ LISTENERS = {
         "prefix: /prefix -> prefix_rewrite: /new",
         "prefix: /slash/ -> prefix_rewrite: /",
         "path: /exact -> prefix_rewrite: /other",
-        "safe_regex: {regex: '/re/.*'} -> regex_rewrite: {pattern: {regex: '^/re/([^/]+)/(.*)$'}, substitution: '/\\2/\\1'}",
+        "safe_regex: {regex: '/re/.*'} -> regex_rewrite: {pattern: {regex:"
+        " '^/re/([^/]+)/(.*)$'}, substitution: '/\\2/\\1'}",
         "prefix: /all -> regex_rewrite: {pattern: {regex: 'a'}, substitution: 'b'}",
         "path_separated_prefix: /sep -> prefix_rewrite: /new",
         "prefix: /host -> host_rewrite_literal: other.example",
@@ -131,15 +135,18 @@ LISTENERS = {
     ),
     "weights": Manager(
         "",
-        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: empty, weight: 0}, {name: backend, weight: 100}]}}}]",
+        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: empty, weight: 0},"
+        " {name: backend, weight: 100}]}}}]",
     ),
     "weightsOther": Manager(
         "",
-        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: empty, weight: 100}, {name: backend, weight: 0}]}}}]",
+        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: empty,"
+        " weight: 100}, {name: backend, weight: 0}]}}}]",
     ),
     "weightHost": Manager(
         "",
-        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: backend, weight: 100, host_rewrite_literal: w.example}]}}}]",
+        "[{match: {prefix: /}, route: {weighted_clusters: {clusters: [{name: backend,"
+        " weight: 100, host_rewrite_literal: w.example}]}}}]",
     ),
     "byHeader": Manager("", "[{match: {prefix: /}, route: {cluster_header: x-cluster}}]"),
     "plain": Manager(),
