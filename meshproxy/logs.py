@@ -52,7 +52,7 @@ class LogLevels:
         self.default = name
         self.byNamespace.clear()
         self._predicate.clearLogLevels()
-        self._predicate.setLogLevelForNamespace(None, level)
+        self._predicate.setLogLevelForNamespace("", level)
 
     def setFor(self, namespace: str, name: str) -> None:
         """

@@ -26,7 +26,7 @@ __all__ = ["Options", "ProxyUsage", "makeService"]
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 
 
-class _Usage(usage.Options):  # type: ignore[misc]  # untyped in Twisted
+class _Usage(usage.Options):
     """
     What the program's commands have in common.
     """

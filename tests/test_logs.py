@@ -10,6 +10,7 @@ import re
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from meshproxy.logs import LogLevels, StderrObserver, stderrObserver
@@ -23,8 +24,14 @@ class LevelTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.levels = LogLevels()
         self.seen: list[str] = []
-        observer = self.levels.filtered(lambda event: self.seen.append(event["log_format"]))
-        self.logs = {name: Logger(namespace=name, observer=observer) for name in ("meshproxy", "meshproxy.http", "other")}
+
+        @implementer(ILogObserver)
+        def remember(event: LogEvent) -> None:
+            self.seen.append(event["log_format"])
+
+        observer = self.levels.filtered(remember)
+        names = ("meshproxy", "meshproxy.http", "other")
+        self.logs = {name: Logger(namespace=name, observer=observer) for name in names}
 
     def emitted(self, namespace: str = "meshproxy") -> list[str]:
         """
@@ -86,7 +93,8 @@ class ObserverTests(SynchronousTestCase):
         Time, level, name space, text.
         """
         line = self.written(log_format="{x} happened", x="it")
-        self.assertTrue(re.fullmatch(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.250\]\[warn\]\[a\.b\] it happened\n", line), line)
+        pattern = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.250\]\[warn\]\[a\.b\] it happened\n"
+        self.assertTrue(re.fullmatch(pattern, line), line)
 
     def test_failure(self) -> None:
         """

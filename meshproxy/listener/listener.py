@@ -17,6 +17,7 @@ from zope.interface import implementer
 from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
+from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext
 from meshproxy.interfaces import IListening
@@ -91,9 +92,7 @@ def addressOf(section: Section) -> tuple[Address, int] | None:
         section.refuse("a listener needs a socket_address or a pipe")
         return None
     address = Address(sock.get("address"), sock.get("port_value"))
-    try:
-        address.ip
-    except ValueError:
+    if packAddress(address.host) is None:
         sock.refuse(
             f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address"
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
@@ -119,7 +119,7 @@ def compileMatch(
 
     @param refuse: Is told of two chains that match the same connections.
     """
-    return ChainMatch(_level(list(rules), 0, refuse), default)
+    return ChainMatch(_level(rules, 0, refuse), default)
 
 
 def _level(rules: _Rules[Chain], number: int, refuse: Callable[[Chain, Chain], object]) -> Find[Chain]:
@@ -131,7 +131,8 @@ def _level(rules: _Rules[Chain], number: int, refuse: Callable[[Chain, Chain], o
             if other is not first:
                 refuse(first, other)
         return lambda facts: first
-    return _LEVELS[number](rules, lambda some: _level(some, number + 1, refuse))
+    level: _Level[Chain] = _LEVELS[number]
+    return level(rules, lambda some: _level(some, number + 1, refuse))
 
 
 def _nothing(facts: ConnectionFacts) -> None:
@@ -139,6 +140,7 @@ def _nothing(facts: ConnectionFacts) -> None:
 
 
 Deeper = Callable[["_Rules[Chain]"], "Find[Chain]"]
+_Level = Callable[["_Rules[Chain]", "Deeper[Chain]"], "Find[Chain]"]
 
 
 def _split(
@@ -268,7 +270,7 @@ def _portOf(address: Address | None) -> int | None:
 
 
 # Envoy's order (config/listener/v3/listener_components.proto, FilterChainMatch).
-_LEVELS: tuple[Callable[..., Find[object]], ...] = (
+_LEVELS: tuple[Callable[..., Any], ...] = (
     _byValue(
         lambda rule: () if rule.destinationPort is None else (rule.destinationPort,),
         lambda facts: _portOf(facts.info.localAddress),

@@ -2,8 +2,8 @@
 """
 Thousands of equal time-outs as one queue instead of one timer each.
 
-Time-outs of a proxy are many and of few lengths, and nearly all are cancelled. A queue holds the owners of one length in
-the order of their deadlines, which is the order in which they came, and has one timer, for the first of them.
+Time-outs of a proxy are many and of few lengths, and nearly all are cancelled. A queue holds the owners of one length
+in the order of their deadlines, which is the order in which they came, and has one timer, for the first of them.
 """
 
 from __future__ import annotations

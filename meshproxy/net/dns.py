@@ -64,7 +64,7 @@ class _Receiver:
         """
         That was all: choose by family.
         """
-        wanted = _FAMILIES[self._family]
+        wanted: tuple[Any, ...] = _FAMILIES[self._family]
         if self._family != "ALL":
             # The first family that has an address is the answer.
             wanted = next(((kind,) for kind in wanted if any(isinstance(a, kind) for a in self._found)), ())

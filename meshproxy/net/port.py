@@ -106,7 +106,8 @@ class Port(FileDescriptor):
             pause=_EXHAUSTED_PAUSE,
         )
         self.stopReading()
-        self._resume = self.reactor.callLater(_EXHAUSTED_PAUSE, self._resumeAccepting)
+        reactor: Any = self.reactor
+        self._resume = reactor.callLater(_EXHAUSTED_PAUSE, self._resumeAccepting)
 
     def _resumeAccepting(self) -> None:
         self._resume = None

@@ -21,7 +21,7 @@ from meshproxy.net.turn import turn
 __all__ = ["MeshProxyReactor", "install"]
 
 
-class MeshProxyReactor(EPollReactor):  # type: ignore[misc]  # Twisted's reactors are untyped
+class MeshProxyReactor(EPollReactor):
     """
     An epoll reactor whose loop calls C{doRead} at once.
     """

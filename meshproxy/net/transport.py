@@ -238,7 +238,8 @@ class SocketTransport(FileDescriptor):
         except OSError:
             pass
         # Not from within the caller's stack: a protocol may abort in the middle of its own work.
-        self.reactor.callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
+        reactor: Any = self.reactor
+        reactor.callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
 
     def _closeWriteConnection(self) -> None:
         try:

@@ -2,10 +2,10 @@
 """
 What is written during one turn of the reactor leaves at its end.
 
-A turn is a round of the event loop: all descriptors that are readable at once. Writes that protocols make meanwhile are gathered,
-and sent when the round is over: the head and the body of a response, or the frames of many streams, in one C{send};
-and the peers are woken once, by several messages, instead of again and again by one each, which costs more than the
-messages. Under another reactor than L{meshproxy.net.reactor} each read is a turn of its own.
+A turn is a round of the event loop: all descriptors that are readable at once. Writes that protocols make meanwhile
+are gathered, and sent when the round is over: the head and the body of a response, or the frames of many streams, in
+one C{send}; and the peers are woken once, by several messages, instead of again and again by one each, which costs more
+than the messages. Under another reactor than L{meshproxy.net.reactor} each read is a turn of its own.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ class StopTests(SlowCase):
 
     def test_terminate(self) -> None:
         """
-        On SIGTERM idle connections close at once, and the request in flight is answered with C{Connection: close}; then the
-        process ends with 0.
+        On SIGTERM idle connections close at once, and the request in flight is answered with C{Connection: close}; then
+        the process ends with 0.
         """
         self.drains(signal.SIGTERM)
 

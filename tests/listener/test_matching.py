@@ -194,7 +194,8 @@ class CriterionTests(SynchronousTestCase):
             (pipe, "local"),
             (facts(), "external"),
         )
-        self.check({"any": MatchRule(), "local": chains["local"]}, (facts(), "any"), (facts(remote="127.0.0.1"), "local"))
+        chains = {"any": MatchRule(), "local": chains["local"]}
+        self.check(chains, (facts(), "any"), (facts(remote="127.0.0.1"), "local"))
 
     def test_source(self) -> None:
         """
@@ -244,7 +245,10 @@ class OrderTests(SynchronousTestCase):
         """
         A chain that won by an early criterion and then fails by a later one leaves nothing for the others.
         """
-        chains = {"port": rule(destination_port=80, server_names=["a.example"]), "name": rule(server_names=["b.example"])}
+        chains = {
+            "port": rule(destination_port=80, server_names=["a.example"]),
+            "name": rule(server_names=["b.example"]),
+        }
         self.assertEqual(find(chains, facts(serverName="a.example")), "port")
         self.assertIsNone(find(chains, facts(serverName="b.example")))
         self.assertEqual(find(chains, facts(serverName="b.example"), "default"), "default")

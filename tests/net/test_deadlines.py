@@ -92,7 +92,12 @@ class DeadlinesTests(SynchronousTestCase):
         """
         Whose time is over may start again at once; others that were started by that are no less served.
         """
-        deadlines: Deadlines[str] = Deadlines(self.clock, 1, lambda owner: (self.expired(owner), deadlines.start(owner)))
+
+        def expired(owner: str) -> None:
+            self.expired(owner)
+            deadlines.start(owner)
+
+        deadlines: Deadlines[str] = Deadlines(self.clock, 1, expired)
         deadlines.start("a")
         self.clock.pump([0.25] * 17)
         self.assertEqual(len(self.over), 4)
@@ -102,9 +107,12 @@ class DeadlinesTests(SynchronousTestCase):
         """
         An end that cancels another one's wait, due at the same moment, is respected.
         """
-        deadlines: Deadlines[str] = Deadlines(
-            self.clock, 1, lambda owner: (self.expired(owner), deadlines.cancel("b"))
-        )
+
+        def expired(owner: str) -> None:
+            self.expired(owner)
+            deadlines.cancel("b")
+
+        deadlines: Deadlines[str] = Deadlines(self.clock, 1, expired)
         deadlines.start("a")
         deadlines.start("b")
         self.clock.advance(1)

@@ -50,7 +50,7 @@ class NetworkFilterTests(SynchronousTestCase):
             clock=clock,
             random=lambda: 0.5,
             network=MemoryNetwork(clock),
-            runtime=Runtime({}),
+            runtime=Runtime(lambda: 0.5),
             bufferLimit=1024,
             proxy=None,
         )

@@ -172,7 +172,12 @@ class PortTests(SocketCase):
         A port that is closed by a connection that it accepted accepts no further one.
         """
         port = self.port()
-        port._accepted = lambda sock, peer: (self.accept(sock, peer), port.stopListening())
+
+        def accepted(sock: socket.socket, peer: Address) -> None:
+            self.accept(sock, peer)
+            port.stopListening()
+
+        port._accepted = accepted
         self.client()
         self.client()
         port.doRead()

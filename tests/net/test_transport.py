@@ -326,7 +326,7 @@ class ReadTests(TransportCase):
         An error of the socket is a lost connection, and known as its cause.
         """
         self.socket.failing = osError(errno.ETIMEDOUT)
-        why = self.transport.doRead()
+        why: Any = self.transport.doRead()
         self.assertIsInstance(why, ConnectionLost)
         self.assertIs(why.__cause__, self.socket.failing)
 
@@ -456,7 +456,7 @@ class WriteTests(TransportCase):
         self.socket.failing = osError(errno.EPIPE)
         self.transport.write(b"x")
         self.assertEqual(self.reactor.writers, {self.transport})
-        why = self.transport.doWrite()
+        why: Any = self.transport.doWrite()
         self.assertIsInstance(why, ConnectionLost)
         self.assertIs(why.__cause__, self.socket.failing)
 

@@ -33,7 +33,8 @@ class EndpointTests(SynchronousTestCase):
         address = Address("192.0.2.1", 80)
         endpoint = Endpoint(address, "a", weight=1)
         self.assertEqual(endpoint.key, Endpoint(Address("192.0.2.1", 80), "a", 5, "UNHEALTHY").key)
-        for other in (Endpoint(Address("192.0.2.1", 81), "a"), Endpoint(address, "b"), Endpoint(address, "a", priority=1)):
+        others = (Endpoint(Address("192.0.2.1", 81), "a"), Endpoint(address, "b"), Endpoint(address, "a", priority=1))
+        for other in others:
             self.assertNotEqual(endpoint.key, other.key)
 
     def test_repr(self) -> None:

@@ -5,6 +5,7 @@ L{meshproxy.upstream.balancers.random}.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -35,7 +36,7 @@ class RandomTests(SynchronousTestCase):
         """
         these = endpoints(1, 1, 1)
         for chance, expected in ((0.0, these[0]), (0.9999999, these[2])):
-            balancer = RandomChoice(lambda chance=chance: chance)
+            balancer = RandomChoice(partial(float, chance))
             balancer.update(these)
             self.assertIs(balancer.choose(), expected)
 

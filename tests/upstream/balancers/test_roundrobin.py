@@ -5,6 +5,7 @@ L{meshproxy.upstream.balancers.roundrobin}.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,7 +37,7 @@ class RoundRobinTests(SynchronousTestCase):
         self.assertIs(balancer.choose(), these[2])
         firsts = set()
         for chance in (0.0, 0.3, 0.6, 0.9):
-            balancer = RoundRobin(lambda chance=chance: chance)
+            balancer = RoundRobin(partial(float, chance))
             balancer.update(endpoints(3, 2, 1))
             first = balancer.choose()
             assert first is not None
