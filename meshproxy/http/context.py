@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_context -*-
+# -*- test-case-name: tests.http.test_config -*-
 """
 What all filters of a proxy share.
 """

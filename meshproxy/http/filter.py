@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_filter -*-
+# -*- test-case-name: tests.http.test_chain -*-
 """
 The base class of HTTP filters, and what a filter is given to work with.
 

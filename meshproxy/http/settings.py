@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_settings -*-
+# -*- test-case-name: tests.http.test_config -*-
 """
 What a connection manager's configuration says, field by field
 (C{envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager}).

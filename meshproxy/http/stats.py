@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_stats -*-
+# -*- test-case-name: tests.http.test_manager -*-
 """
 The counters of a connection manager, bound once under Envoy's names (C{http.STAT_PREFIX.}).
 """

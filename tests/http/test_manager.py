@@ -1,0 +1,370 @@
+"""
+L{meshproxy.http.manager}: time-outs, drain, and what is judged of a head before any filter sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.testing import Answer, httpBootstrap
+from tests.http.support import LOG, ProxyCase, scripted
+
+
+class ManagerCase(ProxyCase):
+    """
+    A proxy whose connection manager is configured.
+    """
+
+    def managed(self, **manager: Any) -> None:
+        """
+        Start, with these fields of the connection manager.
+        """
+        route = manager.pop("route", {"timeout": "0s"})
+        self.start(manager=manager, route=route)
+
+    def begin(self, *args: Any, **kwargs: Any) -> Any:
+        """
+        A client with a request under way.
+        """
+        client = self.proxy.client()
+        client.send(*args, **kwargs)
+        self.proxy.settle()
+        return client
+
+
+class StreamTimeoutTests(ManagerCase):
+    """
+    Streams that take too long.
+    """
+
+    def test_idle(self) -> None:
+        """
+        A stream on which nothing moves for C{stream_idle_timeout} is answered with 504, or cut off where its answer
+        began.
+        """
+        self.managed(stream_idle_timeout="2s")
+        self.backend.answer(Answer.hang())
+        client = self.begin()
+        self.proxy.advance(1.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        self.assertEqual((client.responses[0].status, client.responses[0].body), (504, b"stream timeout"))
+        self.assertEqual(self.proxy.accessLog[-1], "504 stream_idle_timeout SI")
+        self.backend.answer(Answer(body=[b"a", b"b"], delay=1.5), Answer(body=[b"a", b"b"], delay=3.0))
+        self.assertTrue(self.proxy.request().complete)
+        self.backend.answers.clear()
+        self.backend.answer(Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"))
+        response = self.proxy.request()
+        self.assertEqual((response.status, response.complete), (200, False))
+        self.assertEqual(self.stat("downstream_rq_idle_timeout"), 2)
+        self.assertQuiet()
+
+    def test_idleRequest(self) -> None:
+        """
+        A client that stops in the middle of its request gets a 408.
+        """
+        self.managed(stream_idle_timeout="2s")
+        client = self.begin("POST", headers={"content-length": "9"}, body=b"abc", whole=False)
+        self.proxy.advance(1)
+        client.write(b"d")
+        self.proxy.advance(1.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        self.assertEqual(client.responses[0].status, 408)
+        self.assertTrue(self.backend.connections[0].closed)
+        self.assertQuiet()
+
+    def test_idleByRoute(self) -> None:
+        """
+        A route's C{idle_timeout} stands in for the connection manager's, be it longer, shorter, or none.
+        """
+        for timeout, seconds in (("5s", 5.0), ("1s", 1.0), ("0s", None)):
+            self.managed(stream_idle_timeout="2s", route={"timeout": "0s", "idle_timeout": timeout})
+            self.backend.answer(Answer.hang())
+            client = self.begin()
+            self.proxy.advance((seconds or 1000.0) - 0.25)
+            self.assertEqual(client.responses, [])
+            if seconds is not None:
+                self.proxy.advance(0.25)
+                self.assertEqual(client.responses[0].status, 504)
+            client.abort()
+            self.proxy.settle()
+            self.assertQuiet()
+
+    def test_request(self) -> None:
+        """
+        C{request_timeout} is for all of the request, and for nothing after it.
+        """
+        self.managed(request_timeout="2s")
+        client = self.begin("POST", headers={"content-length": "9"}, body=b"abc", whole=False)
+        self.proxy.advance(1)
+        client.write(b"d")
+        self.proxy.advance(1)
+        self.assertEqual((client.responses[0].status, client.responses[0].body), (408, b"request timeout"))
+        self.assertEqual(self.proxy.accessLog[-1], "408 request_overall_timeout -")
+        self.assertEqual(self.stat("downstream_rq_timeout"), 1)
+        self.backend.answer(Answer(delay=10.0, body=b"slow"))
+        self.assertEqual(self.proxy.request().body, b"slow")
+        self.assertQuiet()
+
+    def test_head(self) -> None:
+        """
+        C{request_headers_timeout} is for the head, from its first byte on.
+        """
+        self.managed(request_headers_timeout="2s")
+        client = self.proxy.client()
+        self.proxy.advance(10)
+        client.expect()
+        client.write(b"GET / HT")
+        self.proxy.advance(1)
+        client.write(b"TP/1.1\r\n")
+        self.proxy.advance(0.75)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(0.25)
+        self.assertEqual(client.responses[0].status, 408)
+        self.assertTrue(client.ended)
+        self.assertEqual(self.stat("downstream_rq_header_timeout"), 1)
+        self.assertQuiet()
+
+    def test_headInTime(self) -> None:
+        """
+        A head in time ends the wait; so does the client's leaving.
+        """
+        self.managed(request_headers_timeout="2s")
+        client = self.proxy.client()
+        client.expect()
+        client.write(b"GET / HTTP/1.1\r\n")
+        self.proxy.advance(1.5)
+        self.backend.answer(Answer(delay=5.0))
+        client.write(b"host: a\r\n\r\n")
+        self.assertEqual(client.response().status, 200)
+        client.write(b"GET")
+        self.proxy.settle()
+        client.abort()
+        self.proxy.advance(5)
+        self.assertEqual(self.stat("downstream_rq_header_timeout"), 0)
+
+    def test_duration(self) -> None:
+        """
+        C{max_stream_duration} ends a stream whatever moves.
+        """
+        self.managed(common_http_protocol_options={"max_stream_duration": "3s"})
+        self.backend.answer(Answer.hang(), Answer(body=[b"a", b"b", b"c", b"d"], delay=1.25))
+        response = self.proxy.request()
+        self.assertEqual(response.status, 504)
+        response = self.proxy.request()
+        self.assertEqual((response.status, response.complete), (200, False))
+        self.assertEqual(self.stat("downstream_rq_max_duration_reached"), 2)
+        self.assertQuiet()
+
+
+class ConnectionTimeoutTests(ManagerCase):
+    """
+    Connections that take too long.
+    """
+
+    def test_idle(self) -> None:
+        """
+        A connection without a request for C{idle_timeout} is closed; one with a request is not idle.
+        """
+        self.managed(common_http_protocol_options={"idle_timeout": "5s"})
+        fresh, used, busy = (self.proxy.client() for _ in range(3))
+        self.backend.answer(Answer(delay=20.0), Answer(body=b"x"))
+        busy.send()
+        self.proxy.advance(3)
+        self.assertEqual(used.request().status, 200)
+        self.proxy.advance(2)
+        self.assertEqual([fresh.ended, used.ended, busy.ended], [True, False, False])
+        self.proxy.advance(3)
+        self.assertEqual([used.ended, busy.ended], [True, False])
+        self.assertEqual(busy.response().status, 200)
+        self.proxy.advance(5)
+        self.assertTrue(busy.ended)
+        self.assertEqual(self.stat("downstream_cx_idle_timeout"), 3)
+
+    def test_duration(self) -> None:
+        """
+        C{max_connection_duration} drains: an idle connection closes, a busy one after its response, or when
+        C{drain_timeout} is over.
+        """
+        self.managed(common_http_protocol_options={"max_connection_duration": "5s"}, drain_timeout="3s")
+        idle, soon, late = (self.proxy.client() for _ in range(3))
+        self.backend.answer(Answer(delay=6.0, body=b"x"), Answer(delay=60.0))
+        soon.send()
+        late.send()
+        self.proxy.advance(5.5)
+        self.assertEqual([idle.closed, soon.closed, late.closed], [True, False, False])
+        self.proxy.advance(1)
+        self.assertEqual((soon.responses[0].status, soon.responses[0].header("connection")), (200, "close"))
+        self.assertEqual([soon.closed, late.closed], [True, False])
+        self.proxy.advance(2)
+        self.assertTrue(late.closed)
+        self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 3)
+        self.assertQuiet()
+
+    def test_requests(self) -> None:
+        """
+        After C{max_requests_per_connection} the response says that the connection closes.
+        """
+        self.managed(common_http_protocol_options={"max_requests_per_connection": 2})
+        client = self.proxy.client()
+        self.assertIsNone(client.request().header("connection"))
+        self.assertEqual(client.request().header("connection"), "close")
+        self.proxy.settle()
+        self.assertTrue(client.ended)
+        self.assertEqual(self.stat("downstream_cx_max_requests_reached"), 1)
+
+    def test_delayedClose(self) -> None:
+        """
+        A connection that is closed waits for the client to close as well, but not for ever.
+        """
+        self.managed(delayed_close_timeout="2s")
+        client = self.proxy.client()
+        self.assertEqual(client.request(headers={"connection": "close"}).status, 200)
+        self.proxy.settle()
+        self.assertEqual((client.ended, client.lost), (True, None))
+        self.assertEqual(self.stat("downstream_cx_active"), 1)
+        self.proxy.advance(2)
+        self.assertEqual(self.stat("downstream_cx_active"), 0)
+        self.assertEqual(self.stat("downstream_cx_delayed_close_timeout"), 1)
+        prompt = self.proxy.client()
+        prompt.request(headers={"connection": "close"})
+        prompt.close()
+        self.proxy.advance(5)
+        self.assertEqual(self.stat("downstream_cx_delayed_close_timeout"), 1)
+
+    def test_noDelayedClose(self) -> None:
+        """
+        Without a time for that it closes at once.
+        """
+        self.managed(delayed_close_timeout="0s")
+        client = self.proxy.client()
+        client.request(headers={"connection": "close"})
+        self.proxy.settle()
+        self.assertEqual(self.stat("downstream_cx_active"), 0)
+
+
+class DrainTests(ManagerCase):
+    """
+    Connections that are to end.
+    """
+
+    def test_drain(self) -> None:
+        """
+        Idle connections close, busy ones with their response; new ones are served, and say that they close.
+        """
+        self.managed()
+        idle = self.proxy.client()
+        idle.request()
+        self.backend.answer(Answer(delay=2.0, body=b"x"))
+        busy = self.begin()
+        self.proxy.server.listeners.drain()
+        self.proxy.settle()
+        self.assertEqual([idle.ended, busy.ended], [True, False])
+        response = busy.response()
+        self.assertEqual((response.status, response.header("connection")), (200, "close"))
+        self.assertEqual(self.proxy.request().header("connection"), "close")
+        self.assertGreater(self.stat("downstream_cx_drain_close"), 0)
+        self.assertQuiet()
+
+    def test_reload(self) -> None:
+        """
+        A reload lets streams end on what they began with; the next stream of a live connection uses the new routes,
+        filters and settings.
+        """
+        self.managed()
+        client = self.proxy.client()
+        self.backend.answer(Answer(delay=2.0, body=b"old"))
+        client.send()
+        self.proxy.settle()
+        routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 418, "body": {"inline_string": "new"}}}]
+        manager = {"common_http_protocol_options": {"idle_timeout": "5s"}, "server_name": "new"}
+        self.assertTrue(self.proxy.reload(httpBootstrap(routes=routes, accessLog=LOG, manager=manager)))
+        first = client.response()
+        self.assertEqual((first.body, first.header("server")), (b"old", "envoy"))
+        second = client.request()
+        self.assertEqual((second.body, second.header("server")), (b"new", "new"))
+        self.proxy.advance(5)
+        self.assertTrue(client.ended)
+        self.assertQuiet()
+
+
+class JudgementTests(ManagerCase):
+    """
+    Heads that are answered before any filter sees them.
+    """
+
+    def test_authority(self) -> None:
+        """
+        A request of HTTP/1.1 names its authority.
+        """
+        self.managed()
+        client = self.proxy.client()
+        client.expect()
+        client.write(b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(client.response().status, 400)
+        self.assertEqual(self.backend.requests, [])
+
+    def test_normalizedPath(self) -> None:
+        """
+        Paths are normalized, refused, or redirected, as configured, before the route is chosen.
+        """
+        self.managed(normalize_path=True, merge_slashes=True)
+        self.proxy.request("GET", "/a/../b//c")
+        self.assertEqual(self.backend.last.path, b"/b/c")
+        self.managed(path_with_escaped_slashes_action="REJECT_REQUEST")
+        self.assertEqual(self.proxy.request("GET", "/a%2Fb").status, 400)
+        self.assertEqual(self.stat("downstream_rq_failed_path_normalization"), 1)
+        self.managed(path_with_escaped_slashes_action="UNESCAPE_AND_REDIRECT")
+        response = self.proxy.request("GET", "/a%2Fb")
+        self.assertEqual((response.status, response.header("location")), (307, "/a/b"))
+        self.assertEqual(self.stat("downstream_rq_redirected_with_normalized_path"), 1)
+
+    def test_strippedAuthority(self) -> None:
+        """
+        Ports and the trailing dot are taken off the authority where that is configured.
+        """
+        cases: list[tuple[dict[str, Any], bytes, bytes]] = [
+            ({"strip_any_host_port": True}, b"a.example:99", b"a.example"),
+            ({"strip_matching_host_port": True}, b"a.example:10000", b"a.example"),
+            ({"strip_matching_host_port": True}, b"a.example:99", b"a.example:99"),
+            ({"strip_trailing_host_dot": True}, b"a.example.:99", b"a.example:99"),
+        ]
+        for manager, sent, seen in cases:
+            self.managed(**manager)
+            self.proxy.request(headers={"host": sent.decode()})
+            self.assertEqual(self.backend.last.host, seen)
+
+    def test_expect(self) -> None:
+        """
+        C{Expect: 100-continue} is answered here, or passed on where that is configured.
+        """
+        self.managed()
+        client = self.begin(
+            "POST", headers={"expect": "100-continue", "content-length": "1"}, body=b"", whole=False
+        )
+        self.assertEqual(client.received, b"HTTP/1.1 100 Continue\r\n\r\n")
+        client.write(b"x")
+        self.assertEqual([interim.status for interim in client.response().interim], [100])
+        self.assertIsNone(self.backend.last.header("expect"))
+        self.managed(proxy_100_continue=True)
+        self.backend.answer(Answer(interim=[(100, {})], body=b"x"))
+        response = self.proxy.request("POST", headers={"expect": "100-continue"}, body=b"x")
+        self.assertEqual([interim.status for interim in response.interim], [100])
+        self.assertEqual(self.backend.last.header("expect"), "100-continue")
+
+    def test_filtersSeeRoute(self) -> None:
+        """
+        The route is known before the first filter.
+        """
+        names: list[str] = []
+
+        def note(stream: Any, headers: Any, end: bool) -> None:
+            names.append(stream.routeName)
+
+        self.start(
+            scripted(requestHeaders=note),
+            routes=[{"name": "mine", "match": {"prefix": "/"}, "route": {"cluster": "backend"}}],
+        )
+        self.proxy.request()
+        self.assertEqual(names, ["mine"])
