@@ -160,7 +160,7 @@ class FilterTests(SynchronousTestCase):
         """
         C{Config} makes an instance of a C{TypedStruct}; faults are recorded. Without one there is no configuration.
         """
-        Configured = type("Configured", (HTTPFilter,), {"Config": Config})
+        Configured: Any = type("Configured", (HTTPFilter,), {"Config": Config})
         self.assertEqual(Configured.compileConfig(self.struct("{number: 3}"), makeContext()), Config(3))
         wrong = self.struct("{number: x}")
         Configured.compileConfig(wrong, makeContext())
@@ -171,9 +171,9 @@ class FilterTests(SynchronousTestCase):
         """
         A route's is of the same class, or of C{RouteConfig}.
         """
-        Same = type("Same", (HTTPFilter,), {"Config": Config})
+        Same: Any = type("Same", (HTTPFilter,), {"Config": Config})
         self.assertEqual(Same.compileRouteConfig(self.struct("{number: 3}"), makeContext()), Config(3))
-        Other = type("Other", (HTTPFilter,), {"Config": Config, "RouteConfig": RouteConfig})
+        Other: Any = type("Other", (HTTPFilter,), {"Config": Config, "RouteConfig": RouteConfig})
         self.assertEqual(Other.compileRouteConfig(self.struct("{word: a}"), makeContext()), RouteConfig("a"))
 
 
