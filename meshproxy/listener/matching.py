@@ -119,7 +119,8 @@ def compileMatch(
 
     @param refuse: Is told of two chains that match the same connections.
     """
-    return ChainMatch(_level(rules, 0, refuse), default)
+    find = _level(rules, 0, refuse)
+    return ChainMatch(find, default)
 
 
 def _level(rules: _Rules[Chain], number: int, refuse: Callable[[Chain, Chain], object]) -> Find[Chain]:

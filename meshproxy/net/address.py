@@ -16,8 +16,8 @@ class Address:
     """
     An IPv4, IPv6 or unix socket address, written as Envoy writes it.
 
-    @ivar host: The IP address, without brackets; the path of a unix socket (a pipe, in Envoy's words), where C{@} begins
-        a name of Linux' abstract name space.
+    @ivar host: The IP address, without brackets; the path of a unix socket (a pipe, in Envoy's words), where C{@}
+        begins a name of Linux' abstract name space.
     @ivar port: The port, or L{None} for a unix socket.
     @ivar family: C{socket.AF_INET}, C{AF_INET6} or C{AF_UNIX}.
     @ivar text: C{192.0.2.1:80}, C{[2001:db8::1]:80}, or the path.
