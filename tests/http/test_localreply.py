@@ -1,5 +1,5 @@
 """
-L{meshproxy.http.localreply}.
+Tests for L{meshproxy.http.localreply}.
 """
 
 from __future__ import annotations
@@ -7,72 +7,104 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.flags import LocalReply
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.localreply import isGRPC, replyHeaders
 
+Pair = tuple[bytes, bytes]
 
-def request(contentType: bytes | None = None, method: bytes = b"GET") -> RequestHeaders:
+
+def request(method: bytes = b"GET", contentType: bytes | None = None) -> RequestHeaders:
     """
     A request.
     """
     return RequestHeaders(method, b"/", b"a", [] if contentType is None else [(b"content-type", contentType)])
 
 
-def reply(status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()) -> LocalReply:
-    """
-    A reply.
-    """
-    return LocalReply(status, body, "details", 0, headers)
+GRPC = request(b"POST", b"application/grpc")
 
 
-class ReplyTests(SynchronousTestCase):
+class GRPCTests(SynchronousTestCase):
     """
-    The heads of local replies.
+    L{isGRPC} knows gRPC by its content type.
     """
 
-    def test_body(self) -> None:
+    def test_content(self) -> None:
         """
-        A body has a length, and is text unless the reply says otherwise.
+        The type itself and its subtypes, and nothing that only begins like it; grpc-web is another protocol.
         """
-        headers = replyHeaders(request(), reply(403, b"no"))
-        self.assertEqual(headers.status, 403)
-        self.assertEqual(headers.first, {b"content-length": b"2", b"content-type": b"text/plain"})
-        html = replyHeaders(request(), reply(403, b"no", headers=((b"content-type", b"text/html"),)))
-        self.assertEqual(html.values(b"content-type"), [b"text/html"])
+        for contentType in (b"application/grpc", b"application/grpc+proto", b"application/grpc+"):
+            self.assertTrue(isGRPC(request(contentType=contentType)), contentType)
+        for contentType in (None, b"", b"application/grpc-web", b"application/grpcx", b"text/plain", b"Application/grpc"):
+            self.assertFalse(isGRPC(request(contentType=contentType)), contentType)
+
+
+class ReplyHeadersTests(SynchronousTestCase):
+    """
+    L{replyHeaders} makes the head of a local reply.
+    """
+
+    def reply(self, status: int, body: bytes = b"", *headers: Pair, to: RequestHeaders | None = None) -> ResponseHeaders:
+        """
+        The head.
+        """
+        return replyHeaders(request() if to is None else to, LocalReply(status, body, "test", 0, headers))
+
+    def test_text(self) -> None:
+        """
+        A text has a length and is plain.
+        """
+        headers = self.reply(503, b"no healthy upstream")
+        self.assertEqual(headers.status, 503)
+        self.assertEqual(headers.first, {b"content-length": b"19", b"content-type": b"text/plain"})
+
+    def test_empty(self) -> None:
+        """
+        Without a text it has the length 0, where a response may have one that says something of its own body.
+        """
+        self.assertEqual(self.reply(404).first, {b"content-length": b"0"})
+        for status in (103, 204, 304):
+            self.assertEqual(self.reply(status).first, {}, status)
+        self.assertEqual(self.reply(404, to=request(b"HEAD")).first, {})
 
     def test_headers(self) -> None:
         """
-        More fields are added, several values of one among them.
+        A reply's own fields are added, all values of them; its content type replaces the usual one.
         """
-        headers = replyHeaders(request(), reply(403, headers=((b"x", b"1"), (b"x", b"2"))))
-        self.assertEqual(headers.values(b"x"), [b"1", b"2"])
-        self.assertEqual(headers.get(b"content-length"), b"0")
-
-    def test_noBody(self) -> None:
-        """
-        Statuses that have no body have no length either.
-        """
-        for status in (204, 304):
-            self.assertEqual(replyHeaders(request(), reply(status)).first, {})
-
-    def test_isGRPC(self) -> None:
-        """
-        C{application/grpc}, with or without what follows a plus sign.
-        """
-        for contentType in (b"application/grpc", b"application/grpc+proto"):
-            self.assertTrue(isGRPC(request(contentType)))
-        for other in (None, b"application/grpc-web", b"text/plain", b"application/grpcx"):
-            self.assertFalse(isGRPC(request(other)))
+        headers = self.reply(403, b"{}", (b"content-type", b"application/json"), (b"x-a", b"1"), (b"x-a", b"2"))
+        self.assertEqual(headers.values(b"content-type"), [b"application/json"])
+        self.assertEqual(headers.values(b"content-length"), [b"2"])
+        self.assertEqual(headers.values(b"x-a"), [b"1", b"2"])
 
     def test_grpc(self) -> None:
         """
-        A gRPC client gets a 200 with the status and the message that stand for the reply.
+        gRPC clients get 200 with the gRPC status that the status means, and the text as message instead of as body.
         """
-        codes = {400: b"13", 401: b"16", 403: b"7", 404: b"12", 429: b"14", 503: b"14", 500: b"2"}
-        for status, code in codes.items():
-            headers = replyHeaders(request(b"application/grpc"), reply(status, b"a\nb%"))
-            self.assertEqual((headers.status, headers.get(b"grpc-status")), (200, code))
-            self.assertEqual(headers.get(b"grpc-message"), b"a%0Ab%25")
-            self.assertIsNone(headers.get(b"content-length"))
-        own = replyHeaders(request(b"application/grpc"), reply(503, headers=((b"grpc-status", b"8"),)))
+        headers = self.reply(503, b"no healthy upstream", to=GRPC)
+        self.assertEqual(headers.status, 200)
+        self.assertEqual(
+            headers.first,
+            {b"content-type": b"application/grpc", b"grpc-status": b"14", b"grpc-message": b"no healthy upstream"},
+        )
+        self.assertNotIn(b"grpc-message", self.reply(503, to=GRPC))
+
+    def test_grpcStatuses(self) -> None:
+        """
+        Each status means one of gRPC's; those without their own are unknown.
+        """
+        for status, meant in ((400, b"13"), (401, b"16"), (403, b"7"), (404, b"12"), (429, b"14"), (500, b"2")):
+            self.assertEqual(self.reply(status, to=GRPC).first[b"grpc-status"], meant)
+
+    def test_ownGRPCStatus(self) -> None:
+        """
+        A reply may say its gRPC status itself: as such, or as a field, which has the last word.
+        """
+        own = replyHeaders(GRPC, LocalReply(429, b"", "test", grpcStatus=8))
         self.assertEqual(own.values(b"grpc-status"), [b"8"])
+        self.assertEqual(self.reply(429, b"", (b"grpc-status", b"8"), to=GRPC).values(b"grpc-status"), [b"8"])
+
+    def test_message(self) -> None:
+        """
+        What is no printable ASCII is escaped in the message, and so is the escape itself.
+        """
+        headers = self.reply(500, "100% \n\xe9~".encode(), to=GRPC)
+        self.assertEqual(headers.first[b"grpc-message"], b"100%25 %0A%C3%A9~")

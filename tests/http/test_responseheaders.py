@@ -1,76 +1,139 @@
 """
-L{meshproxy.http.responseheaders}: what is done to the head of a response at the end.
+Tests for L{meshproxy.http.responseheaders}.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from meshproxy.testing import Answer, Response
-from tests.http.support import ProxyCase
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.http.requestheaders import ForwardingSettings
+from meshproxy.http.responseheaders import compileResponseHeaders
+from meshproxy.http.settings import ManagerSettings
+from meshproxy.http.stream import Stream
+
+Pair = tuple[bytes, bytes]
+
+# RFC 9110's own example of a date.
+THEN = 784111777
+DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
 
-class FinishTests(ProxyCase):
+def streamOf(*pairs: Pair, upgrade: bytes = b"") -> Stream:
     """
-    A connection manager's finish.
+    What is asked of a stream: its request, and what its connection is to become.
+    """
+    stream = SimpleNamespace(requestHeaders=RequestHeaders(b"GET", b"/", b"a", pairs), upgrade=upgrade)
+    return cast(Stream, stream)
+
+
+class ResponseHeadersTests(SynchronousTestCase):
+    """
+    L{compileResponseHeaders} makes what finishes heads.
     """
 
-    def finished(self, headers: dict[str, str], **manager: Any) -> Response:
-        """
-        What the client gets of a response with these fields.
-        """
-        self.start(manager=manager)
-        self.backend.answer(Answer(body=b"x", headers=headers))
-        return self.proxy.request(headers={"x-request-id": "given"})
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(THEN)
 
-    def test_hopByHop(self) -> None:
+    def finish(self, *pairs: Pair, status: int = 200, stream: Stream | None = None, **settings: Any) -> ResponseHeaders:
         """
-        Fields that speak of the upstream's connection end here.
+        Finish a head.
+
+        @param settings: Of L{ManagerSettings}.
         """
-        response = self.finished(
-            {"connection": "keep-alive, x-a", "keep-alive": "timeout=5", "proxy-connection": "keep-alive", "x-b": "2"}
-        )
-        for name in ("keep-alive", "proxy-connection", "connection"):
-            self.assertIsNone(response.header(name))
-        self.assertEqual(response.header("x-b"), "2")
+        headers = ResponseHeaders(status, pairs)
+        compileResponseHeaders(ManagerSettings(**settings), self.clock)(stream or streamOf(), headers)
+        return headers
+
+    def test_usual(self) -> None:
+        """
+        The server and the date are added; the upstream's own server is replaced.
+        """
+        expected = {b"x-a": b"1", b"server": b"envoy", b"date": DATE}
+        self.assertEqual(self.finish((b"x-a", b"1")).first, expected)
+        self.assertEqual(self.finish((b"x-a", b"1"), (b"server", b"nginx")).first, expected)
+
+    def test_dateKept(self) -> None:
+        """
+        The upstream's date stays.
+        """
+        self.assertEqual(self.finish((b"date", b"then")).first[b"date"], b"then")
+
+    def test_dateGoesOn(self) -> None:
+        """
+        The date is that of the second in which the head is finished.
+        """
+        finish = compileResponseHeaders(ManagerSettings(), self.clock)
+        dates = []
+        for wait in (0.0, 0.9, 0.2):
+            self.clock.advance(wait)
+            headers = ResponseHeaders(200)
+            finish(streamOf(), headers)
+            dates.append(headers.first[b"date"])
+        self.assertEqual(dates, [DATE, DATE, b"Sun, 06 Nov 1994 08:49:38 GMT"])
 
     def test_server(self) -> None:
         """
-        Whose name C{server} tells.
+        Each C{server_header_transformation}, with a server of the upstream, with two, and with none.
         """
-        for transformation, given, expected in (
-            ("OVERWRITE", "theirs", "envoy"),
-            ("APPEND_IF_ABSENT", "theirs", "theirs"),
-            ("PASS_THROUGH", "theirs", "theirs"),
-            ("OVERWRITE", None, "envoy"),
-            ("APPEND_IF_ABSENT", None, "envoy"),
-            ("PASS_THROUGH", None, None),
-        ):
-            headers = {} if given is None else {"server": given}
-            response = self.finished(headers, server_header_transformation=transformation)
-            self.assertEqual(response.header("server"), expected, transformation)
+        for transformation, outcomes in {
+            "OVERWRITE": ([b"me"], [b"me"], [b"me"]),
+            "APPEND_IF_ABSENT": ([b"a"], [b"a", b"b"], [b"me"]),
+            "PASS_THROUGH": ([b"a"], [b"a", b"b"], []),
+        }.items():
+            for there, expected in zip(([b"a"], [b"a", b"b"], []), outcomes, strict=True):
+                pairs = [(b"server", value) for value in there]
+                headers = self.finish(*pairs, serverHeader=transformation, serverName=b"me")
+                self.assertEqual(headers.values(b"server"), expected, (transformation, there))
 
-    def test_date(self) -> None:
+    def test_hopByHop(self) -> None:
         """
-        C{date} is added where the upstream told none.
+        Fields of the upstream's connection end here, however often they are there.
         """
-        self.assertEqual(self.finished({}).header("date"), "Fri, 15 Jan 2027 08:00:00 GMT")
-        self.proxy.advance(61)
-        self.assertEqual(self.proxy.request().header("date"), "Fri, 15 Jan 2027 08:01:01 GMT")
-        given = "Sun, 06 Nov 1994 08:49:37 GMT"
-        self.assertEqual(self.finished({"date": given}).header("date"), given)
+        names = (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+        for name in names:
+            for count in (1, 2):
+                self.assertNotIn(name, self.finish(*[(name, b"x")] * count))
+        left = self.finish(*((name, b"x") for name in names), (b"x-a", b"1"), (b"x-a", b"2"))
+        self.assertEqual((set(left.first), left.values(b"x-a")), ({b"x-a", b"server", b"date"}, [b"1", b"2"]))
 
-    def test_via(self) -> None:
+    def test_upgrade(self) -> None:
         """
-        C{via} grows.
+        Whose connection becomes another protocol's is told so; whose does not is not.
         """
-        self.assertEqual(self.finished({"via": "1.1 a"}, via="1.1 b").header("via"), "1.1 a, 1.1 b")
-        self.assertEqual(self.finished({}, via="1.1 b").header("via"), "1.1 b")
+        pairs = ((b"connection", b"upgrade"), (b"upgrade", b"websocket"), (b"keep-alive", b"1"))
+        told = self.finish(*pairs, status=101, stream=streamOf(upgrade=b"websocket"))
+        self.assertEqual(set(told.first), {b"connection", b"upgrade", b"server", b"date"})
+        for status, stream in ((101, streamOf()), (200, streamOf(upgrade=b"websocket"))):
+            self.assertEqual(set(self.finish(*pairs, status=status, stream=stream).first), {b"server", b"date"})
 
     def test_requestId(self) -> None:
         """
-        The request's id is told where that is configured.
+        C{always_set_request_id_in_response} tells the request's id, if it has one.
         """
-        self.assertIsNone(self.finished({}).header("x-request-id"))
-        response = self.finished({}, always_set_request_id_in_response=True, preserve_external_request_id=True)
-        self.assertEqual(response.header("x-request-id"), "given")
+        stream = streamOf((b"x-request-id", b"i"))
+        self.assertNotIn(b"x-request-id", self.finish(stream=stream))
+        self.assertEqual(self.finish(stream=stream, alwaysSetRequestId=True).first[b"x-request-id"], b"i")
+        self.assertNotIn(b"x-request-id", self.finish(alwaysSetRequestId=True))
+
+    def test_forcedTrace(self) -> None:
+        """
+        Who forced a trace is told its id, where there are internal clients who may.
+        """
+        stream = streamOf((b"x-request-id", b"i"), (b"x-envoy-force-trace", b"true"))
+        internal = ForwardingSettings(isInternal=lambda address: True)
+        self.assertEqual(self.finish(stream=stream, forwarding=internal).first[b"x-request-id"], b"i")
+        self.assertNotIn(b"x-request-id", self.finish(stream=stream))
+        self.assertNotIn(b"x-request-id", self.finish(stream=streamOf((b"x-request-id", b"i")), forwarding=internal))
+
+    def test_via(self) -> None:
+        """
+        C{via} is appended to all that is there.
+        """
+        self.assertEqual(self.finish(via=b"me").values(b"via"), [b"me"])
+        self.assertEqual(self.finish((b"via", b"a"), (b"via", b"b"), via=b"me").values(b"via"), [b"a,b, me"])
