@@ -34,8 +34,8 @@ class GRPCTests(SynchronousTestCase):
         """
         for contentType in (b"application/grpc", b"application/grpc+proto", b"application/grpc+"):
             self.assertTrue(isGRPC(request(contentType=contentType)), contentType)
-        for contentType in (None, b"", b"application/grpc-web", b"application/grpcx", b"text/plain", b"Application/grpc"):
-            self.assertFalse(isGRPC(request(contentType=contentType)), contentType)
+        for other in (None, b"", b"application/grpc-web", b"application/grpcx", b"text/plain", b"Application/grpc"):
+            self.assertFalse(isGRPC(request(contentType=other)), other)
 
 
 class ReplyHeadersTests(SynchronousTestCase):
@@ -43,7 +43,9 @@ class ReplyHeadersTests(SynchronousTestCase):
     L{replyHeaders} makes the head of a local reply.
     """
 
-    def reply(self, status: int, body: bytes = b"", *headers: Pair, to: RequestHeaders | None = None) -> ResponseHeaders:
+    def reply(
+        self, status: int, body: bytes = b"", *headers: Pair, to: RequestHeaders | None = None
+    ) -> ResponseHeaders:
         """
         The head.
         """

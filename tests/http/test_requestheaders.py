@@ -192,7 +192,8 @@ class InternalMeshTests(RequestHeadersCase):
         order = (b"x-envoy-max-retries", b"3")
         for forwarded, internal in ((b"10.0.0.1", True), (b"192.0.2.9", False), (b"10.0.0.1, 10.0.0.2", False)):
             left = self.fields(order, (b"x-forwarded-for", forwarded), isInternal=isPrivate)
-            self.assertEqual((order[0] in left, left.get(b"x-envoy-internal")), (internal, b"true" if internal else None))
+            self.assertEqual(order[0] in left, internal)
+            self.assertEqual(left.get(b"x-envoy-internal"), b"true" if internal else None)
 
 
 class EdgeTests(RequestHeadersCase):
@@ -256,7 +257,8 @@ class EdgeTests(RequestHeadersCase):
         """
         With a trusted hop before this one, the client is who that hop told of.
         """
-        headers, client = self.prepare((b"x-forwarded-for", b"203.0.113.1,203.0.113.2"), useRemoteAddress=True, trustedHops=1)
+        forwarded = (b"x-forwarded-for", b"203.0.113.1,203.0.113.2")
+        headers, client = self.prepare(forwarded, useRemoteAddress=True, trustedHops=1)
         assert client is not None
         self.assertEqual(client.host, "203.0.113.2")
         self.assertEqual(headers.first[b"x-envoy-external-address"], b"203.0.113.2")
@@ -270,7 +272,8 @@ class EdgeTests(RequestHeadersCase):
         left = self.edge(order, peer="10.0.0.1", isInternal=isPrivate)
         self.assertEqual((left[order[0]], left[b"x-envoy-internal"]), (b"3", b"true"))
         self.assertNotIn(b"x-envoy-external-address", left)
-        self.assertNotIn(order[0], self.edge(order, (b"x-forwarded-for", b"10.0.0.2"), peer="10.0.0.1", isInternal=isPrivate))
+        left = self.edge(order, (b"x-forwarded-for", b"10.0.0.2"), peer="10.0.0.1", isInternal=isPrivate)
+        self.assertNotIn(order[0], left)
 
     def test_unixPeer(self) -> None:
         """
