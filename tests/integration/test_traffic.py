@@ -142,10 +142,11 @@ class ManyTests(SynchronousTestCase):
         """
         port, back = freePorts(2)
         routes = [direct(f"body{number}", f"/{number}/") for number in range(10)]
+        limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), 2 * CONNECTIONS)
         text = bootstrap(
             listener("l", port, forward("c")),
             listener("b", back, *routes),
-            cluster("c", back, circuit_breakers={"thresholds": [{"max_connections": 100000}]}),
+            cluster("c", back, circuit_breakers={"thresholds": [limits]}),
         )
         proxy = Proxy(self, "--config-yaml", text).ready(port)
         clients = [Client(port) for _ in range(CONNECTIONS)]
@@ -384,6 +385,8 @@ class FailureTests(SynchronousTestCase):
             proxy = Proxy(self, "--config-yaml", text).ready(port)
             client = Client(port)
             self.assertEqual(client.get().body, b"others")
+            # Without what is left of those who looked whether it listens.
+            until(lambda: _settled(proxy.descriptors), "a number of descriptors that stays")
             before = proxy.descriptors()
             client.ask("/c")
             until(lambda: proxy.descriptors() == before + 1, "the attempt")
