@@ -51,14 +51,16 @@ def compilePerFilterConfig(section: Section, compileConfig: CompileFilterConfig)
             if config.get("disabled"):
                 disabled[name] = True
                 continue
+            if not config.has("config"):
+                config.refuse("a FilterConfig switches a filter off, or has a config", "config")
             config = config.any("config")
+        # Envoy: a configuration on a route switches a filter on that is off by default.
+        disabled[name] = False
         if config is None:
             continue
         compiled = compileConfig(name, config)
         if compiled is not None:
             configs[name] = compiled
-            # Envoy: a configuration on a route switches a filter on that is off by default.
-            disabled[name] = False
     return FilterOverrides(configs, {name: (config,) for name, config in configs.items()}, disabled)
 
 

@@ -1,183 +1,202 @@
 """
-L{meshproxy.http.config} and L{meshproxy.http.settings}: what is refused, and what the fields become.
+Tests for L{meshproxy.http.config}.
 """
 
 from __future__ import annotations
 
-import json
-from textwrap import dedent
-from typing import Any
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.task import Clock
 
-from meshproxy.config import sectionFromYAML
+from meshproxy.config import Section
+from meshproxy.config.report import Report
 from meshproxy.errors import ConfigErrors
-from meshproxy.http.filter import HTTPFilter
-from meshproxy.http.settings import ManagerSettings, compileManagerSettings
-from meshproxy.testing import MemoryProxy, httpBootstrap, httpFilter, typedStruct
+from meshproxy.http.config import compileConnectionManager
+from meshproxy.http.context import ProxyContext
+from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.manager import ConnectionManager
+from meshproxy.runtime import Runtime
+from meshproxy.stats import Store
+from meshproxy.testing import httpFilter, typedStruct
+from meshproxy.testing.filters import filterRegistry
+from tests.http.support import ProxyCase, scripted
 
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-ROUTER = httpFilter("router", "envoy.extensions.filters.http.router.v3.Router")
+ROUTER = httpFilter("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
 
 
 class Broken(HTTPFilter):
     """
-    Cannot take its configuration.
+    A filter that fails at its configuration.
     """
 
     @classmethod
-    def compileConfig(cls, section: Any, context: Any) -> Any:
+    def compileConfig(cls, section: Section, context: FilterContext) -> Any:
         """
-        Raise.
+        Fail.
         """
-        raise ValueError("no configuration is good enough")
+        raise ValueError("of no use")
 
 
-class NoFilter:
+class BrokenForRoutes(HTTPFilter):
     """
-    Is none.
-    """
-
-
-class RefusedTests(SynchronousTestCase):
-    """
-    Chains that cannot be.
+    A filter that fails at what a route says to it.
     """
 
-    def assertRefused(self, text: str, *words: str, **filters: Any) -> None:
+    @classmethod
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> Any:
         """
-        A bootstrap is refused, with these words.
+        Fail.
         """
-        error = self.assertRaises(ConfigErrors, MemoryProxy, text, filters=filters)
-        for word in words:
-            self.assertIn(word, str(error))
+        raise ValueError("of no use here")
 
-    def test_empty(self) -> None:
-        """
-        A chain ends with a terminal filter.
-        """
-        self.assertRefused(httpBootstrap(manager={"http_filters": []}), "terminal filter", "empty")
-        mutation = httpFilter("m", "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation")
-        self.assertRefused(httpBootstrap(manager={"http_filters": [mutation]}), "'m' is not")
 
-    def test_terminalFirst(self) -> None:
-        """
-        Which is the last one, and the only one.
-        """
-        self.assertRefused(httpBootstrap([ROUTER]), "'router' is a terminal filter and must be the last one")
+class ConfigTests(ProxyCase):
+    """
+    L{compileConnectionManager}.
+    """
 
-    def test_unknown(self) -> None:
-        """
-        An unknown filter is told with those that are known.
-        """
-        self.assertRefused(
-            httpBootstrap([{"name": "x", "typed_config": typedStruct("envoy.filters.http.falt")}]),
-            "envoy.filters.http.fault",
-        )
-        self.assertRefused(
-            httpBootstrap([{"name": "x", "typed_config": typedStruct("python:no.such.module:Class")}]),
-            "no.such.module",
+    def setUp(self) -> None:
+        self.store = Store()
+        self.context = ProxyContext(
+            store=self.store,
+            clock=cast(Any, Clock()),
+            network=cast(Any, None),
+            random=lambda: 0.5,
+            runtime=Runtime(lambda: 0.5),
+            registry=filterRegistry({"plain": scripted(), "broken": Broken, "routes": BrokenForRoutes}),
+            clusters=cast(Any, SimpleNamespace(byName={})),
+            calls=cast(Any, None),
+            logs=cast(Any, SimpleNamespace(files=None)),
+            clusterNames=frozenset({"c"}),
         )
 
-    def test_raises(self) -> None:
+    def compile(
+        self, *filters: dict[str, Any], perFilter: dict[str, Any] | None = None, **fields: Any
+    ) -> tuple[ConnectionManager, Report]:
         """
-        A filter that raises at its configuration is refused with its words, and its traceback is logged.
-        """
-        chain = [{"name": "x", "typed_config": typedStruct("broken")}]
-        self.assertRefused(httpBootstrap(chain), "ValueError", "no configuration is good enough", broken=Broken)
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        Compile one, and tell its faults.
 
-    def test_noFilter(self) -> None:
+        @param perFilter: What its one route says to filters.
         """
-        So is a class that is no filter.
+        route: dict[str, Any] = {"match": {"prefix": "/"}, "route": {"cluster": "c"}}
+        route["typed_per_filter_config"] = perFilter or {}
+        hosts = [{"name": "all", "domains": ["*"], "routes": [route]}]
+        fields = {"stat_prefix": "p", "http_filters": filters, "route_config": {"virtual_hosts": hosts}, **fields}
+        fields = {name: value for name, value in fields.items() if value is not None}
+        section = Section.of(MANAGER, fields)
+        manager = compileConnectionManager(section, self.context, self.store.scope("listener.l."), 1024)
+        return manager, section.report
+
+    def refused(self, *filters: dict[str, Any], **more: Any) -> tuple[str, str]:
         """
-        chain = [{"name": "x", "typed_config": typedStruct(f"python:{__name__}:NoFilter")}]
-        self.assertRefused(httpBootstrap(chain), "NoFilter")
+        The place and the text of the one fault.
+        """
+        _, report = self.compile(*filters, **more)
+        (fault,) = report.ordered()
+        return fault.path, fault.why
+
+    def test_accepted(self) -> None:
+        """
+        A chain that ends with the router has no fault; its metrics stand under its prefix and its listener's.
+        """
+        manager, report = self.compile({"name": "a", "typed_config": typedStruct("plain")}, ROUTER)
+        self.assertEqual(report.ordered(), [])
+        self.assertEqual((manager.settings.statPrefix, manager.settings.bufferLimit), ("p", 1024))
+        for name in ("http.p.downstream_rq_total", "listener.l.http.p.downstream_rq_completed"):
+            self.assertIn(name, self.store.counters)
+        self.assertIn("http1.dropped_headers_with_underscores", self.store.counters)
 
     def test_noRoutes(self) -> None:
         """
-        A connection manager has routes, and they lead to clusters that exist.
+        A connection manager without routes is refused.
         """
-        bootstrap = json.loads(httpBootstrap())
-        manager = bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        del manager["route_config"]
-        self.assertRefused(json.dumps(bootstrap), "route")
-        self.assertRefused(httpBootstrap(route={"cluster": "nowhere"}), "nowhere")
+        path, why = self.refused(ROUTER, route_config=None)
+        self.assertIn("needs a route_config", why)
 
-    def test_routeForNobody(self) -> None:
+    def test_empty(self) -> None:
         """
-        What a route says to a filter that is not in the chain is refused.
+        A chain without filters would answer nothing.
         """
-        host = {"typed_per_filter_config": {"gone": typedStruct("python:x:Y")}}
-        self.assertRefused(httpBootstrap(virtualHost=host), "'gone'")
+        self.assertIn("it is empty", self.refused()[1])
 
-    def test_allAtOnce(self) -> None:
+    def test_terminal(self) -> None:
         """
-        All faults are told at once, each with its path.
+        The router is last, and what is last is terminal; the fault names the filter at its place.
         """
-        text = httpBootstrap([ROUTER, ROUTER], route={"cluster": "nowhere"})
-        error = self.assertRaises(ConfigErrors, MemoryProxy, text)
-        self.assertEqual(len(error.errors), 3)
-        self.assertTrue(all(each.path.startswith("static_resources.") for each in error.errors), str(error))
+        plain = {"name": "a", "typed_config": typedStruct("plain")}
+        path, why = self.refused(ROUTER, plain, ROUTER)
+        self.assertEqual(path, "http_filters[0]")
+        self.assertIn("'envoy.filters.http.router' is a terminal filter", why)
+        path, why = self.refused(plain)
+        self.assertEqual(path, "http_filters[0]")
+        self.assertIn("'a' is not", why)
 
-
-def settings(text: str) -> ManagerSettings:
-    """
-    The settings of a connection manager.
-    """
-    section = sectionFromYAML(MANAGER, f"stat_prefix: s\nroute_config: {{}}\n{dedent(text)}")
-    made = compileManagerSettings(section, 1234, "id", "cluster")
-    section.report.raiseIfAny()
-    return made
-
-
-class SettingsTests(SynchronousTestCase):
-    """
-    Fields, and their defaults in Envoy.
-    """
-
-    def test_defaults(self) -> None:
+    def test_unknownFilter(self) -> None:
         """
-        Without anything.
+        A filter that nobody has is refused, and does not hide the faults of others.
         """
-        made = settings("")
-        self.assertEqual((made.statPrefix, made.serverName, made.bufferLimit), ("s", b"envoy", 1234))
-        self.assertEqual((made.idleTimeout, made.streamIdleTimeout, made.drainTimeout), (3600.0, 300.0, 5.0))
-        self.assertEqual((made.requestTimeout, made.requestHeadersTimeout, made.delayedCloseTimeout), (0.0, 0.0, 1.0))
-        self.assertEqual((made.http1.maxHeadBytes, made.http1.maxHeaderCount), (60 * 1024, 100))
-        self.assertTrue(made.forwarding.generateRequestId)
-        self.assertIsNone(made.stripAuthority)
+        unknown = {"name": "x", "typed_config": typedStruct("nowhere")}
+        _, report = self.compile(unknown, {"name": "b", "typed_config": typedStruct("broken")}, ROUTER)
+        places = [fault.path.partition(".")[0] for fault in report.ordered()]
+        self.assertEqual(places, ["http_filters[0]", "http_filters[1]"])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    def test_fields(self) -> None:
+    def test_brokenFilter(self) -> None:
         """
-        With everything.
+        A filter that raises at its configuration is a fault in the configuration; it is logged whole.
         """
-        made = settings(
-            """
-            server_name: mine
-            via: 1.1 mine
-            max_request_headers_kb: 10
-            stream_idle_timeout: 1.5s
-            request_timeout: 2s
-            request_headers_timeout: 3s
-            drain_timeout: 4s
-            delayed_close_timeout: 0s
-            use_remote_address: true
-            xff_num_trusted_hops: 2
-            generate_request_id: false
-            always_set_request_id_in_response: true
-            upgrade_configs: [{upgrade_type: WebSocket}, {upgrade_type: CONNECT, enabled: false}]
-            common_http_protocol_options: {idle_timeout: 5s, max_headers_count: 7, max_connection_duration: 6s}
-            http_protocol_options: {accept_http_10: true, default_host_for_http_10: here, enable_trailers: true}
-            """
-        )
-        self.assertEqual((made.serverName, made.via, made.http1.maxHeadBytes), (b"mine", b"1.1 mine", 10240))
-        self.assertEqual((made.streamIdleTimeout, made.requestTimeout, made.requestHeadersTimeout), (1.5, 2.0, 3.0))
-        self.assertEqual((made.drainTimeout, made.delayedCloseTimeout), (4.0, 0.0))
-        self.assertEqual((made.idleTimeout, made.maxConnectionDuration), (5.0, 6.0))
-        self.assertEqual((made.forwarding.useRemoteAddress, made.forwarding.trustedHops), (True, 2))
-        self.assertFalse(made.forwarding.generateRequestId)
-        self.assertTrue(made.alwaysSetRequestId)
-        self.assertEqual(made.upgrades, {b"websocket": True, b"connect": False})
-        self.assertEqual((made.http1.maxHeaderCount, made.http1.defaultHost), (7, b"here"))
-        self.assertTrue(made.http1.acceptHTTP10 and made.http1.enableTrailers)
+        path, why = self.refused({"name": "b", "typed_config": typedStruct("broken")}, ROUTER)
+        self.assertEqual(path, "http_filters[0]")
+        self.assertEqual(why, "the filter raised ValueError at its configuration: of no use")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_brokenForRoutes(self) -> None:
+        """
+        So is one that raises at what a route says to it.
+        """
+        link = {"name": "r", "typed_config": typedStruct("routes")}
+        path, why = self.refused(link, ROUTER, perFilter={"r": typedStruct("routes")})
+        self.assertIn("typed_per_filter_config", path)
+        self.assertEqual(why, "the filter raised ValueError at its configuration: of no use here")
+
+    def test_routeOfNobody(self) -> None:
+        """
+        What a route says to a filter that is not in the chain is refused, with the names that are.
+        """
+        _, why = self.refused(ROUTER, perFilter={"r": typedStruct("plain")})
+        self.assertIn("no HTTP filter of the name 'r' in this chain; there are envoy.filters.http.router", why)
+
+    def test_unknownCluster(self) -> None:
+        """
+        A route to a cluster that there is not is refused.
+        """
+        self.context.clusterNames = frozenset()
+        self.assertIn("'c'", self.refused(ROUTER)[1])
+
+    def test_disabled(self) -> None:
+        """
+        A disabled filter sees the requests of those routes only that enable it.
+        """
+        seen: list[bytes] = []
+        note: Callable[..., None] = lambda stream, headers, end: seen.append(headers.path)  # noqa: E731
+        enable = {"f": {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": typedStruct("f0")}}
+        routes = [
+            {"match": {"prefix": "/on"}, "route": {"cluster": "backend"}, "typed_per_filter_config": enable},
+            {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
+        ]
+        filters = [{"name": "f", "typed_config": typedStruct("f0"), "disabled": True}, ROUTER]
+        self.start(scripted(requestHeaders=note), routes=routes, manager={"http_filters": filters})
+        for path in ("/off", "/on"):
+            self.assertEqual(self.proxy.request("GET", path).status, 200)
+        self.assertEqual(seen, [b"/on"])
+
+    def test_faultsTogether(self) -> None:
+        """
+        A proxy tells all faults at once, and does not start.
+        """
+        filters = [ROUTER, {"name": "x", "typed_config": typedStruct("nowhere")}]
+        error = self.assertRaises(ConfigErrors, self.start, manager={"http_filters": filters})
+        self.assertGreaterEqual(len(error.errors), 2)

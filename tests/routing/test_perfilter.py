@@ -39,6 +39,8 @@ def compileConfig(name: str, section: Section) -> object | None:
     if name == "unknown":
         section.refuse("not known")
         return None
+    if name == "silent":
+        return None
     return name, section.message.fields["is"].string_value
 
 
@@ -88,6 +90,23 @@ class FilterOverridesTests(SynchronousTestCase):
         self.assertEqual(overrides({"f": off}).disabled, {"f": True})
         self.assertEqual(overrides({"f": off}, {"f": config("2")}).disabled, {"f": False})
         self.assertEqual(overrides({"f": config("1")}, {}, {"f": off}).disabled, {"f": True})
+
+    def test_enabled(self) -> None:
+        """
+        What is off by default is switched on by any configuration, be it one that a filter which takes none makes
+        nothing of.
+        """
+        made = overrides({}, {"f": wrapped(config=config("1")), "silent": config("1")})
+        self.assertEqual((made.disabled, made.configs), ({"f": False, "silent": False}, {"f": ("f", "1")}))
+
+    def test_saysNothing(self) -> None:
+        """
+        A FilterConfig that neither switches off nor configures is refused, as by Envoy.
+        """
+        made = routeConfiguration({**forward(), "typed_per_filter_config": {"f": wrapped()}})
+        [(path, why)] = errorsOf(made, CONTEXT)
+        self.assertTrue(path.endswith('typed_per_filter_config["f"].config'), path)
+        self.assertIn("FilterConfig", why)
 
     def test_wrapped(self) -> None:
         """
