@@ -34,8 +34,8 @@ class ConnectionInfo:
     @ivar edge: What the connection manager tells upstreams of this connection, made with its first request.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
-    @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then the
-        DNS names, then the subject. Whoever sets C{tls} sets these as well.
+    @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then
+        the DNS names, then the subject. Whoever sets C{tls} sets these as well.
     """
 
     id: int = 0

@@ -50,8 +50,8 @@ class FilterChain:
     What a stream runs.
 
     Each of the first six attributes is a tuple of bound methods in the order in which they are called; each of the six
-    that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where the
-    direction begins.
+    that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where
+    the direction begins.
 
     @ivar streamEnded: The methods of that name, in any order.
     """
@@ -125,8 +125,8 @@ class FilterChain:
 
     def variant(self, changes: Mapping[str, bool]) -> FilterChain:
         """
-        The chain for a route that disables filters, or enables those that are disabled. What such chains are to share is
-        in the filters' compiled configuration.
+        The chain for a route that disables filters, or enables those that are disabled. What such chains are to share
+        is in the filters' compiled configuration.
 
         @param changes: Filter name to whether the route disables it; a mapping that lives, unchanged, as long as its
             route, and by which the variant is remembered.

@@ -92,7 +92,9 @@ class _ChainCompiler:
         links = []
         filters = section.children("http_filters")
         if not filters:
-            section.refuse("an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty")
+            section.refuse(
+                "an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty"
+            )
         for number, item in enumerate(filters):
             link = self._compileLink(item)
             if link is None:
@@ -102,7 +104,8 @@ class _ChainCompiler:
                 item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
             elif isLast and not link.filterClass.terminal:
                 item.refuse(
-                    f"the last filter must be a terminal one, such as envoy.filters.http.router; {item.get('name')!r} is not"
+                    f"{item.get('name')!r} is not a terminal filter, and the last one must be, such as "
+                    "envoy.filters.http.router"
                 )
             links.append(link)
         return FilterChain(links)
@@ -149,7 +152,8 @@ class _ChainCompiler:
         link = self._links.get(name)
         if link is None:
             section.refuse(
-                f"there is no HTTP filter of the name {name!r} in this chain; there are {', '.join(self._links) or 'none'}"
+                f"there is no HTTP filter of the name {name!r} in this chain; "
+                f"there are {', '.join(self._links) or 'none'}"
             )
             return None
         try:

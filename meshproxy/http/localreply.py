@@ -33,7 +33,10 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
     if isGRPC(request):
         headers = ResponseHeaders(
             200,
-            ((b"content-type", b"application/grpc"), (b"grpc-status", b"%d" % (reply.grpcStatus or grpcStatus(reply.status)))),
+            (
+                (b"content-type", b"application/grpc"),
+                (b"grpc-status", b"%d" % (reply.grpcStatus or grpcStatus(reply.status))),
+            ),
         )
         if reply.body:
             headers.first[b"grpc-message"] = _percentEncoded(reply.body)

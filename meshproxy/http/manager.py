@@ -24,10 +24,10 @@ from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 
 if TYPE_CHECKING:
+    from meshproxy.accesslog.logs import AccessLogs
     from meshproxy.accesslog.streaminfo import ConnectionInfo
     from meshproxy.http.downstream import HTTP1Connection
     from meshproxy.http.settings import ManagerSettings
-    from meshproxy.accesslog.logs import AccessLogs
     from meshproxy.net.address import Address
     from meshproxy.routing.path import NormalizedPath
     from meshproxy.routing.table import RouteTable
@@ -259,7 +259,10 @@ class ConnectionManager:
             or path[:1] != b"/"
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)
-            or (self._tellEdge is not None and (headers.more is not None or not self._tellEdge(headers, stream.connection)))
+            or (
+                self._tellEdge is not None
+                and (headers.more is not None or not self._tellEdge(headers, stream.connection))
+            )
         ):
             if not self._judge(stream, headers):
                 return

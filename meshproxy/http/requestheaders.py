@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.http.test_requestheaders -*-
 """
-What the connection manager does to the head of a request before any filter sees it: hop-by-hop fields end here, what the outside
-may not say is taken away, the client's address and the request's id are added (Envoy's
+What the connection manager does to the head of a request before any filter sees it: hop-by-hop fields end here, what
+the outside may not say is taken away, the client's address and the request's id are added (Envoy's
 C{ConnectionManagerUtility::mutateRequestHeaders}).
 """
 
@@ -219,7 +219,8 @@ def _removeNominated(headers: RequestHeaders, connection: bytes) -> None:
     nominated = {token.strip(b" \t").lower() for token in tokens} - _NO_FIELDS
     for name in nominated:
         if name in _NOT_NOMINATED or name.startswith(b":"):
-            raise _refused(f"Connection names {name.decode('ascii', 'backslashreplace')}, which is not the client's to remove")
+            shown = name.decode("ascii", "backslashreplace")
+            raise _refused(f"Connection names {shown}, which is not the client's to remove")
         if name == b"te":
             if len(headers.joined(b"te") or b"") > _LONGEST_TE:
                 raise _refused(f"TE is longer than {_LONGEST_TE} bytes")

@@ -43,7 +43,18 @@ class RetryState:
     @ivar overflowed: Whether one was wanted and the cluster had no room for it.
     """
 
-    __slots__ = ("_breaker", "_cluster", "_clock", "_left", "_policy", "_random", "_taken", "_tries", "limitReached", "overflowed")
+    __slots__ = (
+        "_breaker",
+        "_clock",
+        "_cluster",
+        "_left",
+        "_policy",
+        "_random",
+        "_taken",
+        "_tries",
+        "limitReached",
+        "overflowed",
+    )
 
     def __init__(
         self,

@@ -2,10 +2,10 @@
 """
 One direction of a stream through its filters, when it does not go straight.
 
-Usually events pass the filters in order, each event through all of them before the next one comes: a loop over bound methods,
-which stands in L{meshproxy.http.stream}. A filter that answers L{STOP}, or something to wait for, makes a hold, and a
-L{Walk} takes over: the event stays there, and what follows stays behind it, having passed the filters that stand before
-the hold. There may be several holds at a time, at different filters.
+Usually events pass the filters in order, each event through all of them before the next one comes: a loop over bound
+methods, which stands in L{meshproxy.http.stream}. A filter that answers L{STOP}, or something to wait for, makes a
+hold, and a L{Walk} takes over: the event stays there, and what follows stays behind it, having passed the filters that
+stand before the hold. There may be several holds at a time, at different filters.
 """
 
 from __future__ import annotations

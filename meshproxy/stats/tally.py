@@ -2,8 +2,9 @@
 """
 Counting once what is shown under several names.
 
-A response moves half a dozen counters: completed, of its class, of its status, each of the cluster's and of its clients from outside.
-On the hot path it moves one number of a L{Tally}, by its status; whoever looks at the metrics has it spread first.
+A response moves half a dozen counters: completed, of its class, of its status, each of the cluster's and of its
+clients from outside. On the hot path it moves one number of a L{Tally}, by its status; whoever looks at the metrics has
+it spread first.
 """
 
 from __future__ import annotations

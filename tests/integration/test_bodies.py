@@ -34,7 +34,8 @@ class LongBodyTests(SynchronousTestCase):
         backend = Backend(serve=serve)
         self.addCleanup(backend.close)
         self.port = port = freePort()
-        self.proxy = Proxy(self, "--config-yaml", bootstrap(listener("l", port, forward("c")), cluster("c", backend.port)))
+        text = bootstrap(listener("l", port, forward("c")), cluster("c", backend.port))
+        self.proxy = Proxy(self, "--config-yaml", text)
         self.proxy.ready(port)
         client = Client(port)
         self.addCleanup(client.close)
@@ -59,8 +60,8 @@ class LongBodyTests(SynchronousTestCase):
 
     def test_cutOff(self) -> None:
         """
-        An upstream that ends in the middle: what came is passed on, and the connection ends, so that nobody takes it for
-        whole.
+        An upstream that ends in the middle: what came is passed on, and the connection ends, so that nobody takes it
+        for whole.
         """
         half = _LENGTH // 2
 

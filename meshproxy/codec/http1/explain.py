@@ -233,7 +233,7 @@ def _target(method: bytes, target: bytes, options: Http1Options) -> tuple[bytes,
     return _absolute(target, options)
 
 
-def _absolute(target: bytes, options: Http1Options) -> tuple[bytes, bytes, bytes]:
+def _absolute(target: bytes, options: Http1Options) -> tuple[bytes, bytes | None, bytes]:
     url = matchURL(target)
     if url is None:
         raise _bad(f"an illegal request target: {_shown(target)}")

@@ -2,9 +2,9 @@
 """
 What a connection remembers of the last head, to take the next one apart by comparing it.
 
-One client's requests on one connection mostly differ in their first line only, and one service's responses within a second not even in that.
-What was accepted once, byte for byte, need not be judged again. A connection remembers one head; nothing is shared, so no peer
-learns of another's, and nothing grows.
+One client's requests on one connection mostly differ in their first line only, and one service's responses within a
+second not even in that. What was accepted once, byte for byte, need not be judged again. A connection remembers one
+head; nothing is shared, so no peer learns of another's, and nothing grows.
 """
 
 from __future__ import annotations
