@@ -326,10 +326,16 @@ class SocketTransport(FileDescriptor):
         return type(self.protocol).__name__
 
 
+class _SocketLost(error.ConnectionLost):
+    """
+    What a socket raised is the cause. (A plain C{ConnectionLost} is replaced by one of the reactor's own, without it.)
+    """
+
+
 def lost(exception: OSError) -> Exception:
     """
     Translate what a socket raised into what the reactor tells a protocol: the error itself stays as its cause.
     """
-    lost = error.ConnectionLost(str(exception))
+    lost = _SocketLost(str(exception))
     lost.__cause__ = exception
     return lost
