@@ -392,6 +392,9 @@ class HTTP1Connection(TwistedProtocol):
             self.close()
             return
         self.idleSince = stream.end or 0.0
+        if stream.downstreamPaused:
+            # Its upstream, or a filter, had not taken all of its body when the answer came.
+            stream.resumeDownstream()
         if self._backlogged:
             self._resumeAfterBacklog()
         if self._writeBlocked:
@@ -412,6 +415,9 @@ class HTTP1Connection(TwistedProtocol):
             self.codec.resume()
         except RemoteProtocolError as error:
             self._protocolError(error)
+            return
+        if self.stream is None and self.manager.headersDeadlines is not None and not self.closing:
+            self.manager.awaitHeaders(self)
 
     # Closing
 
@@ -434,6 +440,26 @@ class HTTP1Connection(TwistedProtocol):
         else:
             transport.loseWriteConnection()
             manager.closeDeadlines.start(self)
+
+    def peerFinished(self) -> None:
+        """
+        The downstream finished writing, and as in Envoy thereby its connection: nothing more is sent than what was
+        written, and that for as long as any closing may last, whether it is read or not.
+        """
+        stream = self.stream
+        if stream is not None:
+            # There is no producer any more that the transport could pause.
+            stream.pauseUpstream()
+        self.closing = True
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        waiting = self.manager.closeDeadlines
+        if waiting is None and transport.unsent:
+            transport.abortConnection()
+            return
+        if waiting is not None and self not in waiting:
+            waiting.start(self)
+        transport.loseConnection()
 
     def abort(self) -> None:
         """

@@ -2,8 +2,9 @@
 """
 The router's engine: from a stream with a route to an upstream connection and back.
 
-A L{RoutedRequest} is the stream's upstream side. It asks the cluster for an endpoint and the endpoint's pool for a connection, is told
-of the response by the connection's codec, and decides whether to try again (L{meshproxy.http.retry}).
+A L{RoutedRequest} is the stream's upstream side. It asks the cluster for an endpoint and the endpoint's pool for a
+connection, is told of the response by the connection's codec, and decides whether to try again
+(L{meshproxy.http.retry}).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.retry import RetryState
-from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.route import RouteAction, RouteKind
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
@@ -75,6 +76,10 @@ class Router:
 
     @ivar clusters: By name; the dictionary changes in place when clusters do.
     @ivar suppressHeaders: C{suppress_envoy_headers}.
+    @ivar timeouts: Where requests wait for their global time-out.
+    @ivar perTryTimeouts: Likewise for C{per_try_timeout}.
+    @ivar perTryIdleTimeouts: Likewise for C{per_try_idle_timeout}.
+    @ivar durations: Likewise for C{max_stream_duration}.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class Router:
         self.clock = clock
         self.random = random
         self.suppressHeaders = suppressHeaders
-        self.timeoutsBySeconds: dict[float, Deadlines[RoutedRequest]] = {}
-        self._perTryTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
-        self._perTryIdleTimeouts: dict[float, Deadlines[RoutedRequest]] = {}
-        self._durations: dict[float, Deadlines[RoutedRequest]] = {}
+        self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.timedOut)
+        self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryTimedOut)
+        self.perTryIdleTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(
+            clock, RoutedRequest.tryIdleTimedOut
+        )
+        self.durations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.lastedTooLong)
         self._expected: dict[float, bytes] = {}
         # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
         self._plans: dict[int, _Plan] = {}
@@ -174,46 +181,6 @@ class Router:
             stats.noCluster.value += 1
             stream.localReply(Failure.NO_CLUSTER.value)
 
-    # Deadlines by length; routes use few different ones.
-
-    def timeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
-        """
-        Where requests wait for their global time-out.
-        """
-        deadlines = self.timeoutsBySeconds.get(seconds)
-        if deadlines is None:
-            deadlines = self.timeoutsBySeconds[seconds] = Deadlines(self.clock, seconds, RoutedRequest.timedOut)
-        return deadlines
-
-    def perTryTimeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
-        """
-        Likewise for C{per_try_timeout}.
-        """
-        deadlines = self._perTryTimeouts.get(seconds)
-        if deadlines is None:
-            deadlines = self._perTryTimeouts[seconds] = Deadlines(self.clock, seconds, RoutedRequest.tryTimedOut)
-        return deadlines
-
-    def perTryIdleTimeouts(self, seconds: float) -> Deadlines[RoutedRequest]:
-        """
-        Likewise for C{per_try_idle_timeout}.
-        """
-        deadlines = self._perTryIdleTimeouts.get(seconds)
-        if deadlines is None:
-            deadlines = self._perTryIdleTimeouts[seconds] = Deadlines(
-                self.clock, seconds, RoutedRequest.tryIdleTimedOut
-            )
-        return deadlines
-
-    def durations(self, seconds: float) -> Deadlines[RoutedRequest]:
-        """
-        Likewise for C{max_stream_duration}.
-        """
-        deadlines = self._durations.get(seconds)
-        if deadlines is None:
-            deadlines = self._durations[seconds] = Deadlines(self.clock, seconds, RoutedRequest.lastedTooLong)
-        return deadlines
-
     def expectedTimeout(self, seconds: float) -> bytes:
         """
         C{x-envoy-expected-rq-timeout-ms} for a time-out.
@@ -256,7 +223,7 @@ class _Plan:
             or route.virtualHost.includeRequestAttemptCount
         )
         if action.timeout:
-            self.timeouts = router.timeouts(action.timeout)
+            self.timeouts = router.timeouts[action.timeout]
             self.expected = None if router.suppressHeaders else router.expectedTimeout(action.timeout)
 
 
@@ -332,7 +299,7 @@ class RoutedRequest:
         if action.retryPolicy is not None or not _NO_ORDERS(headers.first):
             timeout = self._readOrders(headers)
         elif action.maxStreamDuration:
-            self._durations = router.durations(action.maxStreamDuration)
+            self._durations = router.durations[action.maxStreamDuration]
             self._durations.start(self)
         route = self._route
         finalize = route.finalizeRequestHeaders
@@ -341,8 +308,7 @@ class RoutedRequest:
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
         if timeout:
-            deadlines = router.timeoutsBySeconds.get(timeout)
-            self._timeouts = router.timeouts(timeout) if deadlines is None else deadlines
+            self._timeouts = router.timeouts[timeout]
             if not router.suppressHeaders:
                 expected = timeout if self._perTry is None else self._perTry.seconds
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(expected)
@@ -364,13 +330,13 @@ class RoutedRequest:
         duration = effectiveMaxStreamDuration(action, headers)
         router = self._router
         if duration:
-            self._durations = router.durations(duration)
+            self._durations = router.durations[duration]
             self._durations.start(self)
         if perTry:
-            self._perTry = router.perTryTimeouts(perTry)
+            self._perTry = router.perTryTimeouts[perTry]
         if policy is not None:
             if policy.perTryIdleTimeout:
-                self._perTryIdle = router.perTryIdleTimeouts(policy.perTryIdleTimeout)
+                self._perTryIdle = router.perTryIdleTimeouts[policy.perTryIdleTimeout]
             self._retry = RetryState(policy, self._cluster, action.isHighPriority, router.random, router.clock)
             if not self._requestEnded:
                 limit = self._route.requestBodyBufferLimit
@@ -640,8 +606,8 @@ class RoutedRequest:
 
     def _relay(self, connection: HTTP1UpstreamConnection) -> None:
         """
-        Let the kernel move what is left of a long body, where nobody looks at it. The last byte goes the general way, and
-        with it everything that the end of a response brings about.
+        Let the kernel move what is left of a long body, where nobody looks at it. The last byte goes the general way,
+        and with it everything that the end of a response brings about.
         """
         stream = self._stream
         if self._responsePaused or self._perTryIdle is not None or not stream.passesData:
@@ -815,10 +781,12 @@ class RoutedRequest:
         self._stats.retried.add(headers.status)
         self._endpoint.rqError.value += 1
         if not (endStream and self._requestEnded):
-            # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is given
-            # up instead.
+            # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is
+            # given up instead.
             self._leaveConnection()
         else:
+            if self._responsePaused:
+                self._unpause()
             self.connection = None
         return True
 
@@ -841,6 +809,7 @@ class RoutedRequest:
     def _nextTry(self) -> None:
         self._backOff = None
         self.connection = None
+        self._responsePaused = False
         self.attempts += 1
         if self._route.virtualHost.includeRequestAttemptCount:
             self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
@@ -880,6 +849,7 @@ class RoutedRequest:
             self._pool.cancel(self)
             self._pool = None
         connection, self.connection = self.connection, None
+        self._responsePaused = False
         if connection is not None:
             connection.reset(self)
 
@@ -897,7 +867,7 @@ class RoutedRequest:
         """
         Read no more of the response.
         """
-        if self.connection is not None and not self.over:
+        if self.connection is not None and not self.over and not self._responsePaused:
             self.connection.pauseReading()
             self._responsePaused = True
 

@@ -2,8 +2,8 @@
 """
 The stream: one request and its response, from the first byte of the one to the last of the other.
 
-It takes the codec's events, lets them pass the filter chain (L{meshproxy.http.walk}), and gives what comes back to the downstream
-connection. It is the record that access logs read, and what filters know as C{stream}.
+It takes the codec's events, lets them pass the filter chain (L{meshproxy.http.walk}), and gives what comes back to the
+downstream connection. It is the record that access logs read, and what filters know as C{stream}.
 """
 
 from __future__ import annotations
@@ -597,10 +597,10 @@ class Stream(StreamInfo):
         """
         Read no more of the response: the downstream does not read, or a filter holds too much.
         """
-        if not self._upstreamPaused:
-            self._upstreamPaused = True
-            if self.upstream is not None:
-                self.upstream.pauseResponse()
+        # Told again, it is passed on again: the first time there may have been no upstream connection to pause.
+        self._upstreamPaused = True
+        if self.upstream is not None:
+            self.upstream.pauseResponse()
 
     def resumeUpstream(self) -> None:
         """

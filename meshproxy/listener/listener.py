@@ -20,6 +20,7 @@ from meshproxy.config import Section
 from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext
+from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.interfaces import IListening
 from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
 from meshproxy.net.address import Address
@@ -395,6 +396,8 @@ class DownstreamConnection(Protocol):
         inner = IHalfCloseableProtocol(self._inner, None)
         if inner is not None:
             inner.readConnectionLost()
+        elif isinstance(self._inner, HTTP1Connection):
+            self._inner.peerFinished()
         elif self.transport is not None:
             transport: Any = self.transport
             transport.unregisterProducer()

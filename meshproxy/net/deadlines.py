@@ -14,9 +14,12 @@ from typing import Generic, TypeVar
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["Deadlines"]
+__all__ = ["Deadlines", "DeadlinesByLength"]
 
 T = TypeVar("T")
+
+# How many lengths are kept before those are looked for that nobody waits for.
+_MOST_LENGTHS = 256
 
 
 class Deadlines(Generic[T]):
@@ -74,6 +77,14 @@ class Deadlines(Generic[T]):
         """
         self.waiting.pop(owner, None)
 
+    def stop(self) -> None:
+        """
+        Put the timer away; nobody waits. Whoever starts again sets another.
+        """
+        if self.call is not None:
+            self.call.cancel()
+            self.call = None
+
     def __len__(self) -> int:
         return len(self.waiting)
 
@@ -102,3 +113,31 @@ class Deadlines(Generic[T]):
             # Not more often than some hundred times in a length, so that a steady stream of owners shares one call.
             delay = max(first - now, self.seconds / 256)
             self.call = self._clock.callLater(delay, self._expire)
+
+
+class DeadlinesByLength(dict[float, Deadlines[T]]):
+    """
+    Queues by their length, each made when it is asked for.
+
+    Clients may name lengths of their own. So queues that nobody waits in are forgotten, with their timers, when there
+    are many; who has got one may go on using it.
+    """
+
+    __slots__ = ("_clock", "_expired", "_most")
+
+    def __init__(self, clock: IReactorTime, expired: Callable[[T], object]) -> None:
+        """
+        @param expired: As of L{Deadlines}.
+        """
+        self._clock = clock
+        self._expired = expired
+        self._most = _MOST_LENGTHS
+
+    def __missing__(self, seconds: float) -> Deadlines[T]:
+        if len(self) >= self._most:
+            for length in [length for length, queue in self.items() if not queue.waiting]:
+                self.pop(length).stop()
+            # Not each time anew, where many wait indeed.
+            self._most = max(_MOST_LENGTHS, 2 * len(self))
+        queue = self[seconds] = Deadlines(self._clock, seconds, self._expired)
+        return queue

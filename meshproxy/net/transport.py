@@ -33,6 +33,10 @@ DEFAULT_BUFFER_LIMIT = 1 << 20
 # What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops paying.
 _READ_SIZE = 65536
 
+# How many pieces are gathered. What one read of many small requests makes its connection write would grow without bound
+# else, for a producer is paused only when something is found unsent.
+_MOST_GATHERED = 32
+
 # What one send takes from the buffer.
 _SEND_LIMIT = 262144
 
@@ -134,7 +138,11 @@ class SocketTransport(FileDescriptor):
             gathered = self._gathered
             if not gathered:
                 turn.written.append(self)
-            gathered.append(data)
+                gathered.append(data)
+            else:
+                gathered.append(data)
+                if len(gathered) >= _MOST_GATHERED:
+                    self.flush()
         elif self._gathered:
             self._gathered.append(data)
         else:

@@ -185,7 +185,8 @@ class HTTP1UpstreamConnection(TwistedProtocol):
                 # Cut off: the reset below says so.
                 if error.details == "http1.codec_error":
                     why = ResetReason.PROTOCOL_ERROR
-            if self.codec.readState in _COMPLETE:
+            if self.codec.readState in _COMPLETE and self.request is not None:
+                # The request may have left on being told.
                 self._detach()
         request = self.request
         if request is not None:
@@ -312,11 +313,15 @@ class HTTP1UpstreamConnection(TwistedProtocol):
 
     def close(self) -> None:
         """
-        Close in peace.
+        Close in peace; at once where the upstream did not take all of its last request, though it answered it: it might
+        never do so.
         """
+        transport = self.transport
+        if transport is not None and transport.unsent:  # type: ignore[attr-defined]  # each transport here has it
+            self.abort()
+            return
         self.closedHere = True
         self.pool.leaving(self)
-        transport = self.transport
         if transport is not None:
             transport.unregisterProducer()  # type: ignore[attr-defined]  # each transport is a consumer
             transport.loseConnection()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 
 
 class DeadlinesTests(SynchronousTestCase):
@@ -153,3 +153,64 @@ class DeadlinesTests(SynchronousTestCase):
             self.clock.advance(0.001)
         self.assertLess(looks, 600)
         self.assertGreater(len(self.over), 9000)
+
+
+class DeadlinesByLengthTests(SynchronousTestCase):
+    """
+    Queues by their length.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.over: list[str] = []
+        self.queues: DeadlinesByLength[str] = DeadlinesByLength(self.clock, self.over.append)
+
+    def test_same(self) -> None:
+        """
+        A length has one queue, which waits that long.
+        """
+        self.queues[2.0].start("two")
+        self.assertIs(self.queues[2.0], self.queues[2.0])
+        self.clock.advance(1.9)
+        self.assertEqual(self.over, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.over, ["two"])
+
+    def test_forgotten(self) -> None:
+        """
+        Queues that nobody waits in are forgotten when there are many, and their timers with them; the rest stays.
+        """
+        self.queues[1e6].start("late")
+        for number in range(10000):
+            queue = self.queues[float(number + 1)]
+            queue.start("x")
+            queue.cancel("x")
+        self.assertLess(len(self.queues), 1000)
+        self.assertLess(len(self.clock.getDelayedCalls()), 1000)
+        self.assertIn(1e6, self.queues)
+        self.clock.advance(1e6)
+        self.assertEqual(self.over, ["late"])
+
+    def test_usedAfterwards(self) -> None:
+        """
+        Who has got a queue goes on using it, be it forgotten.
+        """
+        mine = self.queues[5.0]
+        mine.start("before")
+        mine.cancel("before")
+        for number in range(10000):
+            self.queues[float(number + 10)]
+        self.assertNotIn(5.0, self.queues)
+        mine.start("mine")
+        self.clock.advance(5.0)
+        self.assertEqual(self.over, ["mine"])
+
+    def test_manyThatWait(self) -> None:
+        """
+        Where many wait for many lengths, none is forgotten.
+        """
+        for number in range(1000):
+            self.queues[float(number + 1)].start(str(number))
+        self.assertEqual(len(self.queues), 1000)
+        self.clock.advance(1000.0)
+        self.assertEqual(self.over, [str(number) for number in range(1000)])

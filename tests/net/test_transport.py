@@ -400,6 +400,20 @@ class WriteTests(TransportCase):
         self.assertEqual(self.transport.unsent, 0)
         self.assertEqual(otherPeer.recv(10), b"12")
 
+    def test_gatheredWithoutEnd(self) -> None:
+        """
+        One read that makes its connection write again and again does not gather it all; the producer may be paused.
+        """
+
+        def work() -> None:
+            for _ in range(200):
+                self.transport.write(b"0123456789")
+                self.assertLess(self.transport.unsent, 400)
+
+        self.protocol.work = work
+        self.read(b"x")
+        self.assertEqual(b"".join(self.socket.sent), b"0123456789" * 200)
+
     def test_flush(self) -> None:
         """
         A flush sends what was gathered so far.
