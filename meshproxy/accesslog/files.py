@@ -298,7 +298,7 @@ class LogFiles:
 
     def reopen(self) -> None:
         """
-        Open each file again (C{SIGUSR1}, C{POST /reopen_logs}).
+        Open each file again (C{POST /reopen_logs}).
         """
         for file in self._files.values():
             file.reopen()
