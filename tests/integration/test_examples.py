@@ -1,6 +1,6 @@
 """
-Every file in C{etc/} is started and asked what its head says, on other ports; a real Envoy takes it, too, where there is
-one.
+Every file in C{etc/} is started and asked what its head says, on other ports; a real Envoy takes it, too, where there
+is one.
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ class StreamTests(ReloadCase):
         """
         other = freePort()
         keep = listener("l", self.port, direct("one"))
-        self.begin(keep, listener("m", other, direct("two")))
+        self.begin(keep, listener("m", other, direct("two"))).ready(other)
         idle = Client(other)
         self.addCleanup(idle.close)
         self.assertEqual(idle.get().body, b"two")
@@ -259,7 +259,7 @@ class StreamTests(ReloadCase):
         self.addCleanup(backend.close)
         other = freePort()
         keep = listener("l", self.port, direct("one"))
-        proxy = self.begin(keep, listener("m", other, forward("c")), cluster("c", backend.port))
+        proxy = self.begin(keep, listener("m", other, forward("c")), cluster("c", backend.port)).ready(other)
         client = Client(other)
         self.addCleanup(client.close)
         client.ask()

@@ -1,5 +1,6 @@
 """
-L{meshproxy.filters.network.http_connection_manager}.
+C{envoy.filters.network.http_connection_manager}: how it takes its place in a filter chain. What it does with streams is
+tested in C{tests.http}.
 """
 
 from __future__ import annotations
@@ -9,70 +10,102 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.filters.network.http_connection_manager import HTTPConnectionManager
-from meshproxy.testing import MemoryProxy, httpBootstrap
+from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.testing import Answer, MemoryProxy
+from tests.integration.configs import bootstrap, cluster, direct, forward, listener
+
+PORT = 10000
 
 
-def answering(body: str) -> str:
+class FilterTests(SynchronousTestCase):
     """
-    A bootstrap whose one route answers with a body.
-    """
-    return httpBootstrap(
-        routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": body}}}]
-    )
-
-
-class HTTPConnectionManagerTests(SynchronousTestCase):
-    """
-    The filter between a listener and the streams of its connections.
+    One filter, and its successor.
     """
 
     def setUp(self) -> None:
-        self.proxy = MemoryProxy(answering("old"))
-        self.addCleanup(self.proxy.stop)
+        self.proxy = MemoryProxy(bootstrap(listener("l", PORT, direct("1"), logs=True)))
+        self.filter = self.current()
 
-    def terminal(self) -> Any:
+    def current(self) -> Any:
         """
-        The filter of the one filter chain.
+        The filter that serves now.
         """
-        (listener,) = self.proxy.server.listeners
-        return listener.chains[0].terminal
+        [chain] = self.proxy.server.listeners.byName["l"].chains
+        return chain.terminal
 
-    def test_serves(self) -> None:
+    def change(self, *resources: dict[str, Any]) -> None:
         """
-        Bytes of a connection are requests.
+        Put another one in its place.
         """
-        self.assertIsInstance(self.terminal(), HTTPConnectionManager)
-        self.assertEqual(self.proxy.request().body, b"old")
+        self.assertTrue(self.proxy.reload(bootstrap(*resources)))
+
+    def test_protocol(self) -> None:
+        """
+        It builds HTTP/1 connections, which are in its slot while they are open.
+        """
+        self.assertIsInstance(self.filter, HTTPConnectionManager)
+        client = self.proxy.client()
+        client.request()
+        [connection] = self.filter.slot.connections
+        self.assertIsInstance(connection, HTTP1Connection)
+        client.close()
+        self.proxy.advance(2)
+        self.assertEqual(self.filter.slot.connections, set())
 
     def test_succeed(self) -> None:
         """
-        After a reload, the next stream of a live connection has the new routes, and the old manager's files are given up
-        once.
+        A successor takes over the slot with all its connections.
         """
         client = self.proxy.client()
-        self.assertEqual(client.request().body, b"old")
-        before = self.terminal().slot
-        self.assertTrue(self.proxy.reload(answering("new")))
-        self.assertIs(self.terminal().slot, before)
-        self.assertEqual(client.request().body, b"new")
-        self.assertFalse(client.closed)
+        client.request()
+        slot, manager = self.filter.slot, self.filter.slot.current
+        self.change(listener("l", PORT, direct("2")))
+        self.assertIs(self.current().slot, slot)
+        self.assertIsNot(slot.current, manager)
+        self.assertEqual(client.request().body, b"2")
 
-    def test_rejectedReload(self) -> None:
+    def test_stopIsTheLastOnes(self) -> None:
         """
-        A configuration with a fault leaves the connection and its routes as they are.
+        Stopping one that has a successor touches nothing of the successor's.
+        """
+        self.change(listener("l", PORT, direct("2"), logs=True))
+        self.filter.stop()
+        self.proxy.request()
+        self.assertEqual(self.proxy.stat("http.l.downstream_rq_total"), 1)
+        self.assertEqual(len(self.proxy.accessLog), 1)
+
+    def test_metrics(self) -> None:
+        """
+        A manager's metrics go with its last stream.
+        """
+        backend = self.proxy.backend("127.0.0.1:80", Answer(body=b"slow", delay=5))
+        self.change(listener("l", PORT, forward("c"), stat_prefix="old"), cluster("c", 80))
+        client = self.proxy.client()
+        client.send()
+        self.proxy.advance(1)
+        self.change(listener("l", PORT, direct("3"), stat_prefix="new"))
+        self.assertEqual(self.proxy.stat("http.old.downstream_rq_active"), 1)
+        self.proxy.advance(5)
+        self.assertEqual(client.response().body, b"slow")
+        self.assertEqual(len(backend.requests), 1)
+        self.assertEqual(self.proxy.stats("http.old."), {})
+        self.assertIn("http.new.downstream_rq_total", self.proxy.stats("http.new."))
+
+    def test_drain(self) -> None:
+        """
+        Draining closes idle connections.
         """
         client = self.proxy.client()
-        manager = self.terminal().slot.current
-        self.assertFalse(self.proxy.reload(answering("new").replace("direct_response", "direct_respons")))
-        self.assertIs(self.terminal().slot.current, manager)
-        self.assertEqual(client.request().body, b"old")
+        client.request()
+        self.filter.drain()
+        self.proxy.settle()
+        self.assertTrue(client.closed)
 
     def test_closeGently(self) -> None:
         """
-        While connections are to close gently, the next response is the last.
+        Closing gently lets responses say so, until it is taken back.
         """
-        client = self.proxy.client()
-        self.terminal().closeGently(True)
-        self.assertEqual(client.request().header("connection"), "close")
-        self.terminal().closeGently(False)
+        self.filter.closeGently(True)
+        self.assertEqual(self.proxy.request().header("connection"), "close")
+        self.filter.closeGently(False)
         self.assertIsNone(self.proxy.request().header("connection"))
