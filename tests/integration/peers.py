@@ -4,6 +4,7 @@ Downstreams and upstreams of plain blocking sockets, each at the speed and in th
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -219,3 +220,5 @@ class Backend:
             except OSError:
                 pass  # gone already
             sock.close()
+        if self.path is not None:
+            os.unlink(self.path)
