@@ -174,7 +174,7 @@ class ManyTests(SynchronousTestCase):
         def serve(connection: socket.socket) -> None:
             head = readHead(connection)
             if b"/big" not in head:
-                connection.sendall(answer(b"small"))
+                connection.sendall(answer(b"small", "connection: close\r\n"))
                 return
             connection.sendall(f"HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n".encode())
             piece = b"x" * 65536
