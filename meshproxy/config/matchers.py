@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from meshproxy.config.regex import Regex, RegexError, compileRegex, compileSubstitution
 from meshproxy.config.section import Section
-from meshproxy.headers import HeaderMap
+from meshproxy.headers import HeaderMap, RequestHeaders
 
 __all__ = [
     "BytesTest",
@@ -169,6 +169,9 @@ def compilePathMatcher(section: Section) -> BytesTest:
         section.refuse("path is needed")
         return _never
     test = compileStringMatcher(path)
+    if path.oneof("match_pattern") == "prefix" and not _endOfPath(path.get("prefix").encode("utf-8")):
+        # What has neither query nor fragment in it begins the whole target exactly if it begins the path.
+        return test
     return lambda target: test(withoutQuery(target))
 
 
@@ -242,6 +245,11 @@ def _equalityTest(name: bytes, wanted: bytes, invert: bool, missingIsEmpty: bool
     """
     The commonest matcher of all, in as few steps as Python allows.
     """
+    if name == b":method" and wanted and not invert and not missingIsEmpty:
+        # Requests have it; anything else (trailers) is asked the general way.
+        return lambda headers: (
+            headers.method == wanted if isinstance(headers, RequestHeaders) else headers.get(name) == wanted
+        )
     if missingIsEmpty or _isPseudo(name):
         return _valueTest(name, wanted.__eq__, invert, missingIsEmpty)
     if invert:

@@ -446,7 +446,7 @@ class ConnectionManager:
                 # Answered before the router had it: as in Envoy, the log tells where it would have gone.
                 action = stream.route.action
                 stream.upstreamCluster = "" if action is None else action.cluster
-            self.accessLogs.log(stream, "DownstreamEnd")
+            self.accessLogs.logEnd(stream)
         if self._leaving:
             self._leaving -= 1
             if not self._leaving:
@@ -511,6 +511,9 @@ class ConnectionManager:
 
     def _routeStreamIdle(self, stream: Stream) -> None:
         self._endIdle(stream)
+        if not stream.over and stream.idleWatch is not None:
+            # A filter holds the reply; the next one does not pass it any more.
+            stream.idleWatch.start(stream)
 
     def _endIdle(self, stream: Stream) -> None:
         self.stats.rqIdleTimeout.value += 1

@@ -47,7 +47,8 @@ class _MadeWhenRead:
     def __get__(self, stream: Stream | None, owner: type) -> dict[str, Any]:
         made: dict[str, Any] = {}
         if stream is not None:
-            stream.__dict__[self._name] = made
+            # Not by __dict__: asking for that takes the instance's attributes out of their inline place, for good.
+            setattr(stream, self._name, made)
         return made
 
 
