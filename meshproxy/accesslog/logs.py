@@ -88,8 +88,8 @@ class AccessLogs:
 
     def logEnd(self, info: StreamInfo) -> None:
         """
-        The same as C{log(info, "DownstreamEnd")} for a stream that is over, and does not change any more. Within a turn of
-        the reactor the lines of all such streams are made together at its end, which costs half of making each by
+        The same as C{log(info, "DownstreamEnd")} for a stream that is over, and does not change any more. Within a turn
+        of the reactor the lines of all such streams are made together at its end, which costs less than making each by
         itself: the same code runs again and again.
         """
         info.logType = "DownstreamEnd"

@@ -16,6 +16,7 @@ from meshproxy.accesslog.files import LogFiles
 from meshproxy.accesslog.logs import AccessLogContext, AccessLogs, compileAccessLogs, compileFormatString
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config import Section
+from meshproxy.net.turn import turn
 from meshproxy.stats import Store
 from tests.accesslog.streams import sampleStream
 
@@ -105,6 +106,37 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(
             self.written({"typed_config": self.file(format="a\n")}, {"typed_config": self.file(format="b\n")}), "a\nb\n"
         )
+
+    def test_endedWithinATurn(self) -> None:
+        """
+        Streams that end within a turn of the reactor are logged at its end, in order, and at once outside of one;
+        nothing is lost where the logs are closed before.
+        """
+        config = self.file(log_format={"text_format_source": {"inline_string": "%BYTES_SENT% "}})
+        logs = self.compile({"typed_config": config})
+
+        def end(sent: int) -> None:
+            info = sampleStream()
+            info.bytesSent = sent
+            logs.logEnd(info)
+
+        def lines() -> str:
+            self.files.flush()
+            return self.path.read_text()
+
+        end(1)
+        self.assertEqual(lines(), "1 ")
+        turn.active = True
+        end(2)
+        end(3)
+        self.assertEqual(lines(), "1 ")
+        turn.end()
+        self.assertEqual(lines(), "1 2 3 ")
+        turn.active = True
+        end(4)
+        logs.close()
+        turn.end()
+        self.assertEqual(self.path.read_text(), "1 2 3 4 ")
 
     def test_none(self) -> None:
         """
