@@ -189,7 +189,11 @@ class Walk:
             if hold in self.holds:
                 if hold.event[0] == DATA and isinstance(result, (bytes, bytearray)):
                     hold.event = (DATA, bytes(result), hold.event[2])
-                self._release(hold)
+                try:
+                    self._release(hold)
+                except Exception:
+                    # Another filter raised at what goes on now. What stayed behind is lost, so the stream must not go on.
+                    self.stream.filterRaised(TwistedFailure())
 
         def ebRaised(failure: TwistedFailure) -> None:
             if hold in self.holds:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from meshproxy.net.transport import SocketTransport
 from meshproxy.testing import Answer
 from tests.http.support import ProxyCase, scripted
@@ -208,6 +210,51 @@ class PressureTests(ProxyCase):
         self.assertEqual(len(client.responses), 1)
         self.proxy.advance(2.0)
         self.assertEqual([response.status for response in client.responses], [200, 408])
+
+    def test_replyThatIsHeld(self) -> None:
+        """
+        A filter that never lets go of a route's time-out does not keep the stream for ever.
+        """
+        held = scripted(responseHeaders=lambda stream, headers, end: Deferred())
+        self.start(held, route={"idle_timeout": "2s"}, manager={"stream_idle_timeout": "0s"})
+        self.backend.answer(Answer.hang())
+        client = self.proxy.client()
+        client.send("GET", "/")
+        self.proxy.advance(3.0)
+        self.assertEqual(client.responses, [])
+        self.proxy.advance(3.0)
+        self.assertEqual(client.responses[0].status, 504)
+        self.assertQuiet()
+
+    def test_raisedAtWhatWasHeld(self) -> None:
+        """
+        A filter that raises at a piece of the body that another one had held ends the response; the pieces behind it are
+        not left out in silence.
+        """
+        waiting: Deferred[None] = Deferred()
+        pieces: list[bytes] = []
+
+        def raises(stream: Any, data: bytes, end: bool) -> None:
+            pieces.append(data)
+            if data == b"2":
+                raise ZeroDivisionError
+
+        def waits(stream: Any, data: bytes, end: bool) -> object:
+            return waiting if data == b"1" else None
+
+        self.start(scripted(responseData=raises), scripted(responseData=waits))
+        self.backend.answer(Answer(body=[b"1", b"2", b"3"], delay=0.01))
+        client = self.proxy.client()
+        client.send("GET", "/")
+        self.proxy.advance(1.0)
+        self.assertEqual(pieces, [])
+        waiting.callback(None)
+        self.proxy.advance(5.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(pieces, [b"1", b"2"])
+        self.assertFalse(client.responses[0].complete)
+        self.assertTrue(client.closed)
+        self.assertQuiet()
 
     def test_closeDelimitedBeforeTheRequestEnds(self) -> None:
         """
