@@ -228,8 +228,8 @@ class PressureTests(ProxyCase):
 
     def test_raisedAtWhatWasHeld(self) -> None:
         """
-        A filter that raises at a piece of the body that another one had held ends the response; the pieces behind it are
-        not left out in silence.
+        A filter that raises at a piece of the body that another one had held ends the response; the pieces behind it
+        are not left out in silence.
         """
         waiting: Deferred[None] = Deferred()
         pieces: list[bytes] = []
