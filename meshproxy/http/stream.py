@@ -26,7 +26,7 @@ from meshproxy.interfaces import STOP, IHTTPStream, Stop
 if TYPE_CHECKING:
     from meshproxy.http.downstream import IDownstream
     from meshproxy.http.manager import ConnectionManager
-    from meshproxy.http.router import RoutedRequest
+    from meshproxy.http.routedrequest import RoutedRequest
     from meshproxy.net.idle import IdleWatch
     from meshproxy.net.relay import IRelay
     from meshproxy.routing.route import Route

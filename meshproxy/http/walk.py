@@ -192,7 +192,8 @@ class Walk:
                 try:
                     self._release(hold)
                 except Exception:
-                    # Another filter raised at what goes on now. What stayed behind is lost, so the stream must not go on.
+                    # Another filter raised at what goes on now. What stayed behind is lost, so the stream must not go
+                    # on.
                     self.stream.filterRaised(TwistedFailure())
 
         def ebRaised(failure: TwistedFailure) -> None:
