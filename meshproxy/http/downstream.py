@@ -100,6 +100,10 @@ class IDownstream(Protocol):
         """
 
 
+# A mask: how many requests of a connection, less one, are answered in one turn of the reactor.
+_MOST_AT_ONCE = 31
+
+
 class _RequestSink:
     """
     Takes the codec's events; the connection's own C{dataReceived} is the transport's.
@@ -402,6 +406,11 @@ class HTTP1Connection(TwistedProtocol):
         elif codec.bufferedBytes:
             # Its upstream connection is not back in its pool yet; the next pipelined request may want it.
             self.manager.clock.callLater(0, self._resume)
+        elif not self.served & _MOST_AT_ONCE and codec.isParsing:
+            # Thousands of small requests fit into one read, and each of them was answered at once: now it is the others'
+            # turn. What this one sends meanwhile waits in the socket.
+            self._pauseForBacklog(stream)
+            self.manager.clock.callLater(0, self._resume)
         else:
             codec.resume()
 
@@ -411,6 +420,8 @@ class HTTP1Connection(TwistedProtocol):
         """
         if self.closing or self.stream is not None or self._writeBlocked:
             return
+        if self._backlogged:
+            self._resumeAfterBacklog()
         try:
             self.codec.resume()
         except RemoteProtocolError as error:

@@ -196,6 +196,34 @@ class PressureTests(ProxyCase):
         self.assertEqual(len(client.responses), count)
         self.assertTrue(client.responses[-1].complete)
 
+    def test_othersInBetween(self) -> None:
+        """
+        Pipelined requests that are answered here do not keep others waiting to their end, and what follows them is not
+        read into memory meanwhile.
+        """
+        self.capacity = 0
+        served: list[bytes] = []
+        kept = 0
+
+        def note(stream: Any, headers: Any, end: bool) -> None:
+            nonlocal kept
+            kept = max(kept, stream.downstream.codec.bufferedBytes)
+            served.append(headers.path)
+
+        routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": "x"}}}]
+        self.start(scripted(requestHeaders=note), routes=routes)
+        greedy, other = self.proxy.client(), self.proxy.client()
+        count = 5000
+        for _ in range(count):
+            greedy.expect()
+        greedy.write(b"GET /g HTTP/1.1\r\nhost: a\r\n\r\n" * count)
+        other.send("GET", "/other")
+        self.proxy.settle()
+        self.assertLess(served.index(b"/other"), 100)
+        self.assertLess(kept, 2 * 65536)
+        self.assertEqual(len(greedy.responses), count)
+        self.assertEqual(len(other.responses), 1)
+
     def test_headBegunBehindAnother(self) -> None:
         """
         A head that begins in the same read as the request before it is due in time too.

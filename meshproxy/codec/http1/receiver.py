@@ -80,6 +80,13 @@ class MessageReceiver(Generic[Headers]):
         return len(self._rest) - self._restPosition + len(self._later)
 
     @property
+    def isParsing(self) -> bool:
+        """
+        Whether a read is being taken apart: the sink is called from within.
+        """
+        return self._parsing
+
+    @property
     def headBegun(self) -> bool:
         """
         Whether a part of a head came, and the rest did not.
