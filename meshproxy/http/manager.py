@@ -198,6 +198,11 @@ class ConnectionManager:
                 waiting.stop(connection) if isinstance(waiting, IdleWatch) else waiting.cancel(connection)
                 if mine is not None:
                     mine.start(connection)
+        # Each gauge gives back what it took, should the C{stat_prefix} have changed.
+        one, other = old.stats, self.stats
+        for before, now in ((one.cxActive, other.cxActive), (one.cxHttp1Active, other.cxHttp1Active)):
+            before.value -= 1
+            now.value += 1
         connection.manager = self
 
     def awaitHeaders(self, connection: HTTP1Connection) -> None:

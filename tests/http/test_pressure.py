@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from meshproxy.net.transport import SocketTransport
-from meshproxy.testing import Answer
+from meshproxy.testing import Answer, httpBootstrap
 from tests.http.support import ProxyCase, scripted
 
 LIMIT = 65536
@@ -223,6 +223,22 @@ class PressureTests(ProxyCase):
         self.assertLess(kept, 2 * 65536)
         self.assertEqual(len(greedy.responses), count)
         self.assertEqual(len(other.responses), 1)
+
+    def test_anotherPrefix(self) -> None:
+        """
+        A connection that lives on under another C{stat_prefix} is counted there, and its end too.
+        """
+        self.begin()
+        client = self.proxy.client()
+        self.assertEqual(client.request("GET", "/").status, 200)
+        self.assertTrue(self.proxy.reload(httpBootstrap(manager={"stat_prefix": "new"}, listener=LISTENER)))
+        self.assertEqual(client.request("GET", "/").status, 200)
+        for name in ("downstream_cx_active", "downstream_cx_http1_active"):
+            self.assertEqual(self.proxy.stat(f"http.new.{name}"), 1)
+        client.close()
+        self.proxy.settle()
+        for name in ("downstream_cx_active", "downstream_cx_http1_active"):
+            self.assertEqual(self.proxy.stat(f"http.new.{name}"), 0)
 
     def test_headBegunBehindAnother(self) -> None:
         """

@@ -21,8 +21,8 @@ from tests.integration.process import PATIENCE, Proxy, freePort, until
 #: Connections of the slow kind; all of them are open at a time.
 SLOW = 300
 
-# What each attack may cost: bytes of memory that stay or come, and seconds of waiting for the victim, who shares two cores
-# with the attackers.
+# What each attack may cost: bytes of memory that stay or come, and seconds of waiting for the victim, who shares the
+# machine with the attackers.
 _MEMORY = 48 << 20
 _WAIT = 2.0
 
@@ -223,8 +223,8 @@ class HostileTests(SynchronousTestCase):
 
     def test_upstreams(self) -> None:
         """
-        An upstream whose answers are none: noise, endless interim responses, an endless head, more than one answer, chunks
-        of one byte that end in noise, a lone NUL.
+        An upstream whose answers are none: noise, endless interim responses, an endless head, more than one answer,
+        chunks of one byte that end in noise, a lone NUL.
         """
 
         def attack() -> None:
