@@ -202,6 +202,12 @@ class _Process(MultiService):
         """
         from twisted.internet.error import CannotListenError
 
+        # What was loaded until now stays: modules, descriptors, the configuration. The collector need not look at it
+        # again and again while requests pass.
+        gc.collect()
+        gc.freeze()
+        # Before the ports are open: who sees one may send a signal at once, and it waits until the reactor runs.
+        self._takeSignals()
         try:
             MultiService.privilegedStartService(self)
         except CannotListenError as error:
@@ -210,18 +216,13 @@ class _Process(MultiService):
 
     def startService(self) -> None:
         """
-        Take the signals.
+        Take the signals again, after the reactor took its own, which know nothing of a second one.
         """
         MultiService.startService(self)
         self._reactor.callWhenRunning(self._takeSignals)
         atexit.register(self._exit)
-        # What was loaded until now stays: modules, descriptors, the configuration. The collector need not look at it
-        # again and again while requests pass.
-        gc.collect()
-        gc.freeze()
 
     def _takeSignals(self) -> None:
-        # After the reactor took its own, which know nothing of a second one.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stopSignalled)
         signal.signal(signal.SIGHUP, self._reloadSignalled)

@@ -407,8 +407,8 @@ class HTTP1Connection(TwistedProtocol):
             # Its upstream connection is not back in its pool yet; the next pipelined request may want it.
             self.manager.clock.callLater(0, self._resume)
         elif not self.served & _MOST_AT_ONCE and codec.isParsing:
-            # Thousands of small requests fit into one read, and each of them was answered at once: now it is the others'
-            # turn. What this one sends meanwhile waits in the socket.
+            # Thousands of small requests fit into one read, and each of them was answered at once: now it is the
+            # turn of others. What this one sends meanwhile waits in the socket.
             self._pauseForBacklog(stream)
             self.manager.clock.callLater(0, self._resume)
         else:
