@@ -67,7 +67,7 @@ class ConfigError(MeshProxyError):
 
     def __str__(self) -> str:
         """
-        C{file:line:column  path: why}, leaving out what is unknown.
+        The place (C{file:line:column}), the path and why, without what is unknown.
         """
         place = ""
         if self.file is not None:
