@@ -216,6 +216,9 @@ def parseYAMLDocuments(text: str, file: str | None = None, warn: Warn = _ignore)
         mark = error.problem_mark or error.context_mark
         place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file, 0, 0)
         told = ", ".join(part for part in (error.context, error.problem) if part)
+        if "nesting depth" in told:
+            # libyaml scans ahead of its events, and newer ones have a limit of their own, above ours.
+            raise ConfigErrors([place.error("", f"the text nests deeper than {MAX_DEPTH} levels")]) from error
         raise ConfigErrors([place.error("", f"not YAML: {told}")]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
