@@ -15,6 +15,18 @@ headerMutation = FilterPlugin(
     (_HTTP + "header_mutation.v3.HeaderMutationPerRoute",),
 )
 
+cors = FilterPlugin(
+    "envoy.filters.http.cors",
+    "http",
+    "meshproxy.filters.http.cors:CORS",
+    (_HTTP + "cors.v3.Cors",),
+    (_HTTP + "cors.v3.CorsPolicy",),
+)
+
+csrf = FilterPlugin(
+    "envoy.filters.http.csrf", "http", "meshproxy.filters.http.csrf:CSRF", (_HTTP + "csrf.v3.CsrfPolicy",)
+)
+
 fault = FilterPlugin(
     "envoy.filters.http.fault", "http", "meshproxy.filters.http.fault:Fault", (_HTTP + "fault.v3.HTTPFault",)
 )
