@@ -18,10 +18,10 @@ from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.localreply import isGRPC
-from meshproxy.http.ratelimits import Descriptor, compileRateLimits
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
+from meshproxy.routing.ratelimits import Descriptor, compileRateLimits
 from meshproxy.stats.metrics import Counter
 
 __all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit"]
@@ -147,7 +147,7 @@ class LimitPlan:
     status: int
     bucket: tuple[int, float] | None
     limits: tuple[DescriptorLimit, ...]
-    descriptorsOf: Callable[[Any, RequestHeaders], list[Descriptor]] | None
+    descriptorsOf: Callable[[Any], list[Descriptor]] | None
     alwaysDefault: bool
     mostDynamic: int
     perConnection: bool
@@ -204,7 +204,7 @@ class LocalRateLimit(HTTPFilter):
         plan.enabled.value += 1
         if plan.perConnection:
             buckets = buckets.ofConnection(stream.connection)
-        descriptors = plan.descriptorsOf(stream, headers) if plan.descriptorsOf is not None else []
+        descriptors = plan.descriptorsOf(stream) if plan.descriptorsOf is not None else []
         allowed, bucket = buckets.take(descriptors, self.context.clock.seconds())
         if plan.showsLimits and bucket is not None:
             self._shown[stream] = bucket
@@ -271,7 +271,7 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         status=code if code >= 400 else 429,
         bucket=None if bucket is None else compileTokenBucket(bucket),
         limits=limits,
-        descriptorsOf=compileRateLimits(rateLimits) if limits else None,
+        descriptorsOf=compileRateLimits(rateLimits).descriptors if limits else None,
         alwaysDefault=section.wrapped("always_consume_default_token_bucket", True),
         mostDynamic=section.wrapped("max_dynamic_descriptors", 20),
         perConnection=section.get("local_rate_limit_per_downstream_connection"),

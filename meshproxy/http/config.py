@@ -70,6 +70,7 @@ def _compileRoutes(
         runtime=proxy.runtime,
         random=proxy.random,
         compileFilterConfig=compileFilterConfig,
+        serviceCluster=proxy.nodeCluster,
     )
     return compileRouteConfiguration(routes, context)
 

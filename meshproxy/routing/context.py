@@ -35,6 +35,7 @@ class RouteContext:
         where routes come by RDS.
     @ivar runtime: Decides about C{runtime_fraction}.
     @ivar random: Numbers from 0 to below 1, for weighted clusters.
+    @ivar serviceCluster: What this proxy is called: C{node.cluster}.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
     """
 
@@ -43,3 +44,4 @@ class RouteContext:
     runtime: Runtime = field(default_factory=Runtime)
     random: Callable[[], float] = _random.random
     compileFilterConfig: CompileFilterConfig = _noFilters
+    serviceCluster: str = ""

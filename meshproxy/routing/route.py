@@ -18,6 +18,7 @@ from meshproxy.routing.hashing import HashPolicy
 from meshproxy.routing.mirrors import MirrorPolicy
 from meshproxy.routing.mutations import Mutation
 from meshproxy.routing.perfilter import FilterOverrides
+from meshproxy.routing.ratelimits import NO_RATE_LIMITS, RateLimits
 from meshproxy.routing.redirects import DirectResponse, Redirect
 from meshproxy.routing.retries import RetryPolicy
 from meshproxy.routing.timeouts import Timeouts, combineTimeouts
@@ -56,7 +57,7 @@ class VirtualHost:
         C{includeAttemptCountInResponse} and C{includeIsTimeoutRetryHeader}.
     @ivar requestBodyBufferLimit: How many bytes of a body may be kept for retries, or L{None}.
     @ivar metadata: C{filter_metadata}, by name of the filter.
-    @ivar rateLimits: C{rate_limits} as configured, for the filters that read them.
+    @ivar rateLimits: C{rate_limits}, for the filters that read them.
     @ivar section: Where it stands in the configuration.
     """
 
@@ -67,7 +68,7 @@ class VirtualHost:
     requestBodyBufferLimit: int | None = None
     virtualClusters: tuple[VirtualCluster, ...] = ()
     metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    rateLimits: tuple[Section, ...] = ()
+    rateLimits: RateLimits = NO_RATE_LIMITS
     section: Section | None = None
 
 
@@ -95,6 +96,8 @@ class RouteAction:
     @ivar metadataMatch: The labels of C{envoy.lb} that an endpoint must have.
     @ivar hashPolicy: What requests are alike, for balancers that keep those together.
     @ivar mirrors: Who gets copies.
+    @ivar rateLimits: C{rate_limits}, for the filters that read them.
+    @ivar includeVirtualHostRateLimits: Whether those of the virtual host count beside them.
     @ivar section: The C{RouteAction} as configured, for what only single filters read.
     """
 
@@ -118,6 +121,8 @@ class RouteAction:
     metadataMatch: Mapping[str, object] = field(default_factory=dict)
     hashPolicy: HashPolicy | None = None
     mirrors: tuple[MirrorPolicy, ...] = ()
+    rateLimits: RateLimits = NO_RATE_LIMITS
+    includeVirtualHostRateLimits: bool = False
     section: Section | None = None
 
     def __post_init__(self) -> None:

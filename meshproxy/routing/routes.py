@@ -18,6 +18,7 @@ from meshproxy.routing.context import RouteContext
 from meshproxy.routing.mirrors import MirrorPolicy, compileMirrorPolicies
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderOptions
 from meshproxy.routing.perfilter import FilterOverrides, compilePerFilterConfig, mergeFilterOverrides
+from meshproxy.routing.ratelimits import compileRateLimits
 from meshproxy.routing.redirects import DEFAULT_MAX_BODY, compileDirectResponse, compileRedirect
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.rewrites import compileHostRewrite, compilePathRewrite, literalHost, pathMutation
@@ -76,7 +77,7 @@ def compileVirtualHost(section: Section, compiler: RouteCompiler) -> tuple[Virtu
         requestBodyBufferLimit=_bodyLimit(section),
         virtualClusters=tuple(clusters),
         metadata=readMetadata(section.child("metadata")),
-        rateLimits=tuple(section.children("rate_limits")),
+        rateLimits=compileRateLimits(section.children("rate_limits"), compiler.context.serviceCluster),
         section=section,
     )
     return virtualHost, level
@@ -178,7 +179,12 @@ class RouteCompiler:
         route = replace(
             route,
             kind=RouteKind.ROUTE,
-            action=replace(compiled, mirrors=self.compileMirrors(action) or around.mirrors),
+            action=replace(
+                compiled,
+                mirrors=self.compileMirrors(action) or around.mirrors,
+                rateLimits=compileRateLimits(action.children("rate_limits"), self.context.serviceCluster),
+                includeVirtualHostRateLimits=action.wrapped("include_vh_rate_limits", False),
+            ),
             finalizeRequestHeaders=chain(steps),
         )
         weighted = action.child("weighted_clusters")

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.headers import HeaderMap, ResponseHeaders
+from meshproxy.routing.context import RouteContext
 from meshproxy.routing.route import Route, RouteKind
 from meshproxy.routing.table import RouteTable
 from tests.routing.support import errorsOf, forward, request, routeConfiguration, streamOf, tableOf
@@ -122,6 +123,26 @@ class LevelTests(SynchronousTestCase):
             action = found(table, path).action
             assert action is not None and action.retryPolicy is not None
             self.assertEqual(action.retryPolicy.numRetries, expected)
+
+    def test_rateLimits(self) -> None:
+        """
+        A route has its rate limits and its virtual host's, and says whether those count beside them.
+        """
+
+        def limits(value: str) -> list[dict[str, Any]]:
+            return [{"actions": [{"generic_key": {"descriptor_value": value}}, {"source_cluster": {}}]}]
+
+        routes = [forward(rate_limits=limits("own"), include_vh_rate_limits=True), forward()]
+        host = {"name": "h", "domains": ["*"], "routes": routes, "rate_limits": limits("host")}
+        first, second = tableOf(virtual_hosts=[host], context=RouteContext(serviceCluster="me")).routes
+        assert first.action is not None and second.action is not None
+        stream = streamOf(request())
+        entries = [[("generic_key", name), ("source_cluster", "me")] for name in ("own", "host")]
+        made = [first.action.rateLimits, first.virtualHost.rateLimits]
+        self.assertEqual([list(of.descriptors(stream)[0]) for of in made], entries)
+        self.assertTrue(first.action.includeVirtualHostRateLimits)
+        self.assertFalse(second.action.rateLimits)
+        self.assertFalse(second.action.includeVirtualHostRateLimits)
 
     def test_bodyLimit(self) -> None:
         """

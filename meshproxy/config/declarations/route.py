@@ -25,7 +25,7 @@ accept(_ROUTE + "RouteConfiguration", "metadata", "nothing here reads a route co
 
 declare(_ROUTE + "VirtualHost", "name", "domains", "routes", "require_tls", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "VirtualHost", "retry_policy", "include_request_attempt_count", "include_attempt_count_in_response")
-declare(_ROUTE + "VirtualHost", "request_body_buffer_limit", "per_request_buffer_limit_bytes")
+declare(_ROUTE + "VirtualHost", "request_body_buffer_limit", "per_request_buffer_limit_bytes", "rate_limits")
 accept(_ROUTE + "VirtualHost", "metadata", "nothing here reads a virtual host's metadata")
 
 declare(_ROUTE + "Route", "name", "match", "route", "redirect", "direct_response", "non_forwarding_action")
@@ -54,6 +54,7 @@ declare(_ROUTE + "RouteAction", "prefix_rewrite", "regex_rewrite", "append_x_for
 declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header")
 declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "max_stream_duration")
 declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite", "path_rewrite", "hash_policy")
+declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits")
 declare(_ROUTE + "RouteAction.HashPolicy", "header", "cookie", "connection_properties", "query_parameter", "terminal")
 declare(_ROUTE + "RouteAction.HashPolicy.Header", "header_name", "regex_rewrite")
 declare(_ROUTE + "RouteAction.HashPolicy.Cookie", "name", "ttl", "path", "attributes")
@@ -79,3 +80,26 @@ declare(_ROUTE + "RetryPolicy.RetryBackOff", "base_interval", "max_interval")
 declare(_ROUTE + "RedirectAction", "https_redirect", "scheme_redirect", "host_redirect", "port_redirect")
 declare(_ROUTE + "RedirectAction", "path_redirect", "prefix_rewrite", "regex_rewrite", "response_code", "strip_query")
 declare(_ROUTE + "DirectResponseAction", "status", "body")
+
+# Filters read them.
+_RATE_LIMIT = _ROUTE + "RateLimit"
+_ACTION = _RATE_LIMIT + ".Action"
+
+declare(_RATE_LIMIT, "actions", "stage", "disable_key", "hits_addend", "apply_on_stream_done")
+declare(_RATE_LIMIT + ".HitsAddend", "number", "format")
+declare(_ACTION, "generic_key", "request_headers", "query_parameters", "header_value_match", "remote_address")
+declare(_ACTION, "masked_remote_address", "query_parameter_value_match", "destination_cluster", "metadata")
+declare(_ACTION, "source_cluster", "dynamic_metadata")
+declare(_ACTION + ".SourceCluster")
+declare(_ACTION + ".DynamicMetaData", "descriptor_key", "metadata_key", "default_value")
+declare(_ACTION + ".GenericKey", "descriptor_value", "descriptor_key")
+declare(_ACTION + ".RequestHeaders", "header_name", "descriptor_key", "skip_if_absent")
+declare(_ACTION + ".QueryParameters", "query_parameter_name", "descriptor_key", "skip_if_absent")
+declare(_ACTION + ".HeaderValueMatch", "descriptor_key", "descriptor_value", "expect_match", "headers")
+declare(_ACTION + ".QueryParameterValueMatch", "descriptor_key", "descriptor_value", "expect_match", "query_parameters")
+declare(_ACTION + ".MetaData", "descriptor_key", "metadata_key", "default_value", "source", "skip_if_absent")
+declare(_ACTION + ".MaskedRemoteAddress", "v4_prefix_mask_len", "v6_prefix_mask_len")
+declare(_ACTION + ".RemoteAddress")
+declare(_ACTION + ".DestinationCluster")
+declare("envoy.type.metadata.v3.MetadataKey", "key", "path")
+declare("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")

@@ -1,5 +1,5 @@
 """
-L{meshproxy.http.ratelimits}.
+L{meshproxy.routing.ratelimits}.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.supported import supported
-from meshproxy.http.ratelimits import Descriptor, compileRateLimits
 from meshproxy.net.address import Address
+from meshproxy.routing.ratelimits import Descriptor, compileRateLimits
 from tests.filters.http.support import FakeStream, connection, routed
 
 RATE_LIMIT = "envoy.config.route.v3.RateLimit"
@@ -23,9 +23,9 @@ def descriptors(stream: FakeStream, *actions: str) -> list[Descriptor]:
     """
     section = sectionFromYAML(RATE_LIMIT, f"actions: [{', '.join(actions)}]")
     supported.check(section)
-    make = compileRateLimits([section])
+    limits = compileRateLimits([section], "here")
     section.report.raiseIfAny()
-    return make(stream, stream.requestHeaders)
+    return limits.descriptors(stream)
 
 
 class ActionTests(SynchronousTestCase):
@@ -157,15 +157,65 @@ class ActionTests(SynchronousTestCase):
         ]
         stream = FakeStream()
         self.assertEqual(
-            compileRateLimits(sections)(stream, stream.requestHeaders),
+            compileRateLimits(sections).descriptors(stream),
             [(("generic_key", "a"), ("remote_address", "192.0.2.7")), (("generic_key", "b"),)],
         )
+
+    def test_sourceCluster(self) -> None:
+        """
+        Who we are.
+        """
+        self.assertMakes("{source_cluster: {}}", FakeStream(), ("source_cluster", "here"))
+
+    def test_dynamicMetadata(self) -> None:
+        """
+        The older name of metadata, which knows the stream's alone.
+        """
+        stream = FakeStream(route=routed(metadata={"f": {"a": "route"}}))
+        action = "{dynamic_metadata: {descriptor_key: k, metadata_key: {key: f, path: [{key: a}]}}}"
+        self.assertMakes(action, stream)
+        stream.dynamicMetadata = {"f": {"a": "dynamic"}}
+        self.assertMakes(action, stream, ("k", "dynamic"))
+
+    def test_stage(self) -> None:
+        """
+        A filter asks for the limits of its own stage; those for the end of a stream are not among them.
+        """
+        text = "{stage: %d, apply_on_stream_done: %s, actions: [{generic_key: {descriptor_value: v%d}}]}"
+        made = [(0, "false"), (2, "false"), (0, "true")]
+        sections = [sectionFromYAML(RATE_LIMIT, text % (stage, done, n)) for n, (stage, done) in enumerate(made)]
+        limits = compileRateLimits(sections)
+        of = [limits.descriptors(FakeStream(), stage) for stage in (None, 0, 1, 2)]
+        first, second = (("generic_key", "v0"),), (("generic_key", "v1"),)
+        self.assertEqual(of, [[first, second], [first], [], [second]])
+
+    def test_hits(self) -> None:
+        """
+        A stream counts once, or as often as a number or a header says.
+        """
+        stream = FakeStream([(b"x-n", b"7"), (b"x-bad", b"-3")])
+        for text, expected in (
+            ("", 1),
+            (", hits_addend: {number: 4}", 4),
+            (", hits_addend: {number: 0}", 0),
+            (", hits_addend: {format: '%REQ(x-n)%'}", 7),
+            (", hits_addend: {format: '%REQ(x-bad)%'}", 1),
+            (", hits_addend: {format: '%REQ(x-none)%'}", 1),
+        ):
+            limits = compileRateLimits([sectionFromYAML(RATE_LIMIT, f"{{actions: [{{remote_address: {{}}}}]{text}}}")])
+            self.assertEqual(limits.limits[0].hits(stream), expected, text)
+
+    def test_none(self) -> None:
+        """
+        Where there are none, that is plain to see.
+        """
+        self.assertFalse(compileRateLimits([]))
+        self.assertEqual(compileRateLimits([]).descriptors(FakeStream()), [])
 
     def test_refused(self) -> None:
         """
         An action that is not implemented is refused.
         """
-        for action in ("source_cluster", "extension"):
-            section = Section.of(RATE_LIMIT, {"actions": [{action: {}}]})
-            compileRateLimits([section])
-            self.assertEqual([error.path for error in section.report.errors], [f"actions[0].{action}"])
+        section = Section.of(RATE_LIMIT, {"actions": [{"extension": {}}]})
+        compileRateLimits([section])
+        self.assertEqual([error.path for error in section.report.errors], ["actions[0].extension"])

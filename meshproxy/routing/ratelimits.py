@@ -1,43 +1,27 @@
-# -*- test-case-name: tests.http.test_ratelimits -*-
+# -*- test-case-name: tests.routing.test_ratelimits -*-
 """
 C{envoy.config.route.v3.RateLimit}: from a request to descriptors, lists of keys and values by which requests are
 counted.
+
+Routes and virtual hosts carry a L{RateLimits} each; filters ask it for the descriptors of a stream.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from meshproxy.config.matchers import compileHeaderMatchers, compileQueryMatchers, parseQuery
+from meshproxy.config.matchers import compileHeaderMatchers, compileQueryMatchers, parseInteger, parseQuery
 from meshproxy.config.section import Section
-from meshproxy.config.supported import declare, only
 from meshproxy.config.valuematchers import lookUp
 from meshproxy.headers import RequestHeaders
 from meshproxy.net.address import Address
+from meshproxy.routing.values import compileValue
 
-__all__ = ["Descriptor", "compileRateLimits"]
-
-_RATE_LIMIT = "envoy.config.route.v3.RateLimit"
-_ACTION = _RATE_LIMIT + ".Action"
-
-declare(_RATE_LIMIT, "actions")
-only(_RATE_LIMIT, "stage", 0)
-declare(_ACTION, "generic_key", "request_headers", "query_parameters", "header_value_match", "remote_address")
-declare(_ACTION, "masked_remote_address", "query_parameter_value_match", "destination_cluster", "metadata")
-declare(_ACTION + ".GenericKey", "descriptor_value", "descriptor_key")
-declare(_ACTION + ".RequestHeaders", "header_name", "descriptor_key", "skip_if_absent")
-declare(_ACTION + ".QueryParameters", "query_parameter_name", "descriptor_key", "skip_if_absent")
-declare(_ACTION + ".HeaderValueMatch", "descriptor_key", "descriptor_value", "expect_match", "headers")
-declare(_ACTION + ".QueryParameterValueMatch", "descriptor_key", "descriptor_value", "expect_match", "query_parameters")
-declare(_ACTION + ".MetaData", "descriptor_key", "metadata_key", "default_value", "source", "skip_if_absent")
-declare(_ACTION + ".MaskedRemoteAddress", "v4_prefix_mask_len", "v6_prefix_mask_len")
-declare(_ACTION + ".RemoteAddress")
-declare(_ACTION + ".DestinationCluster")
-declare("envoy.type.metadata.v3.MetadataKey", "key", "path")
-declare("envoy.type.metadata.v3.MetadataKey.PathSegment", "key")
+__all__ = ["NO_RATE_LIMITS", "Descriptor", "RateLimit", "RateLimits", "compileRateLimits"]
 
 #: Keys and values, in order.
 Descriptor = tuple[tuple[str, str], ...]
@@ -49,33 +33,122 @@ Entry = tuple[str, str]
 Make = Callable[[Any, RequestHeaders], tuple[Entry, ...] | None]
 
 
-def compileRateLimits(sections: Sequence[Section]) -> Callable[[Any, RequestHeaders], list[Descriptor]]:
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """
+    One rate limit: at most one descriptor of a request.
+
+    @ivar stage: Which filters it is for: those of the same C{stage}.
+    @ivar disableKey: C{disable_key}: C{ratelimit.KEY.http_filter_enabled} of the runtime can switch it off.
+    @ivar onStreamDone: Whether it counts the end of a stream instead of its beginning.
+    """
+
+    actions: tuple[Make, ...]
+    stage: int = 0
+    disableKey: str = ""
+    onStreamDone: bool = False
+    hitsAddend: Callable[[Any], int | None] | None = None
+
+    def descriptor(self, stream: Any) -> Descriptor | None:
+        """
+        The entries of all actions, or L{None} where one of them has none to give, or all are skipped.
+        """
+        entries: Descriptor = ()
+        headers = stream.requestHeaders
+        for action in self.actions:
+            more = action(stream, headers)
+            if more is None:
+                return None
+            entries += more
+        return entries or None
+
+    def hits(self, stream: Any) -> int:
+        """
+        For how many requests the stream counts.
+        """
+        hits = None if self.hitsAddend is None else self.hitsAddend(stream)
+        return 1 if hits is None else hits
+
+
+class RateLimits:
+    """
+    The rate limits of a route, of a virtual host or of a filter.
+
+    @ivar limits: They, in order.
+    """
+
+    __slots__ = ("limits",)
+
+    def __init__(self, limits: Sequence[RateLimit] = ()) -> None:
+        self.limits = tuple(limits)
+
+    def __bool__(self) -> bool:
+        """
+        Whether there are any.
+        """
+        return bool(self.limits)
+
+    def descriptors(self, stream: Any, stage: int | None = None) -> list[Descriptor]:
+        """
+        The descriptors of a stream, in the order of the limits.
+
+        @param stage: Of limits of that stage alone.
+        """
+        made: list[Descriptor] = []
+        for limit in self.limits:
+            if (stage is None or limit.stage == stage) and not limit.onStreamDone:
+                descriptor = limit.descriptor(stream)
+                if descriptor is not None:
+                    made.append(descriptor)
+        return made
+
+
+#: Of who has none.
+NO_RATE_LIMITS: Final = RateLimits()
+
+
+def compileRateLimits(sections: Sequence[Section], serviceCluster: str = "") -> RateLimits:
     """
     Compile a list of C{RateLimit}s.
 
-    @return: What makes the descriptors of a request, with the stream and its headers.
+    @param serviceCluster: What C{source_cluster} is: C{node.cluster}.
     """
-    limits = [tuple(_action(action) for action in section.children("actions")) for section in sections]
-
-    def descriptors(stream: Any, headers: RequestHeaders) -> list[Descriptor]:
-        made: list[Descriptor] = []
-        for actions in limits:
-            entries: Descriptor = ()
-            for action in actions:
-                more = action(stream, headers)
-                if more is None:
-                    break
-                entries += more
-            else:
-                if entries:
-                    made.append(entries)
-        return made
-
-    return descriptors
+    return RateLimits([_compile(section, serviceCluster) for section in sections]) if sections else NO_RATE_LIMITS
 
 
-def _action(section: Section) -> Make:
+def _compile(section: Section, serviceCluster: str) -> RateLimit:
+    return RateLimit(
+        tuple(_action(action, serviceCluster) for action in section.children("actions")),
+        section.wrapped("stage", 0),
+        section.get("disable_key"),
+        section.get("apply_on_stream_done"),
+        _hitsAddend(section.child("hits_addend")),
+    )
+
+
+def _hitsAddend(section: Section | None) -> Callable[[Any], int | None] | None:
+    if section is None:
+        return None
+    text: str = section.get("format")
+    if not text:
+        number: int = section.wrapped("number", 1)
+        return lambda stream: number
+    if section.has("number"):
+        section.refuse("a number or a format, not both", "format")
+    value = compileValue(section, "format", omitEmpty=True)
+
+    def formatted(stream: Any) -> int | None:
+        number = parseInteger(value if isinstance(value, bytes) else value(stream))
+        return None if number is None or number < 0 else number
+
+    return formatted
+
+
+def _action(section: Section, serviceCluster: str) -> Make:
     kind = section.oneof("action_specifier")
+    if kind == "source_cluster":
+        entries = (("source_cluster", serviceCluster),)
+        return lambda stream, headers: entries
     make = _ACTIONS.get(kind or "")
     if make is None:
         section.refuse("not implemented by meshproxy" if kind else "an action is needed", kind or "")
@@ -166,9 +239,10 @@ def _metadata(section: Section) -> Make:
     where = section.childOrEmpty("metadata_key")
     name: str = where.get("key")
     path = tuple(segment.get("key") for segment in where.children("path"))
-    fromRoute = section.get("source") == "ROUTE_ENTRY"
+    isOld = section.typeName.endswith("DynamicMetaData")
+    fromRoute = not isOld and section.get("source") == "ROUTE_ENTRY"
     default: str = section.get("default_value")
-    absent: tuple[Entry, ...] | None = () if section.get("skip_if_absent") else None
+    absent: tuple[Entry, ...] | None = () if not isOld and section.get("skip_if_absent") else None
 
     def make(stream: Any, headers: RequestHeaders) -> tuple[Entry, ...] | None:
         if fromRoute:
@@ -193,4 +267,5 @@ _ACTIONS: dict[str, Callable[[Section], Make]] = {
     "query_parameter_value_match": _queryParameterValueMatch,
     "destination_cluster": _destinationCluster,
     "metadata": _metadata,
+    "dynamic_metadata": _metadata,
 }
