@@ -17,15 +17,20 @@ from typing import Any
 from zope.interface import Attribute, Interface
 
 __all__ = [
+    "IAcceptedSocket",
     "ICancellable",
     "IFilterFactory",
     "IHTTPFilter",
     "IHTTPStream",
+    "IIncomingConnection",
+    "IListenerFilter",
     "IListening",
     "INetwork",
     "INetworkConnection",
     "INetworkFilter",
     "IUpstreamCalls",
+    "MORE",
+    "More",
     "STOP",
     "Stop",
 ]
@@ -45,6 +50,23 @@ class Stop:
 STOP = Stop()
 """
 What a filter answers to keep an event, and all that follows it in that direction, until it says C{resume}.
+"""
+
+
+class More:
+    """
+    The type of L{MORE}.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MORE"
+
+
+MORE = More()
+"""
+What a listener filter answers to be asked again when more bytes came.
 """
 
 
@@ -230,6 +252,69 @@ class IUpstreamCalls(Interface):
         """
 
 
+class IIncomingConnection(Interface):
+    """
+    A connection that was accepted and has no filter chain yet, as listener filters see it.
+
+    What they find out is held against the filter chain matches, and shown by access logs.
+    """
+
+    info: Any = Attribute("""
+        Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}; a filter may set C{remoteAddress} and C{localAddress}.
+        """)
+
+    facts: Any = Attribute("""
+        The L{meshproxy.listener.matching.ConnectionFacts}: C{serverName}, C{transportProtocol} and
+        C{applicationProtocols} are for filters to set.
+        """)
+
+    def consume(size: int) -> None:
+        """
+        Take the first bytes off the connection: neither later filters nor the filter chain see them. Only bytes that
+        the filter has been shown can be taken.
+        """
+
+    def resume() -> None:
+        """
+        Go on after a L{STOP}, with the next filter.
+        """
+
+    def close(details: str = "") -> None:
+        """
+        Close the connection; it gets no filter chain.
+
+        @param details: The connection termination details of the access log.
+        """
+
+
+class IListenerFilter(Interface):
+    """
+    One listener filter of a listener; it serves all of its connections.
+
+    What it raises closes that connection, is logged, and disturbs nothing else.
+    """
+
+    maxBytes: int = Attribute("""
+        How many bytes of a connection it looks at, at most; 0 for none: it is then asked as soon as a connection is
+        there. It has to decide when it is shown that many.
+        """)
+
+    def inspect(connection: IIncomingConnection, data: bytes) -> object:
+        """
+        Look at the beginning of a connection. Unless the filter consumes them, the bytes stay where they are.
+
+        @param data: All that came until now, and was not consumed by filters before this one.
+
+        @return: L{None} to go on with the next filter, L{MORE} to be asked again when more came, or L{STOP} to wait
+            for C{connection.resume()}. After C{connection.close()} it does not matter.
+        """
+
+    def stop() -> None:
+        """
+        The listener is gone: give up what is held.
+        """
+
+
 class INetworkConnection(Interface):
     """
     A downstream connection, as network filters see it.
@@ -301,6 +386,54 @@ class IListening(Interface):
         """
 
 
+class IAcceptedSocket(Interface):
+    """
+    A socket that was accepted and belongs to no transport yet.
+    """
+
+    socket: Any = Attribute("The socket itself, for a transport that is made of it.")
+    peerAddress: Any = Attribute("The L{meshproxy.net.address.Address} of its peer.")
+    localAddress: Any = Attribute("The L{meshproxy.net.address.Address} of this end.")
+
+    def peek(size: int) -> bytes | None:
+        """
+        See the first bytes that wait to be read; they stay where they are.
+
+        @return: At most that many; L{None} if none came yet, empty if none ever will.
+
+        @raise OSError: If the connection is broken.
+        """
+
+    def consume(size: int) -> None:
+        """
+        Read as many bytes, which were peeked at before, and forget them.
+
+        @raise OSError: If the connection is broken.
+        """
+
+    def watch(arrived: Callable[[bool], object]) -> None:
+        """
+        Be told each time that more came, or that the peer finished (called with true then). What is there now counts.
+        """
+
+    def forget() -> None:
+        """
+        Be told no more; also if nobody was.
+        """
+
+    def begin(protocol: Any, bufferLimit: int) -> None:
+        """
+        Give it a transport that leaves the bytes as they are, and that to its protocol.
+
+        @param bufferLimit: Bytes above which the producer of an unsent buffer is paused.
+        """
+
+    def close(withReset: bool = False) -> None:
+        """
+        Close it.
+        """
+
+
 class INetwork(Interface):
     """
     The outside world: sockets on a reactor, or a network in memory for tests.
@@ -319,6 +452,17 @@ class INetwork(Interface):
         @param buildProtocol: From a peer's address to a protocol; L{None} closes the connection at once.
         @param mode: Permissions of a unix socket; 0 leaves them to the umask.
         @param bufferLimit: Bytes above which the producer of an unsent buffer is paused.
+
+        @raise twisted.internet.error.CannotListenError: If the address cannot be bound.
+        """
+
+    def accept(
+        address: Any, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+    ) -> IListening:
+        """
+        Accept connections that get their transports later.
+
+        @param accepted: Called with an L{IAcceptedSocket}, which is the callee's from then on.
 
         @raise twisted.internet.error.CannotListenError: If the address cannot be bound.
         """

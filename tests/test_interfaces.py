@@ -12,7 +12,8 @@ from zope.interface.interface import InterfaceClass, Method
 
 from meshproxy import interfaces
 from meshproxy.http.filter import HTTPFilter
-from meshproxy.interfaces import STOP, IHTTPFilter, Stop
+from meshproxy.interfaces import MORE, STOP, IHTTPFilter, IListenerFilter, More, Stop
+from meshproxy.net.listenerfilter import ListenerFilter
 
 
 def declared() -> dict[str, InterfaceClass]:
@@ -30,9 +31,9 @@ class InterfacesTests(SynchronousTestCase):
 
     def test_exported(self) -> None:
         """
-        Each interface is public, and nothing but those and the answer L{STOP} is.
+        Each interface is public, and nothing but those and the answers L{STOP} and L{MORE} are.
         """
-        self.assertEqual({*declared(), "STOP", "Stop"}, set(interfaces.__all__))
+        self.assertEqual({*declared(), "STOP", "Stop", "MORE", "More"}, set(interfaces.__all__))
 
     def test_documented(self) -> None:
         """
@@ -61,10 +62,13 @@ class InterfacesTests(SynchronousTestCase):
 
     def test_filterNames(self) -> None:
         """
-        The base class of filters takes arguments of the interface's names, so that filters may name them.
+        The base classes of filters take arguments of the interface's names, so that filters may name them.
         """
-        for name, method in IHTTPFilter.namesAndDescriptions():
-            self.assertEqual(list(inspect.signature(getattr(HTTPFilter, name)).parameters)[1:], list(method.positional))
+        for interface, base in ((IHTTPFilter, HTTPFilter), (IListenerFilter, ListenerFilter)):
+            for name, method in interface.namesAndDescriptions():
+                if isinstance(method, Method):
+                    parameters = list(inspect.signature(getattr(base, name)).parameters)[1:]
+                    self.assertEqual(parameters, list(method.positional))
 
 
 class StopTests(SynchronousTestCase):
@@ -85,3 +89,17 @@ class StopTests(SynchronousTestCase):
         It shows as what authors of filters write.
         """
         self.assertEqual(repr(STOP), "STOP")
+
+
+class MoreTests(SynchronousTestCase):
+    """
+    L{MORE}.
+    """
+
+    def test_distinct(self) -> None:
+        """
+        It is no other answer of a filter.
+        """
+        self.assertIsInstance(MORE, More)
+        self.assertNotIn(MORE, (None, STOP, b"", False))
+        self.assertEqual(repr(MORE), "MORE")

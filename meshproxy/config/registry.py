@@ -28,7 +28,7 @@ from meshproxy.config.section import Section
 from meshproxy.config.structs import structNode
 from meshproxy.config.walker import Walker
 from meshproxy.errors import MeshProxyError
-from meshproxy.interfaces import IFilterFactory, IHTTPFilter
+from meshproxy.interfaces import IFilterFactory, IHTTPFilter, IListenerFilter
 from meshproxy.plugins import FilterPlugin
 
 __all__ = ["FilterRegistry", "FoundFilter", "ReloadFailed", "findPlugins"]
@@ -37,7 +37,7 @@ __all__ = ["FilterRegistry", "FoundFilter", "ReloadFailed", "findPlugins"]
 PYTHON = "python:"
 
 #: What the classes of a kind must implement.
-_INTERFACES = {"http": IHTTPFilter}
+_INTERFACES = {"http": IHTTPFilter, "listener": IListenerFilter}
 
 _STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
+from typing import Protocol as TypingProtocol
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -21,17 +22,53 @@ from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.downstream import HTTP1Connection
-from meshproxy.interfaces import IListening
+from meshproxy.interfaces import IAcceptedSocket, IListening
+from meshproxy.listener.inspection import Inspection, compileInspection
 from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
 from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+from meshproxy.net.listenerfilter import ListenerFilterContext
 from meshproxy.stats import Scope, statName
 
-__all__ = ["BoundPort", "DownstreamConnection", "FilterChain", "Listener", "addressOf"]
+__all__ = [
+    "BoundPort",
+    "ChainTransport",
+    "DownstreamConnection",
+    "FilterChain",
+    "Listener",
+    "RawTransport",
+    "addressOf",
+]
 
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
 _connectionIds = count(1)
+
+
+class ChainTransport(TypingProtocol):
+    """
+    How the connections of a filter chain get their transports.
+    """
+
+    def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
+        """
+        Make a transport of a socket, of whose bytes none is read yet, and make a connection's protocol with it.
+
+        @param connection: Its C{makeConnection} is to be called with the transport; its C{info} takes what is found
+            out about the peer.
+        """
+
+
+class RawTransport:
+    """
+    Leaves the bytes as they are.
+    """
+
+    def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
+        """
+        See L{ChainTransport.begin}.
+        """
+        sock.begin(connection, bufferLimit)
 
 
 class FilterChain:
@@ -41,6 +78,7 @@ class FilterChain:
     @ivar name: Its name; may be empty.
     @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
     @ivar fingerprint: The bytes of its configuration.
+    @ivar transport: Makes the transports of its connections.
     @ivar terminal: The filter that builds its connections' protocols.
     """
 
@@ -51,6 +89,7 @@ class FilterChain:
         self.key: object = self.name or ("default" if isDefault else self.rule)
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.terminal: NetworkFilter | None = None
+        self.transport: ChainTransport = RawTransport()
         self._checkTransport(section)
         filters = section.children("filters")
         if not filters:
@@ -120,9 +159,7 @@ class BoundPort:
         self.wanted = wanted
         address, mode = wanted
         backlog = listener.section.wrapped("tcp_backlog_size", 1024)
-        self._listening = listener.proxy.network.listen(
-            address, self.buildProtocol, backlog, mode, listener.bufferLimit
-        )
+        self._listening = listener.proxy.network.accept(address, self.accepted, backlog, mode)
 
     @property
     def address(self) -> Address:
@@ -138,11 +175,20 @@ class BoundPort:
         """
         self._listening.stopListening()
 
-    def buildProtocol(self, peer: Address) -> IProtocol:
+    def accepted(self, sock: IAcceptedSocket) -> None:
         """
-        The protocol of a connection that was accepted.
+        A connection came in.
         """
-        return DownstreamConnection(self.listener, peer)
+        listener = self.listener
+        info = ConnectionInfo()
+        info.id = next(_connectionIds)
+        info.remoteAddress = info.directRemoteAddress = sock.peerAddress
+        info.localAddress = info.directLocalAddress = sock.localAddress
+        info.listenerName = listener.name
+        if listener.inspection is None:
+            listener.serve(sock, info)
+        else:
+            Inspection(self, listener, sock, info).begin()
 
 
 class Listener:
@@ -153,8 +199,11 @@ class Listener:
     @ivar addresses: Where it listens, with the permissions of unix sockets.
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
-    @ivar connections: Those that are open.
+    @ivar connections: Those that are open and have a filter chain.
+    @ivar inspection: Its listener filters; L{None} if it has none, and then connections get their chain at once.
+    @ivar inspecting: The connections that listener filters look at.
     @ivar isStopped: Whether L{stopAccepting} was called.
+    @ivar isReplaced: Whether another version of it accepts now.
     @ivar whenEmpty: Is called when the last of the connections is gone.
     @cvar thread: Which of Envoy's threads would run it, for the names of its stats.
     @ivar updated: When this version of it came, in the clock's seconds.
@@ -185,10 +234,13 @@ class Listener:
         self.updated = proxy.clock.seconds()
         self.ports: list[BoundPort] = []
         self.isStopped = False
+        self.isReplaced = False
         self.whenEmpty: Callable[[], object] | None = None
         self.connections: set[DownstreamConnection] = set()
+        self.inspecting: set[Inspection] = set()
         self._bindStats()
         self._accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
+        self.inspection = compileInspection(section, proxy.registry, self._inspectionContext())
         context = self._context()
         self.chains = [FilterChain(child, context) for child in section.children("filter_chains")]
         default = section.child("default_filter_chain")
@@ -216,6 +268,10 @@ class Listener:
             self.bufferLimit,
             proxy,
         )
+
+    def _inspectionContext(self) -> ListenerFilterContext:
+        proxy = self.proxy
+        return ListenerFilterContext(self.scope, proxy.store, proxy.clock, proxy.random, proxy.runtime, proxy)
 
     def _refuseTwins(self, first: FilterChain, second: FilterChain) -> None:
         second.section.refuse(
@@ -264,13 +320,23 @@ class Listener:
         for port in ports:
             port.listener = self
 
-    def findChain(self, info: ConnectionInfo) -> FilterChain | None:
+    def serve(self, sock: IAcceptedSocket, info: ConnectionInfo, facts: ConnectionFacts | None = None) -> None:
         """
-        The filter chain of a connection.
+        Give a connection its filter chain.
+
+        @param facts: What listener filters found out about it.
         """
-        if self._only is not None:
-            return self._only
-        return self._match.find(ConnectionFacts(info))
+        chain = self._only
+        if chain is None:
+            chain = self._match.find(facts or ConnectionFacts(info))
+        if facts is not None:
+            info.requestedServerName = facts.serverName
+        if chain is None or chain.terminal is None:
+            self.logUnmatched(info)
+            sock.close(True)
+            return
+        info.filterChainName = chain.name
+        chain.transport.begin(sock, DownstreamConnection(self, chain, info), self.bufferLimit)
 
     def logUnmatched(self, info: ConnectionInfo) -> None:
         """
@@ -305,6 +371,16 @@ class Listener:
         for chain in self.chains:
             if chain.terminal is not None and not keep(chain):
                 chain.terminal.drain()
+        for inspection in list(self.inspecting):
+            if not self.isReplaced and inspection.isIdle:
+                inspection.abort()
+
+    def checkEmpty(self) -> None:
+        """
+        Tell whoever waits for it if the last connection is gone.
+        """
+        if self.whenEmpty is not None and not self.connections and not self.inspecting:
+            self.whenEmpty()
 
     def closeGently(self, closing: bool) -> None:
         """
@@ -320,6 +396,8 @@ class Listener:
         """
         for connection in list(self.connections):
             connection.abort()
+        for inspection in list(self.inspecting):
+            inspection.abort()
 
     def stop(self) -> None:
         """
@@ -327,6 +405,8 @@ class Listener:
         """
         self.stopAccepting()
         self._accessLogs.close()
+        if self.inspection is not None:
+            self.inspection.stop()
         for chain in self.chains:
             if chain.terminal is not None:
                 chain.terminal.stop()
@@ -350,41 +430,30 @@ def _addresses(section: Section) -> list[tuple[Address, int]]:
 @implementer(IHalfCloseableProtocol)
 class DownstreamConnection(Protocol):
     """
-    A connection until its filter chain is known, and the counting of it until it is gone. The chain's own protocol
-    takes the transport over.
+    A connection that has its filter chain: hands it over to the chain's own protocol, and counts it until it is gone.
     """
 
-    def __init__(self, listener: Listener, peer: Address) -> None:
+    def __init__(self, listener: Listener, chain: FilterChain, info: ConnectionInfo) -> None:
         self._listener = listener
-        self._peer = peer
+        self._chain = chain
+        self.info = info
         self._inner: Any = None
         self._began = listener.proxy.clock.seconds()
 
     def connectionMade(self) -> None:
         """
-        Find the filter chain and hand the connection over.
+        Hand the connection over to its chain.
         """
         listener = self._listener
         transport: Any = self.transport
-        # A reload may have changed the limit, and left the port as it is.
-        transport.bufferSize = listener.bufferLimit
         listener.connections.add(self)
         listener.cxTotal.value += 1
         listener.cxActive.value += 1
         listener.workerTotal.value += 1
         listener.workerActive.value += 1
-        info = ConnectionInfo()
-        info.id = next(_connectionIds)
-        info.remoteAddress = info.directRemoteAddress = self._peer
-        info.localAddress = info.directLocalAddress = transport.localAddress
-        info.listenerName = listener.name
-        chain = listener.findChain(info)
-        if chain is None or chain.terminal is None:
-            listener.logUnmatched(info)
-            transport.abortConnection()
-            return
-        info.filterChainName = chain.name
-        inner = self._inner = chain.terminal.buildProtocol(info)
+        terminal = self._chain.terminal
+        assert terminal is not None
+        inner = self._inner = terminal.buildProtocol(self.info)
         # From here on bytes go to the chain's protocol without passing this one.
         self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
         inner.makeConnection(transport)
@@ -426,7 +495,7 @@ class DownstreamConnection(Protocol):
         if inner is not None:
             inner.connectionLost(reason)
         if listener.whenEmpty is not None and not connections:
-            listener.whenEmpty()
+            listener.checkEmpty()
 
     def abort(self) -> None:
         """

@@ -114,8 +114,7 @@ class Listeners:
         leaving.append(listener)
         self._drainingGauge.value = len(self.draining)
         listener.whenEmpty = emptied
-        if not listener.connections:
-            emptied()
+        listener.checkEmpty()
 
     def _bind(self, old: dict[str, Listener], new: dict[str, Listener]) -> dict[str, list[BoundPort]]:
         """
@@ -159,6 +158,7 @@ class Listeners:
         One listener takes the place of its former version.
         """
         listener.isStopped = before.isStopped
+        before.isReplaced = True
         self._inPlaceUpdated.value += (
             before.addresses == listener.addresses and before.fingerprint != listener.fingerprint
         )
@@ -204,7 +204,7 @@ class Listeners:
         """
         How many connections are open.
         """
-        return sum(len(listener.connections) for listener in self._all())
+        return sum(len(listener.connections) + len(listener.inspecting) for listener in self._all())
 
     def _all(self) -> tuple[Listener, ...]:
         return (*self.byName.values(), *self.former, *self.draining)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from meshproxy.interfaces import ICancellable, IListening, INetwork
+from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch
 from meshproxy.net.address import Address
 from meshproxy.net.dial import Dial, SocketOptions
 from meshproxy.net.dns import resolve
@@ -34,6 +35,7 @@ class ReactorNetwork:
         @param reactor: A reactor that is C{IReactorFDSet} and C{IReactorTime}.
         """
         self._reactor = reactor
+        self._arrivals: ArrivalWatch | None = None
 
     def listen(
         self,
@@ -46,23 +48,33 @@ class ReactorNetwork:
         """
         See L{INetwork.listen}.
         """
-        reactor = self._reactor
 
-        def accepted(sock: socket.socket, peer: Address) -> None:
-            protocol = buildProtocol(peer)
+        def accepted(sock: AcceptedSocket) -> None:
+            protocol = buildProtocol(sock.peerAddress)
             if protocol is None:
                 sock.close()
-                return
-            transport = SocketTransport(reactor, sock, peer)
-            transport.bufferSize = bufferLimit
-            if sock.family != socket.AF_UNIX:
-                try:
-                    transport.setTcpNoDelay(True)
-                except OSError:
-                    pass  # already reset by its peer: the first read says so
-            transport.begin(protocol)
+            else:
+                sock.begin(protocol, bufferLimit)
 
-        return Port(reactor, address, accepted, backlog, mode)
+        return self.accept(address, accepted, backlog, mode)
+
+    def accept(
+        self, address: Address, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+    ) -> IListening:
+        """
+        See L{INetwork.accept}.
+        """
+        reactor, arrivals = self._reactor, self._watchArrivals
+
+        def came(sock: socket.socket, peer: Address) -> None:
+            accepted(AcceptedSocket(reactor, sock, peer, arrivals))
+
+        return Port(reactor, address, came, backlog, mode)
+
+    def _watchArrivals(self) -> ArrivalWatch:
+        if self._arrivals is None:
+            self._arrivals = ArrivalWatch(self._reactor)
+        return self._arrivals
 
     def connect(
         self,

@@ -13,8 +13,13 @@ from zope.interface import implementer
 from meshproxy.config.registry import FilterRegistry, findPlugins
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import IFilterFactory
+from meshproxy.net.filter import NetworkFilter
+from meshproxy.net.listenerfilter import ListenerFilter
 
-__all__ = ["GivenFilter", "filterRegistry"]
+__all__ = ["AnyFilter", "GivenFilter", "filterRegistry"]
+
+
+AnyFilter = type[HTTPFilter] | type[NetworkFilter] | type[ListenerFilter]
 
 
 @implementer(IFilterFactory)
@@ -23,13 +28,15 @@ class GivenFilter:
     Makes a class known to the registry, without a module to import.
     """
 
-    kind = "http"
-
-    def __init__(self, filterClass: type[HTTPFilter], name: str) -> None:
+    def __init__(self, filterClass: AnyFilter, name: str) -> None:
         self.name = name
+        self.kind = "http"
+        for kind, base in (("network", NetworkFilter), ("listener", ListenerFilter)):
+            if issubclass(filterClass, base):
+                self.kind = kind
         self.module = filterClass.__module__
         self.configTypes = (filterClass.configType,) if filterClass.configType else ()
-        self.routeConfigTypes = (filterClass.routeConfigType,) if filterClass.routeConfigType else ()
+        self.routeConfigTypes = _routeTypes(filterClass)
         self._filterClass = filterClass
 
     def load(self) -> type:
@@ -39,12 +46,17 @@ class GivenFilter:
         return self._filterClass
 
 
+def _routeTypes(filterClass: AnyFilter) -> tuple[str, ...]:
+    found: str = getattr(filterClass, "routeConfigType", "")
+    return (found,) if found else ()
+
+
 @cache
 def _installed() -> FilterRegistry:
     return FilterRegistry(findPlugins()[0])
 
 
-def filterRegistry(given: Mapping[str, type[HTTPFilter]] | None = None) -> FilterRegistry:
+def filterRegistry(given: Mapping[str, AnyFilter] | None = None) -> FilterRegistry:
     """
     The filters that are installed, and before them some classes, each under a name of its own.
     """

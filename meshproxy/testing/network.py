@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
@@ -17,13 +18,14 @@ from twisted.internet.interfaces import IDelayedCall, IProtocol
 from zope.interface import implementer
 
 from meshproxy.errors import ConnectFailed, ConnectTimeout
-from meshproxy.interfaces import ICancellable, IListening, INetwork
+from meshproxy.interfaces import IAcceptedSocket, ICancellable, IListening, INetwork
+from meshproxy.net.accepted import closeSocket
 from meshproxy.net.address import Address
 from meshproxy.net.transport import SocketTransport
 from meshproxy.testing.clock import VirtualReactor
 from meshproxy.testing.sockets import MemorySocket, socketPair
 
-__all__ = ["MemoryNetwork", "parseAddress"]
+__all__ = ["MemoryAcceptedSocket", "MemoryNetwork", "parseAddress"]
 
 #: Where connections come from, unless they say otherwise.
 CLIENT = "127.0.0.1"
@@ -90,13 +92,29 @@ class MemoryNetwork:
         """
         See L{INetwork.listen}.
         """
+
+        def accepted(sock: MemoryAcceptedSocket) -> None:
+            protocol = buildProtocol(sock.peerAddress)
+            if protocol is None:
+                sock.close()
+            else:
+                sock.begin(protocol, bufferLimit)
+
+        return self.accept(address, accepted)
+
+    def accept(
+        self, address: Address, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+    ) -> IListening:
+        """
+        See L{INetwork.accept}.
+        """
         if address.port == 0:
             address = Address(address.host, next(self._ports))
         if address in self._listening:
             raise CannotListenError(
                 address.host, address.port or 0, OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
             )
-        listening = self._listening[address] = _Listening(self, address, buildProtocol, bufferLimit)
+        listening = self._listening[address] = _Listening(self, address, accepted)
         return listening
 
     def connect(
@@ -177,13 +195,11 @@ class _Listening:
         self,
         network: MemoryNetwork,
         address: Address,
-        buildProtocol: Callable[[Address], IProtocol | None],
-        bufferLimit: int,
+        accepted: Callable[[MemoryAcceptedSocket], object],
     ) -> None:
         self.address = address
         self._network = network
-        self._buildProtocol = buildProtocol
-        self._bufferLimit = bufferLimit
+        self._accepted = accepted
 
     def accept(self, protocol: IProtocol, to: Address, source: str = CLIENT, bufferLimit: int = 1 << 20) -> None:
         """
@@ -196,17 +212,120 @@ class _Listening:
         peer = Address("") if to.port is None else network.sourceAddress(source)
         theirs, ours = socketPair(network.reactor, peer, to, network.latency)
         network.transport(theirs, to, bufferLimit).begin(protocol)
-        served = self._buildProtocol(peer)
-        if served is None:
-            ours.close()
-        else:
-            network.transport(ours, peer, self._bufferLimit).begin(served)
+        self._accepted(MemoryAcceptedSocket(network, ours, peer))
 
     def stopListening(self) -> None:
         """
         See L{IListening.stopListening}.
         """
         self._network.forget(self.address)
+
+
+@implementer(IAcceptedSocket)
+class MemoryAcceptedSocket:
+    """
+    A socket that was accepted in memory and belongs to no transport yet. Where the network reads byte by byte, bytes
+    arrive here one by one too.
+    """
+
+    def __init__(self, network: MemoryNetwork, sock: MemorySocket, peer: Address) -> None:
+        self.socket = sock
+        self.peerAddress = peer
+        self._network = network
+        self._watch: _Arrivals | None = None
+        # How much of what came may be seen already.
+        self._shown = network.readSize
+
+    @property
+    def localAddress(self) -> Address:
+        """
+        See L{IAcceptedSocket}.
+        """
+        return Address.ofSocketName(self.socket.family, self.socket.getsockname())
+
+    def peek(self, size: int) -> bytes | None:
+        """
+        See L{IAcceptedSocket.peek}.
+        """
+        try:
+            return self.socket.recv(min(size, self._shown) if self._shown else size, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+
+    def consume(self, size: int) -> None:
+        """
+        See L{IAcceptedSocket.consume}.
+        """
+        while size > 0:
+            size -= len(self.socket.recv(size))
+
+    def showMore(self) -> None:
+        """
+        Let another byte be seen, or as many as the network reads.
+        """
+        if self._shown:
+            self._shown += self._network.readSize
+
+    def watch(self, arrived: Callable[[bool], object]) -> None:
+        """
+        See L{IAcceptedSocket.watch}.
+        """
+        self._watch = _Arrivals(self, arrived)
+        self._network.reactor.addReader(cast(Any, self._watch))
+
+    def forget(self) -> None:
+        """
+        See L{IAcceptedSocket.forget}.
+        """
+        if self._watch is not None:
+            self._network.reactor.removeReader(cast(Any, self._watch))
+            self._watch = None
+
+    def begin(self, protocol: IProtocol, bufferLimit: int) -> None:
+        """
+        See L{IAcceptedSocket.begin}.
+        """
+        self._network.transport(self.socket, self.peerAddress, bufferLimit).begin(protocol)
+
+    def close(self, withReset: bool = False) -> None:
+        """
+        See L{IAcceptedSocket.close}.
+        """
+        self.forget()
+        closeSocket(self.socket, withReset)
+
+
+class _Arrivals:
+    """
+    Tells of each arrival once. It is a reader, and its own socket, to the L{VirtualReactor}.
+    """
+
+    def __init__(self, accepted: MemoryAcceptedSocket, arrived: Callable[[bool], object]) -> None:
+        self.socket = self
+        self._accepted = accepted
+        self._arrived = arrived
+        self._seen: tuple[int, bool] = (0, False)
+        self._left = 0
+
+    def isReadable(self) -> bool:
+        """
+        Whether there is news, or some of it was not shown yet.
+        """
+        return self._accepted.socket.arrived != self._seen or self._left > 0
+
+    def doRead(self) -> None:
+        """
+        Tell.
+        """
+        sock = self._accepted.socket
+        size, ended = sock.arrived
+        came = size - self._seen[0]
+        self._seen = (size, ended)
+        pace = self._accepted._network.readSize
+        if pace:
+            self._left = max(0, self._left + came - pace)
+            self._accepted.showMore()
+        self._arrived(ended and not self._left)
 
 
 @implementer(ICancellable)

@@ -19,12 +19,11 @@ from difflib import get_close_matches
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from meshproxy.http.filter import HTTPFilter
 from meshproxy.net.address import Address
 from meshproxy.server import ProxyOptions, ProxyServer
 from meshproxy.testing.backend import OK, MemoryBackend, Script
 from meshproxy.testing.clock import VirtualReactor
-from meshproxy.testing.filters import filterRegistry
+from meshproxy.testing.filters import AnyFilter, filterRegistry
 from meshproxy.testing.logs import MemoryLogFiles
 from meshproxy.testing.messages import Fields, Response
 from meshproxy.testing.network import MemoryNetwork, parseAddress
@@ -47,14 +46,14 @@ class MemoryProxy:
         self,
         bootstrap: str,
         network: MemoryNetwork | None = None,
-        filters: Mapping[str, type[HTTPFilter]] | None = None,
+        filters: Mapping[str, AnyFilter] | None = None,
         chance: Callable[[], float] = lambda: 0.5,
         options: ProxyOptions | None = None,
     ) -> None:
         """
         @param bootstrap: YAML or JSON.
         @param network: One that is shared with other proxies, or that is slow, or cuts reads short.
-        @param filters: HTTP filters besides those that are installed, by the names that a C{TypedStruct} has for them.
+        @param filters: Filters besides those that are installed, by the names that a C{TypedStruct} has for them.
         @param chance: What decides where something is random; from 0 up to 1.
         @param options: What the command line would say.
 

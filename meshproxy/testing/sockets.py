@@ -42,6 +42,7 @@ class MemorySocket:
         self.capacity = CAPACITY
         self.readSize = 0
         self.unread = 0
+        self._taken = 0
         self._clock = clock
         self._address = address
         self._peerAddress = peerAddress
@@ -67,36 +68,52 @@ class MemorySocket:
         """
         return bool(self._arrivals) and self._arrivals[0][0] <= self._clock.seconds()
 
-    def recv(self, size: int) -> bytes:
+    @property
+    def arrived(self) -> tuple[int, bool]:
+        """
+        How many bytes have come in all until now, and whether the peer finished or is gone.
+        """
+        now = self._clock.seconds()
+        came = [data for when, data in self._arrivals if when <= now]
+        return self._taken + sum(len(data or b"") for data in came), bool(came) and not came[-1]
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
         """
         Read what came.
+
+        @param flags: C{MSG_PEEK} leaves it there, and returns as much as there is.
 
         @return: C{b""} when the peer finished writing.
         """
         if not self.isReadable():
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        when, data = self._arrivals[0]
+        data = self._arrivals[0][1]
         if data is None:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         if not data:
             return b""
-        if self.readSize:
-            size = min(size, self.readSize)
+        if flags & socket.MSG_PEEK:
+            now = self._clock.seconds()
+            return b"".join(data or b"" for when, data in self._arrivals if when <= now)[:size]
+        taken = self._take(min(size, self.readSize) if self.readSize else size)
+        self._taken += len(taken)
+        self.unread -= len(taken)
+        return taken
+
+    def _take(self, left: int) -> bytes:
         # One read takes what several writes brought.
         pieces: list[bytes] = []
-        left = size
-        while data and left and when <= self._clock.seconds():
-            taken, rest = data[:left], data[left:]
-            pieces.append(taken)
-            left -= len(taken)
-            if rest:
-                self._arrivals[0] = (when, rest)
-                break
-            self._arrivals.popleft()
-            if not self._arrivals:
-                break
+        now = self._clock.seconds()
+        while left and self._arrivals:
             when, data = self._arrivals[0]
-        self.unread -= size - left
+            if not data or when > now:
+                break
+            pieces.append(data[:left])
+            if len(data) > left:
+                self._arrivals[0] = (when, data[left:])
+            else:
+                self._arrivals.popleft()
+            left -= len(pieces[-1])
         return b"".join(pieces)
 
     def _arrive(self, data: bytes | None) -> None:

@@ -85,21 +85,21 @@ class MemoryNetwork:
     """
     Addresses that can be bound, each once, and nobody to connect to.
 
-    @ivar ports: What makes protocols, by address.
+    @ivar ports: Who takes the connections, by address.
     """
 
     def __init__(self) -> None:
-        self.ports: dict[str, Callable[[Address], Any]] = {}
+        self.ports: dict[str, Callable[[Any], object]] = {}
 
-    def listen(self, address: Address, buildProtocol: Callable[[Address], Any], *_: object) -> _Port:
+    def accept(self, address: Address, accepted: Callable[[Any], object], *_: object) -> _Port:
         """
-        See L{meshproxy.interfaces.INetwork.listen}. Port 0 becomes 12345.
+        See L{meshproxy.interfaces.INetwork.accept}. Port 0 becomes 12345.
         """
         if address.port == 0:
             address = Address(address.host, 12345)
         if address.text in self.ports:
             raise CannotListenError(address.host, address.port or 0, OSError("in use"))
-        self.ports[address.text] = buildProtocol
+        self.ports[address.text] = accepted
         return _Port(self, address)
 
     def connect(self, *_: object) -> None:
@@ -113,6 +113,38 @@ class MemoryNetwork:
         See L{meshproxy.interfaces.INetwork.resolve}. No name is ever found, nor is one ever not found.
         """
         return Deferred()
+
+
+class AcceptedTransport:
+    """
+    A connection that was accepted.
+
+    @ivar protocol: Who gets it.
+    """
+
+    def __init__(self, transport: MemoryTransport, peer: str = "127.0.0.1") -> None:
+        self.peerAddress = Address(peer, 50000)
+        self.localAddress = transport.localAddress
+        self._transport = transport
+
+    def begin(self, protocol: Any, bufferLimit: int) -> None:
+        """
+        See L{meshproxy.interfaces.IAcceptedSocket.begin}.
+        """
+        self.protocol = protocol
+        protocol.makeConnection(self._transport)
+
+
+def connect(server: ProxyServer, address: str, transport: MemoryTransport, peer: str = "127.0.0.1") -> Any:
+    """
+    Let a port of a server with a L{MemoryNetwork} accept a connection.
+
+    @return: Its protocol.
+    """
+    accepted = AcceptedTransport(transport, peer)
+    network: Any = server.context.network
+    network.ports[address](accepted)
+    return accepted.protocol
 
 
 class MemoryTransport(StringTransport):
@@ -191,9 +223,8 @@ def ask(
     @param fields: More lines of the head.
     @param pieces: How many turns of the reactor the answer may take.
     """
-    protocol = server.context.network.ports[address](Address("127.0.0.1", 50000))  # type: ignore[attr-defined]
     transport = MemoryTransport()
-    protocol.makeConnection(transport)
+    protocol = connect(server, address, transport)
     length = f"content-length: {len(body)}\r\n" if body or method == "POST" else ""
     protocol.dataReceived(f"{method} {target} HTTP/1.1\r\nhost: {address}\r\n{fields}{length}\r\n{body}".encode())
     for _ in range(pieces):

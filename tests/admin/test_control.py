@@ -11,9 +11,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.net.address import Address
 from meshproxy.server import ProxyServer
-from tests.admin.support import BOOTSTRAP, MemoryTransport, ask, makeServer
+from tests.admin.support import BOOTSTRAP, MemoryTransport, ask, connect, makeServer
 
 RUNTIME = BOOTSTRAP + (
     "layered_runtime: {layers: [{name: base, static_layer: {a: 1}}, {name: admin, admin_layer: {}}]}\n"
@@ -38,8 +37,7 @@ class Client:
 
     def __init__(self, server: ProxyServer, address: str = "127.0.0.1:10000") -> None:
         self.transport = MemoryTransport()
-        self.protocol = server.context.network.ports[address](Address("192.0.2.7", 1))  # type: ignore[attr-defined]
-        self.protocol.makeConnection(self.transport)
+        self.protocol = connect(server, address, self.transport, "192.0.2.7")
 
     def get(self) -> str:
         """

@@ -12,8 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from meshproxy.errors import ConfigErrors
-from meshproxy.net.address import Address
-from tests.admin.support import BOOTSTRAP, Answer, MemoryTransport, ask, makeServer
+from tests.admin.support import BOOTSTRAP, Answer, MemoryTransport, ask, connect, makeServer
 
 NON_LOOPBACK = BOOTSTRAP.replace("address: 127.0.0.1, port_value: 9901", "address: 0.0.0.0, port_value: 0")
 
@@ -65,10 +64,8 @@ class AdminServerTests(SynchronousTestCase):
         HTTP/1.0 without a host is answered: load balancers ask so.
         """
         server = makeServer()
-        buildProtocol = server.context.network.ports["127.0.0.1:9901"]  # type: ignore[attr-defined]
         transport = MemoryTransport()
-        protocol = buildProtocol(Address("127.0.0.1", 50000))
-        protocol.makeConnection(transport)
+        protocol = connect(server, "127.0.0.1:9901", transport)
         protocol.dataReceived(b"GET /ready HTTP/1.0\r\n\r\n")
         self.assertEqual(Answer(transport.value()).status, 200)
 

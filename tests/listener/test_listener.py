@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.errors import ConfigErrors
 from meshproxy.interfaces import IListening
@@ -167,7 +168,8 @@ class ServingTests(SynchronousTestCase):
         proxy = MemoryProxy(bootstrap(listener("l", PORT, direct("x"))))
         [found] = proxy.server.listeners
         self.assertTrue(verifyObject(IListening, found.ports[0]))
-        self.assertTrue(verifyObject(IHalfCloseableProtocol, DownstreamConnection(found, Address(""))))
+        connection = DownstreamConnection(found, found.chains[0], ConnectionInfo())
+        self.assertTrue(verifyObject(IHalfCloseableProtocol, connection))
 
     def test_additionalAddresses(self) -> None:
         """
