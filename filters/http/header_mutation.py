@@ -28,8 +28,6 @@ declare(_PACKAGE + "HeaderMutation", "mutations", "most_specific_header_mutation
 declare(_PACKAGE + "HeaderMutationPerRoute", "mutations")
 declare(_PACKAGE + "Mutations", "request_mutations", "response_mutations", "query_parameter_mutations")
 declare(_PACKAGE + "Mutations", "request_trailers_mutations", "response_trailers_mutations")
-declare("envoy.config.common.mutation_rules.v3.HeaderMutation", "append", "remove", "remove_on_match")
-declare("envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch", "key_matcher")
 declare("envoy.config.core.v3.KeyValueMutation", "append", "remove")
 declare("envoy.config.core.v3.KeyValueAppend", "record", "action")
 declare("envoy.config.core.v3.KeyValuePair", "key", "value")

@@ -34,7 +34,9 @@ def compileConnectionManager(
 
     @param listenerScope: C{listener.ADDRESS.}.
     """
-    settings = compileManagerSettings(section, bufferLimit, proxy.nodeId, proxy.nodeCluster)
+    settings = compileManagerSettings(
+        section, bufferLimit, proxy.nodeId, proxy.nodeCluster, proxy.logs.runtime
+    )
     scope = proxy.store.scope(f"http.{settings.statPrefix}.")
     compiler = _ChainCompiler(proxy, settings.statPrefix, scope)
     chain = compiler.compileChain(section)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from meshproxy.flags import LocalReply, grpcStatus
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 
-__all__ = ["isGRPC", "replyHeaders"]
+__all__ = ["isGRPC", "percentEncoded", "replyHeaders"]
 
 
 # What a reply has already, and a filter may say otherwise; a gRPC status of its own, for example.
@@ -39,7 +39,7 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
             ),
         )
         if reply.body:
-            headers.first[b"grpc-message"] = _percentEncoded(reply.body)
+            headers.first[b"grpc-message"] = percentEncoded(reply.body)
     elif reply.body:
         headers = ResponseHeaders(
             reply.status,
@@ -57,7 +57,7 @@ def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
     return headers
 
 
-def _percentEncoded(text: bytes) -> bytes:
+def percentEncoded(text: bytes) -> bytes:
     """
     C{grpc-message}: what is not printable ASCII, and C{%}, as C{%XX} (gRPC over HTTP/2, "Responses").
     """

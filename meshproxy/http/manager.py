@@ -103,7 +103,7 @@ class ConnectionManager:
         chain: FilterChain,
         stats: ConnectionManagerStats,
         clock: IReactorTime,
-        prepare: Callable[[RequestHeaders, ConnectionInfo], Address | None],
+        prepare: Callable[[RequestHeaders, ConnectionInfo], Address | LocalReply | None],
         accessLogs: AccessLogs,
         codecCounters: Http1Counters,
         scope: Scope,
@@ -127,6 +127,8 @@ class ConnectionManager:
         self._normalize = settings.normalizePath
         self.finishResponse = compileResponseHeaders(settings, clock)
         self._stripAuthority = settings.stripAuthority
+        self._mutateEarly = settings.mutateEarly
+        self.rewriteReply = settings.rewriteReply
         forwarding = settings.forwarding
         self._generatesIds = forwarding.generateRequestId
         # Whether each head has to be looked at, whatever is in it.
@@ -134,6 +136,8 @@ class ConnectionManager:
         self._isUsual = _USUAL if self._tellEdge is None else _USUAL_AT_EDGE
         self._judges = bool(
             settings.stripAuthority is not None
+            or settings.mutateEarly is not None
+            or settings.http1.passesFragments
             or forwarding.isPeculiar
             or (forwarding.useRemoteAddress and self._tellEdge is None)
         )
@@ -326,8 +330,7 @@ class ConnectionManager:
         """
         first = headers.first
         if not headers.authority:
-            stream.downstream.closeAfterResponse()
-            stream.localReply(Failure.MISSING_HOST.value)
+            self._answer(stream, Failure.MISSING_HOST.value)
             return False
         if headers.method == b"CONNECT":
             stream.upgrade = b"connect"
@@ -335,13 +338,24 @@ class ConnectionManager:
             self.stats.rqNonRelativePath.value += 1
             stream.localReply(Failure.ABSOLUTE_PATH.value)
             return False
+        elif b"#" in headers.path and self.http1Options.passesFragments:
+            self._answer(stream, Failure.PATH_NORMALIZATION_FAILED.value)
+            return False
         elif self._normalize is not None:
             verdict = self._normalizePath(headers, self._normalize(headers.path))
             if verdict is not None:
-                if verdict.status == 400:
-                    stream.downstream.closeAfterResponse()
-                stream.localReply(verdict)
+                self._answer(stream, verdict)
                 return False
+        if self._stripAuthority is not None:
+            self._stripAuthority(headers, stream.connection)
+        if self._mutateEarly is not None:
+            connection = headers.values(b"connection")
+            self._mutateEarly(headers, stream)
+            if headers.values(b"connection") != connection:
+                # What the client said of its connection was heeded already.
+                headers.remove(b"connection")
+                for value in connection:
+                    headers.add(b"connection", value)
         upgrade = asked = None
         if headers.method != b"CONNECT" and b"upgrade" in connectionTokens(headers):
             upgrade = first.get(b"upgrade")
@@ -356,11 +370,21 @@ class ConnectionManager:
             stream.upgrade = upgrade.lower()
             first[b"connection"] = asked
             first[b"upgrade"] = upgrade
+        if isinstance(client, LocalReply):
+            self._answer(stream, client)
+            return False
         if client is not None:
             stream.remoteAddress = client
-        if self._stripAuthority is not None:
-            self._stripAuthority(headers, stream.connection)
         return True
+
+    def _answer(self, stream: Stream, reply: LocalReply) -> None:
+        """
+        Answer a request that cannot be served. After a 400 the connection ends, unless
+        C{stream_error_on_invalid_http_message} says otherwise.
+        """
+        if reply.status == 400 and not self.settings.streamErrorOnInvalid:
+            stream.downstream.closeAfterResponse()
+        stream.localReply(reply)
 
     def _normalizePath(self, headers: RequestHeaders, result: NormalizedPath) -> LocalReply | None:
         if isinstance(result, bytes):

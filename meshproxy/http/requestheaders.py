@@ -7,7 +7,6 @@ C{ConnectionManagerUtility::mutateRequestHeaders}).
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import socket
 from collections.abc import Callable
@@ -16,7 +15,9 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from meshproxy.errors import RemoteProtocolError
+from meshproxy.flags import LocalReply
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.originalip import Detect, Detected, addressBefore
 from meshproxy.net.address import Address
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class ForwardingSettings:
     Fields of the connection manager's message that concern a request's head, by the same names.
 
     @ivar isInternal: Whether an address is internal (C{internal_address_config}); L{None} for no address.
+    @ivar detect: The C{original_ip_detection_extensions}; L{None} for C{x-forwarded-for} alone.
+    @ivar scheme: C{scheme_to_overwrite}; empty for no.
     @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; empty for no.
     @ivar serviceNode: C{node.id}.
     """
@@ -101,6 +104,8 @@ class ForwardingSettings:
     generateRequestId: bool = True
     preserveExternalRequestId: bool = False
     isInternal: Callable[[str], bool] | None = None
+    detect: Detect | None = None
+    scheme: bytes = b""
     serviceCluster: bytes = b""
     serviceNode: bytes = b""
     via: bytes = b""
@@ -115,6 +120,8 @@ class ForwardingSettings:
             or self.skipXFFAppend
             or self.appendXForwardedPort
             or self.isInternal
+            or self.detect
+            or self.scheme
             or self.serviceCluster
             or self.via
         )
@@ -122,28 +129,33 @@ class ForwardingSettings:
 
 def compileRequestHeaders(
     settings: ForwardingSettings, requestId: Callable[[], bytes]
-) -> Callable[[RequestHeaders, ConnectionInfo], Address | None]:
+) -> Callable[[RequestHeaders, ConnectionInfo], Address | LocalReply | None]:
     """
     Make the function that prepares heads.
 
     @param requestId: Makes a new C{x-request-id}.
 
     @return: A function of a head and its connection, that returns the client's address where the head tells it, or
-        L{None} for the peer's own; it raises L{RemoteProtocolError} for a C{Connection} field that asks for what it
-        may not.
+        L{None} for the peer's own, or how to answer a request whose client cannot be told; it raises
+        L{RemoteProtocolError} for a C{Connection} field that asks for what it may not.
     """
     needsNothing = HOP_BY_HOP | INTERNAL | ({b"x-forwarded-for"} if not settings.useRemoteAddress else frozenset())
     isPlain = needsNothing.isdisjoint
     generate = settings.generateRequestId
     edge = settings.useRemoteAddress
-    extras = edge or settings.serviceCluster or settings.via or settings.isInternal or settings.appendXForwardedPort
+    extras = edge or settings.isPeculiar
+    scheme = settings.scheme
 
-    def prepare(headers: RequestHeaders, connection: ConnectionInfo) -> Address | None:
+    def prepare(headers: RequestHeaders, connection: ConnectionInfo) -> Address | LocalReply | None:
         first = headers.first
         client = None
         if extras or not isPlain(first):
             _endHopByHop(headers)
             client = _tellClient(headers, connection, settings)
+            if type(client) is LocalReply:
+                return client
+        if scheme:
+            headers.set(b"x-forwarded-proto", scheme)
         proto = first.get(b"x-forwarded-proto")
         if proto is None:
             first[b"x-forwarded-proto"] = b"http"
@@ -239,31 +251,27 @@ def _hasTrailers(te: bytes) -> bool:
     return any(token.strip(b" \t") == b"trailers" for token in te.split(b","))
 
 
-def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: ForwardingSettings) -> Address | None:
+def _tellClient(
+    headers: RequestHeaders, connection: ConnectionInfo, settings: ForwardingSettings
+) -> Address | LocalReply | None:
     """
     See to the fields that say who asks: the forwarded ones, and those that only friends may send.
     """
     first = headers.first
     peer = connection.remoteAddress
-    client: str | None = None
-    single = False
-    if settings.useRemoteAddress:
+    found = _detect(headers, peer, settings)
+    if found.refusal is not None:
+        return found.refusal
+    client = found.client
+    if found.appends and peer is not None and peer.isIP:
+        told = localAddress() if peer.host in _LOOPBACK else peer.host
         forwarded = headers.joined(b"x-forwarded-for")
-        single = forwarded is None
-        if settings.trustedHops:
-            client = _lastOf(forwarded, settings.trustedHops - 1)[0]
-        if client is None and peer is not None and peer.isIP:
-            client = peer.host
-        if not settings.skipXFFAppend and peer is not None and peer.isIP:
-            told = localAddress() if peer.host in _LOOPBACK else peer.host
-            headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
-        if not settings.trustedHops or b"x-forwarded-proto" not in first:
-            headers.set(b"x-forwarded-proto", b"http")
-    else:
-        client, single = _lastOf(headers.joined(b"x-forwarded-for"), settings.trustedHops)
+        headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
+    if settings.useRemoteAddress and (not settings.trustedHops or b"x-forwarded-proto" not in first):
+        headers.set(b"x-forwarded-proto", b"http")
     if settings.appendXForwardedPort:
         _tellPort(headers, connection, settings.trustedHops)
-    internal = bool(single and client and settings.isInternal and settings.isInternal(client))
+    internal = bool(found.mayBeInternal and client and settings.isInternal and settings.isInternal(client))
     edge = settings.useRemoteAddress and not internal
     if internal:
         headers.set(b"x-envoy-internal", b"true")
@@ -271,15 +279,7 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
         _removeThose(headers, INTERNAL)
         if edge:
             _removeThose(headers, BEHIND_EDGE)
-    if settings.serviceCluster:
-        headers.set(b"x-envoy-downstream-service-cluster", settings.serviceCluster)
-        if not first.get(b"user-agent"):
-            headers.set(b"user-agent", settings.serviceCluster)
-        if settings.serviceNode:
-            headers.set(b"x-envoy-downstream-service-node", settings.serviceNode)
-    if settings.via:
-        via = headers.joined(b"via")
-        headers.set(b"via", settings.via if via is None else via + b", " + settings.via)
+    _tellService(headers, settings)
     if edge and client is not None:
         headers.set(b"x-envoy-external-address", client.encode("ascii"))
         if settings.generateRequestId and not settings.preserveExternalRequestId:
@@ -287,6 +287,35 @@ def _tellClient(headers: RequestHeaders, connection: ConnectionInfo, settings: F
     if client is None or (peer is not None and client == peer.host):
         return None
     return Address(client, 0)
+
+
+def _detect(headers: RequestHeaders, peer: Address | None, settings: ForwardingSettings) -> Detected:
+    """
+    Find out who asks.
+    """
+    address = peer.host if peer is not None and peer.isIP else None
+    if settings.detect is not None:
+        return settings.detect(headers, address)
+    forwarded = headers.joined(b"x-forwarded-for")
+    if not settings.useRemoteAddress:
+        return Detected(*addressBefore(forwarded, settings.trustedHops))
+    client = addressBefore(forwarded, settings.trustedHops - 1)[0] if settings.trustedHops else None
+    return Detected(address if client is None else client, forwarded is None, not settings.skipXFFAppend)
+
+
+def _tellService(headers: RequestHeaders, settings: ForwardingSettings) -> None:
+    """
+    C{add_user_agent} and C{via}.
+    """
+    if settings.serviceCluster:
+        headers.set(b"x-envoy-downstream-service-cluster", settings.serviceCluster)
+        if not headers.first.get(b"user-agent"):
+            headers.set(b"user-agent", settings.serviceCluster)
+        if settings.serviceNode:
+            headers.set(b"x-envoy-downstream-service-node", settings.serviceNode)
+    if settings.via:
+        via = headers.joined(b"via")
+        headers.set(b"via", settings.via if via is None else via + b", " + settings.via)
 
 
 def _tellPort(headers: RequestHeaders, connection: ConnectionInfo, trustedHops: int) -> None:
@@ -299,25 +328,6 @@ def _removeThose(headers: RequestHeaders, names: frozenset[bytes]) -> None:
     if not names.isdisjoint(headers.first):
         for name in names:
             headers.remove(name)
-
-
-def _lastOf(forwarded: bytes | None, hops: int) -> tuple[str | None, bool]:
-    """
-    The address that stands C{hops} before the last in C{x-forwarded-for}.
-
-    @return: The address, L{None} if there is none or it is none; and whether it is the only one.
-    """
-    if forwarded is None:
-        return None, False
-    parts = forwarded.split(b",")
-    if hops >= len(parts):
-        return None, False
-    text = parts[-1 - hops].strip(b" \t").decode("latin-1")
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return None, False
-    return text, len(parts) == 1
 
 
 _local: list[str] = []

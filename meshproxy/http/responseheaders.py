@@ -86,7 +86,15 @@ def compileResponseHeaders(
             existing = headers.joined(b"via")
             headers.set(b"via", via if existing is None else existing + b", " + via)
 
-    return finish
+    tellStatus = settings.proxyStatus
+    if tellStatus is None:
+        return finish
+
+    def finishAndTell(stream: Stream, headers: ResponseHeaders) -> None:
+        finish(stream, headers)
+        tellStatus(stream, headers)
+
+    return finishAndTell
 
 
 def _endHopByHop(stream: Stream, headers: ResponseHeaders) -> None:

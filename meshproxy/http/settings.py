@@ -11,11 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from meshproxy.accesslog.filters import RuntimeInteger, configuredInteger
 from meshproxy.codec.http1 import Http1Options, UnderscoreAction
 from meshproxy.config import Section
 from meshproxy.config.cidr import compileCidrSet
+from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.originalip import compileDetection
+from meshproxy.http.proxystatus import TellStatus, compileProxyStatus
+from meshproxy.http.replymapping import RewriteReply, compileReplyRewriter
 from meshproxy.http.requestheaders import ForwardingSettings
+from meshproxy.routing.mutations import Mutation, chain, compileHeaderMutations
 from meshproxy.routing.path import EscapedSlashes, NormalizedPath, compilePathNormalization
 
 if TYPE_CHECKING:
@@ -32,6 +38,9 @@ class ManagerSettings:
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
     @ivar normalizePath: What path normalization does, or L{None} for nothing.
     @ivar stripAuthority: Takes from the authority what C{strip_*} fields say, or L{None}.
+    @ivar mutateEarly: The C{early_header_mutation_extensions}, or L{None}.
+    @ivar rewriteReply: C{local_reply_config}, or L{None}.
+    @ivar proxyStatus: C{proxy_status_config}, or L{None}.
     @ivar flushLogOnNewRequest: C{flush_access_log_on_new_request}.
     @ivar logInterval: C{access_log_flush_interval}.
     """
@@ -58,16 +67,22 @@ class ManagerSettings:
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     normalizePath: Callable[[bytes], NormalizedPath] | None = None
     stripAuthority: Callable[[RequestHeaders, ConnectionInfo], None] | None = None
+    mutateEarly: Mutation | None = None
+    rewriteReply: RewriteReply | None = None
+    proxyStatus: TellStatus | None = None
     flushLogOnNewRequest: bool = False
     logInterval: float = 0.0
 
 
-def compileManagerSettings(section: Section, bufferLimit: int, nodeId: str, nodeCluster: str) -> ManagerSettings:
+def compileManagerSettings(
+    section: Section, bufferLimit: int, nodeId: str, nodeCluster: str, runtime: RuntimeInteger = configuredInteger
+) -> ManagerSettings:
     """
     Read them from an C{HttpConnectionManager} message.
 
     @param bufferLimit: The listener's.
     @param nodeId: C{node.id}, and C{nodeCluster} C{node.cluster}, for C{add_user_agent}.
+    @param runtime: For the filters of C{local_reply_config}.
     """
     common = section.childOrEmpty("common_http_protocol_options")
     via = section.get("via").encode("utf-8")
@@ -99,6 +114,11 @@ def compileManagerSettings(section: Section, bufferLimit: int, nodeId: str, node
             _escapedSlashes(section.get("path_with_escaped_slashes_action")),
         ),
         stripAuthority=_stripAuthority(section),
+        mutateEarly=_earlyMutations(section),
+        rewriteReply=compileReplyRewriter(section.child("local_reply_config"), runtime),
+        proxyStatus=compileProxyStatus(
+            section.child("proxy_status_config"), section.get("server_name") or "envoy", nodeId
+        ),
         flushLogOnNewRequest=log.get("flush_access_log_on_new_request"),
         logInterval=log.seconds("access_log_flush_interval", 0.0),
     )
@@ -117,7 +137,15 @@ def _http1Options(section: Section, common: Section) -> Http1Options:
         allowChunkedLength=options.get("allow_chunked_length"),
         properCase=options.childOrEmpty("header_key_format").has("proper_case_words"),
         underscores=UnderscoreAction(underscores),
+        passesFragments=_streamErrors(section),
+        customMethods=options.get("allow_custom_methods"),
+        ignoredUpgrades=_ignoredUpgrades(options),
     )
+
+
+def _ignoredUpgrades(options: Section) -> Callable[[bytes], bool] | None:
+    matchers = [compileStringMatcher(child) for child in options.children("ignore_http_11_upgrade")]
+    return (lambda offer: any(matches(offer) for matches in matchers)) if matchers else None
 
 
 def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> ForwardingSettings:
@@ -126,18 +154,39 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
     if internal is not None and internal.has("cidr_ranges"):
         isInternal = compileCidrSet(internal.children("cidr_ranges")).containsText
     hops = section.get("xff_num_trusted_hops")
+    detect = compileDetection(section.children("original_ip_detection_extensions"))
+    useRemoteAddress = section.wrapped("use_remote_address", False)
+    for name, isSet in (("use_remote_address", useRemoteAddress), ("xff_num_trusted_hops", hops)):
+        if detect is not None and isSet:
+            section.refuse(f"original_ip_detection_extensions and {name} are not to be set both", name)
     return ForwardingSettings(
-        useRemoteAddress=section.wrapped("use_remote_address", False),
+        useRemoteAddress=useRemoteAddress,
         trustedHops=hops,
         skipXFFAppend=section.get("skip_xff_append"),
         appendXForwardedPort=section.get("append_x_forwarded_port"),
         generateRequestId=section.wrapped("generate_request_id", True),
         preserveExternalRequestId=section.get("preserve_external_request_id"),
         isInternal=isInternal,
+        detect=detect,
+        scheme=section.childOrEmpty("scheme_header_transformation").get("scheme_to_overwrite").encode("utf-8"),
         serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else b"",
         serviceNode=nodeId.encode("utf-8"),
         via=via,
     )
+
+
+_EARLY_MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+
+def _earlyMutations(section: Section) -> Mutation | None:
+    mutations: list[Mutation | None] = []
+    for extension in section.children("early_header_mutation_extensions"):
+        config = extension.any("typed_config")
+        if config is not None and config.typeName == _EARLY_MUTATION:
+            mutations.append(compileHeaderMutations(config.children("mutations")))
+        elif config is not None:
+            extension.refuse(f"{config.typeName} mutates no headers here", "typed_config", (_EARLY_MUTATION,))
+    return chain(mutations)
 
 
 def _streamErrors(section: Section) -> bool:

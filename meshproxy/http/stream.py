@@ -452,16 +452,20 @@ class Stream(StreamInfo):
             self.reset()
             return STOP
         began = self.responseHeaders is not None
-        headers = replyHeaders(self.requestHeaders, reply)
-        body = b"" if headers.get(b"grpc-status") else reply.body
-        if self.requestHeaders.method == b"HEAD":
-            body = b""
         self.localReplyBody = reply.body.decode("utf-8", "replace")
         self.replied = True
-        if self.route is not None:
-            finalize = self.route.finalizeResponseHeaders
-            if finalize is not None:
-                finalize(headers, self)
+        rewrite = self.manager.rewriteReply
+        if rewrite is not None:
+            headers, body = rewrite(self, reply)
+        else:
+            headers = replyHeaders(self.requestHeaders, reply)
+            body = b"" if headers.get(b"grpc-status") else reply.body
+            if self.route is not None:
+                finalize = self.route.finalizeResponseHeaders
+                if finalize is not None:
+                    finalize(headers, self)
+        if self.requestHeaders.method == b"HEAD":
+            body = b""
         if began:
             # As in Envoy, a reply that replaces a response does not pass the filters that already saw one.
             self.responseWalk.drop()

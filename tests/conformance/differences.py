@@ -99,6 +99,7 @@ DIFFERENCES = (
             "normal_reject_9",
             "normal_reject_20",
             "normal_reject_22",
+            "invalid_slash_streamError",
         ),
     ),
 )

@@ -69,7 +69,7 @@ class ConfigTests(ProxyCase):
             registry=filterRegistry({"plain": scripted(), "broken": Broken, "routes": BrokenForRoutes}),
             clusters=cast(Any, SimpleNamespace(byName={})),
             calls=cast(Any, None),
-            logs=cast(Any, SimpleNamespace(files=None)),
+            logs=cast(Any, SimpleNamespace(files=None, runtime=None)),
             clusterNames=frozenset({"c"}),
         )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from meshproxy.config.pool import typeURL
 from meshproxy.testing import Answer, httpBootstrap
 from tests.http.support import LOG, ProxyCase, scripted
 
@@ -334,6 +335,53 @@ class JudgementTests(ManagerCase):
             self.managed(**manager)
             self.proxy.request(headers={"host": sent.decode()})
             self.assertEqual(self.backend.last.host, seen)
+
+    def test_invalidMessage(self) -> None:
+        """
+        After a 400 the connection ends, or goes on with C{stream_error_on_invalid_http_message}; not after bytes that
+        are no HTTP.
+        """
+        for keeps, wire in ((False, b"GET /a#b"), (True, b"GET /a#b"), (False, b"GET\t/")):
+            proxy = self.start(manager={"stream_error_on_invalid_http_message": keeps or wire == b"GET\t/"})
+            client = proxy.client()
+            end = b" HTTP/1.1\r\nHost: a\r\n\r\n"
+            for line in (wire, b"GET /"):
+                client.expect()
+                client.write(line + end)
+            proxy.settle()
+            self.assertEqual([response.status for response in client.responses], [400, 200] if keeps else [400], wire)
+
+    def test_earlyMutation(self) -> None:
+        """
+        Heads are mutated before anything else is done to them, but for what they say of the connection.
+        """
+        mutations = [
+            {"append": {"header": {"key": "x-request-id", "value": "mine"}}},
+            {"append": {"header": {"key": "connection", "value": "x-kept"}}},
+        ]
+        config = {
+            "@type": typeURL("envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"),
+            "mutations": mutations,
+        }
+        extensions = [{"name": "early", "typed_config": config}]
+        proxy = self.start(manager={"early_header_mutation_extensions": extensions})
+        proxy.request(headers=[(b"host", b"a"), (b"x-kept", b"1")])
+        headers = self.backend.requests[0].headers
+        self.assertEqual((headers.get(b"x-request-id"), headers.get(b"x-kept")), (b"mine", b"1"))
+
+    def test_clientRefused(self) -> None:
+        """
+        Who does not tell where it comes from is answered at once, and the connection goes on.
+        """
+        config = {
+            "@type": typeURL("envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"),
+            "header_name": "x-client",
+            "reject_with_status": {"code": "Unauthorized"},
+        }
+        extensions = [{"name": "custom", "typed_config": config}]
+        client = self.start(manager={"original_ip_detection_extensions": extensions}).client()
+        self.assertEqual(client.request().status, 401)
+        self.assertEqual(client.request(headers=[(b"x-client", b"192.0.2.9")]).status, 200)
 
     def test_expect(self) -> None:
         """

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.errors import RemoteProtocolError
+from meshproxy.flags import LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestheaders import (
     BEHIND_EDGE,
@@ -59,7 +60,9 @@ class RequestHeadersCase(SynchronousTestCase):
         """
         headers = RequestHeaders(b"GET", b"/", b"a", pairs)
         compiled = compileRequestHeaders(ForwardingSettings(**settings), lambda: b"new")
-        return headers, compiled(headers, connectionFrom(peer))
+        client = compiled(headers, connectionFrom(peer))
+        assert not isinstance(client, LocalReply)
+        return headers, client
 
     def fields(self, *pairs: Pair, **settings: Any) -> dict[bytes, bytes]:
         """

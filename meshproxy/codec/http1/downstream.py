@@ -178,7 +178,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
     def _explain(self, head: bytes) -> tuple[RequestHeaders, bool]:
         headers, isHTTP10 = explainRequest(head, self._options, self._counters)
-        if b"#" in headers.path:
+        if b"#" in headers.path and not self._options.passesFragments:
             # Envoy's connection manager answers so; a fragment is not for the wire (RFC 9110, 4.1).
             self.request = headers
             raise RemoteProtocolError("a fragment in the request target", 400, "path_normalization_failed")
@@ -212,7 +212,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         if wantsClose(headers, self.isHTTP10):
             self.keepAlive = False
         length = bodyLength(headers, self.isHTTP10, self._options)
-        if headers.method == b"CONNECT" or takeUpgrade(headers):
+        if headers.method == b"CONNECT" or takeUpgrade(headers, self._options.ignoredUpgrades):
             if length == CHUNKED:
                 # RFC 9110, 9.3.6: a body of CONNECT has no meaning; one before an upgrade would have to be held.
                 raise RemoteProtocolError("a body before a tunnel", 501, "http1.invalid_transfer_encoding")
@@ -240,7 +240,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         match = None
         del head[:skipped]
         self._searched = max(0, self._searched - skipped)
-        if head and head[0] not in _BEGINS_METHOD and head != b"\r":
+        if head and head[0] not in _BEGINS_METHOD and head != b"\r" and not self._options.customMethods:
             raise RemoteProtocolError("what begins no request")
         return skipped
 

@@ -106,7 +106,7 @@ def parseRequestLine(line: bytes, options: Http1Options) -> tuple[bytes, bytes, 
     """
     method, _, rest = line.partition(b" ")
     target, _, version = rest.partition(b" ")
-    if method not in METHODS:
+    if method not in METHODS and not (options.customMethods and isToken(method)):
         raise _bad(f"an unknown method: {_shown(method)}")
     if not target or isVisible(target) is None:
         raise _bad(f"an illegal request target: {_shown(target)}")

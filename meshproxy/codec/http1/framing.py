@@ -5,6 +5,8 @@ Where the body of a message ends (RFC 9112, 6.3), and what its Connection field 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from meshproxy.codec.http1.grammar import parseLength
 from meshproxy.codec.http1.interfaces import Http1Options
 from meshproxy.errors import RemoteProtocolError
@@ -94,11 +96,13 @@ def _codedLength(headers: HeaderMap, isHTTP10: bool, options: Http1Options) -> i
     return CHUNKED
 
 
-def takeUpgrade(headers: RequestHeaders) -> bool:
+def takeUpgrade(headers: RequestHeaders, ignored: Callable[[bytes], bool] | None = None) -> bool:
     """
     Whether a request asks for another protocol on its connection.
 
     An offer of h2c is taken out of the request: as in Envoy, it is not for a proxy to take up.
+
+    @param ignored: Which other offers are taken out as well; RFC 9110, 7.8 lets a server ignore them.
     """
     upgrade = headers.first.get(b"upgrade")
     if upgrade is None:
@@ -106,13 +110,21 @@ def takeUpgrade(headers: RequestHeaders) -> bool:
     tokens = connectionTokens(headers)
     if b"upgrade" not in tokens:
         return False
-    if upgrade.lower() != b"h2c":
+    if ignored is not None:
+        offers = [offer.strip(b" \t") for offer in upgrade.split(b",")]
+        left = [offer for offer in offers if not ignored(offer)]
+        if left and len(left) < len(offers):
+            upgrade = b",".join(left)
+            headers.set(b"upgrade", upgrade)
+    else:
+        left = [upgrade]
+    if left and upgrade.lower() != b"h2c":
         return True
     headers.remove(b"upgrade")
     headers.remove(b"http2-settings")
     options = [option.strip(b" \t") for option in (headers.joined(b"connection") or b"").split(b",")]
-    left = [option for option in options if option.lower() not in (b"upgrade", b"http2-settings")]
+    kept = [option for option in options if option.lower() not in (b"upgrade", b"http2-settings")]
     headers.remove(b"connection")
-    if left:
-        headers.set(b"connection", b",".join(left))
+    if kept:
+        headers.set(b"connection", b",".join(kept))
     return False

@@ -5,6 +5,7 @@ What an HTTP/1 codec is told, and whom it tells.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -140,6 +141,11 @@ class Http1Options:
     @ivar underscores: What to do with requests whose field names have underscores.
     @ivar sendFullyQualifiedURL: C{send_fully_qualified_url}: an upstream codec writes absolute targets.
     @ivar properCase: C{header_key_format}, C{proper_case_words}: write C{Content-Type} for peers that insist.
+    @ivar customMethods: C{allow_custom_methods}: take any token for a method.
+    @ivar ignoredUpgrades: C{ignore_http_11_upgrade}: whether an offer of another protocol is taken out of the request;
+        L{None} for h2c alone.
+    @ivar passesFragments: Whether the connection manager is to answer a request whose target has a fragment, so that
+        the connection may go on after it.
     @ivar scheme: The C{:scheme} of requests whose target has none.
     """
 
@@ -154,4 +160,7 @@ class Http1Options:
     underscores: UnderscoreAction = UnderscoreAction.ALLOW
     sendFullyQualifiedURL: bool = False
     properCase: bool = False
+    customMethods: bool = False
+    ignoredUpgrades: Callable[[bytes], bool] | None = None
+    passesFragments: bool = False
     scheme: bytes = b"http"

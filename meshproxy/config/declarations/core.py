@@ -23,6 +23,7 @@ declare(_CORE + "Node", "id", "cluster", "metadata", "locality")
 accept(_CORE + "Node", "user_agent_name", "meshproxy says its own name")
 accept(_CORE + "Node", "user_agent_version", "meshproxy says its own version")
 
+declare(_CORE + "TypedExtensionConfig", "name", "typed_config")
 declare(_CORE + "HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
 declare(_CORE + "HeaderValue", "key", "value", "raw_value")
 declare(_CORE + "DataSource", "filename", "inline_bytes", "inline_string", "environment_variable")

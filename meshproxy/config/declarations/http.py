@@ -21,7 +21,10 @@ declare(_HCM, "stream_idle_timeout", "request_timeout", "request_headers_timeout
 declare(_HCM, "delayed_close_timeout", "stream_error_on_invalid_http_message")
 declare(_HCM, "access_log", "access_log_options", "access_log_flush_interval", "flush_access_log_on_new_request")
 declare(_HCM, "use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "internal_address_config")
-declare(_HCM, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "append_x_forwarded_port")
+declare(_HCM, "append_x_forwarded_port")
+accept(
+    _HCM, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "Envoy 1.40 tells the same addresses, whatever it says"
+)
 declare(_HCM, "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response")
 declare(_HCM, "normalize_path", "merge_slashes", "path_with_escaped_slashes_action")
 declare(_HCM, "strip_matching_host_port", "strip_any_host_port", "strip_trailing_host_dot")
@@ -43,6 +46,36 @@ declare(_CORE + "Http1ProtocolOptions", "allow_chunked_length", "header_key_form
 declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
 declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
+
+declare(_CORE + "Http1ProtocolOptions", "allow_custom_methods", "ignore_http_11_upgrade")
+
+declare(_HCM, "original_ip_detection_extensions", "early_header_mutation_extensions", "scheme_header_transformation")
+declare(_HCM, "local_reply_config", "proxy_status_config", "request_id_extension")
+declare("envoy.extensions.http.original_ip_detection.xff.v3.XffConfig", "xff_num_trusted_hops", "xff_trusted_cidrs")
+declare("envoy.extensions.http.original_ip_detection.xff.v3.XffConfig", "skip_xff_append")
+declare("envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs", "cidrs")
+declare("envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig", "header_name")
+declare(
+    "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig",
+    "allow_extension_to_set_address_as_trusted",
+    "reject_with_status",
+)
+declare("envoy.type.v3.HttpStatus", "code")
+declare("envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation", "mutations")
+_RULES = "envoy.config.common.mutation_rules.v3.HeaderMutation"
+declare(_RULES, "append", "remove", "remove_on_match")
+declare(_RULES + ".RemoveOnMatch", "key_matcher")
+declare(_CORE + "SchemeHeaderTransformation", "scheme_to_overwrite")
+_V3 = "envoy.extensions.filters.network.http_connection_manager.v3."
+declare(_V3 + "LocalReplyConfig", "mappers", "body_format")
+declare(_V3 + "ResponseMapper", "filter", "status_code", "body", "body_format_override", "headers_to_add")
+declare(_HCM + ".ProxyStatusConfig", "remove_details", "remove_connection_termination_details")
+declare(_HCM + ".ProxyStatusConfig", "remove_response_flags", "set_recommended_response_code")
+declare(_HCM + ".ProxyStatusConfig", "use_node_id", "literal_proxy_name")
+declare(_V3 + "RequestIDExtension", "typed_config")
+_UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+accept(_UUID, "pack_trace_reason", "nothing is traced, so there is no reason to pack")
+accept(_UUID, "use_request_id_for_trace_sampling", "nothing is traced")
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 

@@ -452,6 +452,27 @@ class UnderscoreTests(CodecTestCase):
         self.assertEqual(counters.requestsRejectedWithUnderscoresInHeaders.value, len(self.wire) + 1)
 
 
+class CustomMethodTests(CodecTestCase):
+    """
+    C{allow_custom_methods}.
+    """
+
+    def test_token(self) -> None:
+        """
+        Any token is a method then, whatever it begins with; what is none is refused all the same.
+        """
+
+        def make() -> tuple[DownstreamCodec, RecordingSink]:
+            sink = RecordingSink()
+            return DownstreamCodec(sink, Http1Options(customMethods=True)), sink
+
+        for method in (b"FOO", b"get", b"!#$%&'*+-.^_`|~1", b"1x"):
+            codec, sink = make()
+            codec.receiveData(method + b" / HTTP/1.1\r\nhost: a\r\n\r\n")
+            self.assertEqual(sink.transcript[0][1][0], (b":method", method))
+        self.assertRefused(make, b"F(O / HTTP/1.1\r\nhost: a\r\n\r\n", 400, "http1.codec_error")
+
+
 class StatusLineTests(CodecTestCase):
     """
     Status lines.

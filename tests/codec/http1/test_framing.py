@@ -149,6 +149,22 @@ class UpgradeTests(SynchronousTestCase):
         self.assertFalse(takeUpgrade(self.request((b"connection", b"upgrade"))))
         self.assertFalse(takeUpgrade(self.request((b"connection", b"close"), (b"upgrade", b"websocket"))))
 
+    def test_ignored(self) -> None:
+        """
+        Other offers are taken out as well where that is configured; those that are left stand.
+        """
+
+        def ignored(offer: bytes) -> bool:
+            return offer in (b"one", b"two")
+
+        headers = self.request((b"connection", b"upgrade, x"), (b"upgrade", b"one , two"))
+        self.assertFalse(takeUpgrade(headers, ignored))
+        self.assertEqual(list(headers.fields()), [(b"connection", b"x")])
+        headers = self.request((b"connection", b"upgrade"), (b"upgrade", b"one, other"))
+        self.assertTrue(takeUpgrade(headers, ignored))
+        self.assertEqual(headers.get(b"upgrade"), b"other")
+        self.assertTrue(takeUpgrade(self.request((b"connection", b"upgrade"), (b"upgrade", b"other")), ignored))
+
     def test_h2c(self) -> None:
         """
         An offer of h2c is taken out, and with it what belongs to it.
