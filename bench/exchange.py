@@ -1,0 +1,328 @@
+"""
+What one exchange costs in Python alone: the work of the cases C{http1} and C{full} on sockets that cost nothing, so
+that a change of a tenth of a microsecond shows on a machine that others use too.
+
+C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
+with another one, round for round in turn, and prints the median of the ratios. C{--profile} shows where the time goes,
+C{--opcodes} how many instructions of Python each function takes: a number without any noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import gc
+import pstats
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from string import Template
+from types import CodeType, FrameType
+from typing import Any
+
+__all__ = ["Exchanges", "main", "variedRequests"]
+
+_CONFIGS = Path(__file__).resolve().parent / "configs"
+_PORT = 21999
+_BACKEND = 21998
+
+#: As wrk asks in the case C{http1}, and as the backend answers.
+PLAIN = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:21999\r\n\r\n"
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Thu, 26 Nov 2026 15:47:20 GMT\r\n"
+    b"Content-Type: application/octet-stream\r\nContent-Length: 200\r\nConnection: keep-alive\r\n\r\n" + b"x" * 200
+)
+
+
+def variedRequests(count: int = 2000) -> list[bytes]:
+    """
+    The requests of C{configs/load.lua}, but for the numbers that are random there too.
+    """
+    draw = random.Random(7)
+    return [_varied(number, draw) for number in range(1, count + 1)]
+
+
+def _varied(number: int, draw: random.Random) -> bytes:
+    session = "".join(f"{draw.getrandbits(30):08x}" for _ in range(2))
+    path = f"/service/{number % 10}/items/{draw.randint(1, 100000)}?page={number % 50}&q={draw.getrandbits(30):x}"
+    fields = [
+        f"Host: shop-{number % 20}.example.com",
+        f"X-Correlation: {draw.getrandbits(30):08x}-{number:04x}",
+        f"Cookie: session={session}; theme=dark; visit={number}",
+        "Accept-Encoding: gzip, deflate, br",
+        f"X-Tenant: t{number % 100}",
+        "Accept: application/json, text/plain, */*",
+        "X-Internal: drop-me",
+        "Accept-Language: en-GB,en;q=0.7,de;q=0.3",
+        f"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.{number % 8}",
+        *(["X-Canary: yes"] if number % 5 == 0 else []),
+    ]
+    return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode("ascii")
+
+
+class _Socket:
+    """
+    A socket that costs nothing.
+
+    @ivar inbox: What the next C{recv} gives.
+    @ivar sent: Called with what is sent.
+    """
+
+    def __init__(self, sent: Callable[[_Socket, bytes], object]) -> None:
+        self.inbox = b""
+        self._sent = sent
+
+    def recv(self, size: int) -> bytes:
+        """
+        Give what is there.
+        """
+        return self.inbox
+
+    def send(self, data: bytes) -> int:
+        """
+        Take everything.
+        """
+        self._sent(self, data)
+        return len(data)
+
+
+class Exchanges:
+    """
+    A proxy with connections, in memory.
+
+    @ivar requests: What the clients send, in turn.
+    @ivar answered: How many answers they have had.
+    @ivar answer: The last one.
+    @ivar asked: What the backend was asked last.
+    """
+
+    def __init__(self, case: str, folder: Path, connections: int = 16) -> None:
+        """
+        @param case: C{http1} or C{full}.
+        @param connections: How many clients ask at once: as many requests make one turn of the reactor.
+        """
+        from meshproxy.server import ProxyOptions, ProxyServer
+        from meshproxy.testing import MemoryNetwork, Peer, VirtualReactor
+        from meshproxy.testing.network import parseAddress
+
+        reactor: Any = VirtualReactor()
+        # Time passes as in service, and asking for it costs what it costs there.
+        reactor.seconds = time.time
+        network = MemoryNetwork(reactor)
+        transports: list[Any] = []
+        transport = network.transport
+        network.transport = lambda *args: transports.append(transport(*args)) or transports[-1]  # type: ignore[method-assign, func-returns-value]
+        text = Template((_CONFIGS / f"{case}.yaml").read_text())
+        config = text.substitute(listen=_PORT, backend=_BACKEND, log=folder / "access.log")
+        self._server = ProxyServer(ProxyOptions(configText=config), reactor, network)
+        self._server.privilegedStartService()
+        self._server.startService()
+        network.listen(parseAddress(f"127.0.0.1:{_BACKEND}"), lambda peer: Peer())
+        self.requests = variedRequests() if case == "full" else [PLAIN]
+        self._position = 0
+        self.answered = 0
+        self.answer = self.asked = b""
+        self._waiting: list[Any] = []
+        self._downstreams: list[Any] = []
+        for _ in range(connections):
+            network.dial(parseAddress(f"127.0.0.1:{_PORT}"), Peer())
+            self._downstreams.append(transports[-1])
+        # The first request of each makes its upstream connection.
+        for downstream in self._downstreams:
+            downstream.protocol.dataReceived(self.requests[0])
+        before = len(transports)
+        while len(transports) < before + 2 * connections:
+            reactor._turn()
+        # Of two transports made for an upstream connection, the second one is the backend's.
+        self._upstreams = {}
+        for each in transports[before:]:
+            if type(each.protocol) is not Peer:
+                each.socket = _Socket(self._asked)
+                self._upstreams[each.socket] = each
+        for downstream in self._downstreams:
+            downstream.socket = _Socket(self._answered)
+        for each in self._upstreams.values():
+            each.socket.inbox = ANSWER
+            each.doRead()
+
+    def _asked(self, sock: _Socket, data: bytes) -> None:
+        self._waiting.append(self._upstreams[sock])
+        self.asked = data
+
+    def _answered(self, sock: _Socket, data: bytes) -> None:
+        self.answered += 1
+        self.answer = data
+
+    def turn(self) -> None:
+        """
+        Let each client ask and get its answer, in two turns of the reactor.
+        """
+        from meshproxy.net.turn import turn
+
+        requests, position = self.requests, self._position
+        turn.active = True
+        for downstream in self._downstreams:
+            downstream.socket.inbox = requests[position]
+            position = (position + 1) % len(requests)
+            downstream.doRead()
+        turn.end()
+        self._position = position
+        waiting, self._waiting = self._waiting, []
+        turn.active = True
+        for upstream in waiting:
+            upstream.doRead()
+        turn.end()
+
+    def run(self, count: int) -> float:
+        """
+        Make at least so many exchanges.
+
+        @return: The microseconds of CPU that each of them took.
+        """
+        first = self.answered
+        began = time.process_time()
+        while self.answered < first + count:
+            self.turn()
+        return (time.process_time() - began) / (self.answered - first) * 1e6
+
+    def stop(self) -> None:
+        """
+        Write what is left of the log.
+        """
+        self._server.files.close()
+
+
+def _serve(case: str) -> None:
+    """
+    Measure whenever a line with a number comes in.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        exchanges = Exchanges(case, Path(folder))
+        gc.collect()
+        gc.freeze()
+        exchanges.run(2000)
+        for line in sys.stdin:
+            print(exchanges.run(int(line)), flush=True)
+        exchanges.stop()
+
+
+class _Worker:
+    """
+    A process that measures one checkout.
+    """
+
+    def __init__(self, checkout: Path, case: str) -> None:
+        # This file is also for checkouts that do not have it yet.
+        start = (
+            f"import sys, runpy; sys.path.insert(0, {str(checkout)!r}); "
+            f"sys.argv[1:] = ['--serve', '--only', {case!r}]; "
+            f"runpy.run_path({__file__!r}, run_name='__main__')"
+        )
+        self._popen = subprocess.Popen(
+            [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
+        )
+
+    def measure(self, count: int) -> float:
+        """
+        The microseconds of CPU of an exchange.
+        """
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.write(f"{count}\n")
+        self._popen.stdin.flush()
+        return float(self._popen.stdout.readline())
+
+    def stop(self) -> None:
+        """
+        End it.
+        """
+        self._popen.communicate()
+
+
+def _compare(case: str, checkouts: list[Path], rounds: int, count: int) -> None:
+    workers = [_Worker(checkout, case) for checkout in checkouts]
+    costs: list[list[float]] = [[] for _ in workers]
+    for _ in range(rounds):
+        for cost, worker in zip(costs, workers, strict=True):
+            cost.append(worker.measure(count))
+    for worker in workers:
+        worker.stop()
+    for checkout, cost in zip(checkouts, costs, strict=True):
+        ratio = median(mine / first for mine, first in zip(cost, costs[0], strict=True))
+        print(f"{case:<6} {min(cost):6.2f} us at least, {median(cost):6.2f} us usually, ratio {ratio:.3f}  {checkout}")
+
+
+def _profile(case: str, count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        exchanges = Exchanges(case, Path(folder))
+        exchanges.run(2000)
+        profile = cProfile.Profile()
+        profile.enable()
+        exchanges.run(count)
+        profile.disable()
+        exchanges.stop()
+    pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+
+
+def _countOpcodes(case: str, count: int, shown: int = 50) -> None:
+    opcodes: Counter[CodeType] = Counter()
+    calls: Counter[CodeType] = Counter()
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if event == "call":
+            frame.f_trace_opcodes = True
+            frame.f_trace_lines = False
+            calls[frame.f_code] += 1
+        elif event == "opcode":
+            opcodes[frame.f_code] += 1
+        return trace
+
+    with tempfile.TemporaryDirectory() as folder:
+        exchanges = Exchanges(case, Path(folder))
+        exchanges.run(2000)
+        before = exchanges.answered
+        sys.settrace(trace)
+        exchanges.run(count)
+        sys.settrace(None)
+        count = exchanges.answered - before
+        exchanges.stop()
+    print(f"{case}: {opcodes.total() / count:.0f} opcodes and {calls.total() / count:.0f} calls in an exchange")
+    for code, number in opcodes.most_common(shown):
+        where = "/".join(Path(code.co_filename).parts[-3:])
+        print(f"{number / count:8.1f} {calls[code] / count:6.2f}  {where}:{code.co_firstlineno} {code.co_name}")
+
+
+def main() -> None:
+    """
+    Measure, compare or profile.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench.exchange", description="the CPU of one exchange in memory")
+    parser.add_argument("--only", choices=["http1", "full"], help="one of the two cases")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with this one")
+    parser.add_argument("--rounds", type=int, default=40, help="how often each is measured (40)")
+    parser.add_argument("--count", type=int, default=1600, help="exchanges in a round (1600)")
+    parser.add_argument("--profile", action="store_true", help="show which functions take the time")
+    parser.add_argument("--opcodes", action="store_true", help="count the instructions of Python in each function")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    here = Path(__file__).resolve().parent.parent
+    for case in [options.only] if options.only else ["http1", "full"]:
+        if options.serve:
+            _serve(case)
+        elif options.profile:
+            _profile(case, 10 * options.count)
+        elif options.opcodes:
+            _countOpcodes(case, 1000)
+        else:
+            checkouts = [here] if options.against is None else [options.against.resolve(), here]
+            _compare(case, checkouts, options.rounds, options.count)
+
+
+if __name__ == "__main__":
+    main()
