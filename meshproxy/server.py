@@ -124,6 +124,7 @@ class ProxyServer(MultiService):
             clusters,
             UpstreamCalls(clusters, reactor),
             AccessLogContext(files, runtime.number),
+            isFailed=lambda: self.failedHealthCheck,
         )
         self.files = files
         self.clusters = clusters

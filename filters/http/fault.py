@@ -22,6 +22,7 @@ from meshproxy.flags import ResponseFlag
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.localreply import isGRPC
+from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.runtime import Runtime, fractionOf
 
@@ -265,9 +266,7 @@ class Fault(HTTPFilter):
     def _mark(self, stream: Any, flag: int, plan: FaultPlan) -> None:
         stream.responseFlags |= flag
         if plan.metadata:
-            if stream.dynamicMetadata is None:
-                stream.dynamicMetadata = {}
-            stream.dynamicMetadata.setdefault(self.context.name, {}).update(plan.metadata)
+            noteMetadata(stream, self.context.name, dict(plan.metadata))
 
     def _count(self, counter: Any, name: str, caller: str, plan: FaultPlan) -> None:
         counter.value += 1

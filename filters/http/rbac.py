@@ -17,6 +17,7 @@ from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorization import Policies, Verdict, compilePolicies
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.stats.store import CounterFamily, Scope
 
@@ -72,7 +73,7 @@ class Engine:
             noted[self._becauseKey] = self.policies.explain(stream, headers, verdict)
         if policy and self._perPolicy is not None:
             self._perPolicy[f"{policy}.{self._shadow}{'allowed' if allowed else 'denied'}"].value += 1
-        _note(stream, _NAMESPACE, noted)
+        noteMetadata(stream, _NAMESPACE, noted)
         return verdict
 
     def because(self, stream: Any) -> str:
@@ -81,16 +82,6 @@ class Engine:
         """
         told: str = stream.dynamicMetadata[_NAMESPACE][self._becauseKey]
         return told
-
-
-def _note(stream: Any, namespace: str, values: dict[str, Any]) -> None:
-    metadata = stream.dynamicMetadata
-    if metadata is None:
-        stream.dynamicMetadata = {namespace: values}
-    elif namespace in metadata:
-        metadata[namespace].update(values)
-    else:
-        metadata[namespace] = values
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +142,7 @@ class RBAC(HTTPFilter):
             return None
         verdict = plan.rules.check(stream, headers)
         if plan.logs:
-            _note(stream, "envoy.common", {"access_log_hint": bool(verdict.policy)})
+            noteMetadata(stream, "envoy.common", {"access_log_hint": bool(verdict.policy)})
         if verdict.allowed:
             return None
         self.context.log.debug(

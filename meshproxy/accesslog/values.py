@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
@@ -102,9 +102,23 @@ def _structure(value: object) -> str:
     Metadata and filter state that are not scalars.
     """
     try:
+        value = _wholeNumbers(value)
         return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
         return quoteJSON(clean(str(value)))
+
+
+def _wholeNumbers(value: object) -> object:
+    """
+    A structure in which numbers that are whole are integers: a C{Struct} knows doubles only.
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _wholeNumbers(held) for key, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_wholeNumbers(held) for held in value]
+    return value
 
 
 _BYTEWISE = re.compile(rb'["\\\x00-\x1f\x7f-\xff]')

@@ -146,6 +146,8 @@ class _ChainCompiler:
             proxy.calls,
             proxy.runtime,
             Logger(namespace=f"meshproxy.filters.{name}"),
+            proxy.nodeCluster,
+            proxy.isFailed,
         )
 
     def compileRouteConfig(self, name: str, section: Section) -> object | None:

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.accesslog.logs import AccessLogContext
 from meshproxy.config.registry import FilterRegistry
 from meshproxy.interfaces import INetwork, IUpstreamCalls
-from meshproxy.runtime import Runtime
+from meshproxy.runtime import Runtime, never
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
 
@@ -27,6 +27,7 @@ class ProxyContext:
 
     @ivar clusterNames: The clusters that routes may name: those of the configuration that is being compiled, which
         serve only when it is accepted.
+    @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
 
     store: Store
@@ -41,3 +42,4 @@ class ProxyContext:
     clusterNames: frozenset[str] = frozenset()
     nodeId: str = ""
     nodeCluster: str = ""
+    isFailed: Callable[[], bool] = never

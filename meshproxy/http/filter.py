@@ -29,7 +29,7 @@ from meshproxy.config import Report, Section
 from meshproxy.config.structure import structure
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.interfaces import STOP, IHTTPFilter, IHTTPStream, IUpstreamCalls, Stop
-from meshproxy.runtime import Runtime
+from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
 
@@ -51,6 +51,8 @@ class FilterContext:
     @ivar calls: Requests on the filter's own account.
     @ivar runtime: Whether a C{RuntimeFractionalPercent} hits and what a runtime key says.
     @ivar log: For what only the operator is to know.
+    @ivar nodeCluster: The cluster that this proxy itself belongs to: C{node.cluster} of the bootstrap.
+    @ivar isFailed: Whether the proxy was told to say that it is ill (C{/healthcheck/fail}).
     """
 
     name: str
@@ -63,6 +65,8 @@ class FilterContext:
     calls: IUpstreamCalls
     runtime: Runtime
     log: Logger
+    nodeCluster: str = ""
+    isFailed: Callable[[], bool] = never
 
 
 @implementer(IHTTPFilter)

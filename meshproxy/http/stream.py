@@ -501,6 +501,9 @@ class Stream(StreamInfo):
         A filter wants the whole body, and it is longer than the limit.
         """
         self.manager.stats.rqTooLarge.value += 1
+        if self.protocol.startswith("HTTP/1"):
+            # As in Envoy, whose codec has not told the end of the request by then, be it here.
+            self.downstream.closeAfterResponse()
         self.localReply(Failure.REQUEST_PAYLOAD_TOO_LARGE.value)
 
     def responseTooLarge(self) -> None:

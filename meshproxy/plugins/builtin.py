@@ -15,6 +15,22 @@ headerMutation = FilterPlugin(
     (_HTTP + "header_mutation.v3.HeaderMutationPerRoute",),
 )
 
+basicAuth = FilterPlugin(
+    "envoy.filters.http.basic_auth",
+    "http",
+    "meshproxy.filters.http.basic_auth:BasicAuth",
+    (_HTTP + "basic_auth.v3.BasicAuth",),
+    (_HTTP + "basic_auth.v3.BasicAuthPerRoute",),
+)
+
+buffer = FilterPlugin(
+    "envoy.filters.http.buffer",
+    "http",
+    "meshproxy.filters.http.buffer:Buffer",
+    (_HTTP + "buffer.v3.Buffer",),
+    (_HTTP + "buffer.v3.BufferPerRoute",),
+)
+
 cors = FilterPlugin(
     "envoy.filters.http.cors",
     "http",
@@ -29,6 +45,20 @@ csrf = FilterPlugin(
 
 fault = FilterPlugin(
     "envoy.filters.http.fault", "http", "meshproxy.filters.http.fault:Fault", (_HTTP + "fault.v3.HTTPFault",)
+)
+
+headerToMetadata = FilterPlugin(
+    "envoy.filters.http.header_to_metadata",
+    "http",
+    "meshproxy.filters.http.header_to_metadata:HeaderToMetadata",
+    (_HTTP + "header_to_metadata.v3.Config",),
+)
+
+healthCheck = FilterPlugin(
+    "envoy.filters.http.health_check",
+    "http",
+    "meshproxy.filters.http.health_check:HealthCheck",
+    (_HTTP + "health_check.v3.HealthCheck",),
 )
 
 rbac = FilterPlugin(
@@ -48,6 +78,13 @@ localRateLimit = FilterPlugin(
 
 router = FilterPlugin(
     "envoy.filters.http.router", "http", "meshproxy.filters.http.router:Router", (_HTTP + "router.v3.Router",)
+)
+
+setMetadata = FilterPlugin(
+    "envoy.filters.http.set_metadata",
+    "http",
+    "meshproxy.filters.http.set_metadata:SetMetadata",
+    (_HTTP + "set_metadata.v3.Config",),
 )
 
 tcpProxy = FilterPlugin(

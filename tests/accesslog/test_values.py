@@ -57,6 +57,7 @@ class TextTests(SynchronousTestCase):
             (True, "true"),
             (False, "false"),
             ({"b": [1, None], "a": "é"}, '{"a":"é","b":[1,null]}'),
+            ({"b": [1.0, 1.5], "a": {"c": 2.0}}, '{"a":{"c":2},"b":[1,1.5]}'),
         ]
         for value, expected in cases:
             self.assertEqual(plainText(value), expected)

@@ -1,0 +1,45 @@
+# -*- test-case-name: tests.http.test_metadata -*-
+"""
+Dynamic metadata: what filters tell each other, and access logs, of a stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["mergeInto", "noteMetadata"]
+
+
+def noteMetadata(stream: Any, namespace: str, values: dict[str, Any]) -> None:
+    """
+    Note values under a namespace, beside what is noted there already.
+
+    @param values: A dictionary of the caller's making: it may be kept, and changed later.
+    """
+    metadata = stream.dynamicMetadata
+    if metadata is None:
+        stream.dynamicMetadata = {namespace: values}
+    elif namespace in metadata:
+        metadata[namespace].update(values)
+    else:
+        metadata[namespace] = values
+
+
+def mergeInto(held: dict[str, object], values: Mapping[str, object]) -> None:
+    """
+    Merge as Envoy merges a C{Struct} into another: structures key by key, lists one after the other, and what else
+    there is of one kind takes the place of what was there. What is of another kind stays as it was.
+    """
+    for key, value in values.items():
+        there = held.get(key)
+        if key not in held:
+            held[key] = value
+        elif isinstance(there, dict) and isinstance(value, Mapping):
+            inner = dict(there)
+            mergeInto(inner, value)
+            held[key] = inner
+        elif isinstance(there, list) and isinstance(value, list):
+            held[key] = [*there, *value]
+        else:
+            held[key] = value
