@@ -147,14 +147,9 @@ class HTTP1Connection(TwistedProtocol):
     @ivar idleSince: When the last of them ended.
     """
 
-    stream: Stream | None = None
-    closing = False
     closedHere = False
-    served = 0
-    _writeBlocked = False
     _readBlocked = False
     _readPaused = 0
-    _draining = False
 
     def __init__(self, slot: ManagerSlot, info: ConnectionInfo) -> None:
         self.slot = slot
@@ -163,6 +158,9 @@ class HTTP1Connection(TwistedProtocol):
         self.manager: ConnectionManager = manager
         sink: Any = _RequestSink(self)
         self.codec = DownstreamCodec(sink, manager.http1Options, manager.codecCounters)
+        self.stream: Stream | None = None
+        self.closing = self._draining = self._writeBlocked = self._backlogged = False
+        self.served = 0
         self.began = self.idleSince = manager.clock.seconds()
 
     # The transport
@@ -183,9 +181,13 @@ class HTTP1Connection(TwistedProtocol):
         if self.closing:
             return
         codec = self.codec
+        headers = codec.takeWhole(data)
+        if headers is not None:
+            self.requestReceived(headers, True)
+            return
         before = self.stream
         try:
-            codec.receiveData(data)
+            codec.receiveParts(data)
         except RemoteProtocolError as error:
             self._protocolError(error)
             return
@@ -263,16 +265,23 @@ class HTTP1Connection(TwistedProtocol):
         if manager is not self.manager:
             manager.adopt(self)
         self.served += 1
+        stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
+        if manager.watchesRequests:
+            self._watchRequest(manager, stream)
+        manager.serve(stream)
+
+    def _watchRequest(self, manager: ConnectionManager, stream: Stream) -> None:
+        """
+        What few connection managers are configured to look at.
+        """
         if manager.headersDeadlines is not None:
             manager.headersDeadlines.cancel(self)
-        stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
         if manager.acceptsHTTP10 and self.codec.isHTTP10:
             stream.protocol = "HTTP/1.0"
         limit = manager.maxRequestsPerConnection
         if limit and self.served >= limit:
             manager.stats.cxMaxRequestsReached.value += 1
             self.codec.closeAfterResponse()
-        manager.serve(stream)
 
     # Responses, sent by the stream
 
@@ -313,13 +322,12 @@ class HTTP1Connection(TwistedProtocol):
         """
         See L{IDownstream.sendResponse}.
         """
-        codec = self.codec
         if stream.manager.draining or self._draining:
             self.sendHeaders(stream, headers, False)
             self.sendData(body, True)
             return
         try:
-            data = codec.encodeResponse(headers, body)
+            data = self.codec.encodeResponse(headers, body)
         except LocalProtocolError as error:
             self._unwritable(stream, error)
             return
@@ -390,12 +398,20 @@ class HTTP1Connection(TwistedProtocol):
         if self.closing:
             return
         codec = self.codec
-        if not codec.keepAlive or not stream.requestEnded:
-            if not stream.requestEnded:
+        if not codec.keepAlive or stream.requestEnd is None:
+            if stream.requestEnd is None:
                 self.manager.stats.rqResponseBeforeRqComplete.value += 1
             self.close()
             return
         self.idleSince = stream.end or 0.0
+        if self._writeBlocked or self._backlogged or stream.downstreamPaused or not codec.resumeIdle():
+            self._resumeAfter(stream)
+
+    def _resumeAfter(self, stream: Stream) -> None:
+        """
+        Go on after a stream where more is there than a connection that waits for its next request.
+        """
+        codec = self.codec
         if stream.downstreamPaused:
             # Its upstream, or a filter, had not taken all of its body when the answer came.
             stream.resumeDownstream()
@@ -544,8 +560,6 @@ class HTTP1Connection(TwistedProtocol):
             self._readPaused -= 1
             if not self._readPaused:
                 self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before
-
-    _backlogged = False
 
     def _pauseForBacklog(self, stream: Stream) -> None:
         if not self._backlogged:

@@ -170,6 +170,10 @@ class ConnectionManager:
         self.drainDeadlines = deadlines(settings.drainTimeout, self._drainLate)
         self.requestDeadlines = deadlines(settings.requestTimeout, self._requestLate)
         self.streamDurationDeadlines = deadlines(settings.maxStreamDuration, self._streamOld)
+        # Whether a connection has to do more with a new request than to serve it.
+        self.watchesRequests = bool(
+            self.headersDeadlines is not None or self.acceptsHTTP10 or self.maxRequestsPerConnection
+        )
         self._routeIdle: dict[float, IdleWatch[Stream]] = {}
         self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout)
 

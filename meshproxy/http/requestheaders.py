@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import SystemRandom
+from struct import iter_unpack
 from typing import TYPE_CHECKING
 
 from meshproxy.errors import RemoteProtocolError
@@ -359,6 +360,10 @@ class _RequestIds:
 
     _COUNT = 128
 
+    # Of the 128 bits of each, those that are random, and those that say what it is: version 4, variant 10.
+    _RANDOM = int.from_bytes(bytes.fromhex("ffffffffffff0fff3fffffffffffffff") * _COUNT, "big")
+    _FIXED = int.from_bytes(bytes.fromhex("00000000000040008000000000000000") * _COUNT, "big")
+
     def __init__(self) -> None:
         self._ready: list[bytes] = []
 
@@ -368,11 +373,9 @@ class _RequestIds:
         """
         ready = self._ready
         if not ready:
-            digits = _systemRandom.randbytes(16 * self._COUNT).hex().encode("ascii")
-            for start in range(0, len(digits), 32):
-                d = digits[start : start + 32]
-                variant = b"89ab"[d[16] & 3 : (d[16] & 3) + 1]
-                ready.append(b"%b-%b-4%b-%b%b-%b" % (d[:8], d[8:12], d[13:16], variant, d[17:20], d[20:]))
+            bits = _systemRandom.getrandbits(128 * self._COUNT) & self._RANDOM | self._FIXED
+            digits = b"%0*x" % (32 * self._COUNT, bits)
+            ready += map(b"-".join, iter_unpack("8s4s4s4s12s", digits))
         return ready.pop()
 
 

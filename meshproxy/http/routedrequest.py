@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure as TwistedFailure
 
+from meshproxy.codec.http1 import DECIMAL
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["ORDERS", "RoutedRequest"]
+__all__ = ["ORDERS", "PlainRequest", "RoutedRequest"]
 
 # Orders to a router that this one does not follow; as in Envoy, they end here.
 _UNHEARD = (
@@ -54,21 +55,6 @@ ORDERS = RETRY_HEADERS | {
     b"grpc-timeout",
 }
 _hasNoOrders = ORDERS.isdisjoint
-
-
-class _Milliseconds(dict[int, bytes]):
-    """
-    Numbers as text; most responses take one of a few.
-    """
-
-    def __missing__(self, number: int) -> bytes:
-        text = b"%d" % number
-        if len(self) < 4096:
-            self[number] = text
-        return text
-
-
-_MILLISECONDS = _Milliseconds()
 
 
 class RoutedRequest:
@@ -348,7 +334,7 @@ class RoutedRequest:
         self._body = None
         self._stats.responses.add(status)
         if not self._router.suppressHeaders and stream.requestEnd is not None:
-            headers.set(b"x-envoy-upstream-service-time", _MILLISECONDS[int((now - stream.requestEnd) * 1000)])
+            headers.set(b"x-envoy-upstream-service-time", DECIMAL[int((now - stream.requestEnd) * 1000)])
         route = self._route
         if route.virtualHost.includeAttemptCountInResponse:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
@@ -392,7 +378,7 @@ class RoutedRequest:
         if not self._router.suppressHeaders:
             # The last byte of the request had come, else this were not the short way.
             sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]
-            headers.first[b"x-envoy-upstream-service-time"] = _MILLISECONDS[sent]
+            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
         route = self._route
         if route.virtualHost.includeAttemptCountInResponse:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
@@ -410,7 +396,7 @@ class RoutedRequest:
             self._unpause()
         self.connection = None
         stats.rqTime.record(elapsed)
-        stream.responseReceived(headers, body)
+        stream.responseReceived(headers, body, now)
 
     def _finalizeResponse(self, finalize: Callable[[ResponseHeaders, Stream], None], headers: ResponseHeaders) -> None:
         """
@@ -460,7 +446,7 @@ class RoutedRequest:
         relay = stream.downstream.relay(connection.transport, length, self._stats, self._relayed)
         if relay is not None:
             connection.codec.opaqueReceived(length)
-            stream.relay = relay
+            stream.relayBegan(relay)
             relay.start()
 
     def _relayed(self) -> None:
@@ -735,6 +721,62 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.resumeRequest}.
         """
         self._stream.resumeDownstream()
+
+
+class PlainRequest(RoutedRequest):
+    """
+    A request that is nothing but a head, to a route that asks for nothing but a cluster, a time-out, and changes of
+    heads. L{meshproxy.http.router.Router} makes it and puts it on a connection, in one step. Whatever happens then
+    besides a whole response is the business of its base class.
+    """
+
+    _requestEnded = _complete = True
+
+    def __init__(
+        self, router: Router, stream: Stream, route: Route, cluster: Cluster, endpoint: Endpoint, now: float
+    ) -> None:
+        """
+        @param now: The clock's seconds.
+        """
+        self._router = router
+        self._stream = stream
+        self._route = route
+        self._action = route.action  # type: ignore[assignment]  # a route of this kind has one
+        self._cluster = cluster
+        self._stats = cluster.stats
+        self._endpoint = endpoint
+        self._headers = stream.requestHeaders
+        self._tryBegan = now
+
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}: the same as the base class does, but
+        for what such a request does not have.
+        """
+        stream = self._stream
+        router = self._router
+        now = router.clock.seconds()
+        stream.upstreamResponseStart = stream.upstreamResponseEnd = now
+        stats = self._stats
+        try:
+            stats.responses.counts[headers.status] += 1
+        except KeyError:
+            stats.responses.add(headers.status)
+        if not router.suppressHeaders:
+            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
+            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
+        finalize = self._route.finalizeResponseHeaders
+        if finalize is not None:
+            self._finalizeResponse(finalize, headers)
+        self.responseStarted = self.over = True
+        stream.responseCodeDetails = "via_upstream"
+        if self._timeouts is not None:
+            self._timeouts.waiting.pop(self, None)
+        if self._responsePaused:
+            self._unpause()
+        self.connection = None
+        stats.rqTime.record(int((now - self._tryBegan) * 1000))
+        stream.responseReceived(headers, body, now)
 
 
 class _Body:

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.routedrequest import ORDERS, RoutedRequest
+from meshproxy.http.routedrequest import ORDERS, PlainRequest, RoutedRequest
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
 
@@ -78,9 +78,9 @@ class Router:
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
-        request = stream.upstream = RoutedRequest(self, stream, route)
-        if not (endStream and plan.isPlain and _hasNoOrders(headers.first)):
-            request.start(headers, endStream)
+        if not (endStream and plan.isPlain and _hasNoOrders(headers.first)) or stream.upgrade:
+            stream.upstream = RoutedRequest(self, stream, route)
+            stream.upstream.start(headers, endStream)
             return
         # The usual request: nothing but a head, and a route that asks for nothing but a cluster. What follows does the
         # same as RoutedRequest.start, HTTP1Pool.request and RoutedRequest.connectionReady, where an idle connection
@@ -88,21 +88,19 @@ class Router:
         cluster = self.clusters.get(plan.cluster)
         endpoint = None if cluster is None else cluster.chooseEndpoint()
         pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
-        if cluster is None or endpoint is None or pool is None or stream.upgrade or not pool.idle:
-            request.start(headers, True, endpoint)
+        if cluster is None or endpoint is None or pool is None or not pool.idle:
+            stream.upstream = RoutedRequest(self, stream, route)
+            stream.upstream.start(headers, True, endpoint)
             return
-        stats = request._stats = cluster.stats
-        request._cluster = cluster
-        request._endpoint = endpoint
-        request._headers = headers
-        request._requestEnded = request._complete = True
+        now = self.clock.seconds()
+        request = stream.upstream = PlainRequest(self, stream, route, cluster, endpoint, now)
+        stats = cluster.stats
         stream.manager.stats.rqUpstreamTotal.value += 1
         stream.upstreamCluster = cluster.statName
         stream.upstreamHost = endpoint
         stream.upstreamAttempts = 1
         if plan.finalize is not None:
             plan.finalize(headers, stream)
-        now = request._tryBegan = self.clock.seconds()
         timeouts = plan.timeouts
         if timeouts is not None:
             request._timeouts = timeouts
@@ -181,6 +179,7 @@ class _Plan:
             or action.isHighPriority
             or action.autoHostRewrite
             or route.virtualHost.includeRequestAttemptCount
+            or route.virtualHost.includeAttemptCountInResponse
         )
         if action.timeout:
             self.timeouts = router.timeouts[action.timeout]

@@ -91,6 +91,8 @@ class Stream(StreamInfo):
     replied = False
     isWatched = False
     relay: IRelay | None = None
+    # Whether there is a walk, a wait or a relay.
+    _isInvolved = False
     _requestWalk: RequestWalk | None = None
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
@@ -151,6 +153,7 @@ class Stream(StreamInfo):
         The way of the request, where it does not go straight.
         """
         if self._requestWalk is None:
+            self._isInvolved = True
             self._requestWalk = RequestWalk(self)
         return self._requestWalk
 
@@ -160,6 +163,7 @@ class Stream(StreamInfo):
         The way of the response, where it does not go straight.
         """
         if self._responseWalk is None:
+            self._isInvolved = True
             self._responseWalk = ResponseWalk(self)
         return self._responseWalk
 
@@ -168,7 +172,7 @@ class Stream(StreamInfo):
         Let the request's head pass the chain.
         """
         headers = self.requestHeaders
-        ended = self.requestEnded
+        ended = self.requestEnd is not None
         try:
             if chain.perStream:
                 chain = chain.begin()
@@ -323,6 +327,13 @@ class Stream(StreamInfo):
             and (walk is None or not walk.holds)
         )
 
+    def relayBegan(self, relay: IRelay) -> None:
+        """
+        Something moves the response's body past the filters and codecs.
+        """
+        self._isInvolved = True
+        self.relay = relay
+
     def relayEnded(self) -> None:
         """
         What was to be relayed of the response's body has gone, or the stream ends before.
@@ -333,10 +344,12 @@ class Stream(StreamInfo):
             self.bytesSent += relay.moved
             self.lastActive = relay.lastActive
 
-    def responseReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+    def responseReceived(self, headers: ResponseHeaders, body: bytes, now: float) -> None:
         """
         A whole response enters the chain at once: the short way for the small answers that most are. It does what
         L{responseHeadersReceived} and L{responseDataReceived} do one after the other.
+
+        @param now: The clock's seconds.
         """
         chain = self.chain
         if chain.responseData:
@@ -353,11 +366,10 @@ class Stream(StreamInfo):
         manager.finishResponse(self, headers)
         self.responseCode = headers.status
         self.bytesSent = len(body)
-        now = manager.clock.seconds()
         self.lastActive = self.responseStart = now
         self.responseEnded = True
         self.downstream.sendResponse(self, headers, body)
-        if not self.over and (self.requestEnded or not self.tunnel):
+        if not self.over and (self.requestEnd is not None or not self.tunnel):
             self._end(now)
 
     def responseTrailersReceived(self, trailers: HeaderMap) -> None:
@@ -577,6 +589,7 @@ class Stream(StreamInfo):
         if waiting.called:
             return
         if self._awaited is None:
+            self._isInvolved = True
             self._awaited = []
         elif len(self._awaited) >= 16:
             # A filter may wait at each piece of a long body.
@@ -638,10 +651,10 @@ class Stream(StreamInfo):
         upstream = self.upstream
         if upstream is not None and (not upstream.over or upstream.connection is not None):
             upstream.abandon()
-        if self._awaited is not None or self._requestWalk is not None or self._responseWalk is not None:
+        if self._isInvolved:
             self._dropWaiting()
-        if self.relay is not None:
-            self.relayEnded()
+            if self.relay is not None:
+                self.relayEnded()
         if self.chain.streamEnded:
             self._tellEnded()
         manager.streamEnded(self)

@@ -64,6 +64,9 @@ class SocketTransport(FileDescriptor):
         @param peer: The peer's address, where it is already known.
         """
         FileDescriptor.__init__(self, reactor)
+        # What Twisted has on the class is read with each send; an instance's own attribute is read faster.
+        self.dataBuffer = b""
+        self._writeDisconnected = False
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
         self.protocol: IProtocol | None = None
@@ -160,11 +163,22 @@ class SocketTransport(FileDescriptor):
         """
         gathered = self._gathered
         if len(gathered) == 1:
-            self._send(gathered.pop())
+            data = gathered.pop()
         elif gathered:
             data = b"".join(gathered)
             gathered.clear()
+        else:
+            return
+        if self._tempDataLen or self.dataBuffer or self._writeDisconnected or not self.connected:
             self._send(data)
+            return
+        # The same as _send does, without the call.
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            sent = 0
+        if sent < len(data):
+            FileDescriptor.write(self, data[sent:] if sent else data)
 
     def startReading(self) -> None:
         """

@@ -53,6 +53,7 @@ class HTTP1Pool:
     @ivar idle: Those that carry no request, newest last.
     @ivar pending: Requests that wait, in order. A dictionary, so that one that gives up is forgotten in constant time.
     @ivar draining: Whether no connection is kept any more: the endpoint is gone.
+    @ivar keepsAll: Whether a connection may carry any number of requests for any time.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class HTTP1Pool:
         self.pending: dict[IPoolRequest, None] = {}
         self.connections: set[HTTP1UpstreamConnection] = set()
         self.draining = False
+        self.keepsAll = not (settings.maxRequestsPerConnection or settings.maxConnectionDuration)
         self._network = network
         self._idleWatch = idleWatch
         self._durations = durations

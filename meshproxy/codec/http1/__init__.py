@@ -16,10 +16,12 @@ from meshproxy.codec.http1.interfaces import (
     IResponseSink,
     UnderscoreAction,
 )
+from meshproxy.codec.http1.serialize import DECIMAL
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.codec.http1.upstream import UpstreamCodec
 
 __all__ = [
+    "DECIMAL",
     "DownstreamCodec",
     "Http1Counters",
     "Http1Options",

@@ -21,7 +21,7 @@ from meshproxy.codec.http1.grammar import (
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
 from meshproxy.codec.http1.memory import RequestMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
+from meshproxy.codec.http1.serialize import DECIMAL, STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -53,6 +53,11 @@ _BEGINS_METHOD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 _CHUNKED_END = b"transfer-encoding: chunked\r\n\r\n"
 
+
+# The first lines of responses that have a body.
+_STATUS_LINES_WITH_BODY = {
+    status: STATUS_LINES[False][status] for status in range(200, 600) if status != 204 and status != 304
+}
 
 # Without any of these fields, a request has no body and leaves its connection open.
 _UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}).isdisjoint
@@ -91,6 +96,9 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         # Bytes that a response of fixed length still has to get.
         self._unwritten = 0
         self._memory = RequestMemory()
+        self._maxHeadBytes = self._options.maxHeadBytes
+        self._scheme = self._options.scheme
+        self._isPlain = not self._options.properCase
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} reads {self.readState.value}, writes {self.writeState.value}>"
@@ -99,55 +107,51 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
     def receiveData(self, data: bytes) -> None:
         """
-        See L{MessageReceiver.receiveData}. The usual read is one whole request without a body, for which this is a
-        shorter way to the same end.
+        See L{MessageReceiver.receiveData}.
         """
-        if self.readState is HEAD and not self._parsing and not self._head and len(data) <= self._options.maxHeadBytes:
-            headers = self._recall(data) if self._memory.isWorthwhile else None
-            if headers is None:
-                match = matchRequest(data)
-                if match is not None and match.end() == len(data):
-                    headers = self._takeMatch(match)
-                    if headers is not None:
-                        if _UNFRAMED(headers.first):
-                            self._memory.missed(data, match.start(3), headers)
-                        else:
-                            headers = None
-            if headers is not None:
-                self.request = headers
-                self.isHTTP10 = False
-                self.writeState = DUE
-                self.readState = WAITING
-                self._parsing = True
-                try:
-                    self._requestReceived(headers, True)
-                finally:
-                    self._parsing = False
-                if self._later and self.readState is not WAITING:
-                    self._parseLater()
-                return
-        MessageReceiver.receiveData(self, data)
+        headers = self.takeWhole(data)
+        if headers is None:
+            self.receiveParts(data)
+        else:
+            self._requestReceived(headers, True)
 
-    def _recall(self, data: bytes) -> RequestHeaders | None:
+    def takeWhole(self, data: bytes) -> RequestHeaders | None:
         """
-        The request in a read whose fields are those of the last one, byte for byte, as a client's requests on one
-        connection often are; L{None} for any other.
+        Take a read that is one whole request without a body, as the usual one is: a shorter way to where
+        L{receiveData} gets, but that nobody else is told of it.
+
+        @return: The request; L{None} if the read is anything else, of which nothing was taken. It is then for
+            L{receiveParts}.
         """
-        match = matchRequestLine(data)
-        if match is None:
+        if self.readState is not HEAD or self._head or self._parsing:
             return None
         memory = self._memory
-        start = match.end()
-        if not data.startswith(memory.block, start) or len(data) - start != len(memory.block):
+        if memory.isWorthwhile and data.endswith(memory.block):
+            match = matchRequestLine(data)
+            if match is not None and match.end() == len(data) - len(memory.block) and len(data) <= self._maxHeadBytes:
+                # The fields are those of the last one, byte for byte, as a client's requests on a connection often are.
+                memory.misses = 0
+                self.request = headers = _newRequest(RequestHeaders)
+                headers.method, headers.path = match.groups()
+                headers.authority = memory.authority
+                headers.scheme = self._scheme
+                headers.first = memory.first.copy()
+                headers.more = None
+                self.writeState = DUE
+                self.readState = WAITING
+                return headers
+        match = matchRequest(data)
+        if match is None or match.end() != len(data) or len(data) > self._maxHeadBytes:
             return None
-        memory.hit()
-        headers = _newRequest(RequestHeaders)
-        headers.method, headers.path = match.groups()
-        headers.authority = memory.authority
-        headers.scheme = self._options.scheme
-        headers.first = memory.first.copy()
-        headers.more = None
-        return headers
+        taken = self._takeMatch(match)
+        if taken is None or not _UNFRAMED(taken.first):
+            return None
+        if memory.misses <= memory.PATIENCE:
+            memory.missed(data, match.start(3), taken)
+        self.request = taken
+        self.writeState = DUE
+        self.readState = WAITING
+        return taken
 
     _matchHead = staticmethod(matchRequest)
 
@@ -171,7 +175,7 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         headers.method = method
         headers.path = path
         headers.authority = authority
-        headers.scheme = self._options.scheme
+        headers.scheme = self._scheme
         headers.first = first
         headers.more = more
         return headers
@@ -432,23 +436,20 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         @raise LocalProtocolError: As they do.
         """
         first = headers.first
-        status = headers.status
         if (
             self.writeState is DUE
             and self.readState is WAITING
             and self.keepAlive
             and headers.more is None
-            and first.get(b"content-length") == b"%d" % len(body)
+            and first.get(b"content-length") == DECIMAL[len(body)]
             and b"connection" not in first
             and b"transfer-encoding" not in first
-            and 200 <= status != 204
-            and status != 304
+            and (statusLine := _STATUS_LINES_WITH_BODY.get(headers.status)) is not None
+            and self._isPlain
             and not self.isHTTP10
-            and not self._options.properCase
-            and self.request is not None
-            and self.request.method != b"HEAD"
+            and self.request.method != b"HEAD"  # type: ignore[union-attr]  # a response is due to a request
         ):
-            head = STATUS_LINES[False][status] + b"\r\n".join(map(b": ".join, first.items()))
+            head = statusLine + b"\r\n".join(map(b": ".join, first.items()))
             # See encodeHead: one CR and one LF for the status line and between two fields each.
             if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * len(first):
                 raise LocalProtocolError("CR, LF or NUL in a head")
@@ -505,6 +506,19 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         self.isHTTP10 = False
         if not self._parsing and self.bufferedBytes:
             self._parseKept()
+
+    def resumeIdle(self) -> bool:
+        """
+        L{resume}, where nothing is buffered and nothing is being taken apart.
+
+        @return: Whether it did.
+        """
+        if self._parsing or self._rest or self._later or self.writeState is not IDLE or self.readState is not WAITING:
+            return False
+        self.readState = HEAD
+        self.request = None
+        self.isHTTP10 = False
+        return True
 
     def beginTunnel(self) -> None:
         """

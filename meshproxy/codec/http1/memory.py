@@ -16,9 +16,6 @@ __all__ = ["RequestMemory", "ResponseMemory"]
 # Longer heads have cookies and tokens in them, which change, and would cost memory on each idle connection.
 _LONGEST = 1024
 
-# How many heads in a row may differ until comparing is given up.
-_PATIENCE = 4
-
 # Begins no head.
 _NOTHING = b"\0"
 
@@ -31,33 +28,29 @@ class RequestMemory:
     @ivar first: What they were parsed to, without C{host}.
     @ivar authority: C{host}.
     @ivar isWorthwhile: Whether heads were alike lately.
+    @ivar misses: How many in a row were not.
+    @cvar PATIENCE: How many heads in a row may differ until comparing is given up.
     """
 
-    __slots__ = ("_misses", "authority", "block", "first", "isWorthwhile")
+    __slots__ = ("authority", "block", "first", "isWorthwhile", "misses")
+
+    PATIENCE = 4
 
     def __init__(self) -> None:
         self.block = _NOTHING
         self.first: dict[bytes, bytes] = {}
         self.authority = b""
         self.isWorthwhile = False
-        self._misses = 0
-
-    def hit(self) -> None:
-        """
-        The next head had the same fields.
-        """
-        self._misses = 0
+        self.misses = 0
 
     def missed(self, data: bytes, start: int, headers: RequestHeaders) -> None:
         """
-        The next head had other fields: remember those.
+        The next head had other fields: remember those, unless that was in vain too often.
 
         @param data: The whole head; its field lines begin at C{start}.
         """
-        self._misses += 1
-        self.isWorthwhile = (
-            self._misses <= _PATIENCE and len(data) - start <= _LONGEST and headers.more is None
-        )
+        self.misses += 1
+        self.isWorthwhile = self.misses <= self.PATIENCE and len(data) - start <= _LONGEST and headers.more is None
         if self.isWorthwhile:
             self.block = data[start:]
             self.first = headers.first.copy()
@@ -69,16 +62,16 @@ class ResponseMemory:
     The head of the last response that had a body of known length.
 
     @ivar head: Its bytes.
-    @ivar length: The length of its body; -1, which nothing has, where there is no head to compare with.
+    @ivar size: The length of head and body; -1, which nothing has, where there is no head to compare with.
     @ivar status: Its status.
     @ivar first: Its fields.
     """
 
-    __slots__ = ("first", "head", "length", "status")
+    __slots__ = ("first", "head", "size", "status")
 
     def __init__(self) -> None:
         self.head = _NOTHING
-        self.length = -1
+        self.size = -1
         self.status = 0
         self.first: dict[bytes, bytes] = {}
 
@@ -90,9 +83,9 @@ class ResponseMemory:
         """
         if stop <= _LONGEST and headers.more is None:
             self.head = data[:stop]
-            self.length = len(data) - stop
+            self.size = len(data)
             self.status = headers.status
             self.first = headers.first.copy()
         else:
             self.head = _NOTHING
-            self.length = -1
+            self.size = -1

@@ -109,6 +109,12 @@ class MessageReceiver(Generic[Headers]):
         @raise RemoteProtocolError: If they cannot belong to a legal message. The codec is then
             L{ReadState.FAILED}, and fails the same way with whatever comes.
         """
+        self.receiveParts(data)
+
+    def receiveParts(self, data: bytes) -> None:
+        """
+        The same, without the shorter ways that a role has for whole messages.
+        """
         state = self.readState
         if self._parsing or state is WAITING or state is HELD:
             self._later += data

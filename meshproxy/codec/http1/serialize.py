@@ -14,7 +14,17 @@ from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import reasonPhrase
 from meshproxy.headers import HeaderMap
 
-__all__ = ["STATUS_LINES", "StatusLines", "chunk", "encodeHead", "lastChunk", "properCase", "without"]
+__all__ = [
+    "DECIMAL",
+    "STATUS_LINES",
+    "Decimals",
+    "StatusLines",
+    "chunk",
+    "encodeHead",
+    "lastChunk",
+    "properCase",
+    "without",
+]
 
 _NAME = re.compile(rb"(?<=\n)[^:\r\n]++(?=:)")
 _WORD = re.compile(rb"(?<![0-9A-Za-z])[a-z]")
@@ -41,6 +51,24 @@ class StatusLines(dict[int, bytes]):
 
 STATUS_LINES = {False: StatusLines(b"1.1"), True: StatusLines(b"1.0")}
 """By whether it is HTTP/1.0."""
+
+
+class Decimals(dict[int, bytes]):
+    """
+    Numbers as text; most lengths and times are among few. It does not grow beyond a limit.
+    """
+
+    def __missing__(self, number: int) -> bytes:
+        text = b"%d" % number
+        if len(self) < 4096:
+            self[number] = text
+        return text
+
+
+DECIMAL = Decimals()
+"""
+Those of this process.
+"""
 
 
 def without(headers: HeaderMap, *names: bytes) -> HeaderMap:

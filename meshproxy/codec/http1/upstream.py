@@ -37,6 +37,9 @@ _newResponse = ResponseHeaders.__new__
 # To these Envoy adds no "content-length: 0" where they have no body: nobody expects one of them.
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
+# Those of them that ask for nothing of the connection.
+_ALONE = _BODILESS - {b"CONNECT"}
+
 # Without any of these fields, a request without a body is written as it is.
 _UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade"}).isdisjoint
 
@@ -85,13 +88,6 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         if self.readState is not WAITING or self.writeState is not IDLE or not self.keepAlive:
             raise LocalProtocolError(f"a request while {self!r}")
         method = headers.method
-        if endStream and self._isPlain and headers.more is None and method in _BODILESS and _UNFRAMED(headers.first):
-            plain = _encodePlain(method, headers)
-            if plain is not None:
-                self._method = method
-                self._began = False
-                self.readState = HEAD
-                return plain
         target = headers.path if method != b"CONNECT" and not self._isFullyQualified else self._target(headers)
         if b" " in target or b" " in method or not target or not method:
             # Another protocol may have let it through, and it would make another request line (CVE-2023-27491).
@@ -125,6 +121,38 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         if endStream and state is not ASKED:
             self._finish()
         return head
+
+    def encodeWhole(self, headers: RequestHeaders) -> bytes:
+        """
+        Write a request that is nothing but a head: the same as L{encodeHeaders}, with a shorter way for the usual one,
+        which says nothing of its own about its connection.
+
+        @raise LocalProtocolError: As it does.
+        """
+        first = headers.first
+        path = headers.path
+        method = headers.method
+        if (
+            self.readState is WAITING
+            and self.writeState is IDLE
+            and self.keepAlive
+            and headers.more is None
+            and self._isPlain
+            and method in _ALONE
+            and path
+            and b" " not in path
+            and first
+            and _UNFRAMED(first)
+        ):
+            fields = b"\r\n".join(map(b": ".join, first.items()))
+            head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method, path, headers.authority, fields)
+            # See encodeHead: one CR and one LF for each line, the empty one included.
+            if len(head) - len(head.translate(None, b"\r\n\0")) == 2 * len(first) + 6:
+                self._method = method
+                self._began = False
+                self.readState = HEAD
+                return head
+        return self.encodeHeaders(headers, True)
 
     def _target(self, headers: RequestHeaders) -> bytes:
         if headers.method == b"CONNECT":
@@ -188,42 +216,46 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
 
     def receiveData(self, data: bytes) -> None:
         """
-        See L{MessageReceiver.receiveData}. The usual read is one whole response of known length, for which this is a
-        shorter way to the same end.
+        See L{MessageReceiver.receiveData}.
         """
-        if self.readState is HEAD and not self._parsing and not self._head:
-            memory = self._memory
+        whole = self.takeWhole(data)
+        if whole is None:
+            self.receiveParts(data)
+        else:
+            self._wholeReceived(*whole)
+
+    def takeWhole(self, data: bytes) -> tuple[ResponseHeaders, bytes] | None:
+        """
+        Take a read that is one whole response of known length, as the usual one is: a shorter way to where
+        L{receiveData} gets, but that nobody else is told of it.
+
+        @return: Its head and body, of at least one byte; L{None} if the read is anything else, of which nothing was
+            taken. It is then for L{receiveParts}.
+        """
+        if self.readState is not HEAD or self._head or self._parsing or self._wantsTunnel:
+            return None
+        memory = self._memory
+        if len(data) == memory.size and data.startswith(memory.head) and self._method != b"HEAD":
+            # The head of the last response, byte for byte: within a second, many services send no other.
             stop = len(memory.head)
-            headers: ResponseHeaders | None = None
-            if data.startswith(memory.head) and len(data) - stop == memory.length and self._method != b"HEAD":
-                # The head of the last response, byte for byte: within a second, many services send no other.
-                headers = _newResponse(ResponseHeaders)
-                headers.status = memory.status
-                headers.first = memory.first.copy()
-                headers.more = None
-            else:
-                match = matchResponse(data)
-                if match is not None and (stop := match.end()) <= self._options.maxHeadBytes:
-                    headers = self._takeMatch(match)
-                    if headers is not None and not self._isWhole(headers, len(data) - stop):
-                        headers = None
-                    if headers is not None:
-                        memory.remember(data, stop, headers)
-            if headers is not None and not self._wantsTunnel:
-                self._began = True
-                if self.writeState is IDLE and self.keepAlive:
-                    self.readState = WAITING
-                else:
-                    self._messageEnded(False)
-                self._parsing = True
-                try:
-                    self._wholeReceived(headers, data[stop:])
-                finally:
-                    self._parsing = False
-                if self._later:
-                    self._parseLater()
-                return
-        MessageReceiver.receiveData(self, data)
+            headers = _newResponse(ResponseHeaders)
+            headers.status = memory.status
+            headers.first = memory.first.copy()
+            headers.more = None
+        else:
+            match = matchResponse(data)
+            if match is None or (stop := match.end()) > self._options.maxHeadBytes:
+                return None
+            headers = self._takeMatch(match)  # type: ignore[assignment]  # None is for the other way
+            if headers is None or not self._isWhole(headers, len(data) - stop):
+                return None
+            memory.remember(data, stop, headers)
+        self._began = True
+        if self.writeState is IDLE and self.keepAlive:
+            self.readState = WAITING
+        else:
+            self._messageEnded(False)
+        return headers, data[stop:]
 
     def _isWhole(self, headers: ResponseHeaders, available: int) -> bool:
         """
@@ -375,19 +407,3 @@ def _lengthOf(headers: RequestHeaders) -> int:
     if length is None or (headers.more is not None and b"content-length" in headers.more):
         raise LocalProtocolError("a Content-Length that is not one number")
     return length
-
-
-def _encodePlain(method: bytes, headers: RequestHeaders) -> bytes | None:
-    """
-    A request without a body and without anything of its own about its connection; L{None} where that needs the slow
-    way, which may refuse it.
-    """
-    first = headers.first
-    path = headers.path
-    if not path or b" " in path or not first or method == b"CONNECT":
-        return None
-    fields = b"\r\n".join(map(b": ".join, first.items()))
-    head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method, path, headers.authority, fields)
-    if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * (len(first) + 3):
-        return None
-    return head
