@@ -20,6 +20,7 @@ from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.scopes import compileScopedRoutes
 from meshproxy.routing.table import RouteTable, compileRouteConfiguration
 from meshproxy.stats import Scope
 
@@ -55,16 +56,13 @@ def compileConnectionManager(
             codecScope.counter("requests_rejected_with_underscores_in_headers"),
         ),
         scope,
+        compiler.compileUpgrades(section),
     )
 
 
 def _compileRoutes(
     section: Section, proxy: ProxyContext, compileFilterConfig: Callable[[str, Section], object | None]
 ) -> RouteTable:
-    routes = section.child("route_config")
-    if routes is None:
-        section.refuse("a connection manager needs a route_config")
-        routes = section.childOrEmpty("route_config")
     names = proxy.clusterNames
     context = RouteContext(
         clusterExists=names.__contains__,
@@ -74,7 +72,12 @@ def _compileRoutes(
         compileFilterConfig=compileFilterConfig,
         serviceCluster=proxy.nodeCluster,
     )
-    return compileRouteConfiguration(routes, context)
+    scoped = section.child("scoped_routes")
+    if scoped is not None:
+        return compileScopedRoutes(scoped, context)
+    if not section.has("route_config"):
+        section.refuse("a connection manager needs a route_config or scoped_routes")
+    return compileRouteConfiguration(section.childOrEmpty("route_config"), context)
 
 
 class _ChainCompiler:
@@ -92,8 +95,21 @@ class _ChainCompiler:
         """
         The chain of C{http_filters}.
         """
+        return self._compileFilters(section, "http_filters")
+
+    def compileUpgrades(self, section: Section) -> dict[bytes, FilterChain]:
+        """
+        The chains that C{upgrade_configs} have of their own, by upgrade type in lower case.
+        """
+        return {
+            upgrade.get("upgrade_type").lower().encode("ascii", "replace"): self._compileFilters(upgrade, "filters")
+            for upgrade in section.children("upgrade_configs")
+            if upgrade.has("filters")
+        }
+
+    def _compileFilters(self, section: Section, field: str) -> FilterChain:
         links = []
-        filters = section.children("http_filters")
+        filters = section.children(field)
         if not filters:
             section.refuse(
                 "an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty"

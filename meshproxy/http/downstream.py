@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from meshproxy.codec.http1 import DownstreamCodec, WriteState
+from meshproxy.codec.http1 import WriteState, makeDownstreamCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -157,7 +157,7 @@ class HTTP1Connection(TwistedProtocol):
         manager = slot.current
         self.manager: ConnectionManager = manager
         sink: Any = _RequestSink(self)
-        self.codec = DownstreamCodec(sink, manager.http1Options, manager.codecCounters)
+        self.codec = makeDownstreamCodec(sink, manager.http1Options, manager.codecCounters)
         self.stream: Stream | None = None
         self.closing = self._draining = self._writeBlocked = self._backlogged = False
         self.served = 0
@@ -305,6 +305,7 @@ class HTTP1Connection(TwistedProtocol):
             self._write(codec.encodeHeaders(headers, endStream))
             if stream.upgrade and codec.writeState is WriteState.TUNNEL:
                 stream.tunnel = True
+                manager.tunnelBegan(stream)
                 codec.beginTunnel()
         except LocalProtocolError as error:
             self._unwritable(stream, error)

@@ -5,7 +5,7 @@ The HTTP connection manager: what all connections of one filter chain have in co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from meshproxy.http.settings import ManagerSettings
     from meshproxy.net.address import Address
     from meshproxy.routing.path import NormalizedPath
+    from meshproxy.routing.route import Route
     from meshproxy.routing.table import RouteTable
     from meshproxy.stats import Scope
 
@@ -107,9 +108,11 @@ class ConnectionManager:
         accessLogs: AccessLogs,
         codecCounters: Http1Counters,
         scope: Scope,
+        upgradeChains: Mapping[bytes, FilterChain] | None = None,
     ) -> None:
         """
         @param scope: Where its metrics stand, C{http.STAT_PREFIX.}; it is closed in the end.
+        @param upgradeChains: The filter chains of upgrades that have one of their own.
         """
         self._scope = scope
         self.settings = settings
@@ -141,7 +144,8 @@ class ConnectionManager:
             or forwarding.isPeculiar
             or (forwarding.useRemoteAddress and self._tellEdge is None)
         )
-        self._match = routes.match
+        self._match = self._matchAndLog if settings.flushLogOnNewRequest and accessLogs else routes.match
+        self._upgradeChains = upgradeChains or {}
         self._logs = bool(accessLogs)
         self._upgrades = settings.upgrades
         self._bind(settings)
@@ -175,7 +179,8 @@ class ConnectionManager:
             self.headersDeadlines is not None or self.acceptsHTTP10 or self.maxRequestsPerConnection
         )
         self._routeIdle: dict[float, IdleWatch[Stream]] = {}
-        self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout)
+        self.logDeadlines = deadlines(settings.logInterval if self.accessLogs else 0.0, self._logAgain)
+        self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout or settings.logInterval)
 
     # Connections
 
@@ -295,11 +300,13 @@ class ConnectionManager:
                 self._watchByRoute(stream, action.idleTimeout)
             if route.overrides.disabled:
                 chain = chain.variant(route.overrides.disabled)
-        if stream.upgrade and not self._upgradeAllowed(stream):
-            self.stats.rqWsOnNonWsRoute.value += 1
-            if stream.join(chain):
-                stream.localReply(Failure.UPGRADE_FAILED.value)
-            return
+        if stream.upgrade:
+            if not self._upgradeAllowed(stream):
+                self.stats.rqWsOnNonWsRoute.value += 1
+                if stream.join(chain):
+                    stream.localReply(Failure.UPGRADE_FAILED.value)
+                return
+            chain = self._upgradeChains.get(stream.upgrade, chain)
         stream.begin(chain)
 
     def streamBegan(self, stream: Stream) -> None:
@@ -317,6 +324,31 @@ class ConnectionManager:
             self.streamDurationDeadlines.start(stream, now)
         if self.requestDeadlines is not None and not stream.requestEnded:
             self.requestDeadlines.start(stream, now)
+        if self.logDeadlines is not None:
+            self.logDeadlines.start(stream, now)
+
+    def _matchAndLog(self, headers: RequestHeaders, stream: Stream) -> Route | None:
+        """
+        Choose the route of a new stream, and log that it began.
+        """
+        route = stream.route = self.routes.match(headers, stream)
+        if route is not None:
+            stream.routeName = route.name
+            stream.upstreamCluster = "" if route.action is None else route.action.cluster
+        self.accessLogs.log(stream, "DownstreamStart")
+        return route
+
+    def _logAgain(self, stream: Stream) -> None:
+        self.accessLogs.log(stream, "DownstreamPeriodic")
+        if self.logDeadlines is not None and not stream.over:
+            self.logDeadlines.start(stream)
+
+    def tunnelBegan(self, stream: Stream) -> None:
+        """
+        A connection became another protocol's.
+        """
+        if self.settings.logTunnels:
+            self.accessLogs.log(stream, "DownstreamTunnelSuccessfullyEstablished")
 
     def _refuse(self, stream: Stream, error: RemoteProtocolError) -> None:
         """
@@ -426,7 +458,7 @@ class ConnectionManager:
         """
         Choose the route again, by the head as it is now.
         """
-        route = stream.route = self._match(stream.requestHeaders, stream)
+        route = stream.route = self.routes.match(stream.requestHeaders, stream)
         if route is not None:
             stream.routeName = route.name
 
@@ -462,6 +494,8 @@ class ConnectionManager:
                 self.streamDurationDeadlines.cancel(stream)
             if self.requestDeadlines is not None:
                 self.requestDeadlines.cancel(stream)
+            if self.logDeadlines is not None:
+                self.logDeadlines.cancel(stream)
         if stream.idleWatch is not None:
             stream.idleWatch.stop(stream)
         stats = self.stats
@@ -511,6 +545,10 @@ class ConnectionManager:
 
     def _connectionOld(self, connection: HTTP1Connection) -> None:
         self.stats.cxMaxDurationReached.value += 1
+        if self.settings.safeMaxDuration:
+            # It may be idle just now, or a request on its way already: only a response can tell, so it waits for one.
+            connection.closeAfterResponse()
+            return
         connection.drain()
         if self.drainDeadlines is not None and connection.stream is not None:
             self.drainDeadlines.start(connection)

@@ -23,6 +23,7 @@ from meshproxy.http.replymapping import RewriteReply, compileReplyRewriter
 from meshproxy.http.requestheaders import ForwardingSettings
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderMutations
 from meshproxy.routing.path import EscapedSlashes, NormalizedPath, compilePathNormalization
+from meshproxy.upstream.settings import withKeyFormat
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
@@ -35,6 +36,8 @@ class ManagerSettings:
     """
     Times are seconds, 0 for never.
 
+    @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
+    @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
     @ivar normalizePath: What path normalization does, or L{None} for nothing.
     @ivar stripAuthority: Takes from the authority what C{strip_*} fields say, or L{None}.
@@ -54,6 +57,7 @@ class ManagerSettings:
     bufferLimit: int = 1 << 20
     idleTimeout: float = 3600.0
     maxConnectionDuration: float = 0.0
+    safeMaxDuration: bool = False
     maxRequestsPerConnection: int = 0
     maxStreamDuration: float = 0.0
     streamIdleTimeout: float = 300.0
@@ -71,6 +75,7 @@ class ManagerSettings:
     rewriteReply: RewriteReply | None = None
     proxyStatus: TellStatus | None = None
     flushLogOnNewRequest: bool = False
+    logTunnels: bool = False
     logInterval: float = 0.0
 
 
@@ -85,6 +90,9 @@ def compileManagerSettings(
     @param runtime: For the filters of C{local_reply_config}.
     """
     common = section.childOrEmpty("common_http_protocol_options")
+    # The connection manager's own fields are the older way to say the same.
+    logEarly = section.get("flush_access_log_on_new_request")
+    logInterval = section.seconds("access_log_flush_interval", 0.0)
     via = section.get("via").encode("utf-8")
     log = section.childOrEmpty("access_log_options")
     return ManagerSettings(
@@ -97,6 +105,7 @@ def compileManagerSettings(
         bufferLimit=bufferLimit,
         idleTimeout=common.seconds("idle_timeout", 3600.0),
         maxConnectionDuration=common.seconds("max_connection_duration", 0.0),
+        safeMaxDuration=section.get("http1_safe_max_connection_duration"),
         maxRequestsPerConnection=common.wrapped("max_requests_per_connection", 0),
         maxStreamDuration=common.seconds("max_stream_duration", 0.0),
         streamIdleTimeout=section.seconds("stream_idle_timeout", 300.0),
@@ -119,15 +128,16 @@ def compileManagerSettings(
         proxyStatus=compileProxyStatus(
             section.child("proxy_status_config"), section.get("server_name") or "envoy", nodeId
         ),
-        flushLogOnNewRequest=log.get("flush_access_log_on_new_request"),
-        logInterval=log.seconds("access_log_flush_interval", 0.0),
+        flushLogOnNewRequest=log.get("flush_access_log_on_new_request") or logEarly,
+        logTunnels=log.get("flush_log_on_tunnel_successfully_established"),
+        logInterval=log.seconds("access_log_flush_interval", logInterval),
     )
 
 
 def _http1Options(section: Section, common: Section) -> Http1Options:
     options = section.childOrEmpty("http_protocol_options")
     underscores = common.get("headers_with_underscores_action")
-    return Http1Options(
+    made = Http1Options(
         maxHeadBytes=section.wrapped("max_request_headers_kb", 60) * 1024,
         maxHeaderCount=common.wrapped("max_headers_count", 100),
         allowAbsoluteURL=options.wrapped("allow_absolute_url", True),
@@ -135,12 +145,12 @@ def _http1Options(section: Section, common: Section) -> Http1Options:
         defaultHost=options.get("default_host_for_http_10").encode("utf-8"),
         enableTrailers=options.get("enable_trailers"),
         allowChunkedLength=options.get("allow_chunked_length"),
-        properCase=options.childOrEmpty("header_key_format").has("proper_case_words"),
         underscores=UnderscoreAction(underscores),
         passesFragments=_streamErrors(section),
         customMethods=options.get("allow_custom_methods"),
         ignoredUpgrades=_ignoredUpgrades(options),
     )
+    return withKeyFormat(made, options)
 
 
 def _ignoredUpgrades(options: Section) -> Callable[[bytes], bool] | None:

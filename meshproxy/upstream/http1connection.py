@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshproxy.codec.http1 import IResponseSink, ReadState, UpstreamCodec
+from meshproxy.codec.http1 import IResponseSink, ReadState, makeUpstreamCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -144,7 +144,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     def __init__(self, pool: HTTP1Pool) -> None:
         self.pool = pool
         self._sink = _ResponseSink()
-        self.codec = UpstreamCodec(self._sink, pool.settings.http1)
+        self.codec = makeUpstreamCodec(self._sink, pool.settings.http1)
         self.began = self.idleSince = pool.clock.seconds()
 
     # The transport

@@ -5,13 +5,13 @@ What a cluster's configuration says about its connections.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meshproxy.codec.http1 import Http1Options
 from meshproxy.config import Section
 from meshproxy.net.dial import SocketOptions
 
-__all__ = ["ClusterSettings", "compileSettings"]
+__all__ = ["ClusterSettings", "compileSettings", "withKeyFormat"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -66,14 +66,40 @@ def compileSettings(section: Section) -> ClusterSettings:
         maxConnectionDuration=duration or 0.0,
         maxRequestsPerConnection=perConnection,
         socketOptions=SocketOptions(None, _keepalive(section)),
-        http1=Http1Options(
-            maxHeaderCount=headers,
-            maxHeadBytes=headKb * 1024,
-            enableTrailers=http1.get("enable_trailers"),
-            allowChunkedLength=http1.get("allow_chunked_length"),
-            sendFullyQualifiedURL=http1.get("send_fully_qualified_url"),
-            properCase=http1.childOrEmpty("header_key_format").has("proper_case_words"),
+        http1=withKeyFormat(
+            Http1Options(
+                maxHeaderCount=headers,
+                maxHeadBytes=headKb * 1024,
+                enableTrailers=http1.get("enable_trailers"),
+                allowChunkedLength=http1.get("allow_chunked_length"),
+                sendFullyQualifiedURL=http1.get("send_fully_qualified_url"),
+            ),
+            http1,
         ),
+    )
+
+
+_PRESERVE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+
+
+def withKeyFormat(made: Http1Options, options: Section) -> Http1Options:
+    """
+    Options of a codec with what C{header_key_format} of C{Http1ProtocolOptions} says besides.
+    """
+    section = options.childOrEmpty("header_key_format")
+    extension = section.child("stateful_formatter")
+    if extension is None:
+        return replace(made, properCase=True) if section.has("proper_case_words") else made
+    config = extension.any("typed_config")
+    if config is None or config.typeName != _PRESERVE:
+        if config is not None:
+            extension.refuse(f"{config.typeName} writes no names here", "typed_config", (_PRESERVE,))
+        return made
+    return replace(
+        made,
+        preservesCase=True,
+        forwardsReason=config.get("forward_reason_phrase"),
+        properCase=config.get("formatter_type_on_envoy_headers") == "PROPER_CASE",
     )
 
 

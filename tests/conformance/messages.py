@@ -25,6 +25,7 @@ class Message:
 
     @ivar start: Its first line.
     @ivar fields: Its fields, names in lower case.
+    @ivar written: The same, with names as they came.
     @ivar complete: Whether its end was seen.
     @ivar untilClose: Whether the end of the connection is its end.
     """
@@ -35,6 +36,7 @@ class Message:
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
     complete: bool = True
     untilClose: bool = False
+    written: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -63,7 +65,8 @@ class Message:
         Lines to compare and to show: fields of different names in the order of their names, for it has no meaning.
         """
         lines = [f"{what}: {_text(self.start)}"]
-        lines += [f"  {_text(name)}: {_text(value)}" for name, value in sorted(_joined(self.fields))]
+        written = {name.lower(): name for name, _ in reversed(self.written)}
+        lines += [f"  {_text(written[name])}: {_text(value)}" for name, value in sorted(_joined(self.fields))]
         if self.body:
             shown = _text(self.body) if len(self.body) <= 300 else f"{len(self.body)} bytes, {hash(self.body):x}"
             lines.append(f"  body {shown!r}")
@@ -97,7 +100,7 @@ def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     pairs = []
     for line in lines:
         name, _, value = line.partition(b":")
-        pairs.append((name.lower(), value.strip(b" \t")))
+        pairs.append((name, value.strip(b" \t")))
     return pairs
 
 
@@ -106,7 +109,8 @@ def _head(data: bytes) -> tuple[Message, bytes] | None:
     if end is None:
         return None
     lines = data[: end.start()].split(b"\r\n")
-    return Message(lines[0], _fields(lines[1:])), data[end.end() :]
+    written = _fields(lines[1:])
+    return Message(lines[0], [(name.lower(), value) for name, value in written], written=written), data[end.end() :]
 
 
 def _readChunked(message: Message, data: bytes) -> bytes:
@@ -126,7 +130,8 @@ def _readChunked(message: Message, data: bytes) -> bytes:
             end = _HEAD_END.search(data, size.end())
             if end is None:
                 break
-            message.trailers = _fields(data[size.end() : end.start()].split(b"\r\n"))
+            fields = _fields(data[size.end() : end.start()].split(b"\r\n"))
+            message.trailers = [(name.lower(), value) for name, value in fields]
             return data[end.end() :]
         begin = size.end()
         message.body += data[begin : begin + length]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import Case, Do, get, ok, request
+from tests.conformance.case import OK, Case, Do, Pause, Until, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 _T = "'@type': type.googleapis.com/envoy.extensions."
@@ -92,13 +92,83 @@ _OPTIONS = (
 )
 
 CLUSTERS = {
+    "cased": _OPTIONS % _cased(),
+    "casedProper": _OPTIONS % _cased("forward_reason_phrase: true, formatter_type_on_envoy_headers: PROPER_CASE"),
+    "proper": _OPTIONS % "header_key_format: {proper_case_words: {}}",
     "absolute": _OPTIONS % "send_fully_qualified_url: true",
 }
 
 _TO = "[{match: {prefix: /}, route: {cluster: %s}}]"
 
+_LOGGED = """
+access_log:
+- name: log
+  typed_config:
+    '@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
+    log_format: {text_format_source: {inline_string: "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% \
+      %ACCESS_LOG_TYPE% %REQ(:PATH)% %RESPONSE_CODE% %ROUTE_NAME% %UPSTREAM_CLUSTER% %RESPONSE_CODE_DETAILS% \
+      %RESPONSE_FLAGS% %BYTES_SENT% %UPSTREAM_HOST%\\n"}}
+"""
+
+_NAMED = "[{name: here, match: {prefix: /}, route: {cluster: backend}}]"
+
+
+def _scoped(key: str, *scopes: str) -> str:
+    listed = ", ".join(
+        f"{{name: s{number}, key: {{fragments: [{fragments}]}}, route_configuration: {{name: r{number}, "
+        "virtual_hosts: [{name: all, domains: ['*'], routes: "
+        f"[{{name: scope{number}, match: {{prefix: /}}, route: {{cluster: backend}}}}]}}]}}}}"
+        for number, fragments in enumerate(scopes)
+    )
+    return (
+        f"scoped_routes: {{name: scopes, scope_key_builder: {{fragments: [{key}]}}, "
+        f"scoped_route_configurations_list: {{scoped_route_configurations: [{listed}]}}}}\nroute_config: null"
+    )
+
+
+_UPGRADE_FILTERS = (
+    "upgrade_configs: [{upgrade_type: WebSocket, filters: ["
+    f"{{name: m, typed_config: {{{_T}filters.http.header_mutation.v3.HeaderMutation, mutations: {{request_mutations: "
+    "[{append: {header: {key: x-upgrade, value: '1'}}}]}}}, "
+    f"{{name: router, typed_config: {{{_T}filters.http.router.v3.Router}}}}]}}, {{upgrade_type: other}}]"
+)
+
 LISTENERS = {
     "plain": Manager(),
+    "cased": Manager(f"http_protocol_options: {{{_cased()}}}"),
+    "casedProper": Manager(f"{{http_protocol_options: {{{_cased('formatter_type_on_envoy_headers: PROPER_CASE')}}}}}"),
+    "casedUp": Manager("", _TO % "cased"),
+    "casedUpProper": Manager("", _TO % "casedProper"),
+    "casedBoth": Manager(f"http_protocol_options: {{{_cased()}}}", _TO % "cased"),
+    "casedToProper": Manager(f"http_protocol_options: {{{_cased()}}}", _TO % "proper"),
+    "properFromCased": Manager("http_protocol_options: {header_key_format: {proper_case_words: {}}}", _TO % "cased"),
+    "logStart": Manager("access_log_options: {flush_access_log_on_new_request: true}\n" + _LOGGED, _NAMED),
+    "logStartOld": Manager("flush_access_log_on_new_request: true\n" + _LOGGED, _NAMED),
+    "logPeriodic": Manager("access_log_options: {access_log_flush_interval: 0.15s}\n" + _LOGGED, _NAMED),
+    "logTunnel": Manager(
+        "access_log_options: {flush_log_on_tunnel_successfully_established: true}\n"
+        "upgrade_configs: [{upgrade_type: websocket}]\n" + _LOGGED,
+        _NAMED,
+    ),
+    "upgradeFilters": Manager(_UPGRADE_FILTERS),
+    "safeDuration": Manager(
+        "http1_safe_max_connection_duration: true\ncommon_http_protocol_options: {max_connection_duration: 0.15s}"
+    ),
+    "scopedIndex": Manager(
+        _scoped(
+            "{header_value_extractor: {name: X-Scope, element_separator: ',', index: 1}}",
+            "{string_key: a}",
+            "{string_key: ' b'}",
+        )
+    ),
+    "scopedKey": Manager(
+        _scoped(
+            "{header_value_extractor: {name: X-Scope, element_separator: ';', element: {separator: '=', key: vip}}},"
+            "{header_value_extractor: {name: ':authority', index: 0}}",
+            "{string_key: '1'}, {string_key: example.com}",
+            "{string_key: '2=3'}, {string_key: other.com}",
+        )
+    ),
     "xff0": Manager(_xff("xff_num_trusted_hops: 0")),
     "xff1": Manager(_xff("xff_num_trusted_hops: 1")),
     "xffAppend": Manager(_xff("xff_num_trusted_hops: 1, skip_xff_append: false")),
@@ -258,6 +328,92 @@ CASES = [
             ("fragment", get("/a#b")),
             ("codec", b"GET / HTTP/1.1\r\nHost: a\r\nx y: 1\r\n\r\n"),
             ("absolute", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+        )
+    ],
+    *[
+        Case(
+            f"cased_{listener}_{name}",
+            f"Names as they came ({name}, {listener}).",
+            message,
+            (b"HTTP/1.1 200 Fine by me\r\nConTent-Length: 2\r\nX-Up: 1\r\nx-UP: 2\r\nsErver: up\r\nETag: x\r\n\r\nok",),
+            listener=listener,
+        )
+        for listener in (
+            "cased",
+            "casedProper",
+            "casedUp",
+            "casedUpProper",
+            "casedBoth",
+            "casedToProper",
+            "properFromCased",
+        )
+        for name, message in (
+            ("get", b"GET /x HTTP/1.1\r\nHOST: example.com\r\nX-aB: 1\r\nx-Ab: 2\r\nx-Request-ID: q\r\n\r\n"),
+            ("post", b"POST / HTTP/1.1\r\nhosT: example.com\r\nCONTENT-length: 2\r\nCookie: a\r\n\r\nab"),
+            ("chunked", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-ENCODING: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        )
+    ],
+    *[
+        Case(
+            f"cased_{listener}_error",
+            f"A reply of the proxy's own ({listener}).",
+            request("GET /"),
+            ([Do.RESET],),
+            listener=listener,
+        )
+        for listener in ("casedBoth", "casedProper")
+    ],
+    *_everywhere("log", "When lines are written", get("/p"), "logStart logStartOld logPeriodic logTunnel"),
+    Case("logPeriods", "Lines between.", get("/p"), ([Pause(0.4), OK],), listener="logPeriodic"),
+    Case("logStartNoRoute", "A line at the start of what has no host.", b"GET / HTTP/1.1\r\n\r\n", listener="logStart"),
+    Case(
+        "logTunnels",
+        "A line when a tunnel begins.",
+        [get("/w", "Upgrade: websocket", "Connection: Upgrade"), Until(b"switched"), b"ping", Until(b"ping"), Do.CLOSE],
+        (
+            [
+                b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nswitched",
+                Do.ECHO,
+            ],
+        ),
+        listener="logTunnel",
+    ),
+    *[
+        Case(
+            f"upgradeFilters_{offer}",
+            f"An upgrade to {offer} has its own filters, or not.",
+            get("/w", f"Upgrade: {offer}", "Connection: Upgrade"),
+            listener="upgradeFilters",
+        )
+        for offer in ("websocket", "other", "third")
+    ],
+    Case("upgradeFilters_none", "A usual request has the usual ones.", get("/w"), listener="upgradeFilters"),
+    Case(
+        "safeDuration",
+        "An old connection ends with its next response.",
+        [get("/1"), Do.AWAIT, Pause(0.3), get("/2"), Do.AWAIT],
+        listener="safeDuration",
+        responses=2,
+    ),
+    *[
+        Case(
+            f"scoped{listener}_{name}",
+            f"The scope {fields} ({listener}).",
+            get("/", *fields),
+            listener=f"scoped{listener}",
+        )
+        for listener, name, fields in (
+            ("Index", "none", ()),
+            ("Index", "first", ("x-scope: x,a",)),
+            ("Index", "blank", ("x-scope: x, a",)),
+            ("Index", "second", ("x-scope: x, b,c",)),
+            ("Index", "short", ("x-scope: a",)),
+            ("Index", "twice", ("x-scope: x", "x-scope: a")),
+            ("Key", "none", ()),
+            ("Key", "first", ("x-scope: a=b;vip=1",)),
+            ("Key", "more", ("x-scope: vip=2=3", "host: other.com")),
+            ("Key", "other", ("x-scope: vip=2=3",)),
+            ("Key", "bare", ("x-scope: vip",)),
         )
     ],
     Case("requestId", "An id that has no trace reason in it.", get(), listener="requestId"),

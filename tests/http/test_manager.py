@@ -203,6 +203,18 @@ class ConnectionTimeoutTests(ManagerCase):
         self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 3)
         self.assertQuiet()
 
+    def test_safeDuration(self) -> None:
+        """
+        C{http1_safe_max_connection_duration}: an old connection waits for its next response, and that is its last.
+        """
+        common = {"max_connection_duration": "5s"}
+        self.managed(common_http_protocol_options=common, http1_safe_max_connection_duration=True)
+        client = self.proxy.client()
+        self.assertIsNone(client.request().headers.get(b"connection"))
+        self.proxy.advance(6)
+        self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 1)
+        self.assertEqual(client.request().headers.get(b"connection"), b"close")
+
     def test_requests(self) -> None:
         """
         After C{max_requests_per_connection} the response says that the connection closes.
@@ -243,6 +255,46 @@ class ConnectionTimeoutTests(ManagerCase):
         client.request(headers={"connection": "close"})
         self.proxy.settle()
         self.assertEqual(self.stat("downstream_cx_active"), 0)
+
+
+class LogTests(ManagerCase):
+    """
+    C{access_log_options}.
+    """
+
+    def logged(self, **options: Any) -> None:
+        """
+        Start.
+        """
+        self.start(
+            manager={"access_log_options": options, "upgrade_configs": [{"upgrade_type": "websocket"}]},
+            accessLog="%ACCESS_LOG_TYPE% %RESPONSE_CODE% %UPSTREAM_CLUSTER%",
+        )
+
+    def test_periods(self) -> None:
+        """
+        A line each time, until the stream ends.
+        """
+        self.logged(access_log_flush_interval="1s")
+        self.backend.answer(Answer.hang())
+        client = self.begin()
+        self.proxy.advance(2.5)
+        self.assertEqual(self.proxy.accessLog, ["DownstreamPeriodic 0 backend"] * 2)
+        client.abort()
+        self.proxy.advance(3)
+        self.assertEqual(self.proxy.accessLog[2:], ["DownstreamEnd 0 backend"])
+
+    def test_start(self) -> None:
+        """
+        A line at the start; choosing the route again gives no other.
+        """
+        self.start(
+            scripted(requestHeaders=lambda stream, headers, end: stream.clearRouteCache()),
+            manager={"access_log_options": {"flush_access_log_on_new_request": True}},
+            accessLog="%ACCESS_LOG_TYPE% %RESPONSE_CODE% %UPSTREAM_CLUSTER%",
+        )
+        self.proxy.request()
+        self.assertEqual(self.proxy.accessLog, ["DownstreamStart 0 backend", "DownstreamEnd 200 backend"])
 
 
 class DrainTests(ManagerCase):

@@ -7,6 +7,7 @@ the bytes to write. It removes no field that is not its own: hop-by-hop fields a
 connection manager.
 """
 
+from meshproxy.codec.http1.cases import makeDownstreamCodec, makeUpstreamCodec
 from meshproxy.codec.http1.downstream import DownstreamCodec
 from meshproxy.codec.http1.framing import connectionTokens
 from meshproxy.codec.http1.interfaces import (
@@ -32,4 +33,6 @@ __all__ = [
     "UpstreamCodec",
     "WriteState",
     "connectionTokens",
+    "makeDownstreamCodec",
+    "makeUpstreamCodec",
 ]

@@ -21,7 +21,7 @@ from meshproxy.codec.http1.grammar import (
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
 from meshproxy.codec.http1.memory import RequestMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import DECIMAL, STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
+from meshproxy.codec.http1.serialize import DECIMAL, STATUS_LINES, chunk, encodeHead, lastChunk, styled, without
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -323,8 +323,8 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             self.keepAlive = False
         state, framing = self._frameResponse(headers, endStream, opensTunnel)
         head = self._encodeHead(headers, opensTunnel) + framing
-        if self._options.properCase:
-            head = properCase(head)
+        if headers.more is not None or self._options.properCase:
+            head = styled(head, headers, self._options.properCase and not self._options.preservesCase)
         self.writeState = state
         return head + self._finish() if endStream else head
 

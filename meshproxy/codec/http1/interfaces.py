@@ -144,6 +144,9 @@ class Http1Options:
     @ivar customMethods: C{allow_custom_methods}: take any token for a method.
     @ivar ignoredUpgrades: C{ignore_http_11_upgrade}: whether an offer of another protocol is taken out of the request;
         L{None} for h2c alone.
+    @ivar preservesCase: C{header_key_format}, C{preserve_case}: heads that come in remember how their names were
+        written. With C{properCase}, names that they have not are written in proper case.
+    @ivar forwardsReason: C{forward_reason_phrase}: an upstream's reason phrases go on.
     @ivar passesFragments: Whether the connection manager is to answer a request whose target has a fragment, so that
         the connection may go on after it.
     @ivar scheme: The C{:scheme} of requests whose target has none.
@@ -162,5 +165,7 @@ class Http1Options:
     properCase: bool = False
     customMethods: bool = False
     ignoredUpgrades: Callable[[bytes], bool] | None = None
+    preservesCase: bool = False
+    forwardsReason: bool = False
     passesFragments: bool = False
     scheme: bytes = b"http"

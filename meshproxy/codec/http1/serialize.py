@@ -9,6 +9,7 @@ for CR, LF and NUL: a value that a filter made of foreign text cannot become a f
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import reasonPhrase
@@ -16,13 +17,16 @@ from meshproxy.headers import HeaderMap
 
 __all__ = [
     "DECIMAL",
-    "STATUS_LINES",
     "Decimals",
+    "NameCases",
+    "STATUS_LINES",
     "StatusLines",
     "chunk",
     "encodeHead",
     "lastChunk",
     "properCase",
+    "properName",
+    "styled",
     "without",
 ]
 
@@ -115,6 +119,59 @@ def properCase(head: bytes) -> bytes:
     no letter or digit is a capital.
     """
     return _NAME.sub(lambda name: _WORD.sub(lambda letter: letter[0].upper(), name[0]), head)
+
+
+def properName(name: bytes) -> bytes:
+    """
+    One name in proper case.
+    """
+    return _WORD.sub(lambda letter: letter[0].upper(), name)
+
+
+class NameCases:
+    """
+    How names of fields are written: see L{meshproxy.codec.http1.cases}.
+    """
+
+    __slots__ = ("_other", "_reason", "_written")
+
+    def __init__(
+        self, written: Mapping[bytes, bytes], other: Callable[[bytes], bytes] | None = None, reason: bytes | None = None
+    ) -> None:
+        """
+        @param written: From names in lower case to how they came.
+        @param other: How any other name is written; L{None} for lower case.
+        @param reason: The reason phrase of a response, or L{None} for the usual one.
+        """
+        self._written = written
+        self._other = other
+        self._reason = reason
+
+    def restore(self, head: bytes) -> bytes:
+        """
+        A head with its names as they came.
+        """
+        written, other = self._written, self._other
+
+        def write(match: re.Match[bytes]) -> bytes:
+            name = match[0]
+            return written.get(name) or (name if other is None else other(name))
+
+        head = _NAME.sub(write, head)
+        if self._reason is not None:
+            status, _, rest = head.partition(b"\r\n")
+            head = b"%b %b\r\n%b" % (status[:12], self._reason, rest)
+        return head
+
+
+def styled(head: bytes, headers: HeaderMap, isProper: bool) -> bytes:
+    """
+    A head with its names written as they came, where C{headers} knows that, or in proper case if that is wanted.
+    """
+    cases: NameCases | None = getattr(headers, "cases", None)
+    if cases is not None:
+        return cases.restore(head)
+    return properCase(head) if isProper else head
 
 
 def chunk(data: bytes) -> bytes:

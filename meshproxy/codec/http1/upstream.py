@@ -13,7 +13,7 @@ from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLe
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
 from meshproxy.codec.http1.memory import ResponseMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk, properCase
+from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk, styled
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -112,8 +112,8 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             self.keepAlive = False
         startLines = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, headers.authority)
         head = encodeHead(startLines, 2, headers) + framing
-        if self._options.properCase:
-            head = properCase(head)
+        if headers.more is not None or self._options.properCase:
+            head = styled(head, headers, self._options.properCase and not self._options.preservesCase)
         self._method = method
         self._began = False
         self.writeState = state

@@ -31,8 +31,10 @@ declare(_HCM, "strip_matching_host_port", "strip_any_host_port", "strip_trailing
 only(_HCM, "forward_client_cert_details", "SANITIZE")
 
 declare(_HCM + ".InternalAddressConfig", "unix_sockets", "cidr_ranges")
-declare(_HCM + ".UpgradeConfig", "upgrade_type", "enabled")
+declare(_HCM, "http1_safe_max_connection_duration")
+declare(_HCM + ".UpgradeConfig", "upgrade_type", "enabled", "filters")
 declare(_HCM + ".HcmAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_new_request")
+declare(_HCM + ".HcmAccessLogOptions", "flush_log_on_tunnel_successfully_established")
 
 declare(_FILTER, "name", "typed_config", "is_optional", "disabled")
 
@@ -43,12 +45,14 @@ declare(_CORE + "HttpProtocolOptions", "max_requests_per_connection", "max_respo
 declare(_CORE + "Http1ProtocolOptions", "allow_absolute_url", "accept_http_10", "default_host_for_http_10")
 declare(_CORE + "Http1ProtocolOptions", "enable_trailers", "override_stream_error_on_invalid_http_message")
 declare(_CORE + "Http1ProtocolOptions", "allow_chunked_length", "header_key_format", "send_fully_qualified_url")
-declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words")
+declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat", "proper_case_words", "stateful_formatter")
 declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
 
 declare(_CORE + "Http1ProtocolOptions", "allow_custom_methods", "ignore_http_11_upgrade")
 
+_CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+declare(_CASE, "forward_reason_phrase", "formatter_type_on_envoy_headers")
 declare(_HCM, "original_ip_detection_extensions", "early_header_mutation_extensions", "scheme_header_transformation")
 declare(_HCM, "local_reply_config", "proxy_status_config", "request_id_extension")
 declare("envoy.extensions.http.original_ip_detection.xff.v3.XffConfig", "xff_num_trusted_hops", "xff_trusted_cidrs")
@@ -73,6 +77,18 @@ declare(_HCM + ".ProxyStatusConfig", "remove_details", "remove_connection_termin
 declare(_HCM + ".ProxyStatusConfig", "remove_response_flags", "set_recommended_response_code")
 declare(_HCM + ".ProxyStatusConfig", "use_node_id", "literal_proxy_name")
 declare(_V3 + "RequestIDExtension", "typed_config")
+declare(_HCM, "scoped_routes")
+declare(_V3 + "ScopedRoutes", "name", "scope_key_builder", "scoped_route_configurations_list")
+declare(_V3 + "ScopedRoutes.ScopeKeyBuilder", "fragments")
+declare(_V3 + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder", "header_value_extractor")
+_EXTRACTOR = _V3 + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor"
+declare(_EXTRACTOR, "name", "element_separator", "index", "element")
+declare(_EXTRACTOR + ".KvElement", "separator", "key")
+declare(_V3 + "ScopedRouteConfigurationsList", "scoped_route_configurations")
+_SCOPED = "envoy.config.route.v3.ScopedRouteConfiguration"
+declare(_SCOPED, "name", "route_configuration", "key")
+declare(_SCOPED + ".Key", "fragments")
+declare(_SCOPED + ".Key.Fragment", "string_key")
 _UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 accept(_UUID, "pack_trace_reason", "nothing is traced, so there is no reason to pack")
 accept(_UUID, "use_request_id_for_trace_sampling", "nothing is traced")
