@@ -39,6 +39,7 @@ class RetryState:
     """
     The retries of one request.
 
+    @ivar policy: When to try again.
     @ivar limitReached: Whether a retry was wanted and C{num_retries} was used up.
     @ivar overflowed: Whether one was wanted and the cluster had no room for it.
     """
@@ -48,12 +49,12 @@ class RetryState:
         "_clock",
         "_cluster",
         "_left",
-        "_policy",
         "_random",
         "_taken",
         "_tries",
         "limitReached",
         "overflowed",
+        "policy",
     )
 
     def __init__(
@@ -64,7 +65,7 @@ class RetryState:
         random: Callable[[], float],
         clock: IReactorTime,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._cluster = cluster
         self._breaker = cluster.breaker("HIGH" if isHighPriority else "DEFAULT")
         self._random = random
@@ -79,7 +80,7 @@ class RetryState:
         """
         Whether the policy asks to try again after a response.
         """
-        policy = self._policy
+        policy = self.policy
         on = policy.retryOn
         status = headers.status
         first = headers.first
@@ -105,7 +106,7 @@ class RetryState:
         """
         Whether it asks to try again after an upstream stream ended without a response.
         """
-        on = self._policy.retryOn
+        on = self.policy.retryOn
         if reason is ResetReason.OVERFLOW:
             return False
         if on & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET):
@@ -120,7 +121,7 @@ class RetryState:
         """
         Whether it asks to try again after a per-try time-out, which Envoy sees as a reset.
         """
-        return bool(self._policy.retryOn & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET))
+        return bool(self.policy.retryOn & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET))
 
     def begin(self, headers: ResponseHeaders | None) -> float | None:
         """
@@ -145,14 +146,14 @@ class RetryState:
         self._breaker.retries.take()
         self._taken = True
         stats.rqRetry.value += 1
-        reset = self._policy.rateLimitReset
+        reset = self.policy.rateLimitReset
         if reset is not None and headers is not None:
             pause = reset.interval(headers, self._clock.seconds())
             if pause is not None:
                 stats.rqRetryBackoffRatelimited.value += 1
                 return pause
         stats.rqRetryBackoffExponential.value += 1
-        return self._policy.backOff(self._tries, self._random)
+        return self.policy.backOff(self._tries, self._random)
 
     def ended(self, succeeded: bool) -> None:
         """

@@ -20,6 +20,7 @@ from meshproxy.codec.http1 import DECIMAL
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.retry import RetryState
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
@@ -76,6 +77,7 @@ class RoutedRequest:
     _body: _Body | None = None
     _pool: HTTP1Pool | None = None
     _retry: RetryState | None = None
+    _choice: EndpointChoice | None = None
     _timeouts: Deadlines[RoutedRequest] | None = None
     _perTry: Deadlines[RoutedRequest] | None = None
     _perTryIdle: Deadlines[RoutedRequest] | None = None
@@ -177,7 +179,7 @@ class RoutedRequest:
         cluster = self._cluster
         self._stream.upstreamAttempts = self.attempts
         if endpoint is None:
-            endpoint = cluster.chooseEndpoint()
+            endpoint = self._choose(cluster)
         if endpoint is None:
             self._stats.cxNoneHealthy.value += 1
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
@@ -200,6 +202,23 @@ class RoutedRequest:
             pool = cluster.pool(endpoint, priority)
         self._pool = pool
         pool.request(self)
+
+    def _choose(self, cluster: Cluster) -> Endpoint | None:
+        """
+        Ask the cluster for an endpoint, with what the request has to say about it.
+        """
+        choice = self._choice
+        if choice is None:
+            action, policy = self._action, None if self._retry is None else self._retry.policy
+            if not (action.isChoosy or cluster.hasSubsets or (policy is not None and policy.isChoosy)):
+                return cluster.chooseEndpoint()
+            choice = self._choice = EndpointChoice(self._stream, action, self._headers, policy)
+        elif choice.policy is not None:
+            choice.attempts = choice.policy.hostSelectionMaxAttempts
+        endpoint = cluster.chooseEndpointFor(choice)
+        if endpoint is not None:
+            choice.tried.append(endpoint)
+        return endpoint
 
     def _startTimeouts(self, now: float) -> None:
         """
@@ -336,6 +355,9 @@ class RoutedRequest:
         if not self._router.suppressHeaders and stream.requestEnd is not None:
             headers.set(b"x-envoy-upstream-service-time", DECIMAL[int((now - stream.requestEnd) * 1000)])
         route = self._route
+        if self._choice is not None:
+            for cookie in self._choice.cookies:
+                headers.add(b"set-cookie", cookie)
         if route.virtualHost.includeAttemptCountInResponse:
             headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         finalize = route.finalizeResponseHeaders
@@ -361,7 +383,7 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}.
         """
         stream = self._stream
-        if self._retry is not None or stream.upgrade or not self._requestEnded:
+        if self._retry is not None or stream.upgrade or not self._requestEnded or self._choice is not None:
             self.responseReceived(headers, False)
             if not self.over and (self.connection is not None or self.responseStarted):
                 self.dataReceived(body, True)

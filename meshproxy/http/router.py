@@ -88,9 +88,10 @@ class Router:
         cluster = self.clusters.get(plan.cluster)
         endpoint = None if cluster is None else cluster.chooseEndpoint()
         pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
-        if cluster is None or endpoint is None or pool is None or not pool.idle:
+        if cluster is None or endpoint is None or pool is None or not pool.idle or cluster.hasSubsets:
             stream.upstream = RoutedRequest(self, stream, route)
-            stream.upstream.start(headers, True, endpoint)
+            # Where there are subsets, what filters noted may choose among them.
+            stream.upstream.start(headers, True, None if cluster is None or cluster.hasSubsets else endpoint)
             return
         now = self.clock.seconds()
         request = stream.upstream = PlainRequest(self, stream, route, cluster, endpoint, now)
@@ -178,6 +179,7 @@ class _Plan:
             or action.maxStreamDuration
             or action.isHighPriority
             or action.autoHostRewrite
+            or action.isChoosy
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )

@@ -12,6 +12,7 @@ from typing import Final
 from meshproxy.config.matchers import HeadersTest, compileHeaderMatcher, parseInteger
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
+from meshproxy.routing.retryhosts import HostPredicate, compileHostPredicate, compileRetryPriority
 
 __all__ = [
     "RETRY_HEADERS",
@@ -145,7 +146,9 @@ class RetryPolicy:
     @ivar perTryTimeout: Seconds, 0 for none; likewise C{perTryIdleTimeout}.
     @ivar retriableHeaders: A response that one of them matches is tried again (C{retriable-headers}).
     @ivar retriableRequestHeaders: Where there are any, only requests that one of them matches are tried again.
-    @ivar hostPredicates: The type names of C{retry_host_predicate}.
+    @ivar hostPredicates: C{retry_host_predicate}: whether a retry avoids an endpoint, given those that were tried.
+    @ivar priorityFrequency: After how many tries the priorities of those that were tried are left
+        (C{previous_priorities}); 0 for never.
     """
 
     retryOn: int = 0
@@ -158,8 +161,16 @@ class RetryPolicy:
     baseInterval: float = DEFAULT_BASE_INTERVAL
     maxInterval: float = DEFAULT_BASE_INTERVAL * 10
     rateLimitReset: RateLimitReset | None = None
-    hostPredicates: tuple[str, ...] = ()
+    hostPredicates: tuple[HostPredicate, ...] = ()
     hostSelectionMaxAttempts: int = 1
+    priorityFrequency: int = 0
+
+    @property
+    def isChoosy(self) -> bool:
+        """
+        Whether it matters to which endpoint a retry goes.
+        """
+        return bool(self.hostPredicates or self.priorityFrequency)
 
     def backOff(self, attempt: int, random: Callable[[], float]) -> float:
         """
@@ -200,12 +211,6 @@ def _compileReset(section: Section) -> RateLimitReset | None:
     return RateLimitReset(tuple(headers), child.seconds("max_interval", DEFAULT_RESET_MAX_INTERVAL))
 
 
-def _compileHostPredicates(section: Section) -> tuple[str, ...]:
-    found: list[str] = []
-    for each in section.children("retry_host_predicate"):
-        config = each.any("typed_config")
-        found.append(each.get("name") if config is None else config.typeName)
-    return tuple(found)
 
 
 def compileRetryPolicy(section: Section | None) -> RetryPolicy | None:
@@ -230,8 +235,9 @@ def compileRetryPolicy(section: Section | None) -> RetryPolicy | None:
         base,
         most,
         _compileReset(section),
-        _compileHostPredicates(section),
+        tuple(map(compileHostPredicate, section.children("retry_host_predicate"))),
         section.get("host_selection_retry_max_attempts") or 1,
+        compileRetryPriority(section.child("retry_priority")),
     )
 
 

@@ -129,6 +129,13 @@ class RouteAction:
         perTry = 0.0 if self.retryPolicy is None else self.retryPolicy.perTryTimeout
         object.__setattr__(self, "timeouts", combineTimeouts(self.timeout, perTry))
 
+    @property
+    def isChoosy(self) -> bool:
+        """
+        Whether it matters which endpoint a request gets.
+        """
+        return self.hashPolicy is not None or bool(self.metadataMatch)
+
     def selectCluster(self, headers: RequestHeaders, info: StreamInfo) -> str:
         """
         The name of the cluster; empty where the header that should name it is missing.

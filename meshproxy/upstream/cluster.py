@@ -15,10 +15,9 @@ from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.stats.store import Scope, Store, statName
-from meshproxy.upstream.balancers.base import IBalancer, choosable
-from meshproxy.upstream.balancers.leastrequest import LeastRequest
-from meshproxy.upstream.balancers.random import RandomChoice
-from meshproxy.upstream.balancers.roundrobin import RoundRobin
+from meshproxy.upstream.balancers.base import IChoice
+from meshproxy.upstream.balancers.policies import compileChooser
+from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.breakers import Breaker, Breakers
 from meshproxy.upstream.discovery import compileDiscovery
 from meshproxy.upstream.endpoint import Endpoint
@@ -38,7 +37,9 @@ class Cluster:
     @ivar statName: As logs and stats name it: C{alt_stat_name}, or the name.
     @ivar endpoints: All of them, healthy or not.
     @ivar fingerprint: The bytes of its configuration: equal ones are the same cluster.
-    @ivar chooseEndpoint: Gives the endpoint for the next request or connection, or L{None} where there is none.
+    @ivar chooseEndpoint: Gives the endpoint for the next request or connection that has nothing to say about it, or
+        L{None} where there is none.
+    @ivar hasSubsets: Whether any request may have something to say about it.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
@@ -74,9 +75,9 @@ class Cluster:
         self.network = network
         self.clock = clock
         self.updated = clock.seconds()
-        self._balancer = _compileBalancer(section, random)
-        self._panicThreshold = _panicThreshold(section)
-        self.chooseEndpoint: Callable[[], Endpoint | None] = self._balancer.choose
+        self._chooser = compileChooser(section, random, self.scope, self.stats.lbHealthyPanic)
+        self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
+        self.hasSubsets = isinstance(self._chooser, Subsets)
         self._discovery = compileDiscovery(section, network, clock, self.stats)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
@@ -112,9 +113,8 @@ class Cluster:
         """
         Choose anew among the endpoints that may be chosen, after any of them changed.
         """
-        chosen, panic = choosable(self.endpoints, self._panicThreshold)
-        self._balancer.update(chosen)
-        self.chooseEndpoint = self._choosePanicking if panic else self._balancer.choose
+        self._chooser.update(self.endpoints)
+        self.chooseEndpoint = self._chooser.choose
         stats = self.stats
         stats.membershipTotal.value = len(self.endpoints)
         degraded = sum(endpoint.healthy and endpoint.healthStatus == "DEGRADED" for endpoint in self.endpoints)
@@ -123,9 +123,11 @@ class Cluster:
         stats.membershipExcluded.value = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.endpoints)
         stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
 
-    def _choosePanicking(self) -> Endpoint | None:
-        self.stats.lbHealthyPanic.value += 1
-        return self._balancer.choose()
+    def chooseEndpointFor(self, choice: IChoice) -> Endpoint | None:
+        """
+        Give the endpoint for a request that has something to say about it.
+        """
+        return self._chooser.chooseFor(choice)
 
     def breaker(self, priority: str) -> Breaker:
         """
@@ -187,27 +189,9 @@ def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:
     endpoint.healthStatus = found.healthStatus
     endpoint.healthy = found.healthy
     endpoint.locality = found.locality
+    endpoint.localityWeight = found.localityWeight
     endpoint.metadata = found.metadata
     return endpoint
-
-
-def _compileBalancer(section: Section, random: Callable[[], float]) -> IBalancer:
-    policy = section.get("lb_policy")
-    if policy == "LEAST_REQUEST":
-        options = section.childOrEmpty("least_request_lb_config")
-        bias = options.child("active_request_bias")
-        return LeastRequest(
-            random, options.wrapped("choice_count", 2), 1.0 if bias is None else bias.get("default_value")
-        )
-    if policy == "RANDOM":
-        return RandomChoice(random)
-    return RoundRobin(random)
-
-
-def _panicThreshold(section: Section) -> float:
-    common = section.child("common_lb_config")
-    percent = None if common is None else common.child("healthy_panic_threshold")
-    return 0.5 if percent is None else float(percent.get("value")) / 100.0
 
 
 def _idleSince(connection: HTTP1UpstreamConnection) -> float | None:

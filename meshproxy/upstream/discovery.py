@@ -19,6 +19,7 @@ from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
 from meshproxy.net.address import Address
 from meshproxy.upstream.endpoint import Endpoint, Locality
+from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.stats import ClusterStats
 
 __all__ = [
@@ -27,8 +28,6 @@ __all__ = [
     "StaticDiscovery",
     "StrictDNSDiscovery",
     "compileDiscovery",
-    "metadataOf",
-    "plainStruct",
 ]
 
 
@@ -66,6 +65,7 @@ class NamedEndpoint:
     locality: Locality
     priority: int
     metadata: dict[str, dict[str, object]] | None
+    localityWeight: int = 0
 
     def at(self, host: str) -> Endpoint:
         """
@@ -79,6 +79,7 @@ class NamedEndpoint:
             self.locality,
             self.priority,
             self.metadata,
+            self.localityWeight,
         )
 
 
@@ -260,27 +261,5 @@ def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint 
         Locality(locality.get("region"), locality.get("zone"), locality.get("sub_zone")),
         group.get("priority"),
         None if metadata is None else metadataOf(metadata),
+        group.wrapped("load_balancing_weight", 0),
     )
-
-
-def metadataOf(section: Section) -> dict[str, dict[str, object]]:
-    """
-    The C{filter_metadata} of a C{core.v3.Metadata} message as plain data.
-    """
-    return {name: plainStruct(value.message) for name, value in section.entries("filter_metadata").items()}
-
-
-def plainStruct(struct: object) -> dict[str, object]:
-    """
-    A C{google.protobuf.Struct} as plain data.
-    """
-    return {key: _plainValue(value) for key, value in struct.fields.items()}  # type: ignore[attr-defined]  # dynamic
-
-
-def _plainValue(value: object) -> object:
-    kind = value.WhichOneof("kind")  # type: ignore[attr-defined]  # dynamic
-    if kind == "struct_value":
-        return plainStruct(value.struct_value)  # type: ignore[attr-defined]  # dynamic
-    if kind == "list_value":
-        return [_plainValue(item) for item in value.list_value.values]  # type: ignore[attr-defined]  # dynamic
-    return None if kind in (None, "null_value") else getattr(value, kind)

@@ -19,14 +19,23 @@ __all__ = ["Endpoint", "Locality"]
 class Locality:
     """
     Where an endpoint runs (C{core.v3.Locality}).
+
+    @ivar names: All three.
     """
 
-    __slots__ = ("region", "subZone", "zone")
+    __slots__ = ("names", "region", "subZone", "zone")
 
     def __init__(self, region: str = "", zone: str = "", subZone: str = "") -> None:
         self.region = region
         self.zone = zone
         self.subZone = subZone
+        self.names = (region, zone, subZone)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Locality) and self.names == other.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
 
 
 class Endpoint:
@@ -35,6 +44,7 @@ class Endpoint:
 
     @ivar hostname: The name it was found by, or that was configured.
     @ivar weight: 1 or more.
+    @ivar localityWeight: The weight of its locality; 0 where that has none.
     @ivar healthy: Whether balancers may choose it: C{health_status} is C{UNKNOWN} or C{HEALTHY}.
     @ivar healthStatus: The name in C{core.v3.HealthStatus}.
     @ivar active: Requests, or TCP connections, under way.
@@ -51,6 +61,7 @@ class Endpoint:
         "healthy",
         "hostname",
         "locality",
+        "localityWeight",
         "metadata",
         "pools",
         "priority",
@@ -70,6 +81,7 @@ class Endpoint:
         locality: Locality | None = None,
         priority: int = 0,
         metadata: dict[str, dict[str, object]] | None = None,
+        localityWeight: int = 0,
     ) -> None:
         self.address = address
         self.hostname = hostname
@@ -77,6 +89,7 @@ class Endpoint:
         self.healthStatus = healthStatus
         self.healthy = healthStatus in ("UNKNOWN", "HEALTHY", "DEGRADED")
         self.locality = locality or Locality()
+        self.localityWeight = localityWeight
         self.priority = priority
         self.metadata = metadata
         self.active = 0

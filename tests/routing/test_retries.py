@@ -72,7 +72,8 @@ class CompileRetryPolicyTests(SynchronousTestCase):
         self.assertEqual((made.numRetries, made.perTryTimeout, made.perTryIdleTimeout), (0, 1.5, 2.0))
         self.assertEqual(made.retriableStatusCodes, {503, 418})
         self.assertEqual((made.baseInterval, made.maxInterval), (0.1, 1.0))
-        self.assertEqual(made.hostPredicates, ("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",))
+        self.assertEqual(len(made.hostPredicates), 1)
+        self.assertTrue(made.isChoosy)
         self.assertEqual(made.hostSelectionMaxAttempts, 5)
 
     def test_retriableHeaders(self) -> None:

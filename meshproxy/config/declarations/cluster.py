@@ -11,6 +11,12 @@ __all__: list[str] = []
 
 _CLUSTER = "envoy.config.cluster.v3."
 _ENDPOINT = "envoy.config.endpoint.v3."
+_BALANCING = "envoy.extensions.load_balancing_policies."
+_POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "LOAD_BALANCING_POLICY_CONFIG")
+_SUBSETS = ("fallback_policy", "default_subset", "subset_selectors", "locality_weight_aware", "panic_mode_any")
+_SELECTOR = ("keys", "fallback_policy", "fallback_keys_subset")
+_ZONES = ("fail_traffic_on_panic",)
+_NO_LOCAL_CLUSTER = "it belongs to zone aware routing, which needs a local cluster, and there is none"
 
 declare(_CLUSTER + "Cluster", "name", "alt_stat_name", "load_assignment", "transport_socket")
 declare(_CLUSTER + "Cluster", "connect_timeout", "per_connection_buffer_limit_bytes", "circuit_breakers")
@@ -19,7 +25,7 @@ declare(_CLUSTER + "Cluster", "max_requests_per_connection", "common_http_protoc
 declare(_CLUSTER + "Cluster", "typed_extension_protocol_options", "upstream_connection_options", "common_lb_config")
 declare(_CLUSTER + "Cluster", "least_request_lb_config", "round_robin_lb_config")
 only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS")
-only(_CLUSTER + "Cluster", "lb_policy", "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM")
+only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES)
 accept(_CLUSTER + "Cluster", "respect_dns_ttl", "names are looked up again at dns_refresh_rate")
 accept(_CLUSTER + "Cluster", "cleanup_interval", "it belongs to ORIGINAL_DST clusters")
 accept(_CLUSTER + "Cluster", "metadata", "nothing here reads a cluster's metadata")
@@ -28,7 +34,18 @@ accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm 
 declare(_CLUSTER + "Cluster.RefreshRate", "base_interval", "max_interval")
 declare(_CLUSTER + "Cluster.LeastRequestLbConfig", "choice_count", "active_request_bias")
 declare(_CLUSTER + "Cluster.RoundRobinLbConfig")
-declare(_CLUSTER + "Cluster.CommonLbConfig", "healthy_panic_threshold")
+declare(_CLUSTER + "Cluster", "ring_hash_lb_config", "maglev_lb_config", "lb_subset_config", "load_balancing_policy")
+declare(_CLUSTER + "Cluster.RingHashLbConfig", "minimum_ring_size", "maximum_ring_size", "hash_function")
+declare(_CLUSTER + "Cluster.MaglevLbConfig", "table_size")
+declare(_CLUSTER + "Cluster.LbSubsetConfig", *_SUBSETS, "list_as_any")
+declare(_CLUSTER + "Cluster.LbSubsetConfig.LbSubsetSelector", *_SELECTOR)
+declare(_CLUSTER + "Cluster.CommonLbConfig", "healthy_panic_threshold", "locality_weighted_lb_config")
+declare(_CLUSTER + "Cluster.CommonLbConfig", "consistent_hashing_lb_config", "zone_aware_lb_config")
+declare(_CLUSTER + "Cluster.CommonLbConfig.LocalityWeightedLbConfig")
+declare(_CLUSTER + "Cluster.CommonLbConfig.ConsistentHashingLbConfig", "use_hostname_for_hashing")
+declare(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", *_ZONES)
+accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "routing_enabled", _NO_LOCAL_CLUSTER)
+accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "min_cluster_size", _NO_LOCAL_CLUSTER)
 accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are applied at once")
 
 declare(_CLUSTER + "CircuitBreakers", "thresholds")
@@ -38,15 +55,29 @@ declare(_CLUSTER + "CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "
 
 declare(_CLUSTER + "UpstreamConnectionOptions", "tcp_keepalive")
 
-declare(_ENDPOINT + "ClusterLoadAssignment", "cluster_name", "endpoints")
-# Priority 0 is the default, and so the only one that passes undeclared.
-declare(_ENDPOINT + "LocalityLbEndpoints", "locality", "lb_endpoints")
-accept(
-    _ENDPOINT + "LocalityLbEndpoints",
-    "load_balancing_weight",
-    "it counts with locality weighted load balancing only, as in Envoy",
-)
+declare(_CLUSTER + "LoadBalancingPolicy", "policies")
+declare(_CLUSTER + "LoadBalancingPolicy.Policy", "typed_extension_config")
+declare(_BALANCING + "round_robin.v3.RoundRobin", "locality_lb_config")
+declare(_BALANCING + "random.v3.Random", "locality_lb_config")
+declare(_BALANCING + "least_request.v3.LeastRequest", "choice_count", "active_request_bias", "locality_lb_config")
+declare(_BALANCING + "ring_hash.v3.RingHash", "hash_function", "minimum_ring_size", "maximum_ring_size")
+declare(_BALANCING + "ring_hash.v3.RingHash", "use_hostname_for_hashing", "consistent_hashing_lb_config")
+declare(_BALANCING + "ring_hash.v3.RingHash", "locality_weighted_lb_config")
+declare(_BALANCING + "maglev.v3.Maglev", "table_size", "consistent_hashing_lb_config", "locality_weighted_lb_config")
+declare(_BALANCING + "subset.v3.Subset", *_SUBSETS, "list_as_any", "subset_lb_policy")
+declare(_BALANCING + "subset.v3.Subset.LbSubsetSelector", *_SELECTOR)
+declare(_BALANCING + "wrr_locality.v3.WrrLocality", "endpoint_picking_policy")
+declare(_BALANCING + "common.v3.LocalityLbConfig", "zone_aware_lb_config", "locality_weighted_lb_config")
+declare(_BALANCING + "common.v3.LocalityLbConfig.LocalityWeightedLbConfig")
+declare(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", *_ZONES)
+accept(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", "routing_enabled", _NO_LOCAL_CLUSTER)
+accept(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", "min_cluster_size", _NO_LOCAL_CLUSTER)
+declare(_BALANCING + "common.v3.ConsistentHashingLbConfig", "use_hostname_for_hashing")
+
+declare(_ENDPOINT + "ClusterLoadAssignment", "cluster_name", "endpoints", "policy")
+declare(_ENDPOINT + "ClusterLoadAssignment.Policy", "overprovisioning_factor", "weighted_priority_health")
+declare(_ENDPOINT + "LocalityLbEndpoints", "locality", "lb_endpoints", "priority", "load_balancing_weight")
 accept(_ENDPOINT + "LocalityLbEndpoints", "metadata", "nothing here reads a locality's metadata")
 declare(_ENDPOINT + "LbEndpoint", "endpoint", "health_status", "load_balancing_weight")
-accept(_ENDPOINT + "LbEndpoint", "metadata", "it matters to subsets and transport_socket_matches, which are refused")
+declare(_ENDPOINT + "LbEndpoint", "metadata")
 declare(_ENDPOINT + "Endpoint", "address", "hostname")

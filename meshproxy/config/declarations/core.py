@@ -26,6 +26,7 @@ accept(_CORE + "Node", "user_agent_version", "meshproxy says its own version")
 declare(_CORE + "TypedExtensionConfig", "name", "typed_config")
 declare(_CORE + "HeaderValueOption", "header", "append", "append_action", "keep_empty_value")
 declare(_CORE + "HeaderValue", "key", "value", "raw_value")
+declare(_CORE + "TypedExtensionConfig", "name", "typed_config")
 declare(_CORE + "DataSource", "filename", "inline_bytes", "inline_string", "environment_variable")
 
 declare(_CORE + "RuntimeFractionalPercent", "default_value", "runtime_key")

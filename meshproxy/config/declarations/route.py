@@ -10,6 +10,7 @@ from meshproxy.config.supported import accept, declare
 __all__: list[str] = []
 
 _ROUTE = "envoy.config.route.v3."
+_RETRY = "envoy.extensions.retry."
 _HEADERS = (
     "request_headers_to_add",
     "request_headers_to_remove",
@@ -54,7 +55,7 @@ declare(_ROUTE + "RouteAction", "prefix_rewrite", "regex_rewrite", "append_x_for
 declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header")
 declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "max_stream_duration")
 declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite", "path_rewrite", "hash_policy")
-declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits")
+declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match")
 declare(_ROUTE + "RouteAction.HashPolicy", "header", "cookie", "connection_properties", "query_parameter", "terminal")
 declare(_ROUTE + "RouteAction.HashPolicy.Header", "header_name", "regex_rewrite")
 declare(_ROUTE + "RouteAction.HashPolicy.Cookie", "name", "ttl", "path", "attributes")
@@ -67,12 +68,19 @@ declare(_ROUTE + "RouteAction.UpgradeConfig", "upgrade_type", "enabled")
 
 declare(_ROUTE + "WeightedCluster", "clusters", "total_weight", "header_name", "use_hash_policy")
 declare(_ROUTE + "WeightedCluster.ClusterWeight", "name", "weight", "typed_per_filter_config", *_HEADERS)
-declare(_ROUTE + "WeightedCluster.ClusterWeight", "host_rewrite_literal", "cluster_header")
+declare(_ROUTE + "WeightedCluster.ClusterWeight", "host_rewrite_literal", "cluster_header", "metadata_match")
 
 declare(_ROUTE + "RetryPolicy", "retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout")
 declare(_ROUTE + "RetryPolicy", "retriable_status_codes", "retry_back_off", "retriable_headers")
 declare(_ROUTE + "RetryPolicy", "retriable_request_headers")
-declare(_ROUTE + "RetryPolicy", "rate_limited_retry_back_off")
+declare(_ROUTE + "RetryPolicy", "rate_limited_retry_back_off", "retry_host_predicate", "retry_priority")
+declare(_ROUTE + "RetryPolicy", "host_selection_retry_max_attempts")
+declare(_ROUTE + "RetryPolicy.RetryHostPredicate", "name", "typed_config")
+declare(_ROUTE + "RetryPolicy.RetryPriority", "name", "typed_config")
+declare(_RETRY + "host.previous_hosts.v3.PreviousHostsPredicate")
+declare(_RETRY + "host.omit_canary_hosts.v3.OmitCanaryHostsPredicate")
+declare(_RETRY + "host.omit_host_metadata.v3.OmitHostMetadataConfig", "metadata_match")
+declare(_RETRY + "priority.previous_priorities.v3.PreviousPrioritiesConfig", "update_frequency")
 declare(_ROUTE + "RetryPolicy.RateLimitedRetryBackOff", "reset_headers", "max_interval")
 declare(_ROUTE + "RetryPolicy.ResetHeader", "name", "format")
 declare(_ROUTE + "RetryPolicy.RetryBackOff", "base_interval", "max_interval")

@@ -1,21 +1,28 @@
-# -*- test-case-name: tests.upstream.balancers.test_base -*-
+# -*- test-case-name: tests.upstream.balancers.test_loadbalancer -*-
 """
-What balancers have in common: they choose among an immutable tuple of endpoints that may be chosen now.
+What balancers have in common. A L{balancer<IBalancer>} chooses among an immutable tuple of endpoints that may be
+chosen now; which those are is the business of L{meshproxy.upstream.balancers.loadbalancer}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
+from meshproxy.upstream.balancers.priorities import Loads
 from meshproxy.upstream.endpoint import Endpoint
 
-__all__ = ["IBalancer", "choosable"]
+__all__ = ["Choose", "IBalancer", "IChoice", "IHashTable", "Weighted"]
+
+#: Gives the next endpoint, or L{None} where there is none.
+Choose: TypeAlias = Callable[[], Endpoint | None]
+#: Endpoints with their shares, which add up to 1.
+Weighted: TypeAlias = Sequence[tuple[Endpoint, float]]
 
 
 class IBalancer(Protocol):
     """
-    A load balancing policy.
+    A load balancing policy that looks at no request.
     """
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
@@ -29,18 +36,47 @@ class IBalancer(Protocol):
         """
 
 
-def choosable(endpoints: Sequence[Endpoint], panicThreshold: float = 0.5) -> tuple[tuple[Endpoint, ...], bool]:
+class IHashTable(Protocol):
     """
-    The endpoints that may be chosen.
-
-    @param panicThreshold: C{healthy_panic_threshold} as a share, 0 to 1: when fewer than this are healthy, all are
-        chosen from; 0 never does that.
-
-    @return: They, and whether the cluster is in panic and its health is disregarded.
+    What a consistently hashing policy builds of some endpoints.
     """
-    healthy = tuple(endpoint for endpoint in endpoints if endpoint.healthy)
-    if len(healthy) == len(endpoints):
-        return healthy, False
-    if len(healthy) < panicThreshold * len(endpoints):
-        return tuple(endpoints), True
-    return healthy, False
+
+    def choose(self, key: int, attempt: int) -> Endpoint:
+        """
+        The endpoint of a hash.
+
+        @param attempt: 0, or how many endpoints of this hash were turned down.
+        """
+
+
+class IChoice(Protocol):
+    """
+    What a request has to say about its endpoint.
+
+    @ivar attempts: How often to choose until an endpoint is accepted; the last one is taken in any case.
+    """
+
+    attempts: int
+
+    def hashKey(self) -> int | None:
+        """
+        What requests are alike; L{None} for any endpoint.
+        """
+
+    def labels(self) -> Mapping[str, object]:
+        """
+        The labels of C{envoy.lb} that an endpoint must have, where the cluster has subsets.
+        """
+
+    def accepts(self, endpoint: Endpoint) -> bool:
+        """
+        Whether the endpoint will do.
+        """
+
+    def loads(self, loads: Loads, available: Sequence[tuple[int, int]]) -> Loads:
+        """
+        How the request wants priorities to be loaded.
+
+        @param loads: How they are loaded for all requests.
+        @param available: How many percent healthy and degraded endpoints of each priority could take.
+        """

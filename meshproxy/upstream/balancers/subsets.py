@@ -1,0 +1,170 @@
+# -*- test-case-name: tests.upstream.balancers.test_subsets -*-
+"""
+C{lb_subset_config}: endpoints by their labels, so that a route can ask for those of one version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from meshproxy.stats.store import Scope
+from meshproxy.upstream.balancers.base import Choose, IChoice
+from meshproxy.upstream.balancers.loadbalancer import LoadBalancer
+from meshproxy.upstream.endpoint import Endpoint
+
+__all__ = ["Selector", "SubsetOptions", "Subsets"]
+
+#: What labels have in common, in the order of their names.
+_Values = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """
+    Labels that make subsets: one for each combination of values that occurs.
+
+    @ivar keys: The names of the labels, in order.
+    @ivar fallback: Where to look when no endpoint has them: C{"NO_FALLBACK"}, C{"ANY_ENDPOINT"}, C{"DEFAULT_SUBSET"},
+        C{"KEYS_SUBSET"}, or C{"NOT_DEFINED"} for what the cluster says.
+    @ivar fallbackKeys: The labels that are looked at then, for C{"KEYS_SUBSET"}.
+    """
+
+    keys: tuple[str, ...]
+    fallback: str = "NOT_DEFINED"
+    fallbackKeys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetOptions:
+    """
+    What there is to know of the subsets of a cluster.
+
+    @ivar fallback: C{fallback_policy}.
+    @ivar default: C{default_subset}, as plain data.
+    @ivar listAsAny: Whether a list among the labels of an endpoint stands for any of its members.
+    @ivar panicModeAny: Whether any endpoint is better than none.
+    """
+
+    selectors: tuple[Selector, ...] = ()
+    fallback: str = "NO_FALLBACK"
+    default: Mapping[str, object] = field(default_factory=dict)
+    listAsAny: bool = False
+    panicModeAny: bool = False
+
+
+def _labels(endpoint: Endpoint) -> Mapping[str, object]:
+    return (endpoint.metadata or {}).get("envoy.lb") or {}
+
+
+def _hashable(value: object) -> object:
+    """
+    A value as a key; C{true} and 1 differ.
+    """
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(held)) for key, held in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_hashable, value))
+    return (bool, value) if isinstance(value, bool) else value
+
+
+class Subsets:
+    """
+    Chooses among the endpoints that have the labels that a request asks for.
+    """
+
+    def __init__(self, options: SubsetOptions, make: Callable[[], LoadBalancer], scope: Scope) -> None:
+        """
+        @param make: Makes what chooses among the endpoints of one subset.
+        @param scope: Of the cluster's metrics.
+        """
+        self._options = options
+        self._make = make
+        self._subsets: dict[tuple[str, ...], dict[_Values, LoadBalancer]] = {}
+        self._selectors = {selector.keys: selector for selector in options.selectors}
+        self._any = make()
+        self._default = make()
+        self._hasDefault = False
+        self.choose: Choose = self._chooseAny
+        self._active = scope.gauge("lb_subsets_active")
+        self._created = scope.counter("lb_subsets_created")
+        self._removed = scope.counter("lb_subsets_removed")
+        self._selected = scope.counter("lb_subsets_selected")
+        self._fellBack = scope.counter("lb_subsets_fallback")
+        self._panicked = scope.counter("lb_subsets_fallback_panic")
+        self._hasAny = False
+
+    def update(self, endpoints: Sequence[Endpoint]) -> None:
+        """
+        See L{IEndpointChooser.update}.
+        """
+        default = self._options.default
+        matching = [e for e in endpoints if all(_labels(e).get(key, self) == value for key, value in default.items())]
+        self._any.update(endpoints)
+        self._default.update(matching)
+        self._hasAny, self._hasDefault = bool(endpoints), bool(matching)
+        for keys in self._selectors:
+            groups: dict[_Values, list[Endpoint]] = {}
+            for endpoint in endpoints:
+                for values in self._valuesOf(endpoint, keys):
+                    groups.setdefault(values, []).append(endpoint)
+            self._updateSelector(keys, groups)
+
+    def _updateSelector(self, keys: tuple[str, ...], groups: Mapping[_Values, list[Endpoint]]) -> None:
+        known = self._subsets.get(keys, {})
+        made = self._subsets[keys] = {values: known.get(values) or self._make() for values in groups}
+        self._created.value += len(made.keys() - known.keys())
+        self._removed.value += len(known.keys() - made.keys())
+        self._active.value += len(made) - len(known)
+        for values, members in groups.items():
+            made[values].update(members)
+
+    def _valuesOf(self, endpoint: Endpoint, keys: tuple[str, ...]) -> Iterator[_Values]:
+        labels = _labels(endpoint)
+        if not all(key in labels for key in keys):
+            return
+        held = [labels[key] for key in keys]
+        if self._options.listAsAny:
+            ways = [value if isinstance(value, (list, tuple)) else [value] for value in held]
+            yield from {tuple(map(_hashable, way)): None for way in product(*ways)}
+        else:
+            yield tuple(map(_hashable, held))
+
+    def _chooseAny(self) -> Endpoint | None:
+        return self._fallBack(self._options.fallback, None, panics=True)
+
+    def chooseFor(self, choice: IChoice | None) -> Endpoint | None:
+        """
+        See L{IEndpointChooser.chooseFor}.
+        """
+        labels = {} if choice is None else choice.labels()
+        return self._chooseBy(labels, choice) if labels else self._fallBack(self._options.fallback, choice, True)
+
+    def _chooseBy(self, labels: Mapping[str, object], choice: IChoice | None) -> Endpoint | None:
+        keys = tuple(sorted(labels))
+        subset = self._subsets.get(keys, {}).get(tuple(_hashable(labels[key]) for key in keys))
+        if subset is not None:
+            self._selected.value += 1
+            return subset.chooseFor(choice)
+        selector = self._selectors.get(keys)
+        if selector is None or selector.fallback == "NOT_DEFINED":
+            return self._fallBack(self._options.fallback, choice, True)
+        if selector.fallback == "KEYS_SUBSET":
+            fewer = {key: value for key, value in labels.items() if key in selector.fallbackKeys}
+            return self._chooseBy(fewer, choice)
+        return self._fallBack(selector.fallback, choice, False)
+
+    def _fallBack(self, policy: str, choice: IChoice | None, panics: bool) -> Endpoint | None:
+        found = None
+        if policy == "ANY_ENDPOINT" and self._hasAny:
+            self._fellBack.value += panics
+            found = self._any.chooseFor(choice)
+        elif policy == "DEFAULT_SUBSET" and self._hasDefault:
+            self._fellBack.value += panics
+            found = self._default.chooseFor(choice)
+        # As in Envoy, who wants no fallback has none in a panic either.
+        if found is None and panics and self._options.panicModeAny and policy != "NO_FALLBACK":
+            self._panicked.value += 1
+            found = self._any.chooseFor(choice)
+        return found

