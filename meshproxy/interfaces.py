@@ -325,35 +325,45 @@ class INetworkConnection(Interface):
 
     def resumeReading() -> None:
         """
-        Let the bytes go on that a L{STOP} held.
+        Let go on what a L{STOP} held.
         """
 
-    def close(reason: str = "") -> None:
+    def ignoreData(networkFilter: INetworkFilter) -> None:
         """
-        Close when what was written is sent.
+        A filter has seen enough: bytes go past it from now on, at no cost when no filter looks at them any more.
+        """
 
-        @param reason: The connection termination details of the access log.
+    def close(reason: str = "", details: str = "", flags: int = 0) -> None:
+        """
+        Close at once.
+
+        @param reason: For C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
+        @param details: The connection termination details of the access log.
+        @param flags: Response flags (L{meshproxy.flags}) for the access log.
         """
 
 
 class INetworkFilter(Interface):
     """
-    One filter of a network filter chain; each connection has its own instance.
+    One filter of a network filter chain, before the terminal one; each connection has its own instance.
+
+    What it raises closes the connection, is logged, and disturbs nothing else.
     """
+
+    seesData: bool = Attribute("""
+        Whether L{dataReceived} wants to be called. Bytes that no filter wants to see move faster.
+        """)
 
     def connectionMade(connection: INetworkConnection) -> object:
         """
-        The connection is there. L{None} goes on, L{STOP} holds the filters that come later.
+        The connection is there. L{None} goes on, L{STOP} holds the filters that come later, the terminal one among
+        them, until C{connection.resumeReading()}.
         """
 
     def dataReceived(data: bytes) -> object:
         """
-        Bytes from downstream. L{None} passes them on, C{bytes} pass on instead of them, L{STOP} holds them.
-        """
-
-    def readConnectionLost() -> None:
-        """
-        The downstream peer finished writing.
+        Bytes from downstream. L{None} passes them on, C{bytes} pass on instead of them, L{STOP} holds them until
+        C{connection.resumeReading()}.
         """
 
     def connectionLost(reason: Any) -> None:

@@ -62,6 +62,12 @@ class TCPProxyFilter(NetworkFilter):
         """
         return self._proxy.buildSession(info).downstream
 
+    def turnedAway(self, info: Any) -> None:
+        """
+        See L{NetworkFilter.turnedAway}: as in Envoy, the connection is counted and logged all the same.
+        """
+        self._proxy.logTurnedAway(info)
+
     def stop(self) -> None:
         """
         See L{NetworkFilter.stop}.

@@ -81,6 +81,8 @@ def _filterState(command: Command) -> Value:
     def value(info: StreamInfo) -> object:
         state = info.filterState
         held = state.get(key) if state else None
+        if held is None and info.connection.filterState:
+            held = info.connection.filterState.get(key)
         if held is None:
             return None
         if field:

@@ -32,8 +32,12 @@ class ConnectionInfo:
     @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
     @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
     @ivar edge: What the connection manager tells upstreams of this connection, made with its first request.
+    @ivar responseFlags: Why a listener or network filter ended the connection, as L{StreamInfo.responseFlags}.
+    @ivar codeDetails: What a network filter that answers by itself says for C{%RESPONSE_CODE_DETAILS%}.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
+    @ivar dynamicMetadata: What listener and network filters noted, by namespace.
+    @ivar filterState: Objects that listener and network filters share, by key; streams see them too.
     @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then
         the DNS names, then the subject. Whoever sets C{tls} sets these as well.
     """
@@ -49,9 +53,29 @@ class ConnectionInfo:
     terminationDetails: str = ""
     localCloseReason: str = ""
     transportFailureReason: str = ""
+    responseFlags: int = 0
+    codeDetails: str = ""
     tls: dict[str, str] | None = None
     edge: tuple[bytes, bytes] | None = None
     peerNames: tuple[str, ...] | None = None
+    dynamicMetadata: dict[str, dict[str, object]] | None = None
+    filterState: dict[str, object] | None = None
+
+    def note(self, namespace: str, key: str, value: object) -> None:
+        """
+        Note dynamic metadata.
+        """
+        if self.dynamicMetadata is None:
+            self.dynamicMetadata = {}
+        self.dynamicMetadata.setdefault(namespace, {})[key] = value
+
+    def setState(self, key: str, value: object) -> None:
+        """
+        Share an object as filter state.
+        """
+        if self.filterState is None:
+            self.filterState = {}
+        self.filterState[key] = value
 
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.id} from {self.remoteAddress and self.remoteAddress.text}>"

@@ -345,6 +345,8 @@ class HTTP1Connection(TwistedProtocol):
         codec = self.codec
         if type(source) is not SocketTransport or type(sink) is not SocketTransport or codec.opaqueUnwritten <= length:
             return None
+        if sink.isGated:
+            return None
         codec.opaqueWritten(length)
         stats = self.manager.stats
         counters = RelayCounters(

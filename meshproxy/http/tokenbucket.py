@@ -24,7 +24,7 @@ class TokenBucket:
     @ivar perSecond: How many come in a second.
     """
 
-    __slots__ = ("_emptyAt", "_span", "_tokenTime", "perSecond", "size")
+    __slots__ = ("__weakref__", "_emptyAt", "_span", "_tokenTime", "perSecond", "size")
 
     def __init__(self, size: int, perSecond: float) -> None:
         self.size = size

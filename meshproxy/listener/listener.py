@@ -23,12 +23,15 @@ from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.interfaces import IAcceptedSocket, IListening
+from meshproxy.listener.gate import Gate
 from meshproxy.listener.inspection import Inspection, compileInspection
 from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
+from meshproxy.listener.record import ConnectionRecord
 from meshproxy.net.address import Address
-from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
 from meshproxy.net.listenerfilter import ListenerFilterContext
 from meshproxy.stats import Scope, statName
+from meshproxy.upstream.tcpsession import TCPSide
 
 __all__ = [
     "BoundPort",
@@ -79,6 +82,7 @@ class FilterChain:
     @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
     @ivar fingerprint: The bytes of its configuration.
     @ivar transport: Makes the transports of its connections.
+    @ivar filters: The filters before the terminal one.
     @ivar terminal: The filter that builds its connections' protocols.
     """
 
@@ -88,6 +92,7 @@ class FilterChain:
         self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
         self.key: object = self.name or ("default" if isDefault else self.rule)
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
+        self.filters: list[PassingFilter] = []
         self.terminal: NetworkFilter | None = None
         self.transport: ChainTransport = RawTransport()
         self._checkTransport(section)
@@ -109,12 +114,28 @@ class FilterChain:
         found = context.proxy.registry.find("network", item)
         if found is None:
             return
-        if not isLast:
-            item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
+        if issubclass(found.filterClass, PassingFilter):
+            self.filters.append(found.filterClass(found.config, context))
+            if isLast:
+                item.refuse(
+                    f"{item.get('name')!r} is not a terminal filter, and the last one must be, such as "
+                    "envoy.filters.network.tcp_proxy"
+                )
         elif not issubclass(found.filterClass, NetworkFilter):
             item.refuse(f"{found.filterClass.__qualname__} is no NetworkFilter")
+        elif not isLast:
+            item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
         else:
             self.terminal = found.filterClass(found.config, context)
+
+    def stop(self) -> None:
+        """
+        Give up what the filters hold.
+        """
+        for each in self.filters:
+            each.stop()
+        if self.terminal is not None:
+            self.terminal.stop()
 
 
 def addressOf(section: Section) -> tuple[Address, int] | None:
@@ -200,6 +221,7 @@ class Listener:
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
     @ivar connections: Those that are open and have a filter chain.
+    @ivar accessLogs: Its own access logs, of connections.
     @ivar inspection: Its listener filters; L{None} if it has none, and then connections get their chain at once.
     @ivar inspecting: The connections that listener filters look at.
     @ivar isStopped: Whether L{stopAccepting} was called.
@@ -239,7 +261,7 @@ class Listener:
         self.connections: set[DownstreamConnection] = set()
         self.inspecting: set[Inspection] = set()
         self._bindStats()
-        self._accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
+        self.accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
         self.inspection = compileInspection(section, proxy.registry, self._inspectionContext())
         context = self._context()
         self.chains = [FilterChain(child, context) for child in section.children("filter_chains")]
@@ -333,7 +355,7 @@ class Listener:
             info.requestedServerName = facts.serverName
         if chain is None or chain.terminal is None:
             self.logUnmatched(info)
-            sock.close(True)
+            sock.close()
             return
         info.filterChainName = chain.name
         chain.transport.begin(sock, DownstreamConnection(self, chain, info), self.bufferLimit)
@@ -343,13 +365,21 @@ class Listener:
         A connection without a filter chain ends at once.
         """
         self.noFilterChainMatch.value += 1
-        if self._accessLogs:
-            stream = StreamInfo()
-            stream.connection = info
-            stream.startTime = stream.startMonotonic = stream.end = self.proxy.clock.seconds()
-            stream.responseFlags = ResponseFlag.NO_ROUTE_FOUND
-            stream.responseCodeDetails = Details.FILTER_CHAIN_NOT_FOUND
-            self._accessLogs.log(stream, "NotSet")
+        if self.accessLogs:
+            now = self.proxy.clock.seconds()
+            record = ConnectionRecord(info, now)
+            info.responseFlags |= ResponseFlag.NO_ROUTE_FOUND
+            info.codeDetails = Details.FILTER_CHAIN_NOT_FOUND
+            record.finish(now)
+            self.accessLogs.log(record, "NotSet")
+
+    def logConnection(self, record: StreamInfo) -> None:
+        """
+        A connection that was served is gone.
+        """
+        if isinstance(record, ConnectionRecord):
+            record.finish(self.proxy.clock.seconds())
+        self.accessLogs.log(record, "NotSet")
 
     # Ending
 
@@ -404,12 +434,11 @@ class Listener:
         Give up what is held.
         """
         self.stopAccepting()
-        self._accessLogs.close()
+        self.accessLogs.close()
         if self.inspection is not None:
             self.inspection.stop()
         for chain in self.chains:
-            if chain.terminal is not None:
-                chain.terminal.stop()
+            chain.stop()
         self.scope.close()
 
 
@@ -433,6 +462,9 @@ class DownstreamConnection(Protocol):
     A connection that has its filter chain: hands it over to the chain's own protocol, and counts it until it is gone.
     """
 
+    _gate: Gate | None = None
+    _record: ConnectionRecord | None = None
+
     def __init__(self, listener: Listener, chain: FilterChain, info: ConnectionInfo) -> None:
         self._listener = listener
         self._chain = chain
@@ -451,16 +483,64 @@ class DownstreamConnection(Protocol):
         listener.cxActive.value += 1
         listener.workerTotal.value += 1
         listener.workerActive.value += 1
+        if listener.accessLogs:
+            self._record = ConnectionRecord(self.info, self._began)
+        if self._chain.filters:
+            made = [each.buildFilter(self.info) for each in self._chain.filters]
+            gate = self._gate = Gate(self, [each for each in made if each is not None], self.info, transport)
+            self.dataReceived = gate.dataReceived  # type: ignore[method-assign]
+            gate.begin()
+        else:
+            self.makeInner()
+
+    def makeInner(self) -> None:
+        """
+        Let the terminal filter take over.
+        """
         terminal = self._chain.terminal
         assert terminal is not None
+        transport: Any = self.transport
         inner = self._inner = terminal.buildProtocol(self.info)
-        # From here on bytes go to the chain's protocol without passing this one.
-        self.dataReceived = inner.dataReceived  # type: ignore[method-assign]
+        if self._record is not None and not isinstance(inner, TCPSide):
+            self._record.countWrites(transport)
+        if self._gate is None:
+            # From here on bytes go to the chain's protocol without passing this one.
+            self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
         inner.makeConnection(transport)
+
+    def _receiver(self, inner: Any) -> Any:
+        """
+        Where bytes go, once no filter wants to see them.
+        """
+        if self._record is None or isinstance(inner, TCPSide):
+            return inner.dataReceived
+        return self._record.countReads(inner.dataReceived)
+
+    def passOn(self, data: bytes) -> None:
+        """
+        See L{meshproxy.listener.gate.IGated.passOn}.
+        """
+        self._receiver(self._inner)(data)
+
+    def gateOpened(self) -> None:
+        """
+        See L{meshproxy.listener.gate.IGated.gateOpened}.
+        """
+        inner = self._inner
+        self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
+        if isinstance(inner, TCPSide):
+            inner.gateOpened()
 
     def readConnectionLost(self) -> None:
         """
-        The peer finished writing. A protocol that knows nothing of half-closed connections loses it.
+        The peer finished writing.
+        """
+        if self._gate is None or not self._gate.readEnded():
+            self.finishReading()
+
+    def finishReading(self) -> None:
+        """
+        Tell the chain's protocol; one that knows nothing of half-closed connections loses its connection.
         """
         inner = IHalfCloseableProtocol(self._inner, None)
         if inner is not None:
@@ -491,9 +571,16 @@ class DownstreamConnection(Protocol):
         listener.workerActive.value -= 1
         listener.cxDestroy.value += 1
         listener.cxLengthMs.record(int((listener.proxy.clock.seconds() - self._began) * 1000))
-        inner, self._inner = self._inner, None
+        gate, inner = self._gate, self._inner
+        self._gate = self._inner = None
+        if gate is not None:
+            gate.connectionLost(reason)
         if inner is not None:
             inner.connectionLost(reason)
+        elif gate is not None and self._chain.terminal is not None:
+            self._chain.terminal.turnedAway(self.info)
+        if self._record is not None:
+            listener.logConnection(inner.record if isinstance(inner, TCPSide) else self._record)
         if listener.whenEmpty is not None and not connections:
             listener.checkEmpty()
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.interfaces import IProtocol, IReactorTime
+from zope.interface import implementer
 
 from meshproxy.config import Section
-from meshproxy.interfaces import INetwork
+from meshproxy.interfaces import INetwork, INetworkConnection, INetworkFilter
 from meshproxy.stats import Scope, Store
 
 if TYPE_CHECKING:
     from meshproxy.runtime import Runtime
 
-__all__ = ["NetworkFilter", "NetworkFilterContext"]
+__all__ = ["ConnectionFilter", "NetworkFilter", "NetworkFilterContext", "PassingFilter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ class NetworkFilter:
         """
         raise NotImplementedError  # pragma: no cover
 
+    def turnedAway(self, info: Any) -> None:
+        """
+        A filter before this one closed a connection before it came here.
+        """
+
     def succeed(self, old: NetworkFilter) -> None:
         """
         Take the place of the filter that stood here before a reload, as far as live connections may see that.
@@ -84,4 +90,61 @@ class NetworkFilter:
     def stop(self) -> None:
         """
         Give up what is held, such as log files, when the last connection is gone.
+        """
+
+
+class PassingFilter:
+    """
+    A network filter that stands before the terminal one: what it makes of its configuration builds a filter for each
+    connection.
+
+    @cvar configType: The full name of its message.
+    """
+
+    configType: ClassVar[str] = ""
+
+    def __init__(self, section: Section, context: NetworkFilterContext) -> None:
+        """
+        @param section: The configuration; faults are told by its C{refuse}.
+        """
+
+    def buildFilter(self, info: Any) -> INetworkFilter | None:
+        """
+        The filter of a connection, or L{None} where it has nothing to do with it.
+
+        @param info: Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}.
+        """
+        raise NotImplementedError  # pragma: no cover
+
+    def stop(self) -> None:
+        """
+        Give up what is held, when the last connection is gone.
+        """
+
+
+@implementer(INetworkFilter)
+class ConnectionFilter:
+    """
+    The least that a connection's network filter is: it lets everything pass.
+
+    @ivar seesData: See L{INetworkFilter}.
+    """
+
+    seesData = False
+
+    def connectionMade(self, connection: INetworkConnection) -> object:
+        """
+        See L{INetworkFilter.connectionMade}.
+        """
+        return None
+
+    def dataReceived(self, data: bytes) -> object:
+        """
+        See L{INetworkFilter.dataReceived}.
+        """
+        return None
+
+    def connectionLost(self, reason: Any) -> None:
+        """
+        See L{INetworkFilter.connectionLost}.
         """

@@ -472,6 +472,6 @@ def makeRelay(source: Any, sink: Any, counters: RelayCounters, seconds: Callable
     The relay that suits two transports.
     """
     # A subclass may do more with its bytes, such as encrypt them.
-    if type(source) is SocketTransport and type(sink) is SocketTransport:
+    if type(source) is SocketTransport and type(sink) is SocketTransport and not source.isGated:
         return SocketRelay(source, sink, counters, seconds)
     return BufferedRelay(source, sink, counters, seconds)

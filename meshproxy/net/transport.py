@@ -49,12 +49,15 @@ class SocketTransport(FileDescriptor):
     @ivar protocol: Who gets the bytes.
     @ivar bufferSize: Above how many unsent bytes a registered push producer is paused; it is resumed when the buffer is
         empty again.
+    @ivar isGated: Whether somebody between the socket and the protocol wants to see what comes or goes, so that it must
+        not be moved past them.
     @ivar bytesWritten: How many bytes were given to C{write}.
     """
 
     _log = Logger()
     bufferSize = DEFAULT_BUFFER_LIMIT
     SEND_LIMIT = _SEND_LIMIT
+    isGated = False
     _aborted = False
     _readEnded = False
 

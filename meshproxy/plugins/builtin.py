@@ -1,11 +1,10 @@
 """
-The filters that come with this program.
+The HTTP filters that come with this program.
 """
 
 from meshproxy.plugins.descriptor import FilterPlugin
 
 _HTTP = "envoy.extensions.filters.http."
-_NETWORK = "envoy.extensions.filters.network."
 
 headerMutation = FilterPlugin(
     "envoy.filters.http.header_mutation",
@@ -85,18 +84,4 @@ setMetadata = FilterPlugin(
     "http",
     "meshproxy.filters.http.set_metadata:SetMetadata",
     (_HTTP + "set_metadata.v3.Config",),
-)
-
-tcpProxy = FilterPlugin(
-    "envoy.filters.network.tcp_proxy",
-    "network",
-    "meshproxy.filters.network.tcp_proxy:TCPProxyFilter",
-    (_NETWORK + "tcp_proxy.v3.TcpProxy",),
-)
-
-httpConnectionManager = FilterPlugin(
-    "envoy.filters.network.http_connection_manager",
-    "network",
-    "meshproxy.filters.network.http_connection_manager:HTTPConnectionManager",
-    (_NETWORK + "http_connection_manager.v3.HttpConnectionManager",),
 )

@@ -13,13 +13,13 @@ from zope.interface import implementer
 from meshproxy.config.registry import FilterRegistry, findPlugins
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import IFilterFactory
-from meshproxy.net.filter import NetworkFilter
+from meshproxy.net.filter import NetworkFilter, PassingFilter
 from meshproxy.net.listenerfilter import ListenerFilter
 
 __all__ = ["AnyFilter", "GivenFilter", "filterRegistry"]
 
 
-AnyFilter = type[HTTPFilter] | type[NetworkFilter] | type[ListenerFilter]
+AnyFilter = type[HTTPFilter] | type[NetworkFilter] | type[PassingFilter] | type[ListenerFilter]
 
 
 @implementer(IFilterFactory)
@@ -31,9 +31,10 @@ class GivenFilter:
     def __init__(self, filterClass: AnyFilter, name: str) -> None:
         self.name = name
         self.kind = "http"
-        for kind, base in (("network", NetworkFilter), ("listener", ListenerFilter)):
-            if issubclass(filterClass, base):
-                self.kind = kind
+        if issubclass(filterClass, NetworkFilter | PassingFilter):
+            self.kind = "network"
+        elif issubclass(filterClass, ListenerFilter):
+            self.kind = "listener"
         self.module = filterClass.__module__
         self.configTypes = (filterClass.configType,) if filterClass.configType else ()
         self.routeConfigTypes = _routeTypes(filterClass)

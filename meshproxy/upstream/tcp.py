@@ -94,6 +94,17 @@ class TCPProxy:
         """
         return TCPSession(self, info)
 
+    def logTurnedAway(self, info: ConnectionInfo) -> None:
+        """
+        A connection ended before its session began.
+        """
+        self.stats.cxTotal.value += 1
+        if self.accessLogs:
+            session = TCPSession(self, info)
+            session.startTime = session.startMonotonic = self.clock.seconds()
+            session.update()
+            self.accessLogs.log(session, "TcpConnectionEnd")
+
     def sessionBegan(self, session: TCPSession) -> None:
         """
         A connection is there.

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.tcp import TCPProxy
 
-__all__ = ["TCPSession", "TCPSide"]
+__all__ = ["PER_CONNECTION_CLUSTER", "TCPSession", "TCPSide"]
+
+#: The key of the filter state by which a network filter names the cluster of a connection.
+PER_CONNECTION_CLUSTER = "envoy.tcp_proxy.cluster"
 
 # Envoy's words, its spelling included, for %DOWNSTREAM_LOCAL_CLOSE_REASON%; the number is that of its enum
 # UpstreamFailureReason.
@@ -38,6 +41,7 @@ class TCPSide(Protocol):
 
     @ivar other: The other one.
     @ivar relay: Moves its bytes to the other one, once both are there.
+    @ivar early: What came before both were there.
     @ivar isOpen: Whether it is connected.
     @ivar readEnded: Whether its peer finished writing.
     @ivar writeEnded: Whether this side finished writing.
@@ -48,9 +52,17 @@ class TCPSide(Protocol):
     isOpen = False
     readEnded = False
     writeEnded = False
+    early = b""
 
     def __init__(self, session: TCPSession) -> None:
         self._session = session
+
+    @property
+    def record(self) -> TCPSession:
+        """
+        What logs say of the connection.
+        """
+        return self._session
 
     def connectionMade(self) -> None:
         """
@@ -65,6 +77,10 @@ class TCPSide(Protocol):
         """
         if self.relay is not None:
             self.relay.dataReceived(data)
+        else:
+            # Who held them, or decrypted them, gives them although nothing is read: they wait for the upstream.
+            self.early += data
+            self.transport.pauseProducing()  # type: ignore[union-attr]  # set before
 
     def readConnectionLost(self) -> None:
         """
@@ -97,6 +113,12 @@ class TCPSide(Protocol):
         if self.relay is not None:
             self.relay.stop()
         self._session.sideLost(self, reason)
+
+    def gateOpened(self) -> None:
+        """
+        No network filter looks at the bytes any more: they may take the shortest way.
+        """
+        self._session.shorten(self)
 
     def closeAfterWrites(self) -> None:
         """
@@ -175,7 +197,10 @@ class TCPSession(StreamInfo):
         """
         self._retry = None
         proxy = self._proxy
-        cluster = self._cluster = proxy.clusters.get(proxy.settings.chooseCluster())
+        state = self.connection.filterState
+        named = state.get(PER_CONNECTION_CLUSTER) if state else None
+        name = named if isinstance(named, str) else proxy.settings.chooseCluster()
+        cluster = self._cluster = proxy.clusters.get(name)
         if cluster is None:
             proxy.stats.cxNoRoute.value += 1
             self._fail(ResponseFlag.NO_CLUSTER_FOUND, _NO_ROUTE)
@@ -243,7 +268,30 @@ class TCPSession(StreamInfo):
         upstream.relay = makeRelay(upstream.transport, downstream.transport, counters[1], seconds)
         upstream.relay.start()
         downstream.relay.start()
+        if downstream.early:
+            early, downstream.early = downstream.early, b""
+            downstream.relay.dataReceived(early)
+        if downstream.readEnded:
+            downstream.relay.stop()
+            upstream.transport.loseWriteConnection()  # type: ignore[union-attr]  # set before
         proxy.sessionConnected(self)
+
+    def shorten(self, side: TCPSide) -> None:
+        """
+        Give a side whose bytes were seen until now the relay that suits its transports.
+        """
+        old, cluster = side.relay, self._cluster
+        if old is None or not side.other.isOpen or cluster is None:
+            return
+        stats = self._proxy.stats
+        ways = stats.towardsUpstream if side is self.downstream else stats.towardsDownstream
+        new = makeRelay(side.transport, side.other.transport, ways(cluster.stats), self._proxy.clock.seconds)
+        if type(new) is type(old) or side.readEnded:
+            return
+        old.stop()
+        new.moved, new.lastActive = old.moved, old.lastActive
+        side.relay = new
+        new.start()
 
     # What logs and watches ask
 
@@ -260,6 +308,8 @@ class TCPSession(StreamInfo):
         Bring the record up to date.
         """
         self.end = self._proxy.clock.seconds()
+        self.dynamicMetadata = self.connection.dynamicMetadata
+        self.responseFlags |= self.connection.responseFlags
         sent, received = self.upstream.relay, self.downstream.relay
         if sent is not None and received is not None:
             self.bytesReceived = self.wireBytesReceived = self.upstreamWireBytesSent = received.moved
