@@ -1,0 +1,148 @@
+# -*- test-case-name: tests.codec.http2.test_downstream -*-
+"""
+The server's role: requests come in, responses go out.
+"""
+
+from __future__ import annotations
+
+from meshproxy.codec.http2.connection import ConnectionCodec
+from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
+from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
+from meshproxy.codec.http2.messages import requestFrom
+from meshproxy.codec.http2.states import StreamState
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.headers import RequestHeaders
+
+__all__ = ["DownstreamCodec"]
+
+_newRequest = RequestHeaders.__new__
+
+_DEFAULTS = Http2Options()
+
+# How many heads are remembered by their bytes, and how long those are at most.
+_MOST_REMEMBERED = 64
+_LONGEST_REMEMBERED = 512
+
+_HEAD_COST = 8
+
+
+class DownstreamCodec(ConnectionCodec):
+    """
+    Reads requests and writes their responses, on as many streams as the options allow at a time.
+
+    A client's requests look alike: the head that the same bytes gave before, while the dynamic table is the same, is
+    taken from memory.
+    """
+
+    isDownstream = True
+
+    def __init__(
+        self, sink: IDownstreamSink, options: Http2Options = _DEFAULTS, counters: Http2Counters | None = None
+    ) -> None:
+        super().__init__(sink, options, counters or Http2Counters())
+        self._requestReceived = sink.requestReceived
+        self._prefaceLeft = PREFACE
+        self._known: dict[bytes, RequestHeaders] = {}
+        self._knownVersion = 0
+        settings = [(Setting.MAX_CONCURRENT_STREAMS, options.maxConcurrentStreams)]
+        if options.allowConnect:
+            settings.append((Setting.ENABLE_CONNECT_PROTOCOL, 1))
+        self._announce(b"", settings)
+
+    def _skipPreface(self, data: bytes) -> int:
+        left = self._prefaceLeft
+        if not left:
+            return 0
+        if len(data) < len(left):
+            if not left.startswith(data):
+                raise self._fail(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 connection preface")
+            self._prefaceLeft = left[len(data) :]
+            return -1
+        if not data.startswith(left):
+            raise self._fail(ErrorCode.PROTOCOL_ERROR, "no HTTP/2 connection preface")
+        self._prefaceLeft = b""
+        return len(left)
+
+    def _isIdle(self, streamId: int) -> bool:
+        return streamId > self.lastStreamId or not streamId & 1
+
+    def _sectionReceived(self, streamId: int, block: bytes, endStream: bool) -> None:
+        stream = self.streams.get(streamId)
+        if stream is not None:
+            self._trailersReceived(stream, block, endStream)
+            return
+        self._budget -= _HEAD_COST
+        if not streamId & 1:
+            raise self._fail(ErrorCode.PROTOCOL_ERROR, "a client's stream with an even identifier")
+        if streamId <= self.lastStreamId:
+            self._dropSection(streamId, block)
+            return
+        self.lastStreamId = streamId
+        decoder = self._decoder
+        known = self._known.get(block) if self._knownVersion == decoder.version else None
+        protocol = b""
+        if known is not None:
+            headers = _newRequest(RequestHeaders)
+            headers.method = known.method
+            headers.path = known.path
+            headers.authority = known.authority
+            headers.scheme = known.scheme
+            headers.first = known.first.copy()
+            headers.more = None
+        else:
+            taken = self._headOf(streamId, block, endStream)
+            if taken is None:
+                return
+            headers, protocol = taken
+        if self.goAwaySent is not None and streamId > self.goAwaySent:
+            # RFC 9113, 6.8: it was told that this one is not served.
+            self._overlook(streamId)
+            return
+        if len(self.streams) >= self.options.maxConcurrentStreams:
+            self.counters.streamRefusedErrors.value += 1
+            self.sendReset(streamId, ErrorCode.REFUSED_STREAM)
+            return
+        stream = self._open(streamId, StreamState.HALF_CLOSED_REMOTE if endStream else StreamState.OPEN)
+        stream.protocol = protocol
+        if not endStream and b"content-length" in headers.first:
+            stream.bodyLeft = int(headers.first[b"content-length"])
+        self._requestReceived(stream, headers, endStream)
+
+    def _headOf(self, streamId: int, block: bytes, endStream: bool) -> tuple[RequestHeaders, bytes] | None:
+        """
+        The head of a request; L{None} where it was refused.
+        """
+        decoder = self._decoder
+        before = decoder.version
+        fields = self._decode(block)
+        if decoder.overflowed:
+            self.sendReset(streamId, ErrorCode.ENHANCE_YOUR_CALM)
+            self._sink.requestRefused(
+                streamId, None, RemoteProtocolError("a head over the limit", 431, "http2.too_many_headers", 11)
+            )
+            return None
+        try:
+            headers, protocol = requestFrom(fields, self.options, self.counters)
+            if endStream and headers.first.get(b"content-length", b"0").strip(b"0"):
+                raise RemoteProtocolError("no body, but a content-length", 400, "http2.violation.of.messaging.rule")
+        except RemoteProtocolError as error:
+            self.counters.rxMessagingError.value += 1
+            if self.options.streamErrorOnInvalidMessage:
+                self.sendReset(streamId, ErrorCode.PROTOCOL_ERROR)
+            self._sink.requestRefused(streamId, None, error)
+            if self.options.streamErrorOnInvalidMessage:
+                return None
+            raise
+        if before == decoder.version and endStream and headers.more is None and not protocol:
+            self._remember(block, headers)
+        return headers, protocol
+
+    def _remember(self, block: bytes, headers: RequestHeaders) -> None:
+        if len(block) > _LONGEST_REMEMBERED or headers.first.get(b"content-length"):
+            return
+        version = self._decoder.version
+        known = self._known
+        if self._knownVersion != version or len(known) >= _MOST_REMEMBERED:
+            known.clear()
+            self._knownVersion = version
+        known[block] = headers.copy()

@@ -1,0 +1,107 @@
+# -*- test-case-name: tests.codec.http2.test_frames -*-
+"""
+Frames, settings and error codes by their numbers (RFC 9113, 4 to 7).
+
+They are plain integers: an C{IntEnum} would cost more than all else that is done for a frame.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+__all__ = ["PREFACE", "ErrorCode", "Flag", "FrameType", "Setting", "encodeFrame", "encodeSettings", "frameHead"]
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""
+What a client's side of a connection begins with (RFC 9113, 3.4).
+"""
+
+
+class FrameType:
+    """
+    RFC 9113, 6.
+    """
+
+    DATA = 0
+    HEADERS = 1
+    PRIORITY = 2
+    RST_STREAM = 3
+    SETTINGS = 4
+    PUSH_PROMISE = 5
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+class Flag:
+    """
+    The flags of frames; C{ACK} is of SETTINGS and PING, C{END_STREAM} of DATA and HEADERS.
+    """
+
+    ACK = 0x1
+    END_STREAM = 0x1
+    END_HEADERS = 0x4
+    PADDED = 0x8
+    PRIORITY = 0x20
+
+
+class Setting:
+    """
+    RFC 9113, 6.5.2, and RFC 8441, 3.
+    """
+
+    HEADER_TABLE_SIZE = 1
+    ENABLE_PUSH = 2
+    MAX_CONCURRENT_STREAMS = 3
+    INITIAL_WINDOW_SIZE = 4
+    MAX_FRAME_SIZE = 5
+    MAX_HEADER_LIST_SIZE = 6
+    ENABLE_CONNECT_PROTOCOL = 8
+
+
+class ErrorCode:
+    """
+    RFC 9113, 7.
+    """
+
+    NO_ERROR = 0
+    PROTOCOL_ERROR = 1
+    INTERNAL_ERROR = 2
+    FLOW_CONTROL_ERROR = 3
+    SETTINGS_TIMEOUT = 4
+    STREAM_CLOSED = 5
+    FRAME_SIZE_ERROR = 6
+    REFUSED_STREAM = 7
+    CANCEL = 8
+    COMPRESSION_ERROR = 9
+    CONNECT_ERROR = 10
+    ENHANCE_YOUR_CALM = 11
+    INADEQUATE_SECURITY = 12
+    HTTP_1_1_REQUIRED = 13
+
+
+_head = struct.Struct(">HBBBL").pack
+
+
+def frameHead(length: int, kind: int, flags: int, streamId: int) -> bytes:
+    """
+    The nine bytes before a frame's payload.
+    """
+    return _head(length >> 8, length & 0xFF, kind, flags, streamId)
+
+
+def encodeFrame(kind: int, flags: int, streamId: int, payload: bytes = b"") -> bytes:
+    """
+    A whole frame.
+    """
+    length = len(payload)
+    return _head(length >> 8, length & 0xFF, kind, flags, streamId) + payload
+
+
+def encodeSettings(settings: Iterable[tuple[int, int]]) -> bytes:
+    """
+    A SETTINGS frame.
+    """
+    return encodeFrame(FrameType.SETTINGS, 0, 0, b"".join(struct.pack(">HL", name, value) for name, value in settings))

@@ -1,0 +1,331 @@
+# -*- test-case-name: tests.codec.http2.test_hpack -*-
+"""
+HPACK, the compression of field sections (RFC 7541).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from meshproxy.codec.http1.grammar import INTERN
+from meshproxy.codec.http2.huffman import huffmanDecode, huffmanEncode, huffmanLength
+from meshproxy.errors import RemoteProtocolError
+
+__all__ = ["STATIC_TABLE", "Decoder", "Encoder", "Field"]
+
+Field = tuple[bytes, bytes]
+
+_STATIC = """:authority|:method GET|:method POST|:path /|:path /index.html|:scheme http|:scheme https|:status 200
+:status 204|:status 206|:status 304|:status 400|:status 404|:status 500|accept-charset|accept-encoding gzip, deflate
+accept-language|accept-ranges|accept|access-control-allow-origin|age|allow|authorization|cache-control
+content-disposition|content-encoding|content-language|content-length|content-location|content-range|content-type|cookie
+date|etag|expect|expires|from|host|if-match|if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified
+link|location|max-forwards|proxy-authenticate|proxy-authorization|range|referer|refresh|retry-after|server|set-cookie
+strict-transport-security|transfer-encoding|user-agent|vary|via|www-authenticate"""
+
+
+def _static() -> tuple[Field, ...]:
+    entries = _STATIC.replace("\n", "|").split("|")
+    pairs = [entry.encode("ascii").partition(b" ") for entry in entries]
+    return tuple((INTERN[name], value) for name, _, value in pairs)
+
+
+STATIC_TABLE: tuple[Field, ...] = _static()
+"""
+RFC 7541, appendix A; the first entry has the index 1.
+"""
+
+_STATIC_COUNT = len(STATIC_TABLE)
+
+# RFC 7541, 4.1: what an entry takes beside its name and value.
+_ENTRY_OVERHEAD = 32
+
+# RFC 7541, 5.1 allows integers without end. Nothing that can be meant takes more than 28 bits after the prefix.
+_MOST_INTEGER_BYTES = 4
+
+_COMPRESSION_ERROR = 9
+
+
+def _error(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(why, 400, "http2.hpack_error", _COMPRESSION_ERROR)
+
+
+class Decoder:
+    """
+    Decodes the field sections of one connection, in order.
+
+    @ivar version: Changes whenever a section changed the dynamic table: as long as it stays, equal bytes mean the same.
+    @ivar overflowed: Whether the last section was longer than its limits. All of it was decoded, so that the table is
+        right, but the fields after the limit were only counted.
+    """
+
+    def __init__(self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100) -> None:
+        """
+        @param tableSize: The limit of the dynamic table, as announced in SETTINGS_HEADER_TABLE_SIZE.
+        @param maxBytes: The most bytes of names and values of a section, decoded.
+        @param maxCount: The most fields of a section.
+        """
+        self.version = 0
+        self.overflowed = False
+        self._limit = tableSize
+        self._maxBytes = maxBytes
+        self._maxCount = maxCount
+        # The newest entry first.
+        self._entries: deque[Field] = deque()
+        self._size = 0
+        self._tableSize = tableSize
+
+    def decode(self, block: bytes) -> list[Field]:
+        """
+        The fields of a section, in order; every one of them was counted before anything else is made of it.
+
+        @raise RemoteProtocolError: If it is no HPACK. The table is not to be relied on any more.
+        """
+        fields: list[Field] = []
+        counted = count = position = 0
+        stop = len(block)
+        entries = self._entries
+        self.overflowed = False
+        while position < stop:
+            byte = block[position]
+            position += 1
+            if byte & 0x80:
+                index = byte & 0x7F
+                if index == 0x7F:
+                    index, position = self._integer(block, position, 0x7F)
+                field = self._entry(index)
+            elif byte & 0x60 == 0x20:
+                if count:
+                    raise _error("a dynamic table size update after a field")
+                size = byte & 0x1F
+                if size == 0x1F:
+                    size, position = self._integer(block, position, 0x1F)
+                self._resize(size)
+                continue
+            else:
+                prefix = 0x3F if byte & 0x40 else 0x0F
+                index = byte & prefix
+                if index == prefix:
+                    index, position = self._integer(block, position, prefix)
+                if index:
+                    name = self._entry(index)[0]
+                else:
+                    name, position = self._string(block, position)
+                    name = INTERN[name] if name.islower() else name
+                value, position = self._string(block, position)
+                field = (name, value)
+                if byte & 0x40:
+                    self._insert(field, entries)
+            count += 1
+            counted += len(field[0]) + len(field[1])
+            if counted > self._maxBytes or count > self._maxCount:
+                self.overflowed = True
+            else:
+                fields.append(field)
+        return fields
+
+    def _entry(self, index: int) -> Field:
+        if 0 < index <= _STATIC_COUNT:
+            return STATIC_TABLE[index - 1]
+        index -= _STATIC_COUNT + 1
+        if 0 <= index < len(self._entries):
+            return self._entries[index]
+        raise _error("an index beyond the tables")
+
+    def _insert(self, field: Field, entries: deque[Field]) -> None:
+        self.version += 1
+        size = len(field[0]) + len(field[1]) + _ENTRY_OVERHEAD
+        self._evict(self._tableSize - size)
+        # RFC 7541, 4.4: one that is larger than the table empties it, and that is no error.
+        if size <= self._tableSize:
+            entries.appendleft(field)
+            self._size += size
+
+    def _evict(self, most: int) -> None:
+        entries = self._entries
+        while entries and self._size > most:
+            name, value = entries.pop()
+            self._size -= len(name) + len(value) + _ENTRY_OVERHEAD
+
+    def _resize(self, size: int) -> None:
+        if size > self._limit:
+            raise _error("a dynamic table size update beyond SETTINGS_HEADER_TABLE_SIZE")
+        self.version += 1
+        self._tableSize = size
+        self._evict(size)
+
+    @staticmethod
+    def _integer(block: bytes, position: int, prefix: int) -> tuple[int, int]:
+        """
+        The rest of an integer whose prefix is full.
+        """
+        value = prefix
+        for shift in range(0, 7 * _MOST_INTEGER_BYTES, 7):
+            if position >= len(block):
+                raise _error("the end of the section within an integer")
+            byte = block[position]
+            position += 1
+            value += (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, position
+        raise _error("an integer of too many bytes")
+
+    def _string(self, block: bytes, position: int) -> tuple[bytes, int]:
+        if position >= len(block):
+            raise _error("the end of the section where a string is due")
+        byte = block[position]
+        position += 1
+        length = byte & 0x7F
+        if length == 0x7F:
+            length, position = self._integer(block, position, 0x7F)
+        end = position + length
+        if end > len(block):
+            raise _error("the end of the section within a string")
+        data = block[position:end]
+        return (huffmanDecode(data) if byte & 0x80 else data), end
+
+
+# RFC 7541, 7.1.3: what no table on the way may keep, so that nobody can find it out by trying.
+_SENSITIVE = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
+
+_STATIC_FIELDS = {field: index for index, field in reversed(list(enumerate(STATIC_TABLE, 1)))}
+_STATIC_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(STATIC_TABLE, 1)))}
+
+# How many fields that were seen once are kept in mind, and how many whole sections.
+_MOST_SEEN = 256
+_MOST_BLOCKS = 64
+_MOST_REMEMBERED = 256
+
+
+def _integer(value: int, prefix: int, pattern: int) -> bytes:
+    if value < prefix:
+        return bytes((pattern | value,))
+    parts = bytearray((pattern | prefix,))
+    value -= prefix
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def _string(data: bytes) -> bytes:
+    return _integer(len(data), 0x7F, 0) + data
+
+
+def _huffmanString(data: bytes) -> bytes:
+    if huffmanLength(data) >= len(data):
+        return _string(data)
+    coded = huffmanEncode(data)
+    return _integer(len(coded), 0x7F, 0x80) + coded
+
+
+class Encoder:
+    """
+    Encodes the field sections of one connection, in order.
+
+    A field goes into the dynamic table when it is sent for the second time, so that what never comes again (a request's
+    identifier) drives nothing out. What was encoded without a change of the table is remembered: each field's bytes,
+    and those of whole sections. What is sent once is not Huffman-coded: that costs this program more than it saves the
+    network.
+    """
+
+    def __init__(self, tableSize: int = 4096) -> None:
+        """
+        @param tableSize: The most bytes that the dynamic table may take, whatever the peer allows.
+        """
+        self._most = tableSize
+        self._tableSize = min(tableSize, 4096)
+        self._size = 0
+        # In the order in which they came in, with their numbers.
+        self._entries: dict[Field, int] = {}
+        self._inserted = 0
+        self._updates: list[int] = [] if self._tableSize == 4096 else [self._tableSize]
+        self._bytes: dict[Field, bytes] = {}
+        self._blocks: dict[tuple[Field, ...], bytes] = {}
+        self._seen: set[Field] = set()
+
+    def peerAllows(self, tableSize: int) -> None:
+        """
+        The peer's SETTINGS_HEADER_TABLE_SIZE came.
+        """
+        size = min(tableSize, self._most)
+        if size == self._tableSize and not self._updates:
+            return
+        # RFC 7541, 4.2: the smallest size since the last section is told, then the last one.
+        smallest = min(self._updates) if self._updates else size
+        self._updates = [size] if size <= smallest else [smallest, size]
+        self._tableSize = size
+        self._evict(min(smallest, size))
+        self._forget()
+
+    def encode(self, fields: tuple[Field, ...]) -> bytes:
+        """
+        The section for these fields. They are legal: the caller has seen to that.
+        """
+        block = self._blocks.get(fields)
+        if block is not None:
+            return block
+        inserted = self._inserted
+        parts = []
+        isWorthwhile = True
+        if self._updates:
+            parts = [_integer(size, 0x1F, 0x20) for size in self._updates]
+            self._updates = []
+            isWorthwhile = False
+        for field in fields:
+            code = self._bytes.get(field)
+            if code is None:
+                code = self._field(field)
+                isWorthwhile = isWorthwhile and field in self._bytes
+            parts.append(code)
+        block = b"".join(parts)
+        if isWorthwhile and inserted == self._inserted:
+            if len(self._blocks) >= _MOST_BLOCKS:
+                self._blocks.clear()
+            self._blocks[fields] = block
+        return block
+
+    def _field(self, field: Field) -> bytes:
+        index = _STATIC_FIELDS.get(field)
+        if index is None:
+            number = self._entries.get(field)
+            if number is None:
+                return self._literal(field)
+            index = _STATIC_COUNT + self._inserted - number
+        code = _integer(index, 0x7F, 0x80)
+        if len(self._bytes) >= _MOST_REMEMBERED:
+            self._bytes.clear()
+        self._bytes[field] = code
+        return code
+
+    def _literal(self, field: Field) -> bytes:
+        name, value = field
+        index = _STATIC_NAMES.get(name, 0)
+        size = len(name) + len(value) + _ENTRY_OVERHEAD
+        if name in _SENSITIVE:
+            return _integer(index, 0x0F, 0x10) + (b"" if index else _string(name)) + _string(value)
+        if field in self._seen and size <= self._tableSize // 4:
+            self._seen.discard(field)
+            self._evict(self._tableSize - size)
+            self._entries[field] = self._inserted
+            self._inserted += 1
+            self._size += size
+            self._forget()
+            return _integer(index, 0x3F, 0x40) + (b"" if index else _huffmanString(name)) + _huffmanString(value)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen.add(field)
+        return _integer(index, 0x0F, 0) + (b"" if index else _string(name)) + _string(value)
+
+    def _evict(self, most: int) -> None:
+        entries = self._entries
+        while entries and self._size > most:
+            name, value = field = next(iter(entries))
+            del entries[field]
+            self._size -= len(name) + len(value) + _ENTRY_OVERHEAD
+
+    def _forget(self) -> None:
+        # The indexes of all entries are others now.
+        self._bytes.clear()
+        self._blocks.clear()

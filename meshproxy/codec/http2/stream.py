@@ -1,0 +1,348 @@
+# -*- test-case-name: tests.codec.http2.test_stream -*-
+"""
+One stream of an HTTP/2 connection: its state, its windows, and what waits to be sent on it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
+from meshproxy.codec.http2.messages import responseFields, trailerFields
+from meshproxy.codec.http2.states import NEXT_STATE, Happening, StreamState
+from meshproxy.errors import LocalProtocolError
+from meshproxy.headers import HeaderMap, ResponseHeaders
+
+if TYPE_CHECKING:
+    from meshproxy.codec.http2.connection import ConnectionCodec
+
+__all__ = ["UNKNOWN_LENGTH", "CodecStream"]
+
+UNKNOWN_LENGTH = -1
+"""
+What is left of a message whose length was not told.
+"""
+
+# What waits is cut so that taking it frame by frame copies each byte once.
+_PIECE = 16384
+
+_OPEN = StreamState.OPEN
+_HALF_CLOSED_LOCAL = StreamState.HALF_CLOSED_LOCAL
+_HALF_CLOSED_REMOTE = StreamState.HALF_CLOSED_REMOTE
+_CLOSED = StreamState.CLOSED
+
+
+class CodecStream:
+    """
+    What is written on a stream that is closed meanwhile (the peer may reset it at any time) is dropped without a word.
+
+    @ivar id: Its identifier.
+    @ivar sink: Who is told of it: an L{IRequestStreamSink} or L{IResponseStreamSink}. L{None} drops everything.
+    @ivar state: Where it stands.
+    @ivar sendWindow: How many bytes may be sent on it; below 0 after the peer made its windows smaller.
+    @ivar receiveWindow: How many bytes the peer may send on it.
+    @ivar unsent: How many bytes wait to be sent.
+    @ivar bodyLeft: How many bytes are due of what comes in, or L{UNKNOWN_LENGTH}.
+    @ivar isHead: Whether a response that comes in has no body whatever its length says: it answers HEAD.
+    @ivar protocol: What an extended CONNECT asks for, or nothing.
+    @ivar hasFinalHead: Whether the head of the message that comes in was read; interim responses do not count.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_end",
+        "_isBackedUp",
+        "_isPaused",
+        "_owed",
+        "_queue",
+        "_stopsReading",
+        "_uncredited",
+        "bodyLeft",
+        "hasFinalHead",
+        "id",
+        "isHead",
+        "protocol",
+        "receiveWindow",
+        "sendWindow",
+        "sink",
+        "state",
+        "unsent",
+    )
+
+    def __init__(self, codec: ConnectionCodec, streamId: int, state: StreamState) -> None:
+        self._codec = codec
+        self.id = streamId
+        self.sink: Any = None
+        self.state = state
+        self.sendWindow = codec.peerInitialWindow
+        self.receiveWindow = codec.options.initialStreamWindow
+        self.unsent = 0
+        self.bodyLeft = UNKNOWN_LENGTH
+        self.isHead = False
+        self.protocol = b""
+        self.hasFinalHead = False
+        self._queue: deque[bytes] | None = None
+        # What follows the queue: an end, or trailers.
+        self._end: bool | HeaderMap = False
+        self._owed = 0
+        self._uncredited = 0
+        self._isPaused = False
+        self._isBackedUp = False
+        self._stopsReading = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {StreamState(self.state).name}>"
+
+    @property
+    def canSend(self) -> bool:
+        """
+        Whether this side has not ended.
+        """
+        return self.state is _OPEN or self.state is _HALF_CLOSED_REMOTE
+
+    @property
+    def canReceive(self) -> bool:
+        """
+        Whether the peer has not ended.
+        """
+        return self.state is _OPEN or self.state is _HALF_CLOSED_LOCAL
+
+    def happen(self, what: Happening) -> None:
+        """
+        Go to the next state. Nobody calls this for what the peer may not do: that was refused before.
+        """
+        state = NEXT_STATE.get((self.state, what))
+        if state is None:
+            raise LocalProtocolError(f"{what.name} on {self!r}")
+        self.state = state
+        if state is _CLOSED:
+            self.creditAll()
+            self._codec.streamClosed(self)
+
+    # Sending
+
+    def sendInformational(self, headers: ResponseHeaders) -> None:
+        """
+        Send an interim response.
+        """
+        if self.canSend:
+            self._codec.sendBlock(self.id, responseFields(headers), False)
+
+    def sendHeaders(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        Send the head of a response.
+
+        @raise LocalProtocolError: If it cannot be written.
+        """
+        if self.canSend:
+            self._codec.sendBlock(self.id, responseFields(headers, bool(self.protocol)), endStream)
+            if endStream:
+                self._ended()
+
+    def sendResponse(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        Send a whole response: the same as L{sendHeaders} and L{sendData}.
+        """
+        self.sendHeaders(headers, False)
+        self.sendData(body, True)
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        Send a piece of the body: now, as far as the windows allow, the rest when they do.
+        """
+        if not self.canSend or self._end:
+            return
+        codec = self._codec
+        length = len(data)
+        if (
+            self._queue is None
+            and length <= self.sendWindow
+            and length <= codec.sendWindow
+            and length <= codec.peerMaxFrameSize
+            and codec.mayEmit
+        ):
+            if length or endStream:
+                self._emit(data, endStream)
+                if endStream:
+                    self._ended()
+            return
+        if self._queue is None:
+            self._queue = deque()
+            codec.wait(self)
+        if data:
+            if length <= _PIECE:
+                self._queue.append(data)
+            else:
+                self._queue += [data[start : start + _PIECE] for start in range(0, length, _PIECE)]
+            self.unsent += length
+            codec.unsent += length
+        if endStream:
+            self._end = True
+        if self.unsent > codec.options.sendBufferLimit and not self._isBackedUp:
+            self._isBackedUp = True
+            if self.sink is not None:
+                self.sink.pauseSending()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        Send trailers, which end the message. Without fields they are just its end.
+        """
+        if not self.canSend or self._end:
+            return
+        if not len(trailers):
+            self.sendData(b"", True)
+        elif self._queue is not None:
+            self._end = trailers
+        else:
+            self._sendTrailers(trailers)
+
+    def _sendTrailers(self, trailers: HeaderMap) -> None:
+        self._codec.sendBlock(self.id, trailerFields(trailers), True)
+        self._ended()
+
+    def _emit(self, data: bytes, endStream: bool) -> None:
+        codec = self._codec
+        length = len(data)
+        self.sendWindow -= length
+        codec.sendWindow -= length
+        codec.emitData(frameHead(length, FrameType.DATA, Flag.END_STREAM if endStream else 0, self.id) + data)
+
+    def emitQueued(self) -> bool:
+        """
+        Send one frame of what waits, as the windows allow.
+
+        @return: Whether more could follow it at once.
+        """
+        queue = self._queue
+        codec = self._codec
+        if queue is None:
+            return False
+        room = min(self.sendWindow, codec.sendWindow, codec.peerMaxFrameSize)
+        if queue:
+            if room <= 0:
+                return False
+            data = queue.popleft()
+            if len(data) > room:
+                queue.appendleft(data[room:])
+                data = data[:room]
+            elif queue and len(data) < room:
+                # Small pieces share a frame, so that each does not cost the peer one.
+                parts = [data]
+                room -= len(data)
+                while queue and len(queue[0]) <= room:
+                    room -= len(queue[0])
+                    parts.append(queue.popleft())
+                data = b"".join(parts)
+            self.unsent -= len(data)
+            codec.unsent -= len(data)
+            last = not queue and self._end is True
+            self._emit(data, last)
+            if queue:
+                return True
+            if last:
+                self._queue = None
+                self._ended()
+                return False
+        self._queue = None
+        if self._end is True:
+            self._emit(b"", True)
+            self._ended()
+        elif self._end is not False:
+            self._sendTrailers(self._end)
+        return False
+
+    @property
+    def isDrained(self) -> bool:
+        """
+        Whether it was told to pause, and so little waits by now that it may go on; true once.
+        """
+        if self._isBackedUp and self.unsent <= self._codec.options.sendBufferLimit // 2 and self.canSend:
+            self._isBackedUp = False
+            return True
+        return False
+
+    def _ended(self) -> None:
+        self.happen(Happening.LOCAL_ENDED)
+        if self._stopsReading and self.state is not _CLOSED:
+            self.reset(ErrorCode.NO_ERROR)
+
+    def reset(self, code: int = ErrorCode.CANCEL) -> None:
+        """
+        End the stream here and now; its sink is not told.
+        """
+        if self.state is not _CLOSED:
+            self.sink = None
+            self._codec.sendReset(self.id, code)
+            self._dropQueue()
+            self.happen(Happening.RESET)
+
+    def dropped(self) -> None:
+        """
+        The peer reset it, or the connection fails.
+        """
+        self._dropQueue()
+        self.happen(Happening.RESET)
+
+    def _dropQueue(self) -> None:
+        if self._queue is not None:
+            self._codec.unsent -= self.unsent
+            self.unsent = 0
+            self._queue = None
+            self._codec.forget(self)
+
+    def stopReading(self) -> None:
+        """
+        The response is complete, and nobody wants the rest of the request (RFC 9113, 8.1): when all of the response was
+        sent, the stream is reset with C{NO_ERROR}.
+        """
+        self.sink = None
+        if self.canReceive:
+            if self.canSend:
+                self._stopsReading = True
+                self.creditAll()
+            else:
+                self.reset(ErrorCode.NO_ERROR)
+
+    # Receiving
+
+    def received(self, length: int) -> None:
+        """
+        So many bytes came and were handed on: credit them, or owe them while nobody wants more.
+        """
+        self._owed += length
+        if not self._isPaused:
+            self._credit()
+
+    def _credit(self) -> None:
+        owed = self._owed
+        if owed:
+            self._owed = 0
+            codec = self._codec
+            codec.creditConnection(owed)
+            self._uncredited += owed
+            # Not for each piece: the peer has half of its window left.
+            if self._uncredited >= codec.options.initialStreamWindow >> 1 and self.canReceive:
+                self.receiveWindow += self._uncredited
+                codec.sendWindowUpdate(self.id, self._uncredited)
+                self._uncredited = 0
+
+    def creditAll(self) -> None:
+        """
+        Nobody is going to read what came: the connection gets its credit back.
+        """
+        self._isPaused = False
+        self._credit()
+
+    def pauseReading(self) -> None:
+        """
+        Give the peer no more credit.
+        """
+        self._isPaused = True
+
+    def resumeReading(self) -> None:
+        """
+        Give it again, and what is owed.
+        """
+        self._isPaused = False
+        self._credit()
