@@ -110,7 +110,8 @@ class IHTTPFilter(Interface):
     Each event may be answered with L{None} (go on), L{STOP} (hold this event and all that follow in its direction until
     C{stream.resumeRequest()} or C{stream.resumeResponse()}), or something to wait for: a coroutine (an C{async def}
     method gives one), a Deferred, or an asyncio future. Data events may also answer with C{bytes}, which replace the
-    data. A filter that calls C{stream.reply(...)} ends the request's way there.
+    data; events of trailers likewise, and these bytes go on before the trailers. A filter that calls
+    C{stream.reply(...)} ends the request's way there.
 
     What a filter raises ends that stream with a 500, is counted and logged, and disturbs nothing else.
     """

@@ -169,6 +169,13 @@ class Walk:
             return STOP, None
         if event[0] == DATA and isinstance(verdict, (bytes, bytearray)):
             return None, bytes(verdict)
+        if event[0] == TRAILERS and isinstance(verdict, (bytes, bytearray)):
+            # A last piece of the body goes before them. Where a filter holds it, they stay behind it.
+            if verdict:
+                self._advance((DATA, bytes(verdict), False), place + 1)
+            if not self._over():
+                self._advance(event, place + 1)
+            return STOP, None
         hold = Hold(place, event)
         hold.awaits = verdict is not STOP
         self._insert(hold)
@@ -375,4 +382,6 @@ def _deferredOf(verdict: object) -> Deferred[Any]:
         return Deferred.fromCoroutine(verdict)  # type: ignore[arg-type]  # by its methods
     if hasattr(verdict, "add_done_callback"):
         return Deferred.fromFuture(verdict)  # type: ignore[arg-type]  # by its methods
-    raise TypeError(f"a filter answers None, STOP, bytes for data, or something to wait for, not {verdict!r}")
+    raise TypeError(
+        f"a filter answers None, STOP, bytes for data or trailers, or something to wait for, not {verdict!r}"
+    )

@@ -30,6 +30,14 @@ buffer = FilterPlugin(
     (_HTTP + "buffer.v3.BufferPerRoute",),
 )
 
+compressor = FilterPlugin(
+    "envoy.filters.http.compressor",
+    "http",
+    "meshproxy.filters.http.compressor:Compressor",
+    (_HTTP + "compressor.v3.Compressor",),
+    (_HTTP + "compressor.v3.CompressorPerRoute",),
+)
+
 cors = FilterPlugin(
     "envoy.filters.http.cors",
     "http",
@@ -40,6 +48,13 @@ cors = FilterPlugin(
 
 csrf = FilterPlugin(
     "envoy.filters.http.csrf", "http", "meshproxy.filters.http.csrf:CSRF", (_HTTP + "csrf.v3.CsrfPolicy",)
+)
+
+decompressor = FilterPlugin(
+    "envoy.filters.http.decompressor",
+    "http",
+    "meshproxy.filters.http.decompressor:Decompressor",
+    (_HTTP + "decompressor.v3.Decompressor",),
 )
 
 fault = FilterPlugin(

@@ -83,11 +83,14 @@ class Comparison:
         listeners: Mapping[str, Manager | Listener],
         cases: Sequence[Case],
         clusters: dict[str, str] | None = None,
+        variable: Sequence[tuple[re.Pattern[str], str]] = (),
     ) -> None:
         """
         @param clusters: See L{bootstrap}.
+        @param variable: What of the access log cannot be the same, and words to put in its place.
         """
         self.cases = list(cases)
+        self._variable = [*_VARIABLE, *variable]
         self._listeners = listeners
         self._clusters = clusters or {}
         self._outcomes: dict[str, dict[str, Outcome]] | None = None
@@ -116,7 +119,7 @@ class Comparison:
             sides = {}
             for (kind, address), backend in zip(_ADDRESSES.items(), backends, strict=True):
                 config = bootstrap(self._listeners, self._clusters, ports, address)
-                side = sides[kind] = _Side(kind, config, folder, backend, ports)
+                side = sides[kind] = _Side(kind, config, folder, backend, ports, self._variable)
                 stack.callback(side.proxy.stop)
                 stack.callback(side.close)
             for side in sides.values():
@@ -152,7 +155,16 @@ class _Side:
     One of the proxies, with its backend.
     """
 
-    def __init__(self, kind: str, config: str, folder: Path, backend: Backend, ports: Ports) -> None:
+    def __init__(
+        self,
+        kind: str,
+        config: str,
+        folder: Path,
+        backend: Backend,
+        ports: Ports,
+        variable: Sequence[tuple[re.Pattern[str], str]],
+    ) -> None:
+        self._variable = variable
         self.outcomes: dict[str, Outcome] = {}
         self.proxy = Proxy(kind, config, folder)
         self._address = _ADDRESSES[kind]
@@ -236,7 +248,7 @@ class _Side:
             source, _, rest = line.partition(" ")
             lines.setdefault(source, []).append(rest)
         for outcome in self.outcomes.values():
-            outcome.log = _normal(lines.get(outcome.source, []))
+            outcome.log = _normal(lines.get(outcome.source, []), self._variable)
 
 
 def _clientLines(heard: Heard) -> list[str]:
@@ -247,11 +259,11 @@ def _clientLines(heard: Heard) -> list[str]:
     return lines
 
 
-def _normal(lines: list[str]) -> list[str]:
+def _normal(lines: list[str], variable: Sequence[tuple[re.Pattern[str], str]] = _VARIABLE) -> list[str]:
     """
     Put fixed words where the value cannot be the same.
     """
-    for pattern, word in _VARIABLE:
+    for pattern, word in variable:
         lines = [pattern.sub(word, line) for line in lines]
     return lines
 

@@ -7,7 +7,11 @@ It is on purpose another one than the proxy's own, and forgives everything: what
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass, field
+
+import brotli
+import zstandard
 
 __all__ = ["Message", "readRequests", "readResponses"]
 
@@ -67,7 +71,10 @@ class Message:
         lines = [f"{what}: {_text(self.start)}"]
         written = {name.lower(): name for name, _ in reversed(self.written)}
         lines += [f"  {_text(written[name])}: {_text(value)}" for name, value in sorted(_joined(self.fields))]
-        if self.body:
+        body = _decoded(self.get(b"content-encoding"), self.body)
+        if body is not self.body:
+            lines.append(f"  body in its coding {_text(body)!r}")
+        elif self.body:
             shown = _text(self.body) if len(self.body) <= 300 else f"{len(self.body)} bytes, {hash(self.body):x}"
             lines.append(f"  body {shown!r}")
         lines += [f"  trailer {_text(name)}: {_text(value)}" for name, value in self.trailers]
@@ -90,6 +97,22 @@ def _joined(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         else:
             joined.append((name, b",".join(values)))
     return joined
+
+
+def _decoded(coding: bytes | None, body: bytes) -> bytes:
+    """
+    What a body in a content coding stands for: two libraries may write the same in different bytes.
+    """
+    try:
+        if coding == b"gzip":
+            return zlib.decompress(body, 31)
+        if coding == b"br":
+            return bytes(brotli.decompress(body))
+        if coding == b"zstd":
+            return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+    except (zlib.error, brotli.error, zstandard.ZstdError):
+        pass
+    return body
 
 
 def _text(data: bytes) -> str:

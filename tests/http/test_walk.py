@@ -653,3 +653,66 @@ class ByteByByteTests(WalkCase):
         self.streams[0].resumeRequest()
         self.assertEqual(client.response().status, 200)
         self.assertEqual(self.backend.last.body, b"abcdef")
+
+
+class LastPieceTests(WalkCase):
+    """
+    C{bytes} as the answer to trailers are the last piece of the body.
+    """
+
+    def test_request(self) -> None:
+        """
+        They pass the filters that come later, and reach the upstream before the trailers.
+        """
+        self.between(scripted(requestTrailers=self.keep(b"end")))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual((self.backend.last.body, self.backend.last.trailers.get(b"t")), (b"abend", b"1"))
+        self.assertEqual(
+            self.seen("after", "request")[1:],
+            ["after requestData ab", "after requestData end", "after requestTrailers t"],
+        )
+        self.assertEqual(self.seen("before", "end"), [])
+
+    def test_response(self) -> None:
+        """
+        Likewise for a response.
+        """
+        self.between(scripted(responseTrailers=self.keep(b"end")))
+        self.backend.answer(Answer(body=[b"ab"], trailers={"t": "1"}))
+        client = self.proxy.client()
+        client.send()
+        response = client.response()
+        self.assertEqual((response.body, response.trailers.get(b"t")), (b"abend", b"1"))
+
+    def test_held(self) -> None:
+        """
+        A filter that holds the piece holds the trailers as well.
+        """
+        streams = self.streams
+
+        def hold(stream: Any, data: bytes, end: bool) -> object:
+            if data != b"end":
+                return None
+            streams.append(stream)
+            return STOP
+
+        self.between(scripted(requestTrailers=lambda stream, trailers: b"end"), scripted(requestData=hold))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.proxy.settle()
+        self.assertEqual(self.seen("after", "requestTrailers"), [])
+        streams[0].resumeRequest()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual((self.backend.last.body, self.backend.last.trailers.get(b"t")), (b"abend", b"1"))
+
+    def test_nothing(self) -> None:
+        """
+        No bytes are no piece.
+        """
+        self.between(scripted(requestTrailers=self.keep(b"")))
+        client = self.proxy.client()
+        client.send("POST", body=b"ab", trailers={"t": "1"})
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.seen("after", "requestData"), ["after requestData ab"])
