@@ -14,6 +14,9 @@ The exception tree::
         UpstreamReset
         NoHealthyEndpoint
         UpstreamOverflow
+      TransportError
+        TLSError
+        HandshakeTimeout
       LimitExceeded
 
 The data plane turns them into values once, where bytes enter: see L{meshproxy.flags}.
@@ -28,12 +31,15 @@ __all__ = [
     "ConfigErrors",
     "ConnectFailed",
     "ConnectTimeout",
+    "HandshakeTimeout",
     "LimitExceeded",
     "LocalProtocolError",
     "MeshProxyError",
     "NoHealthyEndpoint",
     "ProtocolError",
     "RemoteProtocolError",
+    "TLSError",
+    "TransportError",
     "UpstreamError",
     "UpstreamOverflow",
     "UpstreamReset",
@@ -152,6 +158,30 @@ class NoHealthyEndpoint(UpstreamError):
 class UpstreamOverflow(UpstreamError):
     """
     A circuit breaker of the cluster is open.
+    """
+
+
+class TransportError(MeshProxyError):
+    """
+    A transport socket could not be set up, or broke.
+    """
+
+
+class TLSError(TransportError):
+    """
+    A TLS handshake failed, or the peer broke the protocol later.
+
+    @ivar why: What the TLS library, or the verification of the peer, said; empty where it said nothing.
+    """
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class HandshakeTimeout(TransportError):
+    """
+    The handshake took longer than C{transport_socket_connect_timeout}.
     """
 
 

@@ -35,6 +35,7 @@ from meshproxy.listener.listeners import Listeners
 from meshproxy.net.watchdog import Watchdog
 from meshproxy.reload import INTERVAL, FilesWatch
 from meshproxy.runtime import Runtime
+from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Exposition, Store
 from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
@@ -111,7 +112,8 @@ class ProxyServer(MultiService):
         stats = compileStatsSettings(self.bootstrap.child("stats_config"))
         store = Store(stats.accepts, stats.boundaries)
         runtime = Runtime(chance, store.scope())
-        clusters = Clusters(store, network, reactor, chance)
+        secrets = self.secrets = SecretStore(store, reactor)
+        clusters = Clusters(store, network, reactor, chance, secrets)
         if files is None:
             files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
         self.context = ProxyContext(
@@ -124,6 +126,7 @@ class ProxyServer(MultiService):
             clusters,
             UpstreamCalls(clusters, reactor),
             AccessLogContext(files, runtime.number),
+            secrets,
             isFailed=lambda: self.failedHealthCheck,
         )
         self.files = files
@@ -199,6 +202,7 @@ class ProxyServer(MultiService):
         Make the objects of a configuration. Faults go to its report.
         """
         static = bootstrap.childOrEmpty("static_resources")
+        self.secrets.compile(static.children("secrets"))
         clusters = self.clusters.compile(static.children("clusters"))
         self.context.clusterNames = frozenset(cluster.name for cluster in clusters)
         return clusters, self.listeners.compile(static.children("listeners"))
@@ -217,6 +221,7 @@ class ProxyServer(MultiService):
             _refuseElsewhere(self.bootstrap, bootstrap)
             clusters, listeners = self._compile(bootstrap)
         except MeshProxyError as error:
+            self.secrets.keep()
             self._rejected(error)
             return succeed(False)
         finally:
@@ -250,6 +255,7 @@ class ProxyServer(MultiService):
             self._giveUp(clusters, listeners)
             return False
         self.clusters.replace(clusters)
+        self.secrets.replace()
         if self.state == "INITIALIZING":
             self._begin()
         self.bootstrap = bootstrap
@@ -263,6 +269,7 @@ class ProxyServer(MultiService):
         """
         Forget what was compiled and will not serve.
         """
+        self.secrets.keep()
         self.clusters.forget(clusters)
         for listener in listeners:
             listener.stop()
@@ -325,6 +332,8 @@ class ProxyServer(MultiService):
         """
         MultiService.privilegedStartService(self)
         self.admin.listen()
+        self.secrets.replace()
+        self.secrets.start()
         clusters, listeners = self._next
         warming = self.clusters.warm(clusters)
         self.clusters.replace(clusters)
@@ -413,6 +422,7 @@ class ProxyServer(MultiService):
         self.admin.stop()
         self.clusters.stop()
         self.listeners.stop()
+        self.secrets.stop()
         stopping: Deferred[Any] = self.files.close()
         return stopping.addCallback(lambda _: MultiService.stopService(self))
 

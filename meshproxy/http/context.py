@@ -14,6 +14,7 @@ from meshproxy.accesslog.logs import AccessLogContext
 from meshproxy.config.registry import FilterRegistry
 from meshproxy.interfaces import INetwork, IUpstreamCalls
 from meshproxy.runtime import Runtime, never
+from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
 
@@ -39,6 +40,7 @@ class ProxyContext:
     clusters: Clusters
     calls: IUpstreamCalls
     logs: AccessLogContext
+    secrets: SecretStore
     clusterNames: frozenset[str] = frozenset()
     nodeId: str = ""
     nodeCluster: str = ""

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
+from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.cluster import Cluster
 
@@ -28,8 +29,16 @@ class Clusters:
     """
 
     def __init__(
-        self, store: Store, network: INetwork, clock: IReactorTime, random: Callable[[], float]
+        self,
+        store: Store,
+        network: INetwork,
+        clock: IReactorTime,
+        random: Callable[[], float],
+        secrets: SecretStore | None = None,
     ) -> None:
+        """
+        @param secrets: Where TLS contexts find what they name; by default there is nothing to find.
+        """
         # The same dictionary for good, since routers hold it.
         self.byName: dict[str, Cluster] = {}
         self.warming: list[str] = []
@@ -37,6 +46,7 @@ class Clusters:
         self._network = network
         self._clock = clock
         self._random = random
+        self.secrets = SecretStore(store, clock) if secrets is None else secrets
         scope = store.scope("cluster_manager.")
         self._added = scope.counter("cluster_added")
         self._modified = scope.counter("cluster_modified")

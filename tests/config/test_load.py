@@ -178,7 +178,9 @@ class LoadTests(SynchronousTestCase):
         cases = {
             "dynamic_resources: {}": "dynamic_resources",
             "watchdogs: {}": "watchdogs",
-            "static_resources: {secrets: [{name: s}]}": "static_resources.secrets",
+            "static_resources: {secrets: [{name: s, session_ticket_keys: {keys: [{inline_string: x}]}}]}": (
+                "static_resources.secrets[0].session_ticket_keys"
+            ),
             "layered_runtime: {layers: [{name: x, disk_layer: {}}]}": "layered_runtime.layers[0].disk_layer",
         }
         for text, path in cases.items():

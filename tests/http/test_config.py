@@ -70,6 +70,7 @@ class ConfigTests(ProxyCase):
             clusters=cast(Any, SimpleNamespace(byName={})),
             calls=cast(Any, None),
             logs=cast(Any, SimpleNamespace(files=None, runtime=None)),
+            secrets=cast(Any, None),
             clusterNames=frozenset({"c"}),
         )
 

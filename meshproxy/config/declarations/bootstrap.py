@@ -17,7 +17,7 @@ accept(_BOOTSTRAP + "Bootstrap", "enable_dispatcher_stats", "there is no dispatc
 accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any more either")
 accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build of Envoy with performance tracing")
 
-declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters")
+declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 
 declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path", "allow_paths")
 accept(_BOOTSTRAP + "Admin", "profile_path", "there is no profiler of Envoy's to write it")

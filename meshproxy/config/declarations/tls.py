@@ -1,0 +1,58 @@
+# -*- test-case-name: tests.config.test_declarations -*-
+"""
+C{envoy.extensions.transport_sockets.tls.v3}, and where secrets come from.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config.supported import accept, declare, only
+
+__all__: list[str] = []
+
+_TLS = "envoy.extensions.transport_sockets.tls.v3."
+_CORE = "envoy.config.core.v3."
+
+declare(_TLS + "DownstreamTlsContext", "common_tls_context", "require_client_certificate", "require_sni")
+declare(_TLS + "DownstreamTlsContext", "disable_stateless_session_resumption", "disable_stateful_session_resumption")
+declare(_TLS + "DownstreamTlsContext", "session_timeout", "full_scan_certs_on_sni_mismatch", "prefer_client_ciphers")
+only(_TLS + "DownstreamTlsContext", "ocsp_staple_policy", "LENIENT_STAPLING")
+
+declare(_TLS + "UpstreamTlsContext", "common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation")
+declare(_TLS + "UpstreamTlsContext", "max_session_keys")
+only(_TLS + "UpstreamTlsContext", "allow_renegotiation", False)
+accept(_TLS + "UpstreamTlsContext", "enforce_rsa_key_usage", "OpenSSL asks for the key usage of the cipher anyway")
+
+declare(_TLS + "CommonTlsContext", "tls_params", "tls_certificates", "tls_certificate_sds_secret_configs")
+declare(_TLS + "CommonTlsContext", "validation_context", "validation_context_sds_secret_config", "alpn_protocols")
+declare(_TLS + "CommonTlsContext", "combined_validation_context")
+declare(_TLS + "CommonTlsContext.CombinedCertificateValidationContext", "default_validation_context")
+declare(_TLS + "CommonTlsContext.CombinedCertificateValidationContext", "validation_context_sds_secret_config")
+
+declare(_TLS + "TlsParameters", "tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites")
+declare(_TLS + "TlsParameters", "ecdh_curves", "signature_algorithms")
+
+declare(_TLS + "TlsCertificate", "certificate_chain", "private_key", "password", "pkcs12")
+accept(_TLS + "TlsCertificate", "watched_directory", "all files of secrets are watched, by their content")
+
+declare(_TLS + "CertificateValidationContext", "trusted_ca", "system_root_certs", "verify_certificate_spki")
+declare(_TLS + "CertificateValidationContext", "verify_certificate_hash", "match_typed_subject_alt_names", "crl")
+declare(_TLS + "CertificateValidationContext", "allow_expired_certificate", "trust_chain_verification")
+declare(_TLS + "CertificateValidationContext", "custom_validator_config", "only_verify_leaf_cert_crl")
+declare(_TLS + "CertificateValidationContext", "max_verify_depth")
+accept(_TLS + "CertificateValidationContext", "watched_directory", "all files of secrets are watched, by their content")
+declare(_TLS + "CertificateValidationContext.SystemRootCerts")
+declare(_TLS + "SubjectAltNameMatcher", "san_type", "matcher", "oid")
+declare(_TLS + "SPIFFECertValidatorConfig", "trust_domains")
+declare(_TLS + "SPIFFECertValidatorConfig.TrustDomain", "name", "trust_bundle")
+
+declare(_TLS + "Secret", "name", "tls_certificate", "validation_context", "generic_secret")
+declare(_TLS + "GenericSecret", "secret", "secrets")
+declare(_TLS + "SdsSecretConfig", "name", "sds_config")
+
+declare(_CORE + "ConfigSource", "path", "path_config_source")
+only(_CORE + "ConfigSource", "resource_api_version", "V3", "AUTO")
+accept(_CORE + "ConfigSource", "initial_fetch_timeout", "a file is read at once")
+declare(_CORE + "PathConfigSource", "path")
+accept(_CORE + "PathConfigSource", "watched_directory", "files are watched by their content")
+accept(_CORE + "DataSource", "watched_directory", "all files of secrets are watched, by their content")
+declare(_CORE + "TypedExtensionConfig", "name", "typed_config")

@@ -1,0 +1,530 @@
+# -*- test-case-name: tests.net.test_tls -*-
+"""
+TLS on a stream socket.
+
+A L{TLSTransport} is a L{SocketTransport} whose bytes go through OpenSSL, which reads from and writes to the descriptor
+itself: half the cost of memory buffers in between. Sockets that are no descriptors of the kernel's, those of a network
+in memory, get a L{BufferedTLSTransport}, which moves the bytes itself and behaves alike.
+
+The protocol is told of the connection when the handshake is over. Until then it belongs to whoever began it, who is
+told if it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from OpenSSL import SSL
+from twisted.internet import main
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshproxy.errors import HandshakeTimeout, TLSError
+from meshproxy.net.address import Address
+from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
+from meshproxy.net.tlsinfo import TLSInfo
+from meshproxy.net.transport import SocketTransport, lost
+from meshproxy.net.turn import turn
+
+__all__ = ["BufferedTLSTransport", "Handshake", "TLSTransport", "beginTLS"]
+
+# How many bytes one turn of the reactor encrypts for one connection, so that others get their turn.
+_SEND_LIMIT = 262144
+
+# What one read takes off a socket in memory.
+_READ_SIZE = 65536
+
+
+class Handshake(Protocol):
+    """
+    What is wanted of one connection's handshake.
+
+    @ivar connection: OpenSSL's object, made on the socket or, for a L{BufferedTLSTransport}, on no socket.
+    """
+
+    connection: SSL.Connection
+
+    def succeeded(self) -> TLSInfo:
+        """
+        The handshake is over.
+
+        @return: The facts about it.
+
+        @raise TLSError: If the peer is refused all the same.
+        """
+
+    def settled(self) -> None:
+        """
+        The first bytes came: by now the peer has sent what its session can be taken up by again.
+        """
+
+    def failed(self, why: str) -> str:
+        """
+        The handshake failed: count it.
+
+        @param why: What OpenSSL said; empty if the peer just left.
+
+        @return: The transport failure reason.
+        """
+
+
+@implementer(ITCPTransport)
+class TLSTransport(SocketTransport):
+    """
+    A TLS connection.
+
+    @ivar negotiatedProtocol: What ALPN agreed upon, empty if nothing.
+    @ivar tls: The facts about the session, L{None} until the handshake is over.
+    """
+
+    negotiatedProtocol: bytes = b""
+    tls: TLSInfo | None = None
+    _waiting: IProtocol | None = None
+    _unsettled: Handshake | None = None
+    _broken = False
+    _deadline: Any = None
+
+    def __init__(self, reactor: Any, sock: Any, peer: Address | None, handshake: Handshake) -> None:
+        SocketTransport.__init__(self, reactor, sock, peer)
+        self._handshake: Handshake | None = handshake
+        self._connection = handshake.connection
+        self._failed: Callable[[Exception], object] = _ignore
+
+    def shake(self, protocol: IProtocol, failed: Callable[[Exception], object], timeout: float = 0.0) -> None:
+        """
+        Begin the handshake.
+
+        @param protocol: Is told of the connection when the handshake is over.
+        @param failed: Is told instead, with a L{TLSError} or L{HandshakeTimeout}; the socket is closed then.
+        @param timeout: Seconds it may take; 0 for any time.
+        """
+        self._waiting = protocol
+        self._failed = failed
+        if timeout:
+            self._deadline = self.reactor.callLater(timeout, self._late)  # type: ignore[attr-defined]  # IReactorTime
+        self.startReading()
+        self._shake()
+
+    def cancel(self) -> None:
+        """
+        Give the handshake up; nobody is told.
+        """
+        if self._handshake is not None:
+            self._end()
+
+    def _shake(self) -> None:
+        try:
+            self._step()
+        except SSL.WantReadError:
+            return
+        except SSL.WantWriteError:
+            self.startWriting()
+            return
+        except (SSL.SysCallError, OSError):
+            # The socket's own error, if any, is not the TLS library's word: as in Envoy, nothing is said of it.
+            drainErrors()
+            self._fail("")
+            return
+        except TLSError as error:
+            drainErrors()
+            self._fail(error.why)
+            return
+        except SSL.Error as error:
+            self._fail(_words(error))
+            return
+        self._shaken()
+
+    def _step(self) -> None:
+        """
+        Go on with the handshake.
+
+        @raise SSL.WantReadError: If more of the peer's bytes are needed.
+        """
+        self._connection.do_handshake()
+
+    def _shaken(self) -> None:
+        handshake, protocol = self._handshake, self._waiting
+        assert handshake is not None and protocol is not None
+        try:
+            self.tls = handshake.succeeded()
+        except TLSError as error:
+            self._fail(error.why)
+            return
+        self._forgetHandshake()
+        self._unsettled = handshake
+        self.stopWriting()
+        self.negotiatedProtocol = self._connection.get_alpn_proto_negotiated()
+        self.protocol = protocol
+        try:
+            protocol.makeConnection(self)
+        except Exception:
+            self.failed()
+
+    def _late(self) -> None:
+        self._deadline = None
+        failed = self._failed
+        self._end()
+        failed(HandshakeTimeout())
+
+    def _fail(self, why: str) -> None:
+        handshake, failed = self._handshake, self._failed
+        assert handshake is not None
+        self._end()
+        failed(TLSError(handshake.failed(why)))
+
+    def _end(self) -> None:
+        """
+        Close a connection whose handshake was not over.
+        """
+        self._forgetHandshake()
+        if not self.disconnected:
+            FileDescriptor.connectionLost(self, _UNFINISHED)
+            self.socket.close()
+            del self.fileno
+
+    def _forgetHandshake(self) -> None:
+        self._handshake = self._waiting = None
+        self._failed = _ignore
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    # Reading
+
+    def _read(self) -> bytes | None:
+        return readPlain(self._connection)
+
+    def doRead(self) -> Exception | None:
+        """
+        Read once, and pass it to the protocol.
+        """
+        if self._handshake is not None:
+            self._shake()
+            return None
+        try:
+            data = self._read()
+        except OSError as exception:
+            self._broken = True
+            return lost(exception)
+        except TLSError as exception:
+            return self._lost(exception)
+        if data is None:
+            return None
+        if not data:
+            return cast(Exception, main.CONNECTION_DONE)
+        if self._unsettled is not None:
+            self._unsettled.settled()
+            self._unsettled = None
+        if turn.active:
+            self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set when the handshake is over
+            return None
+        turn.active = True
+        try:
+            self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set when the handshake is over
+        finally:
+            turn.end()
+        return None
+
+    def _lost(self, exception: TLSError) -> Exception:
+        self._broken = True
+        reason = _TLSLost(exception.why)
+        reason.__cause__ = exception
+        return reason
+
+    # Writing
+
+    def _write(self, data: bytes | memoryview) -> int:
+        return writePlain(self._connection, data)
+
+    def _send(self, data: bytes) -> None:
+        if not self.connected or self._writeDisconnected or not data:
+            return
+        if self._tempDataLen or self.dataBuffer:
+            FileDescriptor.write(self, data)
+            return
+        try:
+            sent = self._write(data)
+            if RECORD <= sent < len(data):
+                sent += self._writeMore(memoryview(data)[sent:])
+        except (OSError, TLSError):
+            # Broken: the next doWrite finds out and says so.
+            sent = 0
+        if sent < len(data):
+            FileDescriptor.write(self, data[sent:] if sent else data)
+
+    def _writeMore(self, data: memoryview) -> int:
+        done = 0
+        end = min(len(data), _SEND_LIMIT)
+        try:
+            while done < end:
+                sent = self._write(data[done:])
+                if not sent:
+                    break
+                done += sent
+        except (OSError, TLSError):
+            if not done:
+                raise
+        return done
+
+    def writeSomeData(self, data: bytes) -> int | Exception:
+        """
+        Encrypt and send as much of C{data} as the socket takes.
+        """
+        if not data:
+            return 0
+        try:
+            return self._writeMore(memoryview(data))
+        except OSError as exception:
+            self._broken = True
+            return lost(exception)
+        except TLSError as exception:
+            return self._lost(exception)
+
+    def doWrite(self) -> int | Exception | None:
+        """
+        Go on with what waits to be sent.
+        """
+        if self._handshake is not None:
+            self.stopWriting()
+            self._shake()
+            return None
+        result: int | Exception | None = FileDescriptor.doWrite(self)
+        return result
+
+    # Closing
+
+    def _closeWriteConnection(self) -> None:
+        # As in Envoy, the TLS layer says that this side finished; the socket stays open both ways.
+        self._notifyClose()
+        protocol = IHalfCloseableProtocol(self.protocol, None)
+        if protocol is not None:
+            protocol.writeConnectionLost()
+
+    def _notifyClose(self) -> None:
+        if not self._broken:
+            try:
+                self._connection.shutdown()
+            except SSL.Error:
+                # No room, or already broken: as in Envoy it is tried once.
+                self._broken = True
+                drainErrors()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Close the socket and tell the protocol, once.
+        """
+        if self._handshake is not None:
+            self._fail("")
+            return
+        if not self.disconnected and not self._aborted:
+            self._notifyClose()
+        SocketTransport.connectionLost(self, reason)
+
+
+class BufferedTLSTransport(TLSTransport):
+    """
+    A TLS connection on a socket that OpenSSL cannot use itself.
+    """
+
+    _unsentCipher = b""
+    _isReading = False
+    _mayHaveMore = False
+    _peerFinished = False
+
+    def _step(self) -> None:
+        self._fill()
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._drain()
+            raise
+        self._drain()
+        if self._unsentCipher:
+            raise SSL.WantWriteError
+
+    def _shaken(self) -> None:
+        TLSTransport._shaken(self)
+        self._readBuffered()
+
+    def _fill(self) -> None:
+        """
+        Give what came to OpenSSL.
+        """
+        try:
+            data = self.socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        if data:
+            self._connection.bio_write(data)
+            self._mayHaveMore = True
+        elif not self._peerFinished:
+            self._peerFinished = True
+            self._connection.bio_shutdown()
+
+    def _drain(self) -> None:
+        """
+        Send what OpenSSL made. A socket that takes no more gets the rest later.
+        """
+        try:
+            while True:
+                self._unsentCipher += self._connection.bio_read(_READ_SIZE)
+        except SSL.Error:
+            drainErrors()
+        self._sendCipher()
+
+    def _sendCipher(self) -> None:
+        while self._unsentCipher:
+            try:
+                sent = self.socket.send(self._unsentCipher)
+            except BlockingIOError:
+                self.startWriting()
+                return
+            self._unsentCipher = self._unsentCipher[sent:]
+
+    def _read(self) -> bytes | None:
+        self._fill()
+        return self._readAll()
+
+    def _readAll(self) -> bytes | None:
+        """
+        Read all that OpenSSL has: the reactor does not know of it.
+        """
+        pieces: list[bytes] = []
+        while True:
+            data = readPlain(self._connection)
+            if not data:
+                break
+            pieces.append(data)
+        self._mayHaveMore = data is not None
+        if self._unsentCipher == b"":
+            self._drain()  # an answer to the peer's new keys, or the like
+        return b"".join(pieces) if pieces else data
+
+    def startReading(self) -> None:
+        """
+        Be told when there is something to read, what OpenSSL has already included.
+        """
+        self._isReading = True
+        SocketTransport.startReading(self)
+        if self._mayHaveMore and self._handshake is None:
+            self.reactor.callLater(0, self._readBuffered)  # type: ignore[attr-defined]  # IReactorTime
+
+    def stopReading(self) -> None:
+        """
+        Be told of nothing to read.
+        """
+        self._isReading = False
+        SocketTransport.stopReading(self)
+
+    def _readBuffered(self) -> None:
+        if self._isReading and self._mayHaveMore and self.connected and self._handshake is None:
+            why = self.doRead()
+            if why is main.CONNECTION_DONE:
+                self.stopReading()
+                self.readConnectionLost(Failure(why))
+            elif why:
+                self.stopReading()
+                self.stopWriting()
+                self.connectionLost(Failure(why))
+
+    def _write(self, data: bytes | memoryview) -> int:
+        if self._unsentCipher:
+            self._sendCipher()
+            if self._unsentCipher:
+                return 0
+        sent = writePlain(self._connection, data)
+        self._drain()
+        return sent
+
+    def doWrite(self) -> int | Exception | None:
+        """
+        Go on with what waits to be sent.
+        """
+        try:
+            self._sendCipher()
+        except OSError as exception:
+            self._broken = True
+            return lost(exception)
+        if self._unsentCipher:
+            return None
+        result = TLSTransport.doWrite(self)
+        if self._unsentCipher and not self.disconnected:
+            self.startWriting()
+        return result
+
+    def _postLoseConnection(self) -> Any:
+        if self._unsentCipher:
+            self.startWriting()
+            return None
+        return FileDescriptor._postLoseConnection(self)
+
+    def _notifyClose(self) -> None:
+        TLSTransport._notifyClose(self)
+        try:
+            self._drain()
+        except OSError:
+            self._broken = True
+
+    def _end(self) -> None:
+        if not self.disconnected:
+            try:
+                self._drain()  # the alert that says why
+            except OSError:
+                pass
+        self._unsentCipher = b""
+        TLSTransport._end(self)
+
+
+class _TLSLost(ConnectionLost):
+    """
+    The peer broke TLS. (A plain C{ConnectionLost} is replaced by one of the reactor's own, without its cause.)
+    """
+
+
+# Why a connection is gone whose handshake was not over.
+_UNFINISHED = Failure(ConnectionLost("the TLS handshake was not over"))
+
+
+def _ignore(_result: object) -> None:
+    """
+    Nobody is to be told.
+    """
+
+
+def _words(error: SSL.Error) -> str:
+    """
+    What pyOpenSSL raised, in the form of L{drainErrors}.
+    """
+    told = error.args[0] if error.args else ()
+    drainErrors()
+    return "|".join(":".join(parts) for parts in told) if isinstance(told, list) else ""
+
+
+def beginTLS(
+    reactor: Any,
+    sock: Any,
+    peer: Address | None,
+    start: Callable[[Any], Handshake],
+    protocol: IProtocol,
+    failed: Callable[[Exception], object],
+    bufferLimit: int = 1 << 20,
+    timeout: float = 0.0,
+) -> TLSTransport:
+    """
+    Make a TLS connection of a connected socket.
+
+    @param start: Makes the handshake: of the socket, or of L{None} where OpenSSL cannot use the socket itself.
+    @param protocol: Is told of the connection when the handshake is over.
+    @param failed: Is told instead if it fails; see L{TLSTransport.shake}.
+    @param timeout: Seconds that the handshake may take; 0 for any time.
+    """
+    isDescriptor = sock.fileno() >= 0
+    kind = TLSTransport if isDescriptor else BufferedTLSTransport
+    transport = kind(reactor, sock, peer, start(sock if isDescriptor else None))
+    transport.bufferSize = bufferLimit
+    transport.shake(protocol, failed, timeout)
+    return transport

@@ -1,0 +1,250 @@
+# -*- test-case-name: tests.secrets.test_handshakes -*-
+"""
+TLS with clients: C{DownstreamTlsContext}.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL, crypto
+
+from meshproxy.config import Section
+from meshproxy.errors import TLSError
+from meshproxy.net.certificates import fingerprint
+from meshproxy.net.openssl import onServerName
+from meshproxy.secrets.keys import CertifiedKey
+from meshproxy.secrets.material import ContextSource, Material, prepare
+from meshproxy.secrets.session import TLSSession, verifyPeer
+from meshproxy.secrets.stats import TLSStats
+from meshproxy.secrets.store import SecretStore
+from meshproxy.stats import Scope
+
+__all__ = ["DownstreamContexts", "DownstreamTLS", "useKeys"]
+
+_Keys = tuple[CertifiedKey, ...]
+
+
+def useKeys(context: SSL.Context, keys: Sequence[CertifiedKey]) -> None:
+    """
+    Give a context its certificates, with the chain of each.
+    """
+    for key in keys:
+        if len(keys) == 1:
+            context.use_certificate(key.leaf)
+            for issuer in key.chain[1:]:
+                context.add_extra_chain_cert(issuer)
+        else:
+            # Only from a file does OpenSSL take a chain that belongs to one of several certificates.
+            with tempfile.NamedTemporaryFile() as file:
+                for each in key.chain:
+                    file.write(each.public_bytes(serialization.Encoding.PEM))
+                file.flush()
+                context.use_certificate_chain_file(file.name)
+        context.use_privatekey(key.key)
+
+
+class _NoCommonProtocol(TLSError):
+    """
+    The client offers application protocols, and none that is served.
+    """
+
+
+class DownstreamContexts:
+    """
+    One version: the certificates by server name.
+    """
+
+    def __init__(self, tls: DownstreamTLS, material: Material) -> None:
+        self._tls = tls
+        self.validation = material.validation
+        self._sessionId = self._digest(material)
+        self._made: dict[tuple[int, ...], SSL.Context] = {}
+        self._byName: dict[str, SSL.Context] = {}
+        everyKind = _firstOfKinds(material.keys)
+        self.base = self._context(everyKind)
+        # As in Envoy, a name that no certificate is for gets the first one, unless all are to be looked through.
+        self._mismatched = self.base if tls.fullScan else self._context(material.keys[:1])
+        if len(material.keys) > 1:
+            self._addNames(material.keys)
+        self._callback = onServerName(self.base, self._choose) if self._byName or tls.requireSNI else None
+
+    def _digest(self, material: Material) -> bytes:
+        """
+        What sessions belong to: a change of anything that clients are verified by, or that they rely on, ends them
+        (CVE-2022-21654).
+        """
+        digest = hashlib.sha256(material.validation.digest)
+        for key in material.keys:
+            digest.update(fingerprint(key.leaf).encode("ascii"))
+        digest.update(repr((self._tls.alpn, self._tls.isRequired, self._tls.section.path)).encode("utf-8"))
+        return digest.digest()
+
+    def _addNames(self, keys: _Keys) -> None:
+        names: dict[str, dict[str, CertifiedKey]] = {}
+        for key in keys:
+            for name in key.names:
+                names.setdefault(name.lower(), {}).setdefault(key.kind, key)
+        for name, byKind in names.items():
+            wildcard = names.get("*" + name[name.find(".") :], {}) if "." in name else {}
+            self._byName[name] = self._context(tuple({**wildcard, **byKind}.values()))
+
+    def _context(self, keys: _Keys) -> SSL.Context:
+        identity = tuple(map(id, keys))
+        if identity not in self._made:
+            self._made[identity] = self._make(keys)
+        return self._made[identity]
+
+    def _make(self, keys: _Keys) -> SSL.Context:
+        tls = self._tls
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        prepare(context, tls.parameters, self.validation)
+        useKeys(context, keys)
+        if not tls.prefersClientCiphers:
+            context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        if not tls.hasTickets:
+            context.set_options(SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if tls.hasSessions else SSL.SESS_CACHE_OFF)
+        if tls.sessionTimeout:
+            context.set_timeout(tls.sessionTimeout)
+        context.set_session_id(self._sessionId)
+        context.set_verify(self._mode, verifyPeer)
+        for root in self.validation.roots:
+            context.add_client_ca(crypto.X509.from_cryptography(root))
+        if tls.alpn:
+            context.set_alpn_select_callback(tls.chooseProtocol)
+        return context
+
+    @property
+    def _mode(self) -> int:
+        if self._tls.isRequired:
+            return SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        return SSL.VERIFY_PEER if self.validation.verifies else SSL.VERIFY_NONE
+
+    def _choose(self, connection: SSL.Connection) -> bool:
+        """
+        Take the certificate for the server name that the client asked for.
+        """
+        name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+        if not name:
+            return not self._tls.requireSNI
+        byName = self._byName
+        if byName:
+            found = byName.get(name) or byName.get("*" + name[name.find(".") :] if "." in name else "")
+            context = self._mismatched if found is None else found
+            if context is not self.base:
+                connection.set_context(context)
+                # OpenSSL takes the certificate over, but not whether the client has to show one.
+                connection.set_verify(self._mode, verifyPeer)
+        return True
+
+
+def _firstOfKinds(keys: _Keys) -> _Keys:
+    found: dict[str, CertifiedKey] = {}
+    for key in keys:
+        found.setdefault(key.kind, key)
+    return tuple(found.values())
+
+
+class DownstreamTLS:
+    """
+    The TLS of a filter chain.
+
+    @ivar alpn: The protocols that are served, the preferred one first.
+    @ivar isRequired: Whether clients need a certificate.
+    """
+
+    def __init__(self, section: Section, secrets: SecretStore, scope: Scope, stats: TLSStats | None = None) -> None:
+        """
+        @param section: A C{DownstreamTlsContext} message.
+        @param scope: The listener's.
+        """
+        self.section = section
+        self.isRequired: bool = section.wrapped("require_client_certificate", False)
+        self.requireSNI: bool = section.wrapped("require_sni", False)
+        self.fullScan: bool = section.wrapped("full_scan_certs_on_sni_mismatch", False)
+        self.prefersClientCiphers: bool = section.get("prefer_client_ciphers")
+        self.hasTickets = not section.get("disable_stateless_session_resumption")
+        self.hasSessions = not section.get("disable_stateful_session_resumption")
+        self.sessionTimeout = int(section.seconds("session_timeout", 0.0))
+        self.stats = TLSStats(scope) if stats is None else stats
+        factory = scope.scope("server_ssl_socket_factory.")
+        self._updates = factory.counter("ssl_context_update_by_sds")
+        self._notReady = factory.counter("downstream_context_secrets_not_ready")
+        factory.counter("upstream_context_secrets_not_ready")
+        common = section.child("common_tls_context")
+        self._secrets = secrets
+        self._source: ContextSource[DownstreamContexts] = ContextSource(
+            section.childOrEmpty("common_tls_context"), secrets, True, self._updated
+        )
+        self.parameters = self._source.parameters
+        self.alpn = self._source.alpn
+        if common is None or not (
+            common.has("tls_certificates") or common.has("tls_certificate_sds_secret_configs")
+        ):
+            section.refuse(
+                "a server needs a certificate: tls_certificates or tls_certificate_sds_secret_configs",
+                "common_tls_context",
+            )
+            return
+        self._source.begin(lambda material: DownstreamContexts(self, material))
+        secrets.users[self] = None
+
+    def _updated(self) -> None:
+        self._updates.value += 1
+
+    @property
+    def contexts(self) -> DownstreamContexts | None:
+        """
+        The version that the next handshake takes.
+        """
+        return self._source.made
+
+    def session(self, sock: Any) -> TLSSession:
+        """
+        The handshake of a connection.
+
+        @param sock: Its socket, or L{None} for one that moves the bytes itself.
+
+        @raise TLSError: If a secret has not come yet.
+        """
+        contexts = self._source.made
+        if contexts is None:
+            self._notReady.value += 1
+            raise TLSError("TLS_error: Secret is not supplied by SDS")
+        connection = SSL.Connection(contexts.base, sock)
+        connection.set_accept_state()
+        return TLSSession(connection, contexts.validation, self.stats)
+
+    def chooseProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        """
+        Choose among the application protocols that a client offers.
+        """
+        for name in self.alpn:
+            if name in offered:
+                return name
+        raise _NoCommonProtocol("SSL routines::no application protocol")
+
+    def certificates(self) -> list[tuple[list[tuple[str, x509.Certificate]], list[tuple[str, x509.Certificate]]]]:
+        """
+        See L{meshproxy.secrets.store.SecretUser.certificates}.
+        """
+        material = self._source.material
+        if material is None:
+            return []
+        validation = material.validation
+        roots = [(validation.path, root) for root in validation.roots]
+        chains = [(key.path, each) for key in material.keys for each in key.chain]
+        return [(roots, chains)]
+
+    def stop(self) -> None:
+        """
+        No new connections: follow the secrets no more.
+        """
+        self._source.stop()
+        self._secrets.users.pop(self, None)

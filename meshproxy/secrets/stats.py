@@ -1,0 +1,48 @@
+# -*- test-case-name: tests.secrets.test_handshakes -*-
+"""
+What is counted of TLS: C{listener.ADDRESS.ssl.*} and C{cluster.NAME.ssl.*}.
+"""
+
+from __future__ import annotations
+
+from meshproxy.net.tlsinfo import TLSInfo
+from meshproxy.stats import Scope
+
+__all__ = ["TLSStats"]
+
+
+class TLSStats:
+    """
+    The counters of one listener or cluster; Envoy's U{statistics of
+    TLS<https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats#tls-statistics>}.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        """
+        @param scope: That of the listener, or of the cluster.
+        """
+        self.connectionError = scope.counter("ssl.connection_error")
+        self.handshake = scope.counter("ssl.handshake")
+        self.sessionReused = scope.counter("ssl.session_reused")
+        self.noCertificate = scope.counter("ssl.no_certificate")
+        self.failures = {
+            name: scope.counter(f"ssl.{name}")
+            for name in ("fail_verify_no_cert", "fail_verify_error", "fail_verify_san", "fail_verify_cert_hash")
+        }
+        self._ciphers = scope.counters("ssl.ciphers.")
+        self._versions = scope.counters("ssl.versions.")
+        self._groups = scope.counters("ssl.curves.")
+
+    def shaken(self, info: TLSInfo) -> None:
+        """
+        A handshake is over.
+        """
+        self.handshake.value += 1
+        self.sessionReused.value += info.isResumed
+        self._ciphers[info.cipher].value += 1
+        self._versions[info.version].value += 1
+        group = info.group
+        if group:
+            self._groups[group].value += 1
+        if not info.isPresented:
+            self.noCertificate.value += 1

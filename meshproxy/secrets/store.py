@@ -1,0 +1,296 @@
+# -*- test-case-name: tests.secrets.test_store -*-
+"""
+The secrets that configurations name: static ones, and those that come by SDS.
+
+A L{NamedSecret} stays the same object while its content changes; whoever uses it is told and reads it again. A change
+that does not load is refused, counted, and told in the log with its place; what was there stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+from meshproxy.config import Report, Section
+from meshproxy.config.load import checkedSection, readFile
+from meshproxy.config.supported import supported
+from meshproxy.errors import ConfigErrors
+from meshproxy.secrets.keys import loadCertifiedKey
+from meshproxy.secrets.sources import Loading, readSource
+from meshproxy.secrets.validation import compileValidation
+from meshproxy.secrets.watch import SecretFiles, Watch
+from meshproxy.stats import Store
+
+__all__ = ["FileSecret", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
+
+_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
+_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
+
+#: What a secret may hold, by the field that holds it.
+_KINDS = {
+    "tls_certificate": "a TLS certificate",
+    "validation_context": "a validation context",
+    "generic_secret": "a generic secret",
+    "session_ticket_keys": "session ticket keys",
+}
+
+
+class SecretUser(Protocol):
+    """
+    What uses secrets, for C{/certs}.
+    """
+
+    def certificates(self) -> list[tuple[list[tuple[str, Any]], list[tuple[str, Any]]]]:
+        """
+        Pairs of lists: roots and chains, each certificate with the path of its file.
+        """
+
+
+def checkSecret(section: Section) -> None:
+    """
+    Load a C{Secret} for a try. Faults are told at their places.
+    """
+    kind = section.oneof("type")
+    held = None if kind is None else section.child(kind)
+    loading = Loading()
+    if held is None:
+        section.refuse(f"holds no secret: one of {', '.join(_KINDS)} is needed")
+    elif kind == "tls_certificate":
+        loadCertifiedKey(held, loading)
+    elif kind == "validation_context":
+        compileValidation(held, loading)
+    elif kind == "generic_secret":
+        for source in _genericSources(held):
+            readSource(source, loading, isText=False)
+    else:
+        section.refuse("session_ticket_keys are not implemented: OpenSSL's tickets end with the process", kind or "")
+
+
+def _genericSources(held: Section) -> list[Section]:
+    single = held.child("secret")
+    return [*([] if single is None else [single]), *held.entries("secrets").values()]
+
+
+class NamedSecret:
+    """
+    One secret.
+
+    @ivar name: As others refer to it.
+    @ivar section: The C{Secret} message, L{None} until it came.
+    @ivar version: Of the control plane's answer.
+    @ivar updated: When it came, in the clock's seconds.
+    """
+
+    def __init__(self, name: str, section: Section | None = None) -> None:
+        self.name = name
+        self.section = section
+        self.version = ""
+        self.updated = 0.0
+        self._users: dict[Callable[[], object], None] = {}
+
+    def subscribe(self, changed: Callable[[], object]) -> Callable[[], None]:
+        """
+        Be told of each new content.
+
+        @return: Call it to be told no more.
+        """
+        self._users[changed] = None
+        return lambda: self._users.pop(changed, None) and None
+
+    def receive(self, section: Section, version: str = "", now: float = 0.0) -> None:
+        """
+        Take another content.
+
+        @raise ConfigErrors: If it does not load. Then all stays as it was.
+        """
+        checkSecret(section)
+        section.report.raiseIfAny()
+        self.section, self.version, self.updated = section, version, now
+        self.tell()
+
+    def tell(self) -> None:
+        """
+        Have the users read it again.
+        """
+        for changed in list(self._users):
+            changed()
+
+
+class SecretStore:
+    """
+    All secrets of a proxy.
+
+    @ivar static: Those of the configuration that is served.
+    @ivar files: Watches the files that secrets are in.
+    @ivar users: What is made of secrets now.
+    """
+
+    _log = Logger()
+
+    def __init__(self, store: Store, clock: Any) -> None:
+        self.clock = clock
+        self.files = SecretFiles(clock)
+        self.static: dict[str, NamedSecret] = {}
+        self.users: dict[SecretUser, None] = {}
+        self._store = store
+        self._next: dict[str, NamedSecret] = {}
+        self._compiled: dict[str, Section] = {}
+        self._fromFiles: dict[tuple[str, str], FileSecret] = {}
+        scope = store.scope("secrets.")
+        self.updated = scope.counter("update_success")
+        self.rejected = scope.counter("update_rejected")
+
+    # Static secrets
+
+    def compile(self, sections: Sequence[Section]) -> None:
+        """
+        Read the C{Secret} messages of a configuration. Until L{replace} or L{keep}, names stand for these.
+        """
+        found: dict[str, Section] = {}
+        for section in sections:
+            name = section.get("name")
+            if name in found:
+                section.refuse(f"there are two secrets of the name {name!r}", "name")
+            checkSecret(section)
+            found[name] = section
+        # One that serves already stays the same object, so that clusters that stay see its change.
+        self._next = {name: self.static.get(name) or NamedSecret(name, section) for name, section in found.items()}
+        self._compiled = found
+
+    def keep(self) -> None:
+        """
+        What was compiled last will not serve.
+        """
+        self._next = self.static
+        self._compiled = {name: secret.section for name, secret in self.static.items() if secret.section is not None}
+
+    def replace(self) -> None:
+        """
+        Serve those that were compiled last from now on.
+        """
+        old, self.static = self.static, self._next
+        for name, secret in self.static.items():
+            section = self._compiled[name]
+            before = secret.section
+            secret.section = section
+            if before is not section or name not in old:
+                secret.updated = self.clock.seconds()
+            if name in old and before is not None and before.message != section.message:
+                secret.tell()
+
+    # By name
+
+    def find(self, section: Section) -> NamedSecret | None:
+        """
+        The secret that an C{SdsSecretConfig} names; L{None} if there is none, which is told.
+        """
+        name = section.get("name")
+        source = section.child("sds_config")
+        if source is None:
+            found = self._next.get(name)
+            if found is None:
+                known = ", ".join(sorted(self._next)) or "none"
+                section.refuse(f"there is no static secret {name!r}; there are: {known}", "name")
+            return found
+        file = source.child("path_config_source")
+        path = source.get("path") if file is None else file.get("path")
+        if not path:
+            source.refuse("of the sources of secrets, only path_config_source (a file) is implemented")
+            return None
+        if not Path(path).exists():
+            source.refuse(f"{path!r} does not exist", "path" if file is None else "path_config_source.path")
+            return None
+        key = (path, name)
+        found = self._fromFiles.get(key)
+        if found is None:
+            found = self._fromFiles[key] = FileSecret(name, path, self, self._store)
+        return found
+
+    def genericSecret(self, section: Section) -> bytes | None:
+        """
+        The text of a generic secret that an C{SdsSecretConfig} names now; filters that sign or authorize ask for it.
+        """
+        found = self.find(section)
+        held = None if found is None or found.section is None else found.section.child("generic_secret")
+        source = None if held is None else held.child("secret")
+        return None if source is None else readSource(source, Loading(), isText=False)
+
+    @property
+    def dynamic(self) -> list[FileSecret]:
+        """
+        Those that come by SDS.
+        """
+        return list(self._fromFiles.values())
+
+    # Life
+
+    def start(self) -> None:
+        """
+        Begin to watch files.
+        """
+        self.files.start()
+
+    def stop(self) -> None:
+        """
+        Watch nothing any more.
+        """
+        self.files.stop()
+
+    def tellRejected(self, error: Exception) -> None:
+        """
+        A new content does not load: count it and log where it is wrong.
+        """
+        self.rejected.value += 1
+        self._log.error("a changed secret is refused, the one before stays:\n{error}", error=str(error))
+
+
+class FileSecret(NamedSecret):
+    """
+    A secret that comes by SDS from a file: one of the resources of a C{DiscoveryResponse}.
+    """
+
+    def __init__(self, name: str, path: str, secrets: SecretStore, store: Store) -> None:
+        NamedSecret.__init__(self, name)
+        self.path = path
+        self._secrets = secrets
+        scope = store.scope(f"sds.{name}.")
+        self._attempts = scope.counter("update_attempt")
+        self._success = scope.counter("update_success")
+        self._failure = scope.counter("update_failure")
+        self._rejected = scope.counter("update_rejected")
+        self._watch: Watch = secrets.files.watch(self.read)
+        self.read()
+
+    def read(self) -> None:
+        """
+        Read the file.
+        """
+        self._watch.look([self.path])
+        self._attempts.value += 1
+        report = Report()
+        try:
+            node = readFile(Path(self.path), report)
+            response = checkedSection(_RESPONSE, node, report)
+        except ConfigErrors as error:
+            self._failure.value += 1
+            self._secrets.tellRejected(error)
+            return
+        resources = (child.unpack() for child in response.children("resources"))
+        found = [each for each in resources if each is not None and each.typeName == _SECRET]
+        mine = [each for each in found if each.get("name") == self.name]
+        try:
+            report.raiseIfAny()
+            for each in mine:
+                supported.check(each)
+            report.raiseIfAny()
+            if not mine:
+                raise ConfigErrors([response.error(f"there is no secret {self.name!r} in it", "resources")])
+            self.receive(mine[-1], response.get("version_info"), self._secrets.clock.seconds())
+        except ConfigErrors as error:
+            self._rejected.value += 1
+            self._secrets.tellRejected(error)
+            return
+        self._success.value += 1
