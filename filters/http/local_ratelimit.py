@@ -7,7 +7,7 @@ those that share some property. Each worker process has buckets of its own.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from meshproxy.http.localreply import isGRPC
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
-from meshproxy.routing.ratelimits import Descriptor, compileRateLimits
+from meshproxy.routing.ratelimits import Descriptor, RateLimit, RateLimits, compileRateLimits
 from meshproxy.stats.metrics import Counter
 
 __all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit"]
@@ -33,13 +33,17 @@ declare(_MESSAGE, "stat_prefix", "status", "token_bucket", "filter_enabled", "fi
 declare(_MESSAGE, "request_headers_to_add_when_not_enforced", "response_headers_to_add", "rate_limits")
 declare(_MESSAGE, "local_rate_limit_per_downstream_connection", "enable_x_ratelimit_headers")
 declare(_MESSAGE, "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted")
-declare(_MESSAGE, "max_dynamic_descriptors")
+declare(_MESSAGE, "max_dynamic_descriptors", "stage", "vh_rate_limits")
 declare(_COMMON + "LocalRateLimitDescriptor", "entries", "token_bucket")
 declare(_COMMON + "RateLimitDescriptor.Entry", "key", "value")
 declare("envoy.type.v3.TokenBucket", "max_tokens", "tokens_per_fill", "fill_interval")
 declare("envoy.type.v3.HttpStatus", "code")
 
 _RESOURCE_EXHAUSTED = 8
+
+
+#: A descriptor, and for how many requests it counts.
+Counted = tuple[Descriptor, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +100,22 @@ class Buckets:
             buckets = self._ofConnections[connection] = Buckets(self.plan)
         return buckets
 
-    def take(self, descriptors: list[Descriptor], now: float) -> tuple[bool, TokenBucket | None]:
+    def take(self, counted: list[Counted], now: float) -> tuple[bool, TokenBucket | None]:
         """
-        Take a token of each bucket that a request needs.
+        Take of each bucket that a request needs.
 
-        @return: Whether all had one; and the bucket that decided, to be shown to the client.
+        @return: Whether all had enough; and the bucket that decided, to be shown to the client.
         """
-        found = [bucket for descriptor in descriptors if (bucket := self._bucketOf(descriptor)) is not None]
+        found = [(bucket, hits) for descriptor, hits in counted if (bucket := self._bucketOf(descriptor)) is not None]
         # As in Envoy, the slowest first: where one is empty, those after it keep their tokens.
-        found.sort(key=lambda bucket: bucket.perSecond)
-        for bucket in found:
-            if not bucket.take(now):
+        found.sort(key=lambda each: each[0].perSecond)
+        for bucket, hits in found:
+            if not bucket.take(now, hits):
                 return False, bucket
         default = self.default
         if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now):
             return False, default
-        return True, found[0] if found else default
+        return True, found[0][0] if found else default
 
     def _bucketOf(self, descriptor: Descriptor) -> TokenBucket | None:
         fixed = self._fixed.get(descriptor)
@@ -147,7 +151,7 @@ class LimitPlan:
     status: int
     bucket: tuple[int, float] | None
     limits: tuple[DescriptorLimit, ...]
-    descriptorsOf: Callable[[Any], list[Descriptor]] | None
+    descriptorsOf: Callable[[Any], list[Counted]] | None
     alwaysDefault: bool
     mostDynamic: int
     perConnection: bool
@@ -204,8 +208,8 @@ class LocalRateLimit(HTTPFilter):
         plan.enabled.value += 1
         if plan.perConnection:
             buckets = buckets.ofConnection(stream.connection)
-        descriptors = plan.descriptorsOf(stream) if plan.descriptorsOf is not None else []
-        allowed, bucket = buckets.take(descriptors, self.context.clock.seconds())
+        counted = plan.descriptorsOf(stream) if plan.descriptorsOf is not None else []
+        allowed, bucket = buckets.take(counted, self.context.clock.seconds())
         if plan.showsLimits and bucket is not None:
             self._shown[stream] = bucket
         if allowed:
@@ -261,9 +265,6 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
     code: int = 0 if status is None else status.message.code
     limits = tuple(_limit(held) for held in section.children("descriptors"))
     _refuseDouble(section, limits)
-    rateLimits = section.children("rate_limits")
-    if limits and not rateLimits:
-        section.refuse("descriptors need rate_limits beside them; those of routes are not read yet", "descriptors")
     return LimitPlan(
         isEnabled=context.runtime.fraction(section.child("filter_enabled")),
         isEnforced=context.runtime.fraction(section.child("filter_enforced")),
@@ -271,7 +272,7 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         status=code if code >= 400 else 429,
         bucket=None if bucket is None else compileTokenBucket(bucket),
         limits=limits,
-        descriptorsOf=compileRateLimits(rateLimits).descriptors if limits else None,
+        descriptorsOf=_descriptorsOf(section) if limits else None,
         alwaysDefault=section.wrapped("always_consume_default_token_bucket", True),
         mostDynamic=section.wrapped("max_dynamic_descriptors", 20),
         perConnection=section.get("local_rate_limit_per_downstream_connection"),
@@ -284,6 +285,48 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         ok=scope.counter("ok"),
         rateLimited=scope.counter("rate_limited"),
     )
+
+
+def _descriptorsOf(section: Section) -> Callable[[Any], list[Counted]]:
+    """
+    What makes the descriptors of a request: the C{rate_limits} of the filter, or else those of routes.
+    """
+    mine = compileRateLimits(section.children("rate_limits"))
+    stage: int = section.get("stage")
+    option: str = section.get("vh_rate_limits")
+    if mine:
+        return lambda stream: [
+            (descriptor, limit.hits(stream)) for limit, descriptor in _applicable(mine.limits, stream)
+        ]
+
+    def ofRoute(stream: Any) -> list[Counted]:
+        route = stream.route
+        action = None if route is None else route.action
+        if action is None:
+            return []
+        limits = _ofStage(action.rateLimits, stage)
+        if (
+            action.includeVirtualHostRateLimits
+            or option == "INCLUDE"
+            or (option == "OVERRIDE" and not action.rateLimits)
+        ):
+            limits += _ofStage(route.virtualHost.rateLimits, stage)
+        # As in Envoy, hits_addend counts in the filter's own limits alone.
+        return [(descriptor, 1) for _, descriptor in _applicable(limits, stream)]
+
+    return ofRoute
+
+
+def _ofStage(limits: RateLimits, stage: int) -> list[RateLimit]:
+    # As in Envoy, a limit that could be disabled is none here.
+    return [limit for limit in limits.limits if limit.stage == stage and not limit.disableKey]
+
+
+def _applicable(limits: Iterable[RateLimit], stream: Any) -> Iterator[tuple[RateLimit, Descriptor]]:
+    for limit in limits:
+        descriptor = None if limit.onStreamDone else limit.descriptor(stream)
+        if descriptor is not None:
+            yield limit, descriptor
 
 
 def _limit(section: Section) -> DescriptorLimit:

@@ -34,14 +34,14 @@ class TokenBucket:
         # When it was, or would have been, empty: all there is to know.
         self._emptyAt = float("-inf")
 
-    def take(self, now: float) -> bool:
+    def take(self, now: float, tokens: int = 1) -> bool:
         """
-        Take a token, if there is one.
+        Take a token, if there is one; or several, all of them or none.
 
         @param now: The clock's seconds.
         """
         earliest = now - self._span
-        emptyAt = (earliest if self._emptyAt < earliest else self._emptyAt) + self._tokenTime
+        emptyAt = (earliest if self._emptyAt < earliest else self._emptyAt) + self._tokenTime * tokens
         if emptyAt > now + _HAIR:
             return False
         self._emptyAt = emptyAt

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import OK, Case, Do, get, ok, request
+from tests.conformance.case import OK, Case, Do, Step, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 _TYPE = "'@type': type.googleapis.com/envoy.extensions.filters.http"
@@ -79,6 +79,53 @@ LISTENERS = {
     "limitConnection": Manager(
         filters=_LIMIT % ((_ENABLED % 1) + ", local_rate_limit_per_downstream_connection: true")
     ),
+    **{
+        f"limitRoutes{name}": Manager(
+            routes="[{match: {prefix: /route}, route: {cluster: backend, rate_limits: ["
+            "{actions: [{generic_key: {descriptor_value: r}}]},"
+            " {stage: 1, actions: [{generic_key: {descriptor_value: s}}]},"
+            " {disable_key: k, actions: [{generic_key: {descriptor_value: d}}]}]}},"
+            " {match: {prefix: /include}, route: {cluster: backend, include_vh_rate_limits: true, rate_limits: ["
+            "{actions: [{generic_key: {descriptor_value: o}}]}]}},"
+            " {match: {prefix: /two}, route: {cluster: backend, rate_limits: ["
+            "{hits_addend: {number: 2}, actions: [{generic_key: {descriptor_value: two}}]}]}},"
+            " {match: {prefix: /}, route: {cluster: backend}}]",
+            host="{rate_limits: [{actions: [{request_headers: {header_name: x-user, descriptor_key: user}}]}]}",
+            filters=_LIMIT
+            % (
+                (_ENABLED % 5)
+                + f", enable_x_ratelimit_headers: DRAFT_VERSION_03, always_consume_default_token_bucket: false{more},"
+                " descriptors: ["
+                + ", ".join(
+                    f"{{entries: [{entry}], token_bucket: {{max_tokens: {tokens}, fill_interval: 3600s}}}}"
+                    for entry, tokens in (
+                        ("{key: generic_key, value: r}", 1),
+                        ("{key: generic_key, value: s}", 2),
+                        ("{key: generic_key, value: d}", 1),
+                        ("{key: generic_key, value: o}", 3),
+                        ("{key: generic_key, value: two}", 3),
+                        ("{key: user}", 1),
+                    )
+                )
+                + "]"
+            ),
+        )
+        for name, more in (
+            ("", ""),
+            ("Stage", ", stage: 1"),
+            ("Include", ", vh_rate_limits: INCLUDE"),
+            ("Ignore", ", vh_rate_limits: IGNORE"),
+        )
+    },
+    "limitHits": Manager(
+        filters=_LIMIT
+        % (
+            (_ENABLED % 5) + ", enable_x_ratelimit_headers: DRAFT_VERSION_03,"
+            " rate_limits: [{hits_addend: {number: 2}, actions: [{generic_key: {descriptor_value: two}}]}],"
+            " descriptors: [{entries: [{key: generic_key, value: two}],"
+            " token_bucket: {max_tokens: 3, fill_interval: 3600s}}]"
+        )
+    ),
     "mutation": Manager(
         filters=_MUTATION % "mutations: {request_mutations: ["
         "{append: {header: {key: x-add, value: '%REQ(:PATH)%'}}},"
@@ -90,6 +137,10 @@ LISTENERS = {
 }
 
 _GRPC = ("content-type: application/grpc", "content-length: 0")
+
+def _thrice(request: bytes) -> list[Step]:
+    return [request, Do.AWAIT, request, Do.AWAIT, request]
+
 
 CASES = [
     *[
@@ -154,6 +205,25 @@ CASES = [
         [get("/1"), Do.AWAIT, get("/2")],
         listener="limitStatus",
         responses=2,
+    ),
+    *[
+        Case(
+            f"{listener}_{path[1:]}_{user}",
+            "Limits of routes and virtual hosts.",
+            _thrice(get(path, *([f"x-user: {user}{path[1:]}"] if user else []))),
+            listener=listener,
+            responses=3,
+        )
+        for listener in ("limitRoutes", "limitRoutesStage", "limitRoutesInclude", "limitRoutesIgnore")
+        for path in ("/route", "/include", "/two", "/other")
+        for user in ("", "a")
+    ],
+    Case(
+        "limitHits",
+        "A request that counts for two.",
+        [get("/1"), Do.AWAIT, get("/2"), Do.AWAIT, get("/3")],
+        listener="limitHits",
+        responses=3,
     ),
     Case("limitGrpc", "gRPC is limited.", request("POST /", *_GRPC), listener="limit"),
     Case(

@@ -29,6 +29,14 @@ class TokenBucketTests(SynchronousTestCase):
         for now in (0.0, 12.5, 1e9):
             self.assertEqual(taken(TokenBucket(3, 0.1), now), 3, now)
 
+    def test_several(self) -> None:
+        """
+        Several tokens are taken all at once, or none of them.
+        """
+        bucket = TokenBucket(3, 0.1)
+        self.assertEqual([bucket.take(0, 2), bucket.take(0, 2), bucket.take(0, 1)], [True, False, True])
+        self.assertEqual([bucket.take(10, 2), bucket.take(20, 2)], [False, True])
+
     def test_fillsContinuously(self) -> None:
         """
         A token comes when its share of the interval is over, not before and not with others.
