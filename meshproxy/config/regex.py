@@ -61,6 +61,13 @@ class Regex:
         """
         return int(self._re2.groups)
 
+    def capture(self, subject: bytes) -> tuple[bytes, ...] | None:
+        """
+        What the groups hold where the whole of C{subject} matches, else L{None}.
+        """
+        found = self._re2.fullmatch(subject)
+        return None if found is None else tuple([group or b"" for group in found.groups()])
+
     def substitute(self, template: list[bytes | int], subject: bytes) -> bytes:
         """
         Replace every match in C{subject}: RE2's C{GlobalReplace}.

@@ -10,15 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from meshproxy.config.cidr import compileCidrSet
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
 
-__all__ = ["MISSING", "MetadataTest", "ValueTest", "compileMetadataMatcher", "compileValueMatcher", "lookUp"]
+__all__ = [
+    "MISSING",
+    "MetadataTest",
+    "StateTest",
+    "ValueTest",
+    "compileFilterStateMatcher",
+    "compileMetadataMatcher",
+    "compileValueMatcher",
+    "lookUp",
+]
 
 #: Whether a value matches; L{MISSING} is asked too.
 ValueTest = Callable[[object], bool]
 #: Whether metadata match: name of the filter to key to value.
 MetadataTest = Callable[[Mapping[str, Mapping[str, object]] | None], bool]
+#: Whether filter state matches: key to object.
+StateTest = Callable[[Mapping[str, object] | None], bool]
 
 
 class _Missing:
@@ -57,6 +69,30 @@ def compileMetadataMatcher(section: Section) -> MetadataTest:
     test = compileValueMatcher(section.childOrEmpty("value"))
     inverted: bool = section.get("invert")
     return lambda metadata: test(lookUp(metadata, name, path)) is not inverted
+
+
+def compileFilterStateMatcher(section: Section) -> StateTest:
+    """
+    Compile C{envoy.type.matcher.v3.FilterStateMatcher}: an object that is missing matches nothing.
+    """
+    key: str = section.get("key")
+    if section.oneof("matcher") == "address_match":
+        ranges = compileCidrSet(section.childOrEmpty("address_match").children("ranges"))
+
+        def isWithin(state: Mapping[str, object] | None) -> bool:
+            host = getattr(None if state is None else state.get(key), "host", None)
+            return isinstance(host, str) and ranges.containsText(host)
+
+        return isWithin
+    test = compileStringMatcher(section.childOrEmpty("string_match"))
+
+    def matches(state: Mapping[str, object] | None) -> bool:
+        held = None if state is None else state.get(key)
+        if held is None:
+            return False
+        return test(held if isinstance(held, bytes) else str(held).encode("utf-8", "surrogateescape"))
+
+    return matches
 
 
 def compileValueMatcher(section: Section) -> ValueTest:

@@ -19,9 +19,10 @@ from meshproxy.config.matchers import (
     compileRegexMatcher,
 )
 from meshproxy.config.section import Section
-from meshproxy.config.valuematchers import compileMetadataMatcher
+from meshproxy.config.valuematchers import compileFilterStateMatcher, compileMetadataMatcher
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 from meshproxy.runtime import always
 
 __all__ = ["Conditions", "RequestTest", "compileConditions"]
@@ -39,6 +40,7 @@ class Conditions(NamedTuple):
         is, all paths have to be tried.
     @ivar matched: How many bytes of the path C{prefix_rewrite} replaces; L{None} for all of it.
     @ivar ignoreCase: Whether C{exact} and C{prefix} are in lower case, for paths in lower case.
+    @ivar template: The C{path_match_policy}, whose variables a rewrite may name.
     @ivar isPathless: Whether it is for CONNECT, which may have no path.
     @ivar headers: A condition on the headers, if there is one.
     @ivar others: Any other conditions.
@@ -51,6 +53,7 @@ class Conditions(NamedTuple):
     isPathless: bool
     headers: HeadersTest | None
     others: RequestTest | None
+    template: UriTemplate | None = None
 
     @property
     def isUnconditional(self) -> bool:
@@ -120,6 +123,49 @@ def _regexTest(section: Section) -> RequestTest | None:
     return lambda headers, info, path: fullMatch(path)
 
 
+def _stateTest(section: Section) -> RequestTest | None:
+    tests = tuple(map(compileFilterStateMatcher, section.children("filter_state")))
+    if not tests:
+        return None
+    return lambda headers, info, path: all(test(info.filterState) for test in tests)
+
+
+def _tlsTest(section: Section) -> RequestTest | None:
+    """
+    C{tls_context}: whether the client presented a certificate, and whether it was found good. On cleartext it is
+    neither.
+    """
+    child = section.child("tls_context")
+    wanted = [
+        (attribute, child.wrapped(field, False))
+        for field, attribute in (("presented", "isPresented"), ("validated", "isValidated"))
+        if child is not None and child.has(field)
+    ]
+    if not wanted:
+        return None
+
+    def matches(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
+        tls = info.connection.tls
+        return all(bool(getattr(tls, attribute, False)) is value for attribute, value in wanted)
+
+    return matches
+
+
+def _compileTemplate(section: Section) -> UriTemplate | None:
+    """
+    Compile a C{path_match_policy}.
+    """
+    policy = section.childOrEmpty("path_match_policy").any("typed_config")
+    if policy is None:
+        section.refuse("a path_match_policy needs a typed_config", "path_match_policy")
+        return None
+    try:
+        return UriTemplate(policy.get("path_template"))
+    except TemplateError as fault:
+        policy.refuse(str(fault), "path_template")
+        return None
+
+
 def compileConditions(section: Section, context: RouteContext) -> Conditions:
     """
     Compile a C{RouteMatch}.
@@ -128,6 +174,7 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
     exact: bytes | None = None
     prefix: bytes | None = None
     matched: int | None = None
+    template: UriTemplate | None = None
     kind = section.oneof("path_specifier")
     ignoreCase = not section.wrapped("case_sensitive", True)
     if kind in ("prefix", "path", "path_separated_prefix"):
@@ -140,6 +187,11 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         others = _regexTest(section)
     elif kind == "connect_matcher":
         others = _isConnect
+    elif kind == "path_match_policy":
+        template = _compileTemplate(section)
+        if template is not None:
+            fullMatch = template.regex.fullMatch
+            others = lambda headers, info, path: fullMatch(path)  # noqa: E731  # as the others are
     elif kind is not None:
         section.refuse(f"{kind} is not implemented", kind)
     for test in (
@@ -147,7 +199,9 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         _isGRPC if section.has("grpc") else None,
         _queryTest(section),
         _metadataTest(section),
+        _stateTest(section),
+        _tlsTest(section),
     ):
         others = _both(others, test)
     tests = compileHeaderMatchers(section.children("headers"))
-    return Conditions(exact, prefix, matched, ignoreCase, kind == "connect_matcher", tests, others)
+    return Conditions(exact, prefix, matched, ignoreCase, kind == "connect_matcher", tests, others, template)

@@ -211,8 +211,6 @@ def _compileReset(section: Section) -> RateLimitReset | None:
     return RateLimitReset(tuple(headers), child.seconds("max_interval", DEFAULT_RESET_MAX_INTERVAL))
 
 
-
-
 def compileRetryPolicy(section: Section | None) -> RetryPolicy | None:
     """
     Compile a retry policy; L{None} stays L{None}.

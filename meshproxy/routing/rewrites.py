@@ -15,6 +15,7 @@ from meshproxy.config.matchers import compileSubstitute, withoutQuery
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
 from meshproxy.routing.mutations import Mutation
+from meshproxy.routing.uritemplate import TemplateError, UriRewrite, UriTemplate
 from meshproxy.routing.values import compileValue
 
 __all__ = [
@@ -58,11 +59,39 @@ def substitutePath(section: Section) -> PathRewrite:
     return rewrite
 
 
-def compilePathRewrite(action: Section, matched: int | None) -> PathRewrite | None:
+def _rewriteByTemplate(action: Section, template: UriTemplate | None) -> PathRewrite | None:
+    """
+    Envoy's C{path_rewrite_policy}.
+    """
+    policy = action.childOrEmpty("path_rewrite_policy").any("typed_config")
+    if policy is None:
+        action.refuse("a path_rewrite_policy needs a typed_config", "path_rewrite_policy")
+        return None
+    if template is None:
+        action.refuse(
+            "unable to use envoy.path.rewrite.uri_template extension without envoy.path.match.uri_template extension",
+            "path_rewrite_policy",
+        )
+        return None
+    try:
+        rewrite = UriRewrite(policy.get("path_template_rewrite"), template).rewrite
+    except TemplateError as fault:
+        policy.refuse(str(fault), "path_template_rewrite")
+        return None
+
+    def rewriteWithQuery(path: bytes, info: StreamInfo) -> bytes:
+        bare = withoutQuery(path)
+        return rewrite(bare) + path[len(bare) :]
+
+    return rewriteWithQuery
+
+
+def compilePathRewrite(action: Section, matched: int | None, template: UriTemplate | None = None) -> PathRewrite | None:
     """
     Compile the path rewrite of a C{RouteAction}.
 
     @param matched: As for L{replacePrefix}.
+    @param template: The one that the route matches with.
 
     @return: L{None} where there is none.
     """
@@ -77,8 +106,7 @@ def compilePathRewrite(action: Section, matched: int | None) -> PathRewrite | No
     if used[0] == "regex_rewrite":
         return substitutePath(action.childOrEmpty("regex_rewrite"))
     if used[0] == "path_rewrite_policy":
-        action.refuse("path_rewrite_policy is not implemented", used[0])
-        return None
+        return _rewriteByTemplate(action, template)
     value = compileValue(action, "path_rewrite", omitEmpty=False)
 
     def formatted(path: bytes, info: StreamInfo) -> bytes:

@@ -14,6 +14,7 @@ from meshproxy.config.matchers import compileHeaderMatchers
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap
 from meshproxy.routing.actions import checkWeights, chooseByWeight, compileRouteAction, readMetadata, weightNumber
+from meshproxy.routing.conditions import Conditions
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.mirrors import MirrorPolicy, compileMirrorPolicies
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderOptions
@@ -118,14 +119,14 @@ class RouteCompiler:
         return compileMirrorPolicies(sections, self.context, self._validating is not None)
 
     def compileRoute(
-        self, section: Section, order: int, virtualHost: VirtualHost, around: Level, matched: int | None
+        self, section: Section, order: int, virtualHost: VirtualHost, around: Level, conditions: Conditions
     ) -> Route:
         """
         Compile one route.
 
         @param order: Its place among the routes of its virtual host.
         @param around: What its virtual host says to it.
-        @param matched: How many bytes of the path it matches; L{None} for all of it.
+        @param conditions: Which requests it is for.
         """
         own = _compileLevel(section, self.context)
         decorator = section.child("decorator")
@@ -146,7 +147,7 @@ class RouteCompiler:
         if _bodyLimit(section) is not None:
             route = replace(route, requestBodyBufferLimit=_bodyLimit(section))
         requestSteps = self._ordered(own.request, around.request, self._level.request)
-        return self._withAction(route, section, around, requestSteps, matched)
+        return self._withAction(route, section, around, requestSteps, conditions)
 
     def _ordered(self, *levels: Mutation | None) -> list[Mutation | None]:
         """
@@ -155,13 +156,13 @@ class RouteCompiler:
         return list(reversed(levels)) if self._mostSpecificWins else list(levels)
 
     def _withAction(
-        self, route: Route, section: Section, around: Level, requestSteps: list[Mutation | None], matched: int | None
+        self, route: Route, section: Section, around: Level, requestSteps: list[Mutation | None], conditions: Conditions
     ) -> Route:
         kind = section.oneof("action")
         if kind == "route":
-            return self._forwarding(route, section.childOrEmpty("route"), around, requestSteps, matched)
+            return self._forwarding(route, section.childOrEmpty("route"), around, requestSteps, conditions)
         if kind == "redirect":
-            redirect = compileRedirect(section.childOrEmpty("redirect"), matched)
+            redirect = compileRedirect(section.childOrEmpty("redirect"), conditions.matched)
             return replace(route, kind=RouteKind.REDIRECT, redirect=redirect)
         if kind == "direct_response":
             response = compileDirectResponse(section.childOrEmpty("direct_response"), self._maxBody)
@@ -171,9 +172,9 @@ class RouteCompiler:
         return route
 
     def _forwarding(
-        self, route: Route, action: Section, around: Level, requestSteps: list[Mutation | None], matched: int | None
+        self, route: Route, action: Section, around: Level, requestSteps: list[Mutation | None], conditions: Conditions
     ) -> Route:
-        rewrite = compilePathRewrite(action, matched)
+        rewrite = compilePathRewrite(action, conditions.matched, conditions.template)
         steps = [*requestSteps, compileHostRewrite(action), None if rewrite is None else pathMutation(rewrite)]
         compiled = compileRouteAction(action, around.retryPolicy, self._validating)
         route = replace(

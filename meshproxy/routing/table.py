@@ -173,7 +173,7 @@ def _compileRules(
     rules: list[tuple[Conditions, Route]] = []
     for order, child in enumerate(section.children("routes")):
         conditions = compileConditions(child.childOrEmpty("match"), compiler.context)
-        rules.append((conditions, compiler.compileRoute(child, order, virtualHost, level, conditions.matched)))
+        rules.append((conditions, compiler.compileRoute(child, order, virtualHost, level, conditions)))
     return rules
 
 

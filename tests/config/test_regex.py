@@ -26,6 +26,15 @@ class CompileRegexTests(SynchronousTestCase):
             self.assertFalse(regex.fullMatch(b"a17b"))
             self.assertFalse(regex.fullMatch(b"xa17"))
 
+    def test_capture(self) -> None:
+        """
+        The groups of a whole match; those that took no part are empty.
+        """
+        regex = compileRegex("(a+)(b)?")
+        self.assertEqual(regex.capture(b"aab"), (b"aa", b"b"))
+        self.assertEqual(regex.capture(b"a"), (b"a", b""))
+        self.assertIsNone(regex.capture(b"abc"))
+
     def test_charactersAreBytes(self) -> None:
         """
         As in Envoy, a dot is one byte, and text outside of ASCII matches its UTF-8 bytes.

@@ -4,10 +4,19 @@ L{meshproxy.config.valuematchers}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section, sectionFromYAML
-from meshproxy.config.valuematchers import MISSING, compileMetadataMatcher, compileValueMatcher, lookUp
+from meshproxy.config.valuematchers import (
+    MISSING,
+    compileFilterStateMatcher,
+    compileMetadataMatcher,
+    compileValueMatcher,
+    lookUp,
+)
+from meshproxy.net.address import Address
 
 VALUES: tuple[object, ...] = (MISSING, None, True, False, 1, 1.0, 2.5, "", "abc", ["abc", 7], {"a": 1})
 
@@ -85,3 +94,38 @@ class MetadataMatcherTests(SynchronousTestCase):
         for invert, expected in (("false", [True, False, False]), ("true", [False, True, True])):
             test = compileMetadataMatcher(sectionFromYAML("envoy.type.matcher.v3.MetadataMatcher", text % invert))
             self.assertEqual([test({"f": {"a": "x"}}), test({"f": {"a": "y"}}), test(None)], expected)
+
+
+class FilterStateMatcherTests(SynchronousTestCase):
+    """
+    C{FilterStateMatcher}.
+    """
+
+    def compile(self, **fields: object) -> Any:
+        """
+        A matcher for the key C{k}.
+        """
+        section = Section.of("envoy.type.matcher.v3.FilterStateMatcher", {"key": "k", **fields})
+        test = compileFilterStateMatcher(section)
+        section.report.raiseIfAny()
+        return test
+
+    def test_text(self) -> None:
+        """
+        Objects are matched by their text; what is missing matches nothing.
+        """
+        test = self.compile(string_match={"prefix": "1"})
+        for held, expected in (("1x", True), (b"1x", True), (12, True), ("x", False), (None, False)):
+            self.assertIs(test({"k": held}), expected, held)
+        self.assertFalse(test({}))
+        self.assertFalse(test(None))
+
+    def test_addresses(self) -> None:
+        """
+        An address is matched by its range; text is none.
+        """
+        ranges = [{"address_prefix": "192.0.2.0", "prefix_len": 24}]
+        test = self.compile(address_match={"ranges": ranges})
+        held = (Address("192.0.2.7", 1), Address("198.51.100.1", 1), "192.0.2.7", None)
+        self.assertEqual([test({"k": each}) for each in held], [True, False, False, False])
+        self.assertFalse(test(None))

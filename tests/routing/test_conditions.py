@@ -5,10 +5,12 @@ Tests for L{meshproxy.routing.conditions}.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.routing.context import RouteContext
 from meshproxy.runtime import Runtime
 from tests.routing.support import ask, errorsOf, forward, request, routeConfiguration, streamOf, tableOf
@@ -161,6 +163,40 @@ class OtherConditionTests(SynchronousTestCase):
             route = table.match(request(), info)
             assert route is not None
             self.assertEqual(route.order, expected)
+
+    def test_filterState(self) -> None:
+        """
+        What filters left before the route was looked for.
+        """
+        matcher = {"key": "k", "string_match": {"exact": "v"}}
+        table = tableOf(one({"prefix": "/", "filter_state": [matcher]}), forward())
+        info = streamOf(request())
+        states: list[tuple[dict[str, object] | None, int]] = [(None, 1), ({"k": "v"}, 0), ({"k": "w"}, 1)]
+        for state, expected in states:
+            info.filterState = state
+            route = table.match(request(), info)
+            assert route is not None
+            self.assertEqual(route.order, expected)
+
+    def test_tlsContext(self) -> None:
+        """
+        Whether the client presented a certificate, and whether it was found good; neither holds on cleartext.
+        """
+        wanted: list[dict[str, bool]] = [{"presented": True}, {"presented": False}, {"validated": True}]
+        matches = [one({"prefix": "/", "tls_context": each}) for each in wanted]
+        tables = [tableOf(each, forward()) for each in matches]
+        facts: list[tuple[Any, list[int]]] = [
+            (None, [1, 0, 1]),
+            (SimpleNamespace(isPresented=True, isValidated=False), [0, 1, 1]),
+            (SimpleNamespace(isPresented=True, isValidated=True), [0, 1, 0]),
+        ]
+        for tls, expected in facts:
+            info = streamOf(request())
+            info.connection = ConnectionInfo()
+            info.connection.tls = tls
+            routes = [table.match(request(), info) for table in tables]
+            self.assertEqual([route and route.order for route in routes], expected)
+        self.assertEqual(ask(tableOf(one({"prefix": "/", "tls_context": {}}))), 0)
 
     def test_notImplemented(self) -> None:
         """
