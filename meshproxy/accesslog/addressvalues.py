@@ -50,7 +50,11 @@ def _directLocal(info: StreamInfo) -> Address | None:
 
 
 def _upstreamHost(command: Command) -> Value:
-    return Inline("None if (host := info.upstreamHost) is None else host.address.text")
+    return Inline(
+        "None if (host := info.upstreamHost) is None else host.address.text",
+        False,
+        "{missing} if (host := info.upstreamHost) is None else {encoded}[host.address.text]",
+    )
 
 
 def _withPort(read: Reader) -> Callable[[Command], Value]:

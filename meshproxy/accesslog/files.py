@@ -150,6 +150,24 @@ class LogFile:
         elif size >= FLUSH_BYTES and not self._isWriting:
             self._begin()
 
+    def writeLines(self, lines: list[str]) -> None:
+        """
+        Add several lines, in one step where there is room for all of them.
+        """
+        size = sum(map(len, lines))
+        if self._size + size > MAX_WAITING_BYTES or not lines:
+            for line in lines:
+                self.write(line)
+            return
+        self._size += size
+        self._lines += lines
+        self._buffered.value += len(lines)
+        self._total.value += size
+        if self._timer is None:
+            self._timer = self._clock.callLater(FLUSH_SECONDS, self._timeOut)
+        elif self._size >= FLUSH_BYTES and not self._isWriting:
+            self._begin()
+
     def _timeOut(self) -> None:
         self._timer = None
         self._byTimer.value += 1

@@ -74,8 +74,11 @@ def _fields(fields: str) -> Callable[[Command], Value]:
         if command.length is not None:
             lookup = f"whole[:{{length}}] if (whole := {lookup}) is not None else None"
         bound = {f"name{position}": name for position, name in enumerate(names)}
-        source = _TO_TEXT.format(lookup=f"({lookup})")
-        return Inline(source.replace("{{", "{").replace("}}", "}"), clean=clean, length=command.length, **bound)
+        source = _TO_TEXT.format(lookup=f"({lookup})").replace("{{", "{").replace("}}", "}")
+        raw = f"found if (found := ({lookup})) is not None else {{missing}}"
+        if lookup == f"{fields}.get({{name0}})":
+            raw = f"{fields}.get({{name0}}, {{missing}})"
+        return Inline(source, False, raw, clean=clean, length=command.length, **bound)
 
     return compile
 

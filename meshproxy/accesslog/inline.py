@@ -6,6 +6,9 @@ An access log has a dozen operators on every request, and a call for each would 
 operator may give its work as an expression, and the expressions of a format become one function, written and
 compiled when the configuration is read. Nothing of the configuration stands in that source: what was configured is
 bound to names.
+
+Of a line of text there are two such functions. The first puts the values together as the bytes that peers sent, and
+asks once of the whole line whether it may be shown as it is. For a line that may not, the second looks at each value.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from meshproxy.accesslog.values import Value
+from meshproxy.accesslog.values import Value, encodeText
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -36,19 +39,23 @@ class Inline:
     @ivar source: Python, with C{info} for the stream, and its names in braces.
     @ivar names: What the names are.
     @ivar isNumber: Whether the value is always a whole number; else it is text, a whole number or L{None}.
+    @ivar raw: The same as an expression for bytes, unclean ones too; C{{missing}} and C{{encoded}} are names that it
+        may use besides its own: what stands for no value, and the bytes of texts that come again and again. Empty
+        where there is none.
     """
 
-    __slots__ = ("_call", "isNumber", "names", "source")
+    __slots__ = ("_call", "isNumber", "names", "raw", "source")
 
-    def __init__(self, source: str, isNumber: bool = False, /, **names: object) -> None:
+    def __init__(self, source: str, isNumber: bool = False, raw: str = "", /, **names: object) -> None:
         self.source = source
         self.names = names
         self.isNumber = isNumber
+        self.raw = raw
         self._call: Value | None = None
 
     def __call__(self, info: StreamInfo) -> object:
         if self._call is None:
-            self._call = _build(["return value0"], [self], {})
+            self._call = _build(*_assigned([self], {}), ["return value0"])
         return self._call(info)
 
 
@@ -63,14 +70,84 @@ def compileTemplate(
     @param missing: What shows for a value of L{None}; if this is given, other texts show as they are. Without it,
         C{show} decides on all texts too.
     """
+    plain = _compilePlain(literals, values, show, missing)
+    if missing is None or not any(isinstance(value, Inline) and value.raw for value in values):
+        return plain
+    return _compileQuick(literals, values, show, missing, plain)
+
+
+def _compilePlain(
+    literals: Sequence[str], values: Sequence[Value], show: Callable[[object], str], missing: str | None
+) -> Callable[[StreamInfo], str]:
     names: dict[str, object] = {"show": show, "missing": missing}
     body = [line for position, value in enumerate(values) if (line := _shown(position, value, missing is not None))]
     pieces = [_braced(literals[0])]
     for position, literal in enumerate(literals[1:]):
         pieces.append(f"{{value{position}}}{_braced(literal)}")
     body.append(f"return f{''.join(pieces)!r}")
-    built: Callable[[StreamInfo], str] = _build(body, values, names)  # type: ignore[assignment]  # it returns text
+    built: Callable[[StreamInfo], str] = _build(*_assigned(values, names), body)  # type: ignore[assignment]
     return built
+
+
+class _Encoded(dict[str, bytes]):
+    """
+    Texts as bytes: protocols, addresses, names. It does not grow beyond a limit.
+    """
+
+    def __missing__(self, text: str) -> bytes:
+        encoded = encodeText(text)
+        if len(self) < 4096 and len(text) <= 256:
+            self[text] = encoded
+        return encoded
+
+
+_ENCODED = _Encoded()
+
+
+def _compileQuick(
+    literals: Sequence[str],
+    values: Sequence[Value],
+    show: Callable[[object], str],
+    missing: str,
+    plain: Callable[[StreamInfo], str],
+) -> Callable[[StreamInfo], str]:
+    """
+    A function that does what C{plain} does for all lines that are fit to print, and asks it for the others.
+    """
+    end = "\n" if literals[-1].endswith("\n") else ""
+    names: dict[str, object] = {
+        "show": show, "missing": encodeText(missing), "plain": plain, "encoded": _ENCODED, "encodeText": encodeText
+    }
+    template = [encodeText(literal).replace(b"%", b"%%") for literal in literals]
+    template[-1] = template[-1][: len(template[-1]) - len(end)]
+    whole, shown = template[0], []
+    for position, value in enumerate(values):
+        isNumber = isinstance(value, Inline) and value.isNumber
+        whole += (b"%d" if isNumber else b"%b") + template[position + 1]
+        shown.append(_raw(position, value, names))
+    names["template"] = whole
+    line = f"(template % ({', '.join(shown)},)).decode('utf-8', 'surrogateescape')"
+    body = [f"line = {line}", f"return line + {end!r} if line.isprintable() else plain(info)"]
+    built: Callable[[StreamInfo], str] = _build([], names, body)  # type: ignore[assignment]  # it returns text
+    return built
+
+
+def _raw(position: int, value: Value, names: dict[str, object]) -> str:
+    """
+    The expression of one value in a line of bytes.
+    """
+    if not isinstance(value, Inline):
+        names[f"call{position}"] = value
+        given = f"call{position}(info)"
+    else:
+        own = _bind(position, value, names)
+        if value.isNumber:
+            return f"({value.source.format_map(own)})"
+        if value.raw:
+            return f"({value.raw.format_map({'missing': 'missing', 'encoded': 'encoded', **own})})"
+        given = f"({value.source.format_map(own)})"
+    shown = "value if type(value) is str else show(value)"
+    return f"(missing if (value := {given}) is None else encodeText({shown}))"
 
 
 def _shown(position: int, value: Value, textAsIs: bool) -> str:
@@ -92,20 +169,34 @@ def _braced(literal: str) -> str:
     return literal.replace("{", "{{").replace("}", "}}")
 
 
-def _build(body: list[str], values: Sequence[Value], names: dict[str, object]) -> Value:
+def _bind(position: int, value: Inline, names: dict[str, object]) -> dict[str, str]:
     """
-    Write and compile the function: the prelude, one assignment for each value, then C{body}.
+    Give the names of a value, which others may have too, names of their own.
+    """
+    own = {name: f"{name}{position}" for name in value.names}
+    names.update((own[name], bound) for name, bound in value.names.items())
+    return own
+
+
+def _assigned(values: Sequence[Value], names: dict[str, object]) -> tuple[list[str], dict[str, object]]:
+    """
+    One assignment for each value, and the names that they use.
     """
     lines: list[str] = []
     for position, value in enumerate(values):
         if isinstance(value, Inline):
-            own = {name: f"{name}{position}" for name in value.names}
-            names.update((own[name], bound) for name, bound in value.names.items())
-            lines.append(f"value{position} = {value.source.format_map(own)}")
+            lines.append(f"value{position} = {value.source.format_map(_bind(position, value, names))}")
         else:
             names[f"call{position}"] = value
             lines.append(f"value{position} = call{position}(info)")
-    used = "\n".join(lines)
+    return lines, names
+
+
+def _build(lines: list[str], names: dict[str, object], body: list[str]) -> Value:
+    """
+    Write and compile the function: the prelude, then C{lines}, then C{body}.
+    """
+    used = "\n".join([*lines, *body])
     prelude = [line for name, line in _PRELUDE.items() if name in used]
     if "requestFirst" in used and _PRELUDE["request"] not in prelude:
         prelude.insert(0, _PRELUDE["request"])

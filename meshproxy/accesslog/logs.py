@@ -41,6 +41,10 @@ _FORMATTERS = (
 )
 
 
+# Writes the lines of some streams.
+_Write = Callable[[Sequence["StreamInfo"]], None]
+
+
 class AccessLogContext:
     """
     What access logs need of the process.
@@ -69,12 +73,12 @@ class AccessLogs:
 
     def __init__(
         self,
-        writers: Sequence[Callable[[StreamInfo], None]],
+        writers: Sequence[_Write],
         held: Sequence[LogFile] = (),
         files: LogFiles | None = None,
     ) -> None:
         """
-        @param writers: What writes a line to one log.
+        @param writers: What writes lines to one log.
         @param held: The files that L{close} gives back to C{files}.
         """
         self._writers = tuple(writers)
@@ -95,7 +99,7 @@ class AccessLogs:
         info.logType = "DownstreamEnd"
         if not turn.active:
             for write in self._writers:
-                write(info)
+                write((info,))
             return
         if not self._ended:
             turn.written.append(self)
@@ -106,9 +110,13 @@ class AccessLogs:
         Write the lines of the streams that ended during the turn.
         """
         ended, self._ended = self._ended, []
+        if len(self._writers) == 1:
+            self._writers[0](ended)
+            return
+        # Several logs may share a file: line by line, they stand there as if each had been written at once.
         for info in ended:
             for write in self._writers:
-                write(info)
+                write((info,))
 
     def failed(self) -> None:
         """
@@ -128,20 +136,11 @@ class AccessLogs:
         return gatherResults(closing).addCallback(lambda _: None)
 
 
-def _together(writers: tuple[Callable[[StreamInfo], None], ...]) -> Callable[[StreamInfo, str], None]:
-    if len(writers) == 1:
-        only = writers[0]
-
-        def logOne(info: StreamInfo, logType: str) -> None:
-            info.logType = logType
-            only(info)
-
-        return logOne
-
+def _together(writers: tuple[_Write, ...]) -> Callable[[StreamInfo, str], None]:
     def log(info: StreamInfo, logType: str) -> None:
         info.logType = logType
         for write in writers:
-            write(info)
+            write((info,))
 
     return log
 
@@ -150,7 +149,7 @@ def compileAccessLogs(sections: Sequence[Section], context: AccessLogContext) ->
     """
     Compile a list of C{AccessLog}. Faults are recorded, and the logs that have them left out.
     """
-    writers: list[Callable[[StreamInfo], None]] = []
+    writers: list[_Write] = []
     held: list[LogFile] = []
     for section in sections:
         wanted = section.child("filter")
@@ -163,17 +162,12 @@ def compileAccessLogs(sections: Sequence[Section], context: AccessLogContext) ->
     return AccessLogs(writers, held, context.files)
 
 
-def _writer(file: LogFile, formatter: Formatter, test: LogFilter | None) -> Callable[[StreamInfo], None]:
-    write = file.write
+def _writer(file: LogFile, formatter: Formatter, test: LogFilter | None) -> _Write:
+    write = file.writeLines
     format = formatter.format
     if test is None:
-        return lambda info: write(format(info))
-
-    def writeFiltered(info: StreamInfo) -> None:
-        if test(info):
-            write(format(info))
-
-    return writeFiltered
+        return lambda infos: write([format(info) for info in infos])
+    return lambda infos: write([format(info) for info in infos if test(info)])
 
 
 def _openLog(section: Section, context: AccessLogContext) -> tuple[LogFile, Formatter] | None:

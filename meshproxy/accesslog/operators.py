@@ -65,7 +65,8 @@ def _text(attribute: str) -> Callable[[Command], Value]:
     An operator that shows an attribute which is text, empty if there is none.
     """
     source = f"None if not (text := info.{attribute}) else text if text.isprintable() else {{clean}}(text)"
-    return _plain(Inline(source, clean=clean))
+    raw = f"{{encoded}}[text] if (text := info.{attribute}) else {{missing}}"
+    return _plain(Inline(source, False, raw, clean=clean))
 
 
 def _underscored(attribute: str) -> Callable[[Command], Value]:
@@ -105,8 +106,13 @@ def _between(start: str, end: str, factor: int = 1000) -> Value:
 
 
 def _sinceStart(end: str) -> Callable[[Command], Value]:
+    whole = "int((finish - info.startMonotonic) * 1000 + 1e-6)"
     return _plain(
-        Inline(f"None if (finish := info.{end}) is None else int((finish - info.startMonotonic) * 1000 + 1e-6)")
+        Inline(
+            f"None if (finish := info.{end}) is None else {whole}",
+            False,
+            f"{{missing}} if (finish := info.{end}) is None else b'%d' % {whole}",
+        )
     )
 
 
@@ -126,7 +132,7 @@ def _commonDuration(command: Command) -> Value:
 def _startTime(local: bool) -> Callable[[Command], Value]:
     def compile(command: Command) -> Value:
         format = compileTime(command.parameters or (DEFAULT_LOCAL_TIME if local else DEFAULT_TIME), local)
-        return Inline("{format}(info.startTime)", format=format)
+        return Inline("{format}(info.startTime)", False, "{format}(info.startTime).encode()", format=format)
 
     return compile
 
@@ -192,7 +198,9 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     # As in Envoy, filters of the response know its status before its head went downstream.
     "RESPONSE_CODE": _plain(Inline("(info.responseCode or getattr(info.responseHeaders, 'status', 0))", True)),
     "RESPONSE_CODE_DETAILS": _details,
-    "RESPONSE_FLAGS": _plain(Inline("{flags}(info.responseFlags)", flags=flagsShort)),
+    "RESPONSE_FLAGS": _plain(
+        Inline("{flags}(info.responseFlags)", False, "{encoded}[{flags}(info.responseFlags)]", flags=flagsShort)
+    ),
     "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),
     "CUSTOM_FLAGS": _constant(""),
     "CONNECTION_TERMINATION_DETAILS": _plain(

@@ -39,6 +39,13 @@ class MemoryLogFile(LogFile):
         """
         self.lines.append(line.rstrip("\n"))
 
+    def writeLines(self, lines: list[str]) -> None:
+        """
+        See L{LogFile.writeLines}.
+        """
+        for line in lines:
+            self.write(line)
+
     def flush(self) -> Deferred[None]:
         """
         See L{LogFile.flush}.

@@ -4,6 +4,7 @@ L{meshproxy.upstream.cluster}.
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,7 +14,6 @@ from meshproxy.stats import Store
 from meshproxy.testing import MemoryBackend, MemoryNetwork, VirtualReactor
 from meshproxy.upstream.balancers.leastrequest import LeastRequest
 from meshproxy.upstream.balancers.random import RandomChoice
-from meshproxy.upstream.balancers.roundrobin import RoundRobin
 from meshproxy.upstream.cluster import Cluster
 from tests.upstream.support import Asker, clusterSection, value
 
@@ -130,7 +130,7 @@ class ConfigurationTests(ClusterCase):
         Each C{lb_policy} is the balancer of that name.
         """
         for name, kind in (
-            ("ROUND_ROBIN", RoundRobin),
+            ("ROUND_ROBIN", cycle),
             ("LEAST_REQUEST", LeastRequest),
             ("RANDOM", RandomChoice),
         ):
