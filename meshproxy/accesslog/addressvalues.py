@@ -15,7 +15,7 @@ from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.values import Value, clean, serverName
 
 if TYPE_CHECKING:
-    from meshproxy.accesslog.streaminfo import Address, StreamInfo
+    from meshproxy.accesslog.streaminfo import Address, StreamInfo, UpstreamHostInfo
 
 __all__ = ["ADDRESS_OPERATORS"]
 
@@ -25,6 +25,14 @@ Reader = Callable[["StreamInfo"], "Address | None"]
 def _upstream(info: StreamInfo) -> Address | None:
     host = info.upstreamHost
     return None if host is None else host.address
+
+
+def _connected(info: StreamInfo) -> Address | None:
+    """
+    The endpoint, if there was a connection to it.
+    """
+    host = info.upstreamHost
+    return None if host is None or info.upstreamLocalAddress is None else host.address
 
 
 def _upstreamLocal(info: StreamInfo) -> Address | None:
@@ -122,32 +130,46 @@ def _hostName(withPort: bool) -> Callable[[Command], Value]:
     """
 
     def compile(command: Command) -> Value:
-        def value(info: StreamInfo) -> object:
-            address = _upstream(info)
-            if address is None:
-                return None
-            name = getattr(info.upstreamHost, "hostname", "")
-            if not name:
-                return address.text if withPort else address.host
-            return clean(name) if withPort else clean(name).partition(":")[0]
-
-        return value
+        return lambda info: None if info.upstreamHost is None else _nameOf(info.upstreamHost, withPort)
 
     return compile
 
 
-def _attempted(withPort: bool) -> Callable[[Command], Value]:
+def _nameOf(host: UpstreamHostInfo, withPort: bool) -> str:
+    name = clean(getattr(host, "hostname", ""))
+    if not name:
+        return _addressOf(host, withPort)
+    return name if withPort else name.partition(":")[0]
+
+
+def _addressOf(host: UpstreamHostInfo, withPort: bool) -> str:
+    return host.address.text if withPort else host.address.host
+
+
+def _attempted(
+    show: Callable[[UpstreamHostInfo, bool], str], withPort: bool = True
+) -> Callable[[Command], Value]:
+    """
+    The endpoints that there was a connection to, each once, in order.
+    """
+
     def compile(command: Command) -> Value:
         def value(info: StreamInfo) -> object:
-            tried = info.upstreamHostsAttempted
-            if not tried:
-                last = _upstream(info)
-                return None if last is None else last.text if withPort else last.host
-            return ",".join(tried if withPort else [text.rpartition(":")[0].strip("[]") or text for text in tried])
+            hosts = list(info.upstreamHostsAttempted)
+            if info.upstreamHost is not None and info.upstreamLocalAddress is not None:
+                hosts.append(info.upstreamHost)
+            return ",".join(dict.fromkeys(show(host, withPort) for host in hosts)) or None
 
         return value
 
     return compile
+
+
+def _noEndpointId(read: Reader) -> Callable[[Command], Value]:
+    """
+    The id of an internal address; that of any other is empty.
+    """
+    return lambda command: lambda info: None if read(info) is None else ""
 
 
 def _serverName(command: Command) -> Value:
@@ -193,14 +215,19 @@ ADDRESS_OPERATORS: dict[str, Callable[[Command], Value]] = {
     "UPSTREAM_HOST": _upstreamHost,
     "UPSTREAM_HOST_NAME": _hostName(True),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _hostName(False),
-    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(True),
-    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _attempted(False),
+    "UPSTREAM_HOSTS_ATTEMPTED": _attempted(_addressOf),
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": _attempted(_addressOf, False),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED": _attempted(_nameOf),
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": _attempted(_nameOf, False),
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _noEndpointId(_connected),
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_local),
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_directLocal),
     "REQUESTED_SERVER_NAME": _serverName,
     "TLS_JA3_FINGERPRINT": _tls(True, "JA3"),
     "TLS_JA4_FINGERPRINT": _tls(True, "JA4"),
 }
 for _name, _reader in {
-    "UPSTREAM_REMOTE": _upstream,
+    "UPSTREAM_REMOTE": _connected,
     "UPSTREAM_LOCAL": _upstreamLocal,
     "DOWNSTREAM_REMOTE": _remote,
     "DOWNSTREAM_DIRECT_REMOTE": _directRemote,

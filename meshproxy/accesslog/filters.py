@@ -11,8 +11,9 @@ from functools import reduce
 from operator import eq, ge, le, ne, or_
 from typing import TYPE_CHECKING
 
-from meshproxy.accesslog.headervalues import grpcStatusOf
+from meshproxy.accesslog.headervalues import responseStatusOf
 from meshproxy.config.matchers import compileHeaderMatcher
+from meshproxy.config.valuematchers import MISSING, compileValueMatcher, lookUp
 from meshproxy.flags import maskOf
 
 if TYPE_CHECKING:
@@ -156,9 +157,8 @@ def _grpcStatus(section: Section, runtime: RuntimeInteger) -> LogFilter:
     exclude = section.get("exclude")
 
     def test(info: StreamInfo) -> bool:
-        status = grpcStatusOf(info)
         # Envoy takes a response that is no gRPC for what its HTTP status means.
-        return ((2 if status is None else status) in wanted) is not exclude
+        return (responseStatusOf(info) in wanted) is not exclude
 
     return test
 
@@ -190,6 +190,23 @@ def _logType(section: Section, runtime: RuntimeInteger) -> LogFilter:
     return lambda info: (info.logType in wanted) is not exclude
 
 
+def _metadata(section: Section, runtime: RuntimeInteger) -> LogFilter:
+    matcher = section.child("matcher")
+    # What the metadata does not have.
+    otherwise: bool = section.wrapped("match_if_key_not_found", True)
+    if matcher is None:
+        return lambda info: otherwise
+    name: str = matcher.get("filter")
+    path = tuple(segment.get("key") for segment in matcher.children("path"))
+    matches = compileValueMatcher(matcher.childOrEmpty("value"))
+
+    def test(info: StreamInfo) -> bool:
+        found = lookUp(info.dynamicMetadata, name, path)
+        return otherwise if found is MISSING else matches(found)
+
+    return test
+
+
 _KINDS: dict[str, Callable[[Section, RuntimeInteger], LogFilter]] = {
     "status_code_filter": _statusCode,
     "duration_filter": _duration,
@@ -202,4 +219,5 @@ _KINDS: dict[str, Callable[[Section, RuntimeInteger], LogFilter]] = {
     "response_flag_filter": _responseFlag,
     "grpc_status_filter": _grpcStatus,
     "log_type_filter": _logType,
+    "metadata_filter": _metadata,
 }

@@ -5,6 +5,7 @@ Operators that show parts of requests and responses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from meshproxy.accesslog.values import Value, clean, fromBytes
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
 
-__all__ = ["HEADER_OPERATORS", "grpcStatusOf", "headerNames"]
+__all__ = ["HEADER_OPERATORS", "grpcStatusOf", "headerNames", "responseStatusOf"]
 
 _ORIGINAL_PATH = b"x-envoy-original-path"
 
@@ -129,7 +130,8 @@ def _path(command: Command) -> Value:
 
 
 def _queryOf(info: StreamInfo) -> bytes | None:
-    path = _pathOf(info, "ORIG_OR_PATH")
+    # As in Envoy, that of the path as it is now, after the route rewrote it.
+    path = _pathOf(info, "PATH")
     if path is None:
         return None
     query = path.partition(b"?")[2].partition(b"#")[0]
@@ -150,6 +152,21 @@ def _queryParameter(command: Command) -> Value:
     return value
 
 
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+
+def _decoded(query: bytes) -> bytes:
+    """
+    A query with those escapes decoded that stand for what can be seen, quotes and backslashes left out, as Envoy does.
+    """
+
+    def decode(escape: re.Match[bytes]) -> bytes:
+        byte = int(escape[1], 16)
+        return bytes((byte,)) if 0x21 <= byte <= 0x7E and byte not in b'"\\' else escape[0]
+
+    return _ESCAPED.sub(decode, query)
+
+
 def _queryParameters(command: Command) -> Value:
     choice = command.parameters or "ORIG"
     if choice not in ("ORIG", "DECODED"):
@@ -159,7 +176,7 @@ def _queryParameters(command: Command) -> Value:
         query = _queryOf(info)
         if query is None:
             return None
-        return fromBytes((unquote_to_bytes(query) if choice == "DECODED" else query)[: command.length])
+        return fromBytes((_decoded(query) if choice == "DECODED" else query)[: command.length])
 
     return value
 
@@ -217,12 +234,32 @@ def grpcStatusOf(info: StreamInfo) -> int | None:
     contentType = headers.first.get(b"content-type") if headers is not None else None
     if contentType is None or not contentType.startswith(b"application/grpc"):
         return None
+    status = _saidStatus(info)
+    if status is not None:
+        return None if status < 0 else status
+    return _FROM_HTTP.get(info.responseCode, 2) if info.responseHeaders is not None else None
+
+
+def responseStatusOf(info: StreamInfo) -> int:
+    """
+    The gRPC status that a response of any kind stands for.
+    """
+    status = _saidStatus(info)
+    if status is None or status < 0:
+        return _FROM_HTTP.get(info.responseCode, 2)
+    return status
+
+
+def _saidStatus(info: StreamInfo) -> int | None:
+    """
+    What C{grpc-status} says: a number, -1 if it is none, L{None} where there is no such field.
+    """
     for fields in (info.responseTrailers, info.responseHeaders):
         status = fields.first.get(b"grpc-status") if fields is not None else None
         if status is not None:
             # Wire digits: no more than a status can have.
-            return int(status) if len(status) <= 3 and status.isdigit() else None
-    return _FROM_HTTP.get(info.responseCode, 2) if info.responseHeaders is not None else None
+            return int(status) if len(status) <= 3 and status.isdigit() else -1
+    return None
 
 
 def _grpcStatus(command: Command) -> Value:

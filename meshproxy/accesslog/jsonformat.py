@@ -16,6 +16,7 @@ from meshproxy.accesslog.commands import Command, parseFormat
 from meshproxy.accesslog.formatter import Formatter, compileItems
 from meshproxy.accesslog.inline import compileTemplate
 from meshproxy.accesslog.operators import compileOperator
+from meshproxy.accesslog.statevalues import STATE_OPERATORS
 from meshproxy.accesslog.values import Value, jsonText
 
 if TYPE_CHECKING:
@@ -59,16 +60,33 @@ def _constant(value: JSONValue) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _leaf(text: str) -> str | Value:
+def _leaf(text: str, missing: str = "-") -> str | Value:
     """
     A text of the structure: JSON if it is always the same, else what gives the value.
+
+    @param missing: What shows for a missing value among others.
     """
     items = parseFormat(text)
     if len(items) == 1 and isinstance(items[0], Command):
-        return compileOperator(items[0])
+        return _whole(items[0])
     if all(isinstance(item, str) for item in items):
         return _constant("".join(map(str, items)))
-    return compileItems(items, "-")
+    return compileItems(items, missing)
+
+
+def _whole(command: Command) -> Value:
+    """
+    One operator. A length cuts text only, not a structure, which shows as one here.
+    """
+    if command.length is None or command.name not in STATE_OPERATORS:
+        return compileOperator(command)
+    cut, whole = compileOperator(command), compileOperator(command._replace(length=None))
+
+    def value(info: StreamInfo) -> object:
+        found = whole(info)
+        return cut(info) if isinstance(found, str) else found
+
+    return value
 
 
 def _dense(value: JSONValue, sort: bool, literals: list[str], values: list[Value]) -> None:
@@ -103,18 +121,18 @@ Writer = Callable[["StreamInfo"], "str | None"]
 
 def _sparse(value: JSONValue, sort: bool) -> Writer:
     """
-    A function that writes what has a value, and gives L{None} where there is none.
+    A function that writes what has a value, and gives L{None} where there is none, or nothing in it.
     """
     if isinstance(value, Mapping):
         members = [(f"{_constant(key)}:", _sparse(held, sort)) for key, held in _items(value, sort)]
 
-        def writeObject(info: StreamInfo) -> str:
+        def writeObject(info: StreamInfo) -> str | None:
             shown = [key + text for key, write in members if (text := write(info)) is not None]
-            return "{" + ",".join(shown) + "}"
+            return "{" + ",".join(shown) + "}" if shown else None
 
         return writeObject
     if isinstance(value, str):
-        leaf = _leaf(value)
+        leaf = _leaf(value, "")
         if isinstance(leaf, str):
             return lambda info: leaf
 
@@ -125,6 +143,8 @@ def _sparse(value: JSONValue, sort: bool) -> Writer:
         return writeLeaf
     if isinstance(value, Sequence):
         elements = [_sparse(held, sort) for held in value]
-        return lambda info: "[" + ",".join(write(info) or "null" for write in elements) + "]"
+        return lambda info: "[" + ",".join(filter(None, (write(info) for write in elements))) + "]"
+    if value is None:
+        return lambda info: None
     constant = _constant(value)
     return lambda info: constant

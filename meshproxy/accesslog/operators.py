@@ -9,6 +9,7 @@ those of addresses in L{meshproxy.accesslog.addressvalues}, those of metadata in
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -23,7 +24,7 @@ from meshproxy.accesslog.headervalues import HEADER_OPERATORS
 from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.statevalues import STATE_OPERATORS
 from meshproxy.accesslog.timeformat import DEFAULT_LOCAL_TIME, DEFAULT_TIME, compileTime
-from meshproxy.accesslog.values import Value, clean
+from meshproxy.accesslog.values import Value, clean, plainText
 from meshproxy.config.near import near
 from meshproxy.flags import flagsLong, flagsShort
 
@@ -60,6 +61,13 @@ def _number(attribute: str) -> Callable[[Command], Value]:
     return _plain(Inline(f"info.{attribute}", True))
 
 
+def _known(attribute: str) -> Callable[[Command], Value]:
+    """
+    An operator that shows a number where it is known.
+    """
+    return _plain(Inline(f"info.{attribute}"))
+
+
 def _text(attribute: str) -> Callable[[Command], Value]:
     """
     An operator that shows an attribute which is text, empty if there is none.
@@ -78,6 +86,8 @@ def _underscored(attribute: str) -> Callable[[Command], Value]:
 _POINTS = {
     "DS_RX_BEG": "startMonotonic",
     "DS_RX_END": "requestEnd",
+    "US_CX_BEG": "upstreamConnectStart",
+    "US_CX_END": "upstreamConnectEnd",
     "US_TX_BEG": "upstreamRequestStart",
     "US_TX_END": "upstreamRequestEnd",
     "US_RX_BEG": "upstreamResponseStart",
@@ -100,7 +110,7 @@ def _between(start: str, end: str, factor: int = 1000) -> Value:
         begin, finish = first(info), last(info)
         if begin is None or finish is None:
             return None
-        return max(int((finish - begin) * factor + _ROUNDING), 0)
+        return None if finish < begin else int((finish - begin) * factor + _ROUNDING)
 
     return duration
 
@@ -167,6 +177,48 @@ def _hostname(command: Command) -> Value:
     return lambda info: name
 
 
+def _coalesce(command: Command) -> Value:
+    """
+    C{%COALESCE({"operators": [...]})%}: the first of several operators that has a value.
+    """
+    try:
+        given = json.loads(command.parameters or "")
+        listed = given["operators"]
+        compiled = [compileOperator(_coalesced(item)) for item in listed]
+    except (ValueError, TypeError, KeyError):
+        compiled = []
+    if not compiled:
+        raise FormatError('%COALESCE% takes {"operators": [...]}, each a name or {"command", "param", "max_length"}')
+    length = command.length
+
+    def value(info: StreamInfo) -> object:
+        for each in compiled:
+            found = each(info)
+            if found is not None:
+                return found if length is None else plainText(found)[:length]
+        return None
+
+    return value
+
+
+def _coalesced(item: object) -> Command:
+    if isinstance(item, str):
+        return Command(item, None, None)
+    if not isinstance(item, dict):
+        raise TypeError
+    return Command(str(item["command"]), item.get("param"), item.get("max_length"))
+
+
+def _poolReady(command: Command) -> Value:
+    _none(command)
+
+    def value(info: StreamInfo) -> object:
+        seconds = info.connectionPoolReady
+        return None if seconds is None else int(seconds * 1000 + _ROUNDING)
+
+    return value
+
+
 def _constant(value: object) -> Callable[[Command], Value]:
     return _plain(lambda info: value)
 
@@ -181,18 +233,23 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "REQUEST_TX_DURATION": _sinceStart("upstreamRequestEnd"),
     "RESPONSE_DURATION": _sinceStart("upstreamResponseStart"),
     "RESPONSE_TX_DURATION": _plain(_between("upstreamResponseStart", "responseEnd")),
+    "UPSTREAM_CONNECTION_POOL_READY_DURATION": _poolReady,
+    "DOWNSTREAM_HANDSHAKE_DURATION": _constant(None),
     "COMMON_DURATION": _commonDuration,
     "ROUNDTRIP_DURATION": _constant(None),  # QUIC only
+    # Of QUIC, too.
+    "BYTES_RETRANSMITTED": _constant(0),
+    "PACKETS_RETRANSMITTED": _constant(0),
     "BYTES_RECEIVED": _number("bytesReceived"),
     "BYTES_SENT": _number("bytesSent"),
-    "DOWNSTREAM_WIRE_BYTES_RECEIVED": _number("wireBytesReceived"),
-    "DOWNSTREAM_WIRE_BYTES_SENT": _number("wireBytesSent"),
-    "DOWNSTREAM_HEADER_BYTES_RECEIVED": _number("headerBytesReceived"),
-    "DOWNSTREAM_HEADER_BYTES_SENT": _number("headerBytesSent"),
-    "UPSTREAM_WIRE_BYTES_RECEIVED": _number("upstreamWireBytesReceived"),
-    "UPSTREAM_WIRE_BYTES_SENT": _number("upstreamWireBytesSent"),
-    "UPSTREAM_HEADER_BYTES_RECEIVED": _number("upstreamHeaderBytesReceived"),
-    "UPSTREAM_HEADER_BYTES_SENT": _number("upstreamHeaderBytesSent"),
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED": _known("wireBytesReceived"),
+    "DOWNSTREAM_WIRE_BYTES_SENT": _known("wireBytesSent"),
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED": _known("headerBytesReceived"),
+    "DOWNSTREAM_HEADER_BYTES_SENT": _known("headerBytesSent"),
+    "UPSTREAM_WIRE_BYTES_RECEIVED": _known("upstreamWireBytesReceived"),
+    "UPSTREAM_WIRE_BYTES_SENT": _known("upstreamWireBytesSent"),
+    "UPSTREAM_HEADER_BYTES_RECEIVED": _known("upstreamHeaderBytesReceived"),
+    "UPSTREAM_HEADER_BYTES_SENT": _known("upstreamHeaderBytesSent"),
     "PROTOCOL": _text("protocol"),
     "UPSTREAM_PROTOCOL": _text("upstreamProtocol"),
     # As in Envoy, filters of the response know its status before its head went downstream.
@@ -202,12 +259,14 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
         Inline("{flags}(info.responseFlags)", False, "{encoded}[{flags}(info.responseFlags)]", flags=flagsShort)
     ),
     "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),
+    "COALESCE": _coalesce,
     "CUSTOM_FLAGS": _constant(""),
     "CONNECTION_TERMINATION_DETAILS": _plain(
         lambda info: clean(info.connectionTerminationDetails or info.connection.terminationDetails) or None
     ),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _underscored("upstreamTransportFailureReason"),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _underscored("connection.transportFailureReason"),
+    "UPSTREAM_LOCAL_CLOSE_REASON": _text("upstreamLocalCloseReason"),
     "DOWNSTREAM_LOCAL_CLOSE_REASON": _text("connection.localCloseReason"),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number("upstreamAttempts"),
     # Not cleaned: a local reply's own format shows the body as it is, with its lines.

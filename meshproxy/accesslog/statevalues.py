@@ -98,10 +98,17 @@ def _filterState(command: Command) -> Value:
     return value
 
 
+def _upstreamFilterState(command: Command) -> Value:
+    # There are no filters on the way to an upstream that could set any.
+    _filterState(command)
+    return lambda info: None
+
+
 STATE_OPERATORS: dict[str, Callable[[Command], Value]] = {
     "DYNAMIC_METADATA": _ofSource("DYNAMIC"),
     "CLUSTER_METADATA": _ofSource("CLUSTER"),
     "UPSTREAM_METADATA": _ofSource("UPSTREAM_HOST"),
     "METADATA": _metadata,
     "FILTER_STATE": _filterState,
+    "UPSTREAM_FILTER_STATE": _upstreamFilterState,
 }

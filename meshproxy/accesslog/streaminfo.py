@@ -28,6 +28,7 @@ class ConnectionInfo:
     @ivar directRemoteAddress: The peer of the socket.
     @ivar localAddress: Where the client wanted to go: the accepted address, or the original destination.
     @ivar directLocalAddress: The address of the socket, where it differs from C{localAddress}.
+    @ivar listenerMetadata: C{filter_metadata} of the listener, by namespace.
     @ivar requestedServerName: The server name of the ClientHello; the client chose it.
     @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
     @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
@@ -48,6 +49,7 @@ class ConnectionInfo:
     localAddress: Address | None = None
     directLocalAddress: Address | None = None
     listenerName: str = ""
+    listenerMetadata: dict[str, dict[str, object]] | None = None
     filterChainName: str = ""
     requestedServerName: str = ""
     terminationDetails: str = ""
@@ -119,8 +121,12 @@ class StreamInfo:
     @ivar remoteAddress: The client, where the request's head tells another one than the connection.
     @ivar upstreamHost: The chosen endpoint.
     @ivar upstreamAttempts: How many times an upstream was tried.
+    @ivar upstreamHostsAttempted: The endpoints of earlier tries that there was a connection to.
+    @ivar upstreamConnectStart: When the upstream connection was asked for, and C{upstreamConnectEnd} when it was there.
     @ivar upstreamTransportFailureReason: Why the upstream transport failed; the formatter puts underscores for
         the spaces.
+    @ivar upstreamLocalCloseReason: C{%UPSTREAM_LOCAL_CLOSE_REASON%}.
+    @ivar connectionPoolReady: How many seconds it took to get an upstream connection.
     @ivar upstreamCluster: The cluster's C{alt_stat_name} or name, for C{%UPSTREAM_CLUSTER%};
         C{upstreamClusterRaw} the name where it differs.
     @ivar dynamicMetadata: What filters noted, by namespace.
@@ -157,14 +163,14 @@ class StreamInfo:
 
     bytesReceived: int = 0
     bytesSent: int = 0
-    wireBytesReceived: int = 0
-    wireBytesSent: int = 0
-    headerBytesReceived: int = 0
-    headerBytesSent: int = 0
-    upstreamWireBytesReceived: int = 0
-    upstreamWireBytesSent: int = 0
-    upstreamHeaderBytesReceived: int = 0
-    upstreamHeaderBytesSent: int = 0
+    wireBytesReceived: int | None = 0
+    wireBytesSent: int | None = 0
+    headerBytesReceived: int | None = 0
+    headerBytesSent: int | None = 0
+    upstreamWireBytesReceived: int | None = 0
+    upstreamWireBytesSent: int | None = 0
+    upstreamHeaderBytesReceived: int | None = 0
+    upstreamHeaderBytesSent: int | None = 0
 
     connection: ConnectionInfo
 
@@ -175,8 +181,12 @@ class StreamInfo:
     upstreamClusterRaw: str = ""
     upstreamProtocol: str = ""
     upstreamAttempts: int = 0
-    upstreamHostsAttempted: tuple[str, ...] = ()
+    upstreamHostsAttempted: tuple[UpstreamHostInfo, ...] = ()
+    upstreamConnectStart: float | None = None
+    upstreamConnectEnd: float | None = None
     upstreamTransportFailureReason: str = ""
+    upstreamLocalCloseReason: str = ""
+    connectionPoolReady: float | None = None
     upstreamTls: dict[str, str] | None = None
 
     routeName: str = ""

@@ -57,6 +57,7 @@ def compileConnectionManager(
         ),
         scope,
         compiler.compileUpgrades(section),
+        proxy.clusters.byName,
     )
 
 

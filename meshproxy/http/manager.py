@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from meshproxy.routing.route import Route
     from meshproxy.routing.table import RouteTable
     from meshproxy.stats import Scope
+    from meshproxy.upstream.cluster import Cluster
 
 __all__ = ["ConnectionManager", "ManagerSlot"]
 
@@ -109,10 +110,12 @@ class ConnectionManager:
         codecCounters: Http1Counters,
         scope: Scope,
         upgradeChains: Mapping[bytes, FilterChain] | None = None,
+        clusters: Mapping[str, Cluster] | None = None,
     ) -> None:
         """
         @param scope: Where its metrics stand, C{http.STAT_PREFIX.}; it is closed in the end.
         @param upgradeChains: The filter chains of upgrades that have one of their own.
+        @param clusters: All clusters that serve, by name, for logs.
         """
         self._scope = scope
         self.settings = settings
@@ -146,6 +149,7 @@ class ConnectionManager:
         )
         self._match = self._matchAndLog if settings.flushLogOnNewRequest and accessLogs else routes.match
         self._upgradeChains = upgradeChains or {}
+        self.clusters = {} if clusters is None else clusters
         self._logs = bool(accessLogs)
         self._upgrades = settings.upgrades
         self._bind(settings)

@@ -85,6 +85,7 @@ class RoutedRequest:
     _backOff: IDelayedCall | None = None
     _responsePaused = False
     _expectsTunnel = False
+    _waits = False
     _requestEnded = False
     _complete = False
     _endpoint: Endpoint
@@ -186,6 +187,8 @@ class RoutedRequest:
             return
         self._endpoint = endpoint
         stream = self._stream
+        if self.attempts > 1:
+            stream.tryAgain()
         stream.upstreamHost = endpoint
         now = self._tryBegan = self._router.clock.seconds()
         if self._complete:
@@ -202,6 +205,7 @@ class RoutedRequest:
             pool = cluster.pool(endpoint, priority)
         self._pool = pool
         pool.request(self)
+        self._waits = self._pool is not None
 
     def _choose(self, cluster: Cluster) -> Endpoint | None:
         """
@@ -239,6 +243,9 @@ class RoutedRequest:
         self.connection = connection
         stream = self._stream
         stream.upstreamConnection = connection
+        if self._waits:
+            stream.waitedForConnection = self._router.clock.seconds()
+            stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:
             self._headers.authority = self._endpoint.hostname.encode("ascii")
         body = self._body

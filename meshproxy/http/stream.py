@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
-from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import EMPTY_CHAIN, FilterChain
 from meshproxy.http.localreply import replyHeaders
+from meshproxy.http.streamfacts import StreamFacts
 from meshproxy.http.walk import DATA, HEADERS, TRAILERS, RequestWalk, ResponseWalk
 from meshproxy.interfaces import STOP, IHTTPStream, Stop
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from meshproxy.http.routedrequest import RoutedRequest
     from meshproxy.net.idle import IdleWatch
     from meshproxy.net.relay import IRelay
-    from meshproxy.routing.route import Route
-    from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 
 __all__ = ["Stream"]
 
@@ -53,7 +51,7 @@ class _MadeWhenRead:
 
 
 @implementer(IHTTPStream)
-class Stream(StreamInfo):
+class Stream(StreamFacts):
     """
     One stream. What is seldom set has its default on the class, so that an instance stays small.
 
@@ -76,9 +74,7 @@ class Stream(StreamInfo):
         example, where the configuration allows it; C{b""} else.
     """
 
-    route: Route | None = None
     upstream: RoutedRequest | None = None
-    upstreamConnection: HTTP1UpstreamConnection | None = None
     idleWatch: IdleWatch[Stream] | None = None
     chain: FilterChain = EMPTY_CHAIN
     protocol = "HTTP/1.1"
@@ -478,6 +474,8 @@ class Stream(StreamInfo):
                     finalize(headers, self)
         if self.requestHeaders.method == b"HEAD":
             body = b""
+        # It is for the words of the reply; as in Envoy, the access log is not told.
+        self.localReplyBody = ""
         if began:
             # As in Envoy, a reply that replaces a response does not pass the filters that already saw one.
             self.responseWalk.drop()

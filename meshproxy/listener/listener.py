@@ -31,6 +31,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
 from meshproxy.net.listenerfilter import ListenerFilterContext
 from meshproxy.stats import Scope, statName
+from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.tcpsession import TCPSide
 
 __all__ = [
@@ -206,6 +207,8 @@ class BoundPort:
         info.remoteAddress = info.directRemoteAddress = sock.peerAddress
         info.localAddress = info.directLocalAddress = sock.localAddress
         info.listenerName = listener.name
+        if listener.metadata:
+            info.listenerMetadata = listener.metadata
         if listener.inspection is None:
             listener.serve(sock, info)
         else:
@@ -248,6 +251,7 @@ class Listener:
         self.addresses = _addresses(section)
         first = self.addresses[0][0].text if self.addresses else ""
         self.name: str = section.get("name") or first
+        self.metadata = metadataOf(section.childOrEmpty("metadata"))
         self.statPrefix = statName(section.get("stat_prefix") or first)
         self.scope: Scope = proxy.store.scope(f"listener.{self.statPrefix}.")
         self.bufferLimit: int = section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20

@@ -23,6 +23,7 @@ from meshproxy.upstream.discovery import compileDiscovery
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
+from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.settings import compileSettings
 from meshproxy.upstream.stats import ClusterStats
 
@@ -64,6 +65,8 @@ class Cluster:
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
         self.section = section
+        held = section.child("metadata")
+        self.metadata = None if held is None else metadataOf(held)
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.kind: str = section.get("type")
         self.settings = compileSettings(section)

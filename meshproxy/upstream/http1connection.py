@@ -5,6 +5,7 @@ One HTTP/1.1 connection to an endpoint.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -124,14 +125,20 @@ class _ResponseSink:
             self.request.trailersReceived(trailers)
 
 
+# Numbers of upstream connections, for logs.
+_ids = count(1)
+
+
 @implementer(IPushProducer)
 class HTTP1UpstreamConnection(TwistedProtocol):
     """
     Carries one request at a time, and the bytes of a tunnel after an upgrade.
 
+    @ivar id: Unique among upstream connections.
     @ivar request: The request it carries, or L{None}; the codec's events go to it directly.
     @ivar served: How many requests it has carried, this one included.
     @ivar began: When it was asked for, by the pool's clock.
+    @ivar connectedAt: When it was there.
     @ivar idleSince: When it had its last request's end.
     @ivar closedHere: Whether this side ends it.
     """
@@ -139,10 +146,12 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     request: IUpstreamRequest | None = None
     served = 0
     closedHere = False
+    connectedAt: float | None = None
     _requestEnded = True
 
     def __init__(self, pool: HTTP1Pool) -> None:
         self.pool = pool
+        self.id = next(_ids)
         self._sink = _ResponseSink()
         self.codec = makeUpstreamCodec(self._sink, pool.settings.http1)
         self.began = self.idleSince = pool.clock.seconds()
@@ -154,6 +163,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         Connected: the pool may use it.
         """
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
+        self.connectedAt = self.pool.clock.seconds()
         self.pool.connected(self)
 
     def dataReceived(self, data: bytes) -> None:

@@ -51,20 +51,33 @@ class AddressTests(OperatorCase):
 
     def test_hostName(self) -> None:
         """
-        An endpoint's name before its address; all endpoints that were tried.
+        An endpoint's name before its address; all endpoints that were reached, each once.
         """
         info = sampleStream()
         info.upstreamHost = Host(hostname="a.example:1")
-        info.upstreamHostsAttempted = ("10.0.0.1:80", "[::1]:80")
+        earlier = Host(hostname="b.example")
+        earlier.address = Address("::1", 80)
+        info.upstreamHostsAttempted = (earlier, Host(), earlier)
         self.check(
             {
                 "UPSTREAM_HOST_NAME": "a.example:1",
                 "UPSTREAM_HOST_NAME_WITHOUT_PORT": "a.example",
-                "UPSTREAM_HOSTS_ATTEMPTED": "10.0.0.1:80,[::1]:80",
-                "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": "10.0.0.1,::1",
+                "UPSTREAM_HOSTS_ATTEMPTED": "[::1]:80,10.0.0.9:8080",
+                "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT": "::1,10.0.0.9",
+                "UPSTREAM_HOST_NAMES_ATTEMPTED": "b.example,10.0.0.9:8080,a.example:1",
+                "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": "b.example,10.0.0.9,a.example",
             },
             info,
         )
+
+    def test_notConnected(self) -> None:
+        """
+        An endpoint that was chosen and could not be reached is no peer.
+        """
+        info = sampleStream()
+        info.upstreamLocalAddress = None
+        names = ("UPSTREAM_REMOTE_ADDRESS", "UPSTREAM_REMOTE_PORT", "UPSTREAM_HOSTS_ATTEMPTED")
+        self.check({"UPSTREAM_HOST": "10.0.0.9:8080", **dict.fromkeys(names)}, info)
 
     def test_none(self) -> None:
         """

@@ -175,6 +175,41 @@ class FilterTests(SynchronousTestCase):
         """
         What there is not is told, and filters nothing.
         """
-        wrong = section({"metadata_filter": {}})
+        wrong = section({"extension_filter": {"name": "cel"}})
         self.assertIsNone(compileFilter(wrong))
-        self.assertEqual([error.path for error in wrong.report.errors], ["metadata_filter"])
+        self.assertEqual([error.path for error in wrong.report.errors], ["extension_filter"])
+
+    def test_metadata(self) -> None:
+        """
+        A value among the dynamic metadata; what is not there counts as configured, and by default matches.
+        """
+        matcher = {"filter": "ns", "path": [{"key": "k"}], "value": {"string_match": {"exact": "v"}}}
+        info = StreamInfo()
+        cases: tuple[tuple[dict[str, dict[str, object]] | None, bool, bool], ...] = (
+            ({"ns": {"k": "v"}}, False, True),
+            ({"ns": {"k": "w"}}, False, False),
+            ({"ns": {}}, False, True),
+            (None, False, True),
+            ({"ns": {}}, True, False),
+            ({"ns": {"k": "v"}}, True, True),
+        )
+        for metadata, strict, logged in cases:
+            info.dynamicMetadata = metadata
+            fields = {"matcher": matcher, **({"match_if_key_not_found": False} if strict else {})}
+            test = compileFilter(section({"metadata_filter": fields}))
+            assert test is not None
+            self.assertEqual(test(info), logged, (metadata, strict))
+        everything = compileFilter(section({"metadata_filter": {}}))
+        assert everything is not None
+        self.assertTrue(everything(info))
+
+    def test_grpcStatusOfOthers(self) -> None:
+        """
+        A response that is no gRPC has the status that its HTTP status means.
+        """
+        test = compileFilter(section({"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}))
+        assert test is not None
+        info = StreamInfo()
+        for code, logged in ((503, True), (200, False), (404, False)):
+            info.responseCode = code
+            self.assertEqual(test(info), logged)

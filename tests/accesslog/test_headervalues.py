@@ -137,11 +137,20 @@ class PathTests(OperatorCase):
 
     def test_decodedControls(self) -> None:
         """
-        What hides behind percent signs is cleaned after decoding.
+        What hides behind percent signs is cleaned after decoding, or stays behind them.
         """
         info = StreamInfo()
         info.requestHeaders = RequestHeaders(b"GET", b"/?a=x%0ay")
-        self.check({"QUERY_PARAM(a)": "x\\x0ay", "QUERY_PARAMS(DECODED)": "a=x\\x0ay"}, info)
+        self.check({"QUERY_PARAM(a)": "x\\x0ay", "QUERY_PARAMS(DECODED)": "a=x%0ay"}, info)
+
+
+    def test_rewritten(self) -> None:
+        """
+        The query is that of the path as it is now; the path that of before.
+        """
+        info = StreamInfo()
+        info.requestHeaders = RequestHeaders(b"GET", b"/new?a=2", b"a", [(b"x-envoy-original-path", b"/old?a=1")])
+        self.check({"PATH": "/old?a=1", "PATH(NQ:PATH)": "/new", "QUERY_PARAM(a)": "2", "QUERY_PARAMS": "a=2"}, info)
 
 
 class GRPCTests(OperatorCase):

@@ -45,13 +45,33 @@ class JSONFormatTests(SynchronousTestCase):
 
     def test_omitEmpty(self) -> None:
         """
-        Keys without a value are left out, in inner structures as well.
+        What has no value is left out, in inner structures as well, and those in which nothing is left; a missing value
+        among others shows as nothing.
         """
         format = compileJSONFormat(
             {"a": "%REQ(x)%", "n": {"b": "%ROUTE_NAME%", "c": 1.0}, "l": ["%REQ(x)%", "%DURATION%"]}, True
         )
-        self.assertEqual(format.format(StreamInfo()), '{"l":[null,null],"n":{"c":1}}\n')
-        self.assertEqual(format.format(sampleStream()), '{"l":[null,30],"n":{"b":"r1","c":1}}\n')
+        self.assertEqual(format.format(StreamInfo()), '{"l":[],"n":{"c":1}}\n')
+        self.assertEqual(format.format(sampleStream()), '{"l":[30],"n":{"b":"r1","c":1}}\n')
+
+    def test_omitEmptyParts(self) -> None:
+        """
+        Constants that are nothing, lists within lists.
+        """
+        format = compileJSONFormat(
+            {"a": None, "b": {"c": {"d": "%REQ(x)%"}}, "e": [[None], None, 1], "f": "<%REQ(x)%>", "g": {}}, True
+        )
+        self.assertEqual(format.format(StreamInfo()), '{"e":[[],1],"f":"<>"}\n')
+        self.assertEqual(compileJSONFormat({"a": None}, True).format(StreamInfo()), "{}\n")
+
+    def test_cutStructure(self) -> None:
+        """
+        A length cuts texts, and leaves structures whole.
+        """
+        info = StreamInfo()
+        info.dynamicMetadata = {"n": {"text": "abcdef", "list": [1, 2, 3]}}
+        format = compileJSONFormat({"a": "%DYNAMIC_METADATA(n:text):3%", "b": "%DYNAMIC_METADATA(n:list):3%"})
+        self.assertEqual(format.format(info), '{"a":"abc","b":[1,2,3]}\n')
 
     def test_unsorted(self) -> None:
         """

@@ -210,13 +210,38 @@ class FaultTests(SynchronousTestCase):
             self.assertRaises(FormatError, value, text)
         self.assertRaises(FormatError, value, "COMMON_DURATION(DS_RX_BEG:DS_TX_END:hours)")
 
+    def test_coalesce(self) -> None:
+        """
+        The first operator that has a value; a length cuts it. What is no list of operators is refused.
+        """
+        info = sampleStream()
+        for text, expected in (
+            ('{"operators": [{"command": "REQ", "param": "x-none"}, "ROUTE_NAME"]}', "r1"),
+            ('{"operators": [{"command": "REQ", "param": "user-agent", "max_length": 3}]}', "cur"),
+            ('{"operators": ["RESPONSE_CODE"]}', 200),
+            ('{"operators": [{"command": "REQ", "param": "x-none"}]}', None),
+        ):
+            self.assertEqual(value(f"COALESCE({text})", info), expected)
+        self.assertEqual(value('COALESCE({"operators": ["RESPONSE_CODE"]}):1', info), "2")
+        for text in ("", "{}", "[]", '{"operators": []}', '{"operators": [1]}', '{"operators": [{"param": "x"}]}', "{"):
+            self.assertRaises(FormatError, value, f"COALESCE({text})", info)
+        self.assertRaises(FormatError, value, 'COALESCE({"operators": ["NONE"]})', info)
+
+    def test_backwards(self) -> None:
+        """
+        Between points that came in the other order there is no time.
+        """
+        self.assertIsNone(value("COMMON_DURATION(DS_TX_END:DS_RX_BEG:ms)", sampleStream()))
+
     def test_allOfAnEmptyStream(self) -> None:
         """
         No operator fails on a stream of which nothing is known.
         """
         parameters = {"METADATA": "(ROUTE:x)", "COMMON_DURATION": "(DS_RX_BEG:DS_TX_END:ms)"}
+        parameters["COALESCE"] = '({"operators": ["DURATION", {"command": "REQ", "param": "x"}]})'
         needing = {"REQ", "REQUEST_HEADER", "RESP", "RESPONSE_HEADER", "TRAILER", "RESPONSE_TRAILER", "QUERY_PARAM"}
         needing |= {"REQ_WITHOUT_QUERY", "DYNAMIC_METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA", "FILTER_STATE"}
+        needing |= {"UPSTREAM_FILTER_STATE"}
         needing |= {"ENVIRONMENT"}
         for name in OPERATORS:
             value(name + parameters.get(name, "(x)" if name in needing else ""), StreamInfo())

@@ -245,7 +245,9 @@ class _Side:
         """
         lines: dict[str, list[str]] = {}
         for line in self.proxy.stop().splitlines():
-            source, _, rest = line.partition(" ")
+            # Lines of JSON name the client in their first value.
+            source, _, rest = line.partition('",') if line.startswith("{") else line.partition(" ")
+            source = source.rpartition('"')[2]
             lines.setdefault(source, []).append(rest)
         for outcome in self.outcomes.values():
             outcome.log = _normal(lines.get(outcome.source, []), self._variable)

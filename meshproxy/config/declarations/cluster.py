@@ -28,7 +28,7 @@ only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS")
 only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES)
 accept(_CLUSTER + "Cluster", "respect_dns_ttl", "names are looked up again at dns_refresh_rate")
 accept(_CLUSTER + "Cluster", "cleanup_interval", "it belongs to ORIGINAL_DST clusters")
-accept(_CLUSTER + "Cluster", "metadata", "nothing here reads a cluster's metadata")
+declare(_CLUSTER + "Cluster", "metadata")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
 
 declare(_CLUSTER + "Cluster.RefreshRate", "base_interval", "max_interval")

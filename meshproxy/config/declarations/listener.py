@@ -23,7 +23,7 @@ accept(_LISTENER + "Listener", "tcp_backlog_size", "the kernel's own limit appli
 accept(_LISTENER + "Listener", "connection_balance_config", "the kernel balances between workers")
 accept(_LISTENER + "Listener", "ignore_global_conn_limit", "there is no global limit of connections")
 accept(_LISTENER + "Listener", "bypass_overload_manager", "there is no overload manager yet to bypass")
-accept(_LISTENER + "Listener", "metadata", "nothing here reads a listener's metadata")
+declare(_LISTENER + "Listener", "metadata")
 accept(
     _LISTENER + "Listener",
     "max_connections_to_accept_per_socket_event",

@@ -27,7 +27,7 @@ accept(_ROUTE + "RouteConfiguration", "metadata", "nothing here reads a route co
 declare(_ROUTE + "VirtualHost", "name", "domains", "routes", "require_tls", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "VirtualHost", "retry_policy", "include_request_attempt_count", "include_attempt_count_in_response")
 declare(_ROUTE + "VirtualHost", "request_body_buffer_limit", "per_request_buffer_limit_bytes", "rate_limits")
-accept(_ROUTE + "VirtualHost", "metadata", "nothing here reads a virtual host's metadata")
+declare(_ROUTE + "VirtualHost", "metadata")
 
 declare(_ROUTE + "Route", "name", "match", "route", "redirect", "direct_response", "non_forwarding_action")
 declare(_ROUTE + "Route", "metadata", "typed_per_filter_config", *_HEADERS)
