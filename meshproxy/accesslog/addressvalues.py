@@ -180,6 +180,13 @@ def _serverName(command: Command) -> Value:
     return value
 
 
+def _fingerprint(attribute: str) -> Callable[[Command], Value]:
+    def compile(command: Command) -> Value:
+        return lambda info: getattr(info.connection, attribute) or None
+
+    return compile
+
+
 def _tls(downstream: bool, fact: str) -> Callable[[Command], Value]:
     """
     A fact about a TLS session, which the transport noted under the operator's name.
@@ -223,8 +230,8 @@ ADDRESS_OPERATORS: dict[str, Callable[[Command], Value]] = {
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_local),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_directLocal),
     "REQUESTED_SERVER_NAME": _serverName,
-    "TLS_JA3_FINGERPRINT": _tls(True, "JA3"),
-    "TLS_JA4_FINGERPRINT": _tls(True, "JA4"),
+    "TLS_JA3_FINGERPRINT": _fingerprint("ja3"),
+    "TLS_JA4_FINGERPRINT": _fingerprint("ja4"),
 }
 for _name, _reader in {
     "UPSTREAM_REMOTE": _connected,

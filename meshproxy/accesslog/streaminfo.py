@@ -35,6 +35,7 @@ class ConnectionInfo:
     @ivar edge: What the connection manager tells upstreams of this connection, made with its first request.
     @ivar responseFlags: Why a listener or network filter ended the connection, as L{StreamInfo.responseFlags}.
     @ivar codeDetails: What a network filter that answers by itself says for C{%RESPONSE_CODE_DETAILS%}.
+    @ivar ja3: A fingerprint of the client's C{ClientHello}, where a listener filter took it; C{ja4} another one.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
     @ivar dynamicMetadata: What listener and network filters noted, by namespace.
@@ -57,6 +58,8 @@ class ConnectionInfo:
     transportFailureReason: str = ""
     responseFlags: int = 0
     codeDetails: str = ""
+    ja3: str = ""
+    ja4: str = ""
     tls: dict[str, str] | None = None
     edge: tuple[bytes, bytes] | None = None
     peerNames: tuple[str, ...] | None = None

@@ -55,9 +55,10 @@ _NOT_HOSTNAME = re.compile(r"[^A-Za-z0-9.-]")
 def serverName(name: str) -> str:
     """
     The server name of a ClientHello, which is anything the client likes; Envoy puts underscores for what no host
-    name can hold.
+    name can hold, and says so.
     """
-    return _NOT_HOSTNAME.sub("_", name)
+    clean = _NOT_HOSTNAME.sub("_", name)
+    return clean if clean == name else f"invalid:{clean}"
 
 
 def plainText(value: object) -> str:

@@ -96,12 +96,35 @@ def compileInspection(
         if found is not None:
             made = found.filterClass(found.config, context)
             if made is not None:
-                filters.append(PlacedFilter(made))
+                disabled = item.child("filter_disabled")
+                filters.append(PlacedFilter(made, None if disabled is None else _compilePredicate(disabled)))
     if not filters:
         return None
     seconds = section.seconds("listener_filters_timeout", 15.0) or 0.0
     goesOn: bool = section.get("continue_on_listener_filters_timeout")
     return InspectionSettings(filters, context.clock, seconds, goesOn)
+
+
+def _compilePredicate(section: Section) -> Callable[[ConnectionInfo], bool]:
+    """
+    Compile a C{ListenerFilterChainMatchPredicate}.
+    """
+    for name, decide in (("or_match", any), ("and_match", all)):
+        rules = section.child(name)
+        if rules is not None:
+            several = [_compilePredicate(rule) for rule in rules.children("rules")]
+            return lambda info, several=several, decide=decide: decide(  # type: ignore[misc]  # bound as defaults
+                rule(info) for rule in several
+            )
+    inverted = section.child("not_match")
+    if inverted is not None:
+        rule = _compilePredicate(inverted)
+        return lambda info: not rule(info)
+    ports = section.child("destination_port_range")
+    if ports is None:
+        return lambda info: True
+    wanted = range(ports.get("start"), ports.get("end"))
+    return lambda info: info.localAddress is not None and info.localAddress.port in wanted
 
 
 @implementer(IIncomingConnection)
@@ -274,4 +297,6 @@ class Inspection:
             return
         self._end()
         self._accepted.close(withReset)
+        self.info.requestedServerName = self.facts.serverName
+        self._listener.logUnserved(self.info)
         self._listener.checkEmpty()

@@ -369,13 +369,17 @@ class Listener:
         A connection without a filter chain ends at once.
         """
         self.noFilterChainMatch.value += 1
+        info.responseFlags |= ResponseFlag.NO_ROUTE_FOUND
+        info.codeDetails = Details.FILTER_CHAIN_NOT_FOUND
+        self.logUnserved(info)
+
+    def logUnserved(self, info: ConnectionInfo) -> None:
+        """
+        A connection ended before it got a filter chain.
+        """
         if self.accessLogs:
-            now = self.proxy.clock.seconds()
-            record = ConnectionRecord(info, now)
-            info.responseFlags |= ResponseFlag.NO_ROUTE_FOUND
-            info.codeDetails = Details.FILTER_CHAIN_NOT_FOUND
-            record.finish(now)
-            self.accessLogs.log(record, "NotSet")
+            record = ConnectionRecord(info, self.proxy.clock.seconds())
+            self.logConnection(record)
 
     def logConnection(self, record: StreamInfo) -> None:
         """

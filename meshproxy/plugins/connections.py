@@ -4,7 +4,22 @@ The network filters and listener filters that come with this program.
 
 from meshproxy.plugins.descriptor import FilterPlugin
 
+_LISTENER = "envoy.extensions.filters.listener."
 _NETWORK = "envoy.extensions.filters.network."
+
+tlsInspector = FilterPlugin(
+    "envoy.filters.listener.tls_inspector",
+    "listener",
+    "meshproxy.filters.listener.tls_inspector:TLSInspector",
+    (_LISTENER + "tls_inspector.v3.TlsInspector",),
+)
+
+httpInspector = FilterPlugin(
+    "envoy.filters.listener.http_inspector",
+    "listener",
+    "meshproxy.filters.listener.http_inspector:HTTPInspector",
+    (_LISTENER + "http_inspector.v3.HttpInspector",),
+)
 
 echo = FilterPlugin(
     "envoy.filters.network.echo", "network", "meshproxy.filters.network.echo:Echo", (_NETWORK + "echo.v3.Echo",)

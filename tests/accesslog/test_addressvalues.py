@@ -114,7 +114,7 @@ class AddressTests(OperatorCase):
         """
         info = sampleStream()
         info.connection.requestedServerName = "a.example\n"
-        self.check({"REQUESTED_SERVER_NAME": "a.example_"}, info)
+        self.check({"REQUESTED_SERVER_NAME": "invalid:a.example_"}, info)
 
     def test_tls(self) -> None:
         """

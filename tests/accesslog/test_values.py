@@ -37,7 +37,7 @@ class BytesTests(SynchronousTestCase):
         """
         A server name keeps only what host names have.
         """
-        self.assertEqual(serverName('a.b-c\n\x1b["x'), "a.b-c____x")
+        self.assertEqual(serverName('a.b-c\n\x1b["x'), "invalid:a.b-c____x")
 
 
 class TextTests(SynchronousTestCase):

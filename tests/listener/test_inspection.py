@@ -301,3 +301,23 @@ class InspectionTests(SynchronousTestCase):
         proxy.settle()
         self.assertTrue(peer.wasReset)
         self.assertEqual(proxy.server.listeners.connections, 0)
+
+    def test_disabled(self) -> None:
+        """
+        C{filter_disabled} leaves a filter out for some connections.
+        """
+        here = {"destination_port_range": {"start": PORT, "end": PORT + 1}}
+        there = {"destination_port_range": {"start": PORT + 1, "end": PORT + 2}}
+        for predicate, isDisabled in (
+            ({"any_match": True}, True),
+            (here, True),
+            (there, False),
+            ({"not_match": here}, False),
+            ({"or_match": {"rules": [there, here]}}, True),
+            ({"or_match": {"rules": [there, there]}}, False),
+            ({"and_match": {"rules": [here, {"any_match": True}]}}, True),
+            ({"and_match": {"rules": [here, there]}}, False),
+        ):
+            made = filtered("knock")
+            made["listener_filters"][0]["filter_disabled"] = predicate
+            self.assertEqual(self.talk(started(made), REQUEST).received.endswith(b"x"), isDisabled, predicate)

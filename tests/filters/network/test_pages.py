@@ -55,3 +55,10 @@ class ExampleTests(SynchronousTestCase):
         """
         wanted = {"connection_limit", "direct_response", "echo", "local_ratelimit", "sni_cluster", "tcp_proxy"}
         self.assertLessEqual(wanted, self.run_("network"))
+
+    def test_listener(self) -> None:
+        """
+        Each is a list that a listener takes.
+        """
+        wanted = {"http_inspector", "tls_inspector"}
+        self.assertLessEqual(wanted, self.run_("listener"))
