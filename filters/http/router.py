@@ -12,6 +12,7 @@ from meshproxy.config.supported import declare
 from meshproxy.headers import HeaderMap, RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.router import Router as RouterEngine
+from meshproxy.net.localaddress import findLocalAddress
 
 __all__ = ["Router"]
 
@@ -35,7 +36,11 @@ class Router(HTTPFilter):
         See L{HTTPFilter.compileConfig}.
         """
         return RouterEngine(
-            context.clusters.byName, context.clock, context.random, section.get("suppress_envoy_headers")
+            context.clusters.byName,
+            context.clock,
+            context.random,
+            section.get("suppress_envoy_headers"),
+            findLocalAddress(),
         )
 
     def __init__(self, config: RouterEngine, context: FilterContext) -> None:

@@ -22,6 +22,7 @@ from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseF
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.retry import RetryState
+from meshproxy.http.shadow import Shadow, startShadows
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.route import RouteAction
@@ -78,6 +79,7 @@ class RoutedRequest:
     _pool: HTTP1Pool | None = None
     _retry: RetryState | None = None
     _choice: EndpointChoice | None = None
+    _shadows: tuple[Shadow, ...] = ()
     _timeouts: Deadlines[RoutedRequest] | None = None
     _perTry: Deadlines[RoutedRequest] | None = None
     _perTryIdle: Deadlines[RoutedRequest] | None = None
@@ -190,6 +192,8 @@ class RoutedRequest:
         if self.attempts > 1:
             stream.tryAgain()
         stream.upstreamHost = endpoint
+        if self._action.mirrors and self.attempts == 1:
+            self._shadows = startShadows(self._router, stream, self._headers, self._requestEnded)
         now = self._tryBegan = self._router.clock.seconds()
         if self._complete:
             timeouts = self._timeouts
@@ -281,6 +285,8 @@ class RoutedRequest:
         """
         A piece of the request's body.
         """
+        for shadow in self._shadows:
+            shadow.sendData(data, endStream)
         if self.over:
             return
         if endStream:
@@ -315,6 +321,8 @@ class RoutedRequest:
         """
         The request's trailers.
         """
+        for shadow in self._shadows:
+            shadow.sendTrailers(trailers)
         if self.over:
             return
         self._requestEnded = True
@@ -719,6 +727,8 @@ class RoutedRequest:
         if not self.over:
             self._over()
         self._leaveConnection()
+        for shadow in self._shadows:
+            shadow.requestGone()
 
     # Back pressure
 

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.routedrequest import ORDERS, PlainRequest, RoutedRequest
+from meshproxy.http.shadow import Shadow
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
 
@@ -36,9 +37,11 @@ class Router:
 
     @ivar clusters: By name; the dictionary changes in place when clusters do.
     @ivar suppressHeaders: C{suppress_envoy_headers}.
+    @ivar localAddress: What requests that are made here say they are from.
     @ivar timeouts: Where requests wait for their global time-out.
     @ivar perTryTimeouts: Likewise for C{per_try_timeout}.
     @ivar perTryIdleTimeouts: Likewise for C{per_try_idle_timeout}.
+    @ivar shadowTimeouts: Likewise copies for mirrors.
     @ivar durations: Likewise for C{max_stream_duration}.
     """
 
@@ -48,17 +51,20 @@ class Router:
         clock: IReactorTime,
         random: Callable[[], float],
         suppressHeaders: bool = False,
+        localAddress: str = "127.0.0.1",
     ) -> None:
         self.clusters = clusters
         self.clock = clock
         self.random = random
         self.suppressHeaders = suppressHeaders
+        self.localAddress = localAddress.encode("ascii")
         self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.timedOut)
         self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryTimedOut)
         self.perTryIdleTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(
             clock, RoutedRequest.tryIdleTimedOut
         )
         self.durations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.lastedTooLong)
+        self.shadowTimeouts: DeadlinesByLength[Shadow] = DeadlinesByLength(clock, Shadow.timedOut)
         self._expected: dict[float, bytes] = {}
         # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
         self._plans: dict[int, _Plan] = {}
@@ -180,6 +186,7 @@ class _Plan:
             or action.isHighPriority
             or action.autoHostRewrite
             or action.isChoosy
+            or action.mirrors
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )

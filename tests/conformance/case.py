@@ -112,6 +112,7 @@ class Case:
     @ivar responses: How many final responses the client waits for, before it looks whether the connection stays.
     @ivar limit: How long it waits for them, in seconds.
     @ivar settle: How long to look whether the connections stay; 0 for the usual time.
+    @ivar unordered: Whether the upstream sees connections in any order.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Case:
     responses: int = 1
     limit: float = 4.0
     settle: float = 0.0
+    unordered: bool = False
 
     @property
     def steps(self) -> list[Step]:

@@ -195,7 +195,7 @@ class _Side:
                 conversation.hold(max(case.settle, patience, _BRIEFLY))
                 if conversation.heard.ended:
                     time.sleep(_AFTERMATH)
-                self.outcomes[case.name] = self._describe(conversation.heard, source)
+                self.outcomes[case.name] = self._describe(conversation.heard, source, case.unordered)
             except OSError as error:
                 raise AssertionError(f"{self.proxy.kind} in {case.name}: {error}\n{self.proxy.errors()}") from error
             self._lookAgain(time.monotonic())
@@ -220,16 +220,20 @@ class _Side:
         for _, _, conversation in self._held:
             conversation.close()
 
-    def _describe(self, heard: Heard, source: str) -> Outcome:
-        upstream = []
+    def _describe(self, heard: Heard, source: str, unordered: bool) -> Outcome:
+        connections: list[list[str]] = []
         for received in list(self._backend.received):
             requests, rest = readRequests(received.data)
-            upstream.append("a connection")
+            upstream = ["a connection"]
             upstream += [line for message in requests for line in message.describe("request")]
             if rest:
                 upstream.append(f"then {rest.decode('latin-1')!r}")
             if received.ended:
                 upstream.append("closed by the proxy")
+            connections.append(_normal(upstream))
+        if unordered:
+            connections.sort()
+        upstream = [line for lines in connections for line in lines]
         return Outcome(_normal(_clientLines(heard)), _normal(upstream), [], source)
 
     def seen(self, case: Case) -> tuple[list[str], list[str]]:

@@ -59,6 +59,12 @@ declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "ho
 declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "max_stream_duration")
 declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite", "path_rewrite", "hash_policy")
 declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match", "path_rewrite_policy")
+for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
+    declare(_ROUTE + _level, "request_mirror_policies")
+declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "cluster", "cluster_header", "runtime_fraction")
+declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "disable_shadow_host_suffix_append", "host_rewrite_literal")
+declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "request_headers_mutations")
+accept(_ROUTE + "RouteAction.RequestMirrorPolicy", "trace_sampled", "nothing traces yet")
 declare(_ROUTE + "RouteAction.HashPolicy", "header", "cookie", "connection_properties", "query_parameter", "terminal")
 declare(_ROUTE + "RouteAction.HashPolicy.Header", "header_name", "regex_rewrite")
 declare(_ROUTE + "RouteAction.HashPolicy.Cookie", "name", "ttl", "path", "attributes")

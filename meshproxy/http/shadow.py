@@ -1,0 +1,257 @@
+# -*- test-case-name: tests.http.test_shadow -*-
+"""
+Copies of requests for mirrors (C{request_mirror_policies}). Nobody waits for one: its response is thrown away as it
+comes, and a mirror that does not keep up loses its copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshproxy.errors import LocalProtocolError
+from meshproxy.flags import ResetReason
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.upstream.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from meshproxy.http.router import Router
+    from meshproxy.http.stream import Stream
+    from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+    from meshproxy.upstream.http1pool import HTTP1Pool
+
+__all__ = ["Shadow", "startShadows"]
+
+
+class Shadow:
+    """
+    One copy on its way.
+    """
+
+    def __init__(
+        self, router: Router, cluster: Cluster, endpoint: Endpoint, headers: RequestHeaders, limit: int
+    ) -> None:
+        """
+        @param limit: How many bytes of the body may wait for the mirror.
+        """
+        self._router = router
+        self._cluster = cluster
+        self._endpoint = endpoint
+        self._headers = headers
+        self._limit = limit
+        self._pool: HTTP1Pool | None = None
+        self._connection: HTTP1UpstreamConnection | None = None
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._trailers: HeaderMap | None = None
+        self._ended = False
+        self._isBehind = False
+        self._over = False
+        self._timeouts: Deadlines[Shadow] | None = None
+        self._began = router.clock.seconds()
+
+    def start(self, timeout: float, endStream: bool) -> None:
+        """
+        Ask for a connection.
+
+        @param timeout: Seconds until the copy is given up; 0 for never.
+        """
+        self._ended = endStream
+        if timeout:
+            self._timeouts = self._router.shadowTimeouts[timeout]
+            self._timeouts.start(self)
+        pool = self._pool = self._cluster.pool(self._endpoint)
+        pool.request(self)
+
+    # The request
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of the request's body.
+        """
+        if self._over:
+            return
+        self._ended = endStream
+        if self._connection is not None and not self._isBehind:
+            self._connection.sendData(data, endStream)
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > self._limit:
+            self._cluster.stats.retryOrShadowAbandoned.value += 1
+            self.abandon()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        The request's trailers.
+        """
+        if self._over:
+            return
+        self._ended = True
+        if self._connection is not None and not self._isBehind:
+            self._connection.sendTrailers(trailers)
+        else:
+            self._trailers = trailers
+
+    def requestGone(self) -> None:
+        """
+        The request will not be completed; nor will its copy.
+        """
+        if not self._ended:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Give up.
+        """
+        self._end()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.cancel(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.reset(self)
+
+    def timedOut(self) -> None:
+        """
+        The mirror took too long.
+        """
+        self._cluster.stats.rqTimeout.value += 1
+        self._cluster.stats.responses.add(504)
+        self.abandon()
+
+    def _end(self) -> None:
+        self._over = True
+        self._pieces.clear()
+        if self._timeouts is not None:
+            self._timeouts.cancel(self)
+
+    # What the pool tells
+
+    def connectionReady(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        See L{meshproxy.upstream.http1pool.IPoolRequest.connectionReady}.
+        """
+        self._pool = None
+        self._connection = connection
+        try:
+            connection.sendHeaders(self._headers, self._ended and not self._pieces and self._trailers is None)
+            self._sendKept(connection)
+        except LocalProtocolError:
+            self.abandon()
+
+    def _sendKept(self, connection: HTTP1UpstreamConnection) -> None:
+        kept, self._pieces, self._size = b"".join(self._pieces), [], 0
+        if kept:
+            connection.sendData(kept, self._ended and self._trailers is None)
+        if self._trailers is not None:
+            connection.sendTrailers(self._trailers)
+            self._trailers = None
+
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
+        """
+        See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
+        """
+        self._pool = None
+        self._cluster.stats.responses.add(503)
+        self._end()
+
+    # What the codec tells
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        Of no interest.
+        """
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        The head of the response, which is counted.
+        """
+        self._cluster.stats.responses.add(headers.status)
+        if endStream:
+            self._responseEnded()
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        A piece of its body, which goes nowhere.
+        """
+        if endStream:
+            self._responseEnded()
+
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        All of it at once.
+        """
+        self.responseReceived(headers, True)
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        Its trailers.
+        """
+        self._responseEnded()
+
+    def _responseEnded(self) -> None:
+        connection, self._connection = self._connection, None
+        self._cluster.stats.rqTime.record(int((self._router.clock.seconds() - self._began) * 1000))
+        isSent = self._ended and not self._isBehind
+        self._end()
+        if connection is not None and not isSent:
+            connection.reset(self)  # it answered before it had all; the rest will not come
+
+    def upstreamReset(self, reason: ResetReason, why: str) -> None:
+        """
+        The mirror went away.
+        """
+        self._connection = None
+        self._cluster.stats.responses.add(503)
+        self._end()
+
+    def pauseRequest(self) -> None:
+        """
+        The mirror does not keep up: what comes now has to wait, within the limit.
+        """
+        self._isBehind = True
+
+    def resumeRequest(self) -> None:
+        """
+        It does again.
+        """
+        self._isBehind = False
+        if self._connection is not None and not self._over:
+            self._sendKept(self._connection)
+
+
+def _markInternal(headers: RequestHeaders, localAddress: bytes) -> None:
+    """
+    Say, as Envoy does of requests that it makes itself, whom it is from.
+    """
+    headers.set(b"x-envoy-internal", b"true")
+    present = headers.joined(b"x-forwarded-for")
+    headers.set(b"x-forwarded-for", b"%b,%b" % (present, localAddress) if present else localAddress)
+
+
+def startShadows(router: Router, stream: Stream, headers: RequestHeaders, endStream: bool) -> tuple[Shadow, ...]:
+    """
+    Start the copies that the route of a stream asks for.
+
+    @param headers: The head of the request as it goes upstream.
+    """
+    action = None if stream.route is None else stream.route.action
+    assert action is not None
+    started = []
+    for mirror in action.mirrors:
+        cluster = router.clusters.get(mirror.selectCluster(headers))
+        if cluster is None or not mirror.decide():
+            continue
+        endpoint = cluster.chooseEndpoint()
+        if endpoint is None:
+            cluster.stats.cxNoneHealthy.value += 1
+            cluster.stats.responses.add(503)
+            continue
+        copied = mirror.copyHead(headers, stream)
+        _markInternal(copied, router.localAddress)
+        shadow = Shadow(router, cluster, endpoint, copied, stream.bufferLimit)
+        shadow.start(action.timeout, endStream)
+        started.append(shadow)
+    return tuple(started)
