@@ -16,11 +16,12 @@ from google.protobuf.json_format import MessageToDict
 from twisted.internet.defer import Deferred
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import compileFunction, expressionOf
 from meshproxy.config.matchers import HeadersTest, compileHeaderMatchers, parseInteger
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import isGRPC
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream, Stop
@@ -77,6 +78,7 @@ class FaultPlan:
     A compiled C{HTTPFault}.
 
     @ivar matches: Whether a request is meant at all; L{None} for every request.
+    @ivar onlyHeaders: The same, where headers are all that it looks at.
     @ivar delayChance: Whether to delay; L{None} for never.
     @ivar delayMilliseconds: For how long.
     @ivar abort: How to abort; L{None} for never.
@@ -89,6 +91,7 @@ class FaultPlan:
     """
 
     matches: Callable[[IHTTPStream, RequestHeaders], bool] | None
+    onlyHeaders: HeadersTest | None
     delayChance: Chance | None
     delayMilliseconds: Ask
     abort: Abort | None
@@ -153,6 +156,20 @@ class Fault(HTTPFilter):
         self._active: set[IHTTPStream] = set()
         self._paces: dict[IHTTPStream, Pace] = {}
         self._callers: set[str] = set()
+        if config.onlyHeaders is not None:
+            self.requestHeaders = self._compilePass(config.onlyHeaders)  # type: ignore[assignment,method-assign]
+
+    def _compilePass(self, isMeant: HeadersTest) -> RequestHeadersMethod:
+        """
+        Make a function that lets requests that are not meant pass in one step.
+        """
+        test = expressionOf(isMeant, "headers")
+        body = [
+            "route = stream.route",
+            f"if {test.source} or (route is not None and route.overrides.configs):",
+            "    return general(stream, headers, endStream)",
+        ]
+        return compileFunction("stream, headers, endStream", body, {**test.names, "general": self.requestHeaders})
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> FaultPlan:
@@ -329,6 +346,7 @@ def _compile(section: Section, context: FilterContext) -> FaultPlan:
         kib = _ask(rateHeader, rate.childOrEmpty("fixed_limit").get("limit_kbps"))
     return FaultPlan(
         matches=_matches(section),
+        onlyHeaders=_onlyHeaders(section),
         delayChance=delayChance,
         delayMilliseconds=milliseconds,
         abort=None if abort is None else _abort(abort, keys, runtime),
@@ -401,6 +419,12 @@ def _chance(section: Section, key: str, header: bytes, callerKey: str, runtime: 
         return runtime.hits(mine, *keys)
 
     return hits
+
+
+def _onlyHeaders(section: Section) -> HeadersTest | None:
+    if section.get("upstream_cluster") or section.scalars("downstream_nodes"):
+        return None
+    return compileHeaderMatchers(section.children("headers"))
 
 
 def _matches(section: Section) -> Callable[[IHTTPStream, RequestHeaders], bool] | None:

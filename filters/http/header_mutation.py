@@ -77,6 +77,15 @@ class HeaderMutation(HTTPFilter):
             mostSpecificWins,
         )
 
+    # Anatomy: what the configuration decided need not be decided again on each request. This is for filters that most
+    # requests of a mesh meet; others do without.
+    def __init__(self, config: MutationPlan, context: FilterContext) -> None:
+        super().__init__(config, context)
+        if config.request is not None and config.query is None:
+            self.requestHeaders = _where(config.request, self.requestHeaders)  # type: ignore[assignment,method-assign]
+        if config.response is not None:
+            self.responseHeaders = _where(config.response, self.responseHeaders)  # type: ignore[assignment,method-assign]
+
     # Anatomy: an event that has no method costs nothing. Answering L{None} lets the event go on.
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> None:
         for plan in self._plans(stream):
@@ -108,3 +117,18 @@ class HeaderMutation(HTTPFilter):
         if not levels:
             return (config,)
         return (config, *levels) if config.mostSpecificWins else (config, *levels[::-1])
+
+
+def _where(mutate: Mutate, general: Callable[[Any, Any, bool], None]) -> Callable[[Any, Any, bool], None]:
+    """
+    A method for an event of which the filter's own mutations are one function, and those of routes few have.
+    """
+
+    def method(stream: Any, headers: Any, endStream: bool) -> None:
+        route = stream.route
+        if route is not None and route.overrides.levels:
+            general(stream, headers, endStream)
+        else:
+            mutate(headers, stream)
+
+    return method

@@ -16,12 +16,13 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
-from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import isGRPC
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
 from meshproxy.routing.ratelimits import Descriptor, RateLimit, RateLimits, compileRateLimits
+from meshproxy.runtime import always
 from meshproxy.stats.metrics import Counter
 
 __all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit"]
@@ -186,6 +187,29 @@ class LocalRateLimit(HTTPFilter):
     def __init__(self, config: tuple[LimitPlan, Buckets], context: FilterContext) -> None:
         super().__init__(config, context)
         self._shown: dict[IHTTPStream, TokenBucket] = {}
+        plan, buckets = config
+        if plan.isEnabled is always and not (plan.descriptorsOf or plan.perConnection or plan.showsLimits):
+            if buckets.default is not None:
+                self.requestHeaders = self._compilePass(plan, buckets.default)  # type: ignore[assignment,method-assign]
+
+    def _compilePass(self, plan: LimitPlan, bucket: TokenBucket) -> RequestHeadersMethod:
+        """
+        Make a function that does what L{requestHeaders} does where there is one bucket for all requests.
+        """
+        general = self.requestHeaders
+        enabled, ok, take, seconds = plan.enabled, plan.ok, bucket.take, self.context.clock.seconds
+
+        def requestHeaders(stream: Any, headers: RequestHeaders, endStream: bool) -> object:
+            route = stream.route
+            if route is not None and route.overrides.configs:
+                return general(stream, headers, endStream)
+            enabled.value += 1
+            if take(seconds()):
+                ok.value += 1
+                return None
+            return self._overLimit(stream, headers, plan)
+
+        return requestHeaders
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
@@ -215,6 +239,9 @@ class LocalRateLimit(HTTPFilter):
         if allowed:
             plan.ok.value += 1
             return None
+        return self._overLimit(stream, headers, plan)
+
+    def _overLimit(self, stream: Any, headers: RequestHeaders, plan: LimitPlan) -> object:
         plan.rateLimited.value += 1
         if not plan.isEnforced():
             if plan.requestHeaders is not None:

@@ -3,7 +3,8 @@
 Envoy's common matchers, compiled to plain functions: strings, paths, headers, query parameters.
 
 Whoever compiles one calls the function per request; there is no matcher object. A matcher that cannot be compiled is
-refused at its place in the configuration and matches nothing.
+refused at its place in the configuration and matches nothing. Those of headers tell what they do with the head of a
+request, so that several become one function (L{meshproxy.config.expressions}).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from meshproxy.config.expressions import allOf as allExpressions
+from meshproxy.config.expressions import expressionOf, told
 from meshproxy.config.regex import Regex, RegexError, compileRegex, compileSubstitution
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
@@ -237,8 +240,8 @@ def _presenceTest(name: bytes, wanted: bool, missingIsEmpty: bool) -> HeadersTes
     if _isPseudo(name):
         return lambda headers: (headers.get(name) is not None) is wanted
     if wanted:
-        return lambda headers: name in headers.first
-    return lambda headers: name not in headers.first
+        return told(lambda headers: name in headers.first, "{name} in first", name=name)
+    return told(lambda headers: name not in headers.first, "{name} not in first", name=name)
 
 
 def _equalityTest(name: bytes, wanted: bytes, invert: bool, missingIsEmpty: bool) -> HeadersTest:
@@ -247,8 +250,12 @@ def _equalityTest(name: bytes, wanted: bytes, invert: bool, missingIsEmpty: bool
     """
     if name == b":method" and wanted and not invert and not missingIsEmpty:
         # Requests have it; anything else (trailers) is asked the general way.
-        return lambda headers: (
-            headers.method == wanted if isinstance(headers, RequestHeaders) else headers.get(name) == wanted
+        return told(
+            lambda headers: (
+                headers.method == wanted if isinstance(headers, RequestHeaders) else headers.get(name) == wanted
+            ),
+            "headers.method == {wanted}",
+            wanted=wanted,
         )
     if missingIsEmpty or _isPseudo(name):
         return _valueTest(name, wanted.__eq__, invert, missingIsEmpty)
@@ -265,7 +272,8 @@ def _equalityTest(name: bytes, wanted: bytes, invert: bool, missingIsEmpty: bool
     def equals(headers: HeaderMap) -> bool:
         return headers.first.get(name) == wanted or (headers.more is not None and wanted in headers.more.get(name, ()))
 
-    return equals
+    several = "(headers.more is not None and {wanted} in headers.more.get({name}, ()))"
+    return told(equals, f"first.get({{name}}) == {{wanted}} or {several}", name=name, wanted=wanted)
 
 
 def _valueTest(name: bytes, test: BytesTest, invert: bool, missingIsEmpty: bool) -> HeadersTest:
@@ -298,9 +306,6 @@ def allOf(tests: Sequence[HeadersTest]) -> HeadersTest | None:
         return None
     if len(tests) == 1:
         return tests[0]
-    if len(tests) == 2:
-        one, other = tests
-        return lambda headers: one(headers) and other(headers)
     each = tuple(tests)
 
     def every(headers: HeaderMap) -> bool:
@@ -309,7 +314,13 @@ def allOf(tests: Sequence[HeadersTest]) -> HeadersTest | None:
                 return False
         return True
 
-    return every
+    whole = every
+    if len(tests) == 2:
+        one, other = tests
+        whole = lambda headers: one(headers) and other(headers)  # noqa: E731
+    expression = allExpressions([expressionOf(test, "headers") for test in tests], "headers")
+    whole.expression = expression  # type: ignore[attr-defined]  # functions take any attribute
+    return whole
 
 
 def compileHeaderMatchers(sections: Sequence[Section]) -> HeadersTest | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from meshproxy.config import expressions
 from meshproxy.config.cidr import CidrSet, compileCidrSet
 from meshproxy.config.matchers import compileHeaderMatcher, compilePathMatcher, compileStringMatcher, withoutQuery
 from meshproxy.config.section import Section
@@ -96,13 +97,26 @@ def _leaf(test: Test, actual: Tell, wanted: str) -> Rule:
     )
 
 
+# How the test of a rule is called.
+_ARGUMENTS: Final = "stream, headers"
+
+
+def _expression(rule: Rule) -> expressions.Expression:
+    return expressions.expressionOf(rule.test, _ARGUMENTS)
+
+
+def _telling(test: Test, expression: expressions.Expression) -> Test:
+    test.expression = expression  # type: ignore[attr-defined]  # functions take any attribute
+    return test
+
+
 def notRule(rule: Rule) -> Rule:
     """
     The opposite.
     """
     test = rule.test
     return Rule(
-        lambda stream, headers: not test(stream, headers),
+        _telling(lambda stream, headers: not test(stream, headers), _expression(rule).negated()),
         lambda stream, headers: f"{rule.fact(stream, headers)}, which is excluded",
         rule.why,
         lambda stream, headers: float(not test(stream, headers)),
@@ -132,7 +146,7 @@ def allRules(rules: Sequence[Rule]) -> Rule:
         every = lambda stream, headers: first(stream, headers) and second(stream, headers)  # noqa: E731
 
     return Rule(
-        every,
+        _telling(every, expressions.allOf([_expression(rule) for rule in rules], _ARGUMENTS)),
         lambda stream, headers: next(rule for rule in rules if not rule.test(stream, headers)).why(stream, headers),
         lambda stream, headers: " and ".join(rule.fact(stream, headers) for rule in rules),
         lambda stream, headers: sum(rule.share(stream, headers) for rule in rules) / len(rules),
@@ -164,8 +178,11 @@ def anyRule(rules: Sequence[Rule]) -> Rule:
         first, second = tests
         some = lambda stream, headers: first(stream, headers) or second(stream, headers)  # noqa: E731
 
+    told: Test = some
+    if rules:
+        told = _telling(some, expressions.anyOf([_expression(rule) for rule in rules], _ARGUMENTS))
     return Rule(
-        some,
+        told,
         why,
         lambda stream, headers: next(rule for rule in rules if rule.test(stream, headers)).fact(stream, headers),
         lambda stream, headers: max((rule.share(stream, headers) for rule in rules), default=0.0),
@@ -217,7 +234,8 @@ def _header(section: Section, field: str) -> Rule:
         return f"header {name} is {'hidden' if hidden and value is not None else _shown(value)}"
 
     wanted = "the one that is wanted" if hidden else _wantedHeader(matcher)
-    return _leaf(lambda stream, headers: matches(headers), actual, wanted)
+    test: Test = lambda stream, headers: matches(headers)  # noqa: E731
+    return _leaf(_telling(test, expressions.expressionOf(matches, "headers")), actual, wanted)
 
 
 def _urlPath(section: Section, field: str) -> Rule:
@@ -228,7 +246,7 @@ def _urlPath(section: Section, field: str) -> Rule:
         return headers.path != b"" and matches(headers.path)
 
     return _leaf(
-        test,
+        expressions.told(test, '(path := headers.path) != b"" and {matches}(path)', matches=matches),
         lambda stream, headers: f"path is {_shown(withoutQuery(headers.path))}",
         _wantedString(matcher.childOrEmpty("path")),
     )

@@ -33,7 +33,11 @@ from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
 
-__all__ = ["STOP", "FilterContext", "HTTPFilter", "Stop"]
+__all__ = ["STOP", "FilterContext", "HTTPFilter", "RequestHeadersMethod", "Stop"]
+
+
+#: A method of that name, or what a filter puts in its place when its configuration asks for no more.
+RequestHeadersMethod = Callable[[Any, RequestHeaders, bool], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.expressions import compileFunction, expressionOf
 from meshproxy.config.matchers import (
     HeadersTest,
     compileHeaderMatchers,
@@ -204,4 +205,7 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
     ):
         others = _both(others, test)
     tests = compileHeaderMatchers(section.children("headers"))
+    if tests is not None:
+        expression = expressionOf(tests, "headers")
+        tests = compileFunction("headers", [f"return {expression.source}"], expression.names)
     return Conditions(exact, prefix, matched, ignoreCase, kind == "connect_matcher", tests, others, template)

@@ -123,6 +123,16 @@ def _fixedMutation(changes: Sequence[tuple[bytes, bytes, bool]]) -> Mutation:
     Names and values, in order, each with whether it is added to what is there or takes its place.
     """
     each = tuple(changes)
+    if len(each) == 1 and not each[0][2]:
+        onlyName, onlyValue, _ = each[0]
+
+        def overwrite(headers: HeaderMap, info: StreamInfo) -> None:
+            if headers.more is None:
+                headers.first[onlyName] = onlyValue
+            else:
+                HeaderMap.set(headers, onlyName, onlyValue)
+
+        return overwrite
 
     def mutate(headers: HeaderMap, info: StreamInfo) -> None:
         # The steps of HeaderMap.set and add, without their calls: this runs for most requests of a mesh.
