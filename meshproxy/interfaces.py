@@ -403,6 +403,7 @@ class IAcceptedSocket(Interface):
     """
 
     socket: Any = Attribute("The socket itself, for a transport that is made of it.")
+    reactor: Any = Attribute("Whose turns move its bytes.")
     peerAddress: Any = Attribute("The L{meshproxy.net.address.Address} of its peer.")
     localAddress: Any = Attribute("The L{meshproxy.net.address.Address} of this end.")
 

@@ -16,7 +16,7 @@ from meshproxy.net.address import Address
 if TYPE_CHECKING:
     from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
-__all__ = ["Address", "ConnectionInfo", "StreamInfo", "UpstreamHostInfo"]
+__all__ = ["Address", "ConnectionInfo", "StreamInfo", "TLSFacts", "UpstreamHostInfo"]
 
 
 class ConnectionInfo:
@@ -60,7 +60,7 @@ class ConnectionInfo:
     codeDetails: str = ""
     ja3: str = ""
     ja4: str = ""
-    tls: dict[str, str] | None = None
+    tls: TLSFacts | None = None
     edge: tuple[bytes, bytes] | None = None
     peerNames: tuple[str, ...] | None = None
     dynamicMetadata: dict[str, dict[str, object]] | None = None
@@ -84,6 +84,17 @@ class ConnectionInfo:
 
     def __repr__(self) -> str:
         return f"<ConnectionInfo {self.id} from {self.remoteAddress and self.remoteAddress.text}>"
+
+
+class TLSFacts(Protocol):
+    """
+    The facts about a TLS session; L{meshproxy.net.tlsinfo.TLSInfo}.
+    """
+
+    def get(self, fact: str) -> str | None:
+        """
+        A fact by the name of the operator that shows it.
+        """
 
 
 class UpstreamHostInfo(Protocol):
@@ -190,7 +201,7 @@ class StreamInfo:
     upstreamTransportFailureReason: str = ""
     upstreamLocalCloseReason: str = ""
     connectionPoolReady: float | None = None
-    upstreamTls: dict[str, str] | None = None
+    upstreamTls: TLSFacts | None = None
 
     routeName: str = ""
     virtualHostName: str = ""

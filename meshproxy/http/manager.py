@@ -197,6 +197,9 @@ class ConnectionManager:
         stats.cxActive.value += 1
         stats.cxHttp1Total.value += 1
         stats.cxHttp1Active.value += 1
+        if connection.info.tls is not None:
+            stats.cxSslTotal.value += 1
+            stats.cxSslActive.value += 1
         connection.slot.connections.add(connection)
         for watch in (self.idleWatch, self.streamIdleWatch):
             if watch is not None:
@@ -217,7 +220,10 @@ class ConnectionManager:
                     mine.start(connection)
         # Each gauge gives back what it took, should the C{stat_prefix} have changed.
         one, other = old.stats, self.stats
-        for before, now in ((one.cxActive, other.cxActive), (one.cxHttp1Active, other.cxHttp1Active)):
+        taken = [(one.cxActive, other.cxActive), (one.cxHttp1Active, other.cxHttp1Active)]
+        if connection.info.tls is not None:
+            taken.append((one.cxSslActive, other.cxSslActive))
+        for before, now in taken:
             before.value -= 1
             now.value += 1
         connection.manager = self
@@ -251,6 +257,8 @@ class ConnectionManager:
                 waiting.cancel(connection)
         stats.cxActive.value -= 1
         stats.cxHttp1Active.value -= 1
+        if connection.info.tls is not None:
+            stats.cxSslActive.value -= 1
         stats.cxDestroy.value += 1
         stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
         side = stats.cxDestroyLocal if connection.closedHere else stats.cxDestroyRemote
@@ -292,7 +300,10 @@ class ConnectionManager:
                 self._answerExpect(stream, headers)
         elif self._tellEdge is None:
             # Nothing to take away, nothing to believe: the same as _judge does, in two lines.
-            first[b"x-forwarded-proto"] = b"http"
+            if stream.connection.tls is None:
+                first[b"x-forwarded-proto"] = b"http"
+            else:
+                first[b"x-forwarded-proto"] = headers.scheme = b"https"
             if self._generatesIds and b"x-request-id" not in first:
                 first[b"x-request-id"] = newRequestId()
         route = stream.route = self._match(headers, stream)

@@ -159,7 +159,10 @@ def compileRequestHeaders(
             headers.set(b"x-forwarded-proto", scheme)
         proto = first.get(b"x-forwarded-proto")
         if proto is None:
-            first[b"x-forwarded-proto"] = b"http"
+            if connection.tls is None:
+                first[b"x-forwarded-proto"] = b"http"
+            else:
+                first[b"x-forwarded-proto"] = headers.scheme = b"https"
         elif proto in _SCHEMES:
             headers.scheme = proto
         if generate and b"x-request-id" not in first:
@@ -195,7 +198,10 @@ def compileEdgeHeaders(
         first = headers.first
         before = first.get(b"x-forwarded-for")
         first[b"x-forwarded-for"] = b"%b,%b" % (before, told[0]) if before else told[0]
-        first[b"x-forwarded-proto"] = b"http"
+        if connection.tls is None:
+            first[b"x-forwarded-proto"] = b"http"
+        else:
+            first[b"x-forwarded-proto"] = headers.scheme = b"https"
         first[b"x-envoy-external-address"] = told[1]
         if generate and not (keepsId and b"x-request-id" in first):
             first[b"x-request-id"] = requestId()
@@ -269,7 +275,7 @@ def _tellClient(
         forwarded = headers.joined(b"x-forwarded-for")
         headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
     if settings.useRemoteAddress and (not settings.trustedHops or b"x-forwarded-proto" not in first):
-        headers.set(b"x-forwarded-proto", b"http")
+        headers.set(b"x-forwarded-proto", b"http" if connection.tls is None else b"https")
     if settings.appendXForwardedPort:
         _tellPort(headers, connection, settings.trustedHops)
     internal = bool(found.mayBeInternal and client and settings.isInternal and settings.isInternal(client))

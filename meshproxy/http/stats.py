@@ -28,6 +28,8 @@ class ConnectionManagerStats:
         counter, gauge, histogram = scope.counter, scope.gauge, scope.histogram
         self.cxTotal = counter("downstream_cx_total")
         self.cxActive = gauge("downstream_cx_active")
+        self.cxSslTotal = counter("downstream_cx_ssl_total")
+        self.cxSslActive = gauge("downstream_cx_ssl_active")
         self.cxHttp1Total = counter("downstream_cx_http1_total")
         self.cxHttp1Active = gauge("downstream_cx_http1_active")
         self.cxUpgradesTotal = counter("downstream_cx_upgrades_total")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
-from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
@@ -27,52 +26,18 @@ from meshproxy.listener.gate import Gate
 from meshproxy.listener.inspection import Inspection, compileInspection
 from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
 from meshproxy.listener.record import ConnectionRecord
+from meshproxy.listener.transports import compileTransport
 from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
 from meshproxy.net.listenerfilter import ListenerFilterContext
+from meshproxy.net.tls import TLSTransport
 from meshproxy.stats import Scope, statName
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.tcpsession import TCPSide
 
-__all__ = [
-    "BoundPort",
-    "ChainTransport",
-    "DownstreamConnection",
-    "FilterChain",
-    "Listener",
-    "RawTransport",
-    "addressOf",
-]
-
-_RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+__all__ = ["BoundPort", "DownstreamConnection", "FilterChain", "Listener", "addressOf"]
 
 _connectionIds = count(1)
-
-
-class ChainTransport(TypingProtocol):
-    """
-    How the connections of a filter chain get their transports.
-    """
-
-    def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
-        """
-        Make a transport of a socket, of whose bytes none is read yet, and make a connection's protocol with it.
-
-        @param connection: Its C{makeConnection} is to be called with the transport; its C{info} takes what is found
-            out about the peer.
-        """
-
-
-class RawTransport:
-    """
-    Leaves the bytes as they are.
-    """
-
-    def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
-        """
-        See L{ChainTransport.begin}.
-        """
-        sock.begin(connection, bufferLimit)
 
 
 class FilterChain:
@@ -95,21 +60,12 @@ class FilterChain:
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.filters: list[PassingFilter] = []
         self.terminal: NetworkFilter | None = None
-        self.transport: ChainTransport = RawTransport()
-        self._checkTransport(section)
+        self.transport = compileTransport(section, context.proxy.secrets, context.listenerScope)
         filters = section.children("filters")
         if not filters:
             section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")
         for number, item in enumerate(filters):
             self._compile(item, context, number == len(filters) - 1)
-
-    def _checkTransport(self, section: Section) -> None:
-        transport = section.child("transport_socket")
-        config = None if transport is None else transport.any("typed_config")
-        if transport is not None and (config is None or config.typeName != _RAW_BUFFER):
-            transport.refuse(
-                f"of the transport sockets, only envoy.transport_sockets.raw_buffer ({_RAW_BUFFER}) is implemented"
-            )
 
     def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
         found = context.proxy.registry.find("network", item)
@@ -137,6 +93,7 @@ class FilterChain:
             each.stop()
         if self.terminal is not None:
             self.terminal.stop()
+        self.transport.stop()
 
 
 def addressOf(section: Section) -> tuple[Address, int] | None:
@@ -468,8 +425,12 @@ def _addresses(section: Section) -> list[tuple[Address, int]]:
 class DownstreamConnection(Protocol):
     """
     A connection that has its filter chain: hands it over to the chain's own protocol, and counts it until it is gone.
+
+    @ivar handshake: Its transport while that shakes hands.
     """
 
+    handshake: TLSTransport | None = None
+    _isBegun = False
     _gate: Gate | None = None
     _record: ConnectionRecord | None = None
 
@@ -480,12 +441,12 @@ class DownstreamConnection(Protocol):
         self._inner: Any = None
         self._began = listener.proxy.clock.seconds()
 
-    def connectionMade(self) -> None:
+    def begin(self) -> None:
         """
-        Hand the connection over to its chain.
+        Count the connection from now on.
         """
+        self._isBegun = True
         listener = self._listener
-        transport: Any = self.transport
         listener.connections.add(self)
         listener.cxTotal.value += 1
         listener.cxActive.value += 1
@@ -493,6 +454,16 @@ class DownstreamConnection(Protocol):
         listener.workerActive.value += 1
         if listener.accessLogs:
             self._record = ConnectionRecord(self.info, self._began)
+
+    def connectionMade(self) -> None:
+        """
+        Hand the connection over to its chain.
+        """
+        if not self._isBegun:
+            self.begin()
+        else:
+            self._shaken()
+        transport: Any = self.transport
         if self._chain.filters:
             made = [each.buildFilter(self.info) for each in self._chain.filters]
             gate = self._gate = Gate(self, [each for each in made if each is not None], self.info, transport)
@@ -500,6 +471,30 @@ class DownstreamConnection(Protocol):
             gate.begin()
         else:
             self.makeInner()
+
+    def _shaken(self) -> None:
+        """
+        The handshake is over.
+        """
+        transport: Any = self.transport
+        self.handshake = None
+        info, tls = self.info, transport.tls
+        info.tls = tls
+        info.peerNames = tls.peerNames
+        info.requestedServerName = info.requestedServerName or tls.serverName
+
+    def handshakeFailed(self, why: str, details: str = "") -> None:
+        """
+        There will be no transport; the socket is closed.
+
+        @param why: The transport failure reason.
+        @param details: The connection termination details.
+        """
+        self.handshake = None
+        info = self.info
+        info.transportFailureReason = why
+        info.terminationDetails = details
+        self.connectionLost()
 
     def makeInner(self) -> None:
         """
@@ -599,3 +594,6 @@ class DownstreamConnection(Protocol):
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
+        elif self.handshake is not None:
+            self.handshake.cancel()
+            self.handshakeFailed("")

@@ -91,7 +91,7 @@ class AcceptedSocket:
     A socket that a port has accepted.
     """
 
-    __slots__ = ("_arrivals", "_isWatched", "_reactor", "peerAddress", "socket")
+    __slots__ = ("_arrivals", "_isWatched", "peerAddress", "reactor", "socket")
 
     def __init__(
         self, reactor: Any, sock: socket.socket, peer: Address, arrivals: Callable[[], ArrivalWatch]
@@ -102,7 +102,7 @@ class AcceptedSocket:
         """
         self.socket = sock
         self.peerAddress = peer
-        self._reactor = reactor
+        self.reactor = reactor
         self._arrivals = arrivals
         self._isWatched = False
 
@@ -152,7 +152,7 @@ class AcceptedSocket:
         See L{IAcceptedSocket.begin}.
         """
         sock = self.socket
-        transport = SocketTransport(self._reactor, sock, self.peerAddress)
+        transport = SocketTransport(self.reactor, sock, self.peerAddress)
         transport.bufferSize = bufferLimit
         if sock.family != socket.AF_UNIX:
             try:

@@ -205,6 +205,22 @@ class DownstreamTLS:
         """
         return self._source.made
 
+    @property
+    def isReady(self) -> bool:
+        """
+        Whether all secrets have come.
+        """
+        return self._source.made is not None
+
+    def notReady(self) -> str:
+        """
+        A connection is refused because a secret has not come: count it.
+
+        @return: The transport failure reason.
+        """
+        self._notReady.value += 1
+        return "TLS_error: Secret is not supplied by SDS"
+
     def session(self, sock: Any) -> TLSSession:
         """
         The handshake of a connection.
@@ -215,8 +231,7 @@ class DownstreamTLS:
         """
         contexts = self._source.made
         if contexts is None:
-            self._notReady.value += 1
-            raise TLSError("TLS_error: Secret is not supplied by SDS")
+            raise TLSError(self.notReady())
         connection = SSL.Connection(contexts.base, sock)
         connection.set_accept_state()
         return TLSSession(connection, contexts.validation, self.stats)

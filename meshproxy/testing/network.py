@@ -230,6 +230,7 @@ class MemoryAcceptedSocket:
 
     def __init__(self, network: MemoryNetwork, sock: MemorySocket, peer: Address) -> None:
         self.socket = sock
+        self.reactor = network.reactor
         self.peerAddress = peer
         self._network = network
         self._watch: _Arrivals | None = None

@@ -33,7 +33,7 @@ accept(
 declare(_LISTENER + "AdditionalAddress", "address")
 
 declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
-accept(_LISTENER + "FilterChain", "transport_socket_connect_timeout", "a cleartext transport has nothing to negotiate")
+declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout")
 accept(_LISTENER + "FilterChain", "metadata", "nothing here reads a filter chain's metadata")
 
 declare(_LISTENER + "FilterChainMatch", "destination_port", "prefix_ranges", "server_names", "transport_protocol")

@@ -1,0 +1,241 @@
+"""
+Tests of L{meshproxy.listener.transports}: TLS of a filter chain, through a whole proxy in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.errors import ConfigErrors
+from meshproxy.testing.network import MemoryNetwork
+from meshproxy.testing.peers import HTTPClient, Peer
+from meshproxy.testing.pki import Authority, Credential
+from meshproxy.testing.proxy import MemoryProxy
+from meshproxy.testing.tls import TLSPeer, clientContext
+
+_TYPES = "type.googleapis.com/envoy.extensions."
+LOG = (
+    "%RESPONSE_CODE% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_SUBJECT% "
+    "%REQUESTED_SERVER_NAME% %REQ(X-FORWARDED-PROTO)%"
+)
+FAILURES = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_FLAGS% %BYTES_RECEIVED%"
+
+
+def log(path: str, text: str) -> list[dict[str, Any]]:
+    """
+    An access log.
+    """
+    config = {
+        "@type": f"{_TYPES}access_loggers.file.v3.FileAccessLog",
+        "path": path,
+        "log_format": {"text_format_source": {"inline_string": text + "\n"}},
+    }
+    return [{"name": "log", "typed_config": config}]
+
+
+class TLSCase(SynchronousTestCase):
+    """
+    A proxy with a listener that speaks TLS.
+    """
+
+    def setUp(self) -> None:
+        self.authority = Authority()
+        self.server = self.authority.issue("example.com")
+
+    def bootstrap(self, *, common: Any = None, chain: Any = None, **fields: Any) -> str:
+        context = {
+            "@type": f"{_TYPES}transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [self.server.inline], **(common or {})},
+            **fields,
+        }
+        routes = [
+            {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
+        ]
+        manager = {
+            "@type": f"{_TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "web",
+            "access_log": log("/http", LOG),
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+            "http_filters": [
+                {"name": "router", "typed_config": {"@type": f"{_TYPES}filters.http.router.v3.Router"}}
+            ],
+        }
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": 9000}}
+        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+        listener = {
+            "name": "tls",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": 443}},
+            "stat_prefix": "tls",
+            "access_log": log("/listener", FAILURES),
+            "filter_chains": [
+                {
+                    "transport_socket": {"name": "tls", "typed_config": context},
+                    "filters": [{"name": "manager", "typed_config": manager}],
+                    **(chain or {}),
+                }
+            ],
+        }
+        cluster = {
+            "name": "backend",
+            "load_assignment": {"cluster_name": "backend", "endpoints": endpoints},
+        }
+        return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
+
+    def proxy(self, network: MemoryNetwork | None = None, **fields: Any) -> MemoryProxy:
+        proxy = MemoryProxy(self.bootstrap(**fields), network)
+        proxy.backend("127.0.0.1:9000")
+        return proxy
+
+    def connect(
+        self, proxy: MemoryProxy, credential: Credential | None = None, alpn: tuple[bytes, ...] = ()
+    ) -> tuple[HTTPClient, TLSPeer]:
+        client = HTTPClient(proxy.reactor, b"example.com")
+        tls = TLSPeer(client, clientContext(credential, alpn), b"example.com")
+        proxy.network.dial("127.0.0.1:443", tls)  # type: ignore[arg-type]  # it takes no bytes itself
+        proxy.settle()
+        return client, tls
+
+
+class TLSTransportsTests(TLSCase):
+    """
+    Connections of a chain that speaks TLS.
+    """
+
+    def test_request(self) -> None:
+        """
+        A request over TLS: the upstream is told that it was, the access log shows the session, and all is counted.
+        """
+        proxy = self.proxy()
+        client, _ = self.connect(proxy)
+        self.assertEqual(client.request(b"GET", b"/").status, 200)
+        client.close()
+        proxy.settle()
+        self.assertEqual(proxy.logFiles.lines("/http"), ["200 TLSv1.3 - - example.com https"])
+        found = proxy.stats("listener.tls.")
+        names = ("downstream_cx_total", "downstream_cx_active", "ssl.handshake")
+        self.assertEqual([found[f"listener.tls.{name}"] for name in names], [1, 0, 1])
+        self.assertEqual(proxy.stat("http.web.downstream_cx_ssl_total"), 1)
+        self.assertEqual(proxy.stat("http.web.downstream_cx_ssl_active"), 0)
+
+    def test_clientCertificate(self) -> None:
+        """
+        The facts about the client's certificate are in the access log.
+        """
+        trusted = {"validation_context": {"trusted_ca": {"inline_string": self.authority.root}}}
+        proxy = self.proxy(common=trusted, require_client_certificate=True)
+        client, _ = self.connect(proxy, self.authority.issue("spiffe://a/b", commonName="me"))
+        self.assertEqual(client.request(b"GET", b"/").status, 200)
+        self.assertEqual(proxy.logFiles.lines("/http"), ["200 TLSv1.3 spiffe://a/b CN=me example.com https"])
+
+    def test_refusedClient(self) -> None:
+        """
+        A client without a certificate gets nothing; the listener's log says why, and nothing is left.
+        """
+        trusted = {"validation_context": {"trusted_ca": {"inline_string": self.authority.root}}}
+        proxy = self.proxy(common=trusted, require_client_certificate=True)
+        client, _ = self.connect(proxy)
+        self.assertTrue(client.closed)
+        (line,) = proxy.logFiles.lines("/listener")
+        self.assertEqual(line, "TLS_error:|SSL_routines::peer_did_not_return_a_certificate:TLS_error_end - 0")
+        self.assertEqual(proxy.logFiles.lines("/http"), [])
+        self.assertEqual(proxy.stat("listener.tls.downstream_cx_active"), 0)
+        self.assertEqual(proxy.stat("listener.tls.ssl.fail_verify_no_cert"), 1)
+        self.assertEqual(proxy.server.listeners.connections, 0)
+
+    def test_cleartext(self) -> None:
+        """
+        A client that speaks no TLS disturbs nobody else.
+        """
+        proxy = self.proxy()
+        good, _ = self.connect(proxy)
+        bad = Peer()
+        proxy.connect(bad)
+        bad.write(b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n")
+        proxy.settle()
+        self.assertTrue(bad.closed)
+        self.assertEqual(good.request(b"GET", b"/").status, 200)
+        self.assertEqual(proxy.stat("listener.tls.ssl.connection_error"), 1)
+
+    def test_stalls(self) -> None:
+        """
+        A client that does not shake hands is cut off after C{transport_socket_connect_timeout}, or a minute.
+        """
+        for chain, seconds in (({"transport_socket_connect_timeout": "5s"}, 5.0), ({}, 60.0)):
+            proxy = self.proxy(chain=chain)
+            peer = Peer()
+            proxy.connect(peer)
+            proxy.advance(seconds - 0.1)
+            self.assertFalse(peer.closed)
+            proxy.advance(0.2)
+            self.assertTrue(peer.closed)
+            self.assertEqual(proxy.stat("listener.tls.downstream_cx_transport_socket_connect_timeout"), 1)
+            self.assertEqual(proxy.stat("listener.tls.downstream_cx_active"), 0)
+
+    def test_bytewise(self) -> None:
+        """
+        A slow network that hands out single bytes.
+        """
+        from meshproxy.testing.clock import VirtualReactor
+
+        proxy = self.proxy(MemoryNetwork(VirtualReactor(), latency=0.001, readSize=1))
+        client, _ = self.connect(proxy)
+        proxy.advance(1.0)
+        self.assertEqual(client.request(b"GET", b"/").status, 200)
+
+    def test_drain(self) -> None:
+        """
+        A proxy that stops cuts off those who are still shaking hands when its time is over.
+        """
+        proxy = self.proxy()
+        peer = Peer()
+        proxy.connect(peer)
+        self.assertEqual(proxy.server.listeners.connections, 1)
+        proxy.stop()
+        self.assertTrue(peer.closed)
+        self.assertEqual(proxy.server.listeners.connections, 0)
+
+    def test_reload(self) -> None:
+        """
+        Another certificate in the bootstrap: the next connection gets it, the one that is there lives on.
+        """
+        proxy = self.proxy()
+        old, first = self.connect(proxy)
+        assert first.connection is not None
+        before = first.connection.get_peer_certificate(as_cryptography=True)
+        self.server = self.authority.issue("example.com")
+        self.assertTrue(proxy.reload(self.bootstrap()))
+        _, second = self.connect(proxy)
+        assert second.connection is not None
+        self.assertEqual(before and before != self.server.certificate, True)
+        self.assertEqual(second.connection.get_peer_certificate(as_cryptography=True), self.server.certificate)
+        self.assertEqual(old.request(b"GET", b"/").status, 200)
+
+    def test_notReady(self) -> None:
+        """
+        While the certificate has not come by SDS, connections are closed at once.
+        """
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write("{}")
+        named = [{"name": "x", "sds_config": {"path_config_source": {"path": path}}}]
+        proxy = self.proxy(common={"tls_certificates": [], "tls_certificate_sds_secret_configs": named})
+        peer = Peer()
+        proxy.connect(peer)
+        self.assertTrue(peer.closed)
+        self.assertIn("Secret_is_not_supplied_by_SDS", proxy.logFiles.lines("/listener")[0])
+
+    def test_other(self) -> None:
+        """
+        Other transport sockets are refused, with those that there are.
+        """
+        chain = {
+            "transport_socket": {
+                "name": "x",
+                "typed_config": {"@type": f"{_TYPES}transport_sockets.tls.v3.UpstreamTlsContext"},
+            }
+        }
+        error = self.assertRaises(ConfigErrors, MemoryProxy, self.bootstrap(chain=chain))
+        self.assertIn("only envoy.transport_sockets.tls", str(error))
