@@ -1,0 +1,106 @@
+# -*- test-case-name: tests.controlplane.api.test_tables -*-
+"""
+Kubernetes' C{Table}: how kubectl gets its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from meshproxy.controlplane.api.call import Call
+from meshproxy.controlplane.model.kinds import Kind
+
+__all__ = ["COLUMNS", "asksForTable", "cells", "table"]
+
+Cell = Callable[[Mapping[str, Any]], object]
+
+
+def asksForTable(call: Call) -> bool:
+    """
+    Whether C{Accept} asks for one.
+    """
+    accepted = call.headers.get("accept", "")
+    return any("as=Table" in part and "g=meta.k8s.io" in part for part in accepted.split(","))
+
+
+def _spec(*steps: str) -> Cell:
+    def cell(document: Mapping[str, Any]) -> object:
+        value: Any = document.get("spec")
+        for step in steps:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if isinstance(value, list):
+            return ",".join(map(str, value))
+        return "" if value is None else value
+
+    return cell
+
+
+def _ports(document: Mapping[str, Any]) -> str:
+    listed = document.get("spec", {}).get("ports")
+    if not isinstance(listed, list):
+        return ""
+    return ",".join(f"{port.get('port', port.get('number', ''))}/{port.get('protocol', 'TCP')}" for port in listed)
+
+
+def _dataCount(document: Mapping[str, Any]) -> int:
+    return sum(len(document.get(name) or {}) for name in ("data", "stringData"))
+
+
+#: What istioctl's users know of each kind: the columns of Istio's CRDs, and of kubectl for the core group.
+COLUMNS: dict[str, tuple[tuple[str, Cell], ...]] = {
+    "VirtualService": (("Gateways", _spec("gateways")), ("Hosts", _spec("hosts"))),
+    "DestinationRule": (("Host", _spec("host")),),
+    "Gateway": (("Selector", lambda d: _labels(d.get("spec", {}).get("selector"))),),
+    "ServiceEntry": (
+        ("Hosts", _spec("hosts")),
+        ("Location", _spec("location")),
+        ("Resolution", _spec("resolution")),
+    ),
+    "WorkloadEntry": (("Address", _spec("address")),),
+    "PeerAuthentication": (("Mode", _spec("mtls", "mode")),),
+    "AuthorizationPolicy": (("Action", lambda d: _spec("action")(d) or "ALLOW"),),
+    "Service": (("Type", lambda d: _spec("type")(d) or "ClusterIP"), ("Ports", _ports)),
+    "Secret": (("Type", lambda d: d.get("type", "Opaque")), ("Data", _dataCount)),
+}
+
+
+def _labels(value: Any) -> str:
+    return ",".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, Mapping) else ""
+
+
+def cells(kind: Kind, document: Mapping[str, Any]) -> list[object]:
+    """
+    The cells of a resource: its name, those of its kind, when it was made.
+    """
+    metadata = document["metadata"]
+    return [metadata["name"], *(cell(document) for _, cell in COLUMNS.get(kind.kind, ()))] + [
+        metadata.get("creationTimestamp", "")
+    ]
+
+
+def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str) -> dict[str, Any]:
+    """
+    Resources as a table.
+    """
+    names = ["Name", *(name for name, _ in COLUMNS.get(kind.kind, ())), "Age"]
+    columns = [
+        {"name": name, "type": _typeOf(name), "format": "", "description": "", "priority": 0} for name in names
+    ]
+    columns[0]["format"] = "name"
+    partial: dict[str, Any] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+    rows = [
+        {"cells": cells(kind, document), "object": {**partial, "metadata": document["metadata"]}}
+        for document in documents
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": revision},
+        "columnDefinitions": columns,
+        "rows": rows,
+    }
+
+
+def _typeOf(name: str) -> str:
+    return {"Age": "date", "Data": "integer"}.get(name, "string")
