@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.api.test_application -*-
+# -*- test-case-name: tests.controlplane.api.test_site -*-
 """
 The whole API, put together.
 """

@@ -108,7 +108,7 @@ class _Resources:
     async def _get(self, call: Call, name: str, namespace: str = "") -> Reply:
         entry = await self._objects.get(self._kind, namespace, name)
         if asksForTable(call):
-            return Reply(table(self._kind, [self._shown(call, entry)], str(entry.revision)))
+            return Reply(table(self._kind, [self._shown(call, entry)], str(entry.revision), self._reactor.seconds()))
         tag = _tag(entry.revision)
         if call.headers.get("if-none-match") == tag:
             return Reply(b"", 304, JSON, {"ETag": tag})
@@ -128,7 +128,8 @@ class _Resources:
             entries = entries[:limit]
         shown = [self._shown(call, entry) for entry in entries]
         if asksForTable(call):
-            return Reply({**table(self._kind, shown, str(listing.revision)), "metadata": metadata})
+            told = table(self._kind, shown, str(listing.revision), self._reactor.seconds())
+            return Reply({**told, "metadata": metadata})
         kind = f"{self._kind.kind}List"
         return Reply({"kind": kind, "apiVersion": self._apiVersion, "metadata": metadata, "items": shown})
 

@@ -167,7 +167,7 @@ class Objects:
         document = _named(dict(document), name)
         resource, problems = parseObject(document, namespace)
         if resource is None or any(problem.isError for problem in problems):
-            raise invalid(problems, {"name": name, "group": kind.group, "kind": kind.plural})
+            raise invalid(problems, {"name": _nameOf(document), "group": kind.group, "kind": kind.plural})
         if kind.namespaced and resource.metadata.namespace != namespace:
             found = resource.metadata.namespace
             raise Refused(400, f"the document's namespace {found!r} is not the path's, {namespace!r}")
@@ -282,6 +282,11 @@ class Objects:
 
 def _title(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
+
+
+def _nameOf(document: Mapping[str, Any]) -> str:
+    metadata = document.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, Mapping) else ""
 
 
 def _content(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
 # JSON Patch can copy what it copied: with a few lines a document of terabytes.
 _MOST_OPERATIONS = 1000
-_MOST_NODES = 200_000
+_MOST_VALUES = 200_000
+_MOST_LEVELS = 100
 
 
 def mergePatch(document: Any, patch: Any) -> Any:
@@ -142,7 +143,7 @@ def jsonPatch(document: Any, operations: Any) -> Any:
             result = _operate(result, operation)
         except _Impossible as error:
             raise Refused(422, f"operation {index} of the JSON Patch: {error}") from error
-        if _nodes(result) > _MOST_NODES:
+        if _isTooLarge(result):
             raise Refused(413, f"operation {index} of the JSON Patch makes the document too large")
     return result
 
@@ -281,17 +282,20 @@ _OPERATIONS: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 }
 
 
-def _nodes(value: Any) -> int:
+def _isTooLarge(value: Any) -> bool:
     """
-    How many values a document has, as far as it matters.
+    Whether a document has more values, or nests deeper, than any resource does.
     """
     count = 0
-    waiting = [value]
-    while waiting and count <= _MOST_NODES:
-        one = waiting.pop()
-        count += 1
-        if isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return count
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        count += len(level)
+        if not level or count > _MOST_VALUES:
+            break
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+    return count > _MOST_VALUES or bool(level)

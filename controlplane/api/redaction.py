@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.api.test_redaction -*-
+# -*- test-case-name: tests.controlplane.api.test_kubernetes -*-
 """
 The values of secrets are for who may issue identities, and for nobody else who may read.
 """

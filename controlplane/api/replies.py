@@ -121,10 +121,15 @@ class Refused(MeshProxyError):
         details: dict[str, object] = dict(self.target)
         if self.errors:
             details["causes"] = [
-                {"reason": "FieldValueInvalid", "message": error.message, "field": error.path} for error in self.errors
+                {"reason": "FieldValueInvalid", "message": _sentence(error), "field": error.path}
+                for error in self.errors
             ]
         message = "\n".join([self.detail, *map(str, self.errors)])
         return status("Failure", message, self.reason, self.code, details)
+
+
+def _sentence(error: Problem) -> str:
+    return f"{error.message}; did you mean {error.suggestion}?" if error.suggestion else error.message
 
 
 def status(

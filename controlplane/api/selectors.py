@@ -21,8 +21,8 @@ Whether a document is selected.
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _VALUE = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?"
 _REQUIREMENT = re.compile(
-    rf"\s*(?:(?P<absent>!)\s*)?(?P<name>{_NAME})\s*"
-    rf"(?:(?P<operator>==?|!=)\s*(?P<value>{_VALUE})\s*|\s(?P<set>in|notin)\s*\((?P<values>[^()]*)\)\s*)?"
+    rf"\s*(?:(?P<absent>!)\s*)?(?P<name>{_NAME})"
+    rf"(?:\s*(?P<operator>==?|!=)\s*(?P<value>{_VALUE})|\s+(?P<set>in|notin)\s*\((?P<values>[^()]*)\))?\s*"
 )
 _FIELDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "metadata.name": lambda metadata: str(metadata.get("name", "")),

@@ -95,7 +95,8 @@ class APISite(Site):
         @param audit: Told of each request that may change something, and of its status.
         @param identities: The URIs in the verified client certificate of a transport.
         """
-        Site.__init__(self, None, reactor=reactor)
+        # Forms are not taken, and so not read either.
+        Site.__init__(self, None, reactor=reactor, parsePOSTFormSubmission=False)
         self.timeOut = _IDLE
         self._router = router
         self._access = access

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.api.test_streams -*-
+# -*- test-case-name: tests.controlplane.api.test_kubernetes -*-
 """
 Answers that go on while the store changes.
 
@@ -69,6 +69,8 @@ class Stream(ABC):
         self._ended = ended
         request.notifyFinish().addBoth(lambda _: self._over())
         request.registerProducer(self, True)
+        # The head of the answer goes out at once: the reader is to know that it is heard.
+        request.write(b"")
         for data in self.opening():
             self.send(data)
         self._beat()

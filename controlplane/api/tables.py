@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.api.test_tables -*-
+# -*- test-case-name: tests.controlplane.api.test_kubernetes -*-
 """
 Kubernetes' C{Table}: how kubectl gets its columns.
 """
@@ -6,12 +6,13 @@ Kubernetes' C{Table}: how kubectl gets its columns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from meshproxy.controlplane.api.call import Call
 from meshproxy.controlplane.model.kinds import Kind
 
-__all__ = ["COLUMNS", "asksForTable", "cells", "table"]
+__all__ = ["COLUMNS", "age", "asksForTable", "cells", "table"]
 
 Cell = Callable[[Mapping[str, Any]], object]
 
@@ -69,19 +70,35 @@ def _labels(value: Any) -> str:
     return ",".join(f"{name}={one}" for name, one in value.items()) if isinstance(value, Mapping) else ""
 
 
-def cells(kind: Kind, document: Mapping[str, Any]) -> list[object]:
+def cells(kind: Kind, document: Mapping[str, Any], now: float) -> list[object]:
     """
-    The cells of a resource: its name, those of its kind, when it was made.
+    The cells of a resource: its name, those of its kind, its age.
     """
     metadata = document["metadata"]
-    return [metadata["name"], *(cell(document) for _, cell in COLUMNS.get(kind.kind, ()))] + [
-        metadata.get("creationTimestamp", "")
-    ]
+    own = [cell(document) for _, cell in COLUMNS.get(kind.kind, ())]
+    return [metadata["name"], *own, age(str(metadata.get("creationTimestamp", "")), now)]
 
 
-def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str) -> dict[str, Any]:
+def age(created: str, now: float) -> str:
+    """
+    How long ago something was, as kubectl says it: C{45s}, C{7m}, C{3h}, C{12d}.
+    """
+    try:
+        seconds = int(now - datetime.fromisoformat(created).timestamp())
+    except ValueError:
+        return "<unknown>"
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        # Two of a unit are told in the smaller one: 90m says more than 1h.
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{max(0, seconds)}s"
+
+
+def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str, now: float) -> dict[str, Any]:
     """
     Resources as a table.
+
+    @param now: Seconds since 1970.
     """
     names = ["Name", *(name for name, _ in COLUMNS.get(kind.kind, ())), "Age"]
     columns = [
@@ -90,7 +107,7 @@ def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str) -> 
     columns[0]["format"] = "name"
     partial: dict[str, Any] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
     rows = [
-        {"cells": cells(kind, document), "object": {**partial, "metadata": document["metadata"]}}
+        {"cells": cells(kind, document, now), "object": partial | {"metadata": document["metadata"]}}
         for document in documents
     ]
     return {
@@ -103,4 +120,4 @@ def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str) -> 
 
 
 def _typeOf(name: str) -> str:
-    return {"Age": "date", "Data": "integer"}.get(name, "string")
+    return {"Data": "integer"}.get(name, "string")

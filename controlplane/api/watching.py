@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.api.test_watching -*-
+# -*- test-case-name: tests.controlplane.api.test_kubernetes -*-
 """
 Kubernetes' watch: one event a line, C{{"type": "ADDED", "object": ...}}.
 """
