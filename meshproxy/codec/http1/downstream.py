@@ -140,6 +140,14 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
                 self.writeState = DUE
                 self.readState = WAITING
                 return headers
+        elif memory.shapes is not None and len(data) <= self._maxHeadBytes:
+            take = memory.shapes.get(data.count(b"\n"))
+            if take is not None and (shaped := take(data)) is not None:
+                self.request = shaped
+                shaped.scheme = self._scheme
+                self.writeState = DUE
+                self.readState = WAITING
+                return shaped
         match = matchRequest(data)
         if match is None or match.end() != len(data) or len(data) > self._maxHeadBytes:
             return None
@@ -148,6 +156,8 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             return None
         if memory.misses <= memory.PATIENCE:
             memory.missed(data, match.start(3), taken)
+        elif memory.tries and not self._checksUnderscores and len(taken.first) < self._options.maxHeaderCount:
+            memory.notice(data, match[3])
         self.request = taken
         self.writeState = DUE
         self.readState = WAITING

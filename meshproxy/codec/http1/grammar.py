@@ -16,6 +16,7 @@ __all__ = [
     "INTERN",
     "METHODS",
     "STATUS",
+    "VALUE",
     "InternTable",
     "findControl",
     "isHostAndPort",
@@ -31,6 +32,7 @@ __all__ = [
     "matchResponse",
     "matchURL",
     "parseLength",
+    "requestLinePattern",
     "skipEmptyLines",
     "splitFields",
 ]
@@ -39,10 +41,11 @@ __all__ = [
 _TCHAR = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 
 # RFC 9110, 5.5: visible, space, tab and obs-text. No other control character, thus no CR, LF or NUL.
-_VALUE = rb"\t -~\x80-\xff"
+VALUE = rb"\t -~\x80-\xff"
+"""The class of characters of field values."""
 
 # The usual form of a field line: one space after the colon, no white space around the value.
-_FIELDS = rb"((?:[" + _TCHAR + rb"]++: (?![\t ])[" + _VALUE + rb"]*+(?<![\t ])\r\n)*+)\r\n"
+_FIELDS = rb"((?:[" + _TCHAR + rb"]++: (?![\t ])[" + VALUE + rb"]*+(?<![\t ])\r\n)*+)\r\n"
 
 # Envoy's balsa parser knows these methods and answers 400 to any other.
 METHODS = frozenset(
@@ -56,19 +59,22 @@ _USUAL_METHODS = rb"(GET|POST|HEAD|PUT|DELETE|OPTIONS|PATCH)"
 # A path in origin-form. '#' would begin a fragment, which a request target cannot have.
 _PATH = rb"(/[!\"$-~]*+)"
 
-matchRequest = re.compile(_USUAL_METHODS + b" " + _PATH + rb" HTTP/1\.1\r\n" + _FIELDS).match
+requestLinePattern = _USUAL_METHODS + b" " + _PATH + rb" HTTP/1\.1\r\n"
+"""The request line of a usual request. Groups: method, path."""
+
+matchRequest = re.compile(requestLinePattern + _FIELDS).match
 """Groups: method, path, field lines."""
 
-matchRequestLine = re.compile(_USUAL_METHODS + b" " + _PATH + rb" HTTP/1\.1\r\n").match
+matchRequestLine = re.compile(requestLinePattern).match
 """The first line of what L{matchRequest} accepts. Groups: method, path."""
 
-matchResponse = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: [" + _VALUE + rb"]*+)?+\r\n" + _FIELDS).match
+matchResponse = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9])(?: [" + VALUE + rb"]*+)?+\r\n" + _FIELDS).match
 """Groups: status, field lines."""
 
 splitFields = re.compile(rb"([^:]++): ([^\r]*+)\r\n").findall
 """Pairs of name and value of field lines that L{matchRequest} or L{matchResponse} accepted."""
 
-matchFields = re.compile(rb"(?:[" + _TCHAR + rb"]++:[" + _VALUE + rb"]*+\r\n)*+").match
+matchFields = re.compile(rb"(?:[" + _TCHAR + rb"]++:[" + VALUE + rb"]*+\r\n)*+").match
 """As many whole field lines, of any legal form, as there are."""
 
 skipEmptyLines = re.compile(rb"(?:\r\n)*+").match

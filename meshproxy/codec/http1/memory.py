@@ -1,20 +1,26 @@
 # -*- test-case-name: tests.codec.http1.test_memory -*-
 """
-What a connection remembers of the last head, to take the next one apart by comparing it.
+What a connection remembers of its heads, to take the next one apart by comparing it.
 
 One client's requests on one connection mostly differ in their first line only, and one service's responses within a
 second not even in that. What was accepted once, byte for byte, need not be judged again. A connection remembers one
-head; nothing is shared, so no peer learns of another's, and nothing grows.
+head; nothing is shared, so no peer learns of another's, and nothing grows. Where heads differ, it remembers which of
+their fields came again.
 """
 
 from __future__ import annotations
 
+from meshproxy.codec.http1.grammar import splitFields
+from meshproxy.codec.http1.shapes import SHAPES, Take
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 
 __all__ = ["RequestMemory", "ResponseMemory"]
 
 # Longer heads have cookies and tokens in them, which change, and would cost memory on each idle connection.
 _LONGEST = 1024
+
+# How often a connection looks for the shape of a head that has none of those that it knows.
+_TRIES = 64
 
 # Begins no head.
 _NOTHING = b"\0"
@@ -29,10 +35,13 @@ class RequestMemory:
     @ivar authority: C{host}.
     @ivar isWorthwhile: Whether heads were alike lately.
     @ivar misses: How many in a row were not.
+    @ivar shapes: By how many lines a read has, what may take it apart (L{meshproxy.codec.http1.shapes}); L{None} where
+        nothing may.
+    @ivar tries: How often another shape may be looked for still.
     @cvar PATIENCE: How many heads in a row may differ until comparing is given up.
     """
 
-    __slots__ = ("authority", "block", "first", "isWorthwhile", "misses")
+    __slots__ = ("authority", "block", "first", "isWorthwhile", "misses", "shapes", "tries")
 
     PATIENCE = 4
 
@@ -42,6 +51,8 @@ class RequestMemory:
         self.authority = b""
         self.isWorthwhile = False
         self.misses = 0
+        self.shapes: dict[int, Take] | None = None
+        self.tries = _TRIES
 
     def missed(self, data: bytes, start: int, headers: RequestHeaders) -> None:
         """
@@ -55,6 +66,21 @@ class RequestMemory:
             self.block = data[start:]
             self.first = headers.first.copy()
             self.authority = headers.authority
+
+    def notice(self, data: bytes, lines: bytes) -> None:
+        """
+        A head had fields that are not those of the last one, nor of a shape that is known here: see whether such heads
+        come often.
+
+        @param data: The whole head.
+        @param lines: Its field lines.
+        """
+        self.tries -= 1
+        take = SHAPES.noticed(tuple([name for name, _ in splitFields(lines)]))
+        if take is not None:
+            if self.shapes is None:
+                self.shapes = {}
+            self.shapes[data.count(b"\n")] = take
 
 
 class ResponseMemory:
