@@ -50,6 +50,13 @@ csrf = FilterPlugin(
     "envoy.filters.http.csrf", "http", "meshproxy.filters.http.csrf:CSRF", (_HTTP + "csrf.v3.CsrfPolicy",)
 )
 
+customResponse = FilterPlugin(
+    "envoy.filters.http.custom_response",
+    "http",
+    "meshproxy.filters.http.custom_response:CustomResponse",
+    (_HTTP + "custom_response.v3.CustomResponse",),
+)
+
 decompressor = FilterPlugin(
     "envoy.filters.http.decompressor",
     "http",

@@ -1,0 +1,216 @@
+# -*- test-case-name: tests.config.test_matchertree -*-
+"""
+C{xds.type.matcher.v3.Matcher}: a tree of conditions with an action at its leaves, compiled to one function.
+
+What there is to look at, and what an action is, depends on where the tree stands: whoever compiles one hands in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from meshproxy.config.cidr import compileCidrSet
+from meshproxy.config.matchers import compileStringMatcher
+from meshproxy.config.section import Section
+from meshproxy.config.supported import declare
+
+__all__ = ["CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatcherTree"]
+
+_MATCHER = "xds.type.matcher.v3.Matcher"
+_LIST = _MATCHER + ".MatcherList"
+_TREE = _MATCHER + ".MatcherTree"
+_IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+
+declare(_MATCHER, "matcher_list", "matcher_tree", "on_no_match")
+declare(_MATCHER + ".OnMatch", "matcher", "action")
+declare(_LIST, "matchers")
+declare(_LIST + ".FieldMatcher", "predicate", "on_match")
+declare(_LIST + ".Predicate", "single_predicate", "or_matcher", "and_matcher", "not_matcher")
+declare(_LIST + ".Predicate.PredicateList", "predicate")
+declare(_LIST + ".Predicate.SinglePredicate", "input", "value_match", "custom_match")
+declare(_TREE, "input", "exact_match_map", "prefix_match_map")
+declare(_TREE + ".MatchMap", "map")
+declare("xds.core.v3.TypedExtensionConfig", "name", "typed_config")
+declare("xds.type.matcher.v3.StringMatcher", "exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case")
+declare("xds.type.matcher.v3.RegexMatcher", "regex", "google_re2")
+declare("xds.type.matcher.v3.RegexMatcher.GoogleRE2")
+declare(_IP, "cidr_ranges", "stat_prefix")
+
+# C{Any}: what a tree looks at is its owner's.
+
+#: Reads an input: some bytes, or L{None} where there is nothing.
+Read: TypeAlias = Callable[[Any], bytes | None]
+#: Compiles an input.
+CompileInput: TypeAlias = Callable[[Section], Read]
+#: Compiles an action; L{None} where it was refused.
+CompileAction: TypeAlias = Callable[[Section], object | None]
+#: Finds the action for what is looked at, or L{None}.
+MatcherTree: TypeAlias = Callable[[Any], Any]
+
+_Test: TypeAlias = Callable[[Any], bool]
+
+
+def _nothing(data: object) -> None:
+    return None
+
+
+def _never(data: object) -> bool:
+    return False
+
+
+def compileMatcherTree(
+    section: Section, inputs: Mapping[str, CompileInput], compileAction: CompileAction
+) -> MatcherTree:
+    """
+    Compile C{xds.type.matcher.v3.Matcher}. Faults are told by C{refuse}.
+
+    @param inputs: What there is to look at, by the full names of their messages.
+    """
+    return _Compiler(inputs, compileAction).compile(section)
+
+
+class _Compiler:
+    """
+    Compiles one tree.
+    """
+
+    def __init__(self, inputs: Mapping[str, CompileInput], compileAction: CompileAction) -> None:
+        self._inputs = inputs
+        self._compileAction = compileAction
+
+    def compile(self, section: Section) -> MatcherTree:
+        """
+        Compile a C{Matcher}.
+        """
+        kind = section.oneof("matcher_type")
+        otherwise = section.child("on_no_match")
+        onNoMatch = _nothing if otherwise is None else self._onMatch(otherwise)
+        if kind == "matcher_list":
+            found = self._list(section.childOrEmpty(kind))
+        elif kind == "matcher_tree":
+            found = self._tree(section.childOrEmpty(kind))
+        else:
+            # As in Envoy, a matcher that holds nothing is its on_no_match.
+            return onNoMatch
+        if otherwise is None:
+            return found
+
+        def find(data: Any) -> Any:
+            action = found(data)
+            return onNoMatch(data) if action is None else action
+
+        return find
+
+    def _onMatch(self, section: Section) -> MatcherTree:
+        if section.oneof("on_match") == "matcher":
+            return self.compile(section.childOrEmpty("matcher"))
+        action = self._compileAction(section.childOrEmpty("action"))
+        return lambda data: action
+
+    def _list(self, section: Section) -> MatcherTree:
+        branches = tuple(
+            (self._predicate(held.childOrEmpty("predicate")), self._onMatch(held.childOrEmpty("on_match")))
+            for held in section.children("matchers")
+        )
+
+        def find(data: Any) -> Any:
+            for test, branch in branches:
+                if test(data):
+                    # A branch that ends nowhere was none: the next one has its turn.
+                    action = branch(data)
+                    if action is not None:
+                        return action
+            return None
+
+        return find
+
+    # Trees
+
+    def _tree(self, section: Section) -> MatcherTree:
+        read = self._input(section.childOrEmpty("input"))
+        kind = section.oneof("tree_type")
+        if kind not in ("exact_match_map", "prefix_match_map"):
+            section.refuse("one of exact_match_map and prefix_match_map is needed", kind or "")
+            return _nothing
+        branches = {
+            key.encode("utf-8"): self._onMatch(held) for key, held in section.childOrEmpty(kind).entries("map").items()
+        }
+        return _exactTree(read, branches) if kind == "exact_match_map" else _prefixTree(read, branches)
+
+    # Predicates
+
+    def _predicate(self, section: Section) -> _Test:
+        kind = section.oneof("match_type")
+        if kind == "single_predicate":
+            return self._single(section.childOrEmpty(kind))
+        if kind == "not_matcher":
+            test = self._predicate(section.childOrEmpty(kind))
+            return lambda data: not test(data)
+        if kind is None:
+            section.refuse("one of single_predicate, or_matcher, and_matcher, not_matcher is needed")
+            return _never
+        tests = tuple(self._predicate(held) for held in section.childOrEmpty(kind).children("predicate"))
+        if kind == "or_matcher":
+            return lambda data: any(test(data) for test in tests)
+        return lambda data: all(test(data) for test in tests)
+
+    def _single(self, section: Section) -> _Test:
+        read = self._input(section.childOrEmpty("input"))
+        kind = section.oneof("matcher")
+        if kind == "value_match":
+            test = compileStringMatcher(section.childOrEmpty(kind))
+        else:
+            test = _custom(section.childOrEmpty("custom_match"))
+
+        def matches(data: Any) -> bool:
+            value = read(data)
+            return value is not None and test(value)
+
+        return matches
+
+    def _input(self, section: Section) -> Read:
+        held = section.any("typed_config")
+        compile = None if held is None else self._inputs.get(held.typeName)
+        if held is None or compile is None:
+            section.refuse(
+                f"not an input that can be looked at here: there are {', '.join(self._inputs)}", "typed_config"
+            )
+            return _nothing
+        return compile(held)
+
+
+def _exactTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTree:
+    def find(data: Any) -> Any:
+        value = read(data)
+        branch = None if value is None else branches.get(value)
+        return None if branch is None else branch(data)
+
+    return find
+
+
+def _prefixTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTree:
+    # The longest first; one whose branch ends nowhere makes way for a shorter one.
+    lengths = sorted({len(prefix) for prefix in branches}, reverse=True)
+
+    def find(data: Any) -> Any:
+        value = read(data)
+        if value is None:
+            return None
+        for length in lengths:
+            branch = branches.get(value[:length]) if length <= len(value) else None
+            action = None if branch is None else branch(data)
+            if action is not None:
+                return action
+        return None
+
+    return find
+
+
+def _custom(section: Section) -> Callable[[bytes], bool]:
+    held = section.any("typed_config")
+    if held is None or held.typeName != _IP:
+        section.refuse(f"not a matcher that is implemented here: there is {_IP}", "typed_config")
+        return _never
+    ranges = compileCidrSet(held.children("cidr_ranges"))
+    return lambda value: ranges.containsText(value.decode("ascii", "replace"))

@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.http.test_matchinputs -*-
+"""
+What matcher trees can look at in a stream (L{meshproxy.config.matchertree}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from meshproxy.config.matchers import parseQuery
+from meshproxy.config.matchertree import CompileInput, Read
+from meshproxy.config.section import Section
+from meshproxy.config.supported import declare
+from meshproxy.net.address import Address
+
+__all__ = ["REQUEST_INPUTS", "RESPONSE_INPUTS"]
+
+_HTTP = "envoy.type.matcher.v3.Http"
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
+
+declare(_HTTP + "RequestHeaderMatchInput", "header_name")
+declare(_HTTP + "RequestQueryParamMatchInput", "query_param")
+declare(_HTTP + "ResponseHeaderMatchInput", "header_name")
+declare(_HTTP + "ResponseStatusCodeMatchInput")
+declare(_HTTP + "ResponseStatusCodeClassMatchInput")
+for _name in ("DestinationIPInput", "DestinationPortInput", "SourceIPInput", "SourcePortInput", "DirectSourceIPInput"):
+    declare(_NETWORK + _name)
+declare(_NETWORK + "ServerNameInput")
+
+
+def _requestHeader(section: Section) -> Read:
+    name = section.get("header_name").lower().encode("utf-8")
+    return lambda stream: stream.requestHeaders.joined(name)
+
+
+def _responseHeader(section: Section) -> Read:
+    name = section.get("header_name").lower().encode("utf-8")
+    return lambda stream: stream.responseHeaders.joined(name)
+
+
+def _queryParameter(section: Section) -> Read:
+    name = section.get("query_param").encode("utf-8")
+    return lambda stream: parseQuery(stream.requestHeaders.path).get(name)
+
+
+def _status(section: Section) -> Read:
+    return lambda stream: b"%d" % stream.responseHeaders.status
+
+
+def _statusClass(section: Section) -> Read:
+    return lambda stream: b"%dxx" % (stream.responseHeaders.status // 100)
+
+
+def _address(find: Callable[[Any], Address | None], part: str) -> CompileInput:
+    def read(stream: Any) -> bytes | None:
+        address = find(stream)
+        if address is None or not address.isIP:
+            return None
+        return str(getattr(address, part)).encode("ascii")
+
+    return lambda section: read
+
+
+def _destination(stream: Any) -> Address | None:
+    address: Address | None = stream.connection.localAddress
+    return address
+
+
+def _source(stream: Any) -> Address | None:
+    """
+    The client, as C{x-forwarded-for} tells it where that is believed.
+    """
+    address: Address | None = getattr(stream, "remoteAddress", None) or stream.connection.remoteAddress
+    return address
+
+
+def _directSource(stream: Any) -> Address | None:
+    address: Address | None = stream.connection.directRemoteAddress or stream.connection.remoteAddress
+    return address
+
+
+def _serverName(section: Section) -> Read:
+    return lambda stream: stream.connection.requestedServerName.encode("utf-8") or None
+
+
+#: What can be looked at in a request.
+REQUEST_INPUTS: Mapping[str, CompileInput] = {
+    _HTTP + "RequestHeaderMatchInput": _requestHeader,
+    _HTTP + "RequestQueryParamMatchInput": _queryParameter,
+    _NETWORK + "DestinationIPInput": _address(_destination, "host"),
+    _NETWORK + "DestinationPortInput": _address(_destination, "port"),
+    _NETWORK + "SourceIPInput": _address(_source, "host"),
+    _NETWORK + "SourcePortInput": _address(_source, "port"),
+    _NETWORK + "DirectSourceIPInput": _address(_directSource, "host"),
+    _NETWORK + "ServerNameInput": _serverName,
+}
+
+#: What can be looked at when there is a response.
+RESPONSE_INPUTS: Mapping[str, CompileInput] = {
+    **REQUEST_INPUTS,
+    _HTTP + "ResponseHeaderMatchInput": _responseHeader,
+    _HTTP + "ResponseStatusCodeMatchInput": _status,
+    _HTTP + "ResponseStatusCodeClassMatchInput": _statusClass,
+}
