@@ -70,7 +70,9 @@ class UpstreamCalls:
         if body:
             headers.set(b"content-length", b"%d" % len(body))
         call = _Call(headers, body, limit or found.settings.bufferLimit)
-        return call.start(found.pool(endpoint), self._clock, timeout)
+        wishOf = found.transports.wishOf
+        pool = found.pool(endpoint) if wishOf is None else found.pool(endpoint, wish=wishOf(headers))
+        return call.start(pool, self._clock, timeout)
 
 
 def _failed(error: UpstreamError) -> Deferred[CallResponse]:

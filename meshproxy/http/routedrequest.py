@@ -27,6 +27,7 @@ from meshproxy.net.deadlines import Deadlines
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
+from meshproxy.upstream.transports import NO_WISH, TLSWish
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -94,6 +95,7 @@ class RoutedRequest:
     _cluster: Cluster
     _stats: ClusterStats
     _headers: RequestHeaders
+    _wish: TLSWish = NO_WISH
     _tryBegan = 0.0
 
     def __init__(self, router: Router, stream: Stream, route: Route) -> None:
@@ -136,6 +138,9 @@ class RoutedRequest:
         elif action.maxStreamDuration:
             self._durations = router.durations[action.maxStreamDuration]
             self._durations.start(self)
+        if cluster.transports.wishOf is not None:
+            # As in Envoy, the name is the one that the client asked for, before the route writes another.
+            self._wish = cluster.transports.wishOf(headers)
         route = self._route
         finalize = route.finalizeRequestHeaders
         if finalize is not None:
@@ -204,9 +209,9 @@ class RoutedRequest:
                 if timeouts.call is None:
                     timeouts.arm()
         priority = "HIGH" if self._action.isHighPriority else "DEFAULT"
-        pool = endpoint.pools.get(priority)
+        pool = endpoint.pools.get(priority) if self._wish is NO_WISH else None
         if pool is None:
-            pool = cluster.pool(endpoint, priority)
+            pool = cluster.pool(endpoint, priority, self._wish)
         self._pool = pool
         pool.request(self)
         self._waits = self._pool is not None

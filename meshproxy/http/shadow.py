@@ -13,6 +13,7 @@ from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.transports import NO_WISH
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -61,7 +62,9 @@ class Shadow:
         if timeout:
             self._timeouts = self._router.shadowTimeouts[timeout]
             self._timeouts.start(self)
-        pool = self._pool = self._cluster.pool(self._endpoint)
+        wishOf = self._cluster.transports.wishOf
+        wish = NO_WISH if wishOf is None else wishOf(self._headers)
+        pool = self._pool = self._cluster.pool(self._endpoint, wish=wish)
         pool.request(self)
 
     # The request

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.accesslog.streaminfo import StreamInfo, TLSFacts
 
 if TYPE_CHECKING:
     from meshproxy.headers import RequestHeaders
@@ -145,6 +145,15 @@ class StreamFacts(StreamInfo):
         transport: Any = None if self.upstreamConnection is None else self.upstreamConnection.transport
         address: Address | None = getattr(transport, "localAddress", None)
         return address
+
+    @property
+    def upstreamTls(self) -> TLSFacts | None:
+        """
+        The facts about its TLS session.
+        """
+        transport: Any = None if self.upstreamConnection is None else self.upstreamConnection.transport
+        tls: TLSFacts | None = getattr(transport, "tls", None)
+        return tls
 
     @property
     def upstreamRequestStart(self) -> float | None:

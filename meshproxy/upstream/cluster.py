@@ -14,6 +14,7 @@ from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
+from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.balancers.policies import compileChooser
@@ -24,8 +25,9 @@ from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
 from meshproxy.upstream.plain import metadataOf
-from meshproxy.upstream.settings import compileSettings
+from meshproxy.upstream.settings import compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
+from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
 
 __all__ = ["Cluster"]
 
@@ -57,10 +59,12 @@ class Cluster:
         network: INetwork,
         clock: IReactorTime,
         random: Callable[[], float],
+        secrets: SecretStore | None = None,
     ) -> None:
         """
         @param section: A C{Cluster} message.
         @param random: From 0 up to 1.
+        @param secrets: Where TLS contexts find what they name; by default there is nothing to find.
         """
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
@@ -72,6 +76,15 @@ class Cluster:
         self.settings = compileSettings(section)
         self.scope: Scope = store.scope(f"cluster.{statName(self.statName)}.")
         self.stats = ClusterStats(self.scope)
+        options = httpOptions(section)
+        self.transports = UpstreamTransports(
+            section,
+            None if options is None else options.child("upstream_http_protocol_options"),
+            SecretStore(store, clock) if secrets is None else secrets,
+            self.scope,
+            network,
+            clock,
+        )
         self.breakers = Breakers(self.scope, section.child("circuit_breakers"))
         self.endpoints: tuple[Endpoint, ...] = ()
         self.warmed: Deferred[Cluster] = Deferred()
@@ -138,18 +151,23 @@ class Cluster:
         """
         return self.breakers.high if priority == "HIGH" else self.breakers.default
 
-    def pool(self, endpoint: Endpoint, priority: str = "DEFAULT") -> HTTP1Pool:
+    def pool(self, endpoint: Endpoint, priority: str = "DEFAULT", wish: TLSWish = NO_WISH) -> HTTP1Pool:
         """
         The HTTP/1.1 connections to an endpoint.
+
+        @param wish: What is asked of them besides.
         """
-        pool = endpoint.pools.get(priority)
+        key = priority if wish is NO_WISH or wish == NO_WISH else (priority, wish)
+        pool = endpoint.pools.get(key)
         if pool is None:
-            pool = endpoint.pools[priority] = HTTP1Pool(
+            if key is not priority and len(endpoint.pools) >= _MOST_WISHES:
+                _forgetEmpty(endpoint)
+            pool = endpoint.pools[key] = HTTP1Pool(
                 endpoint,
                 self.settings,
                 self.stats,
                 self.breaker(priority),
-                self.network,
+                self.transports.connector(endpoint, wish),
                 self.clock,
                 self._idleWatch,
                 self._durations,
@@ -180,11 +198,21 @@ class Cluster:
         """
         self._draining = True
         self._discovery.stop()
+        self.transports.stop()
         for pool in self.pools():
             pool.drain()
         self.scope.close()
         if not self.warmed.called:
             self.warmed.callback(self)  # nobody waits for what will not come
+
+
+# Requests may ask for names of their own: beyond so many pools, those without a connection are forgotten.
+_MOST_WISHES = 64
+
+
+def _forgetEmpty(endpoint: Endpoint) -> None:
+    for key in [key for key, pool in endpoint.pools.items() if isinstance(key, tuple) and pool.isEmpty]:
+        del endpoint.pools[key]
 
 
 def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:

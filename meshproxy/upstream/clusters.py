@@ -76,7 +76,7 @@ class Clusters:
             if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
                 clusters.append(current)
             else:
-                clusters.append(Cluster(section, self._store, self._network, self._clock, self._random))
+                clusters.append(Cluster(section, self._store, self._network, self._clock, self._random, self.secrets))
         return clusters
 
     def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:

@@ -5,15 +5,20 @@ An address in a cluster.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshproxy.net.address import Address
 from meshproxy.stats.metrics import Counter, Gauge
 
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
+    from meshproxy.upstream.transports import TLSWish
 
 __all__ = ["Endpoint", "Locality"]
+
+
+#: The priority, and what else is asked of connections where anything is.
+PoolKey: TypeAlias = "str | tuple[str, TLSWish]"
 
 
 class Locality:
@@ -93,7 +98,7 @@ class Endpoint:
         self.priority = priority
         self.metadata = metadata
         self.active = 0
-        self.pools: dict[str, HTTP1Pool] = {}
+        self.pools: dict[PoolKey, HTTP1Pool] = {}
         self.cxTotal = Counter("cx_total")
         self.cxActive = Gauge("cx_active")
         self.cxConnectFail = Counter("cx_connect_fail")

@@ -9,13 +9,13 @@ connection is idle. Idle connections are taken newest first, so that what is not
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.errors import ConnectTimeout
 from meshproxy.flags import ResetReason
-from meshproxy.interfaces import ICancellable, INetwork
+from meshproxy.interfaces import ICancellable
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.breakers import Breaker
@@ -23,6 +23,9 @@ from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.settings import ClusterSettings
 from meshproxy.upstream.stats import ClusterStats
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.transports import IConnector
 
 __all__ = ["HTTP1Pool", "IPoolRequest"]
 
@@ -62,7 +65,7 @@ class HTTP1Pool:
         settings: ClusterSettings,
         stats: ClusterStats,
         breaker: Breaker,
-        network: INetwork,
+        network: IConnector,
         clock: IReactorTime,
         idleWatch: IdleWatch[HTTP1UpstreamConnection] | None,
         durations: Deadlines[HTTP1UpstreamConnection] | None = None,
@@ -272,6 +275,13 @@ class HTTP1Pool:
             self.stats.cxDestroyLocal.value += 1
         else:
             self.stats.cxDestroyRemote.value += 1
+
+    @property
+    def isEmpty(self) -> bool:
+        """
+        Whether there is neither a connection nor somebody who waits for one.
+        """
+        return not self.connections and not self.pending
 
     def drain(self) -> None:
         """

@@ -11,7 +11,7 @@ from meshproxy.codec.http1 import Http1Options
 from meshproxy.config import Section
 from meshproxy.net.dial import SocketOptions
 
-__all__ = ["ClusterSettings", "compileSettings", "withKeyFormat"]
+__all__ = ["ClusterSettings", "compileSettings", "httpOptions", "withKeyFormat"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -35,14 +35,21 @@ class ClusterSettings:
     http1: Http1Options = field(default_factory=lambda: Http1Options(maxHeadBytes=80 * 1024))
 
 
+def httpOptions(section: Section) -> Section | None:
+    """
+    The C{HttpProtocolOptions} of a C{Cluster} message.
+    """
+    options: Section | None = section.entries("typed_extension_protocol_options").get(_HTTP_OPTIONS)
+    return None if options is None else options.unpack()
+
+
 def compileSettings(section: Section) -> ClusterSettings:
     """
     Read them from a C{Cluster} message.
     """
     common = section.child("common_http_protocol_options")
     http1 = section.childOrEmpty("http_protocol_options")
-    options = section.entries("typed_extension_protocol_options").get(_HTTP_OPTIONS)
-    options = None if options is None else options.unpack()
+    options = httpOptions(section)
     if options is not None:
         common = options.child("common_http_protocol_options") or common
         explicit = options.child("explicit_http_config")

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from meshproxy.errors import ConnectTimeout
 from meshproxy.interfaces import ICancellable
+from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
 
@@ -47,9 +48,11 @@ class TCPUpstreamConnection:
     @ivar endpoint: Whom it speaks to.
     @ivar began: When it was asked for.
     @ivar closedHere: Whether this side ends it.
+    @ivar tls: The facts about its TLS session, L{None} on cleartext.
     """
 
     closedHere = False
+    tls: TLSInfo | None = None
     _isConnected = False
     _dial: ICancellable | None = None
 
@@ -78,7 +81,7 @@ class TCPUpstreamConnection:
         endpoint.cxTotal.value += 1
         endpoint.cxActive.value += 1
         settings = cluster.settings
-        self._dial = cluster.network.connect(
+        self._dial = cluster.transports.connector(endpoint).connect(
             endpoint.address,
             self,
             self._failed,
@@ -140,6 +143,7 @@ class TCPUpstreamConnection:
         stats.rqActive.value += 1
         endpoint.rqTotal.value += 1
         endpoint.active += 1
+        self.tls = getattr(transport, "tls", None)
         protocol = self._protocol
         protocol.makeConnection(transport)
         self._owner.upstreamConnected()

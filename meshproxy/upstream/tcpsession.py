@@ -261,6 +261,8 @@ class TCPSession(StreamInfo):
         proxy, downstream, upstream, cluster = self._proxy, self.downstream, self.upstream, self._cluster
         assert cluster is not None
         self.upstreamLocalAddress = upstream.transport.localAddress  # type: ignore[union-attr]  # set before
+        if self._connection is not None:
+            self.upstreamTls = self._connection.tls
         stats = proxy.stats
         counters = stats.towardsUpstream(cluster.stats), stats.towardsDownstream(cluster.stats)
         seconds = proxy.clock.seconds

@@ -19,6 +19,8 @@ _ZONES = ("fail_traffic_on_panic",)
 _NO_LOCAL_CLUSTER = "it belongs to zone aware routing, which needs a local cluster, and there is none"
 
 declare(_CLUSTER + "Cluster", "name", "alt_stat_name", "load_assignment", "transport_socket")
+declare(_CLUSTER + "Cluster", "transport_socket_matches")
+declare(_CLUSTER + "Cluster.TransportSocketMatch", "name", "match", "transport_socket")
 declare(_CLUSTER + "Cluster", "connect_timeout", "per_connection_buffer_limit_bytes", "circuit_breakers")
 declare(_CLUSTER + "Cluster", "dns_refresh_rate", "dns_failure_refresh_rate", "dns_lookup_family")
 declare(_CLUSTER + "Cluster", "max_requests_per_connection", "common_http_protocol_options", "http_protocol_options")

@@ -95,5 +95,7 @@ accept(_UUID, "use_request_id_for_trace_sampling", "nothing is traced")
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
+declare(_CORE + "UpstreamHttpProtocolOptions", "auto_sni", "auto_san_validation", "override_auto_sni_header")
+declare(_OPTIONS, "upstream_http_protocol_options")
 declare(_OPTIONS, "explicit_http_config", "common_http_protocol_options")
 declare(_OPTIONS + ".ExplicitHttpConfig", "http_protocol_options")
