@@ -84,6 +84,11 @@ class IDownstream(Protocol):
         End the stream without a (whole) response.
         """
 
+    def replaceStream(self, stream: Stream, other: Stream) -> None:
+        """
+        Another stream takes over; the end of the first one is not the end of the exchange.
+        """
+
     def streamEnded(self, stream: Stream) -> None:
         """
         The stream is over.
@@ -390,6 +395,13 @@ class HTTP1Connection(TwistedProtocol):
             self.abort()
         else:
             self.close()
+
+    def replaceStream(self, stream: Stream, other: Stream) -> None:
+        """
+        See L{IDownstream.replaceStream}.
+        """
+        if self.stream is stream:
+            self.stream = other
 
     def streamEnded(self, stream: Stream) -> None:
         """

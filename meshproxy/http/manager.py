@@ -324,6 +324,33 @@ class ConnectionManager:
             chain = self._upgradeChains.get(stream.upgrade, chain)
         stream.begin(chain)
 
+    def serveAgain(self, stream: Stream) -> None:
+        """
+        Serve a stream that takes over from another one. Its head was prepared; where it leads to is looked at as if it
+        came from outside.
+        """
+        self.streamBegan(stream)
+        if self._timesStreams:
+            self._startDeadlines(stream)
+        headers = stream.requestHeaders
+        verdict = None if self._normalize is None else self._normalizePath(headers, self._normalize(headers.path))
+        if verdict is not None:
+            if verdict.status == 400:
+                stream.downstream.closeAfterResponse()
+            stream.localReply(verdict)
+            return
+        if self._stripAuthority is not None:
+            self._stripAuthority(headers, stream.connection)
+        self.chooseRoute(stream)
+        chain, route = self.chain, stream.route
+        if route is not None:
+            action = route.action
+            if action is not None and action.idleTimeout is not None:
+                self._watchByRoute(stream, action.idleTimeout)
+            if route.overrides.disabled:
+                chain = chain.variant(route.overrides.disabled)
+        stream.begin(chain)
+
     def streamBegan(self, stream: Stream) -> None:
         """
         Count a stream that is not served, but answered at once.

@@ -21,9 +21,11 @@ from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
+from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.retry import RetryState
 from meshproxy.http.shadow import Shadow, startShadows
 from meshproxy.net.deadlines import Deadlines
+from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
@@ -147,6 +149,8 @@ class RoutedRequest:
             finalize(headers, stream)
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
+        if action.redirectPolicy is not None and self._body is None and not self._requestEnded:
+            self._body = _Body(self._bodyLimit)
         if timeout:
             self._timeouts = router.timeouts[timeout]
             if not router.suppressHeaders:
@@ -179,9 +183,42 @@ class RoutedRequest:
                 self._perTryIdle = router.perTryIdleTimeouts[policy.perTryIdleTimeout]
             self._retry = RetryState(policy, self._cluster, action.isHighPriority, router.random, router.clock)
             if not self._requestEnded:
-                limit = self._route.requestBodyBufferLimit
-                self._body = _Body(self._stream.bufferLimit if limit is None else limit)
+                self._body = _Body(self._bodyLimit)
         return total
+
+    @property
+    def _bodyLimit(self) -> int:
+        """
+        How many bytes of a body may be kept to be sent again.
+        """
+        limit = self._route.requestBodyBufferLimit
+        return self._stream.bufferLimit if limit is None else limit
+
+    def _redirect(self, policy: InternalRedirectPolicy, headers: ResponseHeaders, endStream: bool) -> bool:
+        """
+        Follow a redirect, where that may be done: another stream takes over.
+        """
+        stream = self._stream
+        body, method = self._body, self._headers.method
+        isWhole = stream.requestEnd is not None and (body is not None or not stream.bytesReceived)
+        if not isWhole or stream.upgrade or not prepareRedirect(stream, policy, headers, stream.manager.stats):
+            self._stats.redirectFailed.value += 1
+            return False
+        self._stats.redirectSucceeded.value += 1
+        self._stats.responses.add(headers.status)
+        self.over = True
+        self._endTimeouts()
+        if self._retry is not None:
+            self._retry.ended(self.attempts > 1)
+        if endStream and self._requestEnded:
+            self.connection = None
+        else:
+            self._leaveConnection()
+        if body is None or self._headers.method != method:
+            stream.beginAgain(headers, b"", None)
+        else:
+            stream.beginAgain(headers, b"".join(body.pieces), body.trailers)
+        return True
 
     def _connect(self, endpoint: Endpoint | None = None) -> None:
         cluster = self._cluster
@@ -281,7 +318,7 @@ class RoutedRequest:
             connection.sendData(whole, body.ended and body.trailers is None)
         if body.trailers is not None:
             connection.sendTrailers(body.trailers)
-        if self._retry is None:
+        if self._retry is None and self._action.redirectPolicy is None:
             self._body = None  # it only waited for the connection
         elif body.pieces:
             body.pieces = [whole]
@@ -368,6 +405,9 @@ class RoutedRequest:
             self._perTry.cancel(self)
         if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
             return
+        redirects = self._action.redirectPolicy
+        if redirects is not None and status in redirects.codes and self._redirect(redirects, headers, endStream):
+            return
         if self._perTryIdle is not None and self in self._perTryIdle:
             self._perTryIdle.start(self, now)
         self._body = None
@@ -403,7 +443,13 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}.
         """
         stream = self._stream
-        if self._retry is not None or stream.upgrade or not self._requestEnded or self._choice is not None:
+        if (
+            self._retry is not None
+            or stream.upgrade
+            or not self._requestEnded
+            or self._choice is not None
+            or self._action.redirectPolicy is not None
+        ):
             self.responseReceived(headers, False)
             if not self.over and (self.connection is not None or self.responseStarted):
                 self.dataReceived(body, True)

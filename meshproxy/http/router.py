@@ -187,6 +187,7 @@ class _Plan:
             or action.autoHostRewrite
             or action.isChoosy
             or action.mirrors
+            or action.redirectPolicy is not None
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )

@@ -74,6 +74,11 @@ class ConnectionManagerStats:
         self.noCluster = counter("no_cluster")
         self.rqRedirect = counter("rq_redirect")
         self.rqDirectResponse = counter("rq_direct_response")
+        self.redirectBadLocation = counter("passthrough_internal_redirect_bad_location")
+        self.redirectUnsafeScheme = counter("passthrough_internal_redirect_unsafe_scheme")
+        self.redirectTooMany = counter("passthrough_internal_redirect_too_many_redirects")
+        self.redirectNoRoute = counter("passthrough_internal_redirect_no_route")
+        self.redirectPredicate = counter("passthrough_internal_redirect_predicate")
         self.rqUpstreamTotal = counter("rq_total")
         self.rqResetAfterResponseStarted = counter("rq_reset_after_downstream_response_started")
         # Ours: Envoy has no filters that raise.

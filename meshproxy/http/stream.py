@@ -660,6 +660,34 @@ class Stream(StreamFacts):
         self.upstream = None
         self.downstream.streamEnded(self)
 
+    def beginAgain(self, response: ResponseHeaders, body: bytes, trailers: HeaderMap | None) -> None:
+        """
+        End, and let another stream take over with the head as it is now: a redirect is followed.
+
+        @param response: The redirect.
+        @param body: The body of the request, which has come to its end; C{trailers} likewise.
+        """
+        manager, downstream = self.manager, self.downstream
+        self.requestHalted = self.responseHalted = True
+        self.responseHeaders = response
+        self.responseCode = response.status
+        self.responseCodeDetails = "internal_redirect"
+        isEmpty = not body and trailers is None
+        # Of its own: the log tells of this stream later.
+        again = Stream(manager, downstream, self.requestHeaders.copy(), isEmpty, manager.clock.seconds())
+        again.filterState.update(self.filterState)
+        again.route, again.routeName = self.route, self.routeName
+        again.remoteAddress = self.remoteAddress
+        downstream.replaceStream(self, again)
+        self._end()
+        manager.serveAgain(again)
+        if isEmpty or again.over:
+            return
+        if body or trailers is None:
+            again.requestDataReceived(body, trailers is None)
+        if trailers is not None and not again.over:
+            again.requestTrailersReceived(trailers)
+
     def _dropWaiting(self) -> None:
         """
         Forget what filters hold, and cancel what they wait for.

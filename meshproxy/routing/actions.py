@@ -18,6 +18,7 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hashing import compileHashPolicy
+from meshproxy.routing.internalredirects import compileInternalRedirectPolicy
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.route import Route, RouteAction
 
@@ -98,6 +99,7 @@ def compileRouteAction(
         appendForwardedHost=section.get("append_x_forwarded_host"),
         metadataMatch=labels,
         hashPolicy=compileHashPolicy(section.children("hash_policy")),
+        redirectPolicy=compileInternalRedirectPolicy(section.child("internal_redirect_policy")),
         section=section,
     )
 

@@ -15,6 +15,7 @@ from meshproxy.config.matchers import HeadersTest
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.hashing import HashPolicy
+from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.mirrors import MirrorPolicy
 from meshproxy.routing.mutations import Mutation
 from meshproxy.routing.perfilter import FilterOverrides
@@ -98,6 +99,7 @@ class RouteAction:
     @ivar mirrors: Who gets copies.
     @ivar rateLimits: C{rate_limits}, for the filters that read them.
     @ivar includeVirtualHostRateLimits: Whether those of the virtual host count beside them.
+    @ivar redirectPolicy: Which redirects of the upstream are followed here; L{None} for none.
     @ivar section: The C{RouteAction} as configured, for what only single filters read.
     """
 
@@ -123,6 +125,7 @@ class RouteAction:
     mirrors: tuple[MirrorPolicy, ...] = ()
     rateLimits: RateLimits = NO_RATE_LIMITS
     includeVirtualHostRateLimits: bool = False
+    redirectPolicy: InternalRedirectPolicy | None = None
     section: Section | None = None
 
     def __post_init__(self) -> None:

