@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IProtocol
 from meshproxy.config import Section
 from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.manager import ManagerSlot
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 
@@ -34,7 +35,10 @@ class HTTPConnectionManager(NetworkFilter):
         """
         See L{NetworkFilter.buildProtocol}.
         """
-        return HTTP1Connection(self.slot, info)
+        codecType = self.slot.current.settings.codecType
+        if codecType == "HTTP2":
+            return HTTP2Connection(self.slot, info)
+        return HTTP1Connection(self.slot, info, codecType == "AUTO")
 
     def succeed(self, old: NetworkFilter) -> None:
         """

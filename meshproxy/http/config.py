@@ -23,6 +23,7 @@ from meshproxy.routing.context import RouteContext
 from meshproxy.routing.scopes import compileScopedRoutes
 from meshproxy.routing.table import RouteTable, compileRouteConfiguration
 from meshproxy.stats import Scope
+from meshproxy.upstream.http2options import bindHttp2Counters
 
 __all__ = ["compileConnectionManager"]
 
@@ -58,6 +59,8 @@ def compileConnectionManager(
         scope,
         compiler.compileUpgrades(section),
         proxy.clusters.byName,
+        bindHttp2Counters(proxy.store.scope("http2.")),
+        proxy.random,
     )
 
 

@@ -5,8 +5,8 @@ A downstream HTTP/1 connection: between the transport, the codec and the streams
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -17,6 +17,7 @@ from meshproxy.codec.http1 import WriteState, makeDownstreamCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.stream import Stream
 from meshproxy.net.relay import IRelay, RelayCounters, SocketRelay
 from meshproxy.net.transport import SocketTransport
@@ -24,9 +25,10 @@ from meshproxy.net.transport import SocketTransport
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
     from meshproxy.http.manager import ConnectionManager, ManagerSlot
+    from meshproxy.http.stats import VersionStats
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["HTTP1Connection", "IDownstream"]
+__all__ = ["HTTP1Connection", "IDownstream", "IOwner"]
 
 
 class IDownstream(Protocol):
@@ -105,6 +107,21 @@ class IDownstream(Protocol):
         """
 
 
+@runtime_checkable
+class IOwner(Protocol):
+    """
+    The transport's protocol, where that is not the connection itself: the listener's, which passes bytes on.
+    """
+
+    def replaceInner(self, inner: Any) -> None:
+        """
+        Pass bytes to another protocol from now on, or to the same by its method of now.
+        """
+
+
+# As in Envoy, these bytes are enough of RFC 9113's preface to tell.
+_MAGIC = b"PRI * HTTP/2"
+
 # A mask: how many requests of a connection, less one, are answered in one turn of the reactor.
 _MOST_AT_ONCE = 31
 
@@ -153,10 +170,16 @@ class HTTP1Connection(TwistedProtocol):
     """
 
     closedHere = False
+    version: VersionStats | None = None
     _readBlocked = False
     _readPaused = 0
+    # What came while it is not known whether this is HTTP/1 at all.
+    _sniffed: bytes | None = None
 
-    def __init__(self, slot: ManagerSlot, info: ConnectionInfo) -> None:
+    def __init__(self, slot: ManagerSlot, info: ConnectionInfo, isAuto: bool = False) -> None:
+        """
+        @param isAuto: Whether the peer may speak HTTP/2 as well, and another protocol then takes the connection over.
+        """
         self.slot = slot
         self.info = info
         manager = slot.current
@@ -167,6 +190,30 @@ class HTTP1Connection(TwistedProtocol):
         self.closing = self._draining = self._writeBlocked = self._backlogged = False
         self.served = 0
         self.began = self.idleSince = manager.clock.seconds()
+        if isAuto:
+            self._sniffed = b""
+            self.dataReceived = self._firstReceived  # type: ignore[method-assign]
+
+    @property
+    def isIdle(self) -> bool:
+        """
+        Whether no stream is under way.
+        """
+        return self.stream is None
+
+    @property
+    def activeStreams(self) -> Iterable[Stream]:
+        """
+        The stream under way, if any.
+        """
+        return () if self.stream is None else (self.stream,)
+
+    @property
+    def headBegun(self) -> bool:
+        """
+        Whether part of a head came.
+        """
+        return bool(self._sniffed) or self.codec.headBegun
 
     # The transport
 
@@ -175,7 +222,58 @@ class HTTP1Connection(TwistedProtocol):
         The connection is there.
         """
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
-        self.manager.connectionMade(self)
+        manager = self.manager
+        manager.connectionMade(self)
+        if self._sniffed is None:
+            manager.speaks(self, manager.stats.http1)
+            return
+        negotiated = getattr(self.transport, "negotiatedProtocol", b"")
+        if negotiated == b"h2":
+            self._becomeHTTP2(b"")
+        elif negotiated:
+            self._speakHTTP1()
+
+    def _firstReceived(self, data: bytes) -> None:
+        """
+        The first bytes tell which version of HTTP it is.
+        """
+        if self._sniffed is None:
+            # Whoever calls this did not hear that it is known by now.
+            self.dataReceived(data)
+            return
+        data = self._sniffed + data
+        if data.startswith(_MAGIC):
+            self._becomeHTTP2(data)
+        elif _MAGIC.startswith(data):
+            self._sniffed = data
+            if self.manager.headersDeadlines is not None:
+                self.manager.awaitHeaders(self)
+        else:
+            self._speakHTTP1()
+            self.dataReceived(data)
+
+    def _speakHTTP1(self) -> None:
+        self._sniffed = None
+        del self.dataReceived
+        self.manager.speaks(self, self.manager.stats.http1)
+        owner = getattr(self.transport, "protocol", None)
+        if isinstance(owner, IOwner):
+            owner.replaceInner(self)
+
+    def _becomeHTTP2(self, data: bytes) -> None:
+        self._sniffed = None
+        self.closing = True
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        connection = HTTP2Connection(self.slot, self.info, self)
+        owner = transport.protocol
+        if isinstance(owner, IOwner):
+            owner.replaceInner(connection)
+        else:
+            transport.protocol = connection
+        connection.makeConnection(transport)
+        if data:
+            connection.dataReceived(data)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -214,10 +312,11 @@ class HTTP1Connection(TwistedProtocol):
         if stream is not None:
             self.stream = None
             stream.downstreamLost()
-        elif self.codec.headBegun and not self.closedHere:
+        elif self.headBegun and not self.closedHere:
             # It went away within a head. As in Envoy, that is a request too, and has its line in the log.
             manager = self.manager
             stream = Stream(manager, self, RequestHeaders(b"", b""), False, manager.clock.seconds())
+            manager.stats.http1.rqTotal.value += 1
             manager.streamBegan(stream)
             stream.downstreamLost()
 
@@ -253,6 +352,7 @@ class HTTP1Connection(TwistedProtocol):
                 known = RequestHeaders(b"", b"")
             stream = Stream(manager, self, known, True, manager.clock.seconds())
             self.stream = stream
+            manager.stats.http1.rqTotal.value += 1
             manager.streamBegan(stream)
         if stream.responseCode:
             stream.responseFlags |= reply.flag
@@ -270,6 +370,7 @@ class HTTP1Connection(TwistedProtocol):
         if manager is not self.manager:
             manager.adopt(self)
         self.served += 1
+        manager.stats.http1.rqTotal.value += 1
         stream = self.stream = Stream(manager, self, headers, endStream, manager.clock.seconds())
         if manager.watchesRequests:
             self._watchRequest(manager, stream)
@@ -509,6 +610,12 @@ class HTTP1Connection(TwistedProtocol):
         """
         self.closing = self.closedHere = True
         self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
+
+    def drainLate(self) -> None:
+        """
+        Its last response takes too long.
+        """
+        self.abort()
 
     def drain(self) -> None:
         """

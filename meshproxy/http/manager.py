@@ -6,19 +6,20 @@ The HTTP connection manager: what all connections of one filter chain have in co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from meshproxy.codec.http1 import Http1Counters, Http1Options, connectionTokens
+from meshproxy.codec.http2 import Http2Counters
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders, newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
-from meshproxy.http.stats import ConnectionManagerStats
+from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.logs import AccessLogs
     from meshproxy.accesslog.streaminfo import ConnectionInfo
     from meshproxy.http.downstream import HTTP1Connection
+    from meshproxy.http.http2 import HTTP2Connection
+
+    AnyConnection: TypeAlias = HTTP1Connection | HTTP2Connection
     from meshproxy.http.settings import ManagerSettings
     from meshproxy.net.address import Address
     from meshproxy.routing.path import NormalizedPath
@@ -56,7 +60,7 @@ class ManagerSlot:
 
     def __init__(self, manager: ConnectionManager) -> None:
         self.current = manager
-        self.connections: set[HTTP1Connection] = set()
+        self.connections: set[AnyConnection] = set()
 
     def replace(self, manager: ConnectionManager) -> None:
         """
@@ -70,8 +74,8 @@ class ManagerSlot:
         Let the manager give up what it holds, with its last stream.
         """
         manager = self.current
-        streams = (connection.stream for connection in self.connections)
-        manager.retire(sum(stream is not None and stream.manager is manager for stream in streams))
+        streams = (stream for connection in self.connections for stream in connection.activeStreams)
+        manager.retire(sum(stream.manager is manager for stream in streams))
 
     def drain(self) -> None:
         """
@@ -111,14 +115,21 @@ class ConnectionManager:
         scope: Scope,
         upgradeChains: Mapping[bytes, FilterChain] | None = None,
         clusters: Mapping[str, Cluster] | None = None,
+        http2Counters: Http2Counters | None = None,
+        random: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """
         @param scope: Where its metrics stand, C{http.STAT_PREFIX.}; it is closed in the end.
         @param upgradeChains: The filter chains of upgrades that have one of their own.
         @param clusters: All clusters that serve, by name, for logs.
+        @param random: From 0 up to 1; for the jitter of pings.
         """
         self._scope = scope
         self.settings = settings
+        self.http2Options = settings.http2
+        self.http2Counters = http2Counters or Http2Counters()
+        self.keepalive = settings.keepalive
+        self.random = random
         self.routes = routes
         self.chain = chain
         self.stats = stats
@@ -188,15 +199,13 @@ class ConnectionManager:
 
     # Connections
 
-    def connectionMade(self, connection: HTTP1Connection) -> None:
+    def connectionMade(self, connection: AnyConnection) -> None:
         """
         A connection begins.
         """
         stats = self.stats
         stats.cxTotal.value += 1
         stats.cxActive.value += 1
-        stats.cxHttp1Total.value += 1
-        stats.cxHttp1Active.value += 1
         if connection.info.tls is not None:
             stats.cxSslTotal.value += 1
             stats.cxSslActive.value += 1
@@ -207,7 +216,34 @@ class ConnectionManager:
         if self.durationDeadlines is not None:
             self.durationDeadlines.start(connection, connection.began)
 
-    def adopt(self, connection: HTTP1Connection) -> None:
+    def speaks(self, connection: AnyConnection, version: VersionStats) -> None:
+        """
+        It is known which version of HTTP a connection speaks.
+        """
+        connection.version = version
+        version.cxTotal.value += 1
+        version.cxActive.value += 1
+
+    def handOver(self, old: HTTP1Connection, new: HTTP2Connection) -> None:
+        """
+        A connection turned out to speak HTTP/2.
+        """
+        connections = new.slot.connections
+        connections.discard(old)
+        connections.add(new)
+        for watch in (self.idleWatch, self.streamIdleWatch):
+            if watch is not None:
+                watch.stop(old)
+        if self.idleWatch is not None:
+            self.idleWatch.start(new)
+        waiting = self.durationDeadlines
+        if waiting is not None and old in waiting:
+            waiting.cancel(old)
+            waiting.start(new, old.began)
+        if self.headersDeadlines is not None:
+            self.headersDeadlines.cancel(old)
+
+    def adopt(self, connection: AnyConnection) -> None:
         """
         A connection comes over from the manager that stood in its slot before.
         """
@@ -220,7 +256,11 @@ class ConnectionManager:
                     mine.start(connection)
         # Each gauge gives back what it took, should the C{stat_prefix} have changed.
         one, other = old.stats, self.stats
-        taken = [(one.cxActive, other.cxActive), (one.cxHttp1Active, other.cxHttp1Active)]
+        taken = [(one.cxActive, other.cxActive)]
+        version = connection.version
+        if version is not None:
+            connection.version = other.http1 if version is one.http1 else other.http2
+            taken.append((version.cxActive, connection.version.cxActive))
         if connection.info.tls is not None:
             taken.append((one.cxSslActive, other.cxSslActive))
         for before, now in taken:
@@ -233,10 +273,28 @@ class ConnectionManager:
         Part of a request's head came: the rest is due within C{request_headers_timeout}.
         """
         assert self.headersDeadlines is not None
-        if connection not in self.headersDeadlines and connection.codec.headBegun:
+        if connection not in self.headersDeadlines and connection.headBegun:
             self.headersDeadlines.start(connection)
 
-    def connectionLost(self, connection: HTTP1Connection, active: bool) -> None:
+    def awaitSection(self, connection: HTTP2Connection, isWithin: bool) -> None:
+        """
+        The same where heads come in frames.
+        """
+        waiting = self.headersDeadlines
+        assert waiting is not None
+        if not isWithin:
+            waiting.cancel(connection)
+        elif connection not in waiting:
+            waiting.start(connection)
+
+    def awaitDrain(self, connection: AnyConnection) -> None:
+        """
+        A connection has the C{drain_timeout} to come to its end.
+        """
+        if self.drainDeadlines is not None:
+            self.drainDeadlines.start(connection)
+
+    def connectionLost(self, connection: AnyConnection, active: bool) -> None:
         """
         A connection is gone.
 
@@ -256,9 +314,10 @@ class ConnectionManager:
             if waiting is not None:
                 waiting.cancel(connection)
         stats.cxActive.value -= 1
-        stats.cxHttp1Active.value -= 1
         if connection.info.tls is not None:
             stats.cxSslActive.value -= 1
+        if connection.version is not None:
+            connection.version.cxActive.value -= 1
         stats.cxDestroy.value += 1
         stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
         side = stats.cxDestroyLocal if connection.closedHere else stats.cxDestroyRemote
@@ -276,7 +335,6 @@ class ConnectionManager:
         """
         stats = self.stats
         stats.rqTotal.value += 1
-        stats.rqHttp1Total.value += 1
         stats.rqActive.value += 1
         if self._timesStreams:
             self._startDeadlines(stream)
@@ -357,7 +415,6 @@ class ConnectionManager:
         """
         stats = self.stats
         stats.rqTotal.value += 1
-        stats.rqHttp1Total.value += 1
         stats.rqActive.value += 1
 
     def _startDeadlines(self, stream: Stream) -> None:
@@ -504,6 +561,13 @@ class ConnectionManager:
         if route is not None:
             stream.routeName = route.name
 
+    def watchStream(self, stream: Stream) -> None:
+        """
+        The C{stream_idle_timeout} of a stream that shares its connection with others.
+        """
+        if not stream.isWatched:
+            self._watchByRoute(stream, self.settings.streamIdleTimeout)
+
     def _watchByRoute(self, stream: Stream, timeout: float) -> None:
         """
         A route's C{idle_timeout} stands in for the connection manager's C{stream_idle_timeout}; 0 is none.
@@ -580,35 +644,35 @@ class ConnectionManager:
 
     # Time is over
 
-    def _connectionIdle(self, connection: HTTP1Connection) -> None:
-        if connection.stream is None:
+    def _connectionIdle(self, connection: AnyConnection) -> None:
+        if connection.isIdle:
             self.stats.cxIdleTimeout.value += 1
-            connection.close()
+            connection.drain()
 
-    def _connectionOld(self, connection: HTTP1Connection) -> None:
+    def _connectionOld(self, connection: AnyConnection) -> None:
         self.stats.cxMaxDurationReached.value += 1
-        if self.settings.safeMaxDuration:
+        if self.settings.safeMaxDuration and connection.version is self.stats.http1:
             # It may be idle just now, or a request on its way already: only a response can tell, so it waits for one.
             connection.closeAfterResponse()
             return
         connection.drain()
-        if self.drainDeadlines is not None and connection.stream is not None:
-            self.drainDeadlines.start(connection)
+        if not connection.isIdle:
+            self.awaitDrain(connection)
 
-    def _drainLate(self, connection: HTTP1Connection) -> None:
-        connection.abort()
+    def _drainLate(self, connection: AnyConnection) -> None:
+        connection.drainLate()
 
-    def _closeLate(self, connection: HTTP1Connection) -> None:
+    def _closeLate(self, connection: AnyConnection) -> None:
         self.stats.cxDelayedCloseTimeout.value += 1
         transport: Any = connection.transport
         if transport is not None:
             transport.abortConnection()
 
-    def _headersLate(self, connection: HTTP1Connection) -> None:
+    def _headersLate(self, connection: AnyConnection) -> None:
         self.stats.rqHeaderTimeout.value += 1
         connection.refuse(Failure.REQUEST_HEADERS_TIMEOUT.value)
 
-    def _headLate(self, connection: HTTP1Connection) -> None:
+    def _headLate(self, connection: AnyConnection) -> None:
         self.stats.rqTimeout.value += 1
         connection.refuse(Failure.REQUEST_TIMEOUT.value)
 
@@ -616,7 +680,7 @@ class ConnectionManager:
         self.stats.rqTimeout.value += 1
         stream.localReply(Failure.REQUEST_TIMEOUT.value)
 
-    def _streamIdle(self, connection: HTTP1Connection) -> None:
+    def _streamIdle(self, connection: AnyConnection) -> None:
         assert self.streamIdleWatch is not None
         self.streamIdleWatch.start(connection)
         if connection.stream is not None:
@@ -641,11 +705,11 @@ class ConnectionManager:
         stream.localReply(reply if stream.requestEnded else reply.withStatus(408))
 
 
-def _idleSince(connection: HTTP1Connection) -> float | None:
-    return connection.idleSince if connection.stream is None else None
+def _idleSince(connection: AnyConnection) -> float | None:
+    return connection.idleSince if connection.isIdle else None
 
 
-def _streamIdleSince(connection: HTTP1Connection) -> float | None:
+def _streamIdleSince(connection: AnyConnection) -> float | None:
     stream = connection.stream
     # Without a stream, or with one that its route watches, there is nothing to end here.
     return None if stream is None or stream.isWatched else _lastActive(stream)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.filters import RuntimeInteger, configuredInteger
 from meshproxy.codec.http1 import Http1Options, UnderscoreAction
+from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
 from meshproxy.config.cidr import compileCidrSet
 from meshproxy.config.matchers import compileStringMatcher
@@ -23,6 +24,7 @@ from meshproxy.http.replymapping import RewriteReply, compileReplyRewriter
 from meshproxy.http.requestheaders import ForwardingSettings
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderMutations
 from meshproxy.routing.path import EscapedSlashes, NormalizedPath, compilePathNormalization
+from meshproxy.upstream.http2options import KeepaliveSettings, compileHttp2Options, compileKeepalive
 from meshproxy.upstream.settings import withKeyFormat
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class ManagerSettings:
     """
     Times are seconds, 0 for never.
 
+    @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
@@ -52,7 +55,10 @@ class ManagerSettings:
     serverName: bytes = b"envoy"
     serverHeader: str = "OVERWRITE"
     via: bytes = b""
+    codecType: str = "AUTO"
     http1: Http1Options = field(default_factory=Http1Options)
+    http2: Http2Options = field(default_factory=Http2Options)
+    keepalive: KeepaliveSettings | None = None
     forwarding: ForwardingSettings = field(default_factory=ForwardingSettings)
     bufferLimit: int = 1 << 20
     idleTimeout: float = 3600.0
@@ -100,7 +106,10 @@ def compileManagerSettings(
         serverName=(section.get("server_name") or "envoy").encode("utf-8"),
         serverHeader=section.get("server_header_transformation"),
         via=via,
+        codecType=section.get("codec_type"),
         http1=_http1Options(section, common),
+        http2=_http2Options(section, common, bufferLimit),
+        keepalive=compileKeepalive(section.childOrEmpty("http2_protocol_options")),
         forwarding=_forwarding(section, via, nodeId, nodeCluster),
         bufferLimit=bufferLimit,
         idleTimeout=common.seconds("idle_timeout", 3600.0),
@@ -151,6 +160,17 @@ def _http1Options(section: Section, common: Section) -> Http1Options:
         ignoredUpgrades=_ignoredUpgrades(options),
     )
     return withKeyFormat(made, options)
+
+
+def _http2Options(section: Section, common: Section, bufferLimit: int) -> Http2Options:
+    return compileHttp2Options(
+        section.childOrEmpty("http2_protocol_options"),
+        section.wrapped("max_request_headers_kb", 60) * 1024,
+        common.wrapped("max_headers_count", 100),
+        bufferLimit,
+        UnderscoreAction(common.get("headers_with_underscores_action")),
+        section.wrapped("stream_error_on_invalid_http_message", False),
+    )
 
 
 def _ignoredUpgrades(options: Section) -> Callable[[bytes], bool] | None:

@@ -10,7 +10,20 @@ from collections.abc import Callable
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
 
-__all__ = ["ConnectionManagerStats"]
+__all__ = ["ConnectionManagerStats", "VersionStats"]
+
+
+class VersionStats:
+    """
+    What is counted for each version of HTTP.
+    """
+
+    __slots__ = ("cxActive", "cxTotal", "rqTotal")
+
+    def __init__(self, scope: Scope, version: str) -> None:
+        self.cxTotal = scope.counter(f"downstream_cx_{version}_total")
+        self.cxActive = scope.gauge(f"downstream_cx_{version}_active")
+        self.rqTotal = scope.counter(f"downstream_rq_{version}_total")
 
 
 class ConnectionManagerStats:
@@ -30,8 +43,8 @@ class ConnectionManagerStats:
         self.cxActive = gauge("downstream_cx_active")
         self.cxSslTotal = counter("downstream_cx_ssl_total")
         self.cxSslActive = gauge("downstream_cx_ssl_active")
-        self.cxHttp1Total = counter("downstream_cx_http1_total")
-        self.cxHttp1Active = gauge("downstream_cx_http1_active")
+        self.http1 = VersionStats(scope, "http1")
+        self.http2 = VersionStats(scope, "http2")
         self.cxUpgradesTotal = counter("downstream_cx_upgrades_total")
         self.cxUpgradesActive = gauge("downstream_cx_upgrades_active")
         self.cxDestroy = counter("downstream_cx_destroy")
@@ -54,7 +67,6 @@ class ConnectionManagerStats:
         self.flowControlPausedReading = counter("downstream_flow_control_paused_reading_total")
         self.flowControlResumedReading = counter("downstream_flow_control_resumed_reading_total")
         self.rqTotal = counter("downstream_rq_total")
-        self.rqHttp1Total = counter("downstream_rq_http1_total")
         self.rqActive = gauge("downstream_rq_active")
         self.rqRxReset = counter("downstream_rq_rx_reset")
         self.rqTxReset = counter("downstream_rq_tx_reset")
@@ -62,6 +74,7 @@ class ConnectionManagerStats:
         self.rqFailedPathNormalization = counter("downstream_rq_failed_path_normalization")
         self.rqRedirectedWithNormalizedPath = counter("downstream_rq_redirected_with_normalized_path")
         self.rqTooLarge = counter("downstream_rq_too_large")
+        self.rqTooManyPrematureResets = counter("downstream_rq_too_many_premature_resets")
         self.rqIdleTimeout = counter("downstream_rq_idle_timeout")
         self.rqTimeout = counter("downstream_rq_timeout")
         self.rqHeaderTimeout = counter("downstream_rq_header_timeout")

@@ -243,16 +243,23 @@ class Stream(StreamFacts):
                 self.filterRaised(TwistedFailure())
         self._finishIfDone()
 
-    def downstreamLost(self) -> None:
+    def downstreamLost(
+        self,
+        flag: int = ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION,
+        details: str = "downstream_remote_disconnect",
+    ) -> None:
         """
-        The downstream connection is gone in the middle.
+        The downstream connection, or this stream of it, is gone in the middle.
+
+        @param flag: The response flag that says how.
+        @param details: The response code details that say how.
         """
         if self.over:
             return
         if not self.responseEnded:
-            self.responseFlags |= ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION
+            self.responseFlags |= flag
             if not self.responseCodeDetails or self.responseCodeDetails == "via_upstream":
-                self.responseCodeDetails = "downstream_remote_disconnect"
+                self.responseCodeDetails = details
             self.manager.stats.rqRxReset.value += 1
         self._end()
 

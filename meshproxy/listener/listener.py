@@ -21,6 +21,7 @@ from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.interfaces import IAcceptedSocket, IListening
 from meshproxy.listener.gate import Gate
 from meshproxy.listener.inspection import Inspection, compileInspection
@@ -519,6 +520,14 @@ class DownstreamConnection(Protocol):
             return inner.dataReceived
         return self._record.countReads(inner.dataReceived)
 
+    def replaceInner(self, inner: Any) -> None:
+        """
+        Another protocol takes the connection over, or the same in another way.
+        """
+        self._inner = inner
+        if self._gate is None or self._gate.isOpen:
+            self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
+
     def passOn(self, data: bytes) -> None:
         """
         See L{meshproxy.listener.gate.IGated.passOn}.
@@ -548,7 +557,7 @@ class DownstreamConnection(Protocol):
         inner = IHalfCloseableProtocol(self._inner, None)
         if inner is not None:
             inner.readConnectionLost()
-        elif isinstance(self._inner, HTTP1Connection):
+        elif isinstance(self._inner, (HTTP1Connection, HTTP2Connection)):
             self._inner.peerFinished()
         elif self.transport is not None:
             transport: Any = self.transport

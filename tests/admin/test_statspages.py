@@ -107,7 +107,7 @@ stats_config:
         scope = self.server.context.store.scope("cluster.many.")
         for number in range(3000):
             scope.counter(f"c{number}")
-        self.assertRaises(IndexError, ask, self.server, "/stats?filter=many", pieces=0)
+        self.assertRaises(IndexError, ask, self.server, "/stats?filter=cluster.many", pieces=0)
         self.server.reactor.advance(0)
-        answer = ask(self.server, "/stats?filter=many", pieces=20)
+        answer = ask(self.server, "/stats?filter=cluster.many", pieces=20)
         self.assertEqual(len(answer.text.splitlines()), 3000)

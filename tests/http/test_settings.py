@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.codec.http1 import Http1Options, UnderscoreAction
+from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestheaders import ForwardingSettings
@@ -47,7 +48,12 @@ class ManagerSettingsTests(SynchronousTestCase):
         """
         Where nothing is said, everything is as Envoy has it; the class's own defaults agree.
         """
-        expected = ManagerSettings(statPrefix="p", bufferLimit=1024, forwarding=ForwardingSettings(serviceNode=b"n"))
+        expected = ManagerSettings(
+            statPrefix="p",
+            bufferLimit=1024,
+            http2=Http2Options(sendBufferLimit=1024),
+            forwarding=ForwardingSettings(serviceNode=b"n"),
+        )
         self.assertEqual(settingsOf(), expected)
 
     def test_times(self) -> None:

@@ -32,7 +32,9 @@ class ConnectionManagerStatsTests(SynchronousTestCase):
         """
         No two attributes are the same metric, and each has a name of its own below the manager's prefix.
         """
-        bound = [metric for name, metric in vars(self.stats).items() if name != "responses"]
+        bound = [metric for name, metric in vars(self.stats).items() if name not in ("responses", "http1", "http2")]
+        for version in (self.stats.http1, self.stats.http2):
+            bound += [version.cxTotal, version.cxActive, version.rqTotal]
         self.assertEqual(len({id(metric) for metric in bound}), len(bound))
         self.assertEqual(len({(type(metric), metric.name) for metric in bound}), len(bound))
         self.assertEqual([metric.name for metric in bound if not metric.name.startswith(PREFIX)], [])

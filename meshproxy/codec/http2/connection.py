@@ -94,6 +94,7 @@ class ConnectionCodec:
         self._section: tuple[int, int] | None = None
         self._sectionParts: list[bytes] = []
         self._sectionSize = 0
+        self._mostSection = 2 * options.maxHeadBytes + _SMALLEST_FRAME
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // _SMALLEST_FRAME
         self._receiveWindow = options.initialConnectionWindow
         self._uncredited = 0
@@ -105,6 +106,7 @@ class ConnectionCodec:
         # own or the connection's, stand aside.
         self._waiting: dict[CodecStream, None] = {}
         self._blocked: dict[CodecStream, None] = {}
+        self._unwanted: dict[CodecStream, None] = {}
         self._resetHere: dict[int, None] = {}
         self._ended: dict[int, None] = {}
         self._handlers: tuple[Callable[[bytes, int, int], object], ...] = (
@@ -160,6 +162,22 @@ class ConnectionCodec:
         self._isStopped = True
         self._waiting.clear()
         self._blocked.clear()
+
+    def drop(self) -> None:
+        """
+        The connection is gone, and all streams with it. Nobody is told.
+        """
+        self.stop()
+        for stream in list(self.streams.values()):
+            stream.sink = None
+            stream.dropped()
+
+    @property
+    def isWithinSection(self) -> bool:
+        """
+        Whether a field section began that did not come to its end.
+        """
+        return self._section is not None
 
     def _fail(self, code: int, why: str, details: str = "http2.protocol_error") -> RemoteProtocolError:
         """
@@ -301,9 +319,9 @@ class ConnectionCodec:
         parts = self._sectionParts
         parts.append(payload)
         self._sectionSize += len(payload)
-        # A section longer than what it may decode to need not be looked at; nor need one in crumbs (CVE-2024-27919,
+        # A section far longer than what it may decode to need not be looked at; nor need one in crumbs (CVE-2024-27919,
         # CVE-2024-30255, also on streams that are closed already: CVE-2024-28182).
-        if self._sectionSize > self.options.maxHeadBytes or len(parts) > self._mostContinuations:
+        if self._sectionSize > self._mostSection or len(parts) > self._mostContinuations:
             self.counters.headerOverflow.value += 1
             raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a field section that does not end", "http2.too_many_headers")
         if ends:
@@ -358,9 +376,8 @@ class ConnectionCodec:
             if self._decoder.overflowed:
                 raise RemoteProtocolError("trailers over the limit", 431, "http2.too_many_headers")
             if stream.bodyLeft > 0:
-                raise RemoteProtocolError(
-                    "a body shorter than its content-length", 400, "http2.violation.of.messaging.rule"
-                )
+                self._wrongLength(stream)
+                return
             trailers = trailersFrom(fields)
         except RemoteProtocolError as error:
             self._malformed(stream, error)
@@ -379,6 +396,14 @@ class ConnectionCodec:
             self.refuse(stream, ErrorCode.PROTOCOL_ERROR, error.why)
         else:
             raise self._fail(ErrorCode.PROTOCOL_ERROR, error.why, error.details)
+
+    def _wrongLength(self, stream: CodecStream) -> None:
+        """
+        A body that is not as long as its content-length: as in Envoy the end of its stream, whatever the options say of
+        malformed messages.
+        """
+        self.counters.rxMessagingError.value += 1
+        self.refuse(stream, ErrorCode.PROTOCOL_ERROR, "a body that is not as long as its content-length")
 
     def refuse(self, stream: CodecStream, code: int, why: str) -> None:
         """
@@ -425,12 +450,7 @@ class ConnectionCodec:
             stream.bodyLeft -= length
             if stream.bodyLeft < 0 or (ends and stream.bodyLeft):
                 self.creditConnection(size)
-                self._malformed(
-                    stream,
-                    RemoteProtocolError(
-                        "a body that is not as long as its content-length", 400, "http2.violation.of.messaging.rule"
-                    ),
-                )
+                self._wrongLength(stream)
                 return
         sink = stream.sink
         if ends:
@@ -634,6 +654,8 @@ class ConnectionCodec:
         """
         What is to be written now; nothing where nothing is. There may be more at once, so ask until there is not.
         """
+        if self._unwanted:
+            self._resetUnwanted()
         if self._waiting and self.mayEmit:
             self._emitWaiting()
         out = self._out
@@ -663,6 +685,18 @@ class ConnectionCodec:
         for stream in drained:
             if stream.sink is not None:
                 stream.sink.resumeSending()
+
+    def callOff(self, stream: CodecStream) -> None:
+        """
+        A response was sent before its request's end, of which nobody wants the rest (RFC 9113, 8.1). It may be here
+        already, so it is called off with the next write only.
+        """
+        self._unwanted[stream] = None
+
+    def _resetUnwanted(self) -> None:
+        unwanted, self._unwanted = self._unwanted, {}
+        for stream in unwanted:
+            stream.reset(ErrorCode.NO_ERROR)
 
     def wait(self, stream: CodecStream) -> None:
         """

@@ -116,9 +116,10 @@ class DownstreamCodec(ConnectionCodec):
         before = decoder.version
         fields = self._decode(block)
         if decoder.overflowed:
-            self.sendReset(streamId, ErrorCode.ENHANCE_YOUR_CALM)
+            # The code is Envoy's.
+            self.sendReset(streamId, ErrorCode.INTERNAL_ERROR)
             self._sink.requestRefused(
-                streamId, None, RemoteProtocolError("a head over the limit", 431, "http2.too_many_headers", 11)
+                streamId, None, RemoteProtocolError("a head over the limit", 431, "http2.too_many_headers", 2)
             )
             return None
         try:

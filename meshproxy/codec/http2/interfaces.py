@@ -5,6 +5,7 @@ What an HTTP/2 codec is told, and whom it tells.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,7 @@ class Http2Counters:
         "inboundEmptyFramesFlood": "inbound_empty_frames_flood",
         "inboundPriorityFramesFlood": "inbound_priority_frames_flood",
         "inboundWindowUpdateFramesFlood": "inbound_window_update_frames_flood",
+        "keepaliveTimeout": "keepalive_timeout",
         "outboundControlFlood": "outbound_control_flood",
         "outboundFlood": "outbound_flood",
         "requestsRejectedWithUnderscoresInHeaders": "requests_rejected_with_underscores_in_headers",
@@ -174,16 +176,19 @@ class Http2Counters:
     streamRefusedErrors: ICount
     trailers: ICount
     txReset: ICount
+    keepaliveTimeout: ICount
+    pendingSendBytes: ICount
     streamsActive: ICount
 
-    def __init__(self, counters: dict[str, ICount] | None = None, streamsActive: ICount | None = None) -> None:
+    gauges = {"pendingSendBytes": "pending_send_bytes", "streamsActive": "streams_active"}
+    """The same of gauges."""
+
+    def __init__(self, metrics: Mapping[str, ICount] | None = None) -> None:
         """
-        @param counters: By the names of the stats; those that are missing are not read by anybody.
-        @param streamsActive: The gauge C{streams_active}.
+        @param metrics: By the names of the stats; those that are missing are not read by anybody.
         """
-        for attribute, name in self.names.items():
-            setattr(self, attribute, (counters or {}).get(name) or _Count())
-        self.streamsActive = streamsActive or _Count()
+        for attribute, name in {**self.names, **self.gauges}.items():
+            setattr(self, attribute, (metrics or {}).get(name) or _Count())
 
 
 @dataclass(frozen=True, slots=True)

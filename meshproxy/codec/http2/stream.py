@@ -27,6 +27,9 @@ What is left of a message whose length was not told.
 # What waits is cut so that taking it frame by frame copies each byte once.
 _PIECE = 16384
 
+# When all streams of a connection together keep more than so many times what one may.
+_MOST_UNSENT = 4
+
 _OPEN = StreamState.OPEN
 _HALF_CLOSED_LOCAL = StreamState.HALF_CLOSED_LOCAL
 _HALF_CLOSED_REMOTE = StreamState.HALF_CLOSED_REMOTE
@@ -177,9 +180,14 @@ class CodecStream:
                 self._queue += [data[start : start + _PIECE] for start in range(0, length, _PIECE)]
             self.unsent += length
             codec.unsent += length
+            codec.counters.pendingSendBytes.value += length
         if endStream:
             self._end = True
-        if self.unsent > codec.options.sendBufferLimit and not self._isBackedUp:
+        limit = codec.options.sendBufferLimit
+        if codec.unsent > _MOST_UNSENT * limit:
+            # Many streams of a peer that gives no credit: each may keep little only.
+            limit = min(limit, _PIECE)
+        if self.unsent > limit and not self._isBackedUp:
             self._isBackedUp = True
             if self.sink is not None:
                 self.sink.pauseSending()
@@ -236,6 +244,7 @@ class CodecStream:
                 data = b"".join(parts)
             self.unsent -= len(data)
             codec.unsent -= len(data)
+            codec.counters.pendingSendBytes.value -= len(data)
             last = not queue and self._end is True
             self._emit(data, last)
             if queue:
@@ -265,7 +274,7 @@ class CodecStream:
     def _ended(self) -> None:
         self.happen(Happening.LOCAL_ENDED)
         if self._stopsReading and self.state is not _CLOSED:
-            self.reset(ErrorCode.NO_ERROR)
+            self._codec.callOff(self)
 
     def reset(self, code: int = ErrorCode.CANCEL) -> None:
         """
@@ -287,6 +296,7 @@ class CodecStream:
     def _dropQueue(self) -> None:
         if self._queue is not None:
             self._codec.unsent -= self.unsent
+            self._codec.counters.pendingSendBytes.value -= self.unsent
             self.unsent = 0
             self._queue = None
             self._codec.forget(self)
@@ -298,11 +308,11 @@ class CodecStream:
         """
         self.sink = None
         if self.canReceive:
+            self.creditAll()
             if self.canSend:
                 self._stopsReading = True
-                self.creditAll()
             else:
-                self.reset(ErrorCode.NO_ERROR)
+                self._codec.callOff(self)
 
     # Receiving
 

@@ -13,7 +13,8 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 _FILTER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
 _CORE = "envoy.config.core.v3."
 
-only(_HCM, "codec_type", "AUTO", "HTTP1")
+only(_HCM, "codec_type", "AUTO", "HTTP1", "HTTP2")
+declare(_HCM, "http2_protocol_options")
 declare(_HCM, "stat_prefix", "route_config", "http_filters", "upgrade_configs")
 declare(_HCM, "common_http_protocol_options", "http_protocol_options", "max_request_headers_kb")
 declare(_HCM, "server_name", "server_header_transformation", "add_user_agent", "via", "proxy_100_continue")
@@ -50,6 +51,18 @@ declare(_CORE + "Http1ProtocolOptions.HeaderKeyFormat.ProperCaseWords")
 accept(_CORE + "Http1ProtocolOptions", "use_balsa_parser", "there is one parser, and it is our own")
 
 declare(_CORE + "Http1ProtocolOptions", "allow_custom_methods", "ignore_http_11_upgrade")
+
+_HTTP2 = _CORE + "Http2ProtocolOptions"
+declare(_HTTP2, "hpack_table_size", "max_concurrent_streams", "allow_connect", "connection_keepalive")
+declare(_HTTP2, "initial_stream_window_size", "initial_connection_window_size", "custom_settings_parameters")
+declare(_HTTP2, "max_outbound_frames", "max_outbound_control_frames")
+declare(_HTTP2, "max_consecutive_inbound_frames_with_empty_payload", "max_inbound_priority_frames_per_stream")
+declare(_HTTP2, "max_inbound_window_update_frames_per_data_frame_sent")
+declare(_HTTP2, "stream_error_on_invalid_http_messaging", "override_stream_error_on_invalid_http_message")
+declare(_HTTP2 + ".SettingsParameter", "identifier", "value")
+accept(_HTTP2, "use_oghttp2_codec", "there is one codec, and it is our own")
+accept(_HTTP2, "max_metadata_size", "METADATA frames are not passed on, so there is nothing to limit")
+declare(_CORE + "KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
 
 _CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 declare(_CASE, "forward_reason_phrase", "formatter_type_on_envoy_headers")

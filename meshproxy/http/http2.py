@@ -1,0 +1,429 @@
+# -*- test-case-name: tests.http.test_http2 -*-
+"""
+A downstream HTTP/2 connection: between the transport, the codec and the streams, of which it has many at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.python.failure import Failure as TwistedFailure
+from zope.interface import implementer
+
+from meshproxy.codec.http2 import CodecStream, DownstreamCodec, ErrorCode, IDownstreamSink
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.flags import Failure, LocalReply, ResponseFlag
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.resets import PrematureResets
+from meshproxy.http.stream import Stream
+from meshproxy.http.streamside import RefusedSide, StreamSide
+from meshproxy.net.turn import turn
+from meshproxy.upstream.keepalive import Keepalive
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo
+    from meshproxy.http.downstream import HTTP1Connection
+    from meshproxy.http.manager import ConnectionManager, ManagerSlot
+    from meshproxy.http.stats import VersionStats
+
+__all__ = ["HTTP2Connection"]
+
+# RFC 9113, 6.8: a GOAWAY with this identifier tells that another one will follow.
+_ANY_STREAM = 2**31 - 1
+
+# What the ping says whose answer tells that the first GOAWAY arrived.
+_DRAIN_PING = b"draining"
+
+
+@implementer(IPushProducer, IDownstreamSink)
+class HTTP2Connection(TwistedProtocol):
+    """
+    One connection; many streams.
+
+    All frames of a turn of the reactor leave in one write.
+
+    @ivar slot: Where the connection manager is found; a reload puts another one there, for the next stream.
+    @ivar info: What is known of the connection.
+    @ivar closing: Whether nothing is read any more.
+    @ivar closedHere: Whether this side ended it.
+    @ivar served: How many requests it had.
+    @ivar began: When it was accepted.
+    @ivar idleSince: When the last stream ended.
+    """
+
+    closedHere = False
+    version: VersionStats | None = None
+    # That the manager may ask any connection: streams have their own times here.
+    stream = None
+    _isDraining = False
+    _keepalive: Keepalive | None = None
+
+    def __init__(self, slot: ManagerSlot, info: ConnectionInfo, predecessor: HTTP1Connection | None = None) -> None:
+        """
+        @param predecessor: What had the connection until it was known that it speaks HTTP/2.
+        """
+        self.slot = slot
+        self.info = info
+        manager = slot.current
+        self.manager: ConnectionManager = manager
+        self.codec = DownstreamCodec(self, manager.http2Options, manager.http2Counters)
+        self.sides: dict[StreamSide, None] = {}
+        self.closing = self._isWoken = self._isWriteBlocked = False
+        self._resets = PrematureResets()
+        self._predecessor = predecessor
+        self.served = 0
+        self.began = self.idleSince = manager.clock.seconds()
+
+    @property
+    def isIdle(self) -> bool:
+        """
+        Whether no stream is under way.
+        """
+        return not self.sides
+
+    @property
+    def activeStreams(self) -> Iterable[Stream]:
+        """
+        The streams under way.
+        """
+        return [side.stream for side in self.sides if side.stream is not None]
+
+    # The transport
+
+    def connectionMade(self) -> None:
+        """
+        The connection is there.
+        """
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
+        manager = self.manager
+        if self._predecessor is None:
+            manager.connectionMade(self)
+        else:
+            manager.handOver(self._predecessor, self)
+            self.began, self._predecessor = self._predecessor.began, None
+        manager.speaks(self, manager.stats.http2)
+        if manager.keepalive is not None:
+            self._keepalive = Keepalive(
+                manager.keepalive, manager.clock, manager.random, self._sendPing, self._keepaliveLost
+            )
+            self._keepalive.start()
+        self.flush()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Frames.
+        """
+        self.manager.stats.cxRxBytesTotal.value += len(data)
+        if not self.closing:
+            self._receive(self.codec.receiveData, data)
+
+    def _receive(self, receive: Callable[..., None], *data: bytes) -> None:
+        codec = self.codec
+        # What streams send meanwhile is flushed below, once.
+        woken, self._isWoken = self._isWoken, True
+        try:
+            receive(*data)
+        except RemoteProtocolError as error:
+            self._isWoken = woken
+            self._protocolError(error)
+            return
+        self._isWoken = woken
+        if self.closing:
+            return
+        manager = self.manager
+        if manager.headersDeadlines is not None:
+            manager.awaitSection(self, codec.isWithinSection)
+        if codec.hasRest:
+            # It is the turn of others. What comes meanwhile waits in the socket.
+            self.transport.pauseProducing()  # type: ignore[union-attr]  # Twisted sets it before
+            manager.clock.callLater(0, self._resume)
+        self.wake()
+
+    def _resume(self) -> None:
+        if not self.closing:
+            self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before
+            self._receive(self.codec.resume)
+
+    def connectionLost(self, reason: TwistedFailure | None = None) -> None:
+        """
+        The connection is gone.
+        """
+        self.closing = True
+        self.codec.stop()
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        sides = list(self.sides)
+        self.manager.connectionLost(self, bool(sides))
+        for side in sides:
+            stream = side.stream
+            if stream is not None:
+                side.stream = None
+                stream.downstreamLost()
+        self.codec.drop()
+
+    def _protocolError(self, error: RemoteProtocolError) -> None:
+        """
+        The downstream broke the protocol: tell it, and close.
+        """
+        manager = self.manager
+        manager.stats.cxProtocolError.value += 1
+        manager.log.debug("{peer}: {why}", peer=self.info.remoteAddress, why=error.why)
+        self.info.terminationDetails = self.info.terminationDetails or error.details
+        self.close()
+        for side in list(self.sides):
+            stream = side.stream
+            if stream is not None:
+                side.stream = None
+                stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
+
+    # Writing
+
+    def wake(self) -> None:
+        """
+        There is something to send: at the end of the turn, or now where there is no turn.
+        """
+        if not self._isWoken:
+            self._isWoken = True
+            if turn.active:
+                turn.written.append(self)
+            else:
+                self.flush()
+
+    def flush(self) -> None:
+        """
+        Send it.
+        """
+        self._isWoken = False
+        transport: Any = self.transport
+        if transport is None:
+            return
+        codec = self.codec
+        stats = self.manager.stats
+        while data := codec.dataToSend():
+            stats.cxTxBytesTotal.value += len(data)
+            transport.write(data)
+        if not self._isWriteBlocked and not transport.unsent:
+            codec.sent()
+
+    def failed(self) -> None:
+        """
+        Sending raised: log it, in an C{except} clause, and close.
+        """
+        self.manager.log.failure("an HTTP/2 connection raised")
+        self.abort()
+
+    def pauseProducing(self) -> None:
+        """
+        The downstream does not read what was sent: bodies wait in their streams.
+        """
+        self._isWriteBlocked = True
+        self.codec.pauseSending()
+
+    def resumeProducing(self) -> None:
+        """
+        The downstream has read it.
+        """
+        self._isWriteBlocked = False
+        self.codec.resumeSending()
+        self.wake()
+
+    def stopProducing(self) -> None:
+        """
+        The transport is gone; C{connectionLost} says so as well.
+        """
+
+    # Told by the codec
+
+    def requestReceived(self, codecStream: CodecStream, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        See L{IDownstreamSink.requestReceived}.
+        """
+        manager = self.slot.current
+        if manager is not self.manager:
+            manager.adopt(self)
+        self.served += 1
+        side = StreamSide(self, codecStream)
+        codecStream.sink = side
+        stream = side.stream = Stream(manager, side, headers, endStream, manager.clock.seconds())
+        stream.protocol = "HTTP/2"
+        self.sides[side] = None
+        manager.stats.http2.rqTotal.value += 1
+        limit = manager.maxRequestsPerConnection
+        if limit and self.served >= limit and not self._isDraining:
+            manager.stats.cxMaxRequestsReached.value += 1
+            self.drain()
+        if b"#" in headers.path:
+            # RFC 9110, 4.1: a fragment is not for the wire.
+            manager.streamBegan(stream)
+            stream.localReply(Failure.PATH_NORMALIZATION_FAILED.value)
+            return
+        manager.serve(stream)
+        if manager.streamIdleWatch is not None and not stream.over:
+            manager.watchStream(stream)
+
+    def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
+        """
+        See L{IDownstreamSink.requestRefused}. As in Envoy, that is a request too, and has its line in the log.
+        """
+        manager = self.manager
+        self.served += 1
+        side = RefusedSide(self)
+        stream = Stream(manager, side, headers or RequestHeaders(b"", b""), False, manager.clock.seconds())
+        stream.protocol = "HTTP/2"
+        manager.stats.http2.rqTotal.value += 1
+        manager.streamBegan(stream)
+        manager.log.debug("{peer}: {why}", peer=self.info.remoteAddress, why=error.why)
+        stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
+        self.resetReceived(stream)
+
+    def goAwayReceived(self, lastStreamId: int, code: int, debug: bytes) -> None:
+        """
+        See L{IDownstreamSink.goAwayReceived}: a client that is going to leave has its streams answered, and leaves.
+        """
+
+    def settingsReceived(self) -> None:
+        """
+        See L{IDownstreamSink.settingsReceived}.
+        """
+
+    def pingAnswered(self, opaque: bytes) -> None:
+        """
+        See L{IDownstreamSink.pingAnswered}.
+        """
+        if opaque == _DRAIN_PING and self._isDraining:
+            self.finishDraining()
+        elif self._keepalive is not None:
+            self._keepalive.answered(opaque)
+
+    def _sendPing(self, opaque: bytes) -> None:
+        self.codec.sendPing(opaque)
+        self.wake()
+
+    def _keepaliveLost(self) -> None:
+        self.manager.http2Counters.keepaliveTimeout.value += 1
+        self.info.terminationDetails = "http2_ping_timeout"
+        self.close()
+
+    # Told by the streams
+
+    def responding(self, stream: Stream) -> None:
+        """
+        The head of a response goes out: a connection manager that drains begins to end its connection.
+        """
+        manager = stream.manager
+        if manager.draining and not self._isDraining:
+            manager.stats.cxDrainClose.value += 1
+            self.drain()
+
+    def streamEnded(self, side: StreamSide, stream: Stream) -> None:
+        """
+        A stream is over.
+        """
+        self.sides.pop(side, None)
+        if self.closing:
+            return
+        self.wake()
+        if not self.sides:
+            self.idleSince = stream.end or 0.0
+            if self.codec.goAwaySent is not None and self.codec.goAwaySent != _ANY_STREAM:
+                self.close()
+
+    def resetReceived(self, stream: Stream) -> None:
+        """
+        The downstream reset a stream, or made this side do it: rapid resets (CVE-2023-44487, CVE-2025-8671) end the
+        connection.
+        """
+        if self.closing:
+            return
+        if self._resets.isTooMuch(self.served, stream.startMonotonic, stream.end or 0.0):
+            self.manager.stats.rqTooManyPrematureResets.value += 1
+            self.info.terminationDetails = "too_many_premature_resets"
+            self.codec.sendGoAway(ErrorCode.ENHANCE_YOUR_CALM)
+            self.close()
+
+    # Closing
+
+    def closeAfterResponse(self) -> None:
+        """
+        Take no more requests.
+        """
+        self.drain()
+
+    def refuse(self, reply: LocalReply) -> None:
+        """
+        A head that does not come to its end cannot be answered on its own, nor can what follows it be read.
+        """
+        self.codec.sendGoAway(ErrorCode.PROTOCOL_ERROR)
+        self.close()
+
+    def drain(self) -> None:
+        """
+        Tell the downstream to begin no further stream; those that are on their way until it knows are still served. The
+        connection ends with the last one.
+        """
+        if self.closing or self._isDraining:
+            return
+        self._isDraining = True
+        codec = self.codec
+        codec.sendGoAway(lastStreamId=_ANY_STREAM)
+        codec.sendPing(_DRAIN_PING)
+        self.manager.awaitDrain(self)
+        self.wake()
+
+    def finishDraining(self) -> None:
+        """
+        The downstream knows, or had time enough to: name the last stream.
+        """
+        if self.closing:
+            return
+        self.codec.sendGoAway()
+        if self.sides:
+            self.wake()
+        else:
+            self.close()
+
+    def drainLate(self) -> None:
+        """
+        The C{drain_timeout} is over.
+        """
+        self.finishDraining()
+
+    def close(self) -> None:
+        """
+        Close after what was written is sent, as
+        L{HTTP1Connection.close<meshproxy.http.downstream.HTTP1Connection.close>} does.
+        """
+        if self.closing:
+            return
+        self.flush()
+        self.closing = self.closedHere = True
+        self.codec.stop()
+        manager = self.manager
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.resumeProducing()
+        if manager.closeDeadlines is None:
+            transport.loseConnection()
+        else:
+            transport.loseWriteConnection()
+            manager.closeDeadlines.start(self)
+
+    def peerFinished(self) -> None:
+        """
+        The downstream finished writing, and as in Envoy thereby its connection.
+        """
+        self.closing = True
+        transport: Any = self.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def abort(self) -> None:
+        """
+        Close at once.
+        """
+        self.closing = self.closedHere = True
+        self.codec.stop()
+        self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it

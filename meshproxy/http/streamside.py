@@ -1,0 +1,239 @@
+# -*- test-case-name: tests.http.test_http2 -*-
+"""
+One stream of a downstream HTTP/2 connection, between the codec and the stream that filters see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from meshproxy.codec.http2 import CodecStream, ErrorCode, IRequestStreamSink
+from meshproxy.errors import LocalProtocolError
+from meshproxy.flags import ResponseFlag
+from meshproxy.headers import HeaderMap, ResponseHeaders
+from meshproxy.net.relay import IRelay
+
+if TYPE_CHECKING:
+    from meshproxy.http.http2 import HTTP2Connection
+    from meshproxy.http.stream import Stream
+    from meshproxy.upstream.stats import ClusterStats
+
+__all__ = ["RefusedSide", "StreamSide"]
+
+
+@implementer(IRequestStreamSink)
+class StreamSide:
+    """
+    One stream, between the codec and L{Stream}: what the one is told by, and what the other speaks to
+    (L{meshproxy.http.downstream.IDownstream}).
+    """
+
+    __slots__ = ("_connection", "_held", "codecStream", "info", "stream")
+
+    def __init__(self, connection: HTTP2Connection, codecStream: CodecStream) -> None:
+        self._connection = connection
+        self.codecStream = codecStream
+        self.info = connection.info
+        self.stream: Stream | None = None
+        # What came on the way to a tunnel that is not open yet.
+        self._held: list[tuple[bytes, bool]] | None = None
+
+    # Told by the codec
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        See L{IRequestStreamSink.dataReceived}.
+        """
+        stream = self.stream
+        if stream is None:
+            return
+        if stream.upgrade and not stream.tunnel:
+            # An upstream that does not agree to the tunnel must never see it (CVE-2026-73548). The window bounds it.
+            if self._held is None:
+                self._held = []
+                self.codecStream.pauseReading()
+            self._held.append((data, endStream))
+            return
+        stream.requestDataReceived(data, endStream)
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        See L{IRequestStreamSink.trailersReceived}.
+        """
+        if self.stream is not None:
+            self.stream.requestTrailersReceived(trailers)
+
+    def streamReset(self, code: int, isRemote: bool, why: str) -> None:
+        """
+        See L{IRequestStreamSink.streamReset}.
+        """
+        stream = self.stream
+        if stream is None:
+            return
+        self.stream = None
+        if isRemote:
+            stream.downstreamLost(ResponseFlag.DOWNSTREAM_REMOTE_RESET, "http2.remote_reset")
+        else:
+            stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, "http2.violation.of.messaging.rule")
+        self._connection.resetReceived(stream)
+
+    def pauseSending(self) -> None:
+        """
+        See L{IRequestStreamSink.pauseSending}.
+        """
+        stream = self.stream
+        if stream is not None:
+            stream.manager.stats.flowControlPausedReading.value += 1
+            stream.pauseUpstream()
+
+    def resumeSending(self) -> None:
+        """
+        See L{IRequestStreamSink.resumeSending}.
+        """
+        stream = self.stream
+        if stream is not None:
+            stream.manager.stats.flowControlResumedReading.value += 1
+            stream.resumeUpstream()
+
+    # Asked by the stream
+
+    def sendInformational(self, headers: ResponseHeaders) -> None:
+        """
+        See L{IDownstream.sendInformational<meshproxy.http.downstream.IDownstream.sendInformational>}.
+        """
+        try:
+            self.codecStream.sendInformational(headers)
+        except LocalProtocolError as error:
+            self._unwritable(error)
+        self._connection.wake()
+
+    def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{IDownstream.sendHeaders<meshproxy.http.downstream.IDownstream.sendHeaders>}.
+        """
+        self._connection.responding(stream)
+        if endStream and stream.replied and headers.first.get(b"content-length") == b"0":
+            # As in Envoy: END_STREAM says as much.
+            headers.remove(b"content-length")
+        try:
+            self.codecStream.sendHeaders(headers, endStream)
+        except LocalProtocolError as error:
+            self._unwritable(error)
+            return
+        if stream.upgrade and (headers.status == 101 or (stream.upgrade == b"connect" and headers.status < 300)):
+            stream.tunnel = True
+            stream.manager.tunnelBegan(stream)
+            self._release()
+        self._connection.wake()
+
+    def _release(self) -> None:
+        """
+        The tunnel is open: what came for it goes on.
+        """
+        held, self._held = self._held, None
+        if held is not None:
+            for data, endStream in held:
+                if self.stream is not None:
+                    self.stream.requestDataReceived(data, endStream)
+            self.codecStream.resumeReading()
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        See L{IDownstream.sendData<meshproxy.http.downstream.IDownstream.sendData>}.
+        """
+        self.codecStream.sendData(data, endStream)
+        self._connection.wake()
+
+    def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{IDownstream.sendResponse<meshproxy.http.downstream.IDownstream.sendResponse>}.
+        """
+        self._connection.responding(stream)
+        try:
+            self.codecStream.sendResponse(headers, body)
+        except LocalProtocolError as error:
+            self._unwritable(error)
+            return
+        self._connection.wake()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        See L{IDownstream.sendTrailers<meshproxy.http.downstream.IDownstream.sendTrailers>}.
+        """
+        try:
+            self.codecStream.sendTrailers(trailers)
+        except LocalProtocolError as error:
+            self._unwritable(error)
+        self._connection.wake()
+
+    def _unwritable(self, error: LocalProtocolError) -> None:
+        # As of HTTP/1: what filters or an upstream made of the response cannot be written.
+        self._connection.manager.log.error("a response cannot be written: {why}", why=str(error))
+        if self.stream is not None:
+            self.stream.reset()
+
+    def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
+        """
+        See L{IDownstream.relay<meshproxy.http.downstream.IDownstream.relay>}: bodies go in frames here.
+        """
+        return None
+
+    def closeAfterResponse(self) -> None:
+        """
+        See L{IDownstream.closeAfterResponse<meshproxy.http.downstream.IDownstream.closeAfterResponse>}: as in Envoy,
+        one stream's end is no reason to end the others.
+        """
+
+    def resetStream(self, stream: Stream) -> None:
+        """
+        See L{IDownstream.resetStream<meshproxy.http.downstream.IDownstream.resetStream>}.
+        """
+        # Not NO_ERROR, which a client could take for a whole response.
+        self.codecStream.reset(ErrorCode.INTERNAL_ERROR)
+        self._connection.wake()
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        See L{IDownstream.streamEnded<meshproxy.http.downstream.IDownstream.streamEnded>}.
+        """
+        self.stream = None
+        self._held = None
+        codecStream = self.codecStream
+        if codecStream.canReceive:
+            if not stream.requestEnded:
+                stream.manager.stats.rqResponseBeforeRqComplete.value += 1
+            codecStream.stopReading()
+        self._connection.streamEnded(self, stream)
+
+    def pauseReading(self) -> None:
+        """
+        See L{IDownstream.pauseReading<meshproxy.http.downstream.IDownstream.pauseReading>}.
+        """
+        self.codecStream.pauseReading()
+
+    def resumeReading(self) -> None:
+        """
+        See L{IDownstream.resumeReading<meshproxy.http.downstream.IDownstream.resumeReading>}.
+        """
+        if self._held is None:
+            self.codecStream.resumeReading()
+            self._connection.wake()
+
+
+class RefusedSide(StreamSide):
+    """
+    That of a stream which was refused before it was one.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, connection: HTTP2Connection) -> None:
+        self.info = connection.info
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        There is nothing that would end.
+        """

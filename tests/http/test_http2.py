@@ -1,0 +1,668 @@
+"""
+L{meshproxy.http.http2} and L{meshproxy.http.streamside}: a client's HTTP/2 connection, through a whole proxy in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from meshproxy.interfaces import STOP
+from meshproxy.testing import Answer, Peer, httpBootstrap
+from tests.codec.http2.frames import PREFACE, data, framesIn, goAway, headers, ping, request, reset, windowUpdate
+from tests.http.http2support import HTTP2Case
+from tests.http.support import recorder, scripted
+
+
+class ExchangeTests(HTTP2Case):
+    """
+    Requests and responses.
+    """
+
+    def test_get(self) -> None:
+        """
+        A request goes on in HTTP/1.1, and its response comes back.
+        """
+        self.start(accessLog="%PROTOCOL% %RESPONSE_CODE% %REQ(:AUTHORITY)% %BYTES_SENT%")
+        self.backend.respond(200, b"hello", {"x-a": "b"})
+        answer = self.get(self.connect(), (b"x-in", b"1"), path=b"/p?q")
+        self.assertEqual((answer.status, answer.body, answer.ended), (200, b"hello", True))
+        self.assertEqual(answer.header(b"x-a"), b"b")
+        seen = self.backend.last
+        self.assertEqual((seen.method, seen.path, seen.header("host")), (b"GET", b"/p?q", "test"))
+        self.assertEqual(seen.header("x-in"), "1")
+        self.assertEqual(self.proxy.accessLog, ["HTTP/2 200 test 5"])
+        for name in ("cx_http2_total", "cx_http2_active", "rq_http2_total", "cx_total", "rq_total"):
+            self.assertEqual(self.stat(f"downstream_{name}"), 1, name)
+        for name in ("cx_http1_total", "cx_http1_active", "rq_http1_total", "rq_active"):
+            self.assertEqual(self.stat(f"downstream_{name}"), 0, name)
+
+    def test_codecType(self) -> None:
+        """
+        With C{codec_type: HTTP2} nothing else is understood.
+        """
+        self.start(manager={"codec_type": "HTTP2"})
+        self.assertEqual(self.get(self.connect()).status, 200)
+        other = Peer()
+        self.proxy.connect(other)
+        other.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        self.proxy.settle()
+        self.assertTrue(other.closed)
+        self.assertEqual(self.stat("downstream_cx_protocol_error"), 1)
+
+    def test_detected(self) -> None:
+        """
+        C{AUTO} tells by the first bytes, however they are cut, and never takes C{POST} for a preface.
+        """
+        for size in (0, 1, 5):
+            self.readSize = size
+            self.start()
+            self.assertEqual(self.get(self.connect()).status, 200)
+            self.assertEqual(self.proxy.client().request("POST", body=b"x").status, 200)
+            self.assertEqual(self.stat("downstream_cx_http1_total"), 1)
+            self.assertEqual(self.stat("downstream_cx_http2_total"), 1)
+
+    def test_only1(self) -> None:
+        """
+        With C{codec_type: HTTP1} a preface is a bad request.
+        """
+        self.start(manager={"codec_type": "HTTP1"})
+        peer = Peer()
+        self.proxy.connect(peer)
+        peer.write(PREFACE)
+        self.proxy.settle()
+        self.assertTrue(peer.received.startswith(b"HTTP/1.1 400"))
+
+    def test_bodies(self) -> None:
+        """
+        A body with a length, one without, trailers both ways, an empty one.
+        """
+        log: list[str] = []
+        self.start(recorder(log), manager={"http_protocol_options": {"enable_trailers": True}})
+        peer = self.connect()
+        self.get(peer, (b"content-length", b"5"), method=b"POST", body=b"hello")
+        self.assertEqual((self.backend.last.body, self.backend.last.header("content-length")), (b"hello", "5"))
+        self.get(peer, method=b"POST", body=b"x" * 40000)
+        self.assertEqual(self.backend.last.body, b"x" * 40000)
+        self.assertEqual(self.backend.last.header("transfer-encoding"), "chunked")
+        self.backend.answer(Answer(200, [b"a", b"b"], trailers={"x-t": "2"}))
+        answer = self.get(peer, method=b"POST", body=b"x", trailers=[(b"x-r", b"1")])
+        self.assertEqual((answer.body, answer.trailers, answer.ended), (b"ab", None, True))
+        self.assertIn("requestTrailers x-r", log)
+        answer = self.get(peer, method=b"POST", body=b"")
+        self.assertEqual(answer.status, 200)
+
+    def test_responseTrailers(self) -> None:
+        """
+        Trailers of a filter, or of an upstream, end a response.
+        """
+        self.start(
+            manager={"http_protocol_options": {"enable_trailers": True}},
+            cluster={
+                "typed_extension_protocol_options": {
+                    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+                    }
+                }
+            },
+        )
+        self.backend.answer(Answer(200, [b"a", b"b"], trailers={"x-t": "2"}))
+        answer = self.get(self.connect())
+        self.assertEqual((answer.body, answer.trailers, answer.ended), (b"ab", [(b"x-t", b"2")], True))
+
+    def test_interim(self) -> None:
+        """
+        1xx pass, and C{expect} is answered here.
+        """
+        self.start()
+        self.backend.answer(Answer(200, b"ok", interim=[(103, {"link": "x"})]))
+        answer = self.get(self.connect(), (b"expect", b"100-continue"), method=b"POST", body=b"x")
+        self.assertEqual([dict(fields)[b":status"] for fields in answer.interim], [b"100", b"103"])
+        self.assertEqual(answer.body, b"ok")
+
+    def test_head(self) -> None:
+        """
+        A response to HEAD keeps its length and has no body.
+        """
+        self.start()
+        self.backend.respond(200, b"x" * 100)
+        answer = self.get(self.connect(), method=b"HEAD")
+        self.assertEqual((answer.status, answer.body, answer.ended), (200, b"", True))
+
+    def test_hopByHop(self) -> None:
+        """
+        What HTTP/1 says of its connection does not go into HTTP/2.
+        """
+        self.start()
+        self.backend.respond(200, b"x", {"connection": "keep-alive, x-hop", "keep-alive": "timeout=5", "x-hop": "1"})
+        answer = self.get(self.connect())
+        names = {name for name, _ in answer.headers or ()}
+        self.assertFalse(names & {b"connection", b"keep-alive", b"transfer-encoding"})
+
+    def test_cookies(self) -> None:
+        """
+        Crumbs of a cookie are one field in HTTP/1.1.
+        """
+        self.start()
+        self.get(self.connect(), (b"cookie", b"a=1"), (b"cookie", b"b=2"))
+        self.assertEqual(self.backend.last.header("cookie"), "a=1; b=2")
+
+    def test_localReplies(self) -> None:
+        """
+        A reply of this proxy: of a filter, for a missing route, for a missing authority, for a fragment.
+        """
+        self.start(
+            scripted(requestHeaders=lambda s, h, e: s.reply(418, b"tea") if h.path == b"/tea" else None),
+            routes=[{"match": {"prefix": "/tea"}, "route": {"cluster": "backend"}}],
+        )
+        peer = self.connect()
+        answer = self.get(peer, path=b"/tea")
+        self.assertEqual((answer.status, answer.body), (418, b"tea"))
+        answer = self.get(peer, path=b"/other")
+        self.assertEqual((answer.status, answer.header(b"content-length"), answer.ended), (404, None, True))
+        self.assertEqual(self.get(peer, authority=None).status, 400)
+        self.assertEqual(self.get(peer, path=b"/tea#x").status, 400)
+        self.assertEqual(self.get(peer, path=b"/tea").status, 418)
+
+    def test_many(self) -> None:
+        """
+        Streams are answered in whatever order their upstreams answer.
+        """
+        self.start()
+        self.backend.answer(*(Answer(200, b"%d" % number, delay=1.0 - number / 100) for number in range(50)))
+        peer = self.connect()
+        streams = [peer.ask(path=b"/%d" % number) for number in range(50)]
+        self.proxy.advance(2.0)
+        self.assertEqual({peer.of(streamId).status for streamId in streams}, {200})
+        self.assertEqual(sorted(int(peer.of(streamId).body) for streamId in streams), list(range(50)))
+        self.assertQuiet()
+
+    def test_unwritable(self) -> None:
+        """
+        A field that a filter made and nobody may send ends its stream, not the connection.
+        """
+        self.start(scripted(responseHeaders=lambda s, h, e: h.set(b"x", b"a\r\nb")))
+        self.backend.respond(200, b"x")
+        peer = self.connect()
+        self.assertEqual(self.get(peer).resetCode, 2)
+        self.assertFalse(peer.closed)
+        self.assertQuiet()
+        self.proxy.stop()
+        self.flushLoggedErrors()
+
+
+class EndTests(HTTP2Case):
+    """
+    How streams end before their time.
+    """
+
+    def test_clientResets(self) -> None:
+        """
+        A reset ends the upstream's work, and says so in the log.
+        """
+        self.start()
+        self.backend.answer(Answer.hang())
+        peer = self.connect()
+        streamId = peer.ask()
+        self.proxy.settle()
+        peer.write(reset(streamId))
+        self.proxy.settle()
+        self.assertEqual(self.proxy.accessLog, ["0 http2.remote_reset DR"])
+        self.assertQuiet()
+        self.assertEqual(self.proxy.stat("http2.rx_reset"), 1)
+        self.assertEqual(self.get(peer).status, 200)
+
+    def test_clientLeaves(self) -> None:
+        """
+        A connection that is lost ends all of its streams.
+        """
+        self.start()
+        self.backend.answer(*[Answer.hang()] * 3)
+        peer = self.connect()
+        for _ in range(3):
+            peer.ask()
+        self.proxy.settle()
+        peer.abort()
+        self.proxy.settle()
+        self.assertEqual(self.proxy.accessLog, ["0 downstream_remote_disconnect DC"] * 3)
+        self.assertQuiet()
+        self.assertEqual(self.stat("downstream_cx_destroy_remote_active_rq"), 1)
+        self.assertEqual(self.proxy.stat("http2.streams_active"), 0)
+
+    def test_early(self) -> None:
+        """
+        A response before the request's end: the rest is called off with C{NO_ERROR} (RFC 9113, 8.1).
+        """
+        self.start(scripted(requestHeaders=lambda s, h, e: s.reply(200, b"enough")))
+        peer = self.connect()
+        answer = self.get(peer, method=b"POST", body=b"x", endStream=False)
+        self.assertEqual((answer.body, answer.ended, answer.resetCode), (b"enough", True, 0))
+        peer.write(data(1, b"more", True))
+        self.proxy.settle()
+        self.assertEqual(self.get(peer).body, b"enough")
+        self.assertEqual(self.stat("downstream_rq_response_before_rq_complete"), 1)
+
+    def test_upstreamBreaks(self) -> None:
+        """
+        An upstream that breaks off within its body makes a reset, never a whole response.
+        """
+        self.start()
+        self.backend.answer(Answer.close(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"))
+        answer = self.get(self.connect())
+        self.assertEqual((answer.body, answer.ended, answer.resetCode), (b"half", False, 2))
+
+    def test_protocolError(self) -> None:
+        """
+        One that breaks the protocol is told why, and its streams end.
+        """
+        self.start()
+        self.backend.answer(Answer.hang())
+        peer = self.connect()
+        peer.ask()
+        self.proxy.settle()
+        peer.write(ping(bytes(7)))
+        self.proxy.settle()
+        self.assertEqual(peer.reading.goAways, [(1, 6)])
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.proxy.accessLog, ["0 http2.protocol_error DPE"])
+        self.assertEqual(self.stat("downstream_cx_protocol_error"), 1)
+        self.assertQuiet()
+
+    def test_malformed(self) -> None:
+        """
+        A malformed request has its line in the log, and ends its connection; or its stream, where that is configured.
+        """
+        self.start()
+        peer = self.connect()
+        peer.ask((b"A", b"b"))
+        self.proxy.settle()
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.proxy.accessLog, ["0 http2.invalid.header.field DPE"])
+        self.start(manager={"http2_protocol_options": {"override_stream_error_on_invalid_http_message": True}})
+        peer = self.connect()
+        self.assertEqual(self.get(peer, (b"A", b"b")).resetCode, 1)
+        self.assertEqual(self.get(peer).status, 200)
+        self.assertEqual(len(self.backend.requests), 1)
+
+    def test_contentLength(self) -> None:
+        """
+        A body that is not as long as it says never becomes a whole request upstream (CVE-2026-48743).
+        """
+        for body in (b"1234", b"123456"):
+            self.start()
+            peer = self.connect()
+            answer = self.get(peer, (b"content-length", b"5"), method=b"POST", body=body)
+            self.assertEqual(answer.resetCode, 1)
+            self.assertEqual(self.backend.requests, [])
+            self.assertEqual(self.get(peer).status, 200)
+            self.assertQuiet()
+
+    def test_tooLarge(self) -> None:
+        """
+        A head over C{max_request_headers_kb} ends its stream.
+        """
+        self.start(manager={"max_request_headers_kb": 1})
+        peer = self.connect()
+        self.assertEqual(self.get(peer, (b"x", b"y" * 2000)).resetCode, 2)
+        self.assertEqual(self.get(peer).status, 200)
+        self.assertEqual(self.proxy.stat("http2.header_overflow"), 1)
+
+    def test_rapidReset(self) -> None:
+        """
+        CVE-2023-44487: one that resets most of its streams at once is put off; CVE-2025-8671: so is one that makes the
+        proxy do it.
+        """
+        for ending in (lambda streamId: reset(streamId), lambda streamId: windowUpdate(streamId, 0)):
+            self.start()
+            self.backend.default = lambda request: Answer.hang()
+            peer = self.connect()
+            for streamId in range(1, 1001, 2):
+                if peer.closed:
+                    break
+                peer.write(headers(streamId, request()) + ending(streamId))
+                self.proxy.settle()
+            self.assertTrue(peer.closed)
+            self.assertEqual(self.stat("downstream_rq_too_many_premature_resets"), 1)
+            self.assertLess(self.stat("downstream_rq_total"), 252)
+            self.assertQuiet()
+
+
+class PressureTests(HTTP2Case):
+    """
+    Windows from end to end.
+    """
+
+    capacity = 65536
+
+    def test_slowDownstream(self) -> None:
+        """
+        A stream without credit stops its upstream, while another one on the same connection goes on.
+        """
+        self.start(listener={"per_connection_buffer_limit_bytes": 100000})
+        self.backend.answer(Answer(200, b"x" * 1000000), Answer(200, b"small"))
+        peer = self.connect(credits=False)
+        streamId = peer.ask()
+        self.proxy.settle()
+        self.assertEqual(len(peer.of(streamId).body), 65535)
+        self.assertLess(self.proxy.stat("http2.pending_send_bytes"), 300000)
+        self.assertEqual(self.stat("downstream_flow_control_paused_reading_total"), 1)
+        peer.write(windowUpdate(0, 1000000))
+        self.proxy.settle()
+        self.assertEqual(self.get(peer).body, b"small")
+        while not peer.of(streamId).ended:
+            peer.write(windowUpdate(streamId, 100000))
+            self.proxy.settle()
+        self.assertEqual(peer.of(streamId).body, b"x" * 1000000)
+        self.assertEqual(self.proxy.stat("http2.pending_send_bytes"), 0)
+        self.assertQuiet()
+
+    def test_slowUpstream(self) -> None:
+        """
+        An upstream that does not read leaves the client without credit for that stream.
+        """
+        self.start(
+            listener={"per_connection_buffer_limit_bytes": 32768},
+            cluster={"per_connection_buffer_limit_bytes": 32768},
+            manager={"http2_protocol_options": {"initial_stream_window_size": 65535}},
+        )
+        peer = self.connect()
+        streamId = peer.ask(method=b"POST", body=b"", endStream=False)
+        self.proxy.settle()
+        self.backend.connections[0].pause()
+        sent = credit = 0
+        while sent < 65535 + credit - 16384 and sent < 2000000:
+            peer.write(data(streamId, bytes(16384)))
+            sent += 16384
+            self.proxy.settle()
+            updates = [frame for frame in framesIn(peer.received) if frame[0] == 8 and frame[2] == streamId]
+            credit = sum(int.from_bytes(frame[3], "big") for frame in updates)
+        self.assertLess(sent, 300000)
+        self.assertEqual(self.get(peer).status, 200)
+
+    def test_neverReads(self) -> None:
+        """
+        Pings and settings of a client that reads no answers are counted, and it is put off.
+        """
+        self.start()
+        peer = self.connect()
+        peer.pause()
+        for _ in range(200):
+            if peer.closed:
+                break
+            peer.write(ping() * 100)
+            self.proxy.settle()
+        self.assertEqual(self.proxy.stat("http2.outbound_control_flood"), 1)
+        self.assertEqual(self.stat("downstream_cx_active"), 1)
+        self.proxy.advance(2.0)
+        self.assertEqual(self.stat("downstream_cx_active"), 0)
+
+    def test_holdsWithinFilter(self) -> None:
+        """
+        A filter that holds the request keeps the client from sending more than the window.
+        """
+        self.start(
+            scripted(requestHeaders=lambda s, h, e: STOP),
+            manager={"http2_protocol_options": {"initial_stream_window_size": 65535}},
+            listener={"per_connection_buffer_limit_bytes": 30000},
+        )
+        peer = self.connect()
+        streamId = peer.ask(method=b"POST", endStream=False)
+        peer.write(data(streamId, bytes(16000)) * 4)
+        self.proxy.settle()
+        self.assertFalse(any(frame[0] == 8 and frame[2] == streamId for frame in framesIn(peer.received)))
+
+
+class DrainTests(HTTP2Case):
+    """
+    How connections end.
+    """
+
+    def test_drain(self) -> None:
+        """
+        Two GOAWAYs: the first says that there will be another one, the second comes when the client has seen the first,
+        and what came in between is served.
+        """
+        self.start()
+        self.backend.answer(Answer(200, b"late", delay=3.0))
+        peer = self.connect()
+        peer.reading.answersPings = False
+        streamId = peer.ask()
+        self.proxy.settle()
+        connection = next(iter(self.proxy.server.listeners.byName["front"].connections))
+        connection._inner.drain()
+        self.proxy.settle()
+        self.assertEqual(peer.reading.goAways, [(2**31 - 1, 0)])
+        other = peer.ask()
+        self.proxy.settle()
+        self.assertEqual(peer.of(other).status, 200)
+        peer.write(ping(b"draining", True))
+        self.proxy.settle()
+        self.assertEqual(peer.reading.goAways, [(2**31 - 1, 0), (other, 0)])
+        ignored = peer.ask()
+        self.proxy.advance(4.0)
+        self.assertEqual(peer.of(streamId).body, b"late")
+        self.assertFalse(peer.of(ignored).done)
+        self.assertTrue(peer.closed)
+        self.assertQuiet()
+
+    def test_silentClient(self) -> None:
+        """
+        A client that answers no ping has the C{drain_timeout}.
+        """
+        self.start(manager={"drain_timeout": "3s", "common_http_protocol_options": {"idle_timeout": "10s"}})
+        peer = self.connect()
+        peer.reading.answersPings = False
+        self.proxy.advance(10.1)
+        self.assertEqual(peer.reading.goAways, [(2**31 - 1, 0)])
+        self.proxy.advance(3.1)
+        self.assertEqual(peer.reading.goAways, [(2**31 - 1, 0), (0, 0)])
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.stat("downstream_cx_idle_timeout"), 1)
+
+    def test_idle(self) -> None:
+        """
+        A connection with a stream is not idle; one without is closed.
+        """
+        self.start(route={"timeout": "0s"}, manager={"common_http_protocol_options": {"idle_timeout": "10s"}})
+        self.backend.answer(Answer(200, b"ok", delay=15.0))
+        peer = self.connect()
+        streamId = peer.ask()
+        self.proxy.advance(12.0)
+        self.assertFalse(peer.closed)
+        self.proxy.advance(4.0)
+        self.assertEqual(peer.of(streamId).body, b"ok")
+        self.proxy.advance(8.0)
+        self.assertFalse(peer.closed)
+        self.proxy.advance(2.5)
+        self.assertTrue(peer.closed)
+
+    def test_maxRequests(self) -> None:
+        """
+        C{max_requests_per_connection}: the last one begins the end.
+        """
+        self.start(manager={"common_http_protocol_options": {"max_requests_per_connection": 2}})
+        peer = self.connect()
+        self.assertEqual(self.get(peer).status, 200)
+        self.assertEqual(peer.reading.goAways, [])
+        self.assertEqual(self.get(peer).status, 200)
+        self.proxy.settle()
+        self.assertEqual([last for last, _ in peer.reading.goAways][0], 2**31 - 1)
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.stat("downstream_cx_max_requests_reached"), 1)
+
+    def test_maxDuration(self) -> None:
+        """
+        C{max_connection_duration}: a connection that is busy is drained, and cut in the end.
+        """
+        self.start(manager={"drain_timeout": "1s", "common_http_protocol_options": {"max_connection_duration": "5s"}})
+        self.backend.answer(Answer(200, b"ok", delay=8.0))
+        peer = self.connect()
+        streamId = peer.ask()
+        self.proxy.advance(5.1)
+        self.assertEqual(len(peer.reading.goAways), 2)
+        self.proxy.advance(4.0)
+        self.assertEqual(peer.of(streamId).body, b"ok")
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 1)
+
+    def test_stop(self) -> None:
+        """
+        A proxy that stops lets streams end, and tells their connections.
+        """
+        self.start()
+        self.backend.answer(Answer(200, b"ok", delay=2.0))
+        peer, idle = self.connect(), self.connect()
+        streamId = peer.ask()
+        self.proxy.settle()
+        self.proxy.stop()
+        self.assertEqual(peer.of(streamId).body, b"ok")
+        self.assertTrue(peer.closed and idle.closed)
+
+    def test_keepalive(self) -> None:
+        """
+        C{connection_keepalive}: pings that are answered go on; one that is not is the end.
+        """
+        self.start(
+            chance=lambda: 0.0,
+            manager={"http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "2s"}}},
+        )
+        peer = self.connect()
+        self.proxy.advance(35.0)
+        self.assertFalse(peer.closed)
+        peer.reading.answersPings = False
+        self.proxy.advance(12.1)
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.proxy.stat("http2.keepalive_timeout"), 1)
+
+    def test_streamIdle(self) -> None:
+        """
+        C{stream_idle_timeout} is each stream's own.
+        """
+        self.start(manager={"stream_idle_timeout": "5s"})
+        self.backend.answer(Answer.hang(), Answer(200, b"ok", delay=4.0))
+        peer = self.connect()
+        first = peer.ask()
+        self.proxy.advance(2.0)
+        second = peer.ask()
+        self.proxy.advance(3.5)
+        self.assertEqual((peer.of(first).status, peer.of(second).status), (504, 0))
+        self.proxy.advance(1.0)
+        self.assertEqual(peer.of(second).status, 200)
+
+    def test_withinHead(self) -> None:
+        """
+        C{request_headers_timeout}: a head that does not come to its end is the end of the connection.
+        """
+        self.start(manager={"request_headers_timeout": "5s"})
+        peer = self.connect()
+        peer.write(headers(1, b"\x82", True, False))
+        self.proxy.advance(6.0)
+        self.assertTrue(peer.closed)
+        self.assertEqual(self.stat("downstream_rq_header_timeout"), 1)
+
+    def test_reload(self) -> None:
+        """
+        The next stream of a connection runs under the new configuration, the one under way under the old.
+        """
+        self.start()
+        self.backend.answer(Answer(200, b"old", delay=2.0))
+        peer = self.connect()
+        streamId = peer.ask()
+        self.proxy.settle()
+        new = httpBootstrap(routes=[{"match": {"prefix": "/"}, "direct_response": {"status": 203}}])
+        self.assertTrue(self.proxy.reload(new))
+        self.assertEqual(self.get(peer).status, 203)
+        self.proxy.advance(3.0)
+        self.assertEqual(peer.of(streamId).body, b"old")
+
+    def test_goAwayOfClient(self) -> None:
+        """
+        A client that goes away gets the answers that are due.
+        """
+        self.start()
+        self.backend.answer(Answer(200, b"ok", delay=1.0))
+        peer = self.connect()
+        streamId = peer.ask()
+        peer.write(goAway(0))
+        self.proxy.advance(2.0)
+        self.assertEqual(peer.of(streamId).body, b"ok")
+
+    def test_options(self) -> None:
+        """
+        What the options say is what the client is told.
+        """
+        self.start(
+            manager={
+                "http2_protocol_options": {
+                    "hpack_table_size": 1024,
+                    "max_concurrent_streams": 7,
+                    "initial_stream_window_size": 70000,
+                    "initial_connection_window_size": 80000,
+                    "allow_connect": True,
+                    "custom_settings_parameters": [{"identifier": 99, "value": 5}],
+                }
+            }
+        )
+        peer = self.connect()
+        self.assertEqual(peer.reading.settings, {1: 1024, 3: 7, 4: 70000, 8: 1, 99: 5})
+        self.assertIn((8, 0, 0, (80000 - 65535).to_bytes(4, "big")), framesIn(peer.received))
+
+
+class TunnelTests(HTTP2Case):
+    """
+    Extended CONNECT and CONNECT.
+    """
+
+    websocket: ClassVar[dict[str, Any]] = {
+        "manager": {
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+            "http2_protocol_options": {"allow_connect": True},
+        }
+    }
+    accepted = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+
+    def test_websocket(self) -> None:
+        """
+        RFC 8441: an extended CONNECT becomes an upgrade of HTTP/1.1, and its 101 a 200; what came before waits.
+        """
+        self.start(**self.websocket)
+        self.backend.answer(Answer(raw=self.accepted + b"hi", delay=1.0))
+        peer = self.connect()
+        streamId = peer.ask((b":protocol", b"websocket"), method=b"CONNECT", endStream=False)
+        peer.nextId = 3
+        peer.write(data(streamId, b"early"))
+        self.proxy.advance(0.5)
+        self.assertEqual(self.backend.last.header("upgrade"), "websocket")
+        self.assertEqual(self.backend.last.method, b"GET")
+        self.assertEqual(self.backend.last.body, b"")
+        self.proxy.advance(1.0)
+        answer = peer.of(streamId)
+        self.assertEqual((answer.status, answer.body), (200, b"hi"))
+        self.assertNotIn(b"upgrade", dict(answer.headers or ()))
+
+    def test_refused(self) -> None:
+        """
+        Where upgrades are not configured the answer is 403, and an upstream that refuses sees no byte of the tunnel.
+        """
+        self.start(manager={"http2_protocol_options": {"allow_connect": True}})
+        peer = self.connect()
+        answer = self.get(peer, (b":protocol", b"websocket"), method=b"CONNECT", endStream=False)
+        self.assertEqual(answer.status, 403)
+        self.start(**self.websocket)
+        self.backend.answer(Answer(400, b"no", delay=1.0, early=True))
+        peer = self.connect()
+        streamId = peer.ask((b":protocol", b"websocket"), method=b"CONNECT", endStream=False)
+        peer.write(data(streamId, b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"))
+        self.proxy.advance(2.0)
+        self.assertEqual((peer.of(streamId).status, peer.of(streamId).body), (400, b"no"))
+        self.assertEqual([seen.path for seen in self.backend.requests], [b"/"])
+
+    def test_notAllowed(self) -> None:
+        """
+        Without C{allow_connect} an extended CONNECT is malformed.
+        """
+        self.start()
+        peer = self.connect()
+        peer.ask((b":protocol", b"websocket"), method=b"CONNECT", endStream=False)
+        self.proxy.settle()
+        self.assertTrue(peer.closed)
