@@ -195,10 +195,22 @@ class StreamSide:
         self.codecStream.reset(ErrorCode.INTERNAL_ERROR)
         self._connection.wake()
 
+    def replaceStream(self, stream: Stream, other: Stream) -> None:
+        """
+        See L{IDownstream.replaceStream<meshproxy.http.downstream.IDownstream.replaceStream>}.
+        """
+        if self.stream is stream:
+            self.stream = other
+            other.protocol = stream.protocol
+            if other.manager.streamIdleWatch is not None:
+                other.manager.watchStream(other)
+
     def streamEnded(self, stream: Stream) -> None:
         """
         See L{IDownstream.streamEnded<meshproxy.http.downstream.IDownstream.streamEnded>}.
         """
+        if self.stream is not None and self.stream is not stream:
+            return
         self.stream = None
         self._held = None
         codecStream = self.codecStream
