@@ -587,12 +587,14 @@ class DownstreamConnection(Protocol):
         self._gate = self._inner = None
         if gate is not None:
             gate.connectionLost(reason)
+        if self._record is not None:
+            if isinstance(inner, TCPSide):
+                inner.record.update()
+            listener.logConnection(inner.record if isinstance(inner, TCPSide) else self._record)
         if inner is not None:
             inner.connectionLost(reason)
         elif gate is not None and self._chain.terminal is not None:
             self._chain.terminal.turnedAway(self.info)
-        if self._record is not None:
-            listener.logConnection(inner.record if isinstance(inner, TCPSide) else self._record)
         if listener.whenEmpty is not None and not connections:
             listener.checkEmpty()
 

@@ -14,6 +14,20 @@ tlsInspector = FilterPlugin(
     (_LISTENER + "tls_inspector.v3.TlsInspector",),
 )
 
+proxyProtocol = FilterPlugin(
+    "envoy.filters.listener.proxy_protocol",
+    "listener",
+    "meshproxy.filters.listener.proxy_protocol:ProxyProtocol",
+    (_LISTENER + "proxy_protocol.v3.ProxyProtocol",),
+)
+
+listenerLocalRateLimit = FilterPlugin(
+    "envoy.filters.listener.local_ratelimit",
+    "listener",
+    "meshproxy.filters.listener.local_ratelimit:LocalRateLimit",
+    (_LISTENER + "local_ratelimit.v3.LocalRateLimit",),
+)
+
 httpInspector = FilterPlugin(
     "envoy.filters.listener.http_inspector",
     "listener",

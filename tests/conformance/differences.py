@@ -47,6 +47,13 @@ DIFFERENCES = (
         ),
     ),
     Difference(
+        "The PROXY protocol to the letter",
+        ("client", "log"),
+        ("line_blankBehind", "line_portLeadingZero", "line_portSigned"),
+    ),
+    Difference("The PROXY protocol to the letter", ("log",), ("line_scope",)),
+    Difference("A mapped address is the address", ("client", "log"), ("line_mapped",)),
+    Difference(
         "Strict responses",
         ("client", "upstream", "log"),
         ("get_bareLF", "get_foldedLine", "get_status099", "get_status20", "get_status2000", "get_switched"),

@@ -20,7 +20,10 @@ _TCP = (
 )
 
 
-def _log(form: str) -> str:
+def loggingTo(form: str) -> str:
+    """
+    An access log of a listener, whose lines begin with the client.
+    """
     text = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% " + form
     return (
         "[{name: log, typed_config: {'@type': " + _EXTENSIONS + "access_loggers.stream.v3.StdoutAccessLog,"
@@ -69,7 +72,7 @@ _PROTOCOLS = [
 _TLS = listenerFilter(
     "tls_inspector", "TlsInspector", "enable_ja3_fingerprinting: true, enable_ja4_fingerprinting: true"
 )
-_LOG = _log(
+_LOG = loggingTo(
     "%FILTER_CHAIN_NAME% %REQUESTED_SERVER_NAME% %RESPONSE_CODE_DETAILS% %TLS_JA3_FINGERPRINT% "
     "%TLS_JA4_FINGERPRINT% %DYNAMIC_METADATA(envoy.filters.listener.tls_inspector)%"
 )

@@ -157,8 +157,6 @@ class TLSInspectorTests(SynchronousTestCase):
         Behind tcp_proxy the upstream gets the very bytes of the client.
         """
         wire = hello(b"a.example", [b"h2"]) + b"rest"
-        proxy = FilterProxy(
-            ("tcp_proxy", {"stat_prefix": "t", "cluster": "backend"}), before=[("tls_inspector", {})]
-        )
+        proxy = FilterProxy(("tcp_proxy", {"stat_prefix": "t", "cluster": "backend"}), before=[("tls_inspector", {})])
         proxy.talk(wire[:50], wire[50:])
         self.assertEqual(proxy.backend.received, [wire])

@@ -34,7 +34,6 @@ MESSAGES = {
     "tcp_proxy": _NETWORK + "tcp_proxy.v3.TcpProxy",
     "http_inspector": _LISTENER + "http_inspector.v3.HttpInspector",
     "listener_ratelimit": _LISTENER + "local_ratelimit.v3.LocalRateLimit",
-    "original_dst": _LISTENER + "original_dst.v3.OriginalDst",
     "proxy_protocol": _LISTENER + "proxy_protocol.v3.ProxyProtocol",
     "tls_inspector": _LISTENER + "tls_inspector.v3.TlsInspector",
 }

@@ -60,5 +60,5 @@ class ExampleTests(SynchronousTestCase):
         """
         Each is a list that a listener takes.
         """
-        wanted = {"http_inspector", "tls_inspector"}
+        wanted = {"http_inspector", "local_ratelimit", "proxy_protocol", "tls_inspector"}
         self.assertLessEqual(wanted, self.run_("listener"))
