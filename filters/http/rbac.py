@@ -15,7 +15,13 @@ from typing import Any
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorization import Policies, Verdict, compilePolicies
+from meshproxy.http.authorization import (
+    MatchedPolicies,
+    Policies,
+    Verdict,
+    compileMatchedPolicies,
+    compilePolicies,
+)
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream
@@ -26,7 +32,7 @@ __all__ = ["RBAC", "Engine", "RBACPlan"]
 _PACKAGE = "envoy.extensions.filters.http.rbac.v3."
 
 declare(_PACKAGE + "RBAC", "rules", "rules_stat_prefix", "shadow_rules", "shadow_rules_stat_prefix")
-declare(_PACKAGE + "RBAC", "track_per_rule_stats")
+declare(_PACKAGE + "RBAC", "track_per_rule_stats", "matcher", "shadow_matcher")
 declare(_PACKAGE + "RBACPerRoute", "rbac")
 
 # As in Envoy, whatever the filter is called in its chain.
@@ -41,7 +47,9 @@ class Engine:
 
     __slots__ = ("_allowed", "_becauseKey", "_denied", "_idKey", "_perPolicy", "_resultKey", "_shadow", "policies")
 
-    def __init__(self, policies: Policies, scope: Scope, statPrefix: str, word: str, tracks: bool) -> None:
+    def __init__(
+        self, policies: Policies | MatchedPolicies, scope: Scope, statPrefix: str, word: str, tracks: bool
+    ) -> None:
         """
         @param scope: Of C{rbac.}.
         @param statPrefix: C{rules_stat_prefix}.
@@ -116,7 +124,7 @@ class RBACPlan:
 
     @ivar rules: What is enforced; L{None} where everything is allowed.
     @ivar shadowRules: What is only tried.
-    @ivar logs: Whether C{rules} decide about logging alone (C{action: LOG}).
+    @ivar logs: Whether C{rules} decide about logging (C{action: LOG}).
     """
 
     rules: Engine | None
@@ -142,22 +150,23 @@ class RBAC(HTTPFilter):
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> RBACPlan:
-        for field in ("matcher", "shadow_matcher"):
-            if section.has(field):
-                # To leave it out would let everybody in.
-                section.refuse("not implemented by meshproxy", field)
         scope = context.scope.scope("rbac.")
         tracks: bool = section.get("track_per_rule_stats")
 
-        def engine(field: str, word: str) -> Engine | None:
-            held = section.child(field)
-            if held is None:
+        def engine(prefix: str, word: str) -> Engine | None:
+            rules, matcher = section.child(f"{prefix}rules"), section.child(f"{prefix}matcher")
+            statPrefix: str = section.get(f"{prefix}rules_stat_prefix")
+            if matcher is not None:
+                if rules is not None:
+                    section.refuse("Envoy ignores the rules beside a matcher: one of them is enough", f"{prefix}rules")
+                return Engine(compileMatchedPolicies(matcher), scope, statPrefix, word, tracks)
+            if rules is None:
                 return None
-            if held.has("audit_logging_options"):
-                held.refuse("not implemented by meshproxy", "audit_logging_options")
-            return Engine(compilePolicies(held), scope, section.get(f"{field}_stat_prefix"), word, tracks)
+            if rules.has("audit_logging_options"):
+                rules.refuse("not implemented by meshproxy", "audit_logging_options")
+            return Engine(compilePolicies(rules), scope, statPrefix, word, tracks)
 
-        rules, shadowRules = engine("rules", "enforced"), engine("shadow_rules", "shadow")
+        rules, shadowRules = engine("", "enforced"), engine("shadow_", "shadow")
         return RBACPlan(rules, shadowRules, rules is not None and rules.policies.action == "LOG")
 
     @classmethod
@@ -173,8 +182,9 @@ class RBAC(HTTPFilter):
         if plan.rules is None:
             return None
         verdict = plan.rules.check(stream, headers)
-        if plan.logs:
-            noteMetadata(stream, "envoy.common", {"access_log_hint": bool(verdict.policy)})
+        hint = plan.rules.policies.hints(verdict) if plan.logs else None
+        if hint is not None:
+            noteMetadata(stream, "envoy.common", {"access_log_hint": hint})
         if verdict.allowed:
             return None
         self.context.log.debug(

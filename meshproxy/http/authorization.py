@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from meshproxy.config.expressions import compileFunction, expressionOf
+from meshproxy.config.matchertree import MatcherTree, compileMatcherTree
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorizationrules import Rule, allRules, anyRule, compilePermission, compilePrincipal
+from meshproxy.http.matchinputs import REQUEST_INPUTS
 
-__all__ = ["Policies", "Policy", "Verdict", "compilePolicies"]
+__all__ = ["MatchedPolicies", "Policies", "Policy", "Verdict", "compileMatchedPolicies", "compilePolicies"]
 
 _RBAC = "envoy.config.rbac.v3."
 
 declare(_RBAC + "RBAC", "action", "policies")
 declare(_RBAC + "Policy", "permissions", "principals")
+declare(_RBAC + "Action", "name", "action")
 
 # Saying why costs more than refusing, and whoever is refused chooses how often: no more policies are compared.
 _MOST_COMPARED = 32
@@ -112,6 +115,12 @@ class Policies:
                 return verdict
         return self._unmatched
 
+    def hints(self, verdict: Verdict) -> bool | None:
+        """
+        Whether to log the request, where C{action} is C{LOG}; L{None} where nothing says so.
+        """
+        return bool(verdict.policy)
+
     def explain(self, stream: Any, headers: RequestHeaders, verdict: Verdict) -> str:
         """
         Say why a request was refused: the policy that forbids it, or what is missing of the one that would come nearest
@@ -125,6 +134,64 @@ class Policies:
         compared = self.policies[:_MOST_COMPARED]
         nearest = max(compared, key=lambda policy: policy.nearness(stream, headers))
         return nearest.whyNot(stream, headers)
+
+
+class MatchedPolicies:
+    """
+    A compiled C{matcher}: a tree whose actions allow, deny or log. What leads to none is denied.
+
+    @ivar action: C{"LOG"} if any action logs, else C{"ALLOW"}.
+    """
+
+    __slots__ = ("_find", "_logging", "action")
+
+    _UNMATCHED = Verdict(False, "")
+
+    def __init__(self, find: MatcherTree, logging: frozenset[str]) -> None:
+        """
+        @param find: Finds the L{Verdict}.
+        @param logging: The names of the actions that log.
+        """
+        self._find = find
+        self._logging = logging
+        self.action = "LOG" if logging else "ALLOW"
+
+    def check(self, stream: Any, headers: RequestHeaders) -> Verdict:
+        """
+        See L{Policies.check}.
+        """
+        verdict: Verdict | None = self._find(stream)
+        return self._UNMATCHED if verdict is None else verdict
+
+    def hints(self, verdict: Verdict) -> bool | None:
+        """
+        See L{Policies.hints}.
+        """
+        return None if verdict is self._UNMATCHED else verdict.policy in self._logging
+
+    def explain(self, stream: Any, headers: RequestHeaders, verdict: Verdict) -> str:
+        """
+        See L{Policies.explain}.
+        """
+        return f"action {verdict.policy!r} denies it" if verdict.policy else "the matcher leads to no action"
+
+
+def compileMatchedPolicies(section: Section) -> MatchedPolicies:
+    """
+    Compile C{xds.type.matcher.v3.Matcher} with actions of C{envoy.config.rbac.v3.Action}.
+    """
+    logging: set[str] = set()
+
+    def compileAction(held: Section) -> Verdict | None:
+        action = held.any("typed_config")
+        if action is None or action.typeName != _RBAC + "Action":
+            held.refuse(f"an action here is {_RBAC}Action", "typed_config")
+            return None
+        if action.get("action") == "LOG":
+            logging.add(action.get("name"))
+        return Verdict(action.get("action") != "DENY", action.get("name"))
+
+    return MatchedPolicies(compileMatcherTree(section, REQUEST_INPUTS, compileAction), frozenset(logging))
 
 
 def _both(policy: Policy) -> Test:

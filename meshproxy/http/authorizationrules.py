@@ -19,15 +19,17 @@ from meshproxy.config.supported import declare
 from meshproxy.config.valuematchers import compileMetadataMatcher, lookUp
 from meshproxy.headers import RequestHeaders
 from meshproxy.net.address import Address
+from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 
 __all__ = ["ALWAYS", "Rule", "allRules", "anyRule", "compilePermission", "compilePrincipal", "notRule"]
 
 _RBAC = "envoy.config.rbac.v3."
 _MATCHER = "envoy.type.matcher.v3."
+_TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _PERMISSIONS = ("any", "header", "url_path", "destination_ip", "destination_port", "destination_port_range", "metadata")
 _PRINCIPALS = ("any", "authenticated", "source_ip", "direct_remote_ip", "remote_ip", "header", "url_path", "metadata")
 
-declare(_RBAC + "Permission", *_PERMISSIONS, "requested_server_name", "sourced_metadata")
+declare(_RBAC + "Permission", *_PERMISSIONS, "requested_server_name", "sourced_metadata", "uri_template")
 declare(_RBAC + "Permission", "and_rules", "or_rules", "not_rule")
 declare(_RBAC + "Permission.Set", "rules")
 declare(_RBAC + "Principal", *_PRINCIPALS, "filter_state", "sourced_metadata", "and_ids", "or_ids", "not_id")
@@ -252,6 +254,24 @@ def _urlPath(section: Section, field: str) -> Rule:
     )
 
 
+def _uriTemplate(section: Section, field: str) -> Rule:
+    config = section.childOrEmpty(field).any("typed_config")
+    if config is None or config.typeName != _TEMPLATE:
+        section.refuse(f"a uri_template is a {_TEMPLATE}", field)
+        return notRule(ALWAYS)
+    text: str = config.get("path_template")
+    try:
+        matches = UriTemplate(text).regex.fullMatch
+    except TemplateError as fault:
+        config.refuse(str(fault), "path_template")
+        return notRule(ALWAYS)
+    return _leaf(
+        lambda stream, headers: headers.path != b"" and matches(withoutQuery(headers.path)),
+        lambda stream, headers: f"path is {_shown(withoutQuery(headers.path))}",
+        f"of the form {text}",
+    )
+
+
 def _addressRule(ranges: CidrSet, address: Callable[[Any], Address | None], words: str) -> Rule:
     # The addresses of peers repeat: asking a cache is faster than packing them anew.
     contains = lru_cache(1024)(ranges.containsText)
@@ -435,6 +455,7 @@ _PERMISSION: Mapping[str, Compile] = {
     "destination_port": _port,
     "destination_port_range": _portRange,
     "requested_server_name": _serverName,
+    "uri_template": _uriTemplate,
     "and_rules": _set("and_rules", "rules", allRules, compilePermission),
     "or_rules": _set("or_rules", "rules", anyRule, compilePermission),
     "not_rule": _not(compilePermission),

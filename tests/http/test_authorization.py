@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.expressions import compileFunction, expressionOf
+from meshproxy.errors import ConfigErrors
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorization import Policies, Verdict, compilePolicies
 from meshproxy.http.authorizationrules import Rule, compilePermission, compilePrincipal
@@ -167,6 +168,18 @@ class PermissionTests(SynchronousTestCase):
             (f"or_rules: {{rules: [{{destination_port: 1}}, {{{yes}}}]}}", True),
         ):
             self.assertEqual(permits(text), expected, text)
+
+    def test_template(self) -> None:
+        """
+        A template is for the whole path, without its query; a star is one segment of any characters that a path may
+        have, and not a star alone.
+        """
+        kind = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
+        text = f"uri_template: {{name: t, typed_config: {{'@type': {kind}, path_template: '/a/*/{{name}}'}}}}"
+        cases = {b"/a/b/c": True, b"/a/b/c?d/e": True, b"/a/b/c/d": False, b"/a/b/": False, b"/a/*~!/c": True}
+        for path, expected in cases.items():
+            self.assertEqual(permits(text, FakeStream(path=path)), expected, path)
+        self.assertRaises(ConfigErrors, permits, text.replace("/a/", "a/"))
 
     def test_refused(self) -> None:
         """

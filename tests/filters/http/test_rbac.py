@@ -177,13 +177,67 @@ class RBACTests(SynchronousTestCase):
         self.assertEqual(stream.dynamicMetadata["other"], {"k": "v"})
         self.assertEqual(stream.dynamicMetadata[NAMESPACE]["k"], "v")
 
+    def test_matcher(self) -> None:
+        """
+        A matcher may decide instead of rules: by its actions, and what leads to none is denied.
+        """
+
+        def act(name: str, action: str) -> str:
+            kind = "type.googleapis.com/envoy.config.rbac.v3.Action"
+            return f"{{action: {{name: a, typed_config: {{'@type': {kind}, name: {name}, action: {action}}}}}}}"
+
+        read = "{'@type': type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput, header_name: u}"
+        tree = (
+            f"{{matcher_tree: {{input: {{name: i, typed_config: {read}}}, exact_match_map: {{map: {{"
+            f"alice: {act('good', 'ALLOW')}, bob: {act('bad', 'DENY')}, carol: {act('seen', 'LOG')}}}}}}}}}"
+        )
+        self.make(f"matcher: {tree}")
+        expected = {
+            b"alice": (None, "good", False),
+            b"bob": ("rbac_access_denied_matched_policy[bad]", "bad", False),
+            b"carol": (None, "seen", True),
+            b"dave": ("rbac_access_denied_matched_policy[none]", None, None),
+        }
+        for user, (details, policy, hint) in expected.items():
+            stream = FakeStream([(b"u", user)])
+            self.rbac.requestHeaders(stream, stream.requestHeaders, True)
+            assert stream.dynamicMetadata is not None
+            found = (
+                stream.replies[0][3] if stream.replies else None,
+                stream.dynamicMetadata[NAMESPACE].get("enforced_effective_policy_id"),
+                stream.dynamicMetadata.get("envoy.common", {}).get("access_log_hint"),
+            )
+            self.assertEqual(found, (details, policy, hint), user)
+        because = [
+            self.denied(user).dynamicMetadata[NAMESPACE]["denied_because"]  # type: ignore[index]  # it is there
+            for user in (b"bob", b"dave")
+        ]
+        self.assertEqual(because, ["action 'bad' denies it", "the matcher leads to no action"])
+
+    def denied(self, user: bytes) -> FakeStream:
+        """
+        What became of a request.
+        """
+        stream = FakeStream([(b"u", user)])
+        self.rbac.requestHeaders(stream, stream.requestHeaders, True)
+        return stream
+
+    def test_shadowMatcher(self) -> None:
+        """
+        A matcher that is only tried denies nothing.
+        """
+        self.make("shadow_matcher: {}")
+        stream = self.denied(b"x")
+        assert stream.dynamicMetadata is not None
+        self.assertEqual((stream.replies, stream.dynamicMetadata[NAMESPACE]["shadow_engine_result"]), ([], "denied"))
+
     def test_refused(self) -> None:
         """
         What is not implemented is refused at its place, whatever unknown fields are allowed.
         """
         for text in (
-            "matcher: {}",
-            "shadow_matcher: {}",
+            "{rules: {}, matcher: {}}",
+            "{shadow_rules: {}, shadow_matcher: {}}",
             "rules: {audit_logging_options: {audit_condition: ON_DENY}}",
         ):
             with self.assertRaises(ConfigErrors):
