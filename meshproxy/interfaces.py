@@ -494,6 +494,13 @@ class INetwork(Interface):
         @param failed: Called instead with a L{meshproxy.errors.UpstreamError}.
         """
 
+    def datagrams(address: Any) -> Any:
+        """
+        Send datagrams, which may be lost.
+
+        @return: Something with C{send(data)} and C{close()}.
+        """
+
     def resolve(host: str, family: str = "AUTO") -> Any:
         """
         Find the addresses of a host.

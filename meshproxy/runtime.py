@@ -107,11 +107,11 @@ class Runtime:
         """
         Take the layers of C{envoy.config.bootstrap.v3.LayeredRuntime}. What C{/runtime_modify} wrote stays.
 
-        Without a configuration there is one layer, C{admin}, as in Envoy.
+        Without a configuration there is none, and nothing to write to.
         """
         written = next((dict(layer.values) for layer in self.layers if layer.isAdmin), {})
         if layered is None:
-            self._apply([Layer("admin", written, True)])
+            self._apply([])
             return
         layers: list[Layer] = []
         for section in layered.children("layers"):

@@ -40,6 +40,7 @@ from meshproxy.stats import Exposition, Store
 from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
+from meshproxy.upstream.statssinks import compileStatsSinks
 
 __all__ = ["ProxyOptions", "ProxyServer", "validate"]
 
@@ -137,6 +138,14 @@ class ProxyServer(MultiService):
         runtime.update(self.bootstrap.child("layered_runtime"))
         self._newest = self.bootstrap
         self._next = self._compile(self.bootstrap)
+        self._sinks = compileStatsSinks(
+            self.bootstrap.children("stats_sinks"),
+            store,
+            stats.extractor,
+            network.datagrams,
+            clusters.byName,
+            self.context.clusterNames,
+        )
         self.admin = AdminServer(self, self.bootstrap.child("admin"), Exposition(store, stats.extractor))
         self.bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None
@@ -144,7 +153,9 @@ class ProxyServer(MultiService):
         self._drainingListeners = False
         self.filterFiles = FilesWatch(registry.loadedFiles, reactor)
         Watchdog(reactor, store.scope("main_thread."), store.scope("server.main_thread.")).setServiceParent(self)
-        self._every(self.bootstrap.seconds("stats_flush_interval", 5.0) or 5.0, store.flush)
+        self._flushesOnAdmin: bool = self.bootstrap.get("stats_flush_on_admin")
+        if not self._flushesOnAdmin:
+            self._every(self.bootstrap.seconds("stats_flush_interval", 5.0) or 5.0, self.flushStats)
         if options.watchFilters:
             self._every(INTERVAL, self.reloadChangedFilters)
 
@@ -167,16 +178,32 @@ class ProxyServer(MultiService):
         scope.gauge("hot_restart_generation").value = 1
         self._initializationTime = scope.histogram("initialization_time_ms")
         scope.gauge("parent_connections")
-        scope.textReadout("version").value = __version__
+        override = self.bootstrap.wrapped("stats_server_version_override", None)
+        scope.gauge("version").value = _versionNumber() if override is None else override
         reload = store.scope("config_reload.")
         self.reloadAttempt = reload.counter("attempt")
         self.reloadSuccess = reload.counter("success")
         self.reloadRejected = reload.counter("rejected")
 
+    def flushStats(self) -> None:
+        """
+        End an interval of the stats, and tell the sinks.
+        """
+        self.context.store.flush()
+        if self._sinks:
+            self._measure()
+            for sink in self._sinks:
+                sink.flush()
+
     def refreshStats(self) -> None:
         """
-        Bring up to date what is not counted as it happens.
+        Bring up to date what is not counted as it happens, for whoever looks.
         """
+        if self._flushesOnAdmin:
+            self.flushStats()
+        self._measure()
+
+    def _measure(self) -> None:
         self._uptime.value = int(self.reactor.seconds() - self.started)
         self._totalConnections.value = self.listeners.connections
         self._live.value = int(stateOf(self) == "LIVE")
@@ -419,12 +446,22 @@ class ProxyServer(MultiService):
             self._drainCall = self.reactor.callLater(0.05, self._lookIfDrained)
 
     def _stopped(self) -> Deferred[Any]:
+        for sink in self._sinks:
+            sink.close()
         self.admin.stop()
         self.clusters.stop()
         self.listeners.stop()
         self.secrets.stop()
         stopping: Deferred[Any] = self.files.close()
         return stopping.addCallback(lambda _: MultiService.stopService(self))
+
+
+def _versionNumber() -> int:
+    """
+    The version as a number that grows with it: 10203 for 1.2.3.
+    """
+    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
+    return (major * 100 + minor) * 100 + patch
 
 
 _STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}

@@ -217,13 +217,12 @@ class LayerTests(SynchronousTestCase):
 
     def test_withoutConfiguration(self) -> None:
         """
-        Without C{layered_runtime} there is the admin layer alone.
+        Without C{layered_runtime} there is no layer, and none to write to.
         """
         runtime = Runtime(noDraw)
         runtime.update(None)
-        runtime.modify({"x": "1"})
-        self.assertEqual(runtime.snapshot()["layers"], ["admin"])
-        self.assertEqual(runtime.number("x", 0), 1)
+        self.assertEqual(runtime.snapshot(), {"layers": [], "entries": {}})
+        self.assertRaises(ValueError, runtime.modify, {"x": "1"})
 
     def test_modifiedValuesSurviveReload(self) -> None:
         """

@@ -4,6 +4,7 @@ L{meshproxy.server}, in memory and in virtual time.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -57,8 +58,12 @@ class StartTests(SynchronousTestCase):
         self.assertEqual((proxy.stat("server.live"), proxy.stat("server.state")), (1, 0))
         proxy.advance(90)
         self.assertEqual(proxy.stat("server.uptime"), 90)
-        version = proxy.server.context.store.textReadouts["server.version"]
-        self.assertEqual(version.value, __version__)
+        major, minor, patch = map(int, __version__.split("."))
+        self.assertEqual(proxy.stat("server.version"), major * 10000 + minor * 100 + patch)
+        other = MemoryProxy(
+            json.dumps({**json.loads(bootstrap(listener("l", PORT, direct("x")))), "stats_server_version_override": 77})
+        )
+        self.assertEqual(other.stat("server.version"), 77)
 
     def test_faults(self) -> None:
         """

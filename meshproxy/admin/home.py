@@ -5,12 +5,12 @@ The page at C{/}: the commands, with a form for what they take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 from meshproxy.admin.commands import CHOICE, FLAG, AdminResponse, Command, Parameter
 
-__all__ = ["HTML", "PAGE_HEADERS", "homePage", "pageEnd", "pageStart"]
+__all__ = ["HTML", "PAGE_HEADERS", "formOf", "homePage", "pageEnd", "pageStart"]
 
 HTML = "text/html; charset=UTF-8"
 
@@ -46,12 +46,15 @@ pre { font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
 """
 
 
-def pageStart(title: str) -> str:
+def pageStart(title: str, refresh: int = 0) -> str:
     """
     A page up to the beginning of its body.
+
+    @param refresh: After how many seconds the browser loads it again; 0 for never.
     """
+    again = f"<meta http-equiv='refresh' content='{refresh}'>\n" if refresh else ""
     return (
-        "<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n"
+        f"<!DOCTYPE html>\n<html lang='en'>\n<head>\n<meta charset='utf-8'>\n{again}"
         f"<title>{escape(title)} - meshproxy</title>\n"
         f"<meta name='viewport' content='width=device-width'>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n"
@@ -97,13 +100,28 @@ def _row(command: Command) -> str:
     )
 
 
-def _field(parameter: Parameter, form: str) -> str:
+def formOf(path: str, parameters: Iterable[Parameter], given: Mapping[str, str]) -> str:
+    """
+    A form to ask a path again, otherwise.
+
+    @param given: What it was asked with.
+    """
+    fields = "".join(_field(parameter, "again", given) for parameter in parameters)
+    return f"<form action='{escape(path)}' id='again'>{fields}<p><button>{escape(path)}</button></p></form>\n"
+
+
+def _field(parameter: Parameter, form: str, given: Mapping[str, str] | None = None) -> str:
     name = escape(parameter.name)
+    value = "" if given is None else given.get(parameter.name, "")
     if parameter.kind == FLAG:
-        control = f"<input type='checkbox' name='{name}' form='{form}'>"
+        checked = " checked" if given is not None and parameter.name in given else ""
+        control = f"<input type='checkbox' name='{name}' form='{form}'{checked}>"
     elif parameter.kind == CHOICE:
-        options = "".join(f"<option>{escape(choice)}</option>" for choice in parameter.choices)
+        options = "".join(
+            f"<option{' selected' if choice == value else ''}>{escape(choice)}</option>" for choice in parameter.choices
+        )
         control = f"<select name='{name}' form='{form}'>{options}</select>"
     else:
-        control = f"<input name='{name}' form='{form}'>"
+        shown = f" value='{escape(value)}'" if value else ""
+        control = f"<input name='{name}' form='{form}'{shown}>"
     return f"<label><code>{name}</code>{control}<span>{escape(parameter.help)}</span></label>"

@@ -14,8 +14,9 @@ from meshproxy.admin.home import homePage
 from meshproxy.admin.listing import clusterList, listenerList
 from meshproxy.admin.loggers import logging
 from meshproxy.admin.served import Served, stateOf
-from meshproxy.admin.statspages import statsPage
+from meshproxy.admin.statspages import clearLookups, disableLookups, enableLookups, recentLookups, statsPage
 from meshproxy.stats import Exposition
+from meshproxy.stats.query import HIDDEN
 
 __all__ = ["CommandTable"]
 
@@ -102,21 +103,22 @@ def _reading() -> Sequence[Command]:
 
 def _stats(exposition: Exposition) -> Sequence[Command]:
     buckets = ("", "cumulative", "disjoint", "detailed", "summary")
+    formats = ("html", "active-html", "json", "prometheus", "text")
+    parameters = (
+        _USED,
+        _FILTER,
+        _INVERT,
+        Parameter("format", "Format to use", CHOICE, formats),
+        Parameter("type", "Stat types to include", CHOICE, _KINDS),
+        Parameter("histogram_buckets", "Histogram bucket display mode", CHOICE, buckets),
+        Parameter("hidden", "Whether hidden stats are shown; there are none", CHOICE, ("", *HIDDEN)),
+    )
     return (
-        Command(
-            "/stats",
-            "print server stats",
-            statsPage(exposition, "text"),
-            False,
-            (
-                _USED,
-                _FILTER,
-                _INVERT,
-                Parameter("format", "Format to use", CHOICE, ("text", "html", "json", "prometheus")),
-                Parameter("type", "Stat types to include", CHOICE, _KINDS),
-                Parameter("histogram_buckets", "Histogram bucket display mode", CHOICE, buckets),
-            ),
-        ),
+        Command("/stats", "print server stats", statsPage(exposition, "text", parameters), False, parameters),
+        Command("/stats/recentlookups", "Show recent stat-name lookups", recentLookups),
+        Command("/stats/recentlookups/clear", "clear list of stat-name lookups and counter", clearLookups, True),
+        Command("/stats/recentlookups/disable", "disable recording of stat-name lookups", disableLookups, True),
+        Command("/stats/recentlookups/enable", "enable recording of stat-name lookups", enableLookups, True),
         Command(
             "/stats/prometheus",
             "print server stats in prometheus format",

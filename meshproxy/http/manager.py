@@ -506,6 +506,7 @@ class ConnectionManager:
             first[b"connection"] = asked
             first[b"upgrade"] = upgrade
         if isinstance(client, LocalReply):
+            self.stats.rqRejectedViaIPDetection.value += 1
             self._answer(stream, client)
             return False
         if client is not None:
@@ -653,6 +654,7 @@ class ConnectionManager:
         self.stats.cxMaxDurationReached.value += 1
         if self.settings.safeMaxDuration and connection.version is self.stats.http1:
             # It may be idle just now, or a request on its way already: only a response can tell, so it waits for one.
+            self.stats.cxHttp1SoftDrain.value += 1
             connection.closeAfterResponse()
             return
         connection.drain()

@@ -73,6 +73,8 @@ class ConnectionManagerStats:
         self.rqNonRelativePath = counter("downstream_rq_non_relative_path")
         self.rqFailedPathNormalization = counter("downstream_rq_failed_path_normalization")
         self.rqRedirectedWithNormalizedPath = counter("downstream_rq_redirected_with_normalized_path")
+        self.rqRejectedViaIPDetection = counter("downstream_rq_rejected_via_ip_detection")
+        self.cxHttp1SoftDrain = counter("downstream_cx_http1_soft_drain")
         self.rqTooLarge = counter("downstream_rq_too_large")
         self.rqTooManyPrematureResets = counter("downstream_rq_too_many_premature_resets")
         self.rqIdleTimeout = counter("downstream_rq_idle_timeout")

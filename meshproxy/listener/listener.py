@@ -111,6 +111,8 @@ def addressOf(section: Section) -> tuple[Address, int] | None:
     if sock is None:
         section.refuse("a listener needs a socket_address or a pipe")
         return None
+    if sock.get("protocol") != "TCP":
+        sock.refuse("only TCP is listened on", "protocol")
     address = Address(sock.get("address"), sock.get("port_value"))
     if packAddress(address.host) is None:
         sock.refuse(

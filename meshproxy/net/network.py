@@ -16,6 +16,7 @@ from zope.interface import implementer
 from meshproxy.interfaces import ICancellable, IListening, INetwork
 from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch
 from meshproxy.net.address import Address
+from meshproxy.net.datagrams import DatagramSender
 from meshproxy.net.dial import Dial, SocketOptions
 from meshproxy.net.dns import resolve
 from meshproxy.net.port import Port
@@ -96,6 +97,12 @@ class ReactorNetwork:
             transport.begin(protocol)
 
         return Dial(reactor, address, timeout, connected, failed, options)
+
+    def datagrams(self, address: Address) -> DatagramSender:
+        """
+        See L{INetwork.datagrams}.
+        """
+        return DatagramSender(address)
 
     def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
         """

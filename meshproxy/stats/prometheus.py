@@ -111,19 +111,16 @@ class PrometheusWriter:
         The text, one family at a time.
         """
         self._sort()
-        kind = query.kind
-        if kind in ("All", "Counters"):
-            yield from _numbers(self._counters, "counter", query)
-        if kind in ("All", "Gauges"):
-            yield from _numbers(self._gauges, "gauge", query)
-        if kind == "TextReadouts" or (kind == "All" and query.textReadouts):
+        # As in Envoy, there is no choosing of one type here.
+        yield from _numbers(self._counters, "counter", query)
+        yield from _numbers(self._gauges, "gauge", query)
+        if query.textReadouts:
             yield from _texts(self._texts, query)
-        if kind in ("All", "Histograms"):
-            for family, members in self._histograms.chosen(query):
-                if query.histogramBuckets == "summary":
-                    yield _summaryFamily(family, members)
-                else:
-                    yield _histogramFamily(family, members)
+        for family, members in self._histograms.chosen(query):
+            if query.histogramBuckets == "summary":
+                yield _summaryFamily(family, members)
+            else:
+                yield _histogramFamily(family, members)
 
 
 def _numbers(families: _Families[Counter] | _Families[Gauge], kind: str, query: StatsQuery) -> Iterator[str]:

@@ -20,6 +20,7 @@ SomeMetric = TypeVar("SomeMetric", bound=Metric)
 
 FORMATS = ("html", "active-html", "json", "prometheus", "text")
 BUCKETS = ("cumulative", "disjoint", "detailed", "summary", "prometheusnative")
+HIDDEN = ("include", "only", "exclude")
 KINDS = ("All", "Counters", "Histograms", "Gauges", "TextReadouts")
 
 
@@ -44,6 +45,7 @@ class StatsQuery:
     @ivar format: C{text}, C{json}, C{prometheus}, C{html} or C{active-html}.
     @ivar histogramBuckets: C{""} (as the format does by itself), C{cumulative}, C{disjoint}, C{detailed} or
         C{summary}.
+    @ivar onlyHidden: Whether only hidden metrics are wanted; none is hidden.
     @ivar textReadouts: Whether Prometheus shows text readouts, as gauges of value 0.
     """
 
@@ -53,6 +55,7 @@ class StatsQuery:
     format: str = "text"
     histogramBuckets: str = ""
     textReadouts: bool = False
+    onlyHidden: bool = False
 
     def counters(self, store: Store) -> list[Counter]:
         """
@@ -82,7 +85,7 @@ class StatsQuery:
         """
         Whether one metric is wanted, its kind apart.
         """
-        return (metric.used or not self.usedOnly) and self.matches(metric.name)
+        return (metric.used or not self.usedOnly) and not self.onlyHidden and self.matches(metric.name)
 
     def _chosen(self, kind: str, metrics: Iterable[SomeMetric]) -> list[SomeMetric]:
         if self.kind not in ("All", kind):
@@ -100,6 +103,7 @@ def parseStatsQuery(parameters: Mapping[str, str], format: str = "text") -> Stat
     @raise QueryError: If a value is not one of those Envoy knows.
     """
     format = _oneOf(parameters, "format", FORMATS, format)
+    hidden = _oneOf(parameters, "hidden", HIDDEN, "")
     buckets = _oneOf(parameters, "histogram_buckets", BUCKETS, "", also=("", "none"))
     return StatsQuery(
         usedOnly="usedonly" in parameters,
@@ -108,12 +112,14 @@ def parseStatsQuery(parameters: Mapping[str, str], format: str = "text") -> Stat
         format=format,
         histogramBuckets="" if buckets == "none" else buckets,
         textReadouts="text_readouts" in parameters,
+        onlyHidden=hidden == "only",
     )
 
 
 # The words and line ends are Envoy's.
 _WRONG = {
     "format": f"usage: /stats?format=({'|'.join(FORMATS)})\n\n",
+    "hidden": f"usage: /stats?hidden=({'|'.join(HIDDEN)})\n\n",
     "histogram_buckets": f"usage: /stats?histogram_buckets=({'|'.join(BUCKETS)})\n",
     "type": "invalid &type= param",
 }
@@ -122,7 +128,7 @@ _WRONG = {
 def _oneOf(
     parameters: Mapping[str, str], name: str, known: tuple[str, ...], default: str, also: tuple[str, ...] = ()
 ) -> str:
-    value = parameters.get(name, default)
+    value = parameters.get(name) or default
     if value not in known and value not in also and value != default:
         raise QueryError(_WRONG[name])
     return value

@@ -27,6 +27,10 @@ SomeMetric = TypeVar("SomeMetric", bound=Metric)
 _UNFIT = re.compile(r"://|:/|:|\0")
 
 
+# Envoy remembers a hundred.
+_MOST_LOOKUPS = 100
+
+
 def statName(name: str) -> str:
     """
     A name made fit to be part of a metric's: C{0.0.0.0:80} becomes C{0.0.0.0_80}.
@@ -39,6 +43,8 @@ class Store:
     All metrics of a process.
 
     @ivar counters: By full name, and so are L{gauges}, L{histograms} and L{textReadouts}.
+    @ivar lookups: How often each name was looked up lately, while that is tracked (C{/stats/recentlookups}). The hot
+        path looks up none: it holds the metrics themselves.
     @ivar version: Grows whenever a metric comes or goes, so that readers know when what they sorted is stale.
     """
 
@@ -58,6 +64,7 @@ class Store:
         self.histograms: dict[str, Histogram] = {}
         self.textReadouts: dict[str, TextReadout] = {}
         self.version = 0
+        self.lookups: dict[str, int] | None = None
         self._accepts = accepts
         self._boundaries = boundaries
 
@@ -242,6 +249,9 @@ class Scope:
 
     def _named(self, name: str, tags: Tags | None) -> tuple[str, str, tuple[tuple[str, str], ...] | None]:
         base = self.prefix + statName(name)
+        lookups = self._store.lookups
+        if lookups is not None and (base in lookups or len(lookups) < _MOST_LOOKUPS):
+            lookups[base] = lookups.get(base, 0) + 1
         if tags is None:
             return base, base, None
         return base + "".join(f".{key}.{statName(value)}" for key, value in tags), base, tuple(tags)

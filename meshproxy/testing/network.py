@@ -45,6 +45,26 @@ def parseAddress(address: Address | str) -> Address:
     return Address(host.strip("[]"), int(port))
 
 
+class _MemoryDatagrams:
+    """
+    Datagrams that all arrive.
+    """
+
+    def __init__(self, sent: list[bytes]) -> None:
+        self._sent = sent
+
+    def send(self, data: bytes) -> None:
+        """
+        Send one.
+        """
+        self._sent.append(data)
+
+    def close(self) -> None:
+        """
+        Send no more.
+        """
+
+
 @implementer(INetwork)
 class MemoryNetwork:
     """
@@ -60,6 +80,7 @@ class MemoryNetwork:
     @ivar hosts: What names stand for: C{network.hosts["api.example.com"] = ["192.0.2.1"]}; an exception stands for a
         look-up that fails.
     @ivar silent: Addresses that never answer an attempt to connect.
+    @ivar sent: The datagrams that were sent to each address.
     @ivar dialled: The addresses of all attempts to connect, in order.
     """
 
@@ -71,6 +92,7 @@ class MemoryNetwork:
         self.hosts: dict[str, list[str] | Exception] = {}
         self.silent: set[Address] = set()
         self.dialled: list[Address] = []
+        self.sent: dict[Address, list[bytes]] = {}
         self._listening: dict[Address, _Listening] = {}
         self._ports = count(49152)
 
@@ -159,6 +181,12 @@ class MemoryNetwork:
         Nobody listens there any more.
         """
         self._listening.pop(address, None)
+
+    def datagrams(self, address: Address) -> _MemoryDatagrams:
+        """
+        See L{INetwork.datagrams}.
+        """
+        return _MemoryDatagrams(self.sent.setdefault(address, []))
 
     def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
         """

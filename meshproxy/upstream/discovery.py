@@ -241,6 +241,8 @@ def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint 
         host, port = pipe.get("path"), None
     elif sock is not None:
         host, port = sock.get("address"), sock.get("port_value")
+        if sock.get("protocol") != "TCP":
+            sock.refuse("only TCP is spoken to endpoints", "protocol")
         if kind == "STATIC" and not _isIP(host):
             sock.refuse(
                 f"{host!r} is not an IP address, which a cluster of type STATIC needs; a name needs STRICT_DNS",

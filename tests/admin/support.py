@@ -108,6 +108,12 @@ class MemoryNetwork:
         """
         raise AssertionError("nobody is to be connected to")
 
+    def datagrams(self, address: object) -> None:
+        """
+        See L{meshproxy.interfaces.INetwork.datagrams}.
+        """
+        raise AssertionError("nobody is to be told of anything")
+
     def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
         """
         See L{meshproxy.interfaces.INetwork.resolve}. No name is ever found, nor is one ever not found.

@@ -86,7 +86,7 @@ stats_config:
         """
         Parameters that are not known are 400.
         """
-        for query in ("format=foo", "filter=%5B", "type=foo", "histogram_buckets=foo", "format=active-html"):
+        for query in ("format=foo", "filter=%5B", "type=foo", "histogram_buckets=foo", "hidden=foo"):
             self.assertEqual(ask(self.server, f"/stats?{query}").status, 400, query)
 
     def test_html(self) -> None:
@@ -99,6 +99,62 @@ stats_config:
         self.assertIn("cluster.&lt;script&gt;&amp;.x: 0", answer.text)
         self.assertNotIn("<script", answer.text)
         self.assertIn("default-src 'none'", answer.headers["content-security-policy"])
+
+    def test_form(self) -> None:
+        """
+        The page has a form that says how it was asked; the active one is loaded again and again, without a script.
+        """
+        page = ask(self.server, "/stats?format=html&filter=%3Cb%3E&usedonly&type=Gauges").text
+        self.assertIn("<input name='filter' form='again' value='&lt;b&gt;'>", page)
+        self.assertIn("name='usedonly' form='again' checked>", page)
+        self.assertIn("<option selected>Gauges</option>", page)
+        self.assertNotIn("http-equiv", page)
+        self.assertIn("<meta http-equiv='refresh'", ask(self.server, "/stats?format=active-html").text)
+
+    def test_hidden(self) -> None:
+        """
+        No stat is hidden.
+        """
+        self.assertEqual(ask(self.server, "/stats?hidden=only").text, "")
+        for hidden in ("include", "exclude"):
+            self.assertIn("server.live", ask(self.server, f"/stats?hidden={hidden}").text)
+
+    def test_flushOnAdmin(self) -> None:
+        """
+        With C{stats_flush_on_admin} an interval ends when somebody looks, and not before.
+        """
+        server = makeServer(BOOTSTRAP + "stats_flush_on_admin: true\n")
+        histogram = server.context.store.scope("mine.").histogram("h")
+        histogram.record(3)
+        server.reactor.advance(30)
+        self.assertIn("P50(3", ask(server, "/stats?filter=^mine.h$").text)
+        self.assertIn("P50(nan", ask(server, "/stats?filter=^mine.h$").text)
+
+    def test_lookups(self) -> None:
+        """
+        Names that are looked up are counted from enabling to disabling; the counts can be cleared.
+        """
+        scope = self.server.context.store.scope("mine.")
+
+        def post(what: str) -> None:
+            self.assertEqual(ask(self.server, f"/stats/recentlookups/{what}", method="POST").text, "OK\n")
+
+        self.assertIn("is not enabled", ask(self.server, "/stats/recentlookups").text)
+        post("enable")
+        for name in ("a", "b", "b"):
+            scope.counter(name)
+        shown = ask(self.server, "/stats/recentlookups").text
+        self.assertEqual(shown, "   Count Lookup\n       2 mine.b\n       1 mine.a\n\ntotal: 3\n")
+        post("clear")
+        self.assertIn("total: 0", ask(self.server, "/stats/recentlookups").text)
+        post("disable")
+        post("clear")
+        scope.counter("a")
+        self.assertIn("is not enabled", ask(self.server, "/stats/recentlookups").text)
+        for number in range(200):
+            self.server.context.store.lookups = self.server.context.store.lookups or {}
+            scope.counter(f"c{number}")
+        self.assertEqual(len(self.server.context.store.lookups or ()), 100)
 
     def test_pieces(self) -> None:
         """

@@ -33,6 +33,10 @@ ENVOY = {
     "/runtime_modify",
     "/server_info",
     "/stats",
+    "/stats/recentlookups",
+    "/stats/recentlookups/clear",
+    "/stats/recentlookups/disable",
+    "/stats/recentlookups/enable",
     "/stats/prometheus",
 }
 

@@ -139,14 +139,17 @@ ALIKE = (
 )
 
 
-def _freePort() -> int:
+def freePort() -> int:
+    """
+    A port where nobody listens.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-class _Asked:
+class Asked:
     """
     An answer.
     """
@@ -212,7 +215,7 @@ class AdminTests(SynchronousTestCase):
         for kind in ("envoy", "meshproxy"):
             folder = Path(self.mktemp()).absolute()
             folder.mkdir(parents=True)
-            ports = self.ports[kind] = {"ADMIN": _freePort(), "FRONT": _freePort()}
+            ports = self.ports[kind] = {"ADMIN": freePort(), "FRONT": freePort()}
             text = BOOTSTRAP
             for name, port in ports.items():
                 text = text.replace(name, str(port))
@@ -221,11 +224,11 @@ class AdminTests(SynchronousTestCase):
             proxy.ready("127.0.0.1", ports["ADMIN"])
             proxy.ready("127.0.0.1", ports["FRONT"])
 
-    def both(self, question: str) -> tuple[_Asked, _Asked]:
+    def both(self, question: str) -> tuple[Asked, Asked]:
         """
         Ask both.
         """
-        return _Asked(self.ports["envoy"]["ADMIN"], question), _Asked(self.ports["meshproxy"]["ADMIN"], question)
+        return Asked(self.ports["envoy"]["ADMIN"], question), Asked(self.ports["meshproxy"]["ADMIN"], question)
 
     def test_answers(self) -> None:
         """

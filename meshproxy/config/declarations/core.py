@@ -13,7 +13,8 @@ _CORE = "envoy.config.core.v3."
 
 declare(_CORE + "Address", "socket_address", "pipe")
 declare(_CORE + "SocketAddress", "address", "port_value", "ipv4_compat")
-only(_CORE + "SocketAddress", "protocol", "TCP")
+# UDP is for what is sent to; listeners and endpoints refuse it.
+only(_CORE + "SocketAddress", "protocol", "TCP", "UDP")
 declare(_CORE + "Pipe", "path", "mode")
 declare(_CORE + "CidrRange", "address_prefix", "prefix_len")
 declare(_CORE + "Locality", "region", "zone", "sub_zone")

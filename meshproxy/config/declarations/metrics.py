@@ -5,7 +5,7 @@ C{envoy.config.metrics.v3}.
 
 from __future__ import annotations
 
-from meshproxy.config.supported import declare
+from meshproxy.config.supported import accept, declare
 
 __all__: list[str] = []
 
@@ -17,3 +17,7 @@ declare(
 declare(_METRICS + "TagSpecifier", "tag_name", "regex", "fixed_value")
 declare(_METRICS + "StatsMatcher", "reject_all", "exclusion_list", "inclusion_list")
 declare(_METRICS + "HistogramBucketSettings", "match", "buckets")
+accept(_METRICS + "HistogramBucketSettings", "bins", "there are as many as values need")
+declare(_METRICS + "StatsSink", "name", "typed_config")
+declare(_METRICS + "StatsdSink", "address", "tcp_cluster_name", "prefix")
+declare(_METRICS + "DogStatsdSink", "address", "prefix", "max_bytes_per_datagram")
