@@ -169,6 +169,7 @@ class ProxyServer(MultiService):
         self._live = scope.gauge("live")
         self._uptime = scope.gauge("uptime")
         self._stateGauge = scope.gauge("state")
+        self._daysUntilExpiry = scope.gauge("days_until_first_cert_expiring")
         self._totalConnections = scope.gauge("total_connections")
         self._memoryAllocated = scope.gauge("memory_allocated")
         self._memoryHeapSize = scope.gauge("memory_heap_size")
@@ -208,6 +209,7 @@ class ProxyServer(MultiService):
         self._totalConnections.value = self.listeners.connections
         self._live.value = int(stateOf(self) == "LIVE")
         self._stateGauge.value = _STATES[stateOf(self)]
+        self._daysUntilExpiry.value = self.secrets.daysUntilExpiry(self.reactor.seconds())
         memory = processMemory()
         self._memoryAllocated.value = memory.allocated
         self._memoryHeapSize.value = memory.heapSize

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.commands import Command, FormatError
 from meshproxy.accesslog.inline import Inline
+from meshproxy.accesslog.timeformat import compileTime
 from meshproxy.accesslog.values import Value, clean, serverName
 
 if TYPE_CHECKING:
@@ -203,6 +204,27 @@ def _tls(downstream: bool, fact: str) -> Callable[[Command], Value]:
     return compile
 
 
+def _validity(downstream: bool, fact: str) -> Callable[[Command], Value]:
+    """
+    When the peer's certificate begins or ends to be valid, in a format of the command's.
+    """
+    plain = _tls(downstream, fact)
+
+    def compile(command: Command) -> Value:
+        if not command.parameters:
+            return plain(command)
+        render = compileTime(command.parameters)
+
+        def value(info: StreamInfo) -> object:
+            facts = info.connection.tls if downstream else info.upstreamTls
+            moment = None if facts is None else facts.moment(fact)
+            return None if moment is None else render(moment)
+
+        return value
+
+    return compile
+
+
 _TLS_FACTS = tuple(f"{side}_{kind}_SAN" for side in ("PEER", "LOCAL") for kind in ("URI", "DNS", "IP", "EMAIL")) + (
     "PEER_SUBJECT",
     "LOCAL_SUBJECT",
@@ -211,8 +233,6 @@ _TLS_FACTS = tuple(f"{side}_{kind}_SAN" for side in ("PEER", "LOCAL") for kind i
     "PEER_FINGERPRINT_256",
     "PEER_FINGERPRINT_1",
     "PEER_CERT",
-    "PEER_CERT_V_START",
-    "PEER_CERT_V_END",
     "TLS_VERSION",
     "TLS_CIPHER",
     "TLS_SESSION_ID",
@@ -247,3 +267,6 @@ for _name, _reader in {
 for _fact in _TLS_FACTS:
     ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _tls(True, _fact)
     ADDRESS_OPERATORS[f"UPSTREAM_{_fact}"] = _tls(False, _fact)
+for _fact in ("PEER_CERT_V_START", "PEER_CERT_V_END"):
+    ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _validity(True, _fact)
+    ADDRESS_OPERATORS[f"UPSTREAM_{_fact}"] = _validity(False, _fact)

@@ -96,6 +96,11 @@ class TLSFacts(Protocol):
         A fact by the name of the operator that shows it.
         """
 
+    def moment(self, fact: str) -> float | None:
+        """
+        A moment by the name of the operator that shows it, in seconds since the epoch.
+        """
+
 
 class UpstreamHostInfo(Protocol):
     """

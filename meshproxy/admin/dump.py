@@ -13,6 +13,7 @@ from typing import Any
 import re2
 
 from meshproxy.admin.addresses import addressMessage
+from meshproxy.admin.certificates import secretDumps
 from meshproxy.admin.commands import AdminRequest, AdminResponse, Lazy, jsonResponse
 from meshproxy.admin.masks import MaskError, parseMask, trimmed
 from meshproxy.admin.messages import anyOf, dictOf, redacted, setTimestamp
@@ -172,7 +173,7 @@ def _dumps(server: Served, matches: Matches, withEndpoints: bool) -> list[_Dump]
         _listeners(server, matches),
         _Dump("ScopedRoutesConfigDump"),
         _routes(server, matches),
-        _Dump("SecretsConfigDump"),
+        _Dump("SecretsConfigDump", secretDumps(server, matches)),
     ]
     return found
 

@@ -15,7 +15,7 @@ from meshproxy.admin.served import Served, stateOf
 from meshproxy.config.pool import newMessage
 from meshproxy.logs import levels
 
-__all__ = ["certificates", "contention", "hotRestartVersion", "initDump", "memory", "ready", "runtime", "serverInfo"]
+__all__ = ["contention", "hotRestartVersion", "initDump", "memory", "ready", "runtime", "serverInfo"]
 
 
 def ready(server: Served, request: AdminRequest) -> AdminResponse:
@@ -76,13 +76,6 @@ def memory(server: Served, request: AdminRequest) -> AdminResponse:
     message.heap_size = found.heapSize
     message.total_physical_bytes = found.resident
     return jsonResponse(dictOf(message, defaults=True))
-
-
-def certificates(server: Served, request: AdminRequest) -> AdminResponse:
-    """
-    Answer C{/certs}.
-    """
-    return jsonResponse({"certificates": []})
 
 
 def hotRestartVersion(server: Served, request: AdminRequest) -> AdminResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from meshproxy.admin import control, state
+from meshproxy.admin.certificates import certificateList
 from meshproxy.admin.commands import CHOICE, FLAG, AdminRequest, AdminResponse, Command, Parameter, helpText
 from meshproxy.admin.dump import configDump
 from meshproxy.admin.home import homePage
@@ -70,7 +71,7 @@ class CommandTable:
 def _reading() -> Sequence[Command]:
     json = Parameter("format", "File format to use", CHOICE, ("text", "json"))
     return (
-        Command("/certs", "print certs on machine", state.certificates),
+        Command("/certs", "print certs on machine", certificateList),
         Command(
             "/clusters",
             "upstream cluster status",

@@ -17,6 +17,7 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
+from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
 from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders, newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
@@ -44,8 +45,10 @@ __all__ = ["ConnectionManager", "ManagerSlot"]
 _CONTINUE = ResponseHeaders(100)
 
 # A head without any of these fields has nothing in it that the connection manager would take away or act upon.
-_USUAL = (HOP_BY_HOP | INTERNAL | {b"x-forwarded-for", b"x-forwarded-proto", b"expect"}).isdisjoint
-_USUAL_AT_EDGE = (HOP_BY_HOP | INTERNAL | BEHIND_EDGE | {b"expect"}).isdisjoint
+_USUAL = (
+    HOP_BY_HOP | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"x-forwarded-proto", b"expect"}
+).isdisjoint
+_USUAL_AT_EDGE = (HOP_BY_HOP | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}).isdisjoint
 
 
 class ManagerSlot:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import LocalReply
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT, ClientCert, sanitizeClientCert
 from meshproxy.http.originalip import Detect, Detected, addressBefore
 from meshproxy.net.address import Address
 
@@ -96,6 +97,8 @@ class ForwardingSettings:
     @ivar scheme: C{scheme_to_overwrite}; empty for no.
     @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; empty for no.
     @ivar serviceNode: C{node.id}.
+    @ivar clientCert: Sees to C{x-forwarded-client-cert}; L{None} leaves it as it is.
+    @ivar setsClientCert: Whether requests without that field may get it.
     """
 
     useRemoteAddress: bool = False
@@ -110,6 +113,8 @@ class ForwardingSettings:
     serviceCluster: bytes = b""
     serviceNode: bytes = b""
     via: bytes = b""
+    clientCert: ClientCert | None = sanitizeClientCert
+    setsClientCert: bool = False
 
     @property
     def isPeculiar(self) -> bool:
@@ -125,6 +130,7 @@ class ForwardingSettings:
             or self.scheme
             or self.serviceCluster
             or self.via
+            or self.setsClientCert
         )
 
 
@@ -140,12 +146,15 @@ def compileRequestHeaders(
         L{None} for the peer's own, or how to answer a request whose client cannot be told; it raises
         L{RemoteProtocolError} for a C{Connection} field that asks for what it may not.
     """
-    needsNothing = HOP_BY_HOP | INTERNAL | ({b"x-forwarded-for"} if not settings.useRemoteAddress else frozenset())
+    needsNothing = HOP_BY_HOP | INTERNAL | {FORWARDED_CLIENT_CERT}
+    if not settings.useRemoteAddress:
+        needsNothing |= {b"x-forwarded-for"}
     isPlain = needsNothing.isdisjoint
     generate = settings.generateRequestId
     edge = settings.useRemoteAddress
     extras = edge or settings.isPeculiar
     scheme = settings.scheme
+    clientCert = settings.clientCert
 
     def prepare(headers: RequestHeaders, connection: ConnectionInfo) -> Address | LocalReply | None:
         first = headers.first
@@ -155,6 +164,8 @@ def compileRequestHeaders(
             client = _tellClient(headers, connection, settings)
             if type(client) is LocalReply:
                 return client
+            if clientCert is not None:
+                clientCert(headers, connection)
         if scheme:
             headers.set(b"x-forwarded-proto", scheme)
         proto = first.get(b"x-forwarded-proto")

@@ -18,6 +18,7 @@ from meshproxy.config import Section
 from meshproxy.config.cidr import compileCidrSet
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.clientcert import compileClientCert
 from meshproxy.http.originalip import compileDetection
 from meshproxy.http.proxystatus import TellStatus, compileProxyStatus
 from meshproxy.http.replymapping import RewriteReply, compileReplyRewriter
@@ -189,6 +190,7 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
     for name, isSet in (("use_remote_address", useRemoteAddress), ("xff_num_trusted_hops", hops)):
         if detect is not None and isSet:
             section.refuse(f"original_ip_detection_extensions and {name} are not to be set both", name)
+    clientCert, setsClientCert = compileClientCert(section)
     return ForwardingSettings(
         useRemoteAddress=useRemoteAddress,
         trustedHops=hops,
@@ -202,6 +204,8 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
         serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else b"",
         serviceNode=nodeId.encode("utf-8"),
         via=via,
+        clientCert=clientCert,
+        setsClientCert=setsClientCert,
     )
 
 

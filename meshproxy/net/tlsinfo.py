@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from meshproxy.net.certificates import AltNames, altNames, fingerprint, nameText, pemOf, serialOf, timeText
 from meshproxy.net.openssl import isSessionResumed
 
-__all__ = ["TLSInfo"]
+__all__ = ["TLSInfo", "percentEncoded"]
 
 _lib: Any = Binding.lib
 _ffi: Any = Binding.ffi
@@ -30,12 +30,14 @@ class TLSInfo:
 
     @ivar isValidated: Whether the peer's certificate was verified, and found good.
     @ivar serverName: The server name that was asked for.
+    @ivar told: What was made of the facts already, by whom.
     """
 
     def __init__(self, connection: SSL.Connection, isValidated: bool, serverName: str = "") -> None:
         self._connection = connection
         self.isValidated = isValidated
         self.serverName = serverName
+        self.told: dict[object, bytes] = {}
 
     @cached_property
     def peerCertificate(self) -> x509.Certificate | None:
@@ -217,13 +219,13 @@ _FACTS: dict[str, Callable[[TLSInfo], str]] = {
     "PEER_SERIAL": _of("PEER", serialOf),
     "PEER_FINGERPRINT_256": _of("PEER", fingerprint),
     "PEER_FINGERPRINT_1": _of("PEER", lambda certificate: fingerprint(certificate, "sha1")),
-    "PEER_CERT": _of("PEER", lambda certificate: _percentEncoded(pemOf(certificate))),
+    "PEER_CERT": _of("PEER", lambda certificate: percentEncoded(pemOf(certificate))),
     "PEER_CERT_V_START": _of("PEER", lambda certificate: timeText(certificate.not_valid_before_utc)),
     "PEER_CERT_V_END": _of("PEER", lambda certificate: timeText(certificate.not_valid_after_utc)),
 }
 
 
-def _percentEncoded(pem: str) -> str:
+def percentEncoded(pem: str) -> str:
     """
     A certificate in PEM as Envoy writes it in one line: what is in it besides letters and digits, encoded.
     """

@@ -24,10 +24,13 @@ from meshproxy.secrets.validation import compileValidation
 from meshproxy.secrets.watch import SecretFiles, Watch
 from meshproxy.stats import Store
 
-__all__ = ["FileSecret", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
+__all__ = ["NEVER", "FileSecret", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
 
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
+
+#: What Envoy tells where no certificate can expire: the greatest number of 32 bits.
+NEVER = (1 << 32) - 1
 
 #: What a secret may hold, by the field that holds it.
 _KINDS = {
@@ -224,6 +227,20 @@ class SecretStore:
         Those that come by SDS.
         """
         return list(self._fromFiles.values())
+
+    def daysUntilExpiry(self, now: float) -> int:
+        """
+        Days until the first certificate in use is over; Envoy's figure for never if there is none.
+
+        @param now: Seconds since the epoch.
+        """
+        ends = [
+            certificate.not_valid_after_utc.timestamp()
+            for user in self.users
+            for roots, chains in user.certificates()
+            for _, certificate in (*roots, *chains)
+        ]
+        return max(int((min(ends) - now) // 86400), 0) if ends else NEVER
 
     # Life
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from meshproxy.accesslog.streaminfo import Address, ConnectionInfo, StreamInfo
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
-__all__ = ["Host", "sampleStream"]
+__all__ = ["Host", "TLSRecord", "sampleStream"]
 
 
 class Host:
@@ -62,3 +62,15 @@ def sampleStream() -> StreamInfo:
     connection.filterChainName = "fc"
     info.connection = connection
     return info
+
+
+class TLSRecord(dict[str, str]):
+    """
+    Facts about a TLS session, as they are written down.
+    """
+
+    def moment(self, fact: str) -> float | None:
+        """
+        Any moment is the same.
+        """
+        return 1e9

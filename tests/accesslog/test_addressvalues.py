@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from meshproxy.accesslog.commands import FormatError
 from meshproxy.accesslog.streaminfo import Address, StreamInfo
-from tests.accesslog.streams import Host, sampleStream
+from tests.accesslog.streams import Host, TLSRecord, sampleStream
 from tests.accesslog.test_operators import OperatorCase, value
 
 
@@ -121,13 +121,29 @@ class AddressTests(OperatorCase):
         Facts about TLS sessions, by the operator's name without its side.
         """
         info = sampleStream()
-        info.connection.tls = {"TLS_VERSION": "TLSv1.3", "PEER_URI_SAN": "spiffe://a/b"}
+        info.connection.tls = TLSRecord({"TLS_VERSION": "TLSv1.3", "PEER_URI_SAN": "spiffe://a/b"})
         self.check(
             {
                 "DOWNSTREAM_TLS_VERSION": "TLSv1.3",
                 "DOWNSTREAM_PEER_URI_SAN": "spiffe://a/b",
                 "DOWNSTREAM_PEER_SUBJECT": None,
                 "UPSTREAM_TLS_VERSION": None,
+            },
+            info,
+        )
+
+    def test_validity(self) -> None:
+        """
+        When a certificate begins and ends to be valid, in ISO 8601 or as the command says.
+        """
+        info = sampleStream()
+        info.connection.tls = TLSRecord({"PEER_CERT_V_START": "2001-09-09T01:46:40.000Z"})
+        self.check(
+            {
+                "DOWNSTREAM_PEER_CERT_V_START": "2001-09-09T01:46:40.000Z",
+                "DOWNSTREAM_PEER_CERT_V_START(%Y/%m)": "2001/09",
+                "DOWNSTREAM_PEER_CERT_V_END(%s)": "1000000000",
+                "UPSTREAM_PEER_CERT_V_END(%s)": None,
             },
             info,
         )

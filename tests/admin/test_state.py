@@ -111,7 +111,6 @@ class ServerInfoTests(SynchronousTestCase):
         What there is none of is said in Envoy's form.
         """
         server = makeServer()
-        self.assertEqual(ask(server, "/certs").json, {"certificates": []})
         self.assertEqual(ask(server, "/hot_restart_version").text, "disabled")
         self.assertTrue(ask(server, "/contention").text.startswith("Mutex contention tracing is not enabled"))
 

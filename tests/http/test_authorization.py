@@ -15,6 +15,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorization import Policies, Verdict, compilePolicies
 from meshproxy.http.authorizationrules import Rule, compilePermission, compilePrincipal
 from meshproxy.net.address import Address
+from tests.accesslog.streams import TLSRecord
 from tests.filters.http.support import FakeStream, connection, routed
 
 RBAC = "envoy.config.rbac.v3.RBAC"
@@ -230,7 +231,7 @@ class PrincipalTests(SynchronousTestCase):
         self.assertFalse(isPrincipal("authenticated: {}"))
         self.assertFalse(isPrincipal(named))
         info = connection()
-        info.tls = {}
+        info.tls = TLSRecord()
         info.peerNames = ()
         stream = FakeStream(connectedBy=info)
         self.assertTrue(isPrincipal("authenticated: {}", stream))
@@ -245,7 +246,7 @@ class PrincipalTests(SynchronousTestCase):
         A TLS connection that does not know its peer's names raises, so that it passes by no policy that denies.
         """
         info = connection()
-        info.tls = {}
+        info.tls = TLSRecord()
         with self.assertRaises(TypeError):
             isPrincipal("authenticated: {principal_name: {exact: x}}", FakeStream(connectedBy=info))
 

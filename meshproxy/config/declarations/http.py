@@ -29,7 +29,8 @@ accept(
 declare(_HCM, "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response")
 declare(_HCM, "normalize_path", "merge_slashes", "path_with_escaped_slashes_action")
 declare(_HCM, "strip_matching_host_port", "strip_any_host_port", "strip_trailing_host_dot")
-only(_HCM, "forward_client_cert_details", "SANITIZE")
+declare(_HCM, "forward_client_cert_details", "set_current_client_cert_details")
+declare(_HCM + ".SetCurrentClientCertDetails", "subject", "cert", "chain", "dns", "uri")
 
 declare(_HCM + ".InternalAddressConfig", "unix_sockets", "cidr_ranges")
 declare(_HCM, "http1_safe_max_connection_duration")
