@@ -41,6 +41,7 @@ class Router(HTTPFilter):
             context.random,
             section.get("suppress_envoy_headers"),
             findLocalAddress(),
+            context.store,
         )
 
     def __init__(self, config: RouterEngine, context: FilterContext) -> None:

@@ -5,7 +5,7 @@ Whether and when a request is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -16,6 +16,7 @@ from meshproxy.routing.retries import RetryOn, RetryPolicy
 
 if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.stats import IRequestStats
 
 __all__ = ["RetryState"]
 
@@ -48,6 +49,7 @@ class RetryState:
         "_breaker",
         "_clock",
         "_cluster",
+        "_counted",
         "_left",
         "_random",
         "_taken",
@@ -64,7 +66,11 @@ class RetryState:
         isHighPriority: bool,
         random: Callable[[], float],
         clock: IReactorTime,
+        also: Sequence[IRequestStats] = (),
     ) -> None:
+        """
+        @param also: Where retries are counted besides.
+        """
         self.policy = policy
         self._cluster = cluster
         self._breaker = cluster.breaker("HIGH" if isHighPriority else "DEFAULT")
@@ -73,6 +79,7 @@ class RetryState:
         self._left = policy.numRetries
         self._tries = 0
         self._taken = False
+        self._counted: tuple[IRequestStats, ...] = (cluster.stats, *also)
         self.limitReached = False
         self.overflowed = False
 
@@ -135,17 +142,20 @@ class RetryState:
         self._give()
         if not self._left:
             self.limitReached = True
-            stats.rqRetryLimitExceeded.value += 1
+            for each in self._counted:
+                each.rqRetryLimitExceeded.value += 1
             return None
         if self._breaker.retriesExhausted:
             self.overflowed = True
-            stats.rqRetryOverflow.value += 1
+            for each in self._counted:
+                each.rqRetryOverflow.value += 1
             return None
         self._left -= 1
         self._tries += 1
         self._breaker.retries.take()
         self._taken = True
-        stats.rqRetry.value += 1
+        for each in self._counted:
+            each.rqRetry.value += 1
         reset = self.policy.rateLimitReset
         if reset is not None and headers is not None:
             pause = reset.interval(headers, self._clock.seconds())
@@ -159,10 +169,11 @@ class RetryState:
         """
         The request is over.
 
-        @param succeeded: Whether a retry brought the answer.
+        @param succeeded: Whether there was an answer. As in Envoy, one that the policy would have tried again is none.
         """
-        if succeeded and self._tries:
-            self._cluster.stats.rqRetrySuccess.value += 1
+        if succeeded and self._tries and not self.limitReached and not self.overflowed:
+            for each in self._counted:
+                each.rqRetrySuccess.value += 1
         self._give()
 
     def _give(self) -> None:

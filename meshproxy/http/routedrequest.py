@@ -23,6 +23,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.retry import RetryState
+from meshproxy.http.routestats import RequestStats
 from meshproxy.http.shadow import Shadow, startShadows
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
@@ -39,22 +40,22 @@ if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
     from meshproxy.upstream.http1pool import HTTP1Pool
-    from meshproxy.upstream.stats import ClusterStats
+    from meshproxy.upstream.stats import ClusterStats, IRequestStats
 
 __all__ = ["ORDERS", "PlainRequest", "RoutedRequest"]
 
 # Orders to a router that this one does not follow; as in Envoy, they end here.
-_UNHEARD = (
-    b"x-envoy-hedge-on-per-try-timeout",
-    b"x-envoy-upstream-alt-stat-name",
-    b"x-envoy-upstream-rq-timeout-alt-response",
-)
+_UNHEARD = (b"x-envoy-hedge-on-per-try-timeout",)
+_ALT_STAT_NAME = b"x-envoy-upstream-alt-stat-name"
+_ALT_RESPONSE = b"x-envoy-upstream-rq-timeout-alt-response"
 # How long a body is to be for a relay to pay.
 _RELAY_FROM = 131072
 
 # Request headers that change what the router does: where none is there, nothing needs to be looked for.
 ORDERS = RETRY_HEADERS | {
     *_UNHEARD,
+    _ALT_STAT_NAME,
+    _ALT_RESPONSE,
     b"x-envoy-upstream-rq-timeout-ms",
     b"x-envoy-upstream-rq-per-try-timeout-ms",
     b"grpc-timeout",
@@ -83,6 +84,9 @@ class RoutedRequest:
     _retry: RetryState | None = None
     _choice: EndpointChoice | None = None
     _shadows: tuple[Shadow, ...] = ()
+    _also: tuple[RequestStats, ...] = ()
+    _hasAltResponse = False
+    _isTimeoutRetry = False
     _timeouts: Deadlines[RoutedRequest] | None = None
     _perTry: Deadlines[RoutedRequest] | None = None
     _perTryIdle: Deadlines[RoutedRequest] | None = None
@@ -129,6 +133,11 @@ class RoutedRequest:
         self._headers = headers
         stream.upstreamCluster = cluster.statName
         stats.rqUpstreamTotal.value += 1
+        if self._route.isCounted:
+            stream.virtualClusterName, also = router.routeStats.statsFor(self._route, headers)
+            self._also = tuple(also)
+            for each in also:
+                each.rqTotal.value += 1
         if endStream:
             self._requestEnded = self._complete = True
         if stream.upgrade:
@@ -169,6 +178,13 @@ class RoutedRequest:
         action = self._action
         for name in _UNHEARD:
             headers.remove(name)
+        if headers.remove(_ALT_RESPONSE):
+            self._hasAltResponse = True
+        asked = headers.first.get(_ALT_STAT_NAME)
+        if asked is not None:
+            headers.remove(_ALT_STAT_NAME)
+            other = self._router.routeStats.alternative(self._cluster, asked.decode("utf-8", "replace"))
+            self._also = self._also if other is None else (*self._also, other)
         policy = effectiveRetryPolicy(action.retryPolicy, headers)
         total, perTry = effectiveTimeout(action, headers, policy)
         duration = effectiveMaxStreamDuration(action, headers)
@@ -181,7 +197,9 @@ class RoutedRequest:
         if policy is not None:
             if policy.perTryIdleTimeout:
                 self._perTryIdle = router.perTryIdleTimeouts[policy.perTryIdleTimeout]
-            self._retry = RetryState(policy, self._cluster, action.isHighPriority, router.random, router.clock)
+            self._retry = RetryState(
+                policy, self._cluster, action.isHighPriority, router.random, router.clock, self._also
+            )
             if not self._requestEnded:
                 self._body = _Body(self._bodyLimit)
         return total
@@ -205,7 +223,7 @@ class RoutedRequest:
             self._stats.redirectFailed.value += 1
             return False
         self._stats.redirectSucceeded.value += 1
-        self._stats.responses.add(headers.status)
+        self._count(headers.status)
         self.over = True
         self._endTimeouts()
         if self._retry is not None:
@@ -411,7 +429,7 @@ class RoutedRequest:
         if self._perTryIdle is not None and self in self._perTryIdle:
             self._perTryIdle.start(self, now)
         self._body = None
-        self._stats.responses.add(status)
+        self._count(status)
         if not self._router.suppressHeaders and stream.requestEnd is not None:
             headers.set(b"x-envoy-upstream-service-time", DECIMAL[int((now - stream.requestEnd) * 1000)])
         route = self._route
@@ -448,6 +466,7 @@ class RoutedRequest:
             or stream.upgrade
             or not self._requestEnded
             or self._choice is not None
+            or self._also
             or self._action.redirectPolicy is not None
         ):
             self.responseReceived(headers, False)
@@ -558,9 +577,9 @@ class RoutedRequest:
             if self._responsePaused:
                 self._unpause()
             self.connection = None
-        stats = self._stats
         elapsed = int((now - self._tryBegan) * 1000)
-        stats.rqTime.record(elapsed)
+        for each in self._counted:
+            each.rqTime.record(elapsed)
         if self._retry is not None:
             self._retry.ended(self.attempts > 1)
 
@@ -605,6 +624,20 @@ class RoutedRequest:
             return
         self._failed(upstreamResetReply(reason, why, self.attempts > 1))
 
+    @property
+    def _counted(self) -> tuple[IRequestStats, ...]:
+        """
+        Where the request is counted.
+        """
+        return (self._stats, *self._also)
+
+    def _count(self, status: int) -> None:
+        """
+        Count a response, or what stands in for it.
+        """
+        for each in self._counted:
+            each.responses.add(status)
+
     def _limitFlag(self, retry: RetryState) -> int:
         if retry.limitReached:
             return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
@@ -615,7 +648,7 @@ class RoutedRequest:
         Answer the stream in the upstream's stead.
         """
         self._over()
-        self._stats.responses.add(reply.status)
+        self._count(reply.status)
         if self._route.virtualHost.includeAttemptCountInResponse:
             counted = (b"x-envoy-attempt-count", b"%d" % self.attempts)
             reply = replace(reply, headers=(*reply.headers, counted))
@@ -631,28 +664,36 @@ class RoutedRequest:
         """
         The global time-out struck.
         """
-        self._stats.rqTimeout.value += 1
-        self._giveUp(Failure.UPSTREAM_TIMEOUT.value)
+        for each in self._counted:
+            each.rqTimeout.value += 1
+        self._giveUp(self._lateReply(Failure.UPSTREAM_TIMEOUT.value))
+
+    def _lateReply(self, reply: LocalReply) -> LocalReply:
+        """
+        What is answered in place of C{reply}: 204 where the client asked for it.
+        """
+        return replace(reply, status=204, body=b"") if self._hasAltResponse else reply
 
     def tryTimedOut(self) -> None:
         """
         The time-out of this try struck.
         """
         self._stats.rqPerTryTimeout.value += 1
-        self._tryLate(Failure.PER_TRY_TIMEOUT.value)
+        self._tryLate(self._lateReply(Failure.PER_TRY_TIMEOUT.value))
 
     def tryIdleTimedOut(self) -> None:
         """
         Nothing came of this try for too long.
         """
         self._stats.rqPerTryIdleTimeout.value += 1
-        self._tryLate(Failure.PER_TRY_IDLE_TIMEOUT.value)
+        self._tryLate(self._lateReply(Failure.PER_TRY_IDLE_TIMEOUT.value))
 
     def _tryLate(self, reply: LocalReply) -> None:
         retry = self._retry
         if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
             self._leaveConnection()
             if self._tryAgain(None):
+                self._isTimeoutRetry = True
                 return
             self._stream.responseFlags |= self._limitFlag(retry)
         self._giveUp(reply)
@@ -731,6 +772,9 @@ class RoutedRequest:
         self.attempts += 1
         if self._route.virtualHost.includeRequestAttemptCount:
             self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        if self._route.virtualHost.includeIsTimeoutRetryHeader:
+            self._headers.set(b"x-envoy-is-timeout-retry", b"true" if self._isTimeoutRetry else b"false")
+        self._isTimeoutRetry = False
         left = self._timeLeft()
         if left and not self._router.suppressHeaders:
             self._headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % max(1, round(left * 1000)))

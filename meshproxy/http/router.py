@@ -17,9 +17,11 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.routedrequest import ORDERS, PlainRequest, RoutedRequest
+from meshproxy.http.routestats import RouteStats
 from meshproxy.http.shadow import Shadow
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
+from meshproxy.stats.store import Store
 
 if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
@@ -38,6 +40,7 @@ class Router:
     @ivar clusters: By name; the dictionary changes in place when clusters do.
     @ivar suppressHeaders: C{suppress_envoy_headers}.
     @ivar localAddress: What requests that are made here say they are from.
+    @ivar routeStats: Where requests are counted by virtual cluster and route.
     @ivar timeouts: Where requests wait for their global time-out.
     @ivar perTryTimeouts: Likewise for C{per_try_timeout}.
     @ivar perTryIdleTimeouts: Likewise for C{per_try_idle_timeout}.
@@ -52,6 +55,7 @@ class Router:
         random: Callable[[], float],
         suppressHeaders: bool = False,
         localAddress: str = "127.0.0.1",
+        store: Store | None = None,
     ) -> None:
         self.clusters = clusters
         self.clock = clock
@@ -65,6 +69,7 @@ class Router:
         )
         self.durations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.lastedTooLong)
         self.shadowTimeouts: DeadlinesByLength[Shadow] = DeadlinesByLength(clock, Shadow.timedOut)
+        self.routeStats = RouteStats(Store() if store is None else store)
         self._expected: dict[float, bytes] = {}
         # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
         self._plans: dict[int, _Plan] = {}
@@ -188,6 +193,7 @@ class _Plan:
             or action.isChoosy
             or action.mirrors
             or action.redirectPolicy is not None
+            or route.isCounted
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )

@@ -188,3 +188,10 @@ class Route:
     operation: str = ""
     propagateOperation: bool = True
     choose: Callable[[RequestHeaders, StreamInfo], Route] | None = None
+
+    @property
+    def isCounted(self) -> bool:
+        """
+        Whether its requests are counted besides those of their cluster.
+        """
+        return bool(self.virtualHost.virtualClusters or self.statPrefix)

@@ -5,14 +5,16 @@ The counters of a cluster, bound once under Envoy's names (C{cluster.NAME.}).
 
 from __future__ import annotations
 
-from meshproxy.stats.metrics import Counter
+from typing import Protocol
+
+from meshproxy.stats.metrics import Counter, Histogram
 from meshproxy.stats.store import Scope
 from meshproxy.stats.tally import Tally
 
-__all__ = ["ClusterStats"]
+__all__ = ["ClusterStats", "IRequestStats", "responseTally"]
 
 
-def _responses(owner: Scope, *scopes: Scope) -> Tally:
+def responseTally(owner: Scope, *scopes: Scope) -> Tally:
     """
     A tally of responses by status, shown as C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} of each
     scope.
@@ -26,6 +28,21 @@ def _responses(owner: Scope, *scopes: Scope) -> Tally:
         )
 
     return owner.tally(countersOf)
+
+
+class IRequestStats(Protocol):
+    """
+    What is counted of requests, of those of a cluster and of some others.
+    """
+
+    responses: Tally
+    rqTotal: Counter
+    rqTimeout: Counter
+    rqRetry: Counter
+    rqRetryLimitExceeded: Counter
+    rqRetryOverflow: Counter
+    rqRetrySuccess: Counter
+    rqTime: Histogram
 
 
 class ClusterStats:
@@ -115,5 +132,5 @@ class ClusterStats:
         self.bindErrors = counter("bind_errors")
         self.lbHealthyPanic = counter("lb_healthy_panic")
         self.assignmentStale = counter("assignment_stale")
-        self.responses = _responses(scope, scope, scope.scope("external."))
-        self.retried = _responses(scope, scope.scope("retry."))
+        self.responses = responseTally(scope, scope, scope.scope("external."))
+        self.retried = responseTally(scope, scope.scope("retry."))

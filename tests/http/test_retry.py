@@ -535,3 +535,31 @@ class HeaderTests(RetryCase):
         self.start(chance=lambda: 0.0)
         self.backend.answer(Answer(503))
         self.assertEqual((self.proxy.request(headers=orders).status, self.tries()), (503, 1))
+
+
+class ToldTests(RetryCase):
+    """
+    What the upstream is told of a try.
+    """
+
+    def test_isTimeoutRetry(self) -> None:
+        """
+        Whether it is made because the one before took too long.
+        """
+        host = {"include_is_timeout_retry_header": True}
+        self.retrying("5xx", num_retries=2, per_try_timeout="1s", virtualHost=host)
+        self.backend.answer(Answer(500), Answer.hang(), Answer(200))
+        self.assertEqual(self.proxy.request().status, 200)
+        told = [request.headers.get(b"x-envoy-is-timeout-retry") for request in self.backend.requests]
+        self.assertEqual(told, [None, b"false", b"true"])
+
+    def test_alternativeResponse(self) -> None:
+        """
+        A client may ask for 204 in place of 504.
+        """
+        ranges = [{"address_prefix": "10.0.0.0", "prefix_len": 8}]
+        self.start(route={"timeout": "1s"}, manager={"internal_address_config": {"cidr_ranges": ranges}})
+        self.backend.answer(Answer.hang(), Answer.hang())
+        asks = {"x-forwarded-for": "10.1.1.1", "x-envoy-upstream-rq-timeout-alt-response": "1"}
+        self.assertEqual([self.proxy.request(headers=each).status for each in (asks, {})], [204, 504])
+        self.assertEqual(self.clusterStat("upstream_rq_timeout"), 2)

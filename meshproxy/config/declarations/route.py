@@ -33,7 +33,7 @@ declare(_ROUTE + "Route", "name", "match", "route", "redirect", "direct_response
 declare(_ROUTE + "Route", "metadata", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "Route", "request_body_buffer_limit", "per_request_buffer_limit_bytes")
 accept(_ROUTE + "Route", "decorator", "it names spans, and nothing traces yet")
-accept(_ROUTE + "Route", "stat_prefix", "there are no statistics of single routes")
+declare(_ROUTE + "Route", "stat_prefix")
 declare(_ROUTE + "NonForwardingAction")
 
 # The names of filters in it are free, and the values are theirs.
@@ -62,6 +62,8 @@ declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metada
 for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
     declare(_ROUTE + _level, "request_mirror_policies")
 declare(_ROUTE + "RouteAction", "internal_redirect_policy")
+declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_header")
+declare(_ROUTE + "VirtualCluster", "headers", "name")
 declare(_ROUTE + "InternalRedirectPolicy", "max_internal_redirects", "redirect_response_codes", "predicates")
 declare(_ROUTE + "InternalRedirectPolicy", "allow_cross_scheme_redirect", "response_headers_to_copy")
 declare("envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig")
