@@ -367,6 +367,11 @@ class INetworkFilter(Interface):
         C{connection.resumeReading()}.
         """
 
+    def readConnectionLost() -> None:
+        """
+        The downstream peer finished writing. Told to filters that want to see data.
+        """
+
     def connectionLost(reason: Any) -> None:
         """
         The connection is gone.

@@ -53,6 +53,7 @@ class Gate:
 
     @ivar info: See L{INetworkConnection}.
     @ivar transport: See L{INetworkConnection}.
+    @ivar withheld: How many bytes came and were not passed on when the connection was closed.
     @ivar isOpen: Whether no filter looks at bytes any more.
     """
 
@@ -64,6 +65,7 @@ class Gate:
         self.info = info
         self.transport = transport
         self.isOpen = False
+        self.withheld = 0
         self._owner = owner
         self._filters = filters
         # How many filters were told of the connection.
@@ -131,6 +133,7 @@ class Gate:
         for place, each in enumerate(filters):
             answer = each.dataReceived(data)
             if self._isClosed:
+                self.withheld += len(data)
                 return
             if answer is STOP:
                 self._held = (data, filters[place + 1 :])
@@ -164,7 +167,9 @@ class Gate:
         if not (self._isClosed or self._isStopped or self._held is not None):
             if self._isEnded:
                 self._isEnded = False
-                self._owner.finishReading()
+                self._finish()
+                if not self._isClosed:
+                    self._owner.finishReading()
 
     def readEnded(self) -> bool:
         """
@@ -173,7 +178,14 @@ class Gate:
         @return: Whether the terminal filter is told of it later, for bytes are held that came before.
         """
         self._isEnded = self._isStopped or self._held is not None
-        return self._isEnded
+        if not self._isEnded:
+            self._guard(self._finish)
+        return self._isEnded or self._isClosed
+
+    def _finish(self) -> None:
+        for each in tuple(self._watching):
+            if not self._isClosed:
+                each.readConnectionLost()
 
     def ignoreData(self, networkFilter: INetworkFilter) -> None:
         """
@@ -218,6 +230,8 @@ class Gate:
         The connection is gone.
         """
         self._isClosed = True
+        self.withheld += len(self._held[0]) if self._held is not None else 0
+        self.withheld += sum(map(len, self._later))
         for each in self._filters[: self._number]:
             try:
                 each.connectionLost(reason)

@@ -589,6 +589,8 @@ class DownstreamConnection(Protocol):
         self._gate = self._inner = None
         if gate is not None:
             gate.connectionLost(reason)
+            if isinstance(inner, TCPSide):
+                inner.record.countWithheld(gate.withheld)
         if self._record is not None:
             if isinstance(inner, TCPSide):
                 inner.record.update()

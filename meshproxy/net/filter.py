@@ -144,6 +144,11 @@ class ConnectionFilter:
         """
         return None
 
+    def readConnectionLost(self) -> None:
+        """
+        See L{INetworkFilter.readConnectionLost}.
+        """
+
     def connectionLost(self, reason: Any) -> None:
         """
         See L{INetworkFilter.connectionLost}.

@@ -60,6 +60,10 @@ networkLocalRateLimit = FilterPlugin(
     (_NETWORK + "local_ratelimit.v3.LocalRateLimit",),
 )
 
+networkRBAC = FilterPlugin(
+    "envoy.filters.network.rbac", "network", "meshproxy.filters.network.rbac:RBAC", (_NETWORK + "rbac.v3.RBAC",)
+)
+
 sniCluster = FilterPlugin(
     "envoy.filters.network.sni_cluster",
     "network",

@@ -170,6 +170,7 @@ class TCPSession(StreamInfo):
     _cluster: Cluster | None = None
     _retry: IDelayedCall | None = None
     _flushing = False
+    _withheld = 0
 
     def __init__(self, proxy: TCPProxy, info: ConnectionInfo) -> None:
         self._proxy = proxy
@@ -295,6 +296,13 @@ class TCPSession(StreamInfo):
         side.relay = new
         new.start()
 
+    def countWithheld(self, size: int) -> None:
+        """
+        Bytes came that a network filter did not let pass.
+        """
+        self._withheld += size
+        self._proxy.stats.cxRxBytesTotal.value += size
+
     # What logs and watches ask
 
     @property
@@ -314,7 +322,8 @@ class TCPSession(StreamInfo):
         self.responseFlags |= self.connection.responseFlags
         sent, received = self.upstream.relay, self.downstream.relay
         if sent is not None and received is not None:
-            self.bytesReceived = self.wireBytesReceived = self.upstreamWireBytesSent = received.moved
+            self.upstreamWireBytesSent = received.moved
+            self.bytesReceived = self.wireBytesReceived = received.moved + self._withheld
             self.bytesSent = self.wireBytesSent = self.upstreamWireBytesReceived = sent.moved
 
     # Ending
