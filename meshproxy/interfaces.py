@@ -194,11 +194,13 @@ class IHTTPStream(Interface):
         Let the response's events go on that a L{STOP} held.
         """
 
-    def requestBody(limit: int = 0) -> Any:
+    def requestBody(limit: int = 0, partial: bool = False) -> Any:
         """
         Read the whole body of the request before it goes on; only while the request's head is with the filter.
 
         @param limit: Bytes; by default the connection's buffer limit. A longer body is answered with 413.
+        @param partial: Give what has come of a longer body as soon as it is longer, instead. It cannot be replaced
+            then.
 
         @return: A Deferred of C{bytes}. The body is still sent on; L{replaceRequestBody} changes it.
         """

@@ -550,11 +550,11 @@ class Stream(StreamFacts):
         except Exception:
             self.filterRaised(TwistedFailure())
 
-    def requestBody(self, limit: int = 0) -> Deferred[bytes]:
+    def requestBody(self, limit: int = 0, partial: bool = False) -> Deferred[bytes]:
         """
         See L{IHTTPStream.requestBody}.
         """
-        return self.requestWalk.readBody(limit)
+        return self.requestWalk.readBody(limit, partial)
 
     def replaceRequestBody(self, body: bytes) -> None:
         """

@@ -42,10 +42,11 @@ class Hold:
     @ivar size: The bytes of all that.
     @ivar body: Waits for the whole body, or L{None}.
     @ivar limit: How long that may be.
+    @ivar partial: Whether the beginning of a longer one is enough.
     @ivar awaits: Whether the filter waits for something and goes on by itself then.
     """
 
-    __slots__ = ("awaits", "behind", "body", "event", "limit", "place", "size")
+    __slots__ = ("awaits", "behind", "body", "event", "limit", "partial", "place", "size")
 
     def __init__(self, place: int, event: Event) -> None:
         self.place = place
@@ -54,6 +55,7 @@ class Hold:
         self.size = len(event[1]) if event[0] == DATA else 0
         self.body: Deferred[bytes] | None = None
         self.limit = 0
+        self.partial = False
         self.awaits = False
 
     @property
@@ -61,7 +63,7 @@ class Hold:
         """
         Whether more than the limit is an error, rather than a reason to read no more.
         """
-        return self.body is not None or (self.event[0] == DATA and not self.awaits)
+        return (self.body is not None and not self.partial) or (self.event[0] == DATA and not self.awaits)
 
     @property
     def ended(self) -> bool:
@@ -90,7 +92,7 @@ class Walk:
         self.stream = stream
         self.holds: list[Hold] = []
         self._last: Hold | None = None
-        self._awaitedBody: tuple[Deferred[bytes], int] | None = None
+        self._awaitedBody: tuple[Deferred[bytes], int, bool] | None = None
 
     # What subclasses say
 
@@ -187,7 +189,7 @@ class Walk:
         self.holds.insert(bisect_right([other.place for other in self.holds], hold.place), hold)
         self._last = hold
         if self._awaitedBody is not None:
-            hold.body, hold.limit = self._awaitedBody
+            hold.body, hold.limit, hold.partial = self._awaitedBody
             self._awaitedBody = None
         self._look(hold)
 
@@ -228,7 +230,7 @@ class Walk:
                 self._overflowed()
                 return
             self._pause()
-        if hold.body is not None and hold.ended:
+        if hold.body is not None and (hold.ended or hold.size > limit):
             body, hold.body = hold.body, None
             body.callback(hold.joined())
 
@@ -261,7 +263,7 @@ class Walk:
                     self._queue(again, later)
                 return
 
-    def readBody(self, limit: int) -> Deferred[bytes]:
+    def readBody(self, limit: int, partial: bool = False) -> Deferred[bytes]:
         """
         See L{meshproxy.interfaces.IHTTPStream.requestBody}.
         """
@@ -269,9 +271,9 @@ class Walk:
         hold = self._holdOfHead()
         if hold is None:
             # The filter is still in its method: its hold comes when it returns.
-            self._awaitedBody = (waiting, limit)
+            self._awaitedBody = (waiting, limit, partial)
         else:
-            hold.body, hold.limit = waiting, limit
+            hold.body, hold.limit, hold.partial = waiting, limit, partial
             self._look(hold)
         return waiting
 

@@ -64,6 +64,14 @@ decompressor = FilterPlugin(
     (_HTTP + "decompressor.v3.Decompressor",),
 )
 
+extAuthz = FilterPlugin(
+    "envoy.filters.http.ext_authz",
+    "http",
+    "meshproxy.filters.http.ext_authz:ExtAuthz",
+    (_HTTP + "ext_authz.v3.ExtAuthz",),
+    (_HTTP + "ext_authz.v3.ExtAuthzPerRoute",),
+)
+
 fault = FilterPlugin(
     "envoy.filters.http.fault", "http", "meshproxy.filters.http.fault:Fault", (_HTTP + "fault.v3.HTTPFault",)
 )

@@ -87,7 +87,7 @@ class Comparison:
     ) -> None:
         """
         @param clusters: See L{bootstrap}.
-        @param variable: What of the access log cannot be the same, and words to put in its place.
+        @param variable: What else cannot be the same, and words to put in its place; no words for nothing at all.
         """
         self.cases = list(cases)
         self._variable = [*_VARIABLE, *variable]
@@ -210,7 +210,7 @@ class _Side:
             _, name, conversation = self._held.popleft()
             if not conversation.heard.ended:
                 conversation.look()
-                self.outcomes[name].client = _normal(_clientLines(conversation.heard))
+                self.outcomes[name].client = _normal(_clientLines(conversation.heard), self._variable)
             conversation.close()
 
     def close(self) -> None:
@@ -234,7 +234,7 @@ class _Side:
         if unordered:
             connections.sort()
         upstream = [line for lines in connections for line in lines]
-        return Outcome(_normal(_clientLines(heard)), _normal(upstream), [], source)
+        return Outcome(_normal(_clientLines(heard), self._variable), _normal(upstream, self._variable), [], source)
 
     def seen(self, case: Case) -> tuple[list[str], list[str]]:
         """
@@ -271,7 +271,7 @@ def _normal(lines: list[str], variable: Sequence[tuple[re.Pattern[str], str]] = 
     """
     for pattern, word in variable:
         lines = [pattern.sub(word, line) for line in lines]
-    return lines
+    return [line for line in lines if line]
 
 
 def _bound(address: str, port: int = 0) -> socket.socket:

@@ -716,3 +716,52 @@ class LastPieceTests(WalkCase):
         client.send("POST", body=b"ab", trailers={"t": "1"})
         self.assertEqual(client.response().status, 200)
         self.assertEqual(self.seen("after", "requestData"), ["after requestData ab"])
+
+
+class PartialBodyTests(WalkCase):
+    """
+    A filter that wants the beginning of a body.
+    """
+
+    def test_longer(self) -> None:
+        """
+        It gets what has come as soon as that is more than its limit; nothing more is read until it is done, and all of
+        it goes on.
+        """
+        told: list[bytes] = []
+        waiting: Deferred[None] = Deferred()
+
+        def requestHeaders(stream: Any, headers: Any, end: bool) -> object:
+            body: Deferred[bytes] = stream.requestBody(3, partial=True)
+            return body.addCallback(told.append).addCallback(lambda _: waiting)
+
+        self.between(scripted(requestHeaders=requestHeaders))
+        client = self.proxy.client()
+        client.send("POST", "/", whole=False)
+        client.sendChunk(b"abc")
+        self.proxy.settle()
+        self.assertEqual(told, [])
+        client.sendChunk(b"def")
+        self.proxy.settle()
+        self.assertEqual(told, [b"abcdef"])
+        self.assertEqual(self.seen("after"), [])
+        waiting.callback(None)
+        client.sendChunk(b"ghi")
+        client.endChunks()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(self.backend.last.body, b"abcdefghi")
+
+    def test_shorter(self) -> None:
+        """
+        Of a shorter one it gets the whole.
+        """
+        told: list[bytes] = []
+
+        def requestHeaders(stream: Any, headers: Any, end: bool) -> object:
+            body: Deferred[bytes] = stream.requestBody(3, partial=True)
+            return body.addCallback(told.append)
+
+        self.between(scripted(requestHeaders=requestHeaders))
+        client = self.proxy.client()
+        client.send("POST", "/", body=b"abc")
+        self.assertEqual((client.response().status, told), (200, [b"abc"]))

@@ -1,0 +1,352 @@
+"""
+L{meshproxy.filters.http.ext_authz}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.errors import ConfigErrors
+from meshproxy.filters.http.ext_authz import ExtAuthz
+from meshproxy.testing import Answer, FilterHarness
+from meshproxy.testing.backend import MemoryBackend
+from meshproxy.testing.harness import Result
+
+OFF = {"default_value": {"numerator": 0}}
+
+
+def names(*exact: str) -> dict[str, Any]:
+    """
+    A list of names of fields.
+    """
+    return {"patterns": [{"exact": name} for name in exact]}
+
+
+class ExtAuthzCase(SynchronousTestCase):
+    """
+    A filter with a service, in a proxy.
+    """
+
+    auth: MemoryBackend
+
+    def start(
+        self, service: dict[str, Any] | None = None, route: dict[str, Any] | None = None, **fields: Any
+    ) -> FilterHarness:
+        """
+        Make them.
+        """
+        http = {"server_uri": {"uri": "http://auth", "cluster": "auth", "timeout": "0.2s"}, **(service or {})}
+        self.harness = FilterHarness(ExtAuthz, {"http_service": http, **fields}, route, clusters=["auth"])
+        self.auth = self.harness.backends["auth"]
+        return self.harness
+
+    def counted(self, *names: str) -> list[int]:
+        """
+        Some counters of the filter, held to those of the cluster.
+        """
+        stat = self.harness.proxy.stat
+        found = [stat(f"http.test.ext_authz.{name}") for name in names]
+        self.assertEqual([stat(f"cluster.backend.ext_authz.{name}") for name in names], found)
+        return found
+
+    def seen(self, result: Result) -> tuple[int, object, object, bool]:
+        """
+        Status, details, flags, and whether the upstream was asked.
+        """
+        return result.status, result.log["details"], result.log["flags"], result.upstreamRequest is not None
+
+
+class AnswerTests(ExtAuthzCase):
+    """
+    What becomes of a request.
+    """
+
+    def test_allowed(self) -> None:
+        """
+        With 200 it passes. The service sees method, path, host and credentials, and nothing else.
+        """
+        self.start()
+        result = self.harness.request("POST", "/a?b", [("authorization", "me"), ("cookie", "c"), ("x-a", "1")], b"abc")
+        self.assertEqual(self.seen(result), (200, "via_upstream", "-", True))
+        asked = self.auth.last
+        self.assertEqual((asked.method, asked.path, asked.body), (b"POST", b"/a?b", b""))
+        fields = [(b"content-length", b"0"), (b"authorization", b"me"), (b"host", b"example.com")]
+        self.assertEqual(sorted(asked.headers.fields()), sorted(fields))
+        self.assertEqual(self.counted("ok", "denied", "error"), [1, 0, 0])
+
+    def test_denied(self) -> None:
+        """
+        With another status it gets that answer, and is not sent on.
+        """
+        self.start()
+        self.auth.answer(Answer(401, b"who?", headers=[("www-authenticate", "Basic"), ("x-why", "1")]))
+        result = self.harness.request()
+        self.assertEqual(self.seen(result), (401, "ext_authz_denied", "UAEX", False))
+        told = [result.header(name) for name in ("www-authenticate", "x-why", "content-length")]
+        self.assertEqual((result.body, told), (b"who?", ["Basic", "1", "4"]))
+        self.assertEqual(self.counted("ok", "denied", "error"), [0, 1, 0])
+
+    def test_failures(self) -> None:
+        """
+        No answer, a late one, and one that is the service's own failure are no permission.
+        """
+        self.start()
+        for answer in (Answer(500), Answer(599), Answer.close(), Answer.reset(), Answer.hang(), Answer(200, delay=0.3)):
+            self.auth.answer(answer)
+            self.assertEqual(self.seen(self.harness.request()), (403, "ext_authz_error", "UAEX", False))
+        self.assertEqual(self.counted("ok", "error", "failure_mode_allowed"), [0, 6, 0])
+
+    def test_noCluster(self) -> None:
+        """
+        Nor is a service that does not exist.
+        """
+        self.start(
+            {"server_uri": {"uri": "http://a", "cluster": "gone", "timeout": "1s"}}, status_on_error={"code": 503}
+        )
+        self.assertEqual(self.seen(self.harness.request()), (503, "ext_authz_error", "UAEX", False))
+
+    def test_longAnswer(self) -> None:
+        """
+        Nor one that does not end.
+        """
+        self.start()
+        self.auth.answer(Answer(403, bytes(2_000_000)))
+        self.assertEqual(self.seen(self.harness.request())[:2], (403, "ext_authz_error"))
+
+    def test_failureModeAllow(self) -> None:
+        """
+        Unless it is said that failures let requests pass; then the upstream may be told.
+        """
+        self.start(failure_mode_allow=True, failure_mode_allow_header_add=True)
+        self.auth.answer(Answer(503))
+        result = self.harness.request()
+        assert result.upstreamRequest is not None
+        self.assertEqual(result.upstreamRequest.headers.get(b"x-envoy-auth-failure-mode-allowed"), b"true")
+        self.assertEqual(self.counted("error", "failure_mode_allowed"), [1, 1])
+
+    def test_notUTF8(self) -> None:
+        """
+        A field that is no UTF-8 is no question, and no failure mode lets it pass (CVE-2023-27488).
+        """
+        self.start(allowed_headers=names("x-a"), failure_mode_allow=True)
+        for fields in ([("x-a", b"\xff")], [("authorization", b"\xe9")]):
+            result = self.harness.request("GET", "/", fields)
+            self.assertEqual(self.seen(result), (403, "ext_authz_error", "UAEX", False))
+        self.assertEqual(self.auth.requests, [])
+        self.assertEqual(self.harness.request("GET", "/", [("x-b", b"\xff")]).status, 200)
+
+    def test_clientLeaves(self) -> None:
+        """
+        A client that leaves ends the question as well.
+        """
+        self.start({"server_uri": {"uri": "http://a", "cluster": "auth", "timeout": "60s"}})
+        self.auth.answer(Answer.hang())
+        client = self.harness.client()
+        client.send("GET", "/")
+        self.harness.advance(0.1)
+        client.abort()
+        self.harness.advance(0)
+        self.assertTrue(self.auth.connections[0].closed)
+
+    def test_manyPass(self) -> None:
+        """
+        Streams that passed are forgotten.
+        """
+        made: list[ExtAuthz] = []
+        self.patch(ExtAuthz, "__init__", _remembering(ExtAuthz.__init__, made))
+        self.start({"authorization_response": {"allowed_client_headers_on_success": names("x-ok")}})
+        self.auth.answer(Answer(200, headers=[("x-ok", "1")]), Answer(200, headers=[("x-ok", "2")]))
+        self.assertEqual([self.harness.request().header("x-ok") for _ in range(2)], ["1", "2"])
+        self.assertEqual(made[0]._told, {})
+
+
+def _remembering(make: Any, made: list[ExtAuthz]) -> Any:
+    def remember(self: ExtAuthz, *arguments: Any) -> None:
+        make(self, *arguments)
+        made.append(self)
+
+    return remember
+
+
+class FieldTests(ExtAuthzCase):
+    """
+    Which fields go where.
+    """
+
+    def test_question(self) -> None:
+        """
+        What is allowed is sent, with all values of a name (CVE-2021-32777); what is disallowed is not; more may be
+        added.
+        """
+        self.start(
+            {
+                "path_prefix": "/check",
+                "authorization_request": {"headers_to_add": [{"key": "X-Path", "value": "%REQ(:PATH)%"}]},
+            },
+            allowed_headers={"patterns": [{"prefix": "x-"}, {"exact": "connection"}]},
+            disallowed_headers=names("x-b"),
+        )
+        self.harness.request("GET", "/p", [("x-a", "1"), ("x-a", "2"), ("x-b", "3"), ("cookie", "c")])
+        asked = self.auth.last
+        self.assertEqual((asked.path, asked.headers.values(b"x-a")), (b"/check/p", [b"1", b"2"]))
+        found = [asked.headers.get(name) for name in (b"x-b", b"cookie", b"x-path", b"connection")]
+        self.assertEqual(found, [None, None, b"/p", None])
+
+    def test_request(self) -> None:
+        """
+        The service may set, add and remove fields of the request, but none that a head needs.
+        """
+        response = {
+            "allowed_upstream_headers": names("x-user"),
+            "allowed_upstream_headers_to_append": names("x-role"),
+        }
+        self.start({"authorization_response": response})
+        fields = [
+            ("x-user", "you"),
+            ("x-role", "b"),
+            ("x-envoy-auth-headers-to-remove", "x-gone, host, :path, x-role2"),
+        ]
+        self.auth.answer(Answer(200, headers=[*fields, ("x-other", "1")]))
+        result = self.harness.request(
+            "GET", "/p", [("x-user", "me"), ("x-role", "a"), ("x-gone", "1"), ("x-role2", "1")]
+        )
+        assert result.upstreamRequest is not None
+        headers = result.upstreamRequest.headers
+        self.assertEqual((headers.values(b"x-user"), headers.values(b"x-role")), ([b"you"], [b"a", b"b"]))
+        self.assertEqual([headers.get(name) for name in (b"x-gone", b"x-role2", b"x-other")], [None] * 3)
+        self.assertEqual(result.upstreamRequest.path, b"/p")
+
+    def test_denied(self) -> None:
+        """
+        A denied client is told what is allowed and what it needs; what is between two hops never.
+        """
+        self.start({"authorization_response": {"allowed_client_headers": names("x-a")}})
+        fields = [("x-a", "1"), ("x-b", "1"), ("location", "/l"), ("connection", "close"), ("keep-alive", "1")]
+        self.auth.answer(Answer(302, headers=fields))
+        result = self.harness.request()
+        found = [result.header(name) for name in ("x-a", "x-b", "location", "connection", "keep-alive")]
+        self.assertEqual(found, ["1", None, "/l", None, None])
+
+    def test_metadata(self) -> None:
+        """
+        Fields may be noted in the dynamic metadata, whatever the verdict is.
+        """
+        self.start({"authorization_response": {"dynamic_metadata_from_headers": names("x-note")}})
+        for status in (200, 403):
+            self.auth.answer(Answer(status, headers=[("x-note", "n"), ("x-other", "o")]))
+            result = self.harness.request()
+            assert result.stream is not None
+            self.assertEqual(result.stream.dynamicMetadata, {"envoy.filters.http.ext_authz": {"x-note": "n"}})
+
+    def test_shortDenial(self) -> None:
+        """
+        The body of a denial may be cut.
+        """
+        self.start(max_denied_response_body_bytes=2)
+        self.auth.answer(Answer(403, b"abcdef"))
+        result = self.harness.request()
+        self.assertEqual((result.body, result.header("content-length")), (b"ab", "2"))
+
+
+class BodyTests(ExtAuthzCase):
+    """
+    Bodies.
+    """
+
+    def test_whole(self) -> None:
+        """
+        The service may see the body, and the upstream gets it all the same; a longer one gets 413.
+        """
+        self.start(with_request_body={"max_request_bytes": 4})
+        result = self.harness.request("POST", "/", body=b"abcd")
+        assert result.upstreamRequest is not None
+        self.assertEqual((self.auth.last.body, result.upstreamRequest.body), (b"abcd", b"abcd"))
+        self.assertEqual(self.auth.last.headers.get(b"x-envoy-auth-partial-body"), b"false")
+        self.assertEqual(self.harness.request("POST", "/", body=b"abcde").status, 413)
+
+    def test_partial(self) -> None:
+        """
+        Or the beginning of a longer one.
+        """
+        self.start(with_request_body={"max_request_bytes": 4, "allow_partial_message": True})
+        body = bytes(range(256)) * 20
+        result = self.harness.request("POST", "/", body=body)
+        assert result.upstreamRequest is not None
+        self.assertEqual((self.auth.last.body, result.upstreamRequest.body), (body[:4], body))
+        self.assertEqual(self.auth.last.headers.get(b"x-envoy-auth-partial-body"), b"true")
+
+    def test_partialWaitsForNoMore(self) -> None:
+        """
+        The question is asked as soon as the beginning is here, and no more is read than the limit until it is answered.
+        """
+        self.start(with_request_body={"max_request_bytes": 4, "allow_partial_message": True})
+        client = self.harness.client()
+        client.send("POST", "/", whole=False)
+        client.sendChunk(b"abc")
+        self.harness.advance(0)
+        self.assertEqual(self.auth.requests, [])
+        client.sendChunk(b"def")
+        self.harness.advance(0)
+        self.assertEqual(self.auth.last.body, b"abcd")
+        client.endChunks()
+        self.harness.advance(0)
+        self.assertEqual(self.harness.upstream.last.body, b"abcdef")
+
+    def test_routes(self) -> None:
+        """
+        A route may send none of it, or another part, or not ask at all.
+        """
+        buffer = {"max_request_bytes": 4}
+        self.start(route={"check_settings": {"disable_request_body_buffering": True}}, with_request_body=buffer)
+        self.harness.request("POST", "/", body=b"abc")
+        self.assertEqual(self.auth.last.body, b"")
+        self.start(route={"check_settings": {"with_request_body": {"max_request_bytes": 8}}}, with_request_body=buffer)
+        self.harness.request("POST", "/", body=b"abcdefgh")
+        self.assertEqual(self.auth.last.body, b"abcdefgh")
+        self.start(route={"disabled": True})
+        self.assertEqual((self.harness.request().status, self.auth.requests), (200, []))
+
+
+class EnabledTests(ExtAuthzCase):
+    """
+    Whether anybody is asked.
+    """
+
+    def test_disabled(self) -> None:
+        """
+        Switched off it asks nobody, and lets everything pass, or nothing.
+        """
+        self.start(filter_enabled=OFF)
+        self.assertEqual((self.harness.request().status, self.auth.requests), (200, []))
+        self.assertEqual(self.harness.proxy.stat("http.test.ext_authz.disabled"), 1)
+        deny = {"default_value": True, "runtime_key": "k"}
+        self.start(filter_enabled=OFF, deny_at_disable=deny, status_on_error={"code": 401})
+        self.assertEqual(self.seen(self.harness.request()), (401, "ext_authz_error", "UAEX", False))
+
+    def test_metadata(self) -> None:
+        """
+        It may depend on what other filters noted.
+        """
+        wanted = {"filter": "n", "path": [{"key": "k"}], "value": {"present_match": True}}
+        self.start(filter_enabled_metadata=wanted)
+        self.assertEqual((self.harness.request().status, self.auth.requests), (200, []))
+
+    def test_statPrefix(self) -> None:
+        """
+        Its counters may have a name of their own.
+        """
+        self.start(stat_prefix="mine")
+        self.harness.request()
+        self.assertEqual(self.harness.proxy.stat("http.test.ext_authz.mine.ok"), 1)
+
+    def test_refused(self) -> None:
+        """
+        Without a service over HTTP, nobody would be kept out: that is refused, and so are two lists of the same kind.
+        """
+        self.assertRaises(ConfigErrors, FilterHarness, ExtAuthz, {})
+        with self.assertRaises(ConfigErrors):
+            self.start({"authorization_request": {"allowed_headers": names("a")}}, allowed_headers=names("b"))
+        with self.assertRaises(ConfigErrors):
+            self.start({"path_prefix": "check"})
