@@ -12,11 +12,14 @@ import random as _random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from twisted.logger import Logger
+
 from meshproxy.config import Report, Section
 from meshproxy.config.nodes import plain
 from meshproxy.config.structs import structValue
 from meshproxy.config.yamltext import parseYAML
 from meshproxy.errors import ConfigErrors
+from meshproxy.runtimedisk import DiskLayer
 from meshproxy.stats.store import Scope
 
 __all__ = ["Layer", "Runtime", "Value", "always", "fractionOf", "never"]
@@ -90,6 +93,8 @@ class Runtime:
     @ivar values: What holds now: of each key, the value of the last layer that has it.
     """
 
+    _log = Logger()
+
     def __init__(self, random: Callable[[], float] = _random.random, scope: Scope | None = None) -> None:
         """
         @param random: From 0 up to 1.
@@ -100,33 +105,85 @@ class Runtime:
         self.values: dict[str, Value] = {}
         self._random = random
         self._scope = scope
+        # The layers in order: those that are known, and names with directories.
+        self._plan: list[Layer | tuple[str, DiskLayer]] = []
+        if scope is not None:
+            for name in ("load_error", "override_dir_exists", "override_dir_not_exists"):
+                scope.counter(f"runtime.{name}")
 
     # Layers
 
-    def update(self, layered: Section | None) -> None:
+    def update(self, layered: Section | None, serviceCluster: str = "") -> None:
         """
         Take the layers of C{envoy.config.bootstrap.v3.LayeredRuntime}. What C{/runtime_modify} wrote stays.
 
         Without a configuration there is none, and nothing to write to.
+
+        @param serviceCluster: C{node.cluster}.
         """
         written = next((dict(layer.values) for layer in self.layers if layer.isAdmin), {})
-        if layered is None:
-            self._apply([])
-            return
-        layers: list[Layer] = []
-        for section in layered.children("layers"):
+        plan: list[Layer | tuple[str, DiskLayer]] = []
+        names: set[str] = set()
+        isWritable = False
+        for section in layered.children("layers") if layered is not None else ():
             name: str = section.get("name")
-            if any(layer.name == name for layer in layers):
+            if name in names:
                 section.refuse(f"there is another layer named {name!r}", "name")
-            if section.oneof("layer_specifier") == "admin_layer":
-                if any(layer.isAdmin for layer in layers):
+            names.add(name)
+            kind = section.oneof("layer_specifier")
+            if kind == "admin_layer":
+                if isWritable:
                     section.refuse("there may be one admin_layer only", "admin_layer")
-                layers.append(Layer(name, written, True))
-            elif section.oneof("layer_specifier") == "static_layer":
-                layers.append(Layer(name, _staticValues(section)))
+                isWritable = True
+                plan.append(Layer(name, written, True))
+            elif kind == "static_layer":
+                plan.append(Layer(name, _staticValues(section)))
+            elif kind == "disk_layer":
+                plan.append((name, DiskLayer(section.childOrEmpty("disk_layer"), serviceCluster)))
             else:
-                section.refuse("one of static_layer and admin_layer is needed")
-        self._apply(layers)
+                section.refuse("one of static_layer, disk_layer and admin_layer is needed")
+        self._plan = plan
+        self._apply(self._read())
+
+    def refresh(self) -> None:
+        """
+        Read the directories again whose link leads elsewhere now.
+        """
+        disks = [disk for _, disk in (each for each in self._plan if not isinstance(each, Layer))]
+        # Each is asked: that notes how it is now.
+        changed = [disk.hasChanged() for disk in disks]
+        if any(changed):
+            self._apply(self._read())
+
+    def _read(self) -> list[Layer]:
+        """
+        The layers of the plan, as they are now: a directory may not be there.
+        """
+        admin = next((layer for layer in self.layers if layer.isAdmin), None)
+        layers: list[Layer] = []
+        for each in self._plan:
+            if isinstance(each, Layer):
+                layers.append(each._replace(values=admin.values) if each.isAdmin and admin is not None else each)
+            else:
+                layer = self._readDisk(*each)
+                if layer is not None:
+                    layers.append(layer)
+        return layers
+
+    def _readDisk(self, name: str, disk: DiskLayer) -> Layer | None:
+        try:
+            texts = disk.texts()
+            values = {key: _valueOfText(key, text) if text else Value("") for key, text in (texts or {}).items()}
+        except ValueError as error:
+            self._log.error("the runtime layer {name} cannot be read: {why}", name=name, why=str(error))
+            self._count("load_error")
+            return None
+        self._count("override_dir_not_exists" if texts is None else "override_dir_exists")
+        return None if texts is None else Layer(name, values)
+
+    def _count(self, name: str) -> None:
+        if self._scope is not None:
+            self._scope.counter(f"runtime.{name}").value += 1
 
     def modify(self, changes: Mapping[str, str]) -> None:
         """

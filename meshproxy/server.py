@@ -135,7 +135,7 @@ class ProxyServer(MultiService):
         self.listeners = Listeners(self.context)
         self._bindStats(store)
         self._identify(self.bootstrap)
-        runtime.update(self.bootstrap.child("layered_runtime"))
+        runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self._newest = self.bootstrap
         self._next = self._compile(self.bootstrap)
         self._sinks = compileStatsSinks(
@@ -156,6 +156,7 @@ class ProxyServer(MultiService):
         self._flushesOnAdmin: bool = self.bootstrap.get("stats_flush_on_admin")
         if not self._flushesOnAdmin:
             self._every(self.bootstrap.seconds("stats_flush_interval", 5.0) or 5.0, self.flushStats)
+        self._every(1.0, runtime.refresh)
         if options.watchFilters:
             self._every(INTERVAL, self.reloadChangedFilters)
 
@@ -289,7 +290,7 @@ class ProxyServer(MultiService):
             self._begin()
         self.bootstrap = bootstrap
         self.loaded = self.reactor.seconds()
-        self.context.runtime.update(bootstrap.child("layered_runtime"))
+        self.context.runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self.reloadSuccess.value += 1
         self.log.info("the configuration was reloaded")
         return True

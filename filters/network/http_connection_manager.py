@@ -5,6 +5,7 @@ C{envoy.filters.network.http_connection_manager}: makes streams of bytes. The en
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
@@ -39,6 +40,12 @@ class HTTPConnectionManager(NetworkFilter):
         if codecType == "HTTP2":
             return HTTP2Connection(self.slot, info)
         return HTTP1Connection(self.slot, info, codecType == "AUTO")
+
+    def streams(self) -> Iterable[Any]:
+        """
+        See L{NetworkFilter.streams}.
+        """
+        return [stream for connection in self.slot.connections for stream in connection.activeStreams]
 
     def succeed(self, old: NetworkFilter) -> None:
         """

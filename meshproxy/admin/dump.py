@@ -171,7 +171,7 @@ def _dumps(server: Served, matches: Matches, withEndpoints: bool) -> list[_Dump]
         found.append(_endpoints(server, matches))
     found += [
         _listeners(server, matches),
-        _Dump("ScopedRoutesConfigDump"),
+        _scopedRoutes(server, matches),
         _routes(server, matches),
         _Dump("SecretsConfigDump", secretDumps(server, matches)),
     ]
@@ -266,17 +266,51 @@ def _routes(server: Served, matches: Matches) -> _Dump:
     )
 
 
+def _scopedRoutes(server: Served, matches: Matches) -> _Dump:
+    def make(scoped: Section, listener: Listener) -> Make:
+        def made() -> Any:
+            message: Any = newMessage(_ADMIN + "ScopedRoutesConfigDump.InlineScopedRouteConfigs")
+            message.name = scoped.get("name")
+            listed = scoped.childOrEmpty("scoped_route_configurations_list").children("scoped_route_configurations")
+            # As in Envoy, it is the names of the scopes that a regular expression chooses by.
+            message.scoped_route_configs.extend(anyOf(each.message) for each in listed if matches(each.get("name")))
+            setTimestamp(message.last_updated, listener.updated)
+            return message
+
+        return made
+
+    return _Dump(
+        "ScopedRoutesConfigDump",
+        {
+            "inline_scoped_route_configs": [
+                make(scoped, listener)
+                for listener in server.listeners
+                for manager in _managersOf(listener)
+                if (scoped := manager.child("scoped_routes")) is not None
+            ]
+        },
+    )
+
+
 def _routesOf(listener: Listener) -> Iterator[Section]:
     """
     The route configurations in a listener.
+    """
+    for manager in _managersOf(listener):
+        routes = manager.child("route_config")
+        if routes is not None:
+            yield routes
+
+
+def _managersOf(listener: Listener) -> Iterator[Section]:
+    """
+    The connection managers in a listener.
     """
     for chain in listener.chains:
         for item in chain.section.children("filters"):
             manager = item.any("typed_config")
             if manager is not None and manager.typeName == _MANAGER:
-                routes = manager.child("route_config")
-                if routes is not None:
-                    yield routes
+                yield manager
 
 
 def _endpoints(server: Served, matches: Matches) -> _Dump:

@@ -39,7 +39,7 @@ td:first-child { white-space: nowrap; width: 15rem }
 a, button { color: var(--accent); font: inherit }
 button { background: none; border: 1px solid var(--line); border-radius: .3rem; cursor: pointer; padding: 0 .5rem }
 label { display: flex; gap: .6rem; align-items: baseline; padding: .2rem 0 0; font-size: .88rem; color: var(--quiet) }
-label code { color: CanvasText; min-width: 8.5rem }
+label code { color: CanvasText; min-width: 10rem }
 label span { flex: 1 }
 input, select { font: inherit; max-width: 13rem }
 pre { font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }

@@ -68,12 +68,14 @@ def setLevels(parameters: Mapping[str, str], target: LogLevels) -> str | None:
     # A form sends the fields that were left empty, too.
     given = {name: value for name, value in parameters.items() if value}
     if len(given) > 1:
-        return "invalid parameter count"
+        return "invalid number of parameters"
     changes: dict[str, str] = {}
     for name, value in given.items():
         if name == "paths":
             for each in filter(None, value.split(",")):
                 logger, _, level = each.rpartition(":")
+                if not logger or not level:
+                    return "empty logger name or empty logger level"
                 changes[logger] = level
         else:
             changes[name] = value

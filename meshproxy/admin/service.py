@@ -84,7 +84,8 @@ class AdminServer:
         self.address: Address | None = None
         self._listener: Listener | None = None
         allows = None if section is None else _allowedPaths(section)
-        self.commands = CommandTable(server, exposition or Exposition(server.context.store), allows)
+        profilePath = "" if section is None else section.get("profile_path")
+        self.commands = CommandTable(server, exposition or Exposition(server.context.store), allows, profilePath)
         if section is not None and section.has("address"):
             self._listener = self._compile(section)
 

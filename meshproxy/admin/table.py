@@ -14,8 +14,10 @@ from meshproxy.admin.dump import configDump
 from meshproxy.admin.home import homePage
 from meshproxy.admin.listing import clusterList, listenerList
 from meshproxy.admin.loggers import logging
+from meshproxy.admin.profiler import CPUProfiler
 from meshproxy.admin.served import Served, stateOf
 from meshproxy.admin.statspages import clearLookups, disableLookups, enableLookups, recentLookups, statsPage
+from meshproxy.admin.streams import streamList
 from meshproxy.stats import Exposition
 from meshproxy.stats.query import HIDDEN
 
@@ -34,13 +36,23 @@ class CommandTable:
     @ivar commands: All of them, by path.
     """
 
-    def __init__(self, server: Served, exposition: Exposition, allows: Callable[[str], bool] | None = None) -> None:
+    def __init__(
+        self,
+        server: Served,
+        exposition: Exposition,
+        allows: Callable[[str], bool] | None = None,
+        profilePath: str = "",
+    ) -> None:
         """
         @param allows: Whether a path with its query may be asked for (C{allow_paths}); L{None} allows all.
+        @param profilePath: Where the profiler writes (C{profile_path}).
         """
         self._server = server
         self._allows = allows
         made = [*_reading(), *_stats(exposition), *_changing()]
+        enable = Parameter("enable", "enable/disable the CPU profiler", CHOICE, ("y", "n"))
+        profiler = CPUProfiler(profilePath)
+        made.append(Command("/cpuprofiler", "enable/disable the CPU profiler", profiler.answer, True, (enable,)))
         made.append(Command("/", "Admin home page", self._home))
         made.append(Command("/help", "print out list of admin commands", self._help))
         made.sort(key=lambda command: command.path)
@@ -98,6 +110,7 @@ def _reading() -> Sequence[Command]:
         Command("/memory", "print current allocation/heap usage", state.memory),
         Command("/ready", "print server state, return 200 if LIVE, otherwise return 503", state.ready),
         Command("/runtime", "print runtime values", state.runtime),
+        Command("/streams", "print HTTP streams under way, the oldest first", streamList),
         Command("/server_info", "print server version/status information", state.serverInfo),
     )
 

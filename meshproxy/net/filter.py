@@ -5,7 +5,7 @@ The base class of network filters, and what they are given to work with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,6 +66,12 @@ class NetworkFilter:
         @param info: Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}.
         """
         raise NotImplementedError  # pragma: no cover
+
+    def streams(self) -> Iterable[Any]:
+        """
+        The HTTP streams under way, each a L{meshproxy.http.stream.Stream}.
+        """
+        return ()
 
     def turnedAway(self, info: Any) -> None:
         """

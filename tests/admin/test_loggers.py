@@ -79,9 +79,10 @@ class LoggingTests(SynchronousTestCase):
         for query, why in (
             ("level=loud", "unknown logger level"),
             ("paths=admin:debug,nobody:debug", "unknown logger name"),
-            ("paths=admin", "unknown logger level"),
+            ("paths=admin", "empty logger name or empty logger level"),
+            ("paths=:info", "empty logger name or empty logger level"),
             ("nobody=debug", "unknown logger name"),
-            ("admin=debug&http=debug", "invalid parameter count"),
+            ("admin=debug&http=debug", "invalid number of parameters"),
         ):
             answer = ask(self.server, "/logging?" + query, "POST")
             self.assertEqual(answer.status, 400)

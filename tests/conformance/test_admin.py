@@ -168,7 +168,7 @@ class Asked:
             connection.close()
 
 
-def _plain(body: str, ports: dict[str, int]) -> Any:
+def plain(body: str, ports: dict[str, int]) -> Any:
     """
     A body without what differs from process to process.
     """
@@ -243,7 +243,7 @@ class AdminTests(SynchronousTestCase):
                 ours.headers["content-type"] = envoy.headers["content-type"]
             if seen[0] != seen[1]:
                 different.append((question, *seen))
-            texts = [_plain(each.body, self.ports[kind]) for kind, each in (("envoy", envoy), ("meshproxy", ours))]
+            texts = [plain(each.body, self.ports[kind]) for kind, each in (("envoy", envoy), ("meshproxy", ours))]
             if question in EQUAL and texts[0] != texts[1]:
                 different.append((question, *texts))
         self.assertEqual(different, [])

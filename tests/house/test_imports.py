@@ -23,6 +23,7 @@ ORDER = (
     {"routing"},
     {"grpc", "secrets", "accesslog", "tracing"},
     {"net", "runtime", "overload"},
+    {"runtimedisk"},
     {"stats"},
     {"config"},
     {"interfaces"},

@@ -22,9 +22,10 @@ accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build 
 declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 
 declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path", "allow_paths")
-accept(_BOOTSTRAP + "Admin", "profile_path", "there is no profiler of Envoy's to write it")
+declare(_BOOTSTRAP + "Admin", "profile_path")
 accept(_BOOTSTRAP + "Admin", "ignore_global_conn_limit", "there is no global limit of connections")
 
 declare(_BOOTSTRAP + "LayeredRuntime", "layers")
-declare(_BOOTSTRAP + "RuntimeLayer", "name", "static_layer", "admin_layer")
+declare(_BOOTSTRAP + "RuntimeLayer", "name", "static_layer", "disk_layer", "admin_layer")
+declare(_BOOTSTRAP + "RuntimeLayer.DiskLayer", "symlink_root", "subdirectory", "append_service_cluster")
 declare(_BOOTSTRAP + "RuntimeLayer.AdminLayer")
