@@ -43,7 +43,8 @@ def certificateList(server: Served, request: AdminRequest) -> AdminResponse:
                     details.setdefault("days_until_expiration", "0")
                 yield found
 
-    return jsonResponse({"certificates": Lazy(shown)})
+    # A lazy list may not be empty.
+    return jsonResponse({"certificates": [] if next(shown(), None) is None else Lazy(shown)})
 
 
 def _describe(message: Any, path: str, certificate: x509.Certificate, now: float) -> None:

@@ -181,7 +181,7 @@ class LoadTests(SynchronousTestCase):
             "static_resources: {secrets: [{name: s, session_ticket_keys: {keys: [{inline_string: x}]}}]}": (
                 "static_resources.secrets[0].session_ticket_keys"
             ),
-            "layered_runtime: {layers: [{name: x, disk_layer: {}}]}": "layered_runtime.layers[0].disk_layer",
+            "layered_runtime: {layers: [{name: x, rtds_layer: {}}]}": "layered_runtime.layers[0].rtds_layer",
         }
         for text, path in cases.items():
             self.assertEqual(
