@@ -1,0 +1,83 @@
+# -*- test-case-name: tests.controlplane.translate.test_translation -*-
+"""
+What one translation is made from, and what is told on the way.
+"""
+
+from __future__ import annotations
+
+from meshproxy.controlplane.model.problems import NOT_PROGRAMMED, Problem, Severity
+from meshproxy.controlplane.model.resource import Key, Resource
+from meshproxy.controlplane.model.spots import pathOf
+from meshproxy.controlplane.registry.index import ServiceIndex
+from meshproxy.controlplane.registry.services import ServiceKey
+from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.proxy import Proxy
+from meshproxy.controlplane.translate.resourceset import ResourceSet
+
+__all__ = ["Context"]
+
+
+class Context:
+    """
+    One translation for one proxy.
+
+    @ivar resourcesUsed: The resources that something was made from.
+    @ivar servicesUsed: The services that something was made from.
+    @ivar problems: What was told.
+    """
+
+    def __init__(self, proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex) -> None:
+        self.proxy = proxy
+        self.mesh = mesh
+        self.resources = resources
+        self.services = services
+        self.resourcesUsed: set[Key] = set()
+        self.servicesUsed: set[ServiceKey] = set()
+        self.problems: list[Problem] = []
+
+    def uses(self, resource: Resource) -> None:
+        """
+        Remember that something is made from a resource.
+        """
+        self.resourcesUsed.add(resource.key)
+
+    def usesService(self, key: ServiceKey) -> None:
+        """
+        Remember that something is made from a service.
+        """
+        self.servicesUsed.add(key)
+        service = self.services.service(key)
+        if service is not None:
+            self.resourcesUsed.add(service.origin)
+
+    def warn(self, code: str, why: str, resource: Resource, *steps: str | int) -> None:
+        """
+        Tell of a resource that it does not do what it says.
+        """
+        place = resource.place(*steps)
+        told = Problem(
+            Severity.WARNING,
+            code,
+            why,
+            pathOf(steps),
+            "",
+            place.file,
+            place.line,
+            place.column,
+            resource.title,
+        )
+        if told not in self.problems:
+            self.problems.append(told)
+
+    def notProgrammed(self, why: str, resource: Resource, *steps: str | int) -> None:
+        """
+        Tell that the program of this proxy cannot do something.
+        """
+        self.warn(NOT_PROGRAMMED, why, resource, *steps)
+
+    def conflict(self, why: str, loser: Resource, winner: Resource, *steps: str | int) -> None:
+        """
+        Tell both of two resources that say different things: one does not count, the other is why.
+        """
+        self.warn("conflict", f"{why}: {winner.title} counts, this one does not", loser, *steps)
+        self.warn("conflict", f"{why}: this one counts, {loser.title} does not", winner)

@@ -1,0 +1,75 @@
+# -*- test-case-name: tests.controlplane.translate.test_routes -*-
+"""
+Where destinations of routes lead.
+"""
+
+from __future__ import annotations
+
+from meshproxy.controlplane.model.common import Destination
+from meshproxy.controlplane.model.hosts import fullName
+from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.registry.services import Service
+from meshproxy.controlplane.translate.context import Context
+from meshproxy.controlplane.translate.hashing import hashPolicies
+from meshproxy.controlplane.translate.names import clusterName
+from meshproxy.controlplane.translate.policies import Rule, policyFor, ruleFor
+from meshproxy.controlplane.translate.routes import Target
+
+__all__ = ["Destinations"]
+
+
+class Destinations:
+    """
+    Finds the clusters of destinations, for one translation.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rules: dict[object, Rule | None] = {}
+
+    def rule(self, service: Service) -> Rule | None:
+        """
+        The rule of a service, looked for once.
+        """
+        if service.key not in self._rules:
+            self._rules[service.key] = ruleFor(self._context, service)
+        return self._rules[service.key]
+
+    def service(self, host: str, resource: Resource) -> Service | None:
+        """
+        What a host means in a resource: a service that the proxy sees.
+        """
+        context = self._context
+        full = fullName(host, resource.namespace, context.mesh.domain)
+        namespace = context.proxy.namespace
+        return context.services.visible(full, namespace) or context.services.visible(full, resource.namespace)
+
+    def target(self, destination: Destination, resource: Resource, port: int) -> Target:
+        """
+        Where a destination leads. A host that nobody knows leads to a cluster that is not there, so that requests
+        fail with a reason instead of going elsewhere.
+
+        @param port: The one that the request came to.
+        """
+        context = self._context
+        service = self.service(destination.host, resource)
+        if service is None:
+            full = fullName(destination.host, resource.namespace, context.mesh.domain)
+            number = destination.port.number if destination.port is not None else port
+            context.warn("not-found", f"the host {full!r} is not known: requests to it fail", resource)
+            return Target(clusterName(number, destination.subset, full), [])
+        context.usesService(service.key)
+        if destination.port is not None:
+            number = destination.port.number
+        else:
+            # A service with one port means that one, whatever the port of the request.
+            number = service.ports[0].number if len(service.ports) == 1 else port
+        rule = self.rule(service)
+        subset = rule.subset(destination.subset) if rule is not None and destination.subset else None
+        if destination.subset and subset is None:
+            why = f"{service.host} has no subset {destination.subset!r}: requests to it fail"
+            context.warn("not-found", why, resource)
+        elif service.port(number) is None:
+            context.warn("not-found", f"{service.host} has no port {number}: requests to it fail", resource)
+        name = clusterName(number, destination.subset, service.host)
+        return Target(name, hashPolicies(policyFor(rule, number, subset)))

@@ -1,0 +1,292 @@
+# -*- test-case-name: tests.controlplane.translate.test_listeners -*-
+"""
+What a sidecar listens for in front of its workload.
+
+Where connections are intercepted there is one listener with chains for each port; without interception one for each.
+Which chains a port has follows from what it speaks and from its mode of mutual TLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field, frozen
+
+from meshproxy.controlplane.registry.index import Target
+from meshproxy.controlplane.registry.services import AUTO, Port, Service
+from meshproxy.controlplane.translate.authentication import MutualTLSMode, PeerPolicy, peerPolicy
+from meshproxy.controlplane.translate.authorization import AuthorizationFilters, authorizationFilters
+from meshproxy.controlplane.translate.clusters import inboundCluster
+from meshproxy.controlplane.translate.context import Context
+from meshproxy.controlplane.translate.destinations import Destinations
+from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
+from meshproxy.controlplane.translate.listeners import ORIGINAL_DESTINATION, inspectors, listener
+from meshproxy.controlplane.translate.messages import JSON, without
+from meshproxy.controlplane.translate.names import (
+    BLACK_HOLE,
+    INBOUND_PASSTHROUGH,
+    VIRTUAL_INBOUND,
+    clusterName,
+    inboundName,
+    listenerName,
+)
+from meshproxy.controlplane.translate.routepolicies import inboundRetryPolicy
+from meshproxy.controlplane.translate.routes import defaultRoute
+from meshproxy.controlplane.translate.tls import MUTUAL_ALPN, MUTUAL_HTTP_ALPN, serverMutualTLS
+
+__all__ = ["InboundListeners", "inboundListeners", "workloadFilters"]
+
+_VIRTUAL_PORT = 15006
+_WILDCARD = "0.0.0.0"
+
+_PLAIN_HTTP = ("http/1.1", "h2c")
+
+
+@define
+class InboundListeners:
+    """
+    Listeners and the clusters behind them.
+    """
+
+    listeners: list[JSON] = field(factory=list)
+    clusters: dict[str, JSON] = field(factory=dict)
+
+
+@frozen
+class _Kind:
+    """
+    One kind of connection to a port.
+
+    @ivar transport: C{tls} or C{raw_buffer}.
+    @ivar alpn: What it asks for, if that counts.
+    @ivar isHTTP: Whether its requests are looked at.
+    @ivar ends: Whether TLS ends here; otherwise it goes to the workload as it is.
+    """
+
+    transport: str
+    alpn: tuple[str, ...]
+    isHTTP: bool
+    ends: bool
+
+
+_TCP_ALPN = ("istio-peer-exchange", "istio")
+
+#: The kinds of connections by what a port speaks and its mode: reference, "PERMISSIVE mechanics".
+_KINDS: dict[tuple[str, MutualTLSMode], tuple[_Kind, ...]] = {
+    ("http", MutualTLSMode.STRICT): (_Kind("tls", (), True, True),),
+    ("http", MutualTLSMode.PERMISSIVE): (_Kind("tls", MUTUAL_ALPN, True, True), _Kind("raw_buffer", (), True, False)),
+    ("http", MutualTLSMode.DISABLE): (_Kind("raw_buffer", (), True, False),),
+    ("tcp", MutualTLSMode.STRICT): (_Kind("tls", (), False, True),),
+    ("tcp", MutualTLSMode.PERMISSIVE): (
+        _Kind("tls", MUTUAL_ALPN, False, True),
+        _Kind("tls", (), False, False),
+        _Kind("raw_buffer", (), False, False),
+    ),
+    ("tcp", MutualTLSMode.DISABLE): (_Kind("raw_buffer", (), False, False),),
+    ("auto", MutualTLSMode.STRICT): (_Kind("tls", MUTUAL_HTTP_ALPN, True, True), _Kind("tls", (), False, True)),
+    ("auto", MutualTLSMode.PERMISSIVE): (
+        _Kind("tls", MUTUAL_HTTP_ALPN, True, True),
+        _Kind("raw_buffer", _PLAIN_HTTP, True, False),
+        _Kind("tls", _TCP_ALPN, False, True),
+        _Kind("raw_buffer", (), False, False),
+        _Kind("tls", (), False, False),
+    ),
+    ("auto", MutualTLSMode.DISABLE): (
+        _Kind("raw_buffer", _PLAIN_HTTP, True, False),
+        _Kind("raw_buffer", (), False, False),
+    ),
+}
+
+
+@frozen
+class _Filters:
+    """
+    What stands before the last filter, on chains of requests and on chains of connections.
+    """
+
+    http: AuthorizationFilters
+    tcp: AuthorizationFilters
+
+
+def workloadFilters(context: Context, destinations: Destinations) -> _Filters:
+    """
+    The filters that the policies of the workload ask for.
+    """
+    proxy, mesh = context.proxy, context.mesh
+    policies = context.resources.applying("AuthorizationPolicy", proxy.namespace, proxy.labels, mesh.rootNamespace)
+    for policy in policies:
+        context.uses(policy)
+
+    def lookUp(host: str, port: int) -> str | None:
+        namespace, _, name = host.rpartition("/")
+        service = context.services.visible(name, namespace or proxy.namespace)
+        if service is None or service.port(port) is None:
+            return None
+        context.usesService(service.key)
+        return clusterName(port, "", service.host)
+
+    http, tcp = (
+        authorizationFilters(policies, mesh, forTCP, proxy.isEnvoy, context.warn, lookUp) for forTCP in (False, True)
+    )
+    return _Filters(http, tcp)
+
+
+def inboundListeners(context: Context, destinations: Destinations) -> InboundListeners:
+    """
+    The listeners in front of a workload.
+    """
+    proxy = context.proxy
+    made = InboundListeners()
+    peers = peerPolicy(context.resources, proxy.namespace, proxy.labels, context.mesh.rootNamespace, context.uses)
+    filters = workloadFilters(context, destinations)
+    ports = _portsOf(context)
+    chains: list[JSON] = []
+    for number, targets in sorted(ports.items()):
+        service, port = targets[0].service, targets[0].port
+        cluster = inboundName(number)
+        made.clusters[cluster] = inboundCluster(context, cluster, port, number, [one.service for one in targets])
+        own = _chains(context, number, port, service, cluster, peers, filters)
+        if proxy.intercepts:
+            chains += own
+        else:
+            made.listeners.append(_listener(context, number, own))
+    if proxy.intercepts:
+        made.listeners.append(_virtual(context, chains, peers, filters))
+    return made
+
+
+def _portsOf(context: Context) -> dict[int, list[Target]]:
+    """
+    The ports of the workload, each with what is served there, the oldest service first. Two services that speak
+    different things at one port are told.
+    """
+    ports: dict[int, list[Target]] = {}
+    for target in context.services.targets(context.proxy.addresses, context.proxy.namespace):
+        if not target.endpoint.port:
+            continue
+        context.usesService(target.service.key)
+        known = ports.setdefault(target.endpoint.port, [])
+        if known and known[0].port.protocol != target.port.protocol:
+            loser = context.resources.get(*target.service.origin)
+            winner = context.resources.get(*known[0].service.origin)
+            if loser is not None and winner is not None and loser is not winner:
+                context.conflict(f"two protocols at the port {target.endpoint.port} of a workload", loser, winner)
+            continue
+        if target.service not in [one.service for one in known]:
+            known.append(target)
+    return ports
+
+
+def _chains(
+    context: Context,
+    number: int,
+    port: Port,
+    service: Service,
+    cluster: str,
+    peers: PeerPolicy,
+    filters: _Filters,
+) -> list[JSON]:
+    """
+    The filter chains of one port.
+    """
+    speaks = "http" if port.isHTTP else "auto" if port.isAuto else "tcp"
+    name = listenerName(_WILDCARD, number)
+    routes = _routes(context, number, port, service, cluster)
+    made = []
+    for kind in _KINDS[speaks, peers.forPort(number)]:
+        network = _network(context, kind, f"inbound_{name}", cluster, routes, filters)
+        made.append(_chain(context, name, kind, network, number if context.proxy.intercepts else 0))
+    return made
+
+
+def _routes(context: Context, number: int, port: Port, service: Service | None, cluster: str) -> JSON:
+    """
+    All requests to the workload.
+    """
+    retries = inboundRetryPolicy(context.mesh.defaultInboundHttpRetryPolicy, port.protocol in ("GRPC", "GRPC-WEB"))
+    host = service.host if service is not None else ""
+    operation = f"{host}:{port.number}/*"
+    return {
+        "name": cluster if number else INBOUND_PASSTHROUGH,
+        "virtualHosts": [
+            {
+                "name": f"inbound|http|{port.number}",
+                "domains": ["*"],
+                "routes": [defaultRoute(cluster, operation, retries)],
+            }
+        ],
+        "validateClusters": False,
+    }
+
+
+def _network(context: Context, kind: _Kind, prefix: str, cluster: str, routes: JSON, filters: _Filters) -> list[JSON]:
+    """
+    The network filters of a chain.
+    """
+    if kind.isHTTP:
+        own = [*filters.http.custom, *filters.http.rules]
+        return [connectionManager(context, Side.INBOUND, prefix, routes, own)]
+    return [*filters.tcp.custom, *filters.tcp.rules, tcpProxy(context, cluster, [(cluster, 1)])]
+
+
+def _chain(context: Context, name: str, kind: _Kind, network: Sequence[JSON], port: int) -> JSON:
+    socket = None
+    if kind.ends:
+        socket = serverMutualTLS(context.proxy, context.mesh.trustDomains, not kind.isHTTP)
+    return without(
+        {
+            "name": name,
+            "filterChainMatch": without(
+                {
+                    "destinationPort": port or None,
+                    "transportProtocol": kind.transport,
+                    "applicationProtocols": list(kind.alpn),
+                }
+            ),
+            "filters": list(network),
+            "transportSocket": socket,
+        }
+    )
+
+
+def _listener(context: Context, number: int, chains: list[JSON]) -> JSON:
+    """
+    The listener of one port, without interception.
+    """
+    proxy = context.proxy
+    host = proxy.inboundAddress or (proxy.addresses[0] if proxy.addresses else _WILDCARD)
+    filters = inspectors(chains)
+    return without(
+        {
+            **listener(listenerName(host, number), host, number, "INBOUND"),
+            "filterChains": chains,
+            "listenerFilters": filters,
+            "continueOnListenerFiltersTimeout": True if filters else None,
+        }
+    )
+
+
+def _virtual(context: Context, chains: list[JSON], peers: PeerPolicy, filters: _Filters) -> JSON:
+    """
+    The listener that intercepted connections come to: chains of the ports, and of ports that no service names.
+    """
+    port = Port(number=0, protocol=AUTO)
+    routes = _routes(context, 0, port, None, INBOUND_PASSTHROUGH)
+    rest = []
+    for kind in _KINDS["auto", peers.mode]:
+        network = _network(context, kind, INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, routes, filters)
+        name = "virtualInbound-catchall-http" if kind.isHTTP else VIRTUAL_INBOUND
+        rest.append(_chain(context, name, kind, network, 0))
+    blackhole = {
+        # Who calls the port itself would be sent to it again, without end.
+        "name": "virtualInbound-blackhole",
+        "filterChainMatch": {"destinationPort": _VIRTUAL_PORT},
+        "filters": [tcpProxy(context, BLACK_HOLE, [(BLACK_HOLE, 1)])],
+    }
+    return {
+        **listener(VIRTUAL_INBOUND, _WILDCARD, _VIRTUAL_PORT, "INBOUND"),
+        "filterChains": [blackhole, *chains, *rest],
+        "listenerFilters": [ORIGINAL_DESTINATION, *inspectors([*chains, *rest])],
+        "listenerFiltersTimeout": "0s",
+        "continueOnListenerFiltersTimeout": True,
+    }

@@ -1,0 +1,277 @@
+# -*- test-case-name: tests.controlplane.translate.test_listeners -*-
+"""
+What a sidecar listens for on behalf of its workload: one listener for each port that speaks HTTP, one for each address
+and port of other services, and one that all other connections come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from meshproxy.controlplane.model.common import selects
+from meshproxy.controlplane.model.hosts import fullName, within
+from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.model.routes import MESH, L4MatchAttributes, RouteDestination, TLSMatchAttributes
+from meshproxy.controlplane.registry.services import Port, Service
+from meshproxy.controlplane.translate.context import Context
+from meshproxy.controlplane.translate.destinations import Destinations
+from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
+from meshproxy.controlplane.translate.listeners import (
+    inspectors,
+    listener,
+)
+from meshproxy.controlplane.translate.messages import JSON, cidr, without
+from meshproxy.controlplane.translate.names import (
+    BLACK_HOLE,
+    PASSTHROUGH,
+    VIRTUAL_OUTBOUND,
+    clusterName,
+    listenerName,
+)
+from meshproxy.controlplane.translate.policies import policyFor
+from meshproxy.controlplane.translate.virtualhosts import outboundRoutes
+
+__all__ = ["OutboundListeners", "outboundListeners"]
+
+_VIRTUAL_PORT = 15001
+_WILDCARD = "0.0.0.0"
+
+#: What the HTTP inspector calls HTTP in clear.
+_PLAIN_HTTP = ["http/1.1", "h2c"]
+
+
+@define
+class OutboundListeners:
+    """
+    Listeners and the routes that they name.
+    """
+
+    listeners: list[JSON] = field(factory=list)
+    routes: list[JSON] = field(factory=list)
+
+
+@define
+class _Bound:
+    """
+    What is wanted at one address and port.
+
+    @ivar http: Whether HTTP is, which routes tell apart.
+    @ivar chains: Filter chains for connections.
+    @ivar owner: The first service that wanted it.
+    """
+
+    http: bool = False
+    auto: bool = False
+    chains: list[JSON] = field(factory=list)
+    owner: Service | None = None
+
+
+def outboundListeners(context: Context, destinations: Destinations, services: Sequence[Service]) -> OutboundListeners:
+    """
+    The listeners for some services, the oldest service first where two want the same.
+    """
+    made = OutboundListeners()
+    wanted: dict[tuple[str, int], _Bound] = {}
+    http: dict[int, list[Service]] = {}
+    for service in sorted(services, key=lambda one: (one.age, one.host)):
+        for port in service.ports:
+            if port.protocol == "UDP":
+                continue
+            if port.isHTTP or port.isAuto:
+                http.setdefault(port.number, []).append(service)
+            _want(context, destinations, wanted, service, port)
+    for address, number in sorted(wanted, key=lambda one: (one[1], one[0])):
+        bound = wanted[address, number]
+        made.listeners.append(_listener(context, address, number, bound))
+    for number, found in sorted(http.items()):
+        made.routes.append(outboundRoutes(context, destinations, number, found))
+    if context.proxy.intercepts:
+        made.listeners.append(_virtual(context))
+    return made
+
+
+def _addressesOf(context: Context, service: Service, port: Port) -> list[str]:
+    """
+    Where a port of a service is listened for: HTTP everywhere, since routes tell hosts apart.
+    """
+    if not context.proxy.intercepts:
+        return [context.proxy.outboundAddress]
+    if port.isHTTP:
+        return [_WILDCARD]
+    # A range has no address to listen at; a chain of the listener for all knows it by its prefix.
+    own = [address for address in service.addresses if "/" not in address]
+    return own or [_WILDCARD]
+
+
+def _want(
+    context: Context,
+    destinations: Destinations,
+    wanted: dict[tuple[str, int], _Bound],
+    service: Service,
+    port: Port,
+) -> None:
+    for address in _addressesOf(context, service, port):
+        bound = wanted.setdefault((address, port.number), _Bound())
+        if port.isHTTP:
+            bound.http = True
+        else:
+            chains = _chains(context, destinations, service, port)
+            if port.isAuto:
+                bound.auto = True
+            known = [one.get("filterChainMatch") for one in bound.chains]
+            fresh = [chain for chain in chains if chain.get("filterChainMatch") not in known]
+            if len(fresh) < len(chains):
+                _tellOfConflict(context, service, port, bound, address)
+            bound.chains += fresh
+        bound.owner = bound.owner or service
+
+
+def _tellOfConflict(context: Context, service: Service, port: Port, bound: _Bound, address: str) -> None:
+    """
+    Two services that nothing tells apart.
+    """
+    loser = context.resources.get(*service.origin)
+    winner = context.resources.get(*bound.owner.origin) if bound.owner is not None else None
+    if loser is not None and winner is not None and loser is not winner:
+        why = f"two services at {address}:{port.number} that nothing tells apart"
+        context.conflict(why, loser, winner)
+
+
+def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSON:
+    """
+    One listener: HTTP alone, connections alone, or both, told apart by the first bytes.
+    """
+    chains = list(bound.chains)
+    if bound.http or bound.auto:
+        manager = connectionManager(context, Side.OUTBOUND, f"outbound_{listenerName(address, number)}", str(number))
+        if chains:
+            match = {"applicationProtocols": _PLAIN_HTTP, "transportProtocol": "raw_buffer"}
+            chains.insert(0, {"filterChainMatch": match, "filters": [manager]})
+        else:
+            chains.append({"filters": [manager]})
+    default = next((chain for chain in chains if not chain.get("filterChainMatch")), None)
+    if default is not None and len(chains) > 1:
+        chains.remove(default)
+    elif default is not None:
+        default = None
+    elif context.proxy.intercepts and address == _WILDCARD:
+        # What is for no service of this port goes where it was going, as at any other port.
+        default = {"filters": [tcpProxy(context, _elsewhere(context), [(_elsewhere(context), 1)])]}
+    return without(
+        {
+            **listener(listenerName(address, number), address, number, "OUTBOUND"),
+            "bindToPort": None if not context.proxy.intercepts else False,
+            "filterChains": chains,
+            "defaultFilterChain": default,
+            "listenerFilters": inspectors([*chains, *([default] if default else [])]),
+            "continueOnListenerFiltersTimeout": True if len(chains) > 1 or default else None,
+        }
+    )
+
+
+def _chains(context: Context, destinations: Destinations, service: Service, port: Port) -> list[JSON]:
+    """
+    The filter chains for connections to a port of a service.
+    """
+    made: list[JSON] = []
+    for resource in context.resources.virtualServices(context.proxy.namespace, context.mesh):
+        if MESH in resource.spec.boundTo and (resource.spec.tls or resource.spec.tcp):
+            made += _ofVirtualService(context, destinations, resource, service, port)
+    name = clusterName(port.number, "", service.host)
+    policy = policyFor(destinations.rule(service), port.number)
+    match: JSON = {}
+    ranges = [cidr(one) for one in service.addresses if "/" in one]
+    if ranges:
+        match["prefixRanges"] = ranges
+    if port.isTLS and not (context.proxy.intercepts and service.addresses):
+        # Several services share a port; the name that a caller asks for tells them apart.
+        match.update(serverNames=[service.host], transportProtocol="tls")
+    if match not in [chain.get("filterChainMatch", {}) for chain in made]:
+        filters = [tcpProxy(context, name, [(name, 1)], policy)]
+        made.append(without({"filterChainMatch": match, "filters": filters}))
+    return made
+
+
+def _ofVirtualService(
+    context: Context, destinations: Destinations, resource: Resource, service: Service, port: Port
+) -> list[JSON]:
+    """
+    What a VirtualService says of connections to a service.
+    """
+    hosts = [fullName(host, resource.namespace, context.mesh.domain) for host in resource.spec.hosts]
+    if not any(within(service.host, host) for host in hosts):
+        return []
+    made: list[JSON] = []
+    for route in resource.spec.tls if port.isTLS else ():
+        for match in route.match:
+            if _isForProxy(context, match, port):
+                ranges = [cidr(one) for one in match.destinationSubnets]
+                told = {"serverNames": list(match.sniHosts), "transportProtocol": "tls", "prefixRanges": ranges}
+                made.append(_chain(context, destinations, resource, without(told), route.route, port))
+    for route in resource.spec.tcp if not port.isTLS else ():
+        for one in route.match or [L4MatchAttributes()]:
+            if _isForProxy(context, one, port):
+                ranges = [cidr(text) for text in one.destinationSubnets]
+                made.append(
+                    _chain(context, destinations, resource, without({"prefixRanges": ranges}), route.route, port)
+                )
+    if made:
+        context.uses(resource)
+    return made
+
+
+def _isForProxy(context: Context, match: TLSMatchAttributes | L4MatchAttributes, port: Port) -> bool:
+    if match.port and match.port != port.number:
+        return False
+    if match.gateways:
+        return MESH in match.gateways
+    if match.sourceNamespace and match.sourceNamespace != context.proxy.namespace:
+        return False
+    return selects(match.sourceLabels, context.proxy.labels)
+
+
+def _chain(
+    context: Context,
+    destinations: Destinations,
+    resource: Resource,
+    match: JSON,
+    routes: Sequence[RouteDestination],
+    port: Port,
+) -> JSON:
+    clusters = [
+        (destinations.target(one.destination, resource, port.number).cluster, one.weight)
+        for one in routes
+        if one.destination is not None
+    ]
+    prefix = clusters[0][0] if len(clusters) == 1 else f"{resource.name}.{resource.namespace}"
+    return without({"filterChainMatch": match, "filters": [tcpProxy(context, prefix, clusters)]})
+
+
+def _elsewhere(context: Context) -> str:
+    """
+    The cluster for what no service is known for.
+    """
+    return PASSTHROUGH if context.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY" else BLACK_HOLE
+
+
+def _virtual(context: Context) -> JSON:
+    """
+    The listener that intercepted connections come to: it hands them to the one that they were meant for, and keeps
+    those for which there is none.
+    """
+    name = _elsewhere(context)
+    return {
+        **listener(VIRTUAL_OUTBOUND, _WILDCARD, _VIRTUAL_PORT, "OUTBOUND"),
+        "useOriginalDst": True,
+        "filterChains": [
+            {
+                # Who calls the port itself would be sent to it again, without end.
+                "name": "virtualOutbound-blackhole",
+                "filterChainMatch": {"destinationPort": _VIRTUAL_PORT},
+                "filters": [tcpProxy(context, BLACK_HOLE, [(BLACK_HOLE, 1)])],
+            },
+            {"name": "virtualOutbound-catchall-tcp", "filters": [tcpProxy(context, name, [(name, 1)])]},
+        ],
+    }

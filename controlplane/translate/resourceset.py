@@ -1,0 +1,98 @@
+# -*- test-case-name: tests.controlplane.translate.test_proxy -*-
+"""
+All resources at one moment, found by what they apply to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from meshproxy.controlplane.model.common import selects
+from meshproxy.controlplane.model.destinationrule import DestinationRule
+from meshproxy.controlplane.model.resource import Key, Resource
+from meshproxy.controlplane.model.routes import VirtualService
+from meshproxy.controlplane.translate.mesh import MeshConfig
+
+__all__ = ["ResourceSet"]
+
+
+def _exported(exportTo: Sequence[str], otherwise: Sequence[str], own: str, namespace: str) -> bool:
+    """
+    Whether a resource of the namespace C{own} is seen in a namespace.
+    """
+    entries = exportTo or otherwise or ("*",)
+    return "*" in entries or namespace in entries or ("." in entries and namespace == own)
+
+
+class ResourceSet:
+    """
+    Resources, the oldest first wherever there are several.
+    """
+
+    def __init__(self, resources: Iterable[Resource] = ()) -> None:
+        ordered = sorted(resources, key=lambda resource: resource.age)
+        self._byKey: dict[Key, Resource] = {resource.key: resource for resource in ordered}
+        self._byKind: dict[str, list[Resource]] = {}
+        for resource in ordered:
+            self._byKind.setdefault(resource.kind, []).append(resource)
+
+    def all(self, kind: str) -> Sequence[Resource]:
+        """
+        Every resource of a kind.
+        """
+        return self._byKind.get(kind, ())
+
+    def get(self, group: str, kind: str, namespace: str, name: str) -> Resource | None:
+        """
+        One resource.
+        """
+        return self._byKey.get(Key(group, kind, namespace, name))
+
+    def virtualServices(self, namespace: str, mesh: MeshConfig) -> list[Resource]:
+        """
+        The VirtualServices that a namespace sees, delegates left out.
+        """
+        return [
+            resource
+            for resource in self.all("VirtualService")
+            if resource.spec.hosts and self.seesVirtualService(resource, namespace, mesh)
+        ]
+
+    def seesVirtualService(self, resource: Resource, namespace: str, mesh: MeshConfig) -> bool:
+        """
+        Whether a VirtualService is seen in a namespace.
+        """
+        spec: VirtualService = resource.spec
+        return _exported(spec.exportTo, mesh.defaultVirtualServiceExportTo, resource.namespace, namespace)
+
+    def destinationRules(self, owner: str, namespace: str, mesh: MeshConfig) -> list[Resource]:
+        """
+        The DestinationRules of one namespace that another sees.
+        """
+        found = []
+        for resource in self.all("DestinationRule"):
+            spec: DestinationRule = resource.spec
+            otherwise = mesh.defaultDestinationRuleExportTo
+            if resource.namespace == owner and _exported(spec.exportTo, otherwise, owner, namespace):
+                found.append(resource)
+        return found
+
+    def applying(self, kind: str, namespace: str, labels: dict[str, str], root: str) -> list[Resource]:
+        """
+        The resources of the security group that apply to a workload: those of the root namespace, then those of its
+        own, as far as they select it.
+        """
+        namespaces = [root, namespace] if root != namespace else [namespace]
+        return [
+            resource
+            for owner in namespaces
+            for resource in self.all(kind)
+            if resource.namespace == owner
+            and (resource.spec.selector is None or selects(resource.spec.selector.matchLabels, labels))
+        ]
+
+    def gateways(self, labels: dict[str, str]) -> list[Resource]:
+        """
+        The Gateways that a proxy with some labels is meant by.
+        """
+        return [resource for resource in self.all("Gateway") if selects(resource.spec.selector, labels)]

@@ -1,0 +1,285 @@
+# -*- test-case-name: tests.controlplane.translate.test_routes -*-
+"""
+HTTP routes of a VirtualService to Envoy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from attrs import frozen
+
+from meshproxy.controlplane.model.common import Destination
+from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.model.routes import (
+    HTTPDirectResponse,
+    HTTPMatchRequest,
+    HTTPRedirect,
+    HTTPRewrite,
+    HTTPRoute,
+    HTTPRouteDestination,
+)
+from meshproxy.controlplane.translate.headers import headerOperations, rewrittenHost
+from meshproxy.controlplane.translate.matching import appliesTo, isEverything, matchesNothing, routeMatch
+from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.messages import JSON, duration, origin, share, without
+from meshproxy.controlplane.translate.proxy import Proxy
+from meshproxy.controlplane.translate.routepolicies import corsPolicy, faultPolicy, retryPolicy
+
+__all__ = ["NO_TIMEOUT", "Target", "defaultRoute", "httpRoutes"]
+
+#: Without a time-out of its own a route has none; nor does a caller's grpc-timeout shorten it.
+NO_TIMEOUT: JSON = {
+    "timeout": "0s",
+    "maxStreamDuration": {"maxStreamDuration": "0s", "grpcTimeoutHeaderMax": "0s"},
+}
+
+
+@frozen
+class Target:
+    """
+    Where a destination leads.
+
+    @ivar cluster: The name of its cluster.
+    @ivar hashing: What is hashed on the way there.
+    """
+
+    cluster: str
+    hashing: list[JSON]
+
+
+#: Finds where a destination leads.
+LookUp = Callable[[Destination], Target]
+
+
+@frozen(kw_only=True)
+class _Where:
+    """
+    For whom routes are made.
+    """
+
+    proxy: Proxy
+    mesh: MeshConfig
+    resource: Resource
+    port: int
+    isTLS: bool
+    lookUp: LookUp
+
+
+def httpRoutes(
+    proxy: Proxy,
+    mesh: MeshConfig,
+    resource: Resource,
+    routes: list[HTTPRoute],
+    gateways: Collection[str],
+    port: int,
+    isTLS: bool,
+    lookUp: LookUp,
+) -> list[JSON]:
+    """
+    The routes of a VirtualService that this proxy takes at a port, up to the first that takes everything.
+
+    @param routes: Those of the resource, with its delegates' in their places.
+    @param gateways: The names under which the proxy is meant.
+    @param isTLS: Whether callers speak TLS there, for redirects.
+    """
+    where = _Where(proxy=proxy, mesh=mesh, resource=resource, port=port, isTLS=isTLS, lookUp=lookUp)
+    made: list[JSON] = []
+    for route in routes:
+        matches: list[HTTPMatchRequest | None] = [*route.match] or [None]
+        for match in matches:
+            if match is not None and (not appliesTo(match, proxy, gateways, port) or matchesNothing(match)):
+                continue
+            made.append(_route(where, route, match))
+            if isEverything(made[-1]["match"]):
+                return made
+    return made
+
+
+def _route(where: _Where, route: HTTPRoute, match: HTTPMatchRequest | None) -> JSON:
+    """
+    One match of a route.
+    """
+    name = route.name
+    if match is not None and match.name:
+        name = f"{name}.{match.name}"
+    key = where.resource.key
+    made: JSON = {
+        "name": name or None,
+        "match": routeMatch(match),
+        "metadata": origin(key.group, "virtual-service", key.namespace, key.name),
+        "statPrefix": (match.statPrefix if match is not None else "") or None,
+        **headerOperations(route.headers),
+    }
+    first = ""
+    if route.redirect is not None:
+        made["redirect"] = _redirect(route.redirect, where)
+    elif route.directResponse is not None:
+        made["directResponse"] = _directResponse(route.directResponse)
+    else:
+        made["route"], first = _action(where, route)
+    host = first.rpartition("|")[2] or where.resource.name
+    made["decorator"] = {"operation": f"{host}:{where.port}/*"}
+    filters = {}
+    if route.fault is not None:
+        fault = faultPolicy(route.fault)
+        if fault is not None:
+            filters["envoy.filters.http.fault"] = fault
+    if route.corsPolicy is not None:
+        filters["envoy.filters.http.cors"] = corsPolicy(route.corsPolicy)
+    made["typedPerFilterConfig"] = filters
+    return without(made)
+
+
+def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:
+    """
+    Send requests on.
+
+    @return: The action, and the cluster that it is named after.
+    """
+    action: JSON = {**NO_TIMEOUT}
+    if route.timeout is not None:
+        action["timeout"] = duration(route.timeout)
+    if route.rewrite is not None:
+        action.update(_rewrite(route.rewrite))
+    host = (route.rewrite.authority if route.rewrite is not None else "") or rewrittenHost(route.headers)
+    if host:
+        action["hostRewriteLiteral"] = host
+    action["requestMirrorPolicies"] = _mirrors(where, route)
+    chosen = [one for one in route.route if one.destination is not None]
+    if len(chosen) > 1:
+        chosen = [one for one in chosen if one.weight > 0]
+    first = ""
+    hashing: list[JSON] = []
+    if len(chosen) == 1:
+        first, hashing = _single(where, chosen[0], action)
+    else:
+        clusters = []
+        for one in chosen:
+            cluster, policies = _weighted(where, one)
+            clusters.append(cluster)
+            hashing += [policy for policy in policies if policy not in hashing]
+        first = clusters[0]["name"] if clusters else ""
+        action["weightedClusters"] = {"clusters": clusters}
+    action["hashPolicy"] = hashing
+    action["retryPolicy"] = retryPolicy(
+        route.retries or where.mesh.defaultHttpRetryPolicy, len(chosen) == 1 and bool(hashing)
+    )
+    return without(action), first
+
+
+def _single(where: _Where, one: HTTPRouteDestination, action: JSON) -> tuple[str, list[JSON]]:
+    """
+    The only destination: its operations on headers are those of a cluster with all the weight.
+    """
+    assert one.destination is not None
+    target = where.lookUp(one.destination)
+    operations = headerOperations(one.headers)
+    host = rewrittenHost(one.headers)
+    if operations or (host and "hostRewriteLiteral" not in action):
+        only: JSON = {"name": target.cluster, "weight": 1, **operations}
+        if host and "hostRewriteLiteral" not in action:
+            only["hostRewriteLiteral"] = host
+        action["weightedClusters"] = {"clusters": [only]}
+    else:
+        action["cluster"] = target.cluster
+    return target.cluster, target.hashing
+
+
+def _weighted(where: _Where, one: HTTPRouteDestination) -> tuple[JSON, list[JSON]]:
+    assert one.destination is not None
+    target = where.lookUp(one.destination)
+    cluster = {
+        "name": target.cluster,
+        "weight": one.weight,
+        "hostRewriteLiteral": rewrittenHost(one.headers) or None,
+        **headerOperations(one.headers),
+    }
+    return without(cluster), target.hashing
+
+
+def _mirrors(where: _Where, route: HTTPRoute) -> list[JSON]:
+    """
+    Copies of requests. A share of 0 is none.
+    """
+    made = []
+    if route.mirror is not None:
+        percent = 100.0
+        if route.mirrorPercentage is not None:
+            percent = route.mirrorPercentage.value
+        elif route.mirrorPercent is not None:
+            percent = float(route.mirrorPercent)
+        made.append((route.mirror, percent))
+    for mirror in route.mirrors:
+        if mirror.destination is not None:
+            made.append((mirror.destination, mirror.percentage.value if mirror.percentage is not None else 100.0))
+    return [
+        {
+            "cluster": where.lookUp(destination).cluster,
+            "runtimeFraction": {"defaultValue": share(percent)},
+            # A copy is a trace of its own to nobody.
+            "traceSampled": False,
+        }
+        for destination, percent in made
+        if percent > 0
+    ]
+
+
+def _rewrite(rewrite: HTTPRewrite) -> JSON:
+    substitution = rewrite.uriRegexRewrite
+    if substitution is not None:
+        pattern = {"regex": substitution.match}
+        return {"regexRewrite": {"pattern": pattern, "substitution": substitution.rewrite}}
+    return {"prefixRewrite": rewrite.uri} if rewrite.uri else {}
+
+
+_REDIRECTS = {
+    302: "FOUND",
+    303: "SEE_OTHER",
+    307: "TEMPORARY_REDIRECT",
+    308: "PERMANENT_REDIRECT",
+}
+
+
+def _redirect(redirect: HTTPRedirect, where: _Where) -> JSON:
+    """
+    Tell callers to go elsewhere.
+    """
+    port = redirect.port
+    if redirect.derivePort == "FROM_REQUEST_PORT":
+        # Envoy cannot say "the port of the request"; these routes are of one port.
+        port = where.port
+    scheme = redirect.scheme or ("https" if where.isTLS else "http")
+    if (port, scheme) in ((80, "http"), (443, "https")):
+        port = None
+    return without(
+        {
+            "hostRedirect": redirect.authority or None,
+            "pathRedirect": redirect.uri or None,
+            "prefixRewrite": redirect.prefixRewrite or None,
+            "schemeRedirect": redirect.scheme or None,
+            "portRedirect": port or None,
+            "responseCode": _REDIRECTS.get(redirect.redirectCode),
+        }
+    )
+
+
+def _directResponse(response: HTTPDirectResponse) -> JSON:
+    body = response.body
+    if body is None or (body.string is None and body.bytes_ is None):
+        return {"status": response.status}
+    held = {"inlineString": body.string} if body.string is not None else {"inlineBytes": body.bytes_}
+    return {"status": response.status, "body": held}
+
+
+def defaultRoute(cluster: str, operation: str, retries: JSON | None, hashing: list[JSON] | None = None) -> JSON:
+    """
+    The route of a service that no VirtualService speaks of.
+    """
+    action = without({**NO_TIMEOUT, "cluster": cluster, "retryPolicy": retries, "hashPolicy": hashing or []})
+    return {
+        "name": "default",
+        "match": {"prefix": "/"},
+        "decorator": {"operation": operation},
+        "route": action,
+    }

@@ -1,0 +1,128 @@
+# -*- test-case-name: tests.controlplane.translate.test_translation -*-
+"""
+All of it: resources and services to the configuration of one proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from meshproxy.controlplane.model.problems import Problem
+from meshproxy.controlplane.model.resource import Key
+from meshproxy.controlplane.registry.index import ServiceIndex
+from meshproxy.controlplane.registry.services import Resolution, ServiceKey
+from meshproxy.controlplane.translate.clusters import outboundClusters, passthroughClusters
+from meshproxy.controlplane.translate.context import Context
+from meshproxy.controlplane.translate.destinations import Destinations
+from meshproxy.controlplane.translate.gateways import gatewayListeners
+from meshproxy.controlplane.translate.inbound import inboundListeners
+from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.messages import CLUSTER, ENDPOINTS, JSON, LISTENER, ROUTES, SECRET, messageOf
+from meshproxy.controlplane.translate.outbound import outboundListeners
+from meshproxy.controlplane.translate.proxy import Proxy
+from meshproxy.controlplane.translate.resourceset import ResourceSet
+from meshproxy.controlplane.translate.secrets import gatewaySecrets
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+__all__ = ["Translation", "endpointsAgain", "translate"]
+
+
+@define
+class Translation:
+    """
+    What a proxy is to have, each kind by name.
+
+    @ivar listeners: In protobuf's JSON form, as all of them; L{messages} makes messages.
+    @ivar secrets: Certificates that Gateways name. The identity of a workload is not among them.
+    @ivar problems: What resources say and this proxy does not do, and what is said twice.
+    @ivar resources: The resources that something was made from, those that were only looked for left out. A change of
+        another one may concern this proxy as well if it is new: whoever caches compares the kinds.
+    @ivar services: The services that something was made from.
+    """
+
+    listeners: dict[str, JSON] = field(factory=dict)
+    routes: dict[str, JSON] = field(factory=dict)
+    clusters: dict[str, JSON] = field(factory=dict)
+    endpoints: dict[str, JSON] = field(factory=dict)
+    secrets: dict[str, JSON] = field(factory=dict, repr=False)
+    problems: list[Problem] = field(factory=list)
+    resources: frozenset[Key] = frozenset()
+    services: frozenset[ServiceKey] = frozenset()
+
+    def messages(self) -> dict[str, dict[str, Message]]:
+        """
+        The messages by type and name.
+        """
+        return {
+            typeName: {name: messageOf(typeName, value) for name, value in values.items()}
+            for typeName, values in (
+                (LISTENER, self.listeners),
+                (ROUTES, self.routes),
+                (CLUSTER, self.clusters),
+                (ENDPOINTS, self.endpoints),
+                (SECRET, self.secrets),
+            )
+        }
+
+
+def _named(values: Iterable[JSON]) -> dict[str, Any]:
+    return {value["name"]: value for value in values}
+
+
+def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex) -> Translation:
+    """
+    The configuration of a proxy.
+
+    @param proxy: Who it is for.
+    @param mesh: What holds for the whole mesh.
+    @param resources: All resources.
+    @param services: All services and endpoints.
+    """
+    context = Context(proxy, mesh, resources, services)
+    destinations = Destinations(context)
+    visible = services.visibleServices(proxy.namespace)
+    outbound = outboundClusters(context, visible)
+    made = Translation()
+    made.clusters.update(outbound.clusters)
+    made.endpoints.update(outbound.endpoints)
+    made.clusters.update(passthroughClusters(context))
+    if proxy.isSidecar:
+        listeners = outboundListeners(context, destinations, visible)
+        own = inboundListeners(context, destinations)
+        made.listeners.update(_named([*listeners.listeners, *own.listeners]))
+        made.routes.update(_named(listeners.routes))
+        made.clusters.update(own.clusters)
+    else:
+        gateways = gatewayListeners(context, destinations)
+        made.listeners.update(_named(gateways.listeners))
+        made.routes.update(_named(gateways.routes))
+        made.secrets.update(gatewaySecrets(context, gateways.credentials))
+    made.problems = context.problems
+    made.resources = frozenset(context.resourcesUsed)
+    made.services = frozenset(context.servicesUsed)
+    return made
+
+
+def endpointsAgain(
+    proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex, changed: Sequence[ServiceKey]
+) -> dict[str, JSON] | None:
+    """
+    The endpoints of some services anew, when nothing but endpoints changed.
+
+    @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself, a workload that
+        serves other things now, or a data plane whose transport follows from all endpoints.
+    """
+    if not proxy.isEnvoy:
+        return None
+    context = Context(proxy, mesh, resources, services)
+    found = [service for key in changed if (service := services.service(key)) is not None]
+    seen = [service for service in found if services.visible(service.host, proxy.namespace) is service]
+    mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
+    if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
+        return None
+    return outboundClusters(context, seen).endpoints
