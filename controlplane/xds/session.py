@@ -1,0 +1,467 @@
+# -*- test-case-name: tests.controlplane.xds.test_session -*-
+"""
+One stream of xDS, without I/O: the state of the world, and delta.
+
+A session is fed requests and snapshots, and gives the responses that are due. Of each type one response is under way at
+a time: what changes meanwhile goes with the next one. Responses keep an order in which nothing is named before it is
+there ("make before break"): clusters, then their endpoints, then listeners and routes; clusters that nobody is to use
+any more stay until listeners and routes that do not name them were taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshproxy.config.pool import newMessage
+from meshproxy.controlplane.snapshot.snapshot import Snapshot, Versioned, versioned
+from meshproxy.grpc.status import GRPCError, Status
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, FULL_STATE, LISTENER, ORDER, ROUTES, WILDCARD
+
+__all__ = ["DeltaSession", "Rejection", "Session", "Subscription", "WorldSession"]
+
+_MOST_NAMES = 100_000
+"""
+Names that a proxy may subscribe to, of one type: far more than any has, and bounded.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """
+    What a proxy said to a response that it did not take.
+
+    @ivar version: That of the response.
+    """
+
+    version: str
+    message: str
+
+
+@dataclass
+class Subscription:
+    """
+    What is known of one type on a stream.
+
+    @ivar isWildcard: Whether all resources are asked for.
+    @ivar names: Those that are asked for by name.
+    @ivar nonce: That of the last response; empty before the first one.
+    @ivar isUnderWay: Whether the last response is not answered yet.
+    @ivar sent: The version of each resource that the proxy was sent, or said that it has.
+    @ivar version: That of the last response.
+    @ivar accepted: That of the last response that was taken; empty before the first one.
+    @ivar rejection: What was said to the last response, if it was not taken.
+    @ivar isDue: Whether a response is due although nothing changed.
+    @ivar told: The names that the proxy knows not to exist.
+    @ivar invented: Those of which it was sent that they have no endpoints, although nobody said so.
+    @ivar offered: The names in the last response.
+    @ivar doubtful: Names in responses that were not taken: what the proxy has of them is not known.
+    """
+
+    isWildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    nonce: str = ""
+    isUnderWay: bool = False
+    sent: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+    accepted: str = ""
+    rejection: Rejection | None = None
+    isDue: bool = False
+    told: set[str] = field(default_factory=set)
+    invented: set[str] = field(default_factory=set)
+    offered: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
+
+    def wants(self, name: str) -> bool:
+        """
+        Whether a resource is asked for.
+        """
+        return self.isWildcard or name in self.names
+
+
+class Session:
+    """
+    What both variants have in common.
+
+    @ivar subscriptions: By type URL.
+    @ivar snapshot: What the proxy is to have; L{None} before there is anything.
+    @ivar mayWait: Whether listeners and routes wait for clusters and endpoints. Whoever drives the session sets it to
+        false when it took too long, so that a proxy that does not ask for some of them is served all the same.
+    """
+
+    def __init__(self, only: str = "") -> None:
+        """
+        @param only: The one type of the stream; empty for an aggregated one.
+        """
+        self.subscriptions: dict[str, Subscription] = {}
+        self.snapshot: Snapshot | None = None
+        self.mayWait = True
+        self._only = only
+        self._nonces = 0
+        # Clusters that are gone, and their endpoints, which stay with the proxy for a while.
+        self._lingering: dict[str, dict[str, Versioned]] = {CLUSTER: {}, ENDPOINTS: {}}
+
+    def setSnapshot(self, snapshot: Snapshot) -> None:
+        """
+        There is something new, perhaps.
+        """
+        old = self.snapshot
+        self.snapshot = snapshot
+        self.mayWait = True
+        if old is not None:
+            self._linger(old, snapshot)
+            for typeURL, subscription in self.subscriptions.items():
+                if subscription.doubtful and snapshot.ofType(typeURL) != old.ofType(typeURL):
+                    # Something is new: all that was refused together is offered again.
+                    for name in subscription.doubtful:
+                        subscription.sent.pop(name, None)
+                    subscription.doubtful = set()
+
+    def _linger(self, old: Snapshot, new: Snapshot) -> None:
+        hasUsers = LISTENER in self.subscriptions or ROUTES in self.subscriptions
+        for typeURL, lingering in self._lingering.items():
+            there = new.ofType(typeURL)
+            if hasUsers:
+                lingering.update((name, one) for name, one in old.ofType(typeURL).items() if name not in there)
+            for name in [name for name in lingering if name in there]:
+                del lingering[name]
+
+    @property
+    def isWaiting(self) -> bool:
+        """
+        Whether something is held back until the proxy has what comes before it.
+        """
+        return self.mayWait and any(
+            self._isDirty(typeURL) and not self._comesFirst(typeURL) for typeURL in (LISTENER, ROUTES)
+        )
+
+    def responses(self) -> list[tuple[str, bytes]]:
+        """
+        What is to be sent now: type URLs and responses.
+        """
+        if self.snapshot is None:
+            return []
+        self._settleLingering()
+        made = []
+        for typeURL in self._order():
+            subscription = self.subscriptions[typeURL]
+            if subscription.isUnderWay or not self._isDirty(typeURL):
+                continue
+            if self.mayWait and not self._comesFirst(typeURL):
+                continue
+            if typeURL == ENDPOINTS:
+                subscription.invented = self._withoutEndpoints(self.snapshot.ofType(typeURL))
+            made.append((typeURL, self._respond(typeURL, subscription)))
+            subscription.isUnderWay = True
+            subscription.isDue = False
+        return made
+
+    def _order(self) -> list[str]:
+        return sorted(self.subscriptions, key=lambda one: ORDER.index(one) if one in ORDER else len(ORDER))
+
+    def _resources(self, typeURL: str) -> Mapping[str, Versioned]:
+        """
+        All resources of a type, with those that linger, and with empty endpoints for clusters that are asked for and
+        have none, so that the proxy need not wait for them.
+        """
+        assert self.snapshot is not None
+        resources = self.snapshot.ofType(typeURL)
+        if lingering := self._lingering.get(typeURL):
+            resources = {**resources, **lingering}
+        if typeURL == ENDPOINTS:
+            missing = self._withoutEndpoints(resources)
+            if missing:
+                return {**resources, **{name: _noEndpoints(name) for name in missing}}
+        return resources
+
+    def _withoutEndpoints(self, resources: Mapping[str, Versioned]) -> set[str]:
+        """
+        The clusters that the proxy asks for and that have no endpoints, nor ever had: what had some is gone, and the
+        proxy will see that.
+        """
+        subscription = self.subscriptions[ENDPOINTS]
+        return {
+            name
+            for name in subscription.names
+            if name not in resources and (name not in subscription.sent or name in subscription.invented)
+        }
+
+    def _wanted(self, typeURL: str) -> dict[str, Versioned]:
+        subscription = self.subscriptions[typeURL]
+        resources = self._resources(typeURL)
+        if subscription.isWildcard:
+            return dict(resources)
+        return {name: resources[name] for name in sorted(subscription.names) if name in resources}
+
+    def _isDirty(self, typeURL: str) -> bool:
+        """
+        Whether a response is due.
+        """
+        if typeURL not in self.subscriptions:
+            return False
+        return self.subscriptions[typeURL].isDue or self._differs(typeURL)
+
+    def _differs(self, typeURL: str) -> bool:
+        subscription = self.subscriptions[typeURL]
+        wanted = self._wanted(typeURL)
+        if any(subscription.sent.get(name) != one.version for name, one in wanted.items()):
+            return True
+        return self._removesMatter(typeURL) and any(name not in wanted for name in subscription.sent)
+
+    def _removesMatter(self, typeURL: str) -> bool:
+        """
+        Whether the variant can say that something of a type is gone.
+        """
+        raise NotImplementedError
+
+    def _comesFirst(self, typeURL: str) -> bool:
+        """
+        Whether the proxy has all that this type may name.
+        """
+        if typeURL not in (LISTENER, ROUTES):
+            return True
+        clusters = self.subscriptions.get(CLUSTER)
+        endpoints = self.subscriptions.get(ENDPOINTS)
+        if clusters is not None and clusters.rejection is None and (clusters.isUnderWay or self._isDirty(CLUSTER)):
+            return False
+        if endpoints is None or self.snapshot is None:
+            return True
+        if endpoints.isUnderWay or self._isDirty(ENDPOINTS):
+            return False
+        # A cluster that was just sent is followed by the proxy's request for its endpoints.
+        rejected = clusters is not None and clusters.rejection is not None
+        return rejected or all(endpoints.wants(name) for name in self.snapshot.ofType(ENDPOINTS))
+
+    def _settleLingering(self) -> None:
+        """
+        Clusters that are gone go, when nothing that the proxy has names them any more.
+        """
+        if any(self._lingering.values()) and not any(
+            typeURL in self.subscriptions and (self.subscriptions[typeURL].isUnderWay or self._isDirty(typeURL))
+            for typeURL in (LISTENER, ROUTES)
+        ):
+            for lingering in self._lingering.values():
+                lingering.clear()
+
+    def _respond(self, typeURL: str, subscription: Subscription) -> bytes:
+        raise NotImplementedError
+
+    def _nextNonce(self) -> str:
+        self._nonces += 1
+        return str(self._nonces)
+
+    def _subscription(self, typeURL: str) -> tuple[Subscription, bool]:
+        """
+        That of a request, and whether it is new.
+
+        @raise GRPCError: If the stream is not for that type.
+        """
+        if self._only and typeURL not in ("", self._only):
+            raise GRPCError(Status.INVALID_ARGUMENT, f"this stream is for {self._only}, not for {typeURL}")
+        typeURL = typeURL or self._only
+        if not typeURL:
+            raise GRPCError(Status.INVALID_ARGUMENT, "a request on an aggregated stream names its type_url")
+        isNew = typeURL not in self.subscriptions
+        if isNew and len(self.subscriptions) >= 100:
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, "a stream has at most 100 types")
+        return self.subscriptions.setdefault(typeURL, Subscription()), isNew
+
+    def _answered(self, subscription: Subscription, error: str) -> None:
+        """
+        The proxy said something to the last response.
+
+        @param error: What is wrong with it, or nothing.
+        """
+        subscription.isUnderWay = False
+        if error:
+            subscription.rejection = Rejection(subscription.version, error)
+            subscription.doubtful |= subscription.offered
+        else:
+            subscription.rejection = None
+            subscription.accepted = subscription.version
+
+
+def _noEndpoints(name: str) -> Versioned:
+    message: Any = newMessage("envoy.config.endpoint.v3.ClusterLoadAssignment")
+    message.cluster_name = name
+    return versioned(message)
+
+
+def _checkNames(names: Iterable[str]) -> set[str]:
+    found = set(names)
+    if len(found) > _MOST_NAMES:
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, f"a subscription has at most {_MOST_NAMES} names")
+    return found
+
+
+def _errorOf(request: Any) -> str:
+    if not request.HasField("error_detail"):
+        return ""
+    return request.error_detail.message or f"rejected, with code {request.error_detail.code}"
+
+
+class WorldSession(Session):
+    """
+    The state-of-the-world variant: C{DiscoveryRequest} and C{DiscoveryResponse}.
+    """
+
+    def receive(self, request: Any) -> None:
+        """
+        A request came.
+
+        @param request: An C{envoy.service.discovery.v3.DiscoveryRequest}.
+
+        @raise GRPCError: If it cannot be served on this stream.
+        """
+        subscription, isNew = self._subscription(request.type_url)
+        typeURL = request.type_url or self._only
+        if isNew:
+            self._subscribe(typeURL, subscription, _checkNames(request.resource_names))
+            self._resume(typeURL, subscription, request.version_info)
+            return
+        # A nonce of an earlier response: the proxy had not seen the last one yet. What it asks for counts all the same,
+        # it repeats it when it answers the last one.
+        if request.response_nonce and request.response_nonce != subscription.nonce:
+            return
+        if request.response_nonce:
+            self._answered(subscription, _errorOf(request))
+        self._subscribe(typeURL, subscription, _checkNames(request.resource_names))
+
+    def _subscribe(self, typeURL: str, subscription: Subscription, names: set[str]) -> None:
+        # xDS protocol, "How the client specifies what resources to return": no names mean all, until there were some.
+        wildcard = WILDCARD in names or (not names and typeURL in FULL_STATE and not subscription.names)
+        named = names - {WILDCARD}
+        if named - subscription.names or wildcard > subscription.isWildcard:
+            subscription.isDue = True
+        for name in subscription.names - named:
+            subscription.sent.pop(name, None)
+        for name in named - subscription.names:
+            # Asked for anew: it is sent again even if it was sent before.
+            subscription.sent.pop(name, None)
+        subscription.isWildcard, subscription.names = wildcard, named
+
+    def _resume(self, typeURL: str, subscription: Subscription, version: str) -> None:
+        """
+        A proxy that comes again says which version it has; if that is the newest one it is sent nothing.
+        """
+        subscription.isDue = True
+        if version and self.snapshot is not None and version == self._version(typeURL):
+            subscription.version = subscription.accepted = version
+            subscription.sent = {name: one.version for name, one in self._wanted(typeURL).items()}
+            subscription.isDue = False
+
+    def _version(self, typeURL: str) -> str:
+        assert self.snapshot is not None
+        return self.snapshot.version(typeURL)
+
+    def _removesMatter(self, typeURL: str) -> bool:
+        return typeURL in FULL_STATE
+
+    def _respond(self, typeURL: str, subscription: Subscription) -> bytes:
+        wanted = self._wanted(typeURL)
+        if typeURL in FULL_STATE:
+            sending = wanted
+        else:
+            sending = {name: one for name, one in wanted.items() if subscription.sent.get(name) != one.version}
+        response: Any = newMessage("envoy.service.discovery.v3.DiscoveryResponse")
+        response.type_url = typeURL
+        response.version_info = subscription.version = self._version(typeURL)
+        response.nonce = subscription.nonce = self._nextNonce()
+        for one in sending.values():
+            packed = response.resources.add()
+            packed.type_url = typeURL
+            packed.value = one.value
+        subscription.sent = {name: one.version for name, one in wanted.items()}
+        subscription.offered = set(sending)
+        data: bytes = response.SerializeToString()
+        return data
+
+
+class DeltaSession(Session):
+    """
+    The incremental variant: C{DeltaDiscoveryRequest} and C{DeltaDiscoveryResponse}.
+    """
+
+    def receive(self, request: Any) -> None:
+        """
+        A request came.
+
+        @param request: An C{envoy.service.discovery.v3.DeltaDiscoveryRequest}.
+
+        @raise GRPCError: If it cannot be served on this stream.
+        """
+        subscription, isNew = self._subscription(request.type_url)
+        typeURL = request.type_url or self._only
+        if isNew:
+            subscription.isDue = True
+            subscription.sent.update(request.initial_resource_versions)
+            if not request.resource_names_subscribe and typeURL in FULL_STATE:
+                subscription.isWildcard = True
+        if request.response_nonce and request.response_nonce == subscription.nonce:
+            self._answered(subscription, _errorOf(request))
+        self._unsubscribe(subscription, request.resource_names_unsubscribe)
+        self._subscribe(subscription, request.resource_names_subscribe, isNew)
+
+    def _subscribe(self, subscription: Subscription, names: Iterable[str], isNew: bool) -> None:
+        for name in names:
+            if name == WILDCARD:
+                subscription.isDue = subscription.isDue or not subscription.isWildcard
+                subscription.isWildcard = True
+                continue
+            subscription.names.add(name)
+            subscription.told.discard(name)
+            if not isNew:
+                # Asked for anew: the proxy forgot it, and is to be sent it whatever it had.
+                subscription.sent.pop(name, None)
+        _checkNames(subscription.names)
+
+    def _unsubscribe(self, subscription: Subscription, names: Iterable[str]) -> None:
+        for name in names:
+            if name == WILDCARD:
+                subscription.isWildcard = False
+                for known in [known for known in subscription.sent if known not in subscription.names]:
+                    del subscription.sent[known]
+            else:
+                subscription.names.discard(name)
+                subscription.told.discard(name)
+                if not subscription.isWildcard:
+                    subscription.sent.pop(name, None)
+
+    def _removesMatter(self, typeURL: str) -> bool:
+        return True
+
+    def _missing(self, typeURL: str) -> set[str]:
+        """
+        The names that are asked for and do not exist, and that the proxy was not told so of.
+        """
+        subscription = self.subscriptions[typeURL]
+        resources = self._resources(typeURL)
+        return {name for name in subscription.names if name not in resources} - subscription.told
+
+    def _differs(self, typeURL: str) -> bool:
+        return bool(self._missing(typeURL)) or super()._differs(typeURL)
+
+    def _respond(self, typeURL: str, subscription: Subscription) -> bytes:
+        wanted = self._wanted(typeURL)
+        missing = self._missing(typeURL)
+        gone = sorted({name for name in subscription.sent if name not in wanted} | missing)
+        response: Any = newMessage("envoy.service.discovery.v3.DeltaDiscoveryResponse")
+        response.type_url = typeURL
+        assert self.snapshot is not None
+        response.system_version_info = subscription.version = self.snapshot.version(typeURL)
+        response.nonce = subscription.nonce = self._nextNonce()
+        subscription.offered = set()
+        for name, one in wanted.items():
+            if subscription.sent.get(name) != one.version:
+                subscription.offered.add(name)
+                resource = response.resources.add()
+                resource.name = name
+                resource.version = one.version
+                resource.resource.type_url = typeURL
+                resource.resource.value = one.value
+        response.removed_resources.extend(gone)
+        subscription.sent = {name: one.version for name, one in wanted.items()}
+        subscription.told = {name for name in subscription.names if name not in wanted}
+        data: bytes = response.SerializeToString()
+        return data

@@ -1,0 +1,86 @@
+# -*- test-case-name: tests.xds.test_types -*-
+"""
+The types of xDS resources, and the services that carry them.
+
+Source: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from meshproxy.config.pool import TYPE_URL_PREFIX
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+__all__ = [
+    "AGGREGATED_DELTA",
+    "AGGREGATED_STREAM",
+    "CLUSTER",
+    "ENDPOINTS",
+    "FULL_STATE",
+    "LISTENER",
+    "METHODS",
+    "ORDER",
+    "ROUTES",
+    "SECRET",
+    "WILDCARD",
+    "nameOf",
+    "shortName",
+]
+
+LISTENER = TYPE_URL_PREFIX + "envoy.config.listener.v3.Listener"
+ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+CLUSTER = TYPE_URL_PREFIX + "envoy.config.cluster.v3.Cluster"
+ENDPOINTS = TYPE_URL_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET = TYPE_URL_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+
+ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+"""
+What a proxy needs before what: whoever names something gets it after what it names.
+"""
+
+FULL_STATE = frozenset((CLUSTER, LISTENER))
+"""
+Types whose responses, in the state-of-the-world variant, hold all there is: what is missing is gone.
+"""
+
+WILDCARD = "*"
+
+AGGREGATED_STREAM = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+AGGREGATED_DELTA = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+
+METHODS: dict[str, tuple[str, bool]] = {
+    "/envoy.service.cluster.v3.ClusterDiscoveryService/StreamClusters": (CLUSTER, False),
+    "/envoy.service.cluster.v3.ClusterDiscoveryService/DeltaClusters": (CLUSTER, True),
+    "/envoy.service.endpoint.v3.EndpointDiscoveryService/StreamEndpoints": (ENDPOINTS, False),
+    "/envoy.service.endpoint.v3.EndpointDiscoveryService/DeltaEndpoints": (ENDPOINTS, True),
+    "/envoy.service.listener.v3.ListenerDiscoveryService/StreamListeners": (LISTENER, False),
+    "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners": (LISTENER, True),
+    "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes": (ROUTES, False),
+    "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes": (ROUTES, True),
+    "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets": (SECRET, False),
+    "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets": (SECRET, True),
+}
+"""
+The services of single types: each method's type, and whether it is the delta variant.
+"""
+
+_SHORT = {LISTENER: "LDS", ROUTES: "RDS", CLUSTER: "CDS", ENDPOINTS: "EDS", SECRET: "SDS"}
+
+
+def shortName(typeURL: str) -> str:
+    """
+    C{CDS} for clusters and so on; of a type that is not known the last part of its name.
+    """
+    return _SHORT.get(typeURL) or typeURL.rpartition(".")[2]
+
+
+def nameOf(typeURL: str, message: Message) -> str:
+    """
+    The name that a resource is subscribed by.
+    """
+    field = "cluster_name" if typeURL == ENDPOINTS else "name"
+    name: str = getattr(message, field)
+    return name
