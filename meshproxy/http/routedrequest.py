@@ -266,7 +266,7 @@ class RoutedRequest:
         priority = "HIGH" if self._action.isHighPriority else "DEFAULT"
         pool = endpoint.pools.get(priority) if self._wish is NO_WISH else None
         if pool is None:
-            pool = cluster.pool(endpoint, priority, self._wish)
+            pool = cluster.pool(endpoint, priority, self._wish, stream.protocol == "HTTP/2")
         self._pool = pool
         pool.request(self)
         self._waits = self._pool is not None

@@ -106,7 +106,8 @@ class StreamFacts(StreamInfo):
         """
         What is spoken to the upstream.
         """
-        return "" if self.upstreamConnection is None else "HTTP/1.1"
+        connection = self.upstreamConnection
+        return "" if connection is None else "HTTP/2" if connection.isHTTP2 else "HTTP/1.1"
 
     @property
     def upstreamConnectStart(self) -> float | None:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from meshproxy.codec.http2 import Http2Counters
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Scope, Store, statName
+from meshproxy.upstream.autopool import AutoPool
 from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
@@ -24,8 +26,10 @@ from meshproxy.upstream.discovery import compileDiscovery
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
+from meshproxy.upstream.http2options import bindHttp2Counters
+from meshproxy.upstream.http2pool import HTTP2Pool
 from meshproxy.upstream.plain import metadataOf
-from meshproxy.upstream.settings import compileSettings, httpOptions
+from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
 from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
 
@@ -102,6 +106,8 @@ class Cluster:
         if self.settings.maxConnectionDuration:
             self._durations = Deadlines(clock, self.settings.maxConnectionDuration, self._tooOld)
         self._draining = False
+        self._random = random
+        self._http2Counters: Http2Counters | None = None
 
     def start(self) -> None:
         """
@@ -151,29 +157,43 @@ class Cluster:
         """
         return self.breakers.high if priority == "HIGH" else self.breakers.default
 
-    def pool(self, endpoint: Endpoint, priority: str = "DEFAULT", wish: TLSWish = NO_WISH) -> HTTP1Pool:
+    def pool(
+        self, endpoint: Endpoint, priority: str = "DEFAULT", wish: TLSWish = NO_WISH, wantsHTTP2: bool = False
+    ) -> HTTP1Pool:
         """
-        The HTTP/1.1 connections to an endpoint.
+        The connections to an endpoint for HTTP requests.
 
         @param wish: What is asked of them besides.
+        @param wantsHTTP2: Whether the downstream speaks HTTP/2, where that decides (C{use_downstream_protocol_config}).
         """
-        key = priority if wish is NO_WISH or wish == NO_WISH else (priority, wish)
+        protocol, name = self.settings.protocol, priority
+        if protocol is UpstreamProtocol.DOWNSTREAM:
+            # Whoever looks for the priority alone does not find it.
+            protocol = UpstreamProtocol.HTTP2 if wantsHTTP2 else UpstreamProtocol.HTTP1
+            name += "2" if wantsHTTP2 else "1"
+        key = name if wish is NO_WISH or wish == NO_WISH else (name, wish)
         pool = endpoint.pools.get(key)
         if pool is None:
-            if key is not priority and len(endpoint.pools) >= _MOST_WISHES:
+            if isinstance(key, tuple) and len(endpoint.pools) >= _MOST_WISHES:
                 _forgetEmpty(endpoint)
-            pool = endpoint.pools[key] = HTTP1Pool(
-                endpoint,
-                self.settings,
-                self.stats,
-                self.breaker(priority),
-                self.transports.connector(endpoint, wish),
-                self.clock,
-                self._idleWatch,
-                self._durations,
-            )
+            pool = endpoint.pools[key] = self._makePool(endpoint, priority, wish, protocol)
             pool.draining = self._draining
         return pool
+
+    def _makePool(self, endpoint: Endpoint, priority: str, wish: TLSWish, protocol: UpstreamProtocol) -> HTTP1Pool:
+        parts = (endpoint, self.settings, self.stats, self.breaker(priority))
+        rest = (self.clock, self._idleWatch, self._durations)
+        connector = self.transports.connector
+        if protocol is UpstreamProtocol.HTTP1:
+            return HTTP1Pool(*parts, connector(endpoint, wish), *rest)
+        if self._http2Counters is None:
+            self._http2Counters = bindHttp2Counters(self.scope.scope("http2."))
+        counters = self._http2Counters
+        if protocol is UpstreamProtocol.HTTP2:
+            alpn = connector(endpoint, wish, (b"h2",))
+            return HTTP2Pool(*parts, alpn, *rest, counters=counters, random=self._random)
+        alpn = connector(endpoint, wish, (b"h2", b"http/1.1"))
+        return AutoPool(*parts, alpn, *rest, counters=counters, random=self._random)
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """
@@ -190,7 +210,8 @@ class Cluster:
         if connection.request is None:
             self.stats.cxMaxDurationReached.value += 1
             connection.close()
-        # Else it closes when its request is over.
+        else:
+            connection.retire()
 
     def drain(self) -> None:
         """

@@ -144,6 +144,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     """
 
     request: IUpstreamRequest | None = None
+    isHTTP2 = False
     served = 0
     closedHere = False
     connectedAt: float | None = None
@@ -343,6 +344,11 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             pool.release(self)
 
     # Closing
+
+    def retire(self) -> None:
+        """
+        It is too old: it closes when its request is over, which looks at its age.
+        """
 
     def close(self) -> None:
         """

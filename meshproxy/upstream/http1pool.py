@@ -9,7 +9,7 @@ connection is idle. Idle connections are taken newest first, so that what is not
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -81,13 +81,13 @@ class HTTP1Pool:
         self.clock = clock
         self.idle: deque[HTTP1UpstreamConnection] = deque()
         self.pending: dict[IPoolRequest, None] = {}
-        self.connections: set[HTTP1UpstreamConnection] = set()
+        self.connections: set[Any] = set()
         self.draining = False
         self.keepsAll = not (settings.maxRequestsPerConnection or settings.maxConnectionDuration)
         self._network = network
         self._idleWatch = idleWatch
         self._durations = durations
-        self._dials: dict[HTTP1UpstreamConnection, ICancellable] = {}
+        self._dials: dict[Any, ICancellable] = {}
 
     def request(self, request: IPoolRequest) -> None:
         """
@@ -102,6 +102,13 @@ class HTTP1Pool:
             else:
                 self._attach(self.idle.pop(), request)
             return
+        self._wait(request)
+
+    def _wait(self, request: IPoolRequest) -> None:
+        """
+        There is no connection for a request: let it wait for one.
+        """
+        breaker = self.breaker
         if breaker.pending.exhausted:
             self.stats.rqPendingOverflow.value += 1
             request.connectionFailed(ResetReason.OVERFLOW, None, "")
@@ -130,6 +137,14 @@ class HTTP1Pool:
             self._closed(connection)
 
     def _attach(self, connection: HTTP1UpstreamConnection, request: IPoolRequest) -> None:
+        self._took()
+        connection.begin(request)  # type: ignore[arg-type]  # whoever asks a pool for a connection takes its events
+        request.connectionReady(connection)
+
+    def _took(self) -> None:
+        """
+        Count a request that gets a connection.
+        """
         requests = self.breaker.requests
         requests.used += 1
         if requests.used >= requests.watched:
@@ -140,8 +155,6 @@ class HTTP1Pool:
         endpoint = self.endpoint
         endpoint.rqTotal.value += 1
         endpoint.active += 1
-        connection.begin(request)  # type: ignore[arg-type]  # whoever asks a pool for a connection takes its events
-        request.connectionReady(connection)
 
     def requestEnded(self) -> None:
         """
@@ -162,8 +175,10 @@ class HTTP1Pool:
     # Connections
 
     def _connectIfNeeded(self) -> None:
-        if len(self._dials) >= len(self.pending):
-            return
+        if len(self._dials) < len(self.pending):
+            self._connect()
+
+    def _connect(self) -> None:
         breaker = self.breaker
         if breaker.connections.exhausted:
             self.stats.cxOverflow.value += 1
@@ -173,11 +188,10 @@ class HTTP1Pool:
         breaker.connections.take()
         stats = self.stats
         stats.cxTotal.value += 1
-        stats.cxHttp1Total.value += 1
         stats.cxActive.value += 1
         self.endpoint.cxTotal.value += 1
         self.endpoint.cxActive.value += 1
-        connection = HTTP1UpstreamConnection(self)
+        connection = self._make()
         self.connections.add(connection)
         self._dials[connection] = self._network.connect(
             self.endpoint.address,
@@ -188,7 +202,11 @@ class HTTP1Pool:
             self.settings.socketOptions,
         )
 
-    def connected(self, connection: HTTP1UpstreamConnection) -> None:
+    def _make(self) -> HTTP1UpstreamConnection:
+        self.stats.cxHttp1Total.value += 1
+        return HTTP1UpstreamConnection(self)
+
+    def connected(self, connection: Any) -> None:
         """
         A connection that was being made is there.
         """
@@ -251,7 +269,7 @@ class HTTP1Pool:
         except ValueError:
             pass  # it is not idle
 
-    def connectionLost(self, connection: HTTP1UpstreamConnection) -> None:
+    def connectionLost(self, connection: Any) -> None:
         """
         A connection that was there is gone.
         """

@@ -6,14 +6,34 @@ What a cluster's configuration says about its connections.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from meshproxy.codec.http1 import Http1Options
+from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
 from meshproxy.net.dial import SocketOptions
+from meshproxy.upstream.http2options import KeepaliveSettings, compileHttp2Options, compileKeepalive
 
-__all__ = ["ClusterSettings", "compileSettings", "httpOptions", "withKeyFormat"]
+__all__ = ["ClusterSettings", "UpstreamProtocol", "compileSettings", "httpOptions", "withKeyFormat"]
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class UpstreamProtocol(Enum):
+    """
+    What is spoken to the endpoints of a cluster.
+    """
+
+    HTTP1 = "HTTP/1.1"
+    HTTP2 = "HTTP/2"
+    DOWNSTREAM = "what the downstream speaks"
+    AUTO = "what ALPN agrees upon"
+
+
+_CHOSEN = {
+    "use_downstream_protocol_config": UpstreamProtocol.DOWNSTREAM,
+    "auto_config": UpstreamProtocol.AUTO,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,7 @@ class ClusterSettings:
     @ivar idleTimeout: Of pooled connections; 0 for never.
     @ivar maxConnectionDuration: After which a connection takes no further request; 0 for never.
     @ivar maxRequestsPerConnection: 0 for any number.
+    @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
     """
 
     connectTimeout: float = 5.0
@@ -31,6 +52,9 @@ class ClusterSettings:
     idleTimeout: float = 3600.0
     maxConnectionDuration: float = 0.0
     maxRequestsPerConnection: int = 0
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    http2: Http2Options = field(default_factory=lambda: Http2Options(maxHeadBytes=60 * 1024))
+    keepalive: KeepaliveSettings | None = None
     socketOptions: SocketOptions = field(default_factory=SocketOptions)
     http1: Http1Options = field(default_factory=lambda: Http1Options(maxHeadBytes=80 * 1024))
 
@@ -49,29 +73,49 @@ def compileSettings(section: Section) -> ClusterSettings:
     """
     common = section.child("common_http_protocol_options")
     http1 = section.childOrEmpty("http_protocol_options")
+    # The cluster's own fields are the older way to say it.
+    protocol = UpstreamProtocol.HTTP2 if section.has("http2_protocol_options") else UpstreamProtocol.HTTP1
+    http2 = section.childOrEmpty("http2_protocol_options")
+    if section.get("protocol_selection") == "USE_DOWNSTREAM_PROTOCOL":
+        protocol = UpstreamProtocol.DOWNSTREAM
     options = httpOptions(section)
     if options is not None:
         common = options.child("common_http_protocol_options") or common
         explicit = options.child("explicit_http_config")
         if explicit is not None:
             http1 = explicit.child("http_protocol_options") or http1
+            if explicit.has("http2_protocol_options"):
+                protocol, http2 = UpstreamProtocol.HTTP2, explicit.childOrEmpty("http2_protocol_options")
+        for name, kind in _CHOSEN.items():
+            chosen = options.child(name)
+            if chosen is not None:
+                protocol = kind
+                http1 = chosen.child("http_protocol_options") or http1
+                http2 = chosen.childOrEmpty("http2_protocol_options")
     perConnection = section.wrapped("max_requests_per_connection", 0)
     idle: float | None = 3600.0
     duration: float | None = 0.0
     headers = 100
     headKb = 80  # Envoy's default for HTTP/1 upstreams
+    http2HeadKb = 60
     if common is not None:
         idle = common.seconds("idle_timeout", 3600.0)
         duration = common.seconds("max_connection_duration", 0.0)
         perConnection = common.wrapped("max_requests_per_connection", perConnection)
         headers = common.wrapped("max_headers_count", 100)
         headKb = common.wrapped("max_response_headers_kb", 80)
+        http2HeadKb = common.wrapped("max_response_headers_kb", 60)
     return ClusterSettings(
         connectTimeout=section.seconds("connect_timeout", 5.0) or 5.0,
         bufferLimit=section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20,
         idleTimeout=idle or 0.0,
         maxConnectionDuration=duration or 0.0,
         maxRequestsPerConnection=perConnection,
+        protocol=protocol,
+        http2=compileHttp2Options(
+            http2, (http2HeadKb or 60) * 1024, headers, section.wrapped("per_connection_buffer_limit_bytes", 1 << 20)
+        ),
+        keepalive=compileKeepalive(http2),
         socketOptions=SocketOptions(None, _keepalive(section)),
         http1=withKeyFormat(
             Http1Options(

@@ -61,7 +61,7 @@ class ClusterStats:
         self.scope = scope
         self.cxTotal = counter("upstream_cx_total")
         self.cxHttp1Total = counter("upstream_cx_http1_total")
-        counter("upstream_cx_http2_total")
+        self.cxHttp2Total = counter("upstream_cx_http2_total")
         counter("upstream_cx_http3_total")
         self.cxActive = gauge("upstream_cx_active")
         self.cxConnectFail = counter("upstream_cx_connect_fail")

@@ -17,6 +17,7 @@ from meshproxy.codec.http2.messages import trailersFrom
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
 from meshproxy.errors import RemoteProtocolError
+from meshproxy.headers import ResponseHeaders
 
 __all__ = ["ConnectionCodec"]
 
@@ -98,6 +99,8 @@ class ConnectionCodec:
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // _SMALLEST_FRAME
         self._receiveWindow = options.initialConnectionWindow
         self._uncredited = 0
+        # The head of a response whose body may be here too, to be told in one with it.
+        self._held: tuple[CodecStream, ResponseHeaders] | None = None
         self._budget = _BUDGET
         self._out: list[bytes] = []
         self._outSize = 0
@@ -173,6 +176,13 @@ class ConnectionCodec:
             stream.dropped()
 
     @property
+    def hasSettings(self) -> bool:
+        """
+        Whether the peer's first settings came.
+        """
+        return not self._settingsDue
+
+    @property
     def isWithinSection(self) -> bool:
         """
         Whether a field section began that did not come to its end.
@@ -213,6 +223,8 @@ class ConnectionCodec:
             self._partialSize = 0
         try:
             self._parse(data)
+            if self._held is not None:
+                self._tellHeld()
         except RemoteProtocolError as error:
             # A field section that cannot be decoded, or that this codec did not judge.
             raise self._fail(error.h2Code, error.why, error.details) from None
@@ -252,6 +264,8 @@ class ConnectionCodec:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             if self._section is not None and kind != FrameType.CONTINUATION:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a frame within a field section")
+            if self._held is not None and (kind != FrameType.DATA or streamId != self._held[0].id):
+                self._tellHeld()
             if kind < 10:
                 handlers[kind](data[position + 9 : stop], flags, streamId & 0x7FFFFFFF)
             position = stop
@@ -453,7 +467,17 @@ class ConnectionCodec:
                 self._wrongLength(stream)
                 return
         sink = stream.sink
-        if ends:
+        held = self._held
+        if held is not None:
+            if ends and length and sink is not None:
+                self._held = None
+                stream.happen(Happening.REMOTE_ENDED)
+                sink.wholeReceived(held[1], payload)
+                stream.received(size)
+                return
+            self._tellHeld()
+            sink = stream.sink
+        if ends and stream.canReceive:
             stream.happen(Happening.REMOTE_ENDED)
         if sink is not None and (length or ends):
             sink.dataReceived(payload, ends)
@@ -475,6 +499,14 @@ class ConnectionCodec:
         Whether nobody began this stream so far.
         """
         raise NotImplementedError
+
+    def _tellHeld(self) -> None:
+        """
+        The body did not come with the head: tell the head.
+        """
+        held, self._held = self._held, None
+        if held is not None and held[0].sink is not None:
+            held[0].sink.responseReceived(held[1], False)
 
     # Other frames
 

@@ -149,6 +149,9 @@ class UpstreamCodec(ConnectionCodec):
             return
         if endStream:
             stream.happen(Happening.REMOTE_ENDED)
+        elif not stream.protocol:
+            self._held = (stream, headers)
+            return
         if sink is not None:
             sink.responseReceived(headers, endStream)
 

@@ -24,6 +24,7 @@ declare(_CLUSTER + "Cluster.TransportSocketMatch", "name", "match", "transport_s
 declare(_CLUSTER + "Cluster", "connect_timeout", "per_connection_buffer_limit_bytes", "circuit_breakers")
 declare(_CLUSTER + "Cluster", "dns_refresh_rate", "dns_failure_refresh_rate", "dns_lookup_family")
 declare(_CLUSTER + "Cluster", "max_requests_per_connection", "common_http_protocol_options", "http_protocol_options")
+declare(_CLUSTER + "Cluster", "http2_protocol_options", "protocol_selection")
 declare(_CLUSTER + "Cluster", "typed_extension_protocol_options", "upstream_connection_options", "common_lb_config")
 declare(_CLUSTER + "Cluster", "least_request_lb_config", "round_robin_lb_config")
 only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS")

@@ -111,5 +111,8 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 declare(_CORE + "UpstreamHttpProtocolOptions", "auto_sni", "auto_san_validation", "override_auto_sni_header")
 declare(_OPTIONS, "upstream_http_protocol_options")
-declare(_OPTIONS, "explicit_http_config", "common_http_protocol_options")
-declare(_OPTIONS + ".ExplicitHttpConfig", "http_protocol_options")
+declare(_OPTIONS, "explicit_http_config", "common_http_protocol_options", "use_downstream_protocol_config")
+declare(_OPTIONS, "auto_config")
+declare(_OPTIONS + ".ExplicitHttpConfig", "http_protocol_options", "http2_protocol_options")
+declare(_OPTIONS + ".UseDownstreamHttpConfig", "http_protocol_options", "http2_protocol_options")
+declare(_OPTIONS + ".AutoHttpConfig", "http_protocol_options", "http2_protocol_options")
