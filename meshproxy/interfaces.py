@@ -508,9 +508,11 @@ class INetwork(Interface):
         @return: Something with C{send(data)} and C{close()}.
         """
 
-    def resolve(host: str, family: str = "AUTO") -> Any:
+    def resolve(host: str, family: str = "AUTO", needsTTL: bool = False) -> Any:
         """
         Find the addresses of a host.
+
+        @param needsTTL: Whether the list shall say how long it holds: its C{ttl}, in seconds.
 
         @return: A Deferred of a list of addresses in text.
         """

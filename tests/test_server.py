@@ -36,7 +36,7 @@ class SlowNames(MemoryNetwork):
         super().__init__(reactor)
         self.waiting: dict[str, Deferred[list[str]]] = {}
 
-    def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[list[str]]:
         """
         Wait.
         """

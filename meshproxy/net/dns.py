@@ -1,10 +1,11 @@
 # -*- test-case-name: tests.net.test_dns -*-
 """
-Looking up host names through the reactor's resolver.
+Looking up host names through the reactor's resolver, which asks the system.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -12,16 +13,26 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-__all__ = ["resolve"]
+__all__ = ["FAMILIES", "Addresses", "resolve"]
 
 # Envoy's Cluster.DnsLookupFamily: which kinds of address to ask for, and which to return.
-_FAMILIES: dict[str, tuple[type, ...]] = {
+FAMILIES: dict[str, tuple[type, ...]] = {
     "AUTO": (IPv6Address, IPv4Address),
     "V4_ONLY": (IPv4Address,),
     "V6_ONLY": (IPv6Address,),
     "V4_PREFERRED": (IPv4Address, IPv6Address),
     "ALL": (IPv6Address, IPv4Address),
 }
+
+
+class Addresses(list[str]):
+    """
+    Addresses in text, and for how many seconds they hold; L{None} where nobody said.
+    """
+
+    def __init__(self, found: Iterable[str] = (), ttl: float | None = None) -> None:
+        super().__init__(found)
+        self.ttl = ttl
 
 
 def resolve(reactor: Any, host: str, family: str = "AUTO") -> Deferred[list[str]]:
@@ -34,7 +45,7 @@ def resolve(reactor: Any, host: str, family: str = "AUTO") -> Deferred[list[str]
     @return: Addresses in text, in the resolver's order, each once; empty where the name does not exist.
     """
     receiver = _Receiver(family)
-    reactor.nameResolver.resolveHostName(receiver, host, 0, _FAMILIES[family])
+    reactor.nameResolver.resolveHostName(receiver, host, 0, FAMILIES[family])
     return receiver.done
 
 
@@ -64,7 +75,7 @@ class _Receiver:
         """
         That was all: choose by family.
         """
-        wanted: tuple[Any, ...] = _FAMILIES[self._family]
+        wanted: tuple[Any, ...] = FAMILIES[self._family]
         if self._family != "ALL":
             # The first family that has an address is the answer.
             wanted = next(((kind,) for kind in wanted if any(isinstance(a, kind) for a in self._found)), ())

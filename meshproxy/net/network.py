@@ -37,6 +37,7 @@ class ReactorNetwork:
         """
         self._reactor = reactor
         self._arrivals: ArrivalWatch | None = None
+        self._resolver: Any = None
 
     def listen(
         self,
@@ -104,8 +105,15 @@ class ReactorNetwork:
         """
         return DatagramSender(address)
 
-    def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[Any]:
         """
         See L{INetwork.resolve}.
         """
-        return resolve(self._reactor, host, family)
+        if not needsTTL:
+            return resolve(self._reactor, host, family)
+        # Few need it, and it takes a while to load.
+        from meshproxy.net.nameservers import makeResolver, resolveWithTTL
+
+        if self._resolver is None:
+            self._resolver = makeResolver(self._reactor)
+        return resolveWithTTL(self._resolver, host, family)

@@ -21,6 +21,7 @@ from meshproxy.errors import ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import IAcceptedSocket, ICancellable, IListening, INetwork
 from meshproxy.net.accepted import closeSocket
 from meshproxy.net.address import Address
+from meshproxy.net.dns import Addresses
 from meshproxy.net.transport import SocketTransport
 from meshproxy.testing.clock import VirtualReactor
 from meshproxy.testing.sockets import MemorySocket, socketPair
@@ -79,6 +80,7 @@ class MemoryNetwork:
     @ivar capacity: How many bytes may be under way in a direction before the sender has to wait; 0 for the usual.
     @ivar hosts: What names stand for: C{network.hosts["api.example.com"] = ["192.0.2.1"]}; an exception stands for a
         look-up that fails.
+    @ivar ttls: For how many seconds an answer holds, where somebody says so.
     @ivar silent: Addresses that never answer an attempt to connect.
     @ivar sent: The datagrams that were sent to each address.
     @ivar dialled: The addresses of all attempts to connect, in order.
@@ -90,6 +92,7 @@ class MemoryNetwork:
         self.readSize = readSize
         self.capacity = capacity
         self.hosts: dict[str, list[str] | Exception] = {}
+        self.ttls: dict[str, float] = {}
         self.silent: set[Address] = set()
         self.dialled: list[Address] = []
         self.sent: dict[Address, list[bytes]] = {}
@@ -188,12 +191,12 @@ class MemoryNetwork:
         """
         return _MemoryDatagrams(self.sent.setdefault(address, []))
 
-    def resolve(self, host: str, family: str = "AUTO") -> Deferred[list[str]]:
+    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[Any]:
         """
         See L{INetwork.resolve}; L{hosts} knows. A name that is not there does not exist.
         """
         found = self.hosts.get(host, [])
-        return fail(found) if isinstance(found, Exception) else succeed(list(found))
+        return fail(found) if isinstance(found, Exception) else succeed(Addresses(found, self.ttls.get(host)))
 
     def transport(self, sock: MemorySocket, peer: Address, bufferLimit: int) -> SocketTransport:
         """

@@ -22,7 +22,7 @@ from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.breakers import Breaker, Breakers
-from meshproxy.upstream.discovery import compileDiscovery
+from meshproxy.upstream.discovery import compileDiscovery, discoveryKind
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
@@ -76,7 +76,7 @@ class Cluster:
         held = section.child("metadata")
         self.metadata = None if held is None else metadataOf(held)
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
-        self.kind: str = section.get("type")
+        self.kind: str = discoveryKind(section)
         self.settings = compileSettings(section)
         self.scope: Scope = store.scope(f"cluster.{statName(self.statName)}.")
         self.stats = ClusterStats(self.scope)
@@ -98,7 +98,7 @@ class Cluster:
         self._chooser = compileChooser(section, random, self.scope, self.stats.lbHealthyPanic)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
-        self._discovery = compileDiscovery(section, network, clock, self.stats)
+        self._discovery = compileDiscovery(section, network, clock, self.stats, random)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

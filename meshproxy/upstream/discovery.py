@@ -1,86 +1,37 @@
 # -*- test-case-name: tests.upstream.test_discovery -*-
 """
-How a cluster finds its endpoints: as they are written (C{STATIC}), or by their names (C{STRICT_DNS}).
+How a cluster finds its endpoints: as they are written (C{STATIC}), or by their names (C{STRICT_DNS}, C{LOGICAL_DNS}).
 """
 
 from __future__ import annotations
 
-import ipaddress
+import random as _random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
-from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
-from meshproxy.net.address import Address
+from meshproxy.upstream.dnsdiscovery import (
+    DNS_CLUSTER,
+    LogicalDNSDiscovery,
+    StrictDNSDiscovery,
+    compileLookups,
+)
 from meshproxy.upstream.endpoint import Endpoint, Locality
+from meshproxy.upstream.named import Discovery, NamedEndpoint, isIP
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.stats import ClusterStats
 
-__all__ = [
-    "Discovery",
-    "NamedEndpoint",
-    "StaticDiscovery",
-    "StrictDNSDiscovery",
-    "compileDiscovery",
-]
+__all__ = ["StaticDiscovery", "compileDiscovery", "discoveryKind"]
 
-
-class Discovery(Protocol):
-    """
-    Tells a cluster of its endpoints.
-    """
-
-    def start(self, found: Callable[[list[Endpoint]], object]) -> None:
-        """
-        Begin; C{found} is called with all endpoints whenever they are found, the first time when the cluster may
-        begin to serve, be there any or not.
-        """
-
-    def stop(self) -> None:
-        """
-        Look no more.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class NamedEndpoint:
-    """
-    An endpoint as it is configured.
-
-    @ivar host: An IP address, a host name for C{STRICT_DNS}, or a path.
-    @ivar port: L{None} for a unix socket.
-    """
-
-    host: str
-    port: int | None
-    hostname: str
-    weight: int
-    healthStatus: str
-    locality: Locality
-    priority: int
-    metadata: dict[str, dict[str, object]] | None
-    localityWeight: int = 0
-
-    def at(self, host: str) -> Endpoint:
-        """
-        The endpoint at an address that the name stands for.
-        """
-        return Endpoint(
-            Address(host, self.port),
-            self.hostname or (self.host if host != self.host else ""),
-            self.weight,
-            self.healthStatus,
-            self.locality,
-            self.priority,
-            self.metadata,
-            self.localityWeight,
-        )
+# Names of extensions that say what C{type} says.
+_CLUSTER_TYPES: Final = {
+    "envoy.cluster.static": "STATIC",
+    "envoy.cluster.strict_dns": "STRICT_DNS",
+    "envoy.cluster.logical_dns": "LOGICAL_DNS",
+}
 
 
 class StaticDiscovery:
@@ -103,115 +54,42 @@ class StaticDiscovery:
         """
 
 
-class StrictDNSDiscovery:
+def discoveryKind(section: Section) -> str:
     """
-    C{STRICT_DNS}: each address of each name is an endpoint; names are looked up again and again. A name whose look-up
-    fails, or finds nothing, keeps the addresses that it had.
+    The C{type} of a cluster, or what its C{cluster_type} stands for; empty where that is not known, which is refused.
     """
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        named: Sequence[NamedEndpoint],
-        network: INetwork,
-        clock: IReactorTime,
-        stats: ClusterStats,
-        refresh: float = 5.0,
-        failureRefresh: float = 5.0,
-        family: str = "AUTO",
-    ) -> None:
-        """
-        @param refresh: Seconds from one look-up to the next (C{dns_refresh_rate}).
-        @param failureRefresh: Likewise after a failure (C{dns_failure_refresh_rate.base_interval}).
-        @param family: A name of C{DnsLookupFamily}.
-        """
-        self._named = named
-        self._network = network
-        self._clock = clock
-        self._stats = stats
-        self._refresh = refresh
-        self._failureRefresh = failureRefresh
-        self._family = family
-        self._known: dict[str, list[str]] = {}
-        self._found: Callable[[list[Endpoint]], object] = lambda endpoints: None
-        self._call: IDelayedCall | None = None
-        self._looking: Deferred[list[bool]] | None = None
-        self._stopped = False
-
-    def start(self, found: Callable[[list[Endpoint]], object]) -> None:
-        """
-        See L{Discovery.start}.
-        """
-        self._found = found
-        self._lookUp()
-
-    def stop(self) -> None:
-        """
-        See L{Discovery.stop}.
-        """
-        self._stopped = True
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _lookUp(self) -> None:
-        self._call = None
-        self._stats.updateAttempt.value += 1
-        names = dict.fromkeys(e.host for e in self._named if e.port is not None and not _isIP(e.host))
-        self._looking = gatherResults([self._resolve(name) for name in names])
-        self._looking.addCallback(self._cbLookedUp)
-
-    def _resolve(self, name: str) -> Deferred[bool]:
-        def cbResolved(hosts: list[str]) -> bool:
-            if not hosts:
-                # The system's resolver has the same answer for a name that is gone and for servers that do not answer.
-                self._stats.updateEmpty.value += 1
-                return False
-            self._known[name] = hosts
-            return True
-
-        def ebResolved(failure: Failure) -> bool:
-            self._stats.updateFailure.value += 1
-            self._log.warn("{name} cannot be looked up: {why}", name=name, why=failure.getErrorMessage())
-            return False
-
-        resolving: Deferred[list[str]] = self._network.resolve(name, self._family)
-        return resolving.addCallbacks(cbResolved, ebResolved)
-
-    def _cbLookedUp(self, successes: list[bool]) -> None:
-        if self._stopped:
-            return
-        self._stats.updateSuccess.value += all(successes)
-        endpoints: dict[object, Endpoint] = {}
-        for named in self._named:
-            direct = named.port is None or _isIP(named.host)
-            for host in [named.host] if direct else self._known.get(named.host, ()):
-                endpoint = named.at(host)
-                endpoints.setdefault(endpoint.key, endpoint)
-        self._found(list(endpoints.values()))
-        if not self._stopped:  # by whoever was told
-            delay = self._refresh if all(successes) else self._failureRefresh
-            self._call = self._clock.callLater(delay, self._lookUp)
+    custom = section.child("cluster_type")
+    if custom is None:
+        kind: str = section.get("type")
+        return kind
+    config = custom.any("typed_config")
+    if config is not None and config.typeName == DNS_CLUSTER:
+        return "LOGICAL_DNS" if config.get("all_addresses_in_single_endpoint") else "STRICT_DNS"
+    name: str = custom.get("name")
+    found = _CLUSTER_TYPES.get(name, "")
+    if not found:
+        known = ", ".join(_CLUSTER_TYPES)
+        custom.refuse(f"{name!r} is not implemented by meshproxy; it knows {known} and DnsCluster", "name")
+    return found
 
 
-def _isIP(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def compileDiscovery(section: Section, network: INetwork, clock: IReactorTime, stats: ClusterStats) -> Discovery:
+def compileDiscovery(
+    section: Section,
+    network: INetwork,
+    clock: IReactorTime,
+    stats: ClusterStats,
+    random: Callable[[], float] = _random.random,
+) -> Discovery:
     """
     Read it from a C{Cluster} message.
+
+    @param random: From 0 up to 1, for the times between look-ups.
     """
-    kind = section.get("type")
+    kind = discoveryKind(section)
     named: list[NamedEndpoint] = []
     assignment = section.child("load_assignment")
     if assignment is None:
-        if kind in ("STATIC", "STRICT_DNS"):
+        if kind in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
             section.refuse(f"a cluster of type {kind} needs a load_assignment")
     else:
         for group in assignment.children("endpoints"):
@@ -220,12 +98,14 @@ def compileDiscovery(section: Section, network: INetwork, clock: IReactorTime, s
                 if endpoint is not None:
                     named.append(endpoint)
     if kind == "STRICT_DNS":
-        refresh = section.seconds("dns_refresh_rate", 5.0)
-        failure = section.child("dns_failure_refresh_rate")
-        failureRefresh = refresh if failure is None else failure.seconds("base_interval", refresh)
-        return StrictDNSDiscovery(
-            named, network, clock, stats, refresh, failureRefresh, section.get("dns_lookup_family")
-        )
+        return StrictDNSDiscovery(named, network, clock, stats, compileLookups(section), random)
+    if kind == "LOGICAL_DNS":
+        if assignment is not None and len(named) != 1 and not section.report.errors:
+            assignment.refuse(
+                "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint", "endpoints"
+            )
+        if named:
+            return LogicalDNSDiscovery(named[0], network, clock, stats, compileLookups(section), random)
     return StaticDiscovery(named)
 
 
@@ -243,7 +123,7 @@ def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint 
         host, port = sock.get("address"), sock.get("port_value")
         if sock.get("protocol") != "TCP":
             sock.refuse("only TCP is spoken to endpoints", "protocol")
-        if kind == "STATIC" and not _isIP(host):
+        if kind == "STATIC" and not isIP(host):
             sock.refuse(
                 f"{host!r} is not an IP address, which a cluster of type STATIC needs; a name needs STRICT_DNS",
                 "address",

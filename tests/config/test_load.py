@@ -166,7 +166,8 @@ class LoadTests(SynchronousTestCase):
                 "4:16  static_resources.clusters[0].lb_policy: 'ROUND_ROBBIN' is not one of ROUND_ROBIN, "
                 "LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV, CLUSTER_PROVIDED, LOAD_BALANCING_POLICY_CONFIG; "
                 "did you mean ROUND_ROBIN?",
-                "5:11  static_resources.clusters[0].type: EDS is not implemented by meshproxy, only STATIC, STRICT_DNS",
+                "5:11  static_resources.clusters[0].type: EDS is not implemented by meshproxy, "
+                "only STATIC, STRICT_DNS, LOGICAL_DNS",
                 "6:5  static_resources.clusters[0].outlier_detection: not implemented by meshproxy",
             ],
         )

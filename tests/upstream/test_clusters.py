@@ -101,7 +101,7 @@ class ClustersTests(SynchronousTestCase):
         While a cluster looks for its first endpoints it is counted, and whoever warms it waits.
         """
         answer: Deferred[list[str]] = Deferred()
-        self.network.resolve = lambda host, family="AUTO": answer  # type: ignore[method-assign]  # an answer that takes time
+        self.network.resolve = lambda *asked: answer  # type: ignore[method-assign]  # it takes time
         compiled = self.clusters.compile([named("a"), named("d", "d.example", type="STRICT_DNS")])
         warming = self.clusters.warm(compiled)
         self.assertNoResult(warming)
@@ -117,7 +117,7 @@ class ClustersTests(SynchronousTestCase):
         Clusters that will not serve stop to look, and nobody waits for them; those that serve are left alone.
         """
         [a] = self.serve(named("a"))
-        self.network.resolve = lambda host, family="AUTO": Deferred()  # type: ignore[method-assign]  # never
+        self.network.resolve = lambda *asked: Deferred()  # type: ignore[method-assign]  # never
         compiled = self.clusters.compile([named("a"), named("d", "d.example", type="STRICT_DNS")])
         warming = self.clusters.warm(compiled)
         self.clusters.forget(compiled)

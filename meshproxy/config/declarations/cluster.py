@@ -11,6 +11,7 @@ __all__: list[str] = []
 
 _CLUSTER = "envoy.config.cluster.v3."
 _ENDPOINT = "envoy.config.endpoint.v3."
+_DNS = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _BALANCING = "envoy.extensions.load_balancing_policies."
 _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "LOAD_BALANCING_POLICY_CONFIG")
 _SUBSETS = ("fallback_policy", "default_subset", "subset_selectors", "locality_weight_aware", "panic_mode_any")
@@ -27,9 +28,13 @@ declare(_CLUSTER + "Cluster", "max_requests_per_connection", "common_http_protoc
 declare(_CLUSTER + "Cluster", "http2_protocol_options", "protocol_selection")
 declare(_CLUSTER + "Cluster", "typed_extension_protocol_options", "upstream_connection_options", "common_lb_config")
 declare(_CLUSTER + "Cluster", "least_request_lb_config", "round_robin_lb_config")
-only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS")
+only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS", "LOGICAL_DNS")
+declare(_CLUSTER + "Cluster", "cluster_type", "respect_dns_ttl", "dns_jitter")
+declare(_CLUSTER + "Cluster.CustomClusterType", "name", "typed_config")
+declare(_DNS, "dns_refresh_rate", "dns_failure_refresh_rate", "respect_dns_ttl", "dns_jitter", "dns_lookup_family")
+declare(_DNS, "all_addresses_in_single_endpoint")
+declare(_DNS + ".RefreshRate", "base_interval", "max_interval")
 only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES)
-accept(_CLUSTER + "Cluster", "respect_dns_ttl", "names are looked up again at dns_refresh_rate")
 accept(_CLUSTER + "Cluster", "cleanup_interval", "it belongs to ORIGINAL_DST clusters")
 declare(_CLUSTER + "Cluster", "metadata")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
