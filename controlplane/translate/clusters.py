@@ -16,7 +16,7 @@ from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment, speaksMutualTLS
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
-from meshproxy.controlplane.translate.policies import Rule, policyFor, ruleFor
+from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
 from meshproxy.controlplane.translate.tls import AUTO_MUTUAL, RAW, clientMutualTLS, clientTLS
 
 __all__ = ["OutboundClusters", "inboundCluster", "outboundClusters", "passthroughClusters"]
@@ -38,7 +38,7 @@ class OutboundClusters:
         self.endpoints: dict[str, JSON] = {}
 
 
-def outboundClusters(context: Context, services: Sequence[Service]) -> OutboundClusters:
+def outboundClusters(context: Context, rules: Rules, services: Sequence[Service]) -> OutboundClusters:
     """
     The clusters of some services.
     """
@@ -46,7 +46,7 @@ def outboundClusters(context: Context, services: Sequence[Service]) -> OutboundC
     known: dict[object, bool] = {}
     for service in services:
         context.usesService(service.key)
-        rule = ruleFor(context, service)
+        rule = rules.of(service)
         subsets: list[Subset | None] = [None, *(subset for subset, _ in rule.subsets)] if rule is not None else [None]
         for port in service.ports:
             if port.protocol != "UDP":

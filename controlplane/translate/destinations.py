@@ -12,7 +12,7 @@ from meshproxy.controlplane.registry.services import Service
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.hashing import hashPolicies
 from meshproxy.controlplane.translate.names import clusterName
-from meshproxy.controlplane.translate.policies import Rule, policyFor, ruleFor
+from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
 from meshproxy.controlplane.translate.routes import Target
 
 __all__ = ["Destinations"]
@@ -21,19 +21,19 @@ __all__ = ["Destinations"]
 class Destinations:
     """
     Finds the clusters of destinations, for one translation.
+
+    @ivar rules: The rules of all services.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._rules: dict[object, Rule | None] = {}
+        self.rules = Rules(context)
 
     def rule(self, service: Service) -> Rule | None:
         """
-        The rule of a service, looked for once.
+        The rule of a service.
         """
-        if service.key not in self._rules:
-            self._rules[service.key] = ruleFor(self._context, service)
-        return self._rules[service.key]
+        return self.rules.of(service)
 
     def service(self, host: str, resource: Resource) -> Service | None:
         """

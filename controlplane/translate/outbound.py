@@ -73,6 +73,11 @@ def outboundListeners(context: Context, destinations: Destinations, services: Se
     The listeners for some services, the oldest service first where two want the same.
     """
     made = OutboundListeners()
+    virtual = [
+        resource
+        for resource in context.resources.virtualServices(context.proxy.namespace, context.mesh)
+        if MESH in resource.spec.boundTo and (resource.spec.tls or resource.spec.tcp)
+    ]
     wanted: dict[tuple[str, int], _Bound] = {}
     http: dict[int, list[Service]] = {}
     for service in sorted(services, key=lambda one: (one.age, one.host)):
@@ -81,7 +86,7 @@ def outboundListeners(context: Context, destinations: Destinations, services: Se
                 continue
             if port.isHTTP or port.isAuto:
                 http.setdefault(port.number, []).append(service)
-            _want(context, destinations, wanted, service, port)
+            _want(context, destinations, virtual, wanted, service, port)
     for address, number in sorted(wanted, key=lambda one: (one[1], one[0])):
         bound = wanted[address, number]
         made.listeners.append(_listener(context, address, number, bound))
@@ -108,6 +113,7 @@ def _addressesOf(context: Context, service: Service, port: Port) -> list[str]:
 def _want(
     context: Context,
     destinations: Destinations,
+    virtual: Sequence[Resource],
     wanted: dict[tuple[str, int], _Bound],
     service: Service,
     port: Port,
@@ -117,7 +123,7 @@ def _want(
         if port.isHTTP:
             bound.http = True
         else:
-            chains = _chains(context, destinations, service, port)
+            chains = _chains(context, destinations, virtual, service, port)
             if port.isAuto:
                 bound.auto = True
             known = [one.get("filterChainMatch") for one in bound.chains]
@@ -171,14 +177,15 @@ def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSO
     )
 
 
-def _chains(context: Context, destinations: Destinations, service: Service, port: Port) -> list[JSON]:
+def _chains(
+    context: Context, destinations: Destinations, virtual: Sequence[Resource], service: Service, port: Port
+) -> list[JSON]:
     """
     The filter chains for connections to a port of a service.
     """
     made: list[JSON] = []
-    for resource in context.resources.virtualServices(context.proxy.namespace, context.mesh):
-        if MESH in resource.spec.boundTo and (resource.spec.tls or resource.spec.tcp):
-            made += _ofVirtualService(context, destinations, resource, service, port)
+    for resource in virtual:
+        made += _ofVirtualService(context, destinations, resource, service, port)
     name = clusterName(port.number, "", service.host)
     policy = policyFor(destinations.rule(service), port.number)
     match: JSON = {}

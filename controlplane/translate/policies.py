@@ -12,10 +12,10 @@ from meshproxy.controlplane.model.destinationrule import DestinationRule, Subset
 from meshproxy.controlplane.model.hosts import fullName, mostSpecific
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.trafficpolicy import PortTrafficPolicy, TrafficPolicy
-from meshproxy.controlplane.registry.services import Service
+from meshproxy.controlplane.registry.services import Service, ServiceKey
 from meshproxy.controlplane.translate.context import Context
 
-__all__ = ["Rule", "policyFor", "ruleFor"]
+__all__ = ["Rule", "Rules", "policyFor"]
 
 _PARTS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
 
@@ -41,22 +41,65 @@ class Rule:
         return next((subset for subset, _ in self.subsets if subset.name == name), None)
 
 
-def ruleFor(context: Context, service: Service) -> Rule | None:
+class _Hosts:
     """
-    The rule that counts for a service: one of the namespace of the caller, else of the service, else of the mesh.
+    The rules of one namespace that a caller sees, by host.
     """
-    namespaces = dict.fromkeys([context.proxy.namespace, service.namespace, context.mesh.rootNamespace])
-    for namespace in namespaces:
-        candidates = context.resources.destinationRules(namespace, context.proxy.namespace, context.mesh)
-        hosts: dict[str, list[Resource]] = {}
-        for resource in candidates:
-            host = fullName(resource.spec.host, resource.namespace, context.mesh.domain)
-            if _applies(resource.spec, namespace, context):
-                hosts.setdefault(host, []).append(resource)
-        best = mostSpecific(service.host, hosts)
-        if best is not None:
-            return _joined(context, hosts[best])
-    return None
+
+    def __init__(self) -> None:
+        self._exact: dict[str, list[Resource]] = {}
+        self._wide: dict[str, list[Resource]] = {}
+
+    def add(self, host: str, resource: Resource) -> None:
+        """
+        One more.
+        """
+        (self._wide if host.startswith("*") else self._exact).setdefault(host, []).append(resource)
+
+    def find(self, host: str) -> list[Resource] | None:
+        """
+        Those of a host, else those of the longest wildcard that covers it.
+        """
+        if host in self._exact:
+            return self._exact[host]
+        best = mostSpecific(host, self._wide)
+        return self._wide[best] if best is not None else None
+
+
+class Rules:
+    """
+    The rules of all services, for one caller.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._namespaces: dict[str, _Hosts] = {}
+        self._found: dict[ServiceKey, Rule | None] = {}
+
+    def of(self, service: Service) -> Rule | None:
+        """
+        The rule that counts for a service: one of the namespace of the caller, else of the service, else of the mesh.
+        """
+        if service.key not in self._found:
+            self._found[service.key] = self._find(service)
+        return self._found[service.key]
+
+    def _find(self, service: Service) -> Rule | None:
+        context = self._context
+        for namespace in dict.fromkeys([context.proxy.namespace, service.namespace, context.mesh.rootNamespace]):
+            found = self._hosts(namespace).find(service.host)
+            if found is not None:
+                return _joined(context, found)
+        return None
+
+    def _hosts(self, namespace: str) -> _Hosts:
+        context = self._context
+        if namespace not in self._namespaces:
+            hosts = self._namespaces[namespace] = _Hosts()
+            for resource in context.resources.destinationRules(namespace, context.proxy.namespace, context.mesh):
+                if _applies(resource.spec, namespace, context):
+                    hosts.add(fullName(resource.spec.host, namespace, context.mesh.domain), resource)
+        return self._namespaces[namespace]
 
 
 def _applies(spec: DestinationRule, namespace: str, context: Context) -> bool:

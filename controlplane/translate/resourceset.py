@@ -33,8 +33,11 @@ class ResourceSet:
         ordered = sorted(resources, key=lambda resource: resource.age)
         self._byKey: dict[Key, Resource] = {resource.key: resource for resource in ordered}
         self._byKind: dict[str, list[Resource]] = {}
+        self._rules: dict[str, list[Resource]] = {}
         for resource in ordered:
             self._byKind.setdefault(resource.kind, []).append(resource)
+            if resource.kind == "DestinationRule":
+                self._rules.setdefault(resource.namespace, []).append(resource)
 
     def all(self, kind: str) -> Sequence[Resource]:
         """
@@ -70,10 +73,9 @@ class ResourceSet:
         The DestinationRules of one namespace that another sees.
         """
         found = []
-        for resource in self.all("DestinationRule"):
+        for resource in self._rules.get(owner, ()):
             spec: DestinationRule = resource.spec
-            otherwise = mesh.defaultDestinationRuleExportTo
-            if resource.namespace == owner and _exported(spec.exportTo, otherwise, owner, namespace):
+            if _exported(spec.exportTo, mesh.defaultDestinationRuleExportTo, owner, namespace):
                 found.append(resource)
         return found
 

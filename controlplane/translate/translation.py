@@ -22,6 +22,7 @@ from meshproxy.controlplane.translate.inbound import inboundListeners
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import CLUSTER, ENDPOINTS, JSON, LISTENER, ROUTES, SECRET, messageOf
 from meshproxy.controlplane.translate.outbound import outboundListeners
+from meshproxy.controlplane.translate.policies import Rules
 from meshproxy.controlplane.translate.proxy import Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.secrets import gatewaySecrets
@@ -86,7 +87,7 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     context = Context(proxy, mesh, resources, services)
     destinations = Destinations(context)
     visible = services.visibleServices(proxy.namespace)
-    outbound = outboundClusters(context, visible)
+    outbound = outboundClusters(context, destinations.rules, visible)
     made = Translation()
     made.clusters.update(outbound.clusters)
     made.endpoints.update(outbound.endpoints)
@@ -125,4 +126,4 @@ def endpointsAgain(
     mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
     if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
         return None
-    return outboundClusters(context, seen).endpoints
+    return outboundClusters(context, Rules(context), seen).endpoints
