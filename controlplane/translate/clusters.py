@@ -217,7 +217,12 @@ def passthroughClusters(context: Context) -> dict[str, JSON]:
     """
     timeout = duration(context.mesh.connectTimeout)
     made: dict[str, JSON] = {
-        BLACK_HOLE: {"name": BLACK_HOLE, "type": "STATIC", "connectTimeout": timeout},
+        BLACK_HOLE: {
+            "name": BLACK_HOLE,
+            "type": "STATIC",
+            "connectTimeout": timeout,
+            "loadAssignment": {"clusterName": BLACK_HOLE},
+        },
     }
     if not context.proxy.intercepts:
         return made

@@ -28,7 +28,7 @@ from meshproxy.controlplane.translate.routepolicies import corsPolicy, faultPoli
 
 __all__ = ["NO_TIMEOUT", "Target", "defaultRoute", "httpRoutes"]
 
-#: Without a time-out of its own a route has none; nor does a caller's grpc-timeout shorten it.
+#: Without a time-out of its own a route has none, but for the one that a caller of gRPC asks for.
 NO_TIMEOUT: JSON = {
     "timeout": "0s",
     "maxStreamDuration": {"maxStreamDuration": "0s", "grpcTimeoutHeaderMax": "0s"},
@@ -137,9 +137,7 @@ def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:
 
     @return: The action, and the cluster that it is named after.
     """
-    action: JSON = {**NO_TIMEOUT}
-    if route.timeout is not None:
-        action["timeout"] = duration(route.timeout)
+    action = _timeout(where, route)
     if route.rewrite is not None:
         action.update(_rewrite(route.rewrite))
     host = (route.rewrite.authority if route.rewrite is not None else "") or rewrittenHost(route.headers)
@@ -166,6 +164,17 @@ def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:
         route.retries or where.mesh.defaultHttpRetryPolicy, len(chosen) == 1 and bool(hashing)
     )
     return without(action), first
+
+
+def _timeout(where: _Where, route: HTTPRoute) -> JSON:
+    """
+    The time-out of a route, which one that a caller of gRPC asks for may shorten. Envoy ignores C{timeout} where a
+    C{max_stream_duration} stands beside it, so the older field says that.
+    """
+    if route.timeout is None:
+        return {**NO_TIMEOUT}
+    told = duration(route.timeout)
+    return {"timeout": told, "maxGrpcTimeout": told} if where.proxy.isEnvoy else {"timeout": told}
 
 
 def _single(where: _Where, one: HTTPRouteDestination, action: JSON) -> tuple[str, list[JSON]]:

@@ -19,22 +19,22 @@ from tests.conformance.proxies import findEnvoy
 from tests.controlplane.model.test_core import pair
 from tests.controlplane.translate.golden import caseNames, caseOf, translated
 
-__all__ = ["bootstrap", "complaints"]
+__all__ = ["bootstrap", "complaints", "inlined"]
 
 _MANAGER = "HttpConnectionManager"
 
 _SOURCE = {"apiType": "GRPC", "transportApiVersion": "V3", "grpcServices": [{"envoyGrpc": {"clusterName": "xds"}}]}
 
 
-def _inline(value: Any, routes: dict[str, Any]) -> Any:
+def inlined(value: Any, routes: dict[str, Any]) -> Any:
     """
     The routes, where they are asked for, and a stream of its own for what comes by the aggregated one.
     """
     if isinstance(value, list):
-        return [_inline(item, routes) for item in value]
+        return [inlined(item, routes) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {key: _inline(held, routes) for key, held in value.items()}
+    made = {key: inlined(held, routes) for key, held in value.items()}
     if "ads" in made:
         # Envoy 1.40 falls over an aggregated stream while it only validates.
         del made["ads"]
@@ -54,13 +54,13 @@ def bootstrap(names: list[str]) -> dict[str, Any]:
     for name in names:
         made = translated(caseOf(name))
         for listener in made.listeners.values():
-            one = _inline(listener, made.routes)
+            one = inlined(listener, made.routes)
             one["name"] = f"{name} {one['name']}"
             if "socketAddress" in one["address"]:
                 one["address"]["socketAddress"].update(address="127.0.0.1", portValue=20000 + len(listeners))
             listeners.append(one)
         for cluster in made.clusters.values():
-            one = _inline(cluster, made.routes)
+            one = inlined(cluster, made.routes)
             one["name"] = f"{name} {one['name']}"
             if one.pop("edsClusterConfig", None) is not None:
                 one.update(type="STATIC", loadAssignment=made.endpoints[cluster["name"]])
