@@ -100,17 +100,21 @@ def _rendered(name: str, second: int, moment: time.struct_time) -> str:
 
 
 def _withMilliseconds(render: Callable[[int], str]) -> Callable[[float], str]:
-    last = -1
-    before = after = ""
+    last = lastMilli = -1
+    before = after = text = ""
 
     def format(moment: float) -> str:
-        nonlocal last, before, after
+        nonlocal last, lastMilli, before, after, text
         # Rounded to microseconds first: 1.845 is a bit less than itself.
-        second, micros = divmod(round(moment * 1e6), 1000000)
-        if second != last:
-            before, _, after = render(second).partition("\0")
-            last = second
-        return f"{before}{micros // 1000:03d}{after}"
+        milli = round(moment * 1e6) // 1000
+        if milli != lastMilli:
+            second, rest = divmod(milli, 1000)
+            if second != last:
+                before, _, after = render(second).partition("\0")
+                last = second
+            lastMilli = milli
+            text = f"{before}{rest:03d}{after}"
+        return text
 
     return format
 

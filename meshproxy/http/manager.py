@@ -347,7 +347,7 @@ class ConnectionManager:
         if (
             self._judges
             or not self._isUsual(first)
-            or path[:1] != b"/"
+            or not path.startswith(b"/")
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)
             or (
@@ -371,11 +371,12 @@ class ConnectionManager:
         chain = self.chain
         if route is not None:
             stream.routeName = route.name
-            action = route.action
-            if action is not None and action.idleTimeout is not None:
-                self._watchByRoute(stream, action.idleTimeout)
-            if route.overrides.disabled:
-                chain = chain.variant(route.overrides.disabled)
+            if route.isPeculiar:
+                action = route.action
+                if action is not None and action.idleTimeout is not None:
+                    self._watchByRoute(stream, action.idleTimeout)
+                if route.overrides.disabled:
+                    chain = chain.variant(route.overrides.disabled)
         if stream.upgrade:
             if not self._upgradeAllowed(stream):
                 self.stats.rqWsOnNonWsRoute.value += 1
@@ -610,9 +611,7 @@ class ConnectionManager:
             stream.idleWatch.stop(stream)
         stats = self.stats
         stats.rqActive.value -= 1
-        end = stream.end
-        assert end is not None
-        stats.rqTime.record(int((end - stream.startMonotonic) * 1000))
+        stats.rqTime.record(int((stream.end - stream.startTime) * 1000))  # type: ignore[operator]  # it has ended
         status = stream.responseCode
         try:
             stats.responses.counts[status] += 1

@@ -204,16 +204,18 @@ def compileEdgeHeaders(
             peer = connection.remoteAddress
             if peer is None or not peer.isIP:
                 return False
-            forwarded = localAddress() if peer.host in _LOOPBACK else peer.host
-            told = connection.edge = (forwarded.encode("ascii"), peer.host.encode("ascii"))
+            address = localAddress() if peer.host in _LOOPBACK else peer.host
+            told = connection.edge = (address.encode("ascii"), peer.host.encode("ascii"))
+        forwarded, external = told
         first = headers.first
-        before = first.get(b"x-forwarded-for")
-        first[b"x-forwarded-for"] = b"%b,%b" % (before, told[0]) if before else told[0]
+        if b"x-forwarded-for" in first and (before := first[b"x-forwarded-for"]):
+            forwarded = b"%b,%b" % (before, forwarded)
+        first[b"x-forwarded-for"] = forwarded
         if connection.tls is None:
             first[b"x-forwarded-proto"] = b"http"
         else:
             first[b"x-forwarded-proto"] = headers.scheme = b"https"
-        first[b"x-envoy-external-address"] = told[1]
+        first[b"x-envoy-external-address"] = external
         if generate and not (keepsId and b"x-request-id" in first):
             first[b"x-request-id"] = requestId()
         return True

@@ -86,9 +86,23 @@ def compileResponseHeaders(
             existing = headers.joined(b"via")
             headers.set(b"via", via if existing is None else existing + b", " + via)
 
+    def finishUsual(stream: Stream, headers: ResponseHeaders) -> None:
+        # The same for a head without any field twice, where nothing but date and server is configured.
+        first = headers.first
+        if headers.more is not None or headers.status == 101:
+            finish(stream, headers)
+            return
+        if not isPlain(first):
+            first.pop(b"connection", None)
+            if not isPlain(first):
+                _endHopByHop(stream, headers)
+        if b"date" not in first:
+            first[b"date"] = date.at(clock.seconds())
+        first[b"server"] = serverName
+
     tellStatus = settings.proxyStatus
     if tellStatus is None:
-        return finish
+        return finishUsual if overwrite and not (via or alwaysRequestId or mayForceTrace) else finish
 
     def finishAndTell(stream: Stream, headers: ResponseHeaders) -> None:
         finish(stream, headers)

@@ -867,7 +867,7 @@ class PlainRequest(RoutedRequest):
     _requestEnded = _complete = True
 
     def __init__(
-        self, router: Router, stream: Stream, route: Route, cluster: Cluster, endpoint: Endpoint, now: float
+        self, router: Router, stream: Stream, route: Route, stats: ClusterStats, endpoint: Endpoint, now: float
     ) -> None:
         """
         @param now: The clock's seconds.
@@ -876,10 +876,8 @@ class PlainRequest(RoutedRequest):
         self._stream = stream
         self._route = route
         self._action = route.action  # type: ignore[assignment]  # a route of this kind has one
-        self._cluster = cluster
-        self._stats = cluster.stats
+        self._stats = stats
         self._endpoint = endpoint
-        self._headers = stream.requestHeaders
         self._tryBegan = now
 
     def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
     from meshproxy.routing.route import Route
     from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.endpoint import Endpoint
+    from meshproxy.upstream.http1pool import HTTP1Pool
 
 __all__ = ["Router"]
 
@@ -97,15 +99,34 @@ class Router:
         # same as RoutedRequest.start, HTTP1Pool.request and RoutedRequest.connectionReady, where an idle connection
         # waits; else they take over.
         cluster = self.clusters.get(plan.cluster)
-        endpoint = None if cluster is None else cluster.chooseEndpoint()
-        pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
-        if cluster is None or endpoint is None or pool is None or not pool.idle or cluster.hasSubsets:
-            stream.upstream = RoutedRequest(self, stream, route)
-            # Where there are subsets, what filters noted may choose among them.
-            stream.upstream.start(headers, True, None if cluster is None or cluster.hasSubsets else endpoint)
-            return
+        endpoint = None
+        # Where there are subsets, what filters noted may choose among them.
+        if cluster is not None and not cluster.hasSubsets:
+            endpoint = cluster.chooseEndpoint()
+            if endpoint is not None:
+                pool = endpoint.pools.get("DEFAULT")
+                if pool is not None and pool.idle:
+                    requests = pool.breaker.requests
+                    if requests.used + 1 < requests.watched:
+                        self._forward(stream, headers, plan, cluster, endpoint, pool)
+                        return
+        stream.upstream = RoutedRequest(self, stream, route)
+        stream.upstream.start(headers, True, endpoint)
+
+    def _forward(
+        self,
+        stream: Stream,
+        headers: RequestHeaders,
+        plan: _Plan,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        pool: HTTP1Pool,
+    ) -> None:
+        """
+        Send the usual request on an idle connection. No breaker is near its limit.
+        """
         now = self.clock.seconds()
-        request = stream.upstream = PlainRequest(self, stream, route, cluster, endpoint, now)
+        request = stream.upstream = PlainRequest(self, stream, plan.route, cluster.stats, endpoint, now)
         stats = cluster.stats
         stream.manager.stats.rqUpstreamTotal.value += 1
         stream.upstreamCluster = cluster.statName
@@ -121,14 +142,8 @@ class Router:
                 timeouts.arm()
             if plan.expected is not None:
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
-        requests = pool.breaker.requests
-        if requests.used >= requests.limit:
-            pool.request(request)
-            return
         connection = pool.idle.pop()
-        requests.used += 1
-        if requests.used >= requests.watched:
-            requests.tell()
+        pool.breaker.requests.used += 1
         stats.rqTotal.value += 1
         stats.rqActive.value += 1
         endpoint.rqTotal.value += 1

@@ -173,10 +173,10 @@ class Stream(StreamFacts):
             if chain.perStream:
                 chain = chain.begin()
             self.chain = chain
-            for index, method in enumerate(chain.requestHeaders):
+            for method in chain.requestHeaders:
                 verdict = method(self, headers, ended)
                 if verdict is not None or self.requestHalted:
-                    place = chain.requestHeadersPlaces[index]
+                    place = chain.requestHeadersPlaces[chain.requestHeaders.index(method)]
                     if self.requestWalk.answered(verdict, place, (HEADERS, headers, ended))[0] is not None:
                         return
         except Exception:
@@ -281,10 +281,10 @@ class Stream(StreamFacts):
         """
         chain = self.chain
         try:
-            for index, method in enumerate(chain.responseHeaders):
+            for method in chain.responseHeaders:
                 verdict = method(self, headers, endStream)
                 if verdict is not None or self.responseHalted:
-                    place = chain.responseHeadersPlaces[index]
+                    place = chain.responseHeadersPlaces[chain.responseHeaders.index(method)]
                     if self.responseWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is not None:
                         return False
         except Exception:

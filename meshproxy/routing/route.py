@@ -169,6 +169,7 @@ class Route:
     @ivar propagateOperation: Whether that name goes into C{x-envoy-decorator-operation}.
     @ivar choose: Where the route has weighted clusters: picks one, as a route of its own. L{RouteTable.match} has
         called it already.
+    @ivar isPeculiar: Whether the connection manager has to look at it: it has an idle time-out, or changes the chain.
     """
 
     virtualHost: VirtualHost
@@ -188,6 +189,11 @@ class Route:
     operation: str = ""
     propagateOperation: bool = True
     choose: Callable[[RequestHeaders, StreamInfo], Route] | None = None
+    isPeculiar: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        timed = self.action is not None and self.action.idleTimeout is not None
+        object.__setattr__(self, "isPeculiar", timed or bool(self.overrides.disabled))
 
     @property
     def isCounted(self) -> bool:

@@ -26,6 +26,8 @@ __all__ = ["RouteTable", "compileRouteConfiguration"]
 Match: TypeAlias = Callable[[RequestHeaders, StreamInfo], Route | None]
 #: A route with the conditions that its path leaves.
 _Candidate: TypeAlias = tuple[HeadersTest | None, RequestTest | None, Route]
+#: The same where the path leaves nothing but headers to look at.
+_Entry: TypeAlias = tuple[HeadersTest | None, Route]
 
 
 class RouteTable:
@@ -95,7 +97,36 @@ def _compileMatch(rules: Sequence[tuple[Conditions, Route]], ignoreParameters: b
                 return route if route.choose is None else route.choose(headers, info)
         return None
 
-    return _shortcut(rules, match) or match
+    return _shortcut(rules, match) or _byPrefix(rules, match) or match
+
+
+def _byPrefix(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match | None:
+    """
+    A function for the virtual host of which prefixes and headers decide, so that the query need not be cut off; L{None}
+    where more does.
+
+    @param match: The general function, for requests without a path.
+    """
+    index: PathIndex[_Entry] = PathIndex()
+    for order, (conditions, route) in enumerate(rules):
+        prefix = conditions.prefix
+        if prefix is None or b"?" in prefix or b";" in prefix or conditions.exact is not None:
+            return None
+        if conditions.ignoreCase or conditions.others is not None:
+            return None
+        index.addPrefix(prefix, PathRule(order, (conditions.headers, route), conditions.isUnconditional))
+    lookup = index.compileLookup()
+
+    def matchPrefix(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        path = headers.path
+        if not path:
+            return match(headers, info)
+        for test, route in lookup(path):
+            if test is None or test(headers):
+                return route if route.choose is None else route.choose(headers, info)
+        return None
+
+    return matchPrefix
 
 
 def _shortcut(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match | None:

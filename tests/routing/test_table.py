@@ -46,6 +46,22 @@ class RouteTableTests(SynchronousTestCase):
         table = tableOf({"match": on, "route": {"cluster": "two"}}, forward())
         self.assertEqual([ask(table, x_v="2"), ask(table, x_v="1"), ask(table)], [0, 1, 1])
 
+    def test_prefixesAlone(self) -> None:
+        """
+        Where prefixes and headers alone decide, the query is not cut off; the outcome is that of the general way, which
+        a route with an exact path asks for.
+        """
+        headers = {"headers": [{"name": "x-v", "string_match": {"exact": "2"}}]}
+        prefixes = ["/a/b", "/a", "/a!", "/a/", "/b/c/d", "/b", "/a/bc", "/a~"]
+        routes: list[Any] = []
+        for prefix in prefixes:
+            routes += [{"match": {"prefix": prefix, **headers}, "route": {"cluster": "x"}}, forward(prefix)]
+        quick, general = tableOf(*routes), tableOf(*routes, {"match": {"path": "/never"}, "route": {"cluster": "x"}})
+        ends = ["", "?", "?/a/b", "/?x", "!?a", "c", "/b?/c/d", ";p?q", "~", "/b/c/d/e?f=/a", "%3f?"]
+        for path in [prefix + end for prefix in ("/", "/a", "/a/b", "/b", "/b/c/d", "/c") for end in ends]:
+            for value in ("1", "2"):
+                self.assertEqual(ask(quick, path, x_v=value), ask(general, path, x_v=value), path)
+
     def test_noRoute(self) -> None:
         """
         Without a route or a virtual host there is nothing.

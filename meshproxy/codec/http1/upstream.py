@@ -134,8 +134,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         method = headers.method
         if (
             self.readState is WAITING
-            and self.writeState is IDLE
-            and self.keepAlive
+            and self.keepAlive  # then the last request was sent to its end as well
             and headers.more is None
             and self._isPlain
             and method in _ALONE
