@@ -15,7 +15,7 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.interfaces import MORE, IIncomingConnection
 from meshproxy.net.address import Address
 from meshproxy.net.listenerfilter import ListenerFilter, ListenerFilterContext
-from meshproxy.net.proxyheader import PROXY_PROTOCOL_STATE, ProxyProtocolData, compileTLVFilter
+from meshproxy.net.proxyheader import PROXY_PROTOCOL_STATE, ProxyProtocolData, compileTLVFilter, toldOf
 from meshproxy.stats import Scope, statName
 from meshproxy.stats.metrics import Counter
 
@@ -98,6 +98,7 @@ class ProxyProtocol(ListenerFilter):
         connection.consume(header.size)
         if header.source is not None:
             self._take(connection, header)
+        connection.info.setState(PROXY_PROTOCOL_STATE, self._told(connection, header))
         return None
 
     def _refused(self, connection: IIncomingConnection, version: int) -> None:
@@ -120,8 +121,14 @@ class ProxyProtocol(ListenerFilter):
         for kind, value in reversed(header.tlvs):
             if kind in self._rules:
                 info.note(*self._rules[kind], value.decode("utf-8", "replace").replace("\ufffd", "!"))
+
+    def _told(self, connection: IIncomingConnection, header: ProxyHeader) -> ProxyProtocolData:
+        """
+        What an upstream may be told.
+        """
+        told = toldOf(connection.info)
         passed = tuple(tlv for tlv in header.tlvs if self._passes(tlv[0]))
-        info.setState(PROXY_PROTOCOL_STATE, ProxyProtocolData(header.source, header.destination, passed))
+        return ProxyProtocolData(told.source, told.destination, passed)
 
     def stop(self) -> None:
         """

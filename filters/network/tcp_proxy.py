@@ -7,18 +7,22 @@ L{meshproxy.upstream.tcp}.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
 
 from meshproxy.accesslog.logs import compileAccessLogs
+from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+from meshproxy.routing.xxhash64 import xxhash64
 from meshproxy.stats import statName
-from meshproxy.upstream.tcp import Backoff, TCPProxy, TCPSettings
+from meshproxy.upstream.plain import metadataOf
+from meshproxy.upstream.proxyheader import compileTLVs
+from meshproxy.upstream.tcp import Backoff, TCPProxy, TCPRoute, TCPSettings
 from meshproxy.upstream.tcpstats import TCPStats
 
 __all__ = ["TCPProxyFilter"]
@@ -31,6 +35,12 @@ declare(_MESSAGE, "access_log_flush_interval", "flush_access_log_on_connected")
 declare(_MESSAGE + ".WeightedCluster", "clusters")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "name", "weight")
 declare(_MESSAGE + ".TcpAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_connected")
+declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
+declare(_MESSAGE, "proxy_protocol_tlvs")
+declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
+declare("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
+declare("envoy.type.v3.HashPolicy.SourceIp")
+declare("envoy.type.v3.HashPolicy.FilterState", "key")
 declare("envoy.config.core.v3.BackoffStrategy", "base_interval", "max_interval")
 
 
@@ -79,11 +89,15 @@ class TCPProxyFilter(NetworkFilter):
 def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSettings:
     idle = section.seconds("idle_timeout", 3600.0)
     logs = section.childOrEmpty("access_log_options")
+    jitter = section.childOrEmpty("max_downstream_connection_duration_jitter_percentage")
     attempts: int = section.wrapped("max_connect_attempts", 1)
     return TCPSettings(
-        chooseCluster=_compileClusters(section, context),
+        chooseRoute=_compileRoutes(section, context),
+        hashPolicy=_compileHashPolicy(section.children("hash_policy")),
         idleTimeout=idle or 0.0,
         maxDuration=section.seconds("max_downstream_connection_duration", 0.0) or 0.0,
+        maxDurationJitter=jitter.get("value") / 100,
+        tlvs=compileTLVs(section.children("proxy_protocol_tlvs")),
         maxConnectAttempts=attempts,
         backoff=_compileBackoff(section.child("backoff_options")),
         logInterval=logs.seconds("access_log_flush_interval", None)
@@ -105,25 +119,55 @@ def _compileBackoff(section: Section | None) -> Backoff | None:
     return Backoff(base, most)
 
 
-def _compileClusters(section: Section, context: NetworkFilterContext) -> Callable[[], str]:
+def _compileRoutes(section: Section, context: NetworkFilterContext) -> Callable[[], TCPRoute]:
     """
-    What names the cluster of the next connection.
+    What gives the cluster of the next connection, and the labels its endpoint must have.
     """
+    labels = _labels(section)
     weighted = section.child("weighted_clusters")
     if weighted is None:
         name: str = section.get("cluster")
         _warnOfUnknown(section, "cluster", name, context)
-        return lambda: name
+        only = TCPRoute(name, labels)
+        return lambda: only
     entries = weighted.children("clusters")
-    names = [entry.get("name") for entry in entries]
-    for entry, each in zip(entries, names, strict=True):
-        _warnOfUnknown(entry, "name", each, context)
-    if len(names) == 1:
-        return lambda: names[0]
+    routes = [TCPRoute(entry.get("name"), {**labels, **_labels(entry)}) for entry in entries]
+    for entry, each in zip(entries, routes, strict=True):
+        _warnOfUnknown(entry, "name", each.cluster, context)
+    if len(routes) == 1:
+        return lambda: routes[0]
     bounds = list(accumulate(entry.get("weight") for entry in entries))
     total = bounds[-1] if bounds else 0
     random = context.random
-    return lambda: names[bisect_right(bounds, random() * total)]
+    return lambda: routes[bisect_right(bounds, random() * total)]
+
+
+def _labels(section: Section) -> dict[str, object]:
+    match = section.child("metadata_match")
+    return {} if match is None else metadataOf(match).get("envoy.lb", {})
+
+
+def _compileHashPolicy(sections: Sequence[Section]) -> Callable[[ConnectionInfo], int | None] | None:
+    """
+    What connections are alike; the message takes one policy.
+    """
+    if not sections:
+        return None
+    state = sections[0].child("filter_state")
+    if state is None:
+        return _hashSource
+    key: str = state.get("key")
+
+    def hashState(info: ConnectionInfo) -> int | None:
+        held = (info.filterState or {}).get(key)
+        return xxhash64(held.encode("utf-8", "surrogateescape")) if isinstance(held, str) else None
+
+    return hashState
+
+
+def _hashSource(info: ConnectionInfo) -> int | None:
+    address = info.remoteAddress
+    return xxhash64(address.host.encode()) if address is not None and address.isIP else None
 
 
 def _warnOfUnknown(section: Section, field: str, name: str, context: NetworkFilterContext) -> None:

@@ -18,6 +18,8 @@ from meshproxy.errors import RemoteProtocolError
 __all__ = [
     "LONGEST_HEADER",
     "LONGEST_TLVS",
+    "TLV",
+    "Host",
     "ProxyHeader",
     "encodeV1",
     "encodeV2",
@@ -26,7 +28,10 @@ __all__ = [
     "versionOf",
 ]
 
+#: An IP address and a port.
 Host = tuple[str, int]
+
+#: A type and a value.
 TLV = tuple[int, bytes]
 
 _SIGNATURE_1 = b"PROXY "

@@ -26,6 +26,7 @@ from meshproxy.http.retry import RetryState
 from meshproxy.http.routestats import RequestStats
 from meshproxy.http.shadow import Shadow, startShadows
 from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.proxyheader import toldOf
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.route import RouteAction
@@ -152,6 +153,8 @@ class RoutedRequest:
         if cluster.transports.wishOf is not None:
             # As in Envoy, the name is the one that the client asked for, before the route writes another.
             self._wish = cluster.transports.wishOf(headers)
+        if cluster.transports.tellsClient:
+            self._wish = self._wish._replace(told=toldOf(stream.connection))
         route = self._route
         finalize = route.finalizeRequestHeaders
         if finalize is not None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 
-__all__ = ["PROXY_PROTOCOL_STATE", "ProxyProtocolData", "compileTLVFilter"]
+__all__ = ["PROXY_PROTOCOL_STATE", "ProxyProtocolData", "compileTLVFilter", "toldOf"]
 
 declare("envoy.config.core.v3.ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")
 
@@ -22,14 +23,33 @@ PROXY_PROTOCOL_STATE = "envoy.network.proxy_protocol_options"
 @dataclass(frozen=True, slots=True)
 class ProxyProtocolData:
     """
-    The header that a connection came with.
+    The header that a connection came with, or that it is to begin with.
 
+    @ivar source: L{None}, as C{destination}, for what has no IP address.
     @ivar tlvs: Those of its TLVs that may be passed on.
     """
 
-    source: tuple[str, int]
-    destination: tuple[str, int]
+    source: tuple[str, int] | None
+    destination: tuple[str, int] | None
     tlvs: tuple[tuple[int, bytes], ...] = ()
+
+
+def toldOf(info: Any, tlvs: tuple[tuple[int, bytes], ...] = ()) -> ProxyProtocolData:
+    """
+    What an upstream is to be told of a connection: what its own header said, or else its addresses.
+
+    @param info: Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}.
+    @param tlvs: What to say beside its addresses.
+    """
+    state = info.filterState
+    said = state.get(PROXY_PROTOCOL_STATE) if state else None
+    if isinstance(said, ProxyProtocolData):
+        return said
+    source, destination = (
+        (each.host, each.port) if each is not None and each.isIP else None
+        for each in (info.remoteAddress, info.localAddress)
+    )
+    return ProxyProtocolData(source, destination, tlvs)
 
 
 def compileTLVFilter(section: Section | None) -> Callable[[int], bool]:

@@ -6,12 +6,13 @@ The engine of tcp_proxy: what all connections of one filter have in common.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.accesslog.logs import AccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.codec.proxyprotocol import TLV
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
@@ -19,7 +20,7 @@ from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.tcpsession import TCPSession
 from meshproxy.upstream.tcpstats import TCPStats
 
-__all__ = ["Backoff", "TCPProxy", "TCPSettings"]
+__all__ = ["Backoff", "TCPProxy", "TCPRoute", "TCPSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,36 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class TCPRoute:
+    """
+    Where a connection goes.
+
+    @ivar cluster: The cluster's name.
+    @ivar labels: The labels of C{envoy.lb} that an endpoint must have, where the cluster has subsets.
+    """
+
+    cluster: str
+    labels: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TCPSettings:
     """
     What a C{TcpProxy} message says. Times are seconds, 0 for never.
 
-    @ivar chooseCluster: Gives the name of the next connection's cluster.
+    @ivar chooseRoute: Gives the way of the next connection.
+    @ivar hashPolicy: What connections are alike; L{None} for none.
+    @ivar maxDurationJitter: By how much of itself C{maxDuration} may be longer, at random.
+    @ivar tlvs: What the PROXY protocol says beside the client's addresses.
     @ivar backoff: L{None} tries again at once.
     """
 
-    chooseCluster: Callable[[], str]
+    chooseRoute: Callable[[], TCPRoute]
+    hashPolicy: Callable[[ConnectionInfo], int | None] | None = None
     idleTimeout: float = 3600.0
     maxDuration: float = 0.0
+    maxDurationJitter: float = 0.0
+    tlvs: tuple[TLV, ...] = ()
     maxConnectAttempts: int = 1
     backoff: Backoff | None = None
     logInterval: float = 0.0
@@ -111,9 +131,18 @@ class TCPProxy:
         """
         self.stats.cxTotal.value += 1
         if self._durations is not None:
-            self._durations.start(session, session.startTime)
+            self._startDuration(self._durations, session)
         if self._logTimes is not None:
             self._logTimes.start(session, session.startTime)
+
+    def _startDuration(self, queue: Deadlines[TCPSession], session: TCPSession) -> None:
+        jitter = self.settings.maxDurationJitter
+        if not jitter:
+            queue.start(session, session.startTime)
+            return
+        # Each has another length: one timer each.
+        seconds = queue.seconds * (1 + jitter * self.random())
+        session.durationCall = self.clock.callLater(seconds, self._old, session)
 
     def sessionConnected(self, session: TCPSession) -> None:
         """
@@ -132,6 +161,8 @@ class TCPProxy:
         for waiting in (self._durations, self._logTimes):
             if waiting is not None:
                 waiting.cancel(session)
+        if session.durationCall is not None and session.durationCall.active():
+            session.durationCall.cancel()
         if self.accessLogs:
             self.accessLogs.log(session, "TcpConnectionEnd")
 

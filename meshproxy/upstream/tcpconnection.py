@@ -15,9 +15,11 @@ from zope.interface import implementer
 
 from meshproxy.errors import ConnectTimeout
 from meshproxy.interfaces import ICancellable
+from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.transports import NO_WISH, TLSWish
 
 __all__ = ["IConnectionOwner", "TCPUpstreamConnection"]
 
@@ -56,10 +58,19 @@ class TCPUpstreamConnection:
     _isConnected = False
     _dial: ICancellable | None = None
 
-    def __init__(self, cluster: Cluster, endpoint: Endpoint, owner: IConnectionOwner, protocol: Any) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        owner: IConnectionOwner,
+        protocol: Any,
+        told: ProxyProtocolData | None = None,
+    ) -> None:
         """
         @param protocol: What is told of the connection; an C{IProtocol} that is C{IHalfCloseableProtocol}.
+        @param told: Whose connection the PROXY protocol says it is.
         """
+        self._wish = NO_WISH if told is None else TLSWish(told=told)
         self.endpoint = endpoint
         self._cluster = cluster
         self._owner = owner
@@ -81,7 +92,7 @@ class TCPUpstreamConnection:
         endpoint.cxTotal.value += 1
         endpoint.cxActive.value += 1
         settings = cluster.settings
-        self._dial = cluster.transports.connector(endpoint).connect(
+        self._dial = cluster.transports.connector(endpoint, self._wish).connect(
             endpoint.address,
             self,
             self._failed,

@@ -5,6 +5,7 @@ One downstream connection of tcp_proxy, and its way upstream.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionLost
@@ -14,14 +15,17 @@ from zope.interface import implementer
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.flags import ResponseFlag
+from meshproxy.net.proxyheader import toldOf
 from meshproxy.net.relay import IRelay, makeRelay
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
 
 if TYPE_CHECKING:
+    from meshproxy.upstream.balancers.priorities import Loads
     from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.tcp import TCPProxy
 
-__all__ = ["PER_CONNECTION_CLUSTER", "TCPSession", "TCPSide"]
+__all__ = ["PER_CONNECTION_CLUSTER", "TCPChoice", "TCPSession", "TCPSide"]
 
 #: The key of the filter state by which a network filter names the cluster of a connection.
 PER_CONNECTION_CLUSTER = "envoy.tcp_proxy.cluster"
@@ -32,6 +36,45 @@ _CONNECT_FAILED = "tcp_initializion_failure:0"
 _NO_HEALTHY_UPSTREAM = "tcp_initializion_failure:1"
 _LIMIT_EXCEEDED = "tcp_initializion_failure:2"
 _NO_ROUTE = "tcp_initializion_failure:3"
+
+
+class TCPChoice:
+    """
+    What a connection has to say about its endpoint (L{meshproxy.upstream.balancers.base.IChoice}).
+
+    @ivar attempts: See L{meshproxy.upstream.balancers.base.IChoice}.
+    """
+
+    __slots__ = ("_key", "_labels", "attempts")
+
+    def __init__(self, key: int | None, labels: Mapping[str, object]) -> None:
+        self.attempts = 1
+        self._key = key
+        self._labels = labels
+
+    def hashKey(self) -> int | None:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.hashKey}.
+        """
+        return self._key
+
+    def labels(self) -> Mapping[str, object]:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.labels}.
+        """
+        return self._labels
+
+    def accepts(self, endpoint: Endpoint) -> bool:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.accepts}: each will do.
+        """
+        return True
+
+    def loads(self, loads: Loads, available: Sequence[tuple[int, int]]) -> Loads:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.loads}: as for all.
+        """
+        return loads
 
 
 @implementer(IHalfCloseableProtocol)
@@ -171,6 +214,7 @@ class TCPSession(StreamInfo):
     _retry: IDelayedCall | None = None
     _flushing = False
     _withheld = 0
+    durationCall: IDelayedCall | None = None
 
     def __init__(self, proxy: TCPProxy, info: ConnectionInfo) -> None:
         self._proxy = proxy
@@ -200,8 +244,8 @@ class TCPSession(StreamInfo):
         proxy = self._proxy
         state = self.connection.filterState
         named = state.get(PER_CONNECTION_CLUSTER) if state else None
-        name = named if isinstance(named, str) else proxy.settings.chooseCluster()
-        cluster = self._cluster = proxy.clusters.get(name)
+        route = proxy.settings.chooseRoute()
+        cluster = self._cluster = proxy.clusters.get(named if isinstance(named, str) else route.cluster)
         if cluster is None:
             proxy.stats.cxNoRoute.value += 1
             self._fail(ResponseFlag.NO_CLUSTER_FOUND, _NO_ROUTE)
@@ -219,7 +263,7 @@ class TCPSession(StreamInfo):
             stats.cxConnectAttemptsExceeded.value += 1
             self._fail(ResponseFlag.CONNECT_ATTEMPTS_EXCEEDED, _CONNECT_FAILED)
             return
-        endpoint = cluster.chooseEndpoint()
+        endpoint = self._chooseEndpoint(cluster, route.labels)
         if endpoint is None:
             stats.cxNoneHealthy.value += 1
             self._fail(ResponseFlag.NO_HEALTHY_UPSTREAM, _NO_HEALTHY_UPSTREAM)
@@ -230,8 +274,17 @@ class TCPSession(StreamInfo):
             self._tryAgain()
             return
         self.upstreamHost = endpoint
-        self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream)
+        told = toldOf(self.connection, proxy.settings.tlvs) if cluster.transports.tellsClient else None
+        self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream, told)
         self._connection.connect()
+
+    def _chooseEndpoint(self, cluster: Cluster, labels: Mapping[str, object]) -> Endpoint | None:
+        policy = self._proxy.settings.hashPolicy
+        if policy is None and not cluster.hasSubsets:
+            return cluster.chooseEndpoint()
+        noted = (self.connection.dynamicMetadata or {}).get("envoy.lb")
+        key = None if policy is None else policy(self.connection)
+        return cluster.chooseEndpointFor(TCPChoice(key, {**labels, **noted} if noted else labels))
 
     def upstreamFailed(self, why: str) -> None:
         """

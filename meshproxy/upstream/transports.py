@@ -17,12 +17,14 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
 from meshproxy.net.dial import SocketOptions
+from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.net.tls import TLSDial
 from meshproxy.secrets.store import SecretStore
 from meshproxy.secrets.upstream import UpstreamTLS
 from meshproxy.stats.store import Scope
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.plain import plainStruct
+from meshproxy.upstream.proxyheader import PROXY_TRANSPORT, HeaderConnector, UpstreamHeader
 
 __all__ = ["NO_WISH", "IConnector", "TLSConnector", "TLSWish", "UpstreamTransports", "hostOf"]
 
@@ -58,10 +60,12 @@ class TLSWish(NamedTuple):
 
     @ivar serverName: The server name to ask the endpoint for; empty for the configured one.
     @ivar names: One of these the endpoint's certificate has to have, if there are any.
+    @ivar told: Whose connection the PROXY protocol says it is.
     """
 
     serverName: str = ""
     names: tuple[str, ...] = ()
+    told: ProxyProtocolData | None = None
 
 
 NO_WISH = TLSWish()
@@ -102,7 +106,7 @@ class TLSConnector:
         """
         See L{IConnector.connect}.
         """
-        tls, (serverName, names) = self._tls, self._wish
+        tls, (serverName, names, _) = self._tls, self._wish
         dial = TLSDial(
             lambda sock: tls.session(sock, serverName, names, self._alpn), protocol, failed, timeout, bufferLimit
         )
@@ -112,11 +116,24 @@ class TLSConnector:
         )
 
 
+class _Transport(NamedTuple):
+    """
+    A compiled transport socket.
+
+    @ivar tls: L{None} for cleartext.
+    @ivar header: What a connection begins with; L{None} for nothing.
+    """
+
+    tls: UpstreamTLS | None = None
+    header: UpstreamHeader | None = None
+
+
 class UpstreamTransports:
     """
     The transport sockets of a cluster.
 
     @ivar wishOf: What a request asks of its connection, L{None} where none asks for anything.
+    @ivar tellsClient: Whether connections begin with a header of the PROXY protocol, which says whose they are.
     """
 
     def __init__(
@@ -132,31 +149,42 @@ class UpstreamTransports:
         self._network = network
         self._clock = clock
         self._all: list[UpstreamTLS] = []
+        self.tellsClient = False
         self._default = self._compile(section.child("transport_socket"))
         self._matches = [self._compileMatch(each) for each in section.children("transport_socket_matches")]
         self.wishOf: Callable[[RequestHeaders], TLSWish] | None = None
         if options is not None:
             self.wishOf = self._compileWish(options)
 
-    def _compileMatch(self, section: Section) -> tuple[dict[str, object], UpstreamTLS | None]:
+    def _compileMatch(self, section: Section) -> tuple[dict[str, object], _Transport]:
         match = section.child("match")
         wanted = {} if match is None else plainStruct(match.message)
         return wanted, self._compile(section.child("transport_socket"))
 
-    def _compile(self, section: Section | None) -> UpstreamTLS | None:
+    def _compile(self, section: Section | None) -> _Transport:
         config = None if section is None else section.any("typed_config")
         if section is None or (config is not None and config.typeName == _RAW_BUFFER):
-            return None
+            return _Transport()
+        if config is not None and config.typeName == PROXY_TRANSPORT:
+            return self._compileHeader(config)
         if config is None or config.typeName != _TLS:
             section.refuse(
-                f"of the transport sockets, only envoy.transport_sockets.tls ({_TLS}) and "
+                f"of the transport sockets, only envoy.transport_sockets.tls ({_TLS}), "
+                f"envoy.transport_sockets.upstream_proxy_protocol ({PROXY_TRANSPORT}) and "
                 f"envoy.transport_sockets.raw_buffer ({_RAW_BUFFER}) are implemented"
             )
-            return None
+            return _Transport()
         stats = self._all[0].stats if self._all else None
         made = UpstreamTLS(config, self._secrets, self._scope, stats)
         self._all.append(made)
-        return made
+        return _Transport(made)
+
+    def _compileHeader(self, section: Section) -> _Transport:
+        inner = self._compile(section.child("transport_socket"))
+        if inner.header is not None:
+            section.refuse("a connection begins with one header", "transport_socket")
+        self.tellsClient = True
+        return _Transport(inner.tls, UpstreamHeader(section.child("config"), self._scope))
 
     def _compileWish(self, options: Section) -> Callable[[RequestHeaders], TLSWish] | None:
         asks, verifies = options.get("auto_sni"), options.get("auto_san_validation")
@@ -191,11 +219,14 @@ class UpstreamTransports:
         """
         The TLS that is spoken with an endpoint, L{None} for none.
         """
+        return self._of(endpoint).tls
+
+    def _of(self, endpoint: Endpoint) -> _Transport:
         if self._matches:
             said = (endpoint.metadata or {}).get(_MATCH, {})
-            for wanted, tls in self._matches:
+            for wanted, transport in self._matches:
                 if all(name in said and said[name] == value for name, value in wanted.items()):
-                    return tls
+                    return transport
         return self._default
 
     def connector(self, endpoint: Endpoint, wish: TLSWish = NO_WISH, alpn: tuple[bytes, ...] = ()) -> IConnector:
@@ -204,13 +235,15 @@ class UpstreamTransports:
 
         @param alpn: What to offer where the configuration offers nothing.
         """
-        tls = self.of(endpoint)
+        tls, header = self._of(endpoint)
+        network: IConnector = self._network
+        if header is not None:
+            network = HeaderConnector(network, header, wish.told)
         if tls is None:
-            network: IConnector = self._network
             return network
         if tls.usesHostname and endpoint.hostname and not wish.serverName:
-            wish = TLSWish(endpoint.hostname, wish.names)
-        return TLSConnector(self._network, self._clock, tls, wish, alpn)
+            wish = wish._replace(serverName=endpoint.hostname)
+        return TLSConnector(network, self._clock, tls, wish, alpn)
 
     def stop(self) -> None:
         """

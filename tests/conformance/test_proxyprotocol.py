@@ -26,6 +26,11 @@ _TCP = (
     "{name: tcp, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,"
     " stat_prefix: tcp, cluster: backend, access_log: $LOG}}"
 )
+_TELLING = (
+    "{name: tcp, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy,"
+    " stat_prefix: tcp, cluster: %s, access_log: $LOG, %s}}"
+)
+_SOCKETS = "type.googleapis.com/envoy.extensions.transport_sockets."
 _TIMEOUT = "listener_filters_timeout: 0.3s"
 
 
@@ -50,6 +55,48 @@ LISTENERS = {
     ),
     "pass": _proxied("", ["{filters: [%s]}" % _TCP]),
 }
+
+
+def _telling(config: str) -> str:
+    """
+    The C{transport_socket} of a cluster that is told of the client.
+    """
+    return (
+        "transport_socket: {name: proxy, typed_config: {'@type': %sproxy_protocol.v3.ProxyProtocolUpstreamTransport,"
+        " config: {%s}, transport_socket: {name: raw, typed_config: {'@type': %sraw_buffer.v3.RawBuffer}}}}"
+    ) % (_SOCKETS, config, _SOCKETS)
+
+
+_ADDED = "added_tlvs: [{type: 5, value: YWRk}, {type: 1, value: b3Zlcg==}]"
+
+CLUSTERS = {
+    "tell1": _telling("version: V1"),
+    "tell2": _telling("version: V2"),
+    "tellSome": _telling("version: V2, pass_through_tlvs: {match_type: INCLUDE, tlv_type: [1, 3]}"),
+    "tellAll": _telling("version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}"),
+    "tellMore": _telling("version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}, " + _ADDED),
+}
+
+for _name in CLUSTERS:
+    LISTENERS[_name] = _proxied(
+        "pass_through_tlvs: {match_type: INCLUDE_ALL}",
+        ["{filters: [%s]}" % (_TELLING % (_name, "proxy_protocol_tlvs: [{type: 6, value: dGNw}]"))],
+    )
+
+
+def _told(number: int) -> dict[str, bytes]:
+    """
+    Headers of one client. Each case has its own: Envoy's pools belong to a client, and keep its first TLVs.
+    """
+    ends = ADDRESSES[:8] + (number + 2000).to_bytes(2, "big") + ADDRESSES[10:]
+    return {
+        "line": _line(f"TCP4 192.0.2.1 198.51.100.2 {number + 1000} 443"),
+        "line6": _line(f"TCP6 2001:db8::1 2001:db8::2 {number + 1000} 443"),
+        "binary": v2(ADDRESSES[:8] + (number + 3000).to_bytes(2, "big") + ADDRESSES[10:]),
+        "tlvs": v2(ends + tlv(1, b"h2") + tlv(2, b"") + tlv(3, b"three")),
+        "large": v2(ends[:8] + (number + 4000).to_bytes(2, "big") + ends[10:] + tlv(1, b"x" * (65535 - 15))),
+    }
+
 
 _TLVS = v2(ADDRESSES + tlv(1, b"h2"))
 _V6 = bytes.fromhex("20010db800000000000000000000000120010db8000000000000000000000002") + b"\1\xbb\1\xbb"
@@ -128,6 +175,19 @@ CASES = [
         _case(f"binaryCut{cut}", "A binary header in two pieces.", _TLVS[:cut], Pause(0.002), _TLVS[cut:])
         for cut in range(1, len(_TLVS))
     ),
+    *(
+        Case(
+            f"{name}_{kind}",
+            "What the upstream is told.",
+            [wire + b"HELLO\r\n\r\n", Until(b"hi")],
+            ([b"hi", Do.DRAIN],),
+            listener=name,
+            responses=9,
+            limit=0.12,
+        )
+        for number, name in enumerate(CLUSTERS)
+        for kind, wire in _told(number).items()
+    ),
     _case("onlyLF", "A line that ends with LF.", _line(_LINES["tcp4"]).replace(b"\r", b"")),
     _case("longest", "108 bytes of line.", _line("UNKNOWN " + "x" * 92)),
     _case("tooLong", "109 bytes.", _line("UNKNOWN " + "x" * 93)),
@@ -167,7 +227,7 @@ CASES = [
             ([b"hi", Do.DRAIN],),
             listener="pass",
             responses=9,
-            limit=0.2,
+            limit=0.12,
         )
         for number, pieces in enumerate(
             (
@@ -181,7 +241,7 @@ CASES = [
 ]
 
 
-@compared(Comparison(LISTENERS, CASES))
+@compared(Comparison(LISTENERS, CASES, CLUSTERS))
 class ProxyProtocolTests(SynchronousTestCase):
     """
     C{proxy_protocol}.

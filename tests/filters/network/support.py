@@ -75,6 +75,7 @@ def bootstrapOf(
     *filters: tuple[str, Message],
     before: Sequence[tuple[str, Message]] = (),
     chains: Sequence[Message] | None = None,
+    cluster: Mapping[str, Any] | None = None,
     **listener: Any,
 ) -> str:
     """
@@ -83,6 +84,7 @@ def bootstrapOf(
     @param filters: The network filters of its one chain, names and fields.
     @param before: The listener filters.
     @param chains: All chains, instead of the one.
+    @param cluster: More fields of the clusters.
     @param listener: More fields of the listener.
     """
     made = {
@@ -93,7 +95,12 @@ def bootstrapOf(
         **listener,
     }
     clusters = [
-        {"name": name, "type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": [_endpoint(port)]}}
+        {
+            "name": name,
+            "type": "STATIC",
+            "load_assignment": {"cluster_name": name, "endpoints": [_endpoint(port)]},
+            **(cluster or {}),
+        }
         for name, port in (("backend", _BACKEND), ("other", _BACKEND + 1))
     ]
     return json.dumps({"static_resources": {"listeners": [made], "clusters": clusters}})

@@ -9,10 +9,14 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.config import sectionFromYAML
+from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.registry import FilterRegistry
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
+from meshproxy.filters.network.tcp_proxy import _compileHashPolicy
+from meshproxy.routing.xxhash64 import xxhash64
+from meshproxy.testing import Peer
 from tests.house.source import PACKAGE
 from tests.upstream.tcpsupport import BytesProxy, Message, endpointsOf, tcpBootstrap
 
@@ -70,8 +74,7 @@ class TCPProxyFilterTests(SynchronousTestCase):
         """
         fields: dict[str, Any] = {
             "tunneling_config": {"hostname": "a:1"},
-            "hash_policy": [{"source_ip": {}}],
-            "metadata_match": {"filter_metadata": {"envoy.lb": {"a": "b"}}},
+            "on_demand": {"timeout": "1s"},
             "upstream_connect_mode": "ON_DOWNSTREAM_DATA",
             "max_early_data_bytes": 100,
             "downstream_idle_timeout": "1s",
@@ -116,6 +119,93 @@ class TCPProxyFilterTests(SynchronousTestCase):
         downstream.write(b"old")
         proxy.settle()
         self.assertEqual(upstream.received, b"old")
+
+    def lands(self, config: Message, cluster: Message, *sources: str) -> list[int | None]:
+        """
+        At which ports of the backend connections from some addresses arrive.
+        """
+        proxy = BytesProxy(config, cluster=cluster)
+        proxy.listen(9001)
+        proxy.listen(9002)
+        for source in sources:
+            proxy.proxy.connect(Peer(), source=source)
+        return [address.port for address in proxy.proxy.network.dialled]
+
+    def test_metadataMatch(self) -> None:
+        """
+        C{metadata_match} chooses the subset; that of a weighted cluster goes over the common one.
+        """
+        endpoints = [
+            {
+                "endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}},
+                "metadata": {"filter_metadata": {"envoy.lb": {"version": version}}},
+            }
+            for port, version in ((9000, "a"), (9001, "b"), (9002, "c"))
+        ]
+        cluster = {
+            "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": endpoints}]},
+            "lb_subset_config": {"subset_selectors": [{"keys": ["version"]}]},
+        }
+
+        def labels(version: str) -> Message:
+            return {"filter_metadata": {"envoy.lb": {"version": version}}}
+
+        here = "127.0.0.1"
+        self.assertEqual(self.lands({"metadata_match": labels("b")}, cluster, here, here), [9001, 9001])
+        self.assertEqual(self.lands({"metadata_match": labels("none")}, cluster, here), [])
+        weighted = {"clusters": [{"name": "backend", "weight": 1, "metadata_match": labels("c")}]}
+        config = {"weighted_clusters": weighted, "metadata_match": labels("b")}
+        self.assertEqual(self.lands(config, cluster, here), [9002])
+
+    def test_hashPolicy(self) -> None:
+        """
+        With C{source_ip} a client's connections stay at one endpoint, and clients are spread.
+        """
+        cluster = {"lb_policy": "RING_HASH", "load_assignment": endpointsOf("backend", 9000, 9001, 9002)}
+        sources = [f"10.0.0.{number}" for number in range(1, 21)]
+        ports = self.lands({"hash_policy": [{"source_ip": {}}]}, cluster, *sources, *sources)
+        self.assertEqual(ports[:20], ports[20:])
+        self.assertEqual(len(set(ports)), 3)
+
+    def test_hashOfState(self) -> None:
+        """
+        With C{filter_state} those whose state is the same; without the state it is anybody.
+        """
+        cluster = {"lb_policy": "RING_HASH", "load_assignment": endpointsOf("backend", 9000, 9001, 9002)}
+        policy = _compileHashPolicy([Section.of("envoy.type.v3.HashPolicy", {"filter_state": {"key": "k"}})])
+        assert policy is not None
+        info = ConnectionInfo()
+        self.assertIsNone(policy(info))
+        info.setState("k", "user-1")
+        self.assertEqual(policy(info), xxhash64(b"user-1"))
+        ports = self.lands({"hash_policy": [{"filter_state": {"key": "k"}}]}, cluster, "10.0.0.1")
+        self.assertEqual(len(ports), 1)
+
+    def test_durationJitter(self) -> None:
+        """
+        A jitter makes the longest duration longer, for each connection by chance.
+        """
+        config = {
+            "max_downstream_connection_duration": "10s",
+            "max_downstream_connection_duration_jitter_percentage": {"value": 50},
+        }
+        proxy = BytesProxy(config, chance=lambda: 0.5)
+        downstream, _ = proxy.pair()
+        proxy.proxy.advance(12.25)
+        self.assertFalse(downstream.closed)
+        proxy.proxy.advance(0.5)
+        self.assertTrue(downstream.closed)
+        leaves = proxy.connect()
+        leaves.abort()
+        proxy.proxy.advance(60)
+        self.assertEqual(proxy.stats("tcp.test.")["max_downstream_connection_duration"], 1)
+
+    def test_tlvType(self) -> None:
+        """
+        The type of a TLV has one byte.
+        """
+        told = self.refused({"proxy_protocol_tlvs": [{"type": 256, "value": "eA=="}]})
+        self.assertIn("proxy_protocol_tlvs[0].type", told)
 
 
 class PageTests(SynchronousTestCase):
