@@ -53,6 +53,7 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
     # What is left of a time-out when a request is tried again.
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )14[5-9]\d\d$"), "(nearly 15000)"),
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )3[2-9]\d$"), "(nearly 400)"),
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )\d\d$"), "(little)"),
     # The words of the operating system, of the TLS library or of a parser.
     (re.compile(r"(?<=\w)\|[^}]*(?=})"), ""),

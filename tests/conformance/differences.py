@@ -66,6 +66,8 @@ DIFFERENCES = (
         ("get_early", "get_early2", "get_early1xx", "get_processing", "earlyForwarded"),
     ),
     Difference("Interim responses pass", ("client", "log"), ("get_cutEarly",)),
+    Difference("Interim responses pass", ("log",), ("interim_closed_once",)),
+    Difference("Interim responses pass", ("client", "upstream", "log"), ("interim_closed_tries",)),
     Difference("An upgrade has no body", ("client", "upstream", "log"), ("withBody",)),
     Difference("An upgrade has no body", ("upstream",), ("withLengthZero",)),
     Difference("Replies without a body have none", ("client",), ("direct204body", "direct304")),

@@ -1,0 +1,196 @@
+"""
+Upstreams that misbehave at each stage, with and without retries: what the client gets, whether it is whole, and what
+the log calls it.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.bootstrap import Manager
+from tests.conformance.case import OK, Case, Do, Pause, Script, Step, get, ok, request
+from tests.conformance.comparison import Comparison, compared
+
+
+def _policy(policy: str, more: str = "") -> Manager:
+    retries = f", retry_policy: {{{policy}}}" if policy else ""
+    return Manager("", "[{match: {prefix: /}, route: {cluster: backend%s%s}}]" % (retries, more))
+
+
+LISTENERS = {
+    "once": _policy("", ", timeout: 0.4s"),
+    "tries": _policy("retry_on: '5xx', num_retries: 1", ", timeout: 0.4s"),
+    "resets": _policy("retry_on: 'reset,connect-failure', num_retries: 2", ", timeout: 0.4s"),
+    "before": _policy("retry_on: 'reset-before-request', num_retries: 1", ", timeout: 0.4s"),
+    "perTry": _policy("retry_on: '5xx', num_retries: 1, per_try_timeout: 0.12s", ", timeout: 0.4s"),
+}
+
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n"
+_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+_LATE = Pause(0.04)
+
+# At which stage it ends, and how.
+_STAGES: dict[str, list[Step]] = {
+    "nothing": [],
+    "line": [b"HTTP/1.1 20"],
+    "head": [_HEAD],
+    "headWhole": [_HEAD + b"\r\n", _LATE],
+    "body": [_HEAD + b"\r\nabc", _LATE],
+    "bodyLast": [_HEAD + b"\r\nabcde", _LATE],
+    "chunkSize": [_CHUNKS + b"3", _LATE],
+    "chunk": [_CHUNKS + b"3\r\nab", _LATE],
+    "chunks": [_CHUNKS + b"3\r\nabc\r\n", _LATE],
+    "lastChunk": [_CHUNKS + b"3\r\nabc\r\n0\r\n", _LATE],
+    "interim": [b"HTTP/1.1 100 Continue\r\n\r\n", _LATE],
+    "untilClose": [b"HTTP/1.1 200 OK\r\n\r\nabc", _LATE],
+}
+_ENDS: dict[str, list[Step]] = {
+    "closed": [Do.CLOSE],
+    "finished": [Do.HALF_CLOSE, Do.DRAIN],
+    "reset": [Do.RESET],
+}
+_POST = request("POST /p", "content-length: 5", body="hello")
+
+
+def _chunks(*pieces: str) -> list[Step]:
+    """
+    A request whose body comes in pieces.
+    """
+    steps: list[Step] = [request("POST /c", "transfer-encoding: chunked")]
+    for piece in pieces:
+        steps += [b"%x\r\n%b\r\n" % (len(piece), piece.encode("ascii")), Pause(0.02)]
+    return [*steps, b"0\r\n\r\n"]
+
+
+def _scripts(name: str, end: str) -> tuple[Script, ...]:
+    return ([*_STAGES[name], *_ENDS[end]], OK)
+
+
+_SLOW: dict[str, tuple[Script, ...]] = {
+    "drips": ([bytes([byte]) for byte in ok(body="slowly")],),
+    "dripsLate": ([step for byte in b"HTTP/1.1 200 OK\r\n" for step in (bytes([byte]), Pause(0.05))], OK),
+    "stallsHead": ([_HEAD, Do.DRAIN], OK),
+    "stallsBody": ([_HEAD + b"\r\nabc", Do.DRAIN], OK),
+    "stallsChunk": ([_CHUNKS + b"3\r\nab", Do.DRAIN], OK),
+    "noAnswer": ([Do.DRAIN], OK),
+    "lateAnswer": ([Pause(0.3), ok(body="late")], OK),
+    "lateBody": ([_HEAD + b"\r\nabc", Pause(0.3), b"def"], OK),
+    "emptyReads": ([_HEAD, Pause(0.02), b"\r\n", Pause(0.02), b"abc", Pause(0.02), b"def"],),
+}
+
+_EARLY: dict[str, tuple[Script, ...]] = {
+    "answers": ([Do.EARLY, ok(body="early"), Do.BODY], OK),
+    "answersLate": ([Do.EARLY, ok(body="early"), Pause(0.2), Do.BODY], OK),
+    "closes": ([Do.EARLY, ok("connection: close", body="early"), Do.CLOSE], OK),
+    "refuses": ([Do.EARLY, b"HTTP/1.1 413 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", Pause(0.2)], OK),
+    "fails": ([Do.EARLY, b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n", Pause(0.2)], OK),
+    "begins": ([Do.EARLY, _HEAD + b"\r\nabc", Do.BODY, b"def"], OK),
+    "leaves": ([Do.EARLY, Do.CLOSE], OK),
+    "resets": ([Do.EARLY, Do.RESET], OK),
+}
+
+# What happens on a connection that was used before.
+_STALE: dict[str, tuple[Script, ...]] = {
+    "closedIdle": ([OK, Pause(0.03), Do.CLOSE], OK),
+    "resetIdle": ([OK, Pause(0.03), Do.RESET], OK),
+    "closedOnUse": (OK, [Do.CLOSE], OK),
+    "resetOnUse": (OK, [Do.RESET], OK),
+    "halfClosed": ([OK, Do.HALF_CLOSE, Do.DRAIN], OK),
+    "saysClose": (ok("connection: close"), OK),
+    "closesUnsaid": ([OK, Do.CLOSE], OK),
+    "cutOnUse": (OK, [_HEAD, Do.CLOSE], OK),
+    "oldVersion": ([b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", Pause(0.02), Do.CLOSE], OK),
+    "oldVersionKept": (b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\nconnection: keep-alive\r\n\r\nok", OK),
+}
+
+CASES = [
+    *[
+        Case(f"{name}_{end}_{policy}", f"{name}, {end}, {policy}.", get("/g"), _scripts(name, end), policy, limit=1.0)
+        for name in _STAGES
+        for end in _ENDS
+        for policy in ("once", "tries")
+        if end == "closed" or name in ("nothing", "head", "body", "chunk")
+    ],
+    *[
+        Case(f"{name}_{end}_{policy}", f"{name}, {end}, {policy}.", get("/g"), _scripts(name, end), policy, limit=1.0)
+        for name in ("nothing", "line", "body")
+        for end in ("closed", "reset")
+        for policy in ("resets", "before")
+    ],
+    *[
+        Case(
+            f"post_{name}_{end}_{policy}",
+            f"A POST: {name}, {end}, {policy}.",
+            _POST,
+            _scripts(name, end),
+            policy,
+            limit=1.0,
+        )
+        for name in ("nothing", "head", "body")
+        for end in ("closed", "reset")
+        for policy in ("once", "tries", "before")
+    ],
+    *[
+        Case(
+            f"pieces_{name}_{policy}",
+            f"A slow POST: {name}, {policy}.",
+            _chunks("ab", "cd", "ef"),
+            _scripts(name, "closed"),
+            policy,
+            limit=1.0,
+        )
+        for name in ("nothing", "head", "body")
+        for policy in ("once", "tries")
+    ],
+    *[
+        Case(f"slow_{name}_{policy}", f"{name}, {policy}.", get("/g"), scripts, policy, limit=1.2)
+        for name, scripts in _SLOW.items()
+        for policy in ("once", "tries", "perTry")
+    ],
+    *[
+        Case(
+            f"early_{name}_{policy}",
+            f"Before the request's end it {name}, {policy}.",
+            _chunks("ab", "cd", "ef"),
+            scripts,
+            policy,
+            limit=1.0,
+        )
+        for name, scripts in _EARLY.items()
+        for policy in ("once", "tries")
+    ],
+    *[
+        Case(
+            f"stale_{name}_{policy}",
+            f"{name}, {policy}.",
+            [get("/1"), Do.AWAIT, Pause(0.06), get("/2")],
+            scripts,
+            policy,
+            responses=2,
+            limit=1.0,
+        )
+        for name, scripts in _STALE.items()
+        for policy in ("once", "tries", "before")
+    ],
+    *[
+        Case(
+            f"stalePost_{name}_{policy}",
+            f"{name}, a POST, {policy}.",
+            [get("/1"), Do.AWAIT, Pause(0.06), _POST],
+            scripts,
+            policy,
+            responses=2,
+            limit=1.0,
+        )
+        for name, scripts in _STALE.items()
+        if name in ("closedIdle", "closedOnUse", "resetOnUse")
+        for policy in ("once", "tries")
+    ],
+]
+
+
+@compared(Comparison(LISTENERS, CASES))
+class MisbehaviourTests(SynchronousTestCase):
+    """
+    Misbehaving upstreams.
+    """
