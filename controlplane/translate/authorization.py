@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import frozen
 
 from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.translate.abilities import Abilities
 from meshproxy.controlplane.translate.extauthz import extAuthzFilter
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import JSON, typed, without
@@ -50,7 +51,7 @@ def authorizationFilters(
     policies: Sequence[Resource],
     mesh: MeshConfig,
     forTCP: bool,
-    canAsk: bool,
+    abilities: Abilities,
     tell: Tell,
     lookUp: Callable[[str, int], str | None],
 ) -> AuthorizationFilters:
@@ -59,7 +60,7 @@ def authorizationFilters(
 
     @param policies: Those that apply to it.
     @param forTCP: Whether the chain is one of connections, not of requests.
-    @param canAsk: Whether the proxy can ask a provider. If not, CUSTOM denies: what cannot be asked is not allowed.
+    @param abilities: Whether the proxy can ask a provider. If not, CUSTOM denies: what cannot be asked is not allowed.
     @param tell: Takes what a policy does not do.
     @param lookUp: The cluster of a provider's service and port.
     """
@@ -69,7 +70,7 @@ def authorizationFilters(
         chosen = [policy for policy in policies if policy.spec.action == name]
         if chosen:
             rules.append(_filter(_built(chosen, mesh, action, forTCP, ""), action, forTCP))
-    return AuthorizationFilters(_custom(custom, mesh, forTCP, canAsk, tell, lookUp), rules)
+    return AuthorizationFilters(_custom(custom, mesh, forTCP, abilities, tell, lookUp), rules)
 
 
 @frozen
@@ -137,7 +138,7 @@ def _custom(
     policies: Sequence[Resource],
     mesh: MeshConfig,
     forTCP: bool,
-    canAsk: bool,
+    abilities: Abilities,
     tell: Tell,
     lookUp: Callable[[str, int], str | None],
 ) -> list[JSON]:
@@ -150,7 +151,7 @@ def _custom(
         byProvider.setdefault(policy.spec.provider.name, []).append(policy)
     for name in sorted(byProvider):
         built = _built(byProvider[name], mesh, "DENY", forTCP, f"istio-ext-authz-{name}-")
-        why = _whyNot(name, byProvider, mesh, canAsk, lookUp)
+        why = _whyNot(name, byProvider, mesh, abilities, lookUp)
         if why is not None:
             for policy in byProvider[name]:
                 tell("not-programmed", f"{why}; what it would ask about is denied", policy, "spec", "provider")
@@ -177,14 +178,12 @@ def _whyNot(
     name: str,
     byProvider: dict[str, list[Resource]],
     mesh: MeshConfig,
-    canAsk: bool,
+    abilities: Abilities,
     lookUp: Callable[[str, int], str | None],
 ) -> str | None:
     """
     Why a provider cannot be asked, if so.
     """
-    if not canAsk:
-        return "this data plane cannot ask a provider"
     if len(byProvider) > 1:
         return f"a workload asks one provider, not {', '.join(sorted(byProvider))}"
     provider = mesh.provider(name)
@@ -193,6 +192,9 @@ def _whyNot(
     asked = provider.envoyExtAuthzHttp or provider.envoyExtAuthzGrpc
     if asked is None:
         return f"the provider {name!r} does not decide"
+    isHTTP = provider.envoyExtAuthzHttp is not None and provider.envoyExtAuthzGrpc is None
+    if not (abilities.asksHTTP if isHTTP else abilities.asksGRPC):
+        return f"this data plane cannot ask a provider over {'HTTP' if isHTTP else 'gRPC'}"
     if lookUp(asked.service, asked.port) is None:
         return f"the service {asked.service!r} of the provider {name!r} is not known, or has no port {asked.port}"
     return None

@@ -110,13 +110,13 @@ def applyPolicy(context: Context, cluster: JSON, policy: TrafficPolicy, rule: Ru
             }
         )
     if policy.outlierDetection is not None:
-        if context.proxy.isEnvoy:
+        if context.proxy.abilities.outliers:
             _outliers(policy.outlierDetection, cluster)
         elif rule is not None:
             _leftOut(context, rule, "outlierDetection", "failing endpoints are not noticed")
     if policy.loadBalancer is not None:
         _balance(context, policy.loadBalancer, cluster, rule)
-    if policy.proxyProtocol is not None and not context.proxy.isEnvoy and rule is not None:
+    if policy.proxyProtocol is not None and not context.proxy.abilities.proxyProtocol and rule is not None:
         _leftOut(context, rule, "proxyProtocol", "the PROXY protocol is not spoken")
 
 
@@ -193,10 +193,10 @@ def _outliers(outliers: OutlierDetection, cluster: JSON) -> None:
 def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, rule: Rule | None) -> None:
     setting = balancer.localityLbSetting
     if setting is not None and setting.enabled is not False:
-        if not context.proxy.isEnvoy and rule is not None:
-            _leftOut(context, rule, "localityLbSetting", "all endpoints are as near")
-        elif setting.distribute:
+        if setting.distribute:
             cluster["commonLbConfig"]["localityWeightedLbConfig"] = {}
+        elif not context.proxy.abilities.outliers and rule is not None:
+            _leftOut(context, rule, "localityLbSetting", "without outliers nothing fails over")
     if cluster.get("type") == "ORIGINAL_DST":
         return
     cluster["lbPolicy"] = _BALANCERS.get(balancer.simple or "", "LEAST_REQUEST")
@@ -205,7 +205,7 @@ def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, ru
     elif cluster["lbPolicy"] in _SLOW_START:
         slow = _slowStart(balancer)
         if slow is not None:
-            if context.proxy.isEnvoy:
+            if context.proxy.abilities.slowStart:
                 cluster[_SLOW_START[cluster["lbPolicy"]]] = {"slowStartConfig": slow}
             elif rule is not None:
                 _leftOut(context, rule, "warmup", "new endpoints get their whole share at once")

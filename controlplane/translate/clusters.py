@@ -82,7 +82,7 @@ def _outbound(
     options = protocolOptions(port, policy)
     applyPolicy(context, cluster, policy, rule, options)
     _secure(context, cluster, service, port, subset, policy, endpoints, known)
-    if policy.proxyProtocol is not None and context.proxy.isEnvoy:
+    if policy.proxyProtocol is not None and context.proxy.abilities.proxyProtocol:
         announceClients(policy.proxyProtocol, cluster)
     if options:
         cluster["typedExtensionProtocolOptions"] = {_OPTIONS: options}
@@ -202,7 +202,7 @@ def _automatic(
     """
     Mutual TLS by endpoint. A data plane that has one transport for a cluster uses it if all endpoints speak it.
     """
-    if context.proxy.isEnvoy:
+    if context.proxy.abilities.transportMatches:
         cluster["transportSocketMatches"] = [
             {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transportSocket": mutual},
             {"name": "tlsMode-disabled", "match": {}, "transportSocket": RAW},

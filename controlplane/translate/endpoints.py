@@ -55,9 +55,7 @@ def loadAssignment(
     groups: dict[tuple[int, str], list[Endpoint]] = {}
     priorities = _priorities(context, endpoints, policy, setting)
     for endpoint in endpoints:
-        # A data plane that knows no localities sees one group.
-        locality = endpoint.locality if context.proxy.isEnvoy else ""
-        groups.setdefault((priorities.get(endpoint.locality, 0), locality), []).append(endpoint)
+        groups.setdefault((priorities.get(endpoint.locality, 0), endpoint.locality), []).append(endpoint)
     weights = _weights(context, {locality for _, locality in groups}, setting)
     listed = [
         without(
@@ -88,7 +86,7 @@ def _endpoint(context: Context, endpoint: Endpoint, known: dict[object, bool]) -
         {
             "endpoint": {"address": address(endpoint.address, endpoint.port)},
             "loadBalancingWeight": endpoint.weight or 1,
-            "metadata": tls if context.proxy.isEnvoy else None,
+            "metadata": tls if context.proxy.abilities.transportMatches else None,
             "healthStatus": None if endpoint.healthy else "UNHEALTHY",
         }
     )
@@ -113,7 +111,7 @@ def _weights(context: Context, localities: Iterable[str], setting: LocalityLbSet
     The shares that C{distribute} gives for the place of the caller: those of a pattern are divided among what it
     covers.
     """
-    if setting is None or not context.proxy.isEnvoy or not context.proxy.locality:
+    if setting is None or not context.proxy.locality:
         return None
     rule = next((one for one in setting.distribute if _within(context.proxy.locality, one.from_)), None)
     if rule is None:
@@ -143,7 +141,7 @@ def _priorities(
     """
     proxy = context.proxy
     isOff = setting is None or policy.outlierDetection is None or setting.distribute or not proxy.locality
-    if isOff or not proxy.isEnvoy:
+    if isOff or not proxy.abilities.outliers:
         return {}
     assert setting is not None
     region = proxy.locality.partition("/")[0]

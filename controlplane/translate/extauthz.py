@@ -58,7 +58,7 @@ def _body(body: IncludeRequestBody | None) -> JSON | None:
     return {
         "maxRequestBytes": body.maxRequestBytes,
         "allowPartialMessage": body.allowPartialMessage,
-        "packAsBytes": body.packAsBytes,
+        **({"packAsBytes": True} if body.packAsBytes else {}),
     }
 
 

@@ -126,7 +126,7 @@ def workloadFilters(context: Context, destinations: Destinations) -> _Filters:
         return clusterName(port, "", service.host)
 
     http, tcp = (
-        authorizationFilters(policies, mesh, forTCP, proxy.isEnvoy, context.warn, lookUp) for forTCP in (False, True)
+        authorizationFilters(policies, mesh, forTCP, proxy.abilities, context.warn, lookUp) for forTCP in (False, True)
     )
     return _Filters(http, tcp)
 

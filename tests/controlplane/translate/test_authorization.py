@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.controlplane.translate.abilities import ENVOY, Abilities
 from meshproxy.controlplane.translate.authorization import authorizationFilters
 from meshproxy.controlplane.translate.mesh import ExtAuthzGRPC, ExtAuthzHTTP, ExtensionProvider, MeshConfig
 from meshproxy.controlplane.translate.messages import messageOf
@@ -44,7 +46,7 @@ class FilterTests(SynchronousTestCase):
     """
 
     def filters(
-        self, *policies: str, forTCP: bool = False, mesh: MeshConfig | None = None, canAsk: bool = True
+        self, *policies: str, forTCP: bool = False, mesh: MeshConfig | None = None, abilities: Abilities = ENVOY
     ) -> tuple[list[Any], list[Any]]:
         """
         The filters that ask, and the others; each of them is one of Envoy's messages.
@@ -54,7 +56,7 @@ class FilterTests(SynchronousTestCase):
             resourcesOf("---\n".join(policies)),
             mesh or MeshConfig(),
             forTCP,
-            canAsk,
+            abilities,
             lambda code, why, resource, *steps: self.told.append((resource.name, why)),
             lambda host, port: f"outbound|{port}||{host}" if host == "auth" else None,
         )
@@ -212,10 +214,11 @@ class FilterTests(SynchronousTestCase):
         lost = ExtensionProvider(name="lost", envoyExtAuthzHttp=ExtAuthzHTTP(service="elsewhere", port=80))
         mesh = MeshConfig(extensionProviders=[known, lost, ExtensionProvider(name="empty")])
         spec = "action: CUSTOM, provider: {name: %s}, rules: [{}]"
-        for names, canAsk in ((["nobody"], True), (["lost"], True), (["empty"], True), (["known"], False)):
+        cannot = evolve(ENVOY, asksHTTP=False)
+        for names, abilities in ((["nobody"], ENVOY), (["lost"], ENVOY), (["empty"], ENVOY), (["known"], cannot)):
             for forTCP in (False, True):
                 custom, _ = self.filters(
-                    *(policy(spec % name) for name in names), mesh=mesh, canAsk=canAsk, forTCP=forTCP
+                    *(policy(spec % name) for name in names), mesh=mesh, abilities=abilities, forTCP=forTCP
                 )
                 (denies,) = custom
                 self.assertEqual(denies["rules"]["action"], "DENY", names)

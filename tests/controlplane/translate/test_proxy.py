@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.structure import structureOrRaise
+from meshproxy.controlplane.translate.abilities import MESHPROXY
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import CLUSTER, address, cidr, duration, messageOf, share, without
 from meshproxy.controlplane.translate.proxy import DataPlane, Interception, Role, proxyOf
@@ -52,7 +53,7 @@ class ProxyTests(SynchronousTestCase):
             "SDS_CLUSTER": "sds-grpc",
         }
         proxy = proxyOf({"id": "router~~a.b~c", "userAgentName": "meshproxy", "metadata": metadata})
-        self.assertEqual((proxy.role, proxy.namespace, proxy.isEnvoy), (Role.ROUTER, "n", False))
+        self.assertEqual((proxy.role, proxy.namespace, proxy.abilities), (Role.ROUTER, "n", MESHPROXY))
         self.assertEqual(proxy.addresses, ("127.0.1.1", "::1"))
         self.assertEqual((proxy.inboundAddress, proxy.outboundAddress), ("127.0.1.1", "127.0.2.1"))
         self.assertEqual((proxy.applicationAddress, proxy.sdsCluster), ("127.0.3.1", "sds-grpc"))

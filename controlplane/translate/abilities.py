@@ -1,0 +1,58 @@
+# -*- test-case-name: tests.controlplane.translate.test_proxy -*-
+"""
+What a data plane can do, as far as not all can. The one place to change when one learns something.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+__all__ = ["ENVOY", "MESHPROXY", "Abilities"]
+
+
+@frozen(kw_only=True)
+class Abilities:
+    """
+    What is left out, and told, where it is not there.
+
+    @ivar outliers: Notices endpoints that fail.
+    @ivar slowStart: Gives new endpoints their share little by little.
+    @ivar proxyProtocol: Says the PROXY protocol to endpoints.
+    @ivar transportMatches: Chooses the transport by endpoint.
+    @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
+    @ivar asksGRPC: Asks one over gRPC, for connections too.
+    @ivar tokens: Verifies the tokens of requests.
+    @ivar grpcTimeouts: Has C{max_grpc_timeout}.
+    """
+
+    outliers: bool
+    slowStart: bool
+    proxyProtocol: bool
+    transportMatches: bool
+    asksHTTP: bool
+    asksGRPC: bool
+    tokens: bool
+    grpcTimeouts: bool
+
+
+ENVOY = Abilities(
+    outliers=True,
+    slowStart=True,
+    proxyProtocol=True,
+    transportMatches=True,
+    asksHTTP=True,
+    asksGRPC=True,
+    tokens=True,
+    grpcTimeouts=True,
+)
+
+MESHPROXY = Abilities(
+    outliers=False,
+    slowStart=False,
+    proxyProtocol=False,
+    transportMatches=False,
+    asksHTTP=True,
+    asksGRPC=False,
+    tokens=False,
+    grpcTimeouts=False,
+)
