@@ -34,6 +34,9 @@ __all__ = ["HTTP2Connection"]
 # RFC 9113, 6.8: a GOAWAY with this identifier tells that another one will follow.
 _ANY_STREAM = 2**31 - 1
 
+# Heads that are not wrong, but over a limit; the flag is Envoy's.
+_UNWANTED = ("http2.too_many_headers", "http2.header_list_size_too_large", "http2.unexpected_underscore")
+
 # What the ping says whose answer tells that the first GOAWAY arrived.
 _DRAIN_PING = b"draining"
 
@@ -276,7 +279,9 @@ class HTTP2Connection(TwistedProtocol):
         manager.stats.http2.rqTotal.value += 1
         manager.streamBegan(stream)
         manager.log.debug("{peer}: {why}", peer=self.info.remoteAddress, why=error.why)
-        stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
+        unwanted = error.details in _UNWANTED
+        flag = ResponseFlag.DOWNSTREAM_REMOTE_RESET if unwanted else ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        stream.downstreamLost(flag, error.details)
         self.resetReceived(stream)
 
     def goAwayReceived(self, lastStreamId: int, code: int, debug: bytes) -> None:

@@ -56,6 +56,7 @@ class StreamSide:
                 self._held = []
                 self.codecStream.pauseReading()
             self._held.append((data, endStream))
+            stream.bytesReceived += len(data)
             return
         stream.requestDataReceived(data, endStream)
 
@@ -77,7 +78,8 @@ class StreamSide:
         if isRemote:
             stream.downstreamLost(ResponseFlag.DOWNSTREAM_REMOTE_RESET, "http2.remote_reset")
         else:
-            stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, "http2.violation.of.messaging.rule")
+            # The details are Envoy's.
+            stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, "http2.remote_reset")
         self._connection.resetReceived(stream)
 
     def pauseSending(self) -> None:
@@ -137,6 +139,7 @@ class StreamSide:
         if held is not None:
             for data, endStream in held:
                 if self.stream is not None:
+                    self.stream.bytesReceived -= len(data)
                     self.stream.requestDataReceived(data, endStream)
             self.codecStream.resumeReading()
 
@@ -192,7 +195,7 @@ class StreamSide:
         See L{IDownstream.resetStream<meshproxy.http.downstream.IDownstream.resetStream>}.
         """
         # Not NO_ERROR, which a client could take for a whole response.
-        self.codecStream.reset(ErrorCode.INTERNAL_ERROR)
+        self.codecStream.reset(ErrorCode.CONNECT_ERROR if stream.tunnel else ErrorCode.INTERNAL_ERROR)
         self._connection.wake()
 
     def replaceStream(self, stream: Stream, other: Stream) -> None:

@@ -149,7 +149,7 @@ def bootstrap(listeners: Mapping[str, Manager | Listener], clusters: dict[str, s
     The bootstrap as JSON.
 
     @param clusters: More clusters: name to more fields, in YAML; each has the backend as its endpoint where the fields
-        tell no other.
+        tell no other. C{$PORT_x} is the port of the listener C{x}.
     @param address: Of the proxy's listeners, and of the backend.
     """
     made = [_cluster(name, listed) for name, listed in _CLUSTERS.items()]
@@ -173,6 +173,8 @@ def bootstrap(listeners: Mapping[str, Manager | Listener], clusters: dict[str, s
         },
         indent=1,
     )
+    for name, port in ports.listeners.items():
+        text = text.replace(f'"$PORT_{name}"', str(port)).replace(f"$PORT_{name} ", str(port))
     for name, port in (("BACKEND", ports.backend), ("CLOSED", ports.closed), ("FULL", ports.full)):
         text = text.replace(f'"${name}"', str(port)).replace(f"${name}", str(port))
     return text.replace("$ADDRESS", address)

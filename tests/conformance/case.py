@@ -113,6 +113,7 @@ class Case:
     @ivar limit: How long it waits for them, in seconds.
     @ivar settle: How long to look whether the connections stay; 0 for the usual time.
     @ivar unordered: Whether the upstream sees connections in any order.
+    @ivar http2: Whether the client speaks HTTP/2: preface and settings go before what it sends, which is frames.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Case:
     limit: float = 4.0
     settle: float = 0.0
     unordered: bool = False
+    http2: bool = False
 
     @property
     def steps(self) -> list[Step]:

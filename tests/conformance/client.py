@@ -30,6 +30,7 @@ class Heard:
     """
     What the client saw of a conversation.
 
+    @ivar lines: What is to be said of it besides the messages.
     @ivar rest: Bytes that belong to no message.
     @ivar ended: Whether the proxy closed, or the client did, C{""} for neither.
     """
@@ -37,6 +38,7 @@ class Heard:
     messages: list[Message] = field(default_factory=list)
     rest: bytes = b""
     ended: str = ""
+    lines: list[str] = field(default_factory=list)
 
 
 class Conversation:

@@ -27,6 +27,7 @@ from tests.conformance.bootstrap import Listener, Manager, Ports, bootstrap
 from tests.conformance.case import Case
 from tests.conformance.client import Conversation, Heard
 from tests.conformance.differences import meantParts
+from tests.conformance.http2client import HTTP2Conversation
 from tests.conformance.messages import readRequests
 from tests.conformance.proxies import Proxy, findEnvoy
 
@@ -191,7 +192,8 @@ class _Side:
             target = (self._address, self._ports.listeners[case.listener])
             self._backend.begin(case.replies)
             try:
-                conversation = Conversation(target, source, case)
+                kind = HTTP2Conversation if case.http2 else Conversation
+                conversation = kind(target, source, case)
                 self._held.append((time.monotonic() + _SETTLE, case.name, conversation))
                 conversation.hold(max(case.settle, patience, _BRIEFLY))
                 if conversation.heard.ended:
@@ -259,7 +261,7 @@ class _Side:
 
 
 def _clientLines(heard: Heard) -> list[str]:
-    lines = [line for message in heard.messages for line in message.describe("response")]
+    lines = [line for message in heard.messages for line in message.describe("response")] + heard.lines
     if heard.rest:
         lines.append(f"then {heard.rest.decode('latin-1')!r}")
     lines.append(f"closed {heard.ended}" if heard.ended else "stays open")

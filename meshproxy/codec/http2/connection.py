@@ -189,7 +189,7 @@ class ConnectionCodec:
         """
         return self._section is not None
 
-    def _fail(self, code: int, why: str, details: str = "http2.protocol_error") -> RemoteProtocolError:
+    def _fail(self, code: int, why: str, details: str = "codec_error:protocol_error") -> RemoteProtocolError:
         """
         The peer's fault ends the connection.
 
@@ -197,9 +197,16 @@ class ConnectionCodec:
         """
         if self._error is None:
             self._error = RemoteProtocolError(why, 400, details, code)
+            if self._section is not None:
+                self._brokenOff(self._section[0])
             self.sendGoAway(code)
             self.stop()
         return self._error
+
+    def _brokenOff(self, streamId: int) -> None:
+        """
+        The connection fails within a field section.
+        """
 
     # Bytes come in
 
@@ -272,7 +279,7 @@ class ConnectionCodec:
             if self._isStopped:
                 return
             if floods.isExceeded:
-                raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, floods.why, "http2.flood")
+                raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, floods.why, f"http2.{floods.name}")
             self._budget -= 1
             if self._budget <= 0 and position < size:
                 self.hasRest = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from meshproxy.codec.http2.connection import ConnectionCodec
 from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
-from meshproxy.codec.http2.messages import requestFrom
+from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
 from meshproxy.codec.http2.states import StreamState
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import RequestHeaders
@@ -114,29 +114,45 @@ class DownstreamCodec(ConnectionCodec):
         """
         decoder = self._decoder
         before = decoder.version
-        fields = self._decode(block)
+        try:
+            fields = self._decode(block)
+        except RemoteProtocolError as error:
+            self._sink.requestRefused(streamId, None, error)
+            raise
         if decoder.overflowed:
-            # The code is Envoy's.
-            self.sendReset(streamId, ErrorCode.INTERNAL_ERROR)
-            self._sink.requestRefused(
-                streamId, None, RemoteProtocolError("a head over the limit", 431, "http2.too_many_headers", 2)
-            )
+            details = "http2.too_many_headers" if decoder.tooMany else "http2.header_list_size_too_large"
+            self._refuseHead(streamId, RemoteProtocolError("a head over the limit", 431, details, 2))
             return None
         try:
             headers, protocol = requestFrom(fields, self.options, self.counters)
             if endStream and headers.first.get(b"content-length", b"0").strip(b"0"):
                 raise RemoteProtocolError("no body, but a content-length", 400, "http2.violation.of.messaging.rule")
         except RemoteProtocolError as error:
-            self.counters.rxMessagingError.value += 1
-            if self.options.streamErrorOnInvalidMessage:
-                self.sendReset(streamId, ErrorCode.PROTOCOL_ERROR)
-            self._sink.requestRefused(streamId, None, error)
-            if self.options.streamErrorOnInvalidMessage:
+            if error.details == UNDERSCORE:
+                self._refuseHead(streamId, error)
                 return None
-            raise
+            self.counters.rxMessagingError.value += 1
+            if not self.options.streamErrorOnInvalidMessage:
+                self._sink.requestRefused(streamId, None, error)
+                raise
+            self.sendReset(streamId, ErrorCode.PROTOCOL_ERROR)
+            self._sink.requestRefused(streamId, None, error)
+            return None
         if before == decoder.version and endStream and headers.more is None and not protocol:
             self._remember(block, headers)
         return headers, protocol
+
+    def _refuseHead(self, streamId: int, error: RemoteProtocolError) -> None:
+        """
+        Reset a stream whose head is not wrong, but not wanted. The code is Envoy's.
+        """
+        self.sendReset(streamId, ErrorCode.INTERNAL_ERROR)
+        self._sink.requestRefused(streamId, None, error)
+
+    def _brokenOff(self, streamId: int) -> None:
+        if streamId not in self.streams and streamId > self.lastStreamId:
+            error = RemoteProtocolError("a head that breaks off", 400, "codec_error:protocol_error")
+            self._sink.requestRefused(streamId, None, error)
 
     def _remember(self, block: bytes, headers: RequestHeaders) -> None:
         if len(block) > _LONGEST_REMEMBERED or headers.first.get(b"content-length"):

@@ -16,6 +16,7 @@ class Floods:
     The counts of one connection.
 
     @ivar why: What was exceeded.
+    @ivar name: How the counter is named that counts it.
     @ivar outboundFrames: How many frames wait in this process, for a peer that does not read.
     @ivar outboundControlFrames: How many of them are answers that the peer can ask for at will.
     @ivar outboundDataFrames: How many DATA frames were ever sent.
@@ -28,6 +29,7 @@ class Floods:
         "_options",
         "_priorityFrames",
         "_windowUpdates",
+        "name",
         "openedStreams",
         "outboundControlFrames",
         "outboundDataFrames",
@@ -45,7 +47,7 @@ class Floods:
         self.outboundFrames = 0
         self.outboundControlFrames = 0
         self.outboundDataFrames = 0
-        self.why = ""
+        self.why = self.name = ""
 
     @property
     def isExceeded(self) -> bool:
@@ -57,9 +59,11 @@ class Floods:
             if self.outboundControlFrames > options.maxOutboundControlFrames:
                 self.why = "too many answers wait for a peer that does not read"
                 self._counters.outboundControlFlood.value += 1
+                self.name = "outbound_control_flood"
             elif self.outboundFrames > options.maxOutboundFrames:
                 self.why = "too many frames wait for a peer that does not read"
                 self._counters.outboundFlood.value += 1
+                self.name = "outbound_flood"
         return bool(self.why)
 
     def received(self, size: int, ends: int) -> None:
@@ -76,6 +80,7 @@ class Floods:
             if self._emptyFrames > self._options.maxEmptyFrames and not self.why:
                 self.why = "too many empty frames in a row"
                 self._counters.inboundEmptyFramesFlood.value += 1
+                self.name = "inbound_empty_frames_flood"
 
     def priorityReceived(self) -> None:
         """
@@ -85,6 +90,7 @@ class Floods:
         if self._priorityFrames > self._options.maxPriorityFrames * (1 + self.openedStreams) and not self.why:
             self.why = "too many PRIORITY frames"
             self._counters.inboundPriorityFramesFlood.value += 1
+            self.name = "inbound_priority_frames_flood"
 
     def windowUpdateReceived(self) -> None:
         """
@@ -95,6 +101,7 @@ class Floods:
         if self._windowUpdates > most and not self.why:
             self.why = "too many WINDOW_UPDATE frames"
             self._counters.inboundWindowUpdateFramesFlood.value += 1
+            self.name = "inbound_window_update_frames_flood"
 
     def sent(self) -> None:
         """

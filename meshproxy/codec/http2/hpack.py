@@ -47,7 +47,7 @@ _COMPRESSION_ERROR = 9
 
 
 def _error(why: str) -> RemoteProtocolError:
-    return RemoteProtocolError(why, 400, "http2.hpack_error", _COMPRESSION_ERROR)
+    return RemoteProtocolError(why, 400, "codec_error:protocol_error", _COMPRESSION_ERROR)
 
 
 class Decoder:
@@ -57,6 +57,7 @@ class Decoder:
     @ivar version: Changes whenever a section changed the dynamic table: as long as it stays, equal bytes mean the same.
     @ivar overflowed: Whether the last section was longer than its limits. All of it was decoded, so that the table is
         right, but the fields after the limit were only counted.
+    @ivar tooMany: Whether there were too many fields in it.
     """
 
     def __init__(self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100) -> None:
@@ -66,7 +67,7 @@ class Decoder:
         @param maxCount: The most fields of a section.
         """
         self.version = 0
-        self.overflowed = False
+        self.overflowed = self.tooMany = False
         self._limit = tableSize
         self._maxBytes = maxBytes
         self._maxCount = maxCount
@@ -85,7 +86,7 @@ class Decoder:
         counted = count = position = 0
         stop = len(block)
         entries = self._entries
-        self.overflowed = False
+        self.overflowed = self.tooMany = False
         while position < stop:
             byte = block[position]
             position += 1
@@ -120,6 +121,7 @@ class Decoder:
             counted += len(field[0]) + len(field[1])
             if counted > self._maxBytes or count > self._maxCount:
                 self.overflowed = True
+                self.tooMany = count > self._maxCount
             else:
                 fields.append(field)
         return fields

@@ -125,6 +125,10 @@ class _Steps(dict[int, tuple[int, bytes]]):
 _steps = _Steps()
 
 
+def _error(why: str) -> RemoteProtocolError:
+    return RemoteProtocolError(why, 400, "codec_error:protocol_error", 9)
+
+
 def huffmanDecode(data: bytes) -> bytes:
     """
     The string that a Huffman-coded one means.
@@ -137,10 +141,10 @@ def huffmanDecode(data: bytes) -> bytes:
     for byte in data:
         node, symbols = steps[node << 8 | byte]
         if node < 0:
-            raise RemoteProtocolError("the end of the string within a Huffman-coded string", h2Code=9)
+            raise _error("the end of the string within a Huffman-coded string")
         parts.append(symbols)
     if node not in _ENDS:
-        raise RemoteProtocolError("a Huffman-coded string is not padded with ones, or with too many", h2Code=9)
+        raise _error("a Huffman-coded string is not padded with ones, or with too many")
     return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
 __all__ = [
     "CONNECTION_FIELDS",
+    "UNDERSCORE",
     "requestFields",
     "requestFrom",
     "responseFields",
@@ -38,8 +39,10 @@ _FORBIDDEN = CONNECTION_FIELDS - {b"http2-settings"}
 # RFC 9110, 5.6.2, without capitals (RFC 9113, 8.2.1).
 _isName = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++").fullmatch
 
-# As the HTTP/1 codec: visible, space, tab and obs-text. No white space around it (RFC 9113, 8.2.1).
-_isValue = re.compile(rb"(?![\t ])[\t -~\x80-\xff]*+(?<![\t ])").fullmatch
+# As the HTTP/1 codec: visible, space, tab and obs-text.
+_isValue = re.compile(rb"[\t -~\x80-\xff]*+").fullmatch
+
+_BLANKS = (b" ", b"\t")
 
 _isPath = re.compile(rb"[!-~]++").fullmatch
 
@@ -47,11 +50,16 @@ _isScheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
 
 _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 
+UNDERSCORE = "http2.unexpected_underscore"
+"""
+Why a request is refused that C{headers_with_underscores_action} rejects.
+"""
+
 _VIOLATION = "http2.violation.of.messaging.rule"
 _INVALID_FIELD = "http2.invalid.header.field"
 
 
-def _malformed(why: str, details: str = _VIOLATION) -> RemoteProtocolError:
+def _malformed(why: str, details: str = _INVALID_FIELD) -> RemoteProtocolError:
     return RemoteProtocolError(why, 400, details, 1)
 
 
@@ -63,11 +71,12 @@ def _regular(fields: Iterable[Field], into: HeaderMap) -> None:
     more: dict[bytes, list[bytes]] | None = None
     for name, value in fields:
         if not _isName(name):
-            raise _malformed(
-                "a pseudo-header field after others" if name[:1] == b":" else "an illegal name", _INVALID_FIELD
-            )
+            raise _malformed("a pseudo-header field after others" if name[:1] == b":" else "an illegal name")
         if not _isValue(value):
-            raise _malformed(f"an illegal value of {name.decode('ascii')}", _INVALID_FIELD)
+            raise _malformed(f"an illegal value of {name.decode('ascii')}")
+        if value[:1] in _BLANKS or value[-1:] in _BLANKS:
+            # RFC 9113, 8.2.1 calls it malformed; as in Envoy it is cut off, before anybody compares the value.
+            value = value.strip(b"\t ")
         if name not in first:
             first[name] = value
         elif name == b"cookie":
@@ -98,7 +107,7 @@ def _pseudo(fields: Sequence[Field], known: frozenset[bytes]) -> tuple[dict[byte
         if name[:1] != b":":
             return pseudo, count
         if name not in known or name in pseudo:
-            raise _malformed("an unknown pseudo-header field, or one twice", _INVALID_FIELD)
+            raise _malformed("an unknown pseudo-header field, or one twice")
         pseudo[name] = value
     return pseudo, len(fields)
 
@@ -118,12 +127,14 @@ def requestFrom(
     @raise RemoteProtocolError: If it is malformed.
     """
     pseudo, count = _pseudo(fields, _REQUEST_PSEUDO)
-    method = pseudo.get(b":method", b"")
-    if not isToken(method):
-        raise _malformed("no legal :method")
     headers = RequestHeaders.__new__(RequestHeaders)
     _regular(fields[count:], headers)
     first = headers.first
+    method = pseudo.get(b":method")
+    if method is None:
+        raise _malformed("no :method", _VIOLATION)
+    if not isToken(method):
+        raise _malformed("an illegal :method")
     protocol = pseudo.get(b":protocol")
     headers.method = method
     headers.path = b""
@@ -131,14 +142,17 @@ def requestFrom(
     if method != b"CONNECT" or protocol is not None:
         if protocol is not None and (method != b"CONNECT" or not options.allowConnect):
             raise _malformed(":protocol where it is not allowed")
-        path = pseudo.get(b":path", b"")
-        scheme = pseudo.get(b":scheme", b"")
+        path, scheme = pseudo.get(b":path"), pseudo.get(b":scheme")
+        if path is None or scheme is None:
+            raise _malformed("no :path, or no :scheme", _VIOLATION)
         if not _isPath(path) or not _isScheme(scheme):
-            raise _malformed("no legal :path, or no legal :scheme")
+            raise _malformed("an illegal :path or :scheme")
+        if path[:1] != b"/" and (path != b"*" or method != b"OPTIONS"):
+            raise _malformed("a :path that does not begin with a slash", _VIOLATION)
         headers.path = path
         headers.scheme = scheme.lower()
     elif b":path" in pseudo or b":scheme" in pseudo:
-        raise _malformed(":path or :scheme in a CONNECT")
+        raise _malformed(":path or :scheme in a CONNECT", _VIOLATION)
     headers.authority = _authority(pseudo, first, headers)
     if b"te" in first and (first[b"te"] != b"trailers" or (headers.more is not None and b"te" in headers.more)):
         raise _malformed("a te other than trailers")
@@ -163,7 +177,9 @@ def _authority(pseudo: dict[bytes, bytes], first: dict[bytes, bytes], headers: R
     authority = pseudo.get(b":authority")
     host = first.pop(b"host", None)
     if authority is None:
-        authority = host or b""
+        if host is None:
+            raise _malformed("no authority", _VIOLATION)
+        authority = host
     elif host is not None and host.lower() != authority.lower():
         raise _malformed("a host that is not the :authority")
     if not _isAuthority(authority):
@@ -175,7 +191,7 @@ def _judgeUnderscores(headers: HeaderMap, action: UnderscoreAction, counters: Ht
     names = [name for name in headers.first if b"_" in name]
     if names and action is UnderscoreAction.REJECT:
         counters.requestsRejectedWithUnderscoresInHeaders.value += 1
-        raise _malformed("an underscore in a name", "http2.unexpected_underscore")
+        raise _malformed("an underscore in a name", UNDERSCORE)
     for name in names:
         counters.droppedHeadersWithUnderscores.value += len(headers.values(name))
         headers.remove(name)
@@ -208,7 +224,7 @@ def trailersFrom(fields: Sequence[Field]) -> HeaderMap:
     @raise RemoteProtocolError: If they are malformed.
     """
     if any(name[:1] == b":" for name, _ in fields):
-        raise _malformed("a pseudo-header field in trailers", _INVALID_FIELD)
+        raise _malformed("a pseudo-header field in trailers")
     trailers = HeaderMap.__new__(HeaderMap)
     _regular(fields, trailers)
     return trailers

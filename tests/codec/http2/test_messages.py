@@ -63,7 +63,14 @@ class RequestTests(SynchronousTestCase):
             headers, _ = readRequest(fields)
             self.assertEqual(headers.authority, b"test")
             self.assertEqual(len(headers), 0)
-        self.assertEqual(readRequest(request(authority=None))[0].authority, b"")
+
+    def test_blanks(self) -> None:
+        """
+        White space around a value is no part of it, for rules that look at it neither.
+        """
+        headers, _ = readRequest(request((b"a", b" b"), (b"c", b"d\t "), (b"e", b" "), (b"te", b" trailers")))
+        self.assertEqual(dict(headers.fields()), {b"a": b"b", b"c": b"d", b"e": b"", b"te": b"trailers"})
+        self.assertEqual(readRequest(request(method=b"OPTIONS", path=b"*"))[0].path, b"*")
 
     def test_connect(self) -> None:
         """
@@ -115,8 +122,10 @@ class RequestTests(SynchronousTestCase):
             request((b"a", b"b\nc")),
             request((b"a", b"b\rc")),
             request((b"a", b"b\0c")),
-            request((b"a", b" b")),
-            request((b"a", b"b\t")),
+            request(authority=None),
+            request(path=b"x"),
+            request(path=b"*"),
+            request(path=b"http://a/"),
             request((b"a", b"\x7f")),
             request((b"connection", b"close")),
             request((b"keep-alive", b"1")),
