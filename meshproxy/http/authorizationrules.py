@@ -284,6 +284,10 @@ def _addressRule(ranges: CidrSet, address: Callable[[Any], Address | None], word
         found = address(stream)
         return f"{words} is {'unknown' if found is None else found.host}"
 
+    source = _SOURCES.get(address)
+    if source is not None:
+        told = f"(address := {source}) is not None and {{contains}}(address.host)"
+        test = expressions.told(test, told, contains=contains)
     return _leaf(test, actual, "in " + ", ".join(map(str, ranges.ranges)))
 
 
@@ -308,6 +312,14 @@ def _remoteAddress(stream: Any) -> Address | None:
 def _localAddress(stream: Any) -> Address | None:
     found: Address | None = stream.connection.localAddress
     return found
+
+
+# What these do, as expressions.
+_SOURCES: Mapping[Callable[[Any], Address | None], str] = {
+    _connectionAddress: "stream.connection.remoteAddress",
+    _directAddress: "(stream.connection.directRemoteAddress or stream.connection.remoteAddress)",
+    _localAddress: "stream.connection.localAddress",
+}
 
 
 def _ip(address: Callable[[Any], Address | None], words: str) -> Compile:

@@ -611,7 +611,11 @@ class ConnectionManager:
             stream.idleWatch.stop(stream)
         stats = self.stats
         stats.rqActive.value -= 1
-        stats.rqTime.record(int((stream.end - stream.startTime) * 1000))  # type: ignore[operator]  # it has ended
+        elapsed = int((stream.end - stream.startTime) * 1000)  # type: ignore[operator]  # it has ended
+        try:
+            stats.rqTime.bins[elapsed] += 1
+        except KeyError:
+            stats.rqTime.record(elapsed)
         status = stream.responseCode
         try:
             stats.responses.counts[status] += 1

@@ -910,7 +910,11 @@ class PlainRequest(RoutedRequest):
         if self._responsePaused:
             self._unpause()
         self.connection = None
-        stats.rqTime.record(int((now - self._tryBegan) * 1000))
+        elapsed = int((now - self._tryBegan) * 1000)
+        try:
+            stats.rqTime.bins[elapsed] += 1
+        except KeyError:
+            stats.rqTime.record(elapsed)
         stream.responseReceived(headers, body, now)
 
 

@@ -113,7 +113,8 @@ class Histogram(Metric):
     How values are spread, to two significant digits, as Envoy's histograms.
 
     @ivar unit: C{"ms"}, C{"us"}, C{"bytes"}, C{"percent"} or C{""}; for readers only.
-    @ivar bins: How often each value came, by the lower end of its bin.
+    @ivar bins: How often each value came, by the lower end of its bin. The hot path adds to one that is there itself,
+        and calls L{record} for others.
     @ivar intervalBins: The same for the last full flush interval.
     @ivar boundaries: The upper bounds of the buckets that are shown.
     """

@@ -21,7 +21,16 @@ from meshproxy.codec.http1.grammar import (
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink, UnderscoreAction
 from meshproxy.codec.http1.memory import RequestMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import DECIMAL, STATUS_LINES, chunk, encodeHead, lastChunk, styled, without
+from meshproxy.codec.http1.serialize import (
+    DECIMAL,
+    STATUS_LINES,
+    HeadTemplates,
+    chunk,
+    encodeHead,
+    lastChunk,
+    styled,
+    without,
+)
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -58,6 +67,9 @@ _CHUNKED_END = b"transfer-encoding: chunked\r\n\r\n"
 _STATUS_LINES_WITH_BODY = {
     status: STATUS_LINES[False][status] for status in range(200, 600) if status != 204 and status != 304
 }
+
+# The heads of such responses.
+_TEMPLATES = HeadTemplates(b"%b")
 
 # Without any of these fields, a request has no body and leaves its connection open.
 _UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}).isdisjoint
@@ -127,12 +139,12 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             return None
         memory = self._memory
         if memory.isWorthwhile and data.endswith(memory.block):
-            match = matchRequestLine(data)
-            if match is not None and match.end() == len(data) - len(memory.block) and len(data) <= self._maxHeadBytes:
-                # The fields are those of the last one, byte for byte, as a client's requests on a connection often are.
+            # The fields are those of the last one, byte for byte, as a client's requests on a connection often are.
+            if data == memory.head or self._recallLine(data):
                 memory.misses = 0
                 self.request = headers = _newRequest(RequestHeaders)
-                headers.method, headers.path = match.groups()
+                headers.method = memory.method
+                headers.path = memory.path
                 headers.authority = memory.authority
                 headers.scheme = self._scheme
                 headers.first = memory.first.copy()
@@ -162,6 +174,22 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
         self.writeState = DUE
         self.readState = WAITING
         return taken
+
+    def _recallLine(self, data: bytes) -> bool:
+        """
+        Remember the request line of a read whose end is what is remembered.
+
+        @return: Whether that and nothing else stands before.
+        """
+        memory = self._memory
+        match = matchRequestLine(data)
+        if match is None or match.end() != len(data) - len(memory.block):
+            return False
+        if len(data) > memory.LONGEST or len(data) > self._maxHeadBytes:
+            return False
+        memory.head = data
+        memory.method, memory.path = match.groups()
+        return True
 
     _matchHead = staticmethod(matchRequest)
 
@@ -459,12 +487,12 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             and not self.isHTTP10
             and self.request.method != b"HEAD"  # type: ignore[union-attr]  # a response is due to a request
         ):
-            head = statusLine + b"\r\n".join(map(b": ".join, first.items()))
-            # See encodeHead: one CR and one LF for the status line and between two fields each.
-            if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * len(first):
+            head = _TEMPLATES[tuple(first)] % (statusLine, *first.values())
+            # See encodeHead: one CR and one LF for each line, the empty one included.
+            if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * len(first) + 4:
                 raise LocalProtocolError("CR, LF or NUL in a head")
             self.writeState = IDLE
-            return b"%b\r\n\r\n%b" % (head, body)
+            return head + body
         return self.encodeHeaders(headers, False) + self.encodeData(body, True)
 
     def encodeTrailers(self, trailers: HeaderMap) -> bytes:

@@ -16,7 +16,7 @@ from meshproxy.headers import RequestHeaders, ResponseHeaders
 
 __all__ = ["RequestMemory", "ResponseMemory"]
 
-# Longer heads have cookies and tokens in them, which change, and would cost memory on each idle connection.
+# Longer fields have cookies and tokens in them, which change, and would cost memory on each idle connection.
 _LONGEST = 1024
 
 # How often a connection looks for the shape of a head that has none of those that it knows.
@@ -30,6 +30,8 @@ class RequestMemory:
     """
     The fields of the last request.
 
+    @ivar head: All of it, as it came, with its C{method} and C{path}; with another line before C{block}, it is a head
+        that was judged as well.
     @ivar block: Its field lines as they came, with the empty line.
     @ivar first: What they were parsed to, without C{host}.
     @ivar authority: C{host}.
@@ -39,14 +41,19 @@ class RequestMemory:
         nothing may.
     @ivar tries: How often another shape may be looked for still.
     @cvar PATIENCE: How many heads in a row may differ until comparing is given up.
+    @cvar LONGEST: How long a head may be, its first line included.
     """
 
-    __slots__ = ("authority", "block", "first", "isWorthwhile", "misses", "shapes", "tries")
+    __slots__ = (
+        "authority", "block", "first", "head", "isWorthwhile", "method", "misses", "path", "shapes", "tries"
+    )  # fmt: skip
 
     PATIENCE = 4
+    LONGEST = 2 * _LONGEST
 
     def __init__(self) -> None:
-        self.block = _NOTHING
+        self.head = self.block = _NOTHING
+        self.method = self.path = b""
         self.first: dict[bytes, bytes] = {}
         self.authority = b""
         self.isWorthwhile = False
@@ -61,8 +68,12 @@ class RequestMemory:
         @param data: The whole head; its field lines begin at C{start}.
         """
         self.misses += 1
-        self.isWorthwhile = self.misses <= self.PATIENCE and len(data) - start <= _LONGEST and headers.more is None
+        isShort = len(data) - start <= _LONGEST and len(data) <= self.LONGEST
+        self.isWorthwhile = isShort and self.misses <= self.PATIENCE and headers.more is None
         if self.isWorthwhile:
+            self.head = data
+            self.method = headers.method
+            self.path = headers.path
             self.block = data[start:]
             self.first = headers.first.copy()
             self.authority = headers.authority

@@ -18,6 +18,7 @@ from meshproxy.headers import HeaderMap
 __all__ = [
     "DECIMAL",
     "Decimals",
+    "HeadTemplates",
     "NameCases",
     "STATUS_LINES",
     "StatusLines",
@@ -55,6 +56,29 @@ class StatusLines(dict[int, bytes]):
 
 STATUS_LINES = {False: StatusLines(b"1.1"), True: StatusLines(b"1.0")}
 """By whether it is HTTP/1.0."""
+
+
+class HeadTemplates(dict[tuple[bytes, ...], bytes]):
+    """
+    Heads to fill in, by the names of their fields: the first lines, then a place for each value, and the empty line.
+    Names come again and again in the same order. It does not grow beyond a limit.
+    """
+
+    def __init__(self, startLines: bytes, limit: int = 512) -> None:
+        """
+        @param startLines: What stands before the fields, with places of its own.
+        """
+        self._startLines = startLines
+        self._limit = limit
+
+    def __missing__(self, names: tuple[bytes, ...]) -> bytes:
+        fields = [b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in names]
+        template = b"%b%b\r\n" % (self._startLines, b"".join(fields))
+        if len(template) <= 4096:
+            if len(self) >= self._limit:
+                self.clear()
+            self[names] = template
+        return template
 
 
 class Decimals(dict[int, bytes]):

@@ -13,7 +13,7 @@ from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLe
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
 from meshproxy.codec.http1.memory import ResponseMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import chunk, encodeHead, lastChunk, styled
+from meshproxy.codec.http1.serialize import HeadTemplates, chunk, encodeHead, lastChunk, styled
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -40,8 +40,8 @@ _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 # Those of them that ask for nothing of the connection.
 _ALONE = _BODILESS - {b"CONNECT"}
 
-# Without any of these fields, a request without a body is written as it is.
-_UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"upgrade"}).isdisjoint
+# The heads of requests without a body and without anything to say about their connection.
+_TEMPLATES = HeadTemplates(b"%b %b HTTP/1.1\r\nhost: %b\r\n")
 
 _DEFAULTS = Http1Options(maxHeadBytes=80 * 1024)
 
@@ -140,11 +140,12 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             and method in _ALONE
             and path
             and b" " not in path
-            and first
-            and _UNFRAMED(first)
+            and b"content-length" not in first
+            and b"transfer-encoding" not in first
+            and b"connection" not in first
+            and b"upgrade" not in first
         ):
-            fields = b"\r\n".join(map(b": ".join, first.items()))
-            head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method, path, headers.authority, fields)
+            head = _TEMPLATES[tuple(first)] % (method, path, headers.authority, *first.values())
             # See encodeHead: one CR and one LF for each line, the empty one included.
             if len(head) - len(head.translate(None, b"\r\n\0")) == 2 * len(first) + 6:
                 self._method = method

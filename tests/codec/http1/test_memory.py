@@ -156,6 +156,18 @@ class RequestMemoryTests(SynchronousTestCase):
         self.assertIsNone(self.codec.takeWhole(get() + b"G"))
         self.assertIsNotNone(self.codec.takeWhole(get()))
 
+    def test_otherLine(self) -> None:
+        """
+        Under another line the fields are the same; a line that would cost much memory is not kept.
+        """
+        self.receive(get(b"/a"))
+        for path in (b"/a", b"/b", b"/b", b"/a"):
+            self.assertIn((b":path", path), self.receive(get(path)))
+        self.receive(get(b"/" + b"x" * 5000))
+        memory = self.codec._memory
+        self.assertLess(len(memory.head) + len(memory.path), 2 * memory.LONGEST)
+        self.assertIn((b":path", b"/a"), self.receive(get(b"/a")))
+
     def test_patience(self) -> None:
         """
         When so many heads in a row differ, comparing is given up; a hit before that begins the count again.

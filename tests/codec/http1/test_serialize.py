@@ -6,9 +6,45 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.codec.http1.serialize import STATUS_LINES, chunk, encodeHead, lastChunk, properCase, without
+from meshproxy.codec.http1.serialize import (
+    STATUS_LINES,
+    HeadTemplates,
+    chunk,
+    encodeHead,
+    lastChunk,
+    properCase,
+    without,
+)
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap
+
+
+class HeadTemplatesTests(SynchronousTestCase):
+    """
+    L{HeadTemplates} are what L{encodeHead} writes, for heads without a name twice.
+    """
+
+    def test_same(self) -> None:
+        """
+        Any names, percent signs among them, and any values.
+        """
+        templates = HeadTemplates(b"S %b\r\n")
+        for pairs in ([], [(b"a", b"1")], [(b"a%b", b"%d"), (b"%", b""), (b"c", b"d: e")], [(b"%%b", b"\xff")]):
+            headers = HeaderMap(pairs)
+            head = templates[tuple(headers.first)] % (b"x", *headers.first.values())
+            self.assertEqual(head, encodeHead(b"S x\r\n", 1, headers) + b"\r\n")
+
+    def test_bounded(self) -> None:
+        """
+        Ever new names, and long ones, do not stay.
+        """
+        templates = HeadTemplates(b"", 10)
+        for number in range(100):
+            self.assertEqual(templates[(b"n%d" % number,)], b"n%d: %%b\r\n\r\n" % number)
+        self.assertLessEqual(len(templates), 10)
+        long = (b"x" * 5000,)
+        self.assertEqual(len(templates[long] % b"y"), 5000 + 7)
+        self.assertNotIn(long, templates)
 
 
 class HeadTests(SynchronousTestCase):
