@@ -322,7 +322,7 @@ def _notProgrammed(instance: Any, findings: Findings, steps: tuple[str | int, ..
         value = getattr(instance, attribute.name)
         here = (*steps, attribute.metadata.get("key", attribute.name))
         why = attribute.metadata.get("notProgrammed")
-        if why and value not in (None, False, 0, "", [], {}):
+        if why and value != attribute.default and value not in (None, False, 0, "", [], {}):
             findings.spot(*here).notProgrammed(f"has no effect so far: {why}")
         elif attrs.has(type(value)):
             _notProgrammed(value, findings, here)

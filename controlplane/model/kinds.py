@@ -14,6 +14,10 @@ from meshproxy.controlplane.model.authorizationpolicy import AuthorizationPolicy
 from meshproxy.controlplane.model.destinationrule import DestinationRule, checkDestinationRule
 from meshproxy.controlplane.model.gateway import Gateway, checkGateway
 from meshproxy.controlplane.model.peerauthentication import PeerAuthentication, checkPeerAuthentication
+from meshproxy.controlplane.model.requestauthentication import (
+    RequestAuthentication,
+    checkRequestAuthentication,
+)
 from meshproxy.controlplane.model.resource import Metadata
 from meshproxy.controlplane.model.secret import Secret, checkSecret
 from meshproxy.controlplane.model.service import Service, checkService
@@ -121,6 +125,14 @@ KINDS: tuple[Kind, ...] = (
         AuthorizationPolicy,
         checkAuthorizationPolicy,
         shortNames=("ap",),
+    ),
+    _kind(
+        _SECURITY,
+        "RequestAuthentication",
+        "requestauthentications",
+        RequestAuthentication,
+        checkRequestAuthentication,
+        shortNames=("ra",),
     ),
     _kind(_CORE, "Service", "services", Service, checkService, shortNames=("svc",), specRequired=True),
     _kind(_CORE, "Secret", "secrets", Secret, checkSecret, specKey="", isSecret=True),

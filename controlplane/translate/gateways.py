@@ -17,12 +17,11 @@ from meshproxy.controlplane.model.gateway import Server
 from meshproxy.controlplane.model.hosts import within
 from meshproxy.controlplane.model.names import isHTTP
 from meshproxy.controlplane.model.resource import Resource
-from meshproxy.controlplane.translate.authorization import AuthorizationFilters
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
 from meshproxy.controlplane.translate.gatewayroutes import boundHosts, gatewayRoutes, routesBoundTo
 from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
-from meshproxy.controlplane.translate.inbound import workloadFilters
+from meshproxy.controlplane.translate.inbound import WorkloadFilters, workloadFilters
 from meshproxy.controlplane.translate.listeners import inspectors, listener
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import listenerName
@@ -92,7 +91,7 @@ def gatewayListeners(context: Context, destinations: Destinations) -> GatewayLis
             ports.setdefault((server.bind or _WILDCARD, server.port.number), []).append(_Served(server, gateway, index))
     filters = workloadFilters(context, destinations)
     for (bind, number), servers in sorted(ports.items(), key=lambda one: (one[0][1], one[0][0])):
-        _port(context, destinations, made, bind, number, _compatible(context, servers), filters.http, filters.tcp)
+        _port(context, destinations, made, bind, number, _compatible(context, servers), filters)
     made.credentials = list({name: (name, gateway) for name, gateway in made.credentials}.values())
     return made
 
@@ -133,8 +132,7 @@ def _port(
     bind: str,
     number: int,
     servers: Sequence[_Served],
-    http: AuthorizationFilters,
-    tcp: AuthorizationFilters,
+    filters: WorkloadFilters,
 ) -> None:
     """
     The listener of one address and port.
@@ -145,10 +143,10 @@ def _port(
         name = f"http.{number}{suffix}"
         pairs = [(one.server, one.gateway) for one in servers]
         made.routes.append(gatewayRoutes(context, destinations, name, number, pairs, isTLS=False))
-        chains.append({"filters": [_manager(context, bind, number, name, http)]})
+        chains.append({"filters": [_manager(context, bind, number, name, filters)]})
     else:
         for one in servers:
-            chains += _secured(context, destinations, made, bind, number, one, http, tcp)
+            chains += _secured(context, destinations, made, bind, number, one, filters)
     if not chains:
         # A listener without a chain is refused; nobody is served at this port.
         return
@@ -165,9 +163,9 @@ def _port(
     )
 
 
-def _manager(context: Context, bind: str, number: int, routes: str, filters: AuthorizationFilters) -> JSON:
+def _manager(context: Context, bind: str, number: int, routes: str, filters: WorkloadFilters) -> JSON:
     prefix = f"outbound_{listenerName(bind, number)}"
-    return connectionManager(context, Side.GATEWAY, prefix, routes, [*filters.custom, *filters.rules])
+    return connectionManager(context, Side.GATEWAY, prefix, routes, filters.forRequests)
 
 
 def _secured(
@@ -177,8 +175,7 @@ def _secured(
     bind: str,
     number: int,
     one: _Served,
-    http: AuthorizationFilters,
-    tcp: AuthorizationFilters,
+    filters: WorkloadFilters,
 ) -> list[JSON]:
     """
     The chains of one server that is not HTTP in clear.
@@ -192,7 +189,7 @@ def _secured(
         context.notProgrammed("AUTO_PASSTHROUGH, between networks, is not done", gateway, *where)
         return []
     if not one.endsTLS:
-        return _passed(context, destinations, one, number, tcp)
+        return _passed(context, destinations, one, number, filters)
     assert tls is not None
     socket = gatewayTLS(context.proxy, tls, context.mesh.trustDomains, not speaksHTTP)
     made.credentials += [(name, gateway) for name in _credentials(socket)]
@@ -201,13 +198,13 @@ def _secured(
         suffix = "" if bind == _WILDCARD else f".{bind}"
         name = f"https.{number}.{server.port.name}.{gateway.name}.{gateway.namespace}{suffix}"
         made.routes.append(gatewayRoutes(context, destinations, name, number, [(server, gateway)], isTLS=True))
-        filters = [_manager(context, bind, number, name, http)]
+        network = [_manager(context, bind, number, name, filters)]
     else:
         targets = _connections(context, destinations, one, number)
         if targets is None:
             return []
-        filters = [*tcp.custom, *tcp.rules, targets]
-    return [without({"filterChainMatch": match, "filters": filters, "transportSocket": socket})]
+        network = [*filters.forConnections, targets]
+    return [without({"filterChainMatch": match, "filters": network, "transportSocket": socket})]
 
 
 def _credentials(value: object) -> list[str]:
@@ -249,12 +246,12 @@ def _connections(context: Context, destinations: Destinations, one: _Served, num
 
 
 def _passed(
-    context: Context, destinations: Destinations, one: _Served, number: int, tcp: AuthorizationFilters
+    context: Context, destinations: Destinations, one: _Served, number: int, filters: WorkloadFilters
 ) -> list[JSON]:
     """
     Connections that go on as they are: TLS by the name that is asked for, others to one place.
     """
-    before = [*tcp.custom, *tcp.rules]
+    before = filters.forConnections
     if one.server.tls is None:
         targets = _connections(context, destinations, one, number)
         return [{"filters": [*before, targets]}] if targets is not None else []

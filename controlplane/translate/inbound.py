@@ -33,8 +33,9 @@ from meshproxy.controlplane.translate.names import (
 from meshproxy.controlplane.translate.routepolicies import inboundRetryPolicy
 from meshproxy.controlplane.translate.routes import defaultRoute
 from meshproxy.controlplane.translate.tls import MUTUAL_ALPN, MUTUAL_HTTP_ALPN, serverMutualTLS
+from meshproxy.controlplane.translate.tokens import tokenFilters
 
-__all__ = ["InboundListeners", "inboundListeners", "workloadFilters"]
+__all__ = ["InboundListeners", "WorkloadFilters", "inboundListeners", "workloadFilters"]
 
 _VIRTUAL_PORT = 15006
 _WILDCARD = "0.0.0.0"
@@ -99,16 +100,31 @@ _KINDS: dict[tuple[str, MutualTLSMode], tuple[_Kind, ...]] = {
 
 
 @frozen
-class _Filters:
+class WorkloadFilters:
     """
     What stands before the last filter, on chains of requests and on chains of connections.
     """
 
     http: AuthorizationFilters
     tcp: AuthorizationFilters
+    tokens: list[JSON]
+
+    @property
+    def forRequests(self) -> list[JSON]:
+        """
+        All filters of requests: who is asked first, then the tokens, then the rules that look at them.
+        """
+        return [*self.http.custom, *self.tokens, *self.http.rules]
+
+    @property
+    def forConnections(self) -> list[JSON]:
+        """
+        All filters of connections.
+        """
+        return [*self.tcp.custom, *self.tcp.rules]
 
 
-def workloadFilters(context: Context, destinations: Destinations) -> _Filters:
+def workloadFilters(context: Context, destinations: Destinations) -> WorkloadFilters:
     """
     The filters that the policies of the workload ask for.
     """
@@ -128,7 +144,7 @@ def workloadFilters(context: Context, destinations: Destinations) -> _Filters:
     http, tcp = (
         authorizationFilters(policies, mesh, forTCP, proxy.abilities, context.warn, lookUp) for forTCP in (False, True)
     )
-    return _Filters(http, tcp)
+    return WorkloadFilters(http, tcp, tokenFilters(context))
 
 
 def inboundListeners(context: Context, destinations: Destinations) -> InboundListeners:
@@ -184,7 +200,7 @@ def _chains(
     service: Service,
     cluster: str,
     peers: PeerPolicy,
-    filters: _Filters,
+    filters: WorkloadFilters,
 ) -> list[JSON]:
     """
     The filter chains of one port.
@@ -219,14 +235,15 @@ def _routes(context: Context, number: int, port: Port, service: Service | None, 
     }
 
 
-def _network(context: Context, kind: _Kind, prefix: str, cluster: str, routes: JSON, filters: _Filters) -> list[JSON]:
+def _network(
+    context: Context, kind: _Kind, prefix: str, cluster: str, routes: JSON, filters: WorkloadFilters
+) -> list[JSON]:
     """
     The network filters of a chain.
     """
     if kind.isHTTP:
-        own = [*filters.http.custom, *filters.http.rules]
-        return [connectionManager(context, Side.INBOUND, prefix, routes, own)]
-    return [*filters.tcp.custom, *filters.tcp.rules, tcpProxy(context, cluster, [(cluster, 1)])]
+        return [connectionManager(context, Side.INBOUND, prefix, routes, filters.forRequests)]
+    return [*filters.forConnections, tcpProxy(context, cluster, [(cluster, 1)])]
 
 
 def _chain(context: Context, name: str, kind: _Kind, network: Sequence[JSON], port: int) -> JSON:
@@ -266,7 +283,7 @@ def _listener(context: Context, number: int, chains: list[JSON]) -> JSON:
     )
 
 
-def _virtual(context: Context, chains: list[JSON], peers: PeerPolicy, filters: _Filters) -> JSON:
+def _virtual(context: Context, chains: list[JSON], peers: PeerPolicy, filters: WorkloadFilters) -> JSON:
     """
     The listener that intercepted connections come to: chains of the ports, and of ports that no service names.
     """

@@ -18,6 +18,7 @@ __all__ = ["KindTests", "document", "read"]
 _API = {
     "PeerAuthentication": "security.istio.io/v1",
     "AuthorizationPolicy": "security.istio.io/v1",
+    "RequestAuthentication": "security.istio.io/v1",
     "Service": "v1",
     "Secret": "v1",
 }

@@ -170,3 +170,64 @@ class AuthorizationPolicyTests(KindTests):
             "namespace: shop", "namespace: shop, annotations: {istio.io/dry-run: 'true'}"
         )
         self.assertEqual([one.path for one in parseDocuments(text)[1]], ["spec.action"])
+
+
+class RequestAuthenticationTests(KindTests):
+    """
+    What a RequestAuthentication may say.
+    """
+
+    kind = "RequestAuthentication"
+
+    def test_accepted(self) -> None:
+        """
+        Every field, as it may be.
+        """
+        spec = self.accepted(
+            """
+            selector: {matchLabels: {app: a}}
+            jwtRules:
+            - issuer: i
+              audiences: [a]
+              jwksUri: https://a.example.com:8443/keys
+              fromHeaders: [{name: x-a, prefix: 'B '}]
+              fromParams: [p]
+              fromCookies: [c]
+              outputPayloadToHeader: x-p
+              forwardOriginalToken: true
+              outputClaimToHeaders: [{header: x-c, claim: c}]
+              timeout: 3s
+              spaceDelimitedClaims: [s]
+            - {issuer: j, jwks: '{"keys": [{"kty": "RSA", "n": "x", "e": "AQAB"}]}'}
+            """
+        ).spec
+        self.assertEqual(spec.jwtRules[0].timeout, 3)
+
+    def test_refused(self) -> None:
+        """
+        What no token can be verified by.
+        """
+        self.refusals(
+            (f"jwtRules: [{{{text}}}]", f"spec.jwtRules[0]{path}", code)
+            for text, path, code in (
+                ("audiences: [a]", "", "required"),
+                ("issuer: i, jwksUri: 'ftp://a'", ".jwksUri", "invalid"),
+                ("issuer: i, jwksUri: 'https://a:99999'", ".jwksUri", "invalid"),
+                ("issuer: i, jwksUri: 'https://a', jwks: '{\"keys\": []}'", ".jwksUri", "exclusive"),
+                ("issuer: i, jwks: '{'", ".jwks", "invalid"),
+                ("issuer: i, jwks: '{\"keys\": [5]}'", ".jwks", "invalid"),
+                ("issuer: i, audiences: ['']", ".audiences[0]", "invalid"),
+                ("issuer: i, fromHeaders: [{prefix: a}]", ".fromHeaders[0].name", "required"),
+                ("issuer: i, fromHeaders: [{name: 'a b'}]", ".fromHeaders[0].name", "invalid"),
+                ("issuer: i, outputClaimToHeaders: [{header: a}]", ".outputClaimToHeaders[0].claim", "required"),
+                ("issuer: i, timeout: 0s", ".timeout", "invalid"),
+                ("isuer: i, jwksUri: 'https://a'", ".isuer", "unknown-field"),
+            )
+        )
+
+    def test_private(self) -> None:
+        """
+        A private key does not belong into a resource.
+        """
+        private = 'jwtRules: [{issuer: i, jwks: \'{"keys": [{"kty": "RSA", "d": "x"}]}\'}]'
+        self.warnings([(private, "spec.jwtRules[0].jwks", "ineffective")])
