@@ -98,6 +98,14 @@ rbac = FilterPlugin(
     (_HTTP + "rbac.v3.RBACPerRoute",),
 )
 
+jwtAuthn = FilterPlugin(
+    "envoy.filters.http.jwt_authn",
+    "http",
+    "meshproxy.filters.http.jwt_authn:JWTAuthn",
+    (_HTTP + "jwt_authn.v3.JwtAuthentication",),
+    (_HTTP + "jwt_authn.v3.PerRouteConfig",),
+)
+
 localRateLimit = FilterPlugin(
     "envoy.filters.http.local_ratelimit",
     "http",

@@ -31,7 +31,7 @@ from tests.conformance.http2client import HTTP2Conversation
 from tests.conformance.messages import readRequests
 from tests.conformance.proxies import Proxy, findEnvoy
 
-__all__ = ["Comparison", "compared"]
+__all__ = ["OF_CALLS", "Comparison", "compared"]
 
 # Addresses of the loopback interface, one for each proxy and its backend, so that they may have the same ports.
 _ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
@@ -58,6 +58,17 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )\d\d$"), "(little)"),
     # The words of the operating system, of the TLS library or of a parser.
     (re.compile(r"(?<=\w)\|[^}]*(?=})"), ""),
+]
+
+
+#: What Envoy's own client adds to the requests of filters and to their answers, of no meaning to anybody.
+OF_CALLS: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"^  x-envoy-internal: true$"), ""),
+    (re.compile(r"^  user-agent: Go-browser$"), ""),
+    (re.compile(r"^  x-forwarded-for: [0-9.]+$"), ""),
+    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: 300$"), ""),
+    (re.compile(r"^  x-envoy-upstream-service-time: .*$"), ""),
+    (re.compile(r"^closed by the proxy$"), ""),
 ]
 
 

@@ -80,6 +80,8 @@ DIFFERENCES = (
     Difference("Bytes before a fault are counted", ("log",), ("chunkNoEnd",)),
     Difference("Broken compression ends the stream", ("client", "upstream", "log"), ("decompress_brokenRequest",)),
     Difference("Broken compression ends the stream", ("client", "log"), ("decompress_brokenResponse",)),
+    Difference("Tokens are judged together", ("client", "upstream", "log"), ("missing_otherBad",)),
+    Difference("Tokens are judged together", ("log",), ("one_bothOtherBad",)),
     Difference("Trailers cannot frame", ("upstream",), ("chunkedTrailersLength",)),
     Difference("Internal redirects", ("upstream",), ("credentials", "proxyCredentials")),
     Difference("Internal redirects", ("client", "upstream", "log"), ("location16",)),

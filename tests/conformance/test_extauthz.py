@@ -7,14 +7,13 @@ The service and the upstream are the same backend: its first answer is that of t
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
 from tests.conformance.case import OK, Case, Do, Pause, Script, get, ok, request
-from tests.conformance.comparison import Comparison, compared
+from tests.conformance.comparison import OF_CALLS, Comparison, compared
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3."
 _NAME = "envoy.filters.http.ext_authz"
@@ -160,17 +159,8 @@ CASES = [
     ),
 ]
 
-# What Envoy's own client adds to a question and to its answer, of no meaning to anybody.
-_OWN = [
-    (re.compile(r"^  x-envoy-internal: true$"), ""),
-    (re.compile(r"^  x-forwarded-for: [0-9.]+$"), ""),
-    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: 300$"), ""),
-    (re.compile(r"^  x-envoy-upstream-service-time: .*$"), ""),
-    (re.compile(r"^closed by the proxy$"), ""),
-]
 
-
-@compared(Comparison(LISTENERS, CASES, {"auth": ""}, variable=_OWN))
+@compared(Comparison(LISTENERS, CASES, {"auth": ""}, variable=OF_CALLS))
 class ExtAuthzTests(SynchronousTestCase):
     """
     Asking somebody else.
