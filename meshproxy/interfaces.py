@@ -476,12 +476,13 @@ class INetwork(Interface):
         """
 
     def accept(
-        address: Any, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+        address: Any, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0, options: Any = None
     ) -> IListening:
         """
         Accept connections that get their transports later.
 
         @param accepted: Called with an L{IAcceptedSocket}, which is the callee's from then on.
+        @param options: A L{meshproxy.net.listenoptions.ListenOptions}.
 
         @raise twisted.internet.error.CannotListenError: If the address cannot be bound.
         """

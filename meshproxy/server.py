@@ -403,7 +403,7 @@ class ProxyServer(MultiService):
         Say that this proxy is ill, and let connections go elsewhere with their next response; or that it is well again.
         """
         self.failedHealthCheck = failed
-        self.listeners.closeGently(failed or self._drainingListeners)
+        self.listeners.closeGently(failed or self._drainingListeners, isIll=not self._drainingListeners)
 
     def drainListeners(self, inboundOnly: bool = False, graceful: bool = False, skipExit: bool = False) -> None:
         """

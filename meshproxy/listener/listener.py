@@ -31,12 +31,17 @@ from meshproxy.listener.transports import compileTransport
 from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
 from meshproxy.net.listenerfilter import ListenerFilterContext
+from meshproxy.net.listenoptions import ListenOptions, compileListenOptions
 from meshproxy.net.tls import TLSTransport
 from meshproxy.stats import Scope, statName
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.tcpsession import TCPSide
 
 __all__ = ["BoundPort", "DownstreamConnection", "FilterChain", "Listener", "addressOf"]
+
+# Envoy's runtime key; where it is not set nothing is counted.
+_GLOBAL_LIMIT = "overload.global_downstream_max_connections"
+_UNLIMITED = 1 << 62
 
 _connectionIds = count(1)
 
@@ -128,10 +133,11 @@ class BoundPort:
     A bound address, and who gets its connections.
 
     @ivar listener: A reload puts another one here.
+    @ivar options: The socket options that it was opened with.
     @ivar wanted: The address as it was configured, where the port may be 0, and the permissions of a unix socket.
     """
 
-    __slots__ = ("_listening", "listener", "wanted")
+    __slots__ = ("_listening", "listener", "options", "wanted")
 
     def __init__(self, listener: Listener, wanted: tuple[Address, int]) -> None:
         """
@@ -139,9 +145,12 @@ class BoundPort:
         """
         self.listener = listener
         self.wanted = wanted
+        self.options = listener.optionsOf[wanted]
         address, mode = wanted
         backlog = listener.section.wrapped("tcp_backlog_size", 1024)
-        self._listening = listener.proxy.network.accept(address, self.accepted, backlog, mode)
+        self._listening = listener.proxy.network.accept(
+            address, self.accepted, backlog, mode, self.options
+        )
 
     @property
     def address(self) -> Address:
@@ -162,6 +171,9 @@ class BoundPort:
         A connection came in.
         """
         listener = self.listener
+        if listener.isFull():
+            sock.close()
+            return
         info = ConnectionInfo()
         info.id = next(_connectionIds)
         info.remoteAddress = info.directRemoteAddress = sock.peerAddress
@@ -181,6 +193,10 @@ class Listener:
 
     @ivar name: Its name, or its address where it has none.
     @ivar addresses: Where it listens, with the permissions of unix sockets.
+    @ivar optionsOf: The socket options of each.
+    @ivar drainsIfIll: Whether its connections are to close with their next response when the health check is failed
+        by hand (C{drain_type: DEFAULT}).
+    @ivar countAll: How many connections there are at all listeners.
     @ivar chains: Its filter chains, the default one last.
     @ivar ports: The bound addresses, once L{listen} was called.
     @ivar connections: Those that are open and have a filter chain.
@@ -189,6 +205,7 @@ class Listener:
     @ivar inspecting: The connections that listener filters look at.
     @ivar isStopped: Whether L{stopAccepting} was called.
     @ivar isReplaced: Whether another version of it accepts now.
+    @ivar drainingChains: How many of its chains drain, for their successors are others or gone.
     @ivar whenEmpty: Is called when the last of the connections is gone.
     @cvar thread: Which of Envoy's threads would run it, for the names of its stats.
     @ivar updated: When this version of it came, in the clock's seconds.
@@ -208,19 +225,26 @@ class Listener:
         """
         self.section = section
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
-        self.addresses = _addresses(section)
+        addresses = _addresses(section)
+        self.addresses = [address for address, _ in addresses]
+        self.optionsOf = dict(addresses)
         first = self.addresses[0][0].text if self.addresses else ""
         self.name: str = section.get("name") or first
         self.metadata = metadataOf(section.childOrEmpty("metadata"))
         self.statPrefix = statName(section.get("stat_prefix") or first)
         self.scope: Scope = proxy.store.scope(f"listener.{self.statPrefix}.")
         self.bufferLimit: int = section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20
+        self.drainsIfIll: bool = section.get("drain_type") == "DEFAULT"
+        self.countAll: Callable[[], int] = lambda: 0
+        self._limitKey = f"envoy.resource_limits.listener.{self.name}.connection_limit"
+        self._heedsGlobalLimit: bool = not section.get("ignore_global_conn_limit")
         self.isInbound: bool = section.get("traffic_direction") == "INBOUND"
         self.proxy = proxy
         self.updated = proxy.clock.seconds()
         self.ports: list[BoundPort] = []
         self.isStopped = False
         self.isReplaced = False
+        self.drainingChains = 0
         self.whenEmpty: Callable[[], object] | None = None
         self.connections: set[DownstreamConnection] = set()
         self.inspecting: set[Inspection] = set()
@@ -233,6 +257,8 @@ class Listener:
         self._default = None if default is None else FilterChain(default, context, isDefault=True)
         if not self.chains and self._default is None:
             section.refuse("a listener needs a filter chain", "filter_chains")
+        if self.inspection is None:
+            self._warnOfBlindness()
         self._match: ChainMatch[FilterChain] = compileMatch(
             [(chain.rule, chain) for chain in self.chains], self._default, self._refuseTwins
         )
@@ -259,6 +285,16 @@ class Listener:
         proxy = self.proxy
         return ListenerFilterContext(self.scope, proxy.store, proxy.clock, proxy.random, proxy.runtime, proxy)
 
+    def _warnOfBlindness(self) -> None:
+        for chain in self.chains:
+            rule = chain.rule
+            if rule.serverNames or rule.applicationProtocols or rule.transportProtocol not in ("", "raw_buffer"):
+                chain.section.warn(
+                    "matches nobody: without a listener filter, such as envoy.filters.listener.tls_inspector, neither "
+                    "server name nor protocol of a connection are known when its chain is chosen",
+                    "filter_chain_match",
+                )
+
     def _refuseTwins(self, first: FilterChain, second: FilterChain) -> None:
         second.section.refuse(
             f"matches the same connections as the filter chain at {first.section.path}", "filter_chain_match"
@@ -271,6 +307,7 @@ class Listener:
         self.cxDestroy = scope.counter("downstream_cx_destroy")
         self.cxLengthMs = scope.histogram("downstream_cx_length_ms", unit="ms")
         self.cxOverflow = scope.counter("downstream_cx_overflow")
+        self.cxGlobalOverflow = scope.counter("downstream_global_cx_overflow")
         self.cxOverloadReject = scope.counter("downstream_cx_overload_reject")
         self.cxTransportTimeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
         self.preCxTimeout = scope.counter("downstream_pre_cx_timeout")
@@ -305,6 +342,26 @@ class Listener:
         self.ports = list(ports)
         for port in ports:
             port.listener = self
+            if port.options != self.optionsOf[port.wanted]:
+                self.log.warn(
+                    "{address}: socket options are those that it was opened with until the proxy is started anew",
+                    address=port.address.text,
+                )
+
+    def isFull(self) -> bool:
+        """
+        Whether a connection is one too many, here or in all; it is then counted as such.
+        """
+        number = self.proxy.runtime.number
+        if len(self.connections) + len(self.inspecting) >= number(self._limitKey, _UNLIMITED):
+            self.cxOverflow.value += 1
+            return True
+        if self._heedsGlobalLimit:
+            most = number(_GLOBAL_LIMIT, _UNLIMITED)
+            if most != _UNLIMITED and self.countAll() >= most:
+                self.cxGlobalOverflow.value += 1
+                return True
+        return False
 
     def serve(self, sock: IAcceptedSocket, info: ConnectionInfo, facts: ConnectionFacts | None = None) -> None:
         """
@@ -410,18 +467,25 @@ class Listener:
         self.scope.close()
 
 
-def _addresses(section: Section) -> list[tuple[Address, int]]:
-    found = []
+def _addresses(section: Section) -> list[tuple[tuple[Address, int], ListenOptions]]:
+    """
+    Where a C{Listener} message says to listen, with the socket options of each address.
+    """
+    freebind: bool = section.wrapped("freebind", False)
+    common = section.children("socket_options")
+    wanted: list[tuple[Section, Sequence[Section]]] = []
     first = section.child("address")
     if first is None:
         section.refuse("a listener needs an address", "address")
     else:
-        found.append(addressOf(first))
+        wanted.append((first, common))
     for additional in section.children("additional_addresses"):
         child = additional.child("address")
+        own = additional.child("socket_options")
         if child is not None:
-            found.append(addressOf(child))
-    return [each for each in found if each is not None]
+            wanted.append((child, common if own is None else own.children("socket_options")))
+    found = [(addressOf(child), compileListenOptions(options, freebind)) for child, options in wanted]
+    return [(address, options) for address, options in found if address is not None]
 
 
 @implementer(IHalfCloseableProtocol)

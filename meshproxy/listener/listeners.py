@@ -30,6 +30,7 @@ class Listeners:
         self.draining: list[Listener] = []
         self.former: list[Listener] = []
         self.closing = False
+        self._isIll = False
         self._proxy = proxy
         scope = proxy.store.scope("listener_manager.")
         self._added = scope.counter("listener_added")
@@ -57,6 +58,7 @@ class Listeners:
         addresses: dict[Address, str] = {}
         for section in sections:
             listener = Listener(section, self._proxy)
+            listener.countAll = lambda: self.connections
             listeners.append(listener)
             if listener.name in names:
                 section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
@@ -98,7 +100,7 @@ class Listeners:
             self._leave(before, self.former if name in new else self.draining)
         self.byName = new
         if self.closing:
-            self.closeGently(True)
+            self.closeGently(True, isIll=self._isIll)
         self._active.value = len(new)
 
     def _leave(self, listener: Listener, leaving: list[Listener]) -> None:
@@ -108,13 +110,17 @@ class Listeners:
 
         def emptied() -> None:
             leaving.remove(listener)
-            self._drainingGauge.value = len(self.draining)
+            self._countDraining()
             listener.stop()
 
         leaving.append(listener)
-        self._drainingGauge.value = len(self.draining)
+        self._countDraining()
         listener.whenEmpty = emptied
         listener.checkEmpty()
+
+    def _countDraining(self) -> None:
+        self._drainingGauge.value = len(self.draining)
+        self._chainsDraining.value = sum(listener.drainingChains for listener in self.former)
 
     def _bind(self, old: dict[str, Listener], new: dict[str, Listener]) -> dict[str, list[BoundPort]]:
         """
@@ -170,6 +176,7 @@ class Listeners:
                 assert successor.terminal is not None and chain.terminal is not None
                 successor.terminal.succeed(chain.terminal)
                 kept.add(chain.key)
+        before.drainingChains = sum(chain.key not in kept for chain in before.chains)
         before.drain(lambda chain: chain.key in kept)
 
     def drain(self) -> None:
@@ -179,14 +186,16 @@ class Listeners:
         for listener in self._all():
             listener.drain()
 
-    def closeGently(self, closing: bool, inboundOnly: bool = False) -> None:
+    def closeGently(self, closing: bool, inboundOnly: bool = False, isIll: bool = False) -> None:
         """
         Let each response tell its connection to close, or no longer; idle connections stay, and so do the ports.
+
+        @param isIll: Whether it is because the health check was failed by hand, which some listeners do not heed.
         """
         if not inboundOnly:
-            self.closing = closing
+            self.closing, self._isIll = closing, isIll
         for listener in self.byName.values():
-            if listener.isInbound or not inboundOnly:
+            if (listener.isInbound or not inboundOnly) and (listener.drainsIfIll or not isIll):
                 listener.closeGently(closing)
 
     def stopAccepting(self, inboundOnly: bool = False) -> None:

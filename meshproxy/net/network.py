@@ -19,6 +19,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.datagrams import DatagramSender
 from meshproxy.net.dial import Dial, SocketOptions
 from meshproxy.net.dns import resolve
+from meshproxy.net.listenoptions import ListenOptions
 from meshproxy.net.port import Port
 from meshproxy.net.transport import SocketTransport
 
@@ -61,7 +62,12 @@ class ReactorNetwork:
         return self.accept(address, accepted, backlog, mode)
 
     def accept(
-        self, address: Address, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+        self,
+        address: Address,
+        accepted: Callable[[Any], object],
+        backlog: int = 1024,
+        mode: int = 0,
+        options: ListenOptions = ListenOptions(),  # noqa: B008  # it cannot be changed
     ) -> IListening:
         """
         See L{INetwork.accept}.
@@ -71,7 +77,7 @@ class ReactorNetwork:
         def came(sock: socket.socket, peer: Address) -> None:
             accepted(AcceptedSocket(reactor, sock, peer, arrivals))
 
-        return Port(reactor, address, came, backlog, mode)
+        return Port(reactor, address, came, backlog, mode, options=options)
 
     def _watchArrivals(self) -> ArrivalWatch:
         if self._arrivals is None:

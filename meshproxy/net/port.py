@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from meshproxy.interfaces import IListening
 from meshproxy.net.address import Address
+from meshproxy.net.listenoptions import ListenOptions
 
 __all__ = ["Port"]
 
@@ -51,9 +52,11 @@ class Port(FileDescriptor):
         backlog: int = 1024,
         mode: int = 0,
         reusePort: bool = False,
+        options: ListenOptions = ListenOptions(),  # noqa: B008  # it cannot be changed
     ) -> None:
         """
         @param accepted: Called with each socket, which does not block, and its peer's address.
+        @param options: What the socket is given besides.
         @param mode: Permissions of a unix socket's file; 0 leaves them to the umask.
 
         @raise CannotListenError: If the address cannot be bound.
@@ -61,7 +64,7 @@ class Port(FileDescriptor):
         FileDescriptor.__init__(self, reactor)
         self._accepted = accepted
         try:
-            self._socket = _bind(address, backlog, mode, reusePort)
+            self._socket = _bind(address, backlog, mode, reusePort, options)
         except OSError as exception:
             raise CannotListenError(address.host, address.port or 0, exception) from exception
         self.fileno = self._socket.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
@@ -147,7 +150,7 @@ class Port(FileDescriptor):
 _CLOSING = Failure(CONNECTION_DONE)
 
 
-def _bind(address: Address, backlog: int, mode: int, reusePort: bool) -> socket.socket:
+def _bind(address: Address, backlog: int, mode: int, reusePort: bool, options: ListenOptions) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -160,10 +163,13 @@ def _bind(address: Address, backlog: int, mode: int, reusePort: bool) -> socket.
             if address.family == socket.AF_INET6:
                 # Envoy's ipv4_compat decides; it is off by default.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        options.applyPrebind(sock)
         sock.bind(address.socketName)
+        options.applyBound(sock)
         if mode and address.family == socket.AF_UNIX and not address.host.startswith("@"):
             os.chmod(address.host, mode)
         sock.listen(backlog)
+        options.applyListening(sock)
     except BaseException:
         sock.close()
         raise

@@ -128,7 +128,12 @@ class MemoryNetwork:
         return self.accept(address, accepted)
 
     def accept(
-        self, address: Address, accepted: Callable[[Any], object], backlog: int = 1024, mode: int = 0
+        self,
+        address: Address,
+        accepted: Callable[[Any], object],
+        backlog: int = 1024,
+        mode: int = 0,
+        options: Any = None,
     ) -> IListening:
         """
         See L{INetwork.accept}.

@@ -23,7 +23,7 @@ declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters", "secr
 
 declare(_BOOTSTRAP + "Admin", "address", "access_log", "access_log_path", "allow_paths")
 declare(_BOOTSTRAP + "Admin", "profile_path")
-accept(_BOOTSTRAP + "Admin", "ignore_global_conn_limit", "there is no global limit of connections")
+accept(_BOOTSTRAP + "Admin", "ignore_global_conn_limit", "no limit counts connections to the admin")
 
 declare(_BOOTSTRAP + "LayeredRuntime", "layers")
 declare(_BOOTSTRAP + "RuntimeLayer", "name", "static_layer", "disk_layer", "admin_layer")

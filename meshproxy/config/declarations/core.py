@@ -51,3 +51,8 @@ declare("envoy.type.v3.DoubleRange", "start", "end")
 # A filter in Python takes its configuration from the value, and checks it itself.
 declare("xds.type.v3.TypedStruct", "type_url", "value")
 declare("udpa.type.v1.TypedStruct", "type_url", "value")
+declare(_CORE + "SocketOption", "description", "level", "name", "int_value", "buf_value", "state", "type")
+declare(_CORE + "SocketOption.SocketType", "stream", "datagram")
+declare(_CORE + "SocketOption.SocketType.Stream")
+declare(_CORE + "SocketOption.SocketType.Datagram")
+declare(_CORE + "SocketOptionsOverride", "socket_options")

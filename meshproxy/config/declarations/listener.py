@@ -16,12 +16,11 @@ declare(_LISTENER + "Listener", "filter_chains", "default_filter_chain", "per_co
 declare(_LISTENER + "Listener", "listener_filters", "listener_filters_timeout", "continue_on_listener_filters_timeout")
 declare(_LISTENER + "Listener", "enable_reuse_port", "traffic_direction")
 only(_LISTENER + "Listener", "bind_to_port", True)
-only(_LISTENER + "Listener", "drain_type", "DEFAULT")
+declare(_LISTENER + "Listener", "drain_type", "freebind", "socket_options", "ignore_global_conn_limit")
 only(_LISTENER + "Listener", "use_original_dst", False)
 only(_LISTENER + "Listener", "transparent", False)
 accept(_LISTENER + "Listener", "tcp_backlog_size", "the kernel's own limit applies")
 accept(_LISTENER + "Listener", "connection_balance_config", "the kernel balances between workers")
-accept(_LISTENER + "Listener", "ignore_global_conn_limit", "there is no global limit of connections")
 accept(_LISTENER + "Listener", "bypass_overload_manager", "there is no overload manager yet to bypass")
 declare(_LISTENER + "Listener", "metadata")
 accept(
@@ -30,7 +29,7 @@ accept(
     "a pace of accepting, which changes no connection",
 )
 
-declare(_LISTENER + "AdditionalAddress", "address")
+declare(_LISTENER + "AdditionalAddress", "address", "socket_options")
 
 declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
 declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout")
