@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "BindFailed",
     "ConfigError",
     "ConfigErrors",
     "ConnectFailed",
@@ -134,6 +135,12 @@ class UpstreamError(MeshProxyError):
 class ConnectFailed(UpstreamError):
     """
     The endpoint refused the connection, or could not be reached.
+    """
+
+
+class BindFailed(ConnectFailed):
+    """
+    The local address that connections are to come from cannot be used.
     """
 
 

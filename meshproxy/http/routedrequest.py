@@ -29,6 +29,7 @@ from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.proxyheader import toldOf
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
+from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
 from meshproxy.upstream.transports import NO_WISH, TLSWish
@@ -87,6 +88,7 @@ class RoutedRequest:
     _shadows: tuple[Shadow, ...] = ()
     _also: tuple[RequestStats, ...] = ()
     _hasAltResponse = False
+    _tryDuration: Deadlines[RoutedRequest] | None = None
     _isTimeoutRetry = False
     _timeouts: Deadlines[RoutedRequest] | None = None
     _perTry: Deadlines[RoutedRequest] | None = None
@@ -308,13 +310,17 @@ class RoutedRequest:
         """
         self._pool = None
         self.connection = connection
+        duration = self._cluster.settings.maxStreamDuration
+        if duration:
+            self._tryDuration = self._router.tryDurations[duration]
+            self._tryDuration.start(self)
         stream = self._stream
         stream.upstreamConnection = connection
         if self._waits:
             stream.waitedForConnection = self._router.clock.seconds()
             stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:
-            self._headers.authority = self._endpoint.hostname.encode("ascii")
+            replaceHost(self._headers, self._endpoint.hostname.encode("utf-8"), self._action.appendForwardedHost)
         body = self._body
         try:
             if body is None:
@@ -470,6 +476,7 @@ class RoutedRequest:
             or not self._requestEnded
             or self._choice is not None
             or self._also
+            or self._tryDuration is not None
             or self._action.redirectPolicy is not None
         ):
             self.responseReceived(headers, False)
@@ -709,6 +716,20 @@ class RoutedRequest:
         reply = Failure.MAX_STREAM_DURATION.value
         self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
 
+    def tryLastedTooLong(self) -> None:
+        """
+        The C{max_stream_duration} of the cluster is over for this try.
+        """
+        self._stats.rqMaxDurationReached.value += 1
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfReset(ResetReason.LOCAL_RESET):
+            self._leaveConnection()
+            if self._tryAgain(None):
+                return
+            self._stream.responseFlags |= self._limitFlag(retry)
+        reply = Failure.UPSTREAM_MAX_STREAM_DURATION.value
+        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
+
     def _giveUp(self, reply: LocalReply) -> None:
         if self.over:
             return
@@ -765,6 +786,8 @@ class RoutedRequest:
             self._perTry.cancel(self)
         if self._perTryIdle is not None:
             self._perTryIdle.cancel(self)
+        if self._tryDuration is not None:
+            self._tryDuration.cancel(self)
         self._backOff = self._router.clock.callLater(pause, self._nextTry)
         return True
 
@@ -805,6 +828,8 @@ class RoutedRequest:
             self._perTryIdle.cancel(self)
         if self._durations is not None:
             self._durations.cancel(self)
+        if self._tryDuration is not None:
+            self._tryDuration.cancel(self)
         if self._backOff is not None:
             self._backOff.cancel()
             self._backOff = None

@@ -46,6 +46,7 @@ class Router:
     @ivar timeouts: Where requests wait for their global time-out.
     @ivar perTryTimeouts: Likewise for C{per_try_timeout}.
     @ivar perTryIdleTimeouts: Likewise for C{per_try_idle_timeout}.
+    @ivar tryDurations: Likewise for the C{max_stream_duration} of clusters.
     @ivar shadowTimeouts: Likewise copies for mirrors.
     @ivar durations: Likewise for C{max_stream_duration}.
     """
@@ -70,6 +71,7 @@ class Router:
             clock, RoutedRequest.tryIdleTimedOut
         )
         self.durations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.lastedTooLong)
+        self.tryDurations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryLastedTooLong)
         self.shadowTimeouts: DeadlinesByLength[Shadow] = DeadlinesByLength(clock, Shadow.timedOut)
         self.routeStats = RouteStats(Store() if store is None else store)
         self._expected: dict[float, bytes] = {}
@@ -101,7 +103,7 @@ class Router:
         cluster = self.clusters.get(plan.cluster)
         endpoint = None
         # Where there are subsets, what filters noted may choose among them.
-        if cluster is not None and not cluster.hasSubsets:
+        if cluster is not None and not cluster.isParticular:
             endpoint = cluster.chooseEndpoint()
             if endpoint is not None:
                 pool = endpoint.pools.get("DEFAULT")

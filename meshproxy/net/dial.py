@@ -15,7 +15,7 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshproxy.errors import ConnectFailed, ConnectTimeout
+from meshproxy.errors import BindFailed, ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
 
@@ -90,7 +90,11 @@ class Dial(FileDescriptor):
         try:
             self._socket = sock = socket.socket(address.family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            self._options.apply(sock)
+            try:
+                self._options.apply(sock)
+            except OSError as exception:
+                reactor.callLater(0, self._fail, exception.errno or 0, BindFailed)
+                return
             code = sock.connect_ex(address.socketName)
         except OSError as exception:
             reactor.callLater(0, self._fail, exception.errno or 0)
@@ -146,11 +150,11 @@ class Dial(FileDescriptor):
         """
         return f"Dial {self._address.text}"
 
-    def _fail(self, code: int) -> None:
+    def _fail(self, code: int, kind: type[ConnectFailed] = ConnectFailed) -> None:
         failed = self._failed
         self.cancel()
         # Envoy's words: they come to stand in details and logs. Who it was stands beside them there.
-        failed(ConnectFailed(f"delayed connect error: {os.strerror(code)}"))
+        failed(kind(f"delayed connect error: {os.strerror(code)}"))
 
     def _timedOut(self) -> None:
         failed = self._failed

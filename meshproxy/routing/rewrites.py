@@ -24,6 +24,7 @@ __all__ = [
     "compilePathRewrite",
     "literalHost",
     "pathMutation",
+    "replaceHost",
     "replacePrefix",
     "substitutePath",
 ]
@@ -156,6 +157,18 @@ def _appendForwardedHost(headers: RequestHeaders) -> None:
         headers.first[b"x-forwarded-host"] = present + b"," + headers.authority
 
 
+def replaceHost(headers: RequestHeaders, host: bytes, appendForwardedHost: bool) -> None:
+    """
+    Give a request another host, and keep the one that was asked for in C{x-envoy-original-host}.
+
+    @param appendForwardedHost: C{append_x_forwarded_host}.
+    """
+    HeaderMap.set(headers, b"x-envoy-original-host", headers.authority)
+    if appendForwardedHost and headers.authority:
+        _appendForwardedHost(headers)
+    headers.authority = host
+
+
 def _newHost(action: Section, kind: str) -> _NewHost:
     if kind == "host_rewrite_literal":
         literal: bytes = action.get(kind).encode("utf-8")
@@ -185,11 +198,7 @@ def compileHostRewrite(action: Section) -> Mutation | None:
     def mutate(headers: HeaderMap, info: StreamInfo) -> None:
         assert isinstance(headers, RequestHeaders)
         host = newHost(headers, info)
-        if not host:
-            return
-        HeaderMap.set(headers, b"x-envoy-original-host", headers.authority)
-        if appendForwardedHost and headers.authority:
-            _appendForwardedHost(headers)
-        headers.authority = host
+        if host:
+            replaceHost(headers, host, appendForwardedHost)
 
     return mutate

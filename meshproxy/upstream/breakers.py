@@ -5,11 +5,16 @@ Circuit breakers: how much of a cluster's resources may be in use at a time (C{c
 
 from __future__ import annotations
 
+from typing import Final
+
 from meshproxy.config import Section
 from meshproxy.stats.metrics import Gauge
 from meshproxy.stats.store import Scope
 
-__all__ = ["Breaker", "Breakers", "Resource"]
+__all__ = ["NO_LIMIT", "Breaker", "Breakers", "Resource"]
+
+#: More than can be.
+NO_LIMIT: Final = 0xFFFF_FFFF
 
 
 class Resource:
@@ -74,11 +79,12 @@ class Breaker:
     """
     The limits of one priority.
 
+    @ivar perHost: How many connections one endpoint may have.
     @ivar retryBudget: C{(share of active requests, 0 to 1; least retries that are always allowed)}, or L{None} where
         C{max_retries} counts.
     """
 
-    __slots__ = ("connections", "pending", "requests", "retries", "retryBudget")
+    __slots__ = ("connections", "pending", "perHost", "requests", "retries", "retryBudget")
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class Breaker:
         retries: int = 3,
         trackRemaining: bool = False,
         retryBudget: tuple[float, int] | None = None,
+        perHost: int = NO_LIMIT,
     ) -> None:
         def resource(limit: int, opened: str, remaining: str) -> Resource:
             return Resource(limit, scope.gauge(opened), scope.gauge(remaining) if trackRemaining else None)
@@ -98,6 +105,7 @@ class Breaker:
         self.requests = resource(requests, "rq_open", "remaining_rq")
         self.retries = resource(retries, "rq_retry_open", "remaining_retries")
         self.retryBudget = retryBudget
+        self.perHost = perHost
 
     @property
     def retriesExhausted(self) -> bool:
@@ -129,6 +137,13 @@ class Breakers:
         thresholds = {} if section is None else {t.get("priority"): t for t in section.children("thresholds")}
         self.default = _breaker(scope.scope("circuit_breakers.default."), thresholds.get("DEFAULT"))
         self.high = _breaker(scope.scope("circuit_breakers.high."), thresholds.get("HIGH"))
+        for limits in [] if section is None else section.children("per_host_thresholds"):
+            # As in Envoy, connections are all that can be limited by endpoint.
+            for name in ("max_pending_requests", "max_requests", "max_retries", "max_connection_pools", "retry_budget"):
+                if limits.has(name):
+                    limits.refuse("not allowed in per_host_thresholds", name)
+            breaker = self.high if limits.get("priority") == "HIGH" else self.default
+            breaker.perHost = limits.wrapped("max_connections", NO_LIMIT)
 
 
 def _breaker(scope: Scope, section: Section | None) -> Breaker:

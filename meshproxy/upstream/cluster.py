@@ -47,6 +47,7 @@ class Cluster:
     @ivar chooseEndpoint: Gives the endpoint for the next request or connection that has nothing to say about it, or
         L{None} where there is none.
     @ivar hasSubsets: Whether any request may have something to say about it.
+    @ivar isParticular: Whether there is something to be heeded with every request.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
@@ -98,6 +99,7 @@ class Cluster:
         self._chooser = compileChooser(section, random, self.scope, self.stats.lbHealthyPanic)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
+        self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
         self._discovery = compileDiscovery(section, network, clock, self.stats, random)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:

@@ -217,7 +217,7 @@ class StrictDNSDiscovery:
         for named in self._named:
             name = self._names.get(named.host)
             for host in [named.host] if name is None else name.hosts or ():
-                endpoint = named.at(host)
+                endpoint = named.at(host, isNamed=True)
                 endpoints.setdefault(endpoint.key, endpoint)
         self._found(list(endpoints.values()))
 
@@ -249,7 +249,7 @@ class LogicalDNSDiscovery:
         """
         self._found = found
         if isIP(self._named.host):
-            found([self._named.at(self._named.host)])
+            found([self._named.at(self._named.host, isNamed=True)])
         else:
             self._name.lookUp()
 
@@ -262,7 +262,7 @@ class LogicalDNSDiscovery:
     def _answered(self) -> None:
         hosts = self._name.hosts
         if hosts:
-            fresh = self._named.at(hosts[0])
+            fresh = self._named.at(hosts[0], isNamed=True)
             if self._endpoint is None:
                 self._endpoint = fresh
                 self._told = False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from meshproxy.errors import ConnectTimeout
+from meshproxy.errors import BindFailed, ConnectTimeout
 from meshproxy.flags import ResetReason
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.deadlines import Deadlines
@@ -180,7 +180,7 @@ class HTTP1Pool:
 
     def _connect(self) -> None:
         breaker = self.breaker
-        if breaker.connections.exhausted:
+        if breaker.connections.exhausted or self.endpoint.cxActive.value >= breaker.perHost:
             self.stats.cxOverflow.value += 1
             # As in Envoy, an endpoint without any connection gets one in spite of the limit, lest it starve.
             if self.connections:
@@ -228,6 +228,9 @@ class HTTP1Pool:
         if isinstance(error, ConnectTimeout):
             stats.cxConnectTimeout.value += 1
             reason = ResetReason.CONNECTION_TIMEOUT
+        elif isinstance(error, BindFailed):
+            stats.bindErrors.value += 1
+            reason = ResetReason.LOCAL_CONNECTION_FAILURE
         self._closed(connection)
         # As in Envoy, all that wait fail with the attempt: they go on to another endpoint, or tell their peer.
         waiting = list(self.pending)

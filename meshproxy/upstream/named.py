@@ -52,13 +52,15 @@ class NamedEndpoint:
     metadata: dict[str, dict[str, object]] | None
     localityWeight: int = 0
 
-    def at(self, host: str) -> Endpoint:
+    def at(self, host: str, isNamed: bool = False) -> Endpoint:
         """
         The endpoint at an address that the name stands for.
+
+        @param isNamed: Whether what was configured is a name, even where it looks like an address.
         """
         return Endpoint(
             Address(host, self.port),
-            self.hostname or (self.host if host != self.host else ""),
+            self.hostname or (self.host if isNamed or host != self.host else ""),
             self.weight,
             self.healthStatus,
             self.locality,

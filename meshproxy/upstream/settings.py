@@ -11,6 +11,8 @@ from enum import Enum
 from meshproxy.codec.http1 import Http1Options
 from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
+from meshproxy.config.cidr import packAddress
+from meshproxy.net.address import Address
 from meshproxy.net.dial import SocketOptions
 from meshproxy.upstream.http2options import KeepaliveSettings, compileHttp2Options, compileKeepalive
 
@@ -43,6 +45,7 @@ class ClusterSettings:
 
     @ivar idleTimeout: Of pooled connections; 0 for never.
     @ivar maxConnectionDuration: After which a connection takes no further request; 0 for never.
+    @ivar maxStreamDuration: How long one try of a request may take; 0 for any time.
     @ivar maxRequestsPerConnection: 0 for any number.
     @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
     """
@@ -51,6 +54,7 @@ class ClusterSettings:
     bufferLimit: int = 1 << 20
     idleTimeout: float = 3600.0
     maxConnectionDuration: float = 0.0
+    maxStreamDuration: float = 0.0
     maxRequestsPerConnection: int = 0
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http2: Http2Options = field(default_factory=lambda: Http2Options(maxHeadBytes=60 * 1024))
@@ -95,12 +99,14 @@ def compileSettings(section: Section) -> ClusterSettings:
     perConnection = section.wrapped("max_requests_per_connection", 0)
     idle: float | None = 3600.0
     duration: float | None = 0.0
+    streamDuration: float | None = 0.0
     headers = 100
     headKb = 80  # Envoy's default for HTTP/1 upstreams
     http2HeadKb = 60
     if common is not None:
         idle = common.seconds("idle_timeout", 3600.0)
         duration = common.seconds("max_connection_duration", 0.0)
+        streamDuration = common.seconds("max_stream_duration", 0.0)
         perConnection = common.wrapped("max_requests_per_connection", perConnection)
         headers = common.wrapped("max_headers_count", 100)
         headKb = common.wrapped("max_response_headers_kb", 80)
@@ -110,13 +116,14 @@ def compileSettings(section: Section) -> ClusterSettings:
         bufferLimit=section.wrapped("per_connection_buffer_limit_bytes", 1 << 20) or 1 << 20,
         idleTimeout=idle or 0.0,
         maxConnectionDuration=duration or 0.0,
+        maxStreamDuration=streamDuration or 0.0,
         maxRequestsPerConnection=perConnection,
         protocol=protocol,
         http2=compileHttp2Options(
             http2, (http2HeadKb or 60) * 1024, headers, section.wrapped("per_connection_buffer_limit_bytes", 1 << 20)
         ),
         keepalive=compileKeepalive(http2),
-        socketOptions=SocketOptions(None, _keepalive(section)),
+        socketOptions=SocketOptions(_bindAddress(section), _keepalive(section)),
         http1=withKeyFormat(
             Http1Options(
                 maxHeaderCount=headers,
@@ -152,6 +159,21 @@ def withKeyFormat(made: Http1Options, options: Section) -> Http1Options:
         forwardsReason=config.get("forward_reason_phrase"),
         properCase=config.get("formatter_type_on_envoy_headers") == "PROPER_CASE",
     )
+
+
+def _bindAddress(section: Section) -> Address | None:
+    """
+    C{upstream_bind_config}: where connections come from.
+    """
+    config = section.child("upstream_bind_config")
+    source = None if config is None else config.child("source_address")
+    if source is None:
+        return None
+    host: str = source.get("address")
+    if packAddress(host) is None:
+        source.refuse(f"{host!r} is not an IP address", "address")
+        return None
+    return Address(host, source.get("port_value"))
 
 
 def _keepalive(section: Section) -> tuple[int, int, int] | None:

@@ -563,3 +563,17 @@ class ToldTests(RetryCase):
         asks = {"x-forwarded-for": "10.1.1.1", "x-envoy-upstream-rq-timeout-alt-response": "1"}
         self.assertEqual([self.proxy.request(headers=each).status for each in (asks, {})], [204, 504])
         self.assertEqual(self.clusterStat("upstream_rq_timeout"), 2)
+
+    def test_streamDuration(self) -> None:
+        """
+        The C{max_stream_duration} of the cluster is for each try.
+        """
+        options = {"common_http_protocol_options": {"max_stream_duration": "1s"}}
+        self.retrying("reset", cluster=options)
+        self.backend.answer(Answer.hang(), Answer(200))
+        self.assertEqual(self.proxy.request().status, 200)
+        self.backend.answer(Answer.hang(), Answer.hang())
+        self.assertEqual(self.proxy.request().status, 504)
+        self.assertEqual(self.clusterStat("upstream_rq_max_duration_reached"), 3)
+        self.assertEqual(self.proxy.accessLog[-1], "504 upstream_max_stream_duration_reached URX,UMSDR")
+        self.assertQuiet()

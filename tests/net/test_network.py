@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from meshproxy.errors import ConnectFailed, ConnectTimeout
+from meshproxy.errors import BindFailed, ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import ICancellable, IListening, INetwork
 from meshproxy.net.address import Address
 from meshproxy.net.dial import Dial, SocketOptions
@@ -311,7 +311,7 @@ class DialTests(SocketCase):
         """
         self.dial(options=SocketOptions(Address("/nowhere/at/all")))
         self.reactor.advance(0)
-        self.assertIsInstance(self.results[0], ConnectFailed)
+        self.assertIsInstance(self.results[0], BindFailed)
 
     def test_hangUp(self) -> None:
         """

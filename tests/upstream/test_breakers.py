@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
 from meshproxy.stats import Store
-from meshproxy.upstream.breakers import Breaker, Breakers
+from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
 from tests.upstream.support import value
 
 
@@ -115,3 +115,14 @@ class BreakersTests(SynchronousTestCase):
         self.assertEqual(self.breakers({"retry_budget": {}}).default.retryBudget, (0.2, 3))
         given = {"budget_percent": {"value": 50.0}, "min_retry_concurrency": 7}
         self.assertEqual(self.breakers({"retry_budget": given}).default.retryBudget, (0.5, 7))
+
+    def test_perHost(self) -> None:
+        """
+        How many connections one endpoint may have; nothing else can be limited so.
+        """
+        limits = [{"max_connections": 5}, {"priority": "HIGH", "max_connections": 6, "max_requests": 1}]
+        section = Section.of("envoy.config.cluster.v3.CircuitBreakers", {"per_host_thresholds": limits})
+        breakers = Breakers(Store().scope("c."), section)
+        self.assertEqual((breakers.default.perHost, breakers.high.perHost), (5, 6))
+        self.assertEqual([error.path for error in section.report.errors], ["per_host_thresholds[1].max_requests"])
+        self.assertEqual(self.breakers({}).default.perHost, NO_LIMIT)

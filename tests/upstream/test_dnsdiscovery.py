@@ -36,7 +36,7 @@ class StrictDNSTests(DiscoveryCase):
         self.assertEqual(self.found, [])
         self.names.answer(b_example=["192.0.2.3"])
         self.assertEqual(self.last(), [f"192.0.2.{number}:80" for number in (1, 2, 3, 9)])
-        self.assertEqual([e.hostname for e in self.found[0]], ["a.example", "a.example", "b.example", ""])
+        self.assertEqual([e.hostname for e in self.found[0]], ["a.example", "a.example", "b.example", "192.0.2.9"])
         self.assertEqual((self.stat("update_attempt"), self.stat("update_success")), (2, 2))
 
     def test_refresh(self) -> None:

@@ -336,6 +336,16 @@ class LimitTests(PoolCase):
         for connection in list(other.connections):
             connection.abort()
 
+    def test_perHost(self) -> None:
+        """
+        An endpoint may have fewer connections than its cluster.
+        """
+        kit = self.make(perHost=2)
+        kit.backend.default = Answer.hang()
+        kit.ask(3)
+        kit.settle()
+        self.assertEqual((kit["upstream_cx_total"], kit["upstream_cx_overflow"]), (2, 1))
+
     def test_connectionLostAtLimit(self) -> None:
         """
         Those who wait at the limit get a new connection when the only one is lost.

@@ -30,6 +30,7 @@ class NamedEndpointTests(SynchronousTestCase):
         self.assertEqual((found.healthStatus, found.priority, found.localityWeight), ("DEGRADED", 2, 5))
         self.assertEqual(self.named("a.example", "own").at("192.0.2.1").hostname, "own")
         self.assertEqual(self.named("192.0.2.1").at("192.0.2.1").hostname, "")
+        self.assertEqual(self.named("192.0.2.1").at("192.0.2.1", isNamed=True).hostname, "192.0.2.1")
 
     def test_isIP(self) -> None:
         """

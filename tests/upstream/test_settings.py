@@ -91,3 +91,22 @@ class SettingsTests(SynchronousTestCase):
         explicit: dict[str, Any] = {"http_protocol_options": {}}
         made = options(common_http_protocol_options=common, explicit_http_config=explicit)
         self.assertEqual(made.idleTimeout, 0.0)
+
+    def test_streamDuration(self) -> None:
+        """
+        How long a try may take.
+        """
+        explicit: dict[str, Any] = {"http_protocol_options": {}}
+        made = options(common_http_protocol_options={"max_stream_duration": "1.5s"}, explicit_http_config=explicit)
+        self.assertEqual(made.maxStreamDuration, 1.5)
+
+    def test_bindAddress(self) -> None:
+        """
+        Where connections come from: an IP address.
+        """
+        for host, expected in (("192.0.2.1", "192.0.2.1:7"), ("::1", "[::1]:7"), ("a.example", None)):
+            source = {"address": host, "port_value": 7}
+            section = clusterSection("192.0.2.1", upstream_bind_config={"source_address": source})
+            bound = compileSettings(section).socketOptions.bindAddress
+            self.assertEqual(None if bound is None else bound.text, expected)
+            self.assertEqual(bool(section.report.errors), expected is None)

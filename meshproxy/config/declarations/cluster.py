@@ -36,7 +36,8 @@ declare(_DNS, "all_addresses_in_single_endpoint")
 declare(_DNS + ".RefreshRate", "base_interval", "max_interval")
 only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES)
 accept(_CLUSTER + "Cluster", "cleanup_interval", "it belongs to ORIGINAL_DST clusters")
-declare(_CLUSTER + "Cluster", "metadata")
+declare(_CLUSTER + "Cluster", "metadata", "upstream_bind_config")
+declare("envoy.config.core.v3.BindConfig", "source_address")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
 
 declare(_CLUSTER + "Cluster.RefreshRate", "base_interval", "max_interval")
@@ -56,7 +57,7 @@ accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "routing_enabled",
 accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "min_cluster_size", _NO_LOCAL_CLUSTER)
 accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are applied at once")
 
-declare(_CLUSTER + "CircuitBreakers", "thresholds")
+declare(_CLUSTER + "CircuitBreakers", "thresholds", "per_host_thresholds")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "priority", "max_connections", "max_pending_requests", "max_requests")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "max_retries", "retry_budget", "track_remaining")
 declare(_CLUSTER + "CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "min_retry_concurrency")
