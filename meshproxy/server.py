@@ -19,6 +19,8 @@ from twisted.logger import Logger
 from meshproxy import __version__
 from meshproxy.accesslog.files import LogFiles, inReactorsThreads
 from meshproxy.accesslog.logs import AccessLogContext
+from meshproxy.admin.explain.answer import Answer, explain
+from meshproxy.admin.explain.question import Question
 from meshproxy.admin.memory import processMemory
 from meshproxy.admin.served import stateOf
 from meshproxy.admin.service import AdminServer
@@ -42,7 +44,7 @@ from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.statssinks import compileStatsSinks
 
-__all__ = ["ProxyOptions", "ProxyServer", "validate"]
+__all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "validate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,6 +501,18 @@ def _bytesOf(section: Section, name: str) -> object:
                 whole.ClearField(descriptor.name)
         only = whole
     return only.SerializeToString(deterministic=True)
+
+
+def explainRequest(options: ProxyOptions, reactor: Any, network: INetwork, question: Question) -> Answer:
+    """
+    Tell what would become of a request under a configuration that nobody serves.
+
+    @raise ConfigErrors: If it could not be served.
+    """
+    server = ProxyServer(options, reactor, network)
+    clusters, listeners = server._next
+    byName = {cluster.name: cluster for cluster in clusters}
+    return explain(question, listeners, byName, server.context.runtime)
 
 
 def validate(options: ProxyOptions, reactor: Any, network: INetwork) -> list[str]:

@@ -50,7 +50,12 @@ class ProxyUsage(_Usage):
     optParameters = [
         ["config-path", "c", None, "The bootstrap: a file with Envoy's v3 configuration, YAML or JSON."],
         ["config-yaml", None, None, "A bootstrap in text, merged over the file; either is enough alone."],
-        ["mode", None, "serve", "serve, or validate: read the configuration, tell every error, and exit."],
+        ["mode", None, "serve", "serve; validate: tell every error of the configuration, and exit; or explain."],
+        ["url", None, None, "--mode explain: the request, http://host:port/path; the port says which listener."],
+        ["method", None, "GET", "--mode explain: its method."],
+        ["source", None, "", "--mode explain: the client's address."],
+        ["listener", None, "", "--mode explain: the name of the listener, whatever the port."],
+        ["format", None, "text", "--mode explain: text or json."],
         ["service-node", None, None, "The name of this node; replaces node.id."],
         ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
         ["service-zone", None, None, "The zone that this node runs in; replaces node.locality.zone."],
@@ -63,6 +68,16 @@ class ProxyUsage(_Usage):
         ["allow-unknown-static-fields", None, "Tell fields that are not implemented as warnings instead of errors."],
         ["watch-filters", None, "Reload a filter whose file is saved."],
     ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["header"] = []
+
+    def opt_header(self, field: str) -> None:
+        """
+        --mode explain: a header of the request, 'name: value'; there may be several.
+        """
+        self["header"].append(field)
 
     def getSynopsis(self) -> str:
         """
@@ -83,8 +98,12 @@ class ProxyUsage(_Usage):
         """
         if self["config-path"] is None and self["config-yaml"] is None:
             raise usage.UsageError("a configuration is needed: --config-path FILE or --config-yaml TEXT")
-        if self["mode"] not in ("serve", "validate"):
-            raise usage.UsageError(f"--mode is serve or validate, not {self['mode']!r}")
+        if self["mode"] not in ("serve", "validate", "explain"):
+            raise usage.UsageError(f"--mode is serve, validate or explain, not {self['mode']!r}")
+        if self["mode"] == "explain" and not self["url"]:
+            raise usage.UsageError("--mode explain: a request is needed: --url http://host:port/path")
+        if self["format"] not in ("text", "json"):
+            raise usage.UsageError(f"--format is text or json, not {self['format']!r}")
         if self["concurrency"] != 1:
             raise usage.UsageError("--concurrency: more than 1 worker process comes later")
         if self["log-level"] not in _LEVELS:
@@ -171,6 +190,9 @@ def _makeProxy(options: ProxyUsage) -> IService:
                 os.write(2, f"warning: {warning}\n".encode())
             os.write(1, f"configuration '{options['config-path'] or ''}' OK\n".encode())
             raise SystemExit(0)
+        if options["mode"] == "explain":
+            os.write(1, _explained(options, proxyOptions, reactor, network).encode("utf-8"))
+            raise SystemExit(0)
         # The watch looks at the file before it is read, so that no change is missed.
         path = proxyOptions.configPath
         watch = None if path is None else FileWatch(path, reactor, lambda: server.reload())
@@ -180,6 +202,27 @@ def _makeProxy(options: ProxyUsage) -> IService:
         os.write(2, f"{errors}\n".encode())
         raise SystemExit(1) from None
     return _Process(server, reactor, watch)
+
+
+def _explained(options: ProxyUsage, proxyOptions: ProxyOptions, reactor: Any, network: Any) -> str:
+    """
+    What would become of the request that the options tell.
+    """
+    import json
+
+    from meshproxy.admin.explain.question import QuestionError, askedIn
+    from meshproxy.admin.explain.text import readable
+    from meshproxy.server import explainRequest
+
+    try:
+        question = askedIn(
+            options["url"], options["method"], options["header"], options["listener"], options["source"]
+        )
+    except QuestionError as error:
+        os.write(2, f"{error}\n".encode())
+        raise SystemExit(1) from None
+    answer = explainRequest(proxyOptions, reactor, network, question)
+    return json.dumps(answer, indent=1) + "\n" if options["format"] == "json" else readable(answer)
 
 
 class _Process(MultiService):

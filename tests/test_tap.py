@@ -48,12 +48,25 @@ class OptionTests(SynchronousTestCase):
         What does not fit is refused, with what would.
         """
         self.assertIn("--config-yaml", self.refused())
-        self.assertIn("serve or validate", self.refused("-c", "x", "--mode", "run"))
+        self.assertIn("serve, validate or explain", self.refused("-c", "x", "--mode", "run"))
         self.assertIn("concurrency", self.refused("-c", "x", "--concurrency", "2"))
         self.assertIn("critical", self.refused("-c", "x", "--log-level", "loud"))
         self.assertIn("0 or more", self.refused("-c", "x", "--drain-time-s", "-1"))
         self.assertIn("sleep", self.refused("-c", "x", "--", "sleep", "1"))
         self.assertRaises(usage.UsageError, Options().parseOptions, [])
+
+    def test_explain(self) -> None:
+        """
+        To explain a request there must be one; it may have any number of headers.
+        """
+        self.assertIn("--url", self.refused("-c", "x", "--mode", "explain"))
+        self.assertIn("--format", self.refused("-c", "x", "--mode", "explain", "--url", "/", "--format", "xml"))
+        options = ProxyUsage()
+        options.parseOptions("-c f --mode explain --url /x --header a:1 --header b:2".split())
+        self.assertEqual(options["header"], ["a:1", "b:2"])
+        other = ProxyUsage()
+        other.parseOptions("-c f".split())
+        self.assertEqual(other["header"], [])
 
     def test_proxyOptions(self) -> None:
         """

@@ -41,11 +41,19 @@ class AdminRequest:
 
     @ivar path: The path without its query.
     @ivar parameters: Those of the query, or of a form in the body; of each the first value.
+    @ivar every: All of them.
     """
 
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     method: str = "GET"
+    every: tuple[tuple[str, str], ...] = ()
+
+    def values(self, name: str) -> list[str]:
+        """
+        All values of a parameter, in order.
+        """
+        return [value for each, value in self.every if each == name]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,10 @@ def parseRequest(headers: RequestHeaders, body: bytes = b"") -> tuple[AdminReque
         if contentType == _FORM:
             query = body.decode("utf-8", "replace")
     parameters: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_FIELDS):
+    every = tuple(parse_qsl(query, keep_blank_values=True, max_num_fields=_FIELDS))
+    for name, value in every:
         parameters.setdefault(name, value)
-    return AdminRequest(path, parameters, headers.method.decode("latin-1")), target
+    return AdminRequest(path, parameters, headers.method.decode("latin-1"), every), target
 
 
 class AdminFilter(HTTPFilter):

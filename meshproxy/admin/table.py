@@ -11,6 +11,7 @@ from meshproxy.admin import control, state
 from meshproxy.admin.certificates import certificateList
 from meshproxy.admin.commands import CHOICE, FLAG, AdminRequest, AdminResponse, Command, Parameter, helpText
 from meshproxy.admin.dump import configDump
+from meshproxy.admin.explain.command import explainCommand
 from meshproxy.admin.home import homePage
 from meshproxy.admin.listing import clusterList, listenerList
 from meshproxy.admin.loggers import logging
@@ -104,6 +105,20 @@ def _reading() -> Sequence[Command]:
             ),
         ),
         Command("/contention", "dump mutex contention stats (if enabled)", state.contention),
+        Command(
+            "/explain",
+            "tell what would become of a request, and why",
+            explainCommand,
+            False,
+            (
+                Parameter("url", "http://host:port/path; the port says which listener"),
+                Parameter("method", "GET, unless it is told"),
+                Parameter("header", "name: value; there may be several"),
+                Parameter("listener", "The listener's name, whatever the port"),
+                Parameter("source", "The client's address"),
+                json,
+            ),
+        ),
         Command("/hot_restart_version", "print the hot restart compatibility version", state.hotRestartVersion),
         Command("/init_dump", "dump what the start of the server waits for", state.initDump),
         Command("/listeners", "print listener info", listenerList, False, (json,)),

@@ -371,7 +371,7 @@ class Listener:
         """
         chain = self._only
         if chain is None:
-            chain = self._match.find(facts or ConnectionFacts(info))
+            chain = self.chainOf(facts or ConnectionFacts(info))
         if facts is not None:
             info.requestedServerName = facts.serverName
         if chain is None or chain.terminal is None:
@@ -380,6 +380,12 @@ class Listener:
             return
         info.filterChainName = chain.name
         chain.transport.begin(sock, DownstreamConnection(self, chain, info), self.bufferLimit)
+
+    def chainOf(self, facts: ConnectionFacts) -> FilterChain | None:
+        """
+        The filter chain of a connection.
+        """
+        return self._match.find(facts)
 
     def logUnmatched(self, info: ConnectionInfo) -> None:
         """

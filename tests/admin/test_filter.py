@@ -29,10 +29,12 @@ class ParseTests(SynchronousTestCase):
 
     def test_query(self) -> None:
         """
-        Parameters are decoded; of equal ones the first counts; one without a value is there.
+        Parameters are decoded; of equal ones the first counts, and all are there; one without a value is there.
         """
         found = request(b"/stats?filter=a%2Bb+c&usedonly&filter=x")
-        self.assertEqual(found, AdminRequest("/stats", {"filter": "a+b c", "usedonly": ""}, "POST"))
+        every = (("filter", "a+b c"), ("usedonly", ""), ("filter", "x"))
+        self.assertEqual(found, AdminRequest("/stats", {"filter": "a+b c", "usedonly": ""}, "POST", every))
+        self.assertEqual(found.values("filter"), ["a+b c", "x"])
 
     def test_form(self) -> None:
         """

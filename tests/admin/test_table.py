@@ -52,7 +52,7 @@ class CommandTableTests(SynchronousTestCase):
         Envoy's paths are there, and some of ours.
         """
         found = set(makeServer().admin.commands.commands)
-        self.assertEqual(found - ENVOY, {"/filters/reload", "/streams"})
+        self.assertEqual(found - ENVOY, {"/explain", "/filters/reload", "/streams"})
         self.assertEqual(ENVOY - found, set())
 
     def test_help(self) -> None:

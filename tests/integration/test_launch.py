@@ -51,7 +51,7 @@ class OptionTests(SynchronousTestCase):
         """
         Values that an option does not take are refused with those that it takes.
         """
-        self.assertIn("serve or validate", self.fails("-c", "x", "--mode", "check"))
+        self.assertIn("serve, validate or explain", self.fails("-c", "x", "--mode", "check"))
         self.assertIn("warning", self.fails("-c", "x", "--log-level", "loud"))
         self.assertIn("drain-time-s", self.fails("-c", "x", "--drain-time-s", "-1"))
         self.assertIn("drain-time-s", self.fails("-c", "x", "--drain-time-s", "soon"))
@@ -95,6 +95,25 @@ class ConfigurationTests(SynchronousTestCase):
         path = Path(self.mktemp()).absolute()
         path.write_text(text)
         return path
+
+    def test_explain(self) -> None:
+        """
+        C{--mode explain} tells what would become of a request, with the lines of the file, and binds nothing.
+        """
+        port = freePort()
+        path = Path(self.mktemp())
+        path.write_text(bootstrap(listener("front", port, direct("hello"))))
+        asked = ("-c", str(path), "--mode", "explain", "--url", f"http://localhost:{port}/x", "--header", "a: b")
+        proxy = Proxy(self, *asked)
+        self.assertEqual(proxy.ended(), 0)
+        self.assertTrue(proxy.output.startswith(f"GET http://localhost:{port}/x\n  a: b\n=> 200, a direct response at "))
+        self.assertIn(f"listener front ({path}:", proxy.output)
+        told = Proxy(self, *asked, "--format", "json")
+        self.assertEqual(told.ended(), 0)
+        self.assertEqual(json.loads(told.output)["listener"]["name"], "front")
+        wrong = Proxy(self, "-c", str(path), "--mode", "explain", "--url", "ftp://x/")
+        self.assertEqual(wrong.ended(), 1)
+        self.assertIn("http://host:port/path", wrong.log)
 
     def test_validate(self) -> None:
         """

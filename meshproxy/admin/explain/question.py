@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.admin.explain.test_question -*-
+"""
+What is asked: a request that nobody sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from meshproxy.config.section import Section
+from meshproxy.headers import RequestHeaders
+
+__all__ = ["Question", "QuestionError", "askedIn", "placeOf"]
+
+_METHODS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
+
+
+class QuestionError(ValueError):
+    """
+    Something that cannot be asked; its text says what could.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """
+    A request, and where it comes in.
+
+    @ivar port: Where it was sent to.
+    @ivar listener: The name of the listener that gets it, whatever the port; empty to look for one.
+    @ivar source: The client's address.
+    """
+
+    method: str
+    scheme: str
+    authority: str
+    path: str
+    port: int
+    fields: tuple[tuple[str, str], ...] = ()
+    listener: str = ""
+    source: str = "127.0.0.1"
+
+    def headers(self) -> RequestHeaders:
+        """
+        The head of the request, as a codec would have read it.
+        """
+        pairs = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in self.fields]
+        path = "" if self.method == "CONNECT" else self.path
+        return RequestHeaders(
+            self.method.encode("ascii"),
+            path.encode("utf-8"),
+            self.authority.encode("utf-8"),
+            pairs,
+            self.scheme.encode("ascii"),
+        )
+
+
+def askedIn(
+    url: str, method: str = "GET", fields: Iterable[str] = (), listener: str = "", source: str = ""
+) -> Question:
+    """
+    Read a question.
+
+    @param url: C{http://host:port/path?query}; C{/path} alone where there is a C{host} among the fields.
+    @param fields: Each C{name: value}.
+
+    @raise QuestionError: If it is none.
+    """
+    if not method or not _METHODS.issuperset(method):
+        raise QuestionError("method is a method such as GET")
+    pairs = []
+    for field in fields:
+        name, colon, value = field.partition(":")
+        if not colon or not name.strip() or "\n" in field:
+            raise QuestionError("a header is 'name: value'")
+        pairs.append((name.strip().lower(), value.strip()))
+    hosts = [value for name, value in pairs if name == "host"]
+    try:
+        split = urlsplit(url if "://" in url else f"http://{'' if url.startswith('/') else '/'}{url}", "http")
+        port = split.port or (443 if split.scheme == "https" else 80)
+    except ValueError as error:
+        raise QuestionError("url is http://host:port/path?query") from error
+    if not url or split.scheme not in ("http", "https"):
+        raise QuestionError("url is http://host:port/path?query")
+    authority = hosts[0] if hosts else split.netloc.rpartition("@")[2]
+    path = (split.path or "/") + (f"?{split.query}" if split.query else "")
+    kept = tuple(pair for pair in pairs if pair[0] != "host")
+    try:
+        for text in (path, authority, source):
+            text.encode("ascii")
+    except UnicodeEncodeError as error:
+        raise QuestionError("an URL is ASCII; other letters stand in it percent-encoded") from error
+    return Question(method, split.scheme, authority, path, port, kept, listener, source or "127.0.0.1")
+
+
+def placeOf(section: Section, field: str = "") -> str:
+    """
+    Where something stands: C{envoy.yaml:12}, or its path where there is no text.
+    """
+    place = section.placeOf(field) if field else section.place
+    if place.line:
+        return f"{place.file or 'configuration'}:{place.line}"
+    return section.pathOf(field)
