@@ -53,8 +53,8 @@ class ProxyUsage(_Usage):
         ["mode", None, "serve", "serve; validate: tell every error of the configuration, and exit; or explain."],
         ["url", None, None, "--mode explain: the request, http://host:port/path; the port says which listener."],
         ["method", None, "GET", "--mode explain: its method."],
-        ["source", None, "", "--mode explain: the client's address."],
-        ["listener", None, "", "--mode explain: the name of the listener, whatever the port."],
+        ["source", None, None, "--mode explain: the client's address."],
+        ["listener", None, None, "--mode explain: the name of the listener, whatever the port."],
         ["format", None, "text", "--mode explain: text or json."],
         ["service-node", None, None, "The name of this node; replaces node.id."],
         ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
@@ -216,7 +216,7 @@ def _explained(options: ProxyUsage, proxyOptions: ProxyOptions, reactor: Any, ne
 
     try:
         question = askedIn(
-            options["url"], options["method"], options["header"], options["listener"], options["source"]
+            options["url"], options["method"], options["header"], options["listener"] or "", options["source"] or ""
         )
     except QuestionError as error:
         os.write(2, f"{error}\n".encode())

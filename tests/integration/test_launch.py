@@ -101,12 +101,12 @@ class ConfigurationTests(SynchronousTestCase):
         C{--mode explain} tells what would become of a request, with the lines of the file, and binds nothing.
         """
         port = freePort()
-        path = Path(self.mktemp())
-        path.write_text(bootstrap(listener("front", port, direct("hello"))))
+        path = self.file(bootstrap(listener("front", port, direct("hello"))))
         asked = ("-c", str(path), "--mode", "explain", "--url", f"http://localhost:{port}/x", "--header", "a: b")
         proxy = Proxy(self, *asked)
         self.assertEqual(proxy.ended(), 0)
-        self.assertTrue(proxy.output.startswith(f"GET http://localhost:{port}/x\n  a: b\n=> 200, a direct response at "))
+        begin = f"GET http://localhost:{port}/x\n  a: b\n=> 200, a direct response at {path}:"
+        self.assertTrue(proxy.output.startswith(begin), proxy.output)
         self.assertIn(f"listener front ({path}:", proxy.output)
         told = Proxy(self, *asked, "--format", "json")
         self.assertEqual(told.ended(), 0)
