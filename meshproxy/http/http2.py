@@ -54,6 +54,7 @@ class HTTP2Connection(TwistedProtocol):
     @ivar closedHere: Whether this side ended it.
     @ivar served: How many requests it had.
     @ivar began: When it was accepted.
+    @ivar isWoken: Whether what is to be sent will be, later in this turn.
     @ivar idleSince: When the last stream ended.
     """
 
@@ -74,7 +75,7 @@ class HTTP2Connection(TwistedProtocol):
         self.manager: ConnectionManager = manager
         self.codec = DownstreamCodec(self, manager.http2Options, manager.http2Counters)
         self.sides: dict[StreamSide, None] = {}
-        self.closing = self._isWoken = self._isWriteBlocked = False
+        self.closing = self.isWoken = self._isWriteBlocked = False
         self._resets = PrematureResets()
         self._predecessor = predecessor
         self.served = 0
@@ -126,14 +127,14 @@ class HTTP2Connection(TwistedProtocol):
     def _receive(self, receive: Callable[..., None], *data: bytes) -> None:
         codec = self.codec
         # What streams send meanwhile is flushed below, once.
-        woken, self._isWoken = self._isWoken, True
+        woken, self.isWoken = self.isWoken, True
         try:
             receive(*data)
         except RemoteProtocolError as error:
-            self._isWoken = woken
+            self.isWoken = woken
             self._protocolError(error)
             return
-        self._isWoken = woken
+        self.isWoken = woken
         if self.closing:
             return
         manager = self.manager
@@ -188,8 +189,8 @@ class HTTP2Connection(TwistedProtocol):
         """
         There is something to send: at the end of the turn, or now where there is no turn.
         """
-        if not self._isWoken:
-            self._isWoken = True
+        if not self.isWoken:
+            self.isWoken = True
             if turn.active:
                 turn.written.append(self)
             else:
@@ -199,7 +200,7 @@ class HTTP2Connection(TwistedProtocol):
         """
         Send it.
         """
-        self._isWoken = False
+        self.isWoken = False
         transport: Any = self.transport
         if transport is None:
             return

@@ -154,13 +154,16 @@ class StreamSide:
         """
         See L{IDownstream.sendResponse<meshproxy.http.downstream.IDownstream.sendResponse>}.
         """
-        self._connection.responding(stream)
+        connection = self._connection
+        if stream.manager.draining:
+            connection.responding(stream)
         try:
             self.codecStream.sendResponse(headers, body)
         except LocalProtocolError as error:
             self._unwritable(error)
             return
-        self._connection.wake()
+        if not connection.isWoken:
+            connection.wake()
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """

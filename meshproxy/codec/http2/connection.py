@@ -22,6 +22,7 @@ from meshproxy.headers import ResponseHeaders
 __all__ = ["ConnectionCodec"]
 
 _unpackHead = struct.Struct(">HBBBL").unpack_from
+_packHead = struct.Struct(">HBBBL").pack
 _unpackLong = struct.Struct(">L").unpack_from
 _unpackSettings = struct.Struct(">HL").iter_unpack
 
@@ -257,6 +258,7 @@ class ConnectionCodec:
             return
         self._budget = _BUDGET
         floods = self._floods
+        most, mostAnswers = self.options.maxOutboundFrames, self.options.maxOutboundControlFrames
         handlers = self._handlers
         while size - position >= 9:
             high, low, kind, flags, streamId = _unpackHead(data, position)
@@ -278,8 +280,9 @@ class ConnectionCodec:
             position = stop
             if self._isStopped:
                 return
-            if floods.isExceeded:
-                raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, floods.why, f"http2.{floods.name}")
+            if floods.why or floods.outboundFrames > most or floods.outboundControlFrames > mostAnswers:
+                if floods.isExceeded:
+                    raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, floods.why, f"http2.{floods.name}")
             self._budget -= 1
             if self._budget <= 0 and position < size:
                 self.hasRest = True
@@ -302,7 +305,10 @@ class ConnectionCodec:
         if flags & (Flag.PADDED | Flag.PRIORITY):
             payload = self._unframed(payload, flags, streamId)
         if flags & Flag.END_HEADERS:
-            self._floods.received(len(payload), flags & Flag.END_STREAM)
+            if flags & Flag.END_STREAM:
+                self._floods.emptyFrames = 0
+            else:
+                self._floods.received(len(payload), False)
             self._sectionReceived(streamId, payload, bool(flags & Flag.END_STREAM))
         else:
             self._floods.received(len(payload), False)
@@ -787,6 +793,30 @@ class ConnectionCodec:
             self._emit(encodeFrame(kind, flags, streamId, piece))
             kind = FrameType.CONTINUATION
             flags = 0
+
+    def recall(self, fields: tuple[Field, ...]) -> bytes | None:
+        """
+        The bytes of a field section that was sent before and is the same now.
+        """
+        block = self._encoder.recall(fields)
+        return block if block is not None and len(block) <= self.peerMaxFrameSize else None
+
+    def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:
+        """
+        Send HEADERS, and DATA that ends the stream.
+        """
+        size, length = len(block), len(body)
+        wire = b"%b%b%b%b" % (
+            _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
+            block,
+            _packHead(length >> 8, length & 0xFF, 0, 1, streamId),
+            body,
+        )
+        self._out.append(wire)
+        self._outSize += len(wire)
+        floods = self._floods
+        floods.outboundFrames += 2
+        floods.outboundDataFrames += 1
 
     def sendReset(self, streamId: int, code: int) -> None:
         """

@@ -15,6 +15,7 @@ class Floods:
     """
     The counts of one connection.
 
+    @ivar emptyFrames: How many empty frames came in a row.
     @ivar why: What was exceeded.
     @ivar name: How the counter is named that counts it.
     @ivar outboundFrames: How many frames wait in this process, for a peer that does not read.
@@ -25,10 +26,10 @@ class Floods:
 
     __slots__ = (
         "_counters",
-        "_emptyFrames",
         "_options",
         "_priorityFrames",
         "_windowUpdates",
+        "emptyFrames",
         "name",
         "openedStreams",
         "outboundControlFrames",
@@ -40,7 +41,7 @@ class Floods:
     def __init__(self, options: Http2Options, counters: Http2Counters) -> None:
         self._options = options
         self._counters = counters
-        self._emptyFrames = 0
+        self.emptyFrames = 0
         self._priorityFrames = 0
         self._windowUpdates = 0
         self.openedStreams = 0
@@ -74,10 +75,10 @@ class Floods:
         @param ends: Whether it ends something.
         """
         if size or ends:
-            self._emptyFrames = 0
+            self.emptyFrames = 0
         else:
-            self._emptyFrames += 1
-            if self._emptyFrames > self._options.maxEmptyFrames and not self.why:
+            self.emptyFrames += 1
+            if self.emptyFrames > self._options.maxEmptyFrames and not self.why:
                 self.why = "too many empty frames in a row"
                 self._counters.inboundEmptyFramesFlood.value += 1
                 self.name = "inbound_empty_frames_flood"

@@ -261,6 +261,12 @@ class Encoder:
         self._evict(min(smallest, size))
         self._forget()
 
+    def recall(self, fields: tuple[Field, ...]) -> bytes | None:
+        """
+        The section that was written for the same fields, if it is the same still.
+        """
+        return self._blocks.get(fields)
+
     def encode(self, fields: tuple[Field, ...]) -> bytes:
         """
         The section for these fields. They are legal: the caller has seen to that.

@@ -7,7 +7,7 @@ HTTP/1 would read otherwise gets through.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from meshproxy.codec.http1.grammar import AUTHORITY_CHARACTERS, STATUS, isToken, parseLength
 from meshproxy.codec.http1.interfaces import UnderscoreAction
@@ -23,6 +23,7 @@ __all__ = [
     "requestFrom",
     "responseFields",
     "responseFrom",
+    "responseKey",
     "trailerFields",
     "trailersFrom",
 ]
@@ -37,14 +38,24 @@ What HTTP/2 has no use for (RFC 9113, 8.2.2).
 _FORBIDDEN = CONNECTION_FIELDS - {b"http2-settings"}
 
 # RFC 9110, 5.6.2, without capitals (RFC 9113, 8.2.1).
-_isName = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++").fullmatch
-
 # As the HTTP/1 codec: visible, space, tab and obs-text.
 _isValue = re.compile(rb"[\t -~\x80-\xff]*+").fullmatch
 
+_isName = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++").fullmatch
+
+_NAME = rb"[!#$%&'*+\-.^_`|~0-9a-z]++"
+_VALUE = rb"(?![\t ])[\t -~\x80-\xff]*+(?<![\t ])"
+
+_areNames = re.compile(_NAME + rb"(?:\n" + _NAME + rb")*+").fullmatch
+"""Names with line feeds between them."""
+
+_areValues = re.compile(_VALUE + rb"(?:\n" + _VALUE + rb")*+").fullmatch
+"""Values likewise, without blanks around any."""
+
 _BLANKS = (b" ", b"\t")
 
-_isPath = re.compile(rb"[!-~]++").fullmatch
+# As the HTTP/1 codec, and Envoy: bytes beyond ASCII are the upstream's to judge.
+_isPath = re.compile(rb"[!-~\x80-\xff]++").fullmatch
 
 _isScheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
 
@@ -63,11 +74,20 @@ def _malformed(why: str, details: str = _INVALID_FIELD) -> RemoteProtocolError:
     return RemoteProtocolError(why, 400, details, 1)
 
 
-def _regular(fields: Iterable[Field], into: HeaderMap) -> None:
+def _regular(fields: Sequence[Field], into: HeaderMap) -> None:
     """
     Judge regular fields and put them into a map; cookies are joined (RFC 9113, 8.2.3).
     """
-    first: dict[bytes, bytes] = {}
+    first = dict(fields)
+    count = len(fields)
+    if len(first) == count and _FORBIDDEN.isdisjoint(first):
+        # The usual section: every name once, all of them legal, seen at once and not one by one.
+        names, values = b"\n".join(first), b"\n".join(first.values())
+        if names.count(b"\n") + 1 == values.count(b"\n") + 1 == count and _areNames(names) and _areValues(values):
+            into.first = first
+            into.more = None
+            return
+    first = {}
     more: dict[bytes, list[bytes]] | None = None
     for name, value in fields:
         if not _isName(name):
@@ -112,8 +132,12 @@ def _pseudo(fields: Sequence[Field], known: frozenset[bytes]) -> tuple[dict[byte
     return pseudo, len(fields)
 
 
+# RFC 9113, 8.3.1: no user information.
+_AUTHORITY = AUTHORITY_CHARACTERS.replace(b"@", b"")
+
+
 def _isAuthority(value: bytes) -> bool:
-    return not value.translate(None, AUTHORITY_CHARACTERS)
+    return not value.translate(None, _AUTHORITY)
 
 
 def requestFrom(
@@ -276,6 +300,16 @@ def requestFields(headers: RequestHeaders) -> tuple[Field, ...]:
     if te is not None and te != b"trailers":
         fields = tuple(field for field in fields if field[0] != b"te")
     return fields
+
+
+_STATUS_FIELDS = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
+
+
+def responseKey(headers: ResponseHeaders) -> tuple[Field, ...]:
+    """
+    The fields of a response of the usual kind, not judged: what was written before for the same ones may be again.
+    """
+    return (_STATUS_FIELDS[headers.status], *headers.first.items())
 
 
 def responseFields(headers: ResponseHeaders, isUpgrade: bool = False) -> tuple[Field, ...]:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
-from meshproxy.codec.http2.messages import responseFields, trailerFields
+from meshproxy.codec.http2.messages import responseFields, responseKey, trailerFields
 from meshproxy.codec.http2.states import NEXT_STATE, Happening, StreamState
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, ResponseHeaders
@@ -145,8 +145,30 @@ class CodecStream:
 
     def sendResponse(self, headers: ResponseHeaders, body: bytes) -> None:
         """
-        Send a whole response: the same as L{sendHeaders} and L{sendData}.
+        Send a whole response: the same as L{sendHeaders} and L{sendData}. One like the last, to a request that is over,
+        goes a shorter way.
         """
+        codec = self._codec
+        length = len(body)
+        if (
+            self.state is _HALF_CLOSED_REMOTE
+            and headers.more is None
+            and not self.protocol
+            and length <= self.sendWindow
+            and length <= codec.sendWindow
+            and length <= codec.peerMaxFrameSize
+            and codec.mayEmit
+        ):
+            block = codec.recall(responseKey(headers))
+            if block is not None:
+                self.sendWindow -= length
+                codec.sendWindow -= length
+                codec.emitResponse(self.id, block, body)
+                self.state = _CLOSED
+                if self._owed:
+                    self.creditAll()
+                codec.streamClosed(self)
+                return
         self.sendHeaders(headers, False)
         self.sendData(body, True)
 

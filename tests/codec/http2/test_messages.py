@@ -105,7 +105,7 @@ class RequestTests(SynchronousTestCase):
             request(path=b""),
             request(path=b"/a b"),
             request(path=b"/a\r\nb"),
-            request(path=b"/\x80"),
+            request(authority=b"user@test"),
             request(scheme=b""),
             request(scheme=b"http://evil/"),
             request(authority=b"a b"),
