@@ -22,6 +22,7 @@ from meshproxy.controlplane.model.resource import Metadata
 from meshproxy.controlplane.model.secret import Secret, checkSecret
 from meshproxy.controlplane.model.service import Service, checkService
 from meshproxy.controlplane.model.serviceentry import ServiceEntry, checkServiceEntry
+from meshproxy.controlplane.model.sidecar import Sidecar, checkSidecar
 from meshproxy.controlplane.model.spots import Spot
 from meshproxy.controlplane.model.virtualservice import VirtualService, checkVirtualService
 from meshproxy.controlplane.model.workloadentry import WorkloadEntry, checkWorkloadEntry
@@ -110,6 +111,7 @@ KINDS: tuple[Kind, ...] = (
         shortNames=("we",),
         specRequired=True,
     ),
+    _kind(_NETWORKING, "Sidecar", "sidecars", Sidecar, checkSidecar),
     _kind(
         _SECURITY,
         "PeerAuthentication",

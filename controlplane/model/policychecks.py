@@ -22,7 +22,7 @@ from meshproxy.controlplane.model.trafficpolicy import (
     TrafficPolicy,
 )
 
-__all__ = ["checkTrafficPolicy"]
+__all__ = ["checkConnectionPool", "checkTrafficPolicy"]
 
 _PARTS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
 
@@ -64,7 +64,7 @@ def _checkParts(policy: TrafficPolicy | PortTrafficPolicy, spot: Spot) -> None:
     if policy.outlierDetection is not None:
         _checkOutliers(policy.outlierDetection, spot["outlierDetection"])
     if policy.connectionPool is not None:
-        _checkPool(policy.connectionPool, spot["connectionPool"])
+        checkConnectionPool(policy.connectionPool, spot["connectionPool"])
     if policy.loadBalancer is not None:
         _checkBalancer(policy.loadBalancer, policy.outlierDetection is not None, spot["loadBalancer"])
     if policy.tls is not None:
@@ -102,7 +102,10 @@ def _checkOutliers(outliers: OutlierDetection, spot: Spot) -> None:
             spot["outlierDetectionHttpErrorCodes"][index].refuse(f"{status} is not a status: 100 to 599")
 
 
-def _checkPool(pool: ConnectionPoolSettings, spot: Spot) -> None:
+def checkConnectionPool(pool: ConnectionPoolSettings, spot: Spot) -> None:
+    """
+    Tell what is wrong with limits.
+    """
     if pool.http is None and pool.tcp is None:
         spot.refuse("one of tcp, http is required", "required")
     if pool.http is not None:

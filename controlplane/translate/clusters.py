@@ -241,9 +241,13 @@ def passthroughClusters(context: Context) -> dict[str, JSON]:
     return made
 
 
-def inboundCluster(context: Context, name: str, port: Port, target: int, services: Sequence[Service]) -> JSON:
+def inboundCluster(
+    context: Context, name: str, port: Port, services: Sequence[Service], where: tuple[str, int] | None
+) -> JSON:
     """
     The cluster of the own workload, at one of its ports.
+
+    @param where: Its address and port; L{None} for where a connection was going.
     """
     cluster: JSON = {
         "name": name,
@@ -257,14 +261,14 @@ def inboundCluster(context: Context, name: str, port: Port, target: int, service
             }
         },
     }
-    if context.proxy.intercepts:
+    if where is None:
         cluster.update(
             type="ORIGINAL_DST",
             lbPolicy="CLUSTER_PROVIDED",
             upstreamBindConfig={"sourceAddress": {"address": _LOOPBACK, "portValue": 0}},
         )
     else:
-        endpoint = {"endpoint": {"address": address(context.proxy.applicationAddress, target)}}
+        endpoint = {"endpoint": {"address": address(*where)}}
         cluster.update(
             type="STATIC",
             loadAssignment={"clusterName": name, "endpoints": [{"lbEndpoints": [endpoint]}]},

@@ -13,6 +13,7 @@ from meshproxy.controlplane.registry.services import ServiceKey
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.proxy import Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
+from meshproxy.controlplane.translate.scope import scopeOf
 
 __all__ = ["Context"]
 
@@ -21,6 +22,7 @@ class Context:
     """
     One translation for one proxy.
 
+    @ivar scope: What the proxy needs to know.
     @ivar resourcesUsed: The resources that something was made from.
     @ivar servicesUsed: The services that something was made from.
     @ivar problems: What was told.
@@ -31,9 +33,12 @@ class Context:
         self.mesh = mesh
         self.resources = resources
         self.services = services
+        self.scope = scopeOf(proxy, mesh, resources, services)
         self.resourcesUsed: set[Key] = set()
         self.servicesUsed: set[ServiceKey] = set()
         self.problems: list[Problem] = []
+        if self.scope.resource is not None:
+            self.uses(self.scope.resource)
 
     def uses(self, resource: Resource) -> None:
         """

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
+from meshproxy.controlplane.model.sidecar import IngressListener, endpointOf
 from meshproxy.controlplane.registry.index import Target
 from meshproxy.controlplane.registry.services import AUTO, Port, Service
 from meshproxy.controlplane.translate.authentication import MutualTLSMode, PeerPolicy, peerPolicy
@@ -155,20 +156,84 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
     made = InboundListeners()
     peers = peerPolicy(context.resources, proxy.namespace, proxy.labels, context.mesh.rootNamespace, context.uses)
     filters = workloadFilters(context, destinations)
-    ports = _portsOf(context)
     chains: list[JSON] = []
-    for number, targets in sorted(ports.items()):
-        service, port = targets[0].service, targets[0].port
+    for number, served in sorted(_served(context).items()):
         cluster = inboundName(number)
-        made.clusters[cluster] = inboundCluster(context, cluster, port, number, [one.service for one in targets])
-        own = _chains(context, number, port, service, cluster, peers, filters)
-        if proxy.intercepts:
-            chains += own
+        # What is listened at in earnest has no original destination.
+        where = served.endpoint or ((proxy.applicationAddress, number) if served.binds else None)
+        made.clusters[cluster] = inboundCluster(context, cluster, served.port, served.services, where)
+        own = _chains(context, number, served, cluster, peers, filters)
+        if served.binds:
+            made.listeners.append(_listener(context, served.bind, number, own))
         else:
-            made.listeners.append(_listener(context, number, own))
+            chains += own
     if proxy.intercepts:
         made.listeners.append(_virtual(context, chains, peers, filters))
     return made
+
+
+@frozen(kw_only=True)
+class _Served:
+    """
+    What is at one port of the workload.
+
+    @ivar host: What to call it by, in traces.
+    @ivar binds: Whether it is really listened at, or only reached by interception.
+    @ivar bind: The address that a resource names, or nothing.
+    @ivar endpoint: Where the workload is, if a resource says so: an address and a port.
+    """
+
+    port: Port
+    host: str
+    services: list[Service]
+    binds: bool
+    bind: str = ""
+    endpoint: tuple[str, int] | None = None
+
+
+def _served(context: Context) -> dict[int, _Served]:
+    """
+    The ports of the workload: those that a Sidecar names, else those of its services.
+    """
+    scope = context.scope
+    if scope.ingress and scope.resource is not None:
+        host = f"{scope.resource.name}.{scope.resource.namespace}"
+        return {
+            one.port.number: _Served(
+                port=Port(name=one.port.name, number=one.port.number, protocol=one.port.protocol.upper()),
+                host=host,
+                services=[],
+                binds=scope.binds(one.captureMode),
+                bind=one.bind,
+                endpoint=_endpoint(context, one),
+            )
+            for one in scope.ingress
+            if one.port is not None
+        }
+    return {
+        number: _Served(
+            port=targets[0].port,
+            host=targets[0].service.host,
+            services=[one.service for one in targets],
+            binds=scope.binds("DEFAULT"),
+        )
+        for number, targets in _portsOf(context).items()
+    }
+
+
+def _endpoint(context: Context, listener: IngressListener) -> tuple[str, int] | None:
+    """
+    Where a Sidecar says that the workload is: on the loopback interface, or (0.0.0.0) at its own address.
+    """
+    found = endpointOf(listener.defaultEndpoint) if listener.defaultEndpoint else None
+    if found is None:
+        return None
+    address, port = found
+    if address in ("0.0.0.0", "::"):
+        isNew = address == "::"
+        own = next((one for one in context.proxy.addresses if (":" in one) == isNew), "")
+        address = own or ("::1" if isNew else "127.0.0.1")
+    return address or "127.0.0.1", port
 
 
 def _portsOf(context: Context) -> dict[int, list[Target]]:
@@ -178,7 +243,11 @@ def _portsOf(context: Context) -> dict[int, list[Target]]:
     """
     ports: dict[int, list[Target]] = {}
     for target in context.services.targets(context.proxy.addresses, context.proxy.namespace):
-        if not target.endpoint.port:
+        labels = target.endpoint.labels
+        if not target.endpoint.port or any(
+            context.proxy.labels.get(key, value) != value for key, value in labels.items()
+        ):
+            # Another workload, if it shares the address.
             continue
         context.usesService(target.service.key)
         known = ports.setdefault(target.endpoint.port, [])
@@ -196,8 +265,7 @@ def _portsOf(context: Context) -> dict[int, list[Target]]:
 def _chains(
     context: Context,
     number: int,
-    port: Port,
-    service: Service,
+    served: _Served,
     cluster: str,
     peers: PeerPolicy,
     filters: WorkloadFilters,
@@ -205,22 +273,22 @@ def _chains(
     """
     The filter chains of one port.
     """
+    port = served.port
     speaks = "http" if port.isHTTP else "auto" if port.isAuto else "tcp"
     name = listenerName(_WILDCARD, number)
-    routes = _routes(context, number, port, service, cluster)
+    routes = _routes(context, number, port, served.host, cluster)
     made = []
     for kind in _KINDS[speaks, peers.forPort(number)]:
         network = _network(context, kind, f"inbound_{name}", cluster, routes, filters)
-        made.append(_chain(context, name, kind, network, number if context.proxy.intercepts else 0))
+        made.append(_chain(context, name, kind, network, 0 if served.binds else number))
     return made
 
 
-def _routes(context: Context, number: int, port: Port, service: Service | None, cluster: str) -> JSON:
+def _routes(context: Context, number: int, port: Port, host: str, cluster: str) -> JSON:
     """
     All requests to the workload.
     """
     retries = inboundRetryPolicy(context.mesh.defaultInboundHttpRetryPolicy, port.protocol in ("GRPC", "GRPC-WEB"))
-    host = service.host if service is not None else ""
     operation = f"{host}:{port.number}/*"
     return {
         "name": cluster if number else INBOUND_PASSTHROUGH,
@@ -266,12 +334,12 @@ def _chain(context: Context, name: str, kind: _Kind, network: Sequence[JSON], po
     )
 
 
-def _listener(context: Context, number: int, chains: list[JSON]) -> JSON:
+def _listener(context: Context, bind: str, number: int, chains: list[JSON]) -> JSON:
     """
     The listener of one port, without interception.
     """
     proxy = context.proxy
-    host = proxy.inboundAddress or (proxy.addresses[0] if proxy.addresses else _WILDCARD)
+    host = bind or proxy.inboundAddress or (proxy.addresses[0] if proxy.addresses else _WILDCARD)
     filters = inspectors(chains)
     return without(
         {
@@ -288,7 +356,7 @@ def _virtual(context: Context, chains: list[JSON], peers: PeerPolicy, filters: W
     The listener that intercepted connections come to: chains of the ports, and of ports that no service names.
     """
     port = Port(number=0, protocol=AUTO)
-    routes = _routes(context, 0, port, None, INBOUND_PASSTHROUGH)
+    routes = _routes(context, 0, port, "", INBOUND_PASSTHROUGH)
     rest = []
     for kind in _KINDS["auto", peers.mode]:
         network = _network(context, kind, INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, routes, filters)

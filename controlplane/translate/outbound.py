@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from meshproxy.controlplane.model.common import selects
 from meshproxy.controlplane.model.hosts import fullName, within
@@ -31,6 +31,7 @@ from meshproxy.controlplane.translate.names import (
     listenerName,
 )
 from meshproxy.controlplane.translate.policies import policyFor
+from meshproxy.controlplane.translate.scope import Placement
 from meshproxy.controlplane.translate.virtualhosts import outboundRoutes
 
 __all__ = ["OutboundListeners", "outboundListeners"]
@@ -57,11 +58,13 @@ class _Bound:
     """
     What is wanted at one address and port.
 
+    @ivar binds: Whether it is really listened at.
     @ivar http: Whether HTTP is, which routes tell apart.
     @ivar chains: Filter chains for connections.
     @ivar owner: The first service that wanted it.
     """
 
+    binds: bool
     http: bool = False
     auto: bool = False
     chains: list[JSON] = field(factory=list)
@@ -75,18 +78,23 @@ def outboundListeners(context: Context, destinations: Destinations, services: Se
     made = OutboundListeners()
     virtual = [
         resource
-        for resource in context.resources.virtualServices(context.proxy.namespace, context.mesh)
+        for resource in context.scope.virtualServices
         if MESH in resource.spec.boundTo and (resource.spec.tls or resource.spec.tcp)
     ]
     wanted: dict[tuple[str, int], _Bound] = {}
     http: dict[int, list[Service]] = {}
     for service in sorted(services, key=lambda one: (one.age, one.host)):
         for port in service.ports:
-            if port.protocol == "UDP":
+            placement = context.scope.placement(service, port.number)
+            if port.protocol == "UDP" or placement is None:
                 continue
+            if placement.protocol:
+                port = evolve(port, protocol=placement.protocol)
             if port.isHTTP or port.isAuto:
                 http.setdefault(port.number, []).append(service)
-            _want(context, destinations, virtual, wanted, service, port)
+            for address in _addressesOf(context, service, port, placement):
+                bound = wanted.setdefault((address, port.number), _Bound(placement.binds))
+                _want(context, bound, address, service, port, _chains(context, destinations, virtual, service, port))
     for address, number in sorted(wanted, key=lambda one: (one[1], one[0])):
         bound = wanted[address, number]
         made.listeners.append(_listener(context, address, number, bound))
@@ -97,11 +105,13 @@ def outboundListeners(context: Context, destinations: Destinations, services: Se
     return made
 
 
-def _addressesOf(context: Context, service: Service, port: Port) -> list[str]:
+def _addressesOf(context: Context, service: Service, port: Port, placement: Placement) -> list[str]:
     """
     Where a port of a service is listened for: HTTP everywhere, since routes tell hosts apart.
     """
-    if not context.proxy.intercepts:
+    if placement.address is not None:
+        return [placement.address]
+    if placement.binds:
         return [context.proxy.outboundAddress]
     if port.isHTTP:
         return [_WILDCARD]
@@ -110,28 +120,20 @@ def _addressesOf(context: Context, service: Service, port: Port) -> list[str]:
     return own or [_WILDCARD]
 
 
-def _want(
-    context: Context,
-    destinations: Destinations,
-    virtual: Sequence[Resource],
-    wanted: dict[tuple[str, int], _Bound],
-    service: Service,
-    port: Port,
-) -> None:
-    for address in _addressesOf(context, service, port):
-        bound = wanted.setdefault((address, port.number), _Bound())
-        if port.isHTTP:
-            bound.http = True
-        else:
-            chains = _chains(context, destinations, virtual, service, port)
-            if port.isAuto:
-                bound.auto = True
-            known = [one.get("filterChainMatch") for one in bound.chains]
-            fresh = [chain for chain in chains if chain.get("filterChainMatch") not in known]
-            if len(fresh) < len(chains):
-                _tellOfConflict(context, service, port, bound, address)
-            bound.chains += fresh
-        bound.owner = bound.owner or service
+def _want(context: Context, bound: _Bound, address: str, service: Service, port: Port, chains: Sequence[JSON]) -> None:
+    """
+    Have a port of a service at an address.
+    """
+    if port.isHTTP:
+        bound.http = True
+    else:
+        bound.auto = bound.auto or port.isAuto
+        known = [one.get("filterChainMatch") for one in bound.chains]
+        fresh = [chain for chain in chains if chain.get("filterChainMatch") not in known]
+        if len(fresh) < len(chains):
+            _tellOfConflict(context, service, port, bound, address)
+        bound.chains += fresh
+    bound.owner = bound.owner or service
 
 
 def _tellOfConflict(context: Context, service: Service, port: Port, bound: _Bound, address: str) -> None:
@@ -168,7 +170,7 @@ def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSO
     return without(
         {
             **listener(listenerName(address, number), address, number, "OUTBOUND"),
-            "bindToPort": None if not context.proxy.intercepts else False,
+            "bindToPort": None if bound.binds else False,
             "filterChains": chains,
             "defaultFilterChain": default,
             "listenerFilters": inspectors([*chains, *([default] if default else [])]),
@@ -260,7 +262,7 @@ def _elsewhere(context: Context) -> str:
     """
     The cluster for what no service is known for.
     """
-    return PASSTHROUGH if context.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY" else BLACK_HOLE
+    return PASSTHROUGH if context.scope.allowsAny else BLACK_HOLE
 
 
 def _virtual(context: Context) -> JSON:

@@ -86,7 +86,7 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     """
     context = Context(proxy, mesh, resources, services)
     destinations = Destinations(context)
-    visible = services.visibleServices(proxy.namespace)
+    visible = context.scope.services
     outbound = outboundClusters(context, destinations.rules, visible)
     made = Translation()
     made.clusters.update(outbound.clusters)
@@ -122,7 +122,7 @@ def endpointsAgain(
         return None
     context = Context(proxy, mesh, resources, services)
     found = [service for key in changed if (service := services.service(key)) is not None]
-    seen = [service for service in found if services.visible(service.host, proxy.namespace) is service]
+    seen = [service for service in found if service in context.scope.services]
     mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
     if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
         return None

@@ -34,7 +34,7 @@ def outboundRoutes(context: Context, destinations: Destinations, port: int, serv
     byHost = {service.host: service for service in services}
     hosts: list[tuple[str, JSON]] = []
     taken: dict[str, Resource] = {}
-    for resource in context.resources.virtualServices(context.proxy.namespace, context.mesh):
+    for resource in context.scope.virtualServices:
         if MESH not in resource.spec.boundTo or not resource.spec.http:
             continue
         hosts += _ofVirtualService(context, destinations, port, resource, byHost, taken)
@@ -154,7 +154,7 @@ def _everythingElse(context: Context) -> JSON:
     What no service is known for: on to where it was going, or nowhere.
     """
     common: JSON = {"domains": ["*"], "includeRequestAttemptCount": True}
-    if context.mesh.outboundTrafficPolicy.mode == "ALLOW_ANY" and context.proxy.intercepts:
+    if context.scope.allowsAny and context.proxy.intercepts:
         route = {"match": {"prefix": "/"}, "name": "allow_any", "route": {**NO_TIMEOUT, "cluster": PASSTHROUGH}}
         return {"name": "allow_any", **common, "routes": [route]}
     route = {"match": {"prefix": "/"}, "name": "block_all", "directResponse": {"status": 502}}

@@ -1,0 +1,176 @@
+# -*- test-case-name: tests.controlplane.translate.test_scope -*-
+"""
+What a sidecar needs to know: all that its namespace sees, or what a Sidecar resource says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from meshproxy.controlplane.model.common import selects
+from meshproxy.controlplane.model.hosts import covers, fullName, overlaps
+from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.model.sidecar import EgressListener, IngressListener
+from meshproxy.controlplane.registry.index import ServiceIndex
+from meshproxy.controlplane.registry.services import Service
+from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.proxy import Interception, Proxy
+from meshproxy.controlplane.translate.resourceset import ResourceSet
+
+__all__ = ["Placement", "Scope", "scopeOf"]
+
+
+@frozen
+class Placement:
+    """
+    Where a port of a service is listened for.
+
+    @ivar address: An address that a resource names, or L{None} for the usual one.
+    @ivar binds: Whether it is really listened at, or only reached by interception.
+    @ivar protocol: What a resource says is spoken there, or empty for what the service says.
+    """
+
+    address: str | None
+    binds: bool
+    protocol: str = ""
+
+
+class Scope:
+    """
+    What a sidecar needs to know.
+
+    @ivar resource: The Sidecar that says so, or L{None}.
+    @ivar services: The services that it may call.
+    @ivar virtualServices: The VirtualServices that are about them.
+    @ivar allowsAny: Whether it may call what is not known.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        resource: Resource | None,
+        services: Sequence[Service],
+        virtualServices: Sequence[Resource],
+        allowsAny: bool,
+    ) -> None:
+        self._proxy = proxy
+        self._egress: list[EgressListener] = list(resource.spec.egress) if resource is not None else []
+        self.resource = resource
+        self.services = services
+        self.virtualServices = virtualServices
+        self.allowsAny = allowsAny
+
+    @property
+    def ingress(self) -> list[IngressListener]:
+        """
+        Where it listens for its workload, if a resource says so.
+        """
+        return list(self.resource.spec.ingress) if self.resource is not None else []
+
+    def binds(self, captureMode: str) -> bool:
+        """
+        Whether a listener is really listened at.
+        """
+        if captureMode == "DEFAULT":
+            return self._proxy.interception is Interception.NONE
+        return captureMode == "NONE"
+
+    def placement(self, service: Service, port: int) -> Placement | None:
+        """
+        Where a port of a service is listened for; L{None} if it is not.
+        """
+        for listener in self._egress:
+            if listener.bind.startswith("unix://"):
+                continue
+            if listener.port is not None and listener.port.number != port:
+                continue
+            if any(_imports(host, service.host, service.namespace, self._proxy.namespace) for host in listener.hosts):
+                protocol = listener.port.protocol.upper() if listener.port is not None else ""
+                return Placement(listener.bind or None, self.binds(listener.captureMode), protocol)
+            if listener.port is not None:
+                # A listener of its own: what it does not name is not at this port.
+                return None
+        return None if self._egress else Placement(None, self.binds("DEFAULT"))
+
+
+def _imports(entry: str, host: str, namespace: str, own: str) -> bool:
+    """
+    Whether C{NAMESPACE/HOST} of an egress listener means a host of a namespace.
+    """
+    where, _, name = entry.partition("/")
+    if where.startswith("~"):
+        return False
+    where = own if where == "." else where
+    return where in ("*", namespace) and covers(name, host)
+
+
+def _sidecarOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> Resource | None:
+    """
+    The resource that counts for a proxy: of its namespace one that selects it, else one for all, else that of the
+    root namespace; the oldest of several.
+    """
+    found: list[Resource | None] = [None, None, None]
+    for resource in resources.all("Sidecar"):
+        selector = resource.spec.workloadSelector
+        labels = selector.labels if selector is not None else {}
+        if resource.namespace == proxy.namespace:
+            level = 1 if not labels else 0 if selects(labels, proxy.labels) else None
+        else:
+            level = 2 if resource.namespace == mesh.rootNamespace and not labels else None
+        if level is not None and found[level] is None:
+            found[level] = resource
+    return next((resource for resource in found if resource is not None), None)
+
+
+def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex) -> Scope:
+    """
+    What a proxy needs to know.
+    """
+    visible = services.visibleServices(proxy.namespace)
+    virtual = resources.virtualServices(proxy.namespace, mesh)
+    sidecar = _sidecarOf(proxy, mesh, resources) if proxy.isSidecar else None
+    if sidecar is None:
+        return Scope(proxy, None, visible, virtual, mesh.outboundTrafficPolicy.mode == "ALLOW_ANY")
+    policy = sidecar.spec.outboundTrafficPolicy
+    mode = policy.mode if policy is not None else mesh.outboundTrafficPolicy.mode
+    hosts = [host for listener in sidecar.spec.egress for host in listener.hosts]
+    if hosts:
+        virtual = [resource for resource in virtual if _isAbout(resource, hosts, proxy, mesh)]
+        needed = _destinations(virtual, mesh)
+        visible = [
+            service
+            for service in visible
+            if service.host in needed
+            or any(_imports(host, service.host, service.namespace, proxy.namespace) for host in hosts)
+        ]
+    return Scope(proxy, sidecar, visible, virtual, mode == "ALLOW_ANY")
+
+
+def _isAbout(resource: Resource, entries: Sequence[str], proxy: Proxy, mesh: MeshConfig) -> bool:
+    """
+    Whether a VirtualService is about one of the hosts that are imported.
+    """
+    for text in resource.spec.hosts:
+        host = fullName(text, resource.namespace, mesh.domain)
+        for entry in entries:
+            where, _, name = entry.partition("/")
+            where = proxy.namespace if where == "." else where
+            if where in ("*", resource.namespace) and overlaps(name, host):
+                return True
+    return False
+
+
+def _destinations(virtual: Sequence[Resource], mesh: MeshConfig) -> set[str]:
+    """
+    The hosts that some VirtualServices lead to: who routes there calls them.
+    """
+    found: set[str] = set()
+    for resource in virtual:
+        spec = resource.spec
+        targets = [to.destination for route in (*spec.http, *spec.tls, *spec.tcp) for to in route.route]
+        for route in spec.http:
+            targets += [route.mirror, *(mirror.destination for mirror in route.mirrors)]
+        found |= {fullName(target.host, resource.namespace, mesh.domain) for target in targets if target is not None}
+    return found
