@@ -266,6 +266,10 @@ class IIncomingConnection(Interface):
         Its L{meshproxy.accesslog.streaminfo.ConnectionInfo}; a filter may set C{remoteAddress} and C{localAddress}.
         """)
 
+    state: Any = Attribute("""
+        Whatever the filter that is asked wants to remember of this connection; L{None} to begin with.
+        """)
+
     facts: Any = Attribute("""
         The L{meshproxy.listener.matching.ConnectionFacts}: C{serverName}, C{transportProtocol} and
         C{applicationProtocols} are for filters to set.

@@ -25,13 +25,13 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _MOST = 65536
 
 # What passes for a request line: this chooses a filter chain, and whoever serves that reads strictly. RFC 9112, 3.2 has
-# the forms of a target.
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_LINE = re.compile(
-    rb"(?:" + _TOKEN + rb"[ \t\r]+(?:/|\*|[A-Za-z][A-Za-z0-9+.\-]*://)|CONNECT[ \t\r]+[^ \t\r\x80-\xff])"
-    rb"[^ \t\r\x80-\xff]*(?:[ \t\r]+HTTP/([0-9])\.([0-9]))?[\x00-\x20]*\Z"
-)
-_BEGINNING = re.compile(_TOKEN + rb"(?:[ \t\r]|\Z)")
+# the forms of a target. No expression here looks at a byte twice.
+_BLANKS = re.compile(rb"[ \t\r]+")
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}(?:[ \t\r]|\Z)")
+_TARGET = re.compile(rb"/|\*|[A-Za-z][A-Za-z0-9+.\-]{0,31}://")
+_VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])\Z")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_CONTROLS = bytes(range(33))
 
 
 class HTTPInspector(ListenerFilter):
@@ -89,9 +89,18 @@ def _protocolOf(data: bytes) -> str | None:
     if data[: len(_PREFACE)] == _PREFACE[: len(data)]:
         return "h2c" if len(data) >= len(_PREFACE) else None
     line, end, _ = data.partition(b"\n")
-    if not end:
-        return None if _BEGINNING.match(line) else ""
-    found = _LINE.match(line)
-    if found is None:
+    if _METHOD.match(line) is None:
         return ""
-    return "http/1.1" if found.groups() == (b"1", b"1") else "http/1.0"
+    if not end:
+        return None
+    words = _BLANKS.split(line.rstrip(_CONTROLS), 3)
+    if len(words) not in (2, 3) or _NOT_ASCII.search(words[1]) is not None:
+        return ""
+    if _TARGET.match(words[1]) is None and words[0] != b"CONNECT":
+        return ""
+    if len(words) == 2:
+        return "http/1.0"
+    version = _VERSION.match(words[2])
+    if version is None:
+        return ""
+    return "http/1.1" if version.groups() == (b"1", b"1") else "http/1.0"

@@ -5,7 +5,7 @@ C{envoy.filters.listener.tls_inspector}: finds out whether a client speaks TLS, 
 
 from __future__ import annotations
 
-from meshproxy.codec.clienthello import ClientHello, ja3, ja4, parseClientHello
+from meshproxy.codec.clienthello import ClientHello, ClientHelloParser, ja3, ja4
 from meshproxy.config import Section
 from meshproxy.config.supported import accept, declare
 from meshproxy.errors import RemoteProtocolError
@@ -33,8 +33,7 @@ _DEFAULT_SIZE = 16384
 
 class TLSInspector(ListenerFilter):
     """
-    The listener filter. It keeps nothing of a connection: each time more came it reads the C{ClientHello} from its
-    start, which costs a look at the headers of its records as long as it is not whole.
+    The listener filter.
     """
 
     configType = _MESSAGE
@@ -59,8 +58,11 @@ class TLSInspector(ListenerFilter):
             # Who says goodbye first is not asked what else it is.
             connection.close()
             return None
+        parser = connection.state
+        if parser is None:
+            parser = connection.state = ClientHelloParser()
         try:
-            hello = parseClientHello(data)
+            hello = parser.look(data)
         except RemoteProtocolError:
             self._tls[1].value += 1
             self._bytes.record(len(data))

@@ -2,9 +2,8 @@
 """
 What the first message of a TLS client says: whom it wants to speak to, in which protocols.
 
-Nothing is verified and nothing is kept: a function looks at all bytes that have come. It takes what OpenSSL and
-BoringSSL would read as a C{ClientHello}, however it is cut into records, so that nobody passes it by with an unusual
-but legal one.
+Nothing is verified. What OpenSSL and BoringSSL would read as a C{ClientHello} is read here, however it is cut into
+records, so that nobody passes by with an unusual but legal one.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from hashlib import md5, sha256
 
 from meshproxy.errors import RemoteProtocolError
 
-__all__ = ["ClientHello", "ja3", "ja4", "parseClientHello"]
+__all__ = ["ClientHello", "ClientHelloParser", "ja3", "ja4", "parseClientHello"]
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
@@ -133,38 +132,53 @@ def parseClientHello(data: bytes) -> ClientHello | None:
 
     @raise RemoteProtocolError: If these bytes begin no C{ClientHello}.
     """
-    message = _message(data)
-    return None if message is None else _parse(_Reader(message))
+    return ClientHelloParser().look(data)
 
 
-def _message(data: bytes) -> bytes | None:
+class ClientHelloParser:
     """
-    Put the first handshake message together from its records.
-
-    @return: Its body, or L{None} if it is not whole yet.
+    Reads one C{ClientHello}, and remembers how far it is, so that one in many pieces is not read from its start each
+    time.
     """
-    fragments: list[bytes] = []
-    place = empty = 0
-    length = 0
-    wanted = 4
-    while length < wanted:
-        size = _recordSize(data, place)
-        if size and not fragments:
-            _checkStart(data[place + 5 : place + 6])
-        if size is None or place + 5 + size > len(data):
-            return None
-        if size:
-            empty = 0
-            fragments.append(data[place + 5 : place + 5 + size])
-            length += size
-        else:
-            empty += 1
-            if empty > _MOST_EMPTY_RECORDS:
+
+    __slots__ = ("_empty", "_fragments", "_length", "_place", "_wanted")
+
+    def __init__(self) -> None:
+        self._fragments: list[bytes] = []
+        self._length = 0
+        self._wanted = 4
+        self._place = 0
+        self._empty = 0
+
+    def look(self, data: bytes) -> ClientHello | None:
+        """
+        See L{parseClientHello}. What was looked at before must be there again, unchanged.
+        """
+        while self._length < self._wanted:
+            place = self._place
+            size = _recordSize(data, place)
+            if size and not self._fragments:
+                _checkStart(data[place + 5 : place + 6])
+            if size is None or place + 5 + size > len(data):
+                return None
+            self._take(data[place + 5 : place + 5 + size])
+        return _parse(_Reader(b"".join(self._fragments)[4 : self._wanted]))
+
+    def _take(self, fragment: bytes) -> None:
+        """
+        Take what a record holds.
+        """
+        self._place += 5 + len(fragment)
+        if not fragment:
+            self._empty += 1
+            if self._empty > _MOST_EMPTY_RECORDS:
                 raise _refuse("too many records without content")
-        place += 5 + size
-        if wanted == 4 and length >= 4:
-            wanted = 4 + _messageLength(b"".join(fragments))
-    return b"".join(fragments)[4:wanted]
+            return
+        self._empty = 0
+        self._fragments.append(fragment)
+        self._length += len(fragment)
+        if self._wanted == 4 and self._length >= 4:
+            self._wanted = 4 + _messageLength(b"".join(self._fragments))
 
 
 def _recordSize(data: bytes, place: int) -> int | None:

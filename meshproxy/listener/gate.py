@@ -73,7 +73,7 @@ class Gate:
         self._watching: list[INetworkFilter] = []
         # What a filter holds, and those that it has to pass after that; what came later.
         self._held: tuple[bytes, Sequence[INetworkFilter]] | None = None
-        self._later: list[bytes] = []
+        self._later = bytearray()
         self._isBegun = False
         self._isStopped = False
         self._isClosed = False
@@ -120,9 +120,9 @@ class Gate:
         if self._isClosed:
             return
         if self._isStopped or self._held is not None:
-            self._later.append(data)
+            self._later += data
             # One more piece than the limit is kept, at most, each time that somebody resumes the transport.
-            if sum(map(len, self._later)) >= self.transport.bufferSize:
+            if len(self._later) >= self.transport.bufferSize:
                 self._isPausing = True
                 self.transport.pauseProducing()
             return
@@ -162,8 +162,9 @@ class Gate:
         else:
             self._isStopped = False
             self._tell()
-        while self._later and not (self._isClosed or self._isStopped or self._held is not None):
-            self._pass(self._later.pop(0), tuple(self._watching))
+        if self._later and not (self._isClosed or self._isStopped or self._held is not None):
+            data, self._later = bytes(self._later), bytearray()
+            self._pass(data, tuple(self._watching))
         if not (self._isClosed or self._isStopped or self._held is not None):
             if self._isEnded:
                 self._isEnded = False
@@ -231,7 +232,7 @@ class Gate:
         """
         self._isClosed = True
         self.withheld += len(self._held[0]) if self._held is not None else 0
-        self.withheld += sum(map(len, self._later))
+        self.withheld += len(self._later)
         for each in self._filters[: self._number]:
             try:
                 each.connectionLost(reason)

@@ -6,7 +6,7 @@ What happens to a connection before its filter chain is known: the listener filt
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -134,6 +134,7 @@ class Inspection:
 
     @ivar info: See L{IIncomingConnection}.
     @ivar facts: See L{IIncomingConnection}.
+    @ivar state: See L{IIncomingConnection}.
     """
 
     log = Logger()
@@ -145,6 +146,7 @@ class Inspection:
         assert listener.inspection is not None
         self.info = info
         self.facts = ConnectionFacts(info)
+        self.state: Any = None
         self._port = port
         self._listener = listener
         self._settings: InspectionSettings = listener.inspection
@@ -217,10 +219,14 @@ class Inspection:
             if answer is STOP:
                 self._isHeld = True
                 return
-            self._number += 1
-            self._size = 0
+            self._next()
         if not self._isOver:
             self._finish()
+
+    def _next(self) -> None:
+        self._number += 1
+        self._size = 0
+        self.state = None
 
     def _wait(self, ended: bool) -> None:
         if ended:
@@ -241,8 +247,7 @@ class Inspection:
         """
         if self._isHeld and not self._isOver:
             self._isHeld = False
-            self._number += 1
-            self._size = 0
+            self._next()
             self._look(False)
 
     def consume(self, size: int) -> None:

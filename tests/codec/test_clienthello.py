@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.codec.clienthello import ClientHello, ja3, ja4, parseClientHello
+from meshproxy.codec.clienthello import ClientHello, ClientHelloParser, ja3, ja4, parseClientHello
 from meshproxy.errors import ProtocolError, RemoteProtocolError
 from tests.codec.hellos import COMMON, alpn, extension, hello, message, records, serverName, versions
 
@@ -31,6 +31,24 @@ def realHello(name: str, *protocols: str) -> bytes:
     except ssl.SSLWantReadError:
         pass
     return write.read()
+
+
+class _CountedBytes:
+    """
+    Bytes that come bit by bit, and count how often they are looked at.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.end = 0
+        self.slices = 0
+
+    def __len__(self) -> int:
+        return self.end
+
+    def __getitem__(self, place: slice) -> bytes:
+        self.slices += 1
+        return self._data[: self.end][place]
 
 
 class ParseTests(SynchronousTestCase):
@@ -97,6 +115,22 @@ class ParseTests(SynchronousTestCase):
         for cut in range(len(single)):
             self.assertIsNone(parseClientHello(single[:cut]))
         self.assertEqual(self.parsed(records(whole, [0, 5, 0, 0, 7])), expected)
+
+    def test_parser(self) -> None:
+        """
+        A parser that is shown ever more finds the same, and looks at each record once: a hello in thousands of
+        records that come one by one costs no more than their number.
+        """
+        whole = message(serverName(b"a.example"), COMMON, extension(21, b"\0" * 2000))
+        wire = records(whole, [1] * len(whole))
+        parser = ClientHelloParser()
+        shown = _CountedBytes(wire)
+        found = None
+        for end in range(0, len(wire) + 1, 6):
+            shown.end = end
+            found = parser.look(shown)  # type: ignore[arg-type]  # as much of bytes as is needed
+        self.assertEqual(found, self.parsed(wire))
+        self.assertLess(shown.slices, 4 * len(whole))
 
     def test_emptyRecords(self) -> None:
         """

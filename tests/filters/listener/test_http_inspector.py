@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.filters.listener.http_inspector import _protocolOf
 from meshproxy.testing import Peer
 from tests.codec.hellos import hello
 from tests.filters.listener.test_tls_inspector import chain
@@ -78,6 +79,16 @@ class HTTPInspectorTests(SynchronousTestCase):
         """
         for start in (b"\x16\x03\x01", b"G@", b" GET"):
             self.assertEqual(self.answer(start), b"other")
+
+    def test_linear(self) -> None:
+        """
+        A hostile line costs no more than its length: 64 KiB of any one byte are judged at once.
+        """
+        for byte in (b"\0", b" ", b"\t", b"A", b"/", b":", b"\x7f"):
+            for end in (b"\n", b" x\n", b"\x80\n"):
+                for start in (b"GET /", b"GET ", b"GET a", b""):
+                    self.assertIn(_protocolOf(start + byte * 60000 + end), ("", "http/1.0"))
+        self.assertEqual(self.answer(b"A" * 300), b"other")
 
     def test_stats(self) -> None:
         """
