@@ -104,7 +104,8 @@ class Router:
         endpoint = None
         # Where there are subsets, what filters noted may choose among them.
         if cluster is not None and not cluster.isParticular:
-            endpoint = cluster.chooseEndpoint()
+            choose = cluster.chooseEndpoint
+            endpoint = choose()
             if endpoint is not None:
                 pool = endpoint.pools.get("DEFAULT")
                 if pool is not None and pool.idle:
@@ -134,8 +135,9 @@ class Router:
         stream.upstreamCluster = cluster.statName
         stream.upstreamHost = endpoint
         stream.upstreamAttempts = 1
-        if plan.finalize is not None:
-            plan.finalize(headers, stream)
+        finalize = plan.finalize
+        if finalize is not None:
+            finalize(headers, stream)
         timeouts = plan.timeouts
         if timeouts is not None:
             request._timeouts = timeouts

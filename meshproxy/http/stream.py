@@ -53,7 +53,9 @@ class _MadeWhenRead:
 @implementer(IHTTPStream)
 class Stream(StreamFacts):
     """
-    One stream. What is seldom set has its default on the class, so that an instance stays small.
+    One stream. What every stream has, or is asked for, is in a slot: CPython finds a slot at once, while an attribute
+    with a default on the class, or in a dictionary that grew too large to be shared, is looked for. What is seldom set
+    has its default on the class.
 
     @ivar manager: The connection manager that it runs under.
     @ivar downstream: The connection, as its codec wants it spoken to.
@@ -74,25 +76,52 @@ class Stream(StreamFacts):
         example, where the configuration allows it; C{b""} else.
     """
 
-    upstream: RoutedRequest | None = None
-    idleWatch: IdleWatch[Stream] | None = None
-    chain: FilterChain = EMPTY_CHAIN
-    protocol = "HTTP/1.1"
-    requestHalted = False
-    responseHalted = False
-    responseEnded = False
-    over = False
-    upgrade = b""
-    tunnel = False
+    __slots__ = (
+        "_isInvolved",
+        "bytesReceived",
+        "bytesSent",
+        "chain",
+        "connection",
+        "downstream",
+        "downstreamPaused",
+        "end",
+        "idleWatch",
+        "lastActive",
+        "logType",
+        "manager",
+        "over",
+        "protocol",
+        "requestEnd",
+        "requestHalted",
+        "requestHeaders",
+        "responseCode",
+        "responseCodeDetails",
+        "responseEnded",
+        "responseFlags",
+        "responseHalted",
+        "responseHeaders",
+        "responseStart",
+        "route",
+        "routeName",
+        "startMonotonic",
+        "startTime",
+        "tunnel",
+        "upgrade",
+        "upstream",
+        "upstreamAttempts",
+        "upstreamCluster",
+        "upstreamConnection",
+        "upstreamHost",
+        "upstreamResponseEnd",
+        "upstreamResponseStart",
+    )
+
     replied = False
     isWatched = False
     relay: IRelay | None = None
-    # Whether there is a walk, a wait or a relay.
-    _isInvolved = False
     _requestWalk: RequestWalk | None = None
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
-    downstreamPaused = False
     _upstreamPaused = False
     dynamicMetadata = _MadeWhenRead()
     filterState = _MadeWhenRead()
@@ -107,20 +136,26 @@ class Stream(StreamFacts):
         self.downstream = downstream
         self.connection = downstream.info
         self.requestHeaders: RequestHeaders = headers
-        self.startTime = self.lastActive = now
-        if endStream:
-            self.requestEnd = now
+        # The one clock of the process tells the time of day.
+        self.startTime = self.startMonotonic = self.lastActive = now
+        self.requestEnd = now if endStream else None
+        self.protocol = "HTTP/1.1"
+        self.chain: FilterChain = EMPTY_CHAIN
+        self.route = self.responseHeaders = self.upstreamHost = self.upstreamConnection = None
+        self.upstream: RoutedRequest | None = None
+        self.idleWatch: IdleWatch[Stream] | None = None
+        self.upstreamResponseStart = self.upstreamResponseEnd = self.responseStart = self.end = None
+        self.responseCode = self.responseFlags = self.bytesReceived = self.bytesSent = self.upstreamAttempts = 0
+        self.responseCodeDetails = self.routeName = self.upstreamCluster = ""
+        self.logType = "NotSet"
+        self.upgrade = b""
+        # C{_isInvolved} is whether there is a walk, a wait or a relay.
+        self.requestHalted = self.responseHalted = self.responseEnded = self.over = self.tunnel = False
+        self.downstreamPaused = self._isInvolved = False
 
     # The request, told by the downstream's codec
 
-    # Facts that follow from others. An instance with more than some thirty attributes of its own costs much more.
-
-    @property
-    def startMonotonic(self) -> float:  # type: ignore[override]  # one clock tells both
-        """
-        When the stream began; the one clock of the process tells the time of day.
-        """
-        return self.startTime
+    # Facts that follow from others.
 
     @property
     def requestEnded(self) -> bool:
@@ -365,8 +400,8 @@ class Stream(StreamFacts):
             if not self.over:
                 self.responseDataReceived(body, True)
             return
-        manager = self.manager
-        manager.finishResponse(self, headers)
+        finish = self.manager.finishResponse
+        finish(self, headers)
         self.responseCode = headers.status
         self.bytesSent = len(body)
         self.lastActive = self.responseStart = now
