@@ -108,7 +108,7 @@ def compilePathRewrite(action: Section, matched: int | None, template: UriTempla
         return substitutePath(action.childOrEmpty("regex_rewrite"))
     if used[0] == "path_rewrite_policy":
         return _rewriteByTemplate(action, template)
-    value = compileValue(action, "path_rewrite", omitEmpty=False)
+    value = compileValue(action, "path_rewrite", omitEmpty=True)
 
     def formatted(path: bytes, info: StreamInfo) -> bytes:
         made = value if isinstance(value, bytes) else value(info)

@@ -5,6 +5,7 @@ The route table: C{envoy.config.route.v3.RouteConfiguration}, compiled.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -24,6 +25,8 @@ __all__ = ["RouteTable", "compileRouteConfiguration"]
 
 #: From the head of a request to its route.
 Match: TypeAlias = Callable[[RequestHeaders, StreamInfo], Route | None]
+# RFC 3986, 3.3: what stands behind a semicolon in a segment.
+_parameters = re.compile(rb";[^/]*").sub
 #: A route with the conditions that its path leaves.
 _Candidate: TypeAlias = tuple[HeadersTest | None, RequestTest | None, Route]
 #: The same where the path leaves nothing but headers to look at.
@@ -88,7 +91,7 @@ def _compileMatch(rules: Sequence[tuple[Conditions, Route]], ignoreParameters: b
             if mark >= 0:
                 path = path[:mark]
             if ignoreParameters:
-                path = path.partition(b";")[0]
+                path = _parameters(b"", path)
             candidates = lookup(path)
         else:
             candidates = pathless

@@ -164,6 +164,13 @@ class OtherConditionTests(SynchronousTestCase):
             assert route is not None
             self.assertEqual(route.order, expected)
 
+    def test_parametersOfSegments(self) -> None:
+        """
+        Parameters may be ignored in each segment, not in the last one alone.
+        """
+        table = tableOf(one({"path": "/a/b"}), one({"prefix": "/c/"}), ignore_path_parameters_in_path_matching=True)
+        self.assertEqual([ask(table, path) for path in ("/a;x/b;y=z", "/c;x/d", "/c;x")], [0, 1, None])
+
     def test_filterState(self) -> None:
         """
         What filters left before the route was looked for.
