@@ -15,12 +15,15 @@ from meshproxy.controlplane.api.events import addEvents
 from meshproxy.controlplane.api.issuing import addIssuing
 from meshproxy.controlplane.api.kubernetes import addResources
 from meshproxy.controlplane.api.objects import Objects, StatusOf
+from meshproxy.controlplane.api.proxies import addProxies
 from meshproxy.controlplane.api.router import Router
 from meshproxy.controlplane.api.site import APISite
 from meshproxy.controlplane.api.transactions import addTransactions
 from meshproxy.controlplane.ca.authority import Authority
 from meshproxy.controlplane.ca.tokens import BootstrapTokens
+from meshproxy.controlplane.snapshot.snapshots import Snapshots
 from meshproxy.controlplane.store.interfaces import IStore
+from meshproxy.controlplane.xds.server import Connected
 
 __all__ = ["makeSite"]
 
@@ -33,12 +36,16 @@ def makeSite(
     audit: Callable[[Call, int], None] | None = None,
     identities: Callable[[Any], Sequence[str]] | None = None,
     statusOf: StatusOf | None = None,
+    connected: Callable[[], Sequence[Connected]] | None = None,
+    snapshots: Snapshots | None = None,
 ) -> APISite:
     """
     @param authority: Who certifies; without it there is no C{/v1/ca}.
     @param audit: Told of each request that may change something, and of its status.
     @param identities: The URIs in the verified client certificate of a transport.
     @param statusOf: What is known of a resource besides what was applied.
+    @param connected: The proxies that are connected.
+    @param snapshots: What they are to have; without it there is no C{/v1/proxies}.
     """
     router = Router()
     objects = Objects(store, reactor.seconds, statusOf)
@@ -48,4 +55,6 @@ def makeSite(
     addEvents(router, store, reactor)
     if authority is not None:
         addIssuing(router, authority, BootstrapTokens(store, reactor.seconds))
+    if snapshots is not None:
+        addProxies(router, connected or (lambda: ()), snapshots)
     return APISite(router, access, reactor, audit, identities)
