@@ -62,10 +62,13 @@ class ControlPlane(Service):
     """
     See the module.
 
+    @ivar exitStatus: What the process ends with.
     @ivar addresses: Where it listens, once it does: C{rest}, C{xds}, C{xds-tls} to host and port.
     """
 
     _log = Logger()
+
+    exitStatus = 0
 
     def __init__(self, settings: Settings, data: Path, reactor: Any) -> None:
         """
@@ -146,6 +149,12 @@ class ControlPlane(Service):
         )
 
     # Life
+
+    def reloadAll(self) -> None:
+        """
+        SIGHUP: its configuration is read when it starts; resources change by the API.
+        """
+        self._log.info("nothing to reload: the configuration of the control plane is read when it starts")
 
     def privilegedStartService(self) -> None:
         """

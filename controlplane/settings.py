@@ -84,7 +84,7 @@ class StoreSettings:
     """
 
     type: str = field(default="sqlite")
-    history: int = 10_000
+    history: int = field(default=10_000)
 
     @type.validator
     def _checkType(self, attribute: Attribute[str], value: str) -> None:

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.test_status -*-
+# -*- test-case-name: tests.controlplane.test_service -*-
 """
 What the control plane knows of a resource: whether proxies have what it says.
 """

@@ -95,8 +95,8 @@ class ServerTLS:
         for protocol in self._protocols:
             if protocol in offered:
                 return protocol
-        # Strict: whoever speaks something else is told so (ALPACA).
-        return SSL.NO_OVERLAPPING_PROTOCOLS
+        # Strict: whoever speaks something else is told so (ALPACA). What pyOpenSSL has for "none" goes on without one.
+        raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
 def _generalName(name: str) -> x509.GeneralName:

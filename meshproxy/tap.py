@@ -22,7 +22,7 @@ from meshproxy import __version__
 if TYPE_CHECKING:
     from meshproxy.server import ProxyOptions
 
-__all__ = ["Options", "ProxyUsage", "makeService"]
+__all__ = ["ControlUsage", "Options", "ProxyUsage", "makeService"]
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 
@@ -112,14 +112,44 @@ class ProxyUsage(_Usage):
             raise usage.UsageError("--drain-time-s is a number of seconds, 0 or more")
 
 
+class ControlUsage(_Usage):
+    """
+    C{twistd meshproxy control}.
+    """
+
+    longdesc = "A control plane that takes Istio's resources. Example: twistd -n meshproxy control"
+
+    optParameters = [
+        ["config", "c", None, "Its configuration, YAML; without one the defaults serve this machine."],
+        ["data", "d", None, "The folder for what it keeps; by default ~/.local/state/meshproxy."],
+        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+    ]
+
+    def getSynopsis(self) -> str:
+        """
+        How it is called.
+        """
+        return "Usage: twistd [twistd options] meshproxy control [--config FILE] [--data DIR]"
+
+    def postOptions(self) -> None:
+        """
+        Look at what the options say.
+        """
+        if self["log-level"] not in _LEVELS:
+            raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
+
+
 class Options(_Usage):
     """
     C{twistd meshproxy}.
     """
 
     synopsis = "COMMAND [options]"
-    longdesc = "A service mesh in Python: a proxy that takes Envoy's configuration."
-    subCommands = [["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."]]
+    longdesc = "A service mesh in Python: a proxy that takes Envoy's configuration, a control plane that takes Istio's."
+    subCommands = [
+        ["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."],
+        ["control", None, ControlUsage, "Run the control plane of a mesh."],
+    ]
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -134,7 +164,7 @@ class Options(_Usage):
         Adjust what twistd itself is told, where its user did not say.
         """
         if not self.subCommand:
-            raise usage.UsageError("a command is needed: proxy")
+            raise usage.UsageError("a command is needed: proxy, control")
         parent = self.parent
         if parent is None:
             return
@@ -154,7 +184,32 @@ def makeService(options: Options) -> IService:
     """
     Make the service of a command. Faults of the configuration end the process here, with 1.
     """
+    if options.subCommand == "control":
+        return _makeControl(options.subOptions)
     return _makeProxy(options.subOptions)
+
+
+def _makeControl(options: ControlUsage) -> IService:
+    from pathlib import Path
+
+    from twisted.internet import reactor
+    from twisted.python.reflect import namedAny
+
+    from meshproxy.errors import MeshProxyError
+
+    # Named, not imported: the control plane imports what stands right of it, and nothing imports it.
+    settings = namedAny("meshproxy.controlplane.settings")
+    make = namedAny("meshproxy.controlplane.service.ControlPlane")
+    try:
+        data = Path(options["data"]) if options["data"] else settings.defaultData()
+        control = make(settings.loadSettings(options["config"]), data, reactor)
+    except MeshProxyError as error:
+        os.write(2, f"{error}\n".encode())
+        raise SystemExit(1) from None
+    except OSError as error:
+        os.write(2, f"{error.filename}: {error.strerror}\n".encode())
+        raise SystemExit(1) from None
+    return _Process(control, reactor, None)
 
 
 def _proxyOptions(options: ProxyUsage) -> ProxyOptions:

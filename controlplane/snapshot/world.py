@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.controlplane.snapshot.test_world -*-
+# -*- test-case-name: tests.controlplane.snapshot.test_snapshots -*-
 """
 All that configurations are made of: the resources of the store, read, and the services that are found in them.
 """

@@ -1,0 +1,193 @@
+"""
+Tests for L{meshproxy.controlplane.snapshot.snapshots}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshproxy.controlplane.snapshot import snapshots
+from meshproxy.controlplane.snapshot.snapshot import Snapshot
+from meshproxy.controlplane.store.values import Compacted
+from meshproxy.controlplane.translate.translation import translate
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from tests.controlplane.snapshot.support import (
+    SnapshotTestCase,
+    destinationRule,
+    serviceEntry,
+    virtualService,
+)
+
+_REVIEWS = "outbound|80||reviews.default.svc.cluster.local"
+
+
+def changed(before: Snapshot, after: Snapshot) -> set[str]:
+    """
+    The types that differ.
+    """
+    return {one for one in (CLUSTER, ENDPOINTS, LISTENER, ROUTES) if before.ofType(one) != after.ofType(one)}
+
+
+class SnapshotsTests(SnapshotTestCase):
+    """
+    L{snapshots.Snapshots} gives each proxy what it is to have, when it changes.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.put(serviceEntry("reviews", "10.0.0.1"), serviceEntry("ratings", "10.0.1.1"))
+
+    def test_first(self) -> None:
+        """
+        A proxy that comes is given what there is, in a turn of its own.
+        """
+        self.start()
+        given = self.attach()
+        self.assertEqual(given, [])
+        self.reactor.advance(0)
+        (snapshot,) = given
+        self.assertIn(_REVIEWS, snapshot.ofType(CLUSTER))
+        self.assertIn(_REVIEWS, snapshot.ofType(ENDPOINTS))
+
+    def test_beforeTheStoreIsRead(self) -> None:
+        """
+        One that came before the store was read has it all afterwards.
+        """
+        given = self.attach()
+        self.reactor.advance(0)
+        self.start()
+        self.reactor.advance(0)
+        self.assertIn(_REVIEWS, given[-1].ofType(CLUSTER))
+
+    def test_changes(self) -> None:
+        """
+        What changes is sent, and only that is new; what changes nothing is not sent.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        self.put(virtualService("reviews", "3s"))
+        self.assertEqual((len(given), changed(given[0], given[1])), (2, {ROUTES}))
+        self.put(destinationRule("reviews", 7))
+        self.assertEqual(changed(given[1], given[2]), {CLUSTER})
+        self.put(destinationRule("reviews", 7))
+        self.assertEqual(len(given), 3)
+        self.delete(destinationRule("reviews", 7))
+        self.assertEqual(changed(given[1], given[3]), set())
+        self.delete(serviceEntry("ratings"))
+        self.assertNotIn("outbound|80||ratings.default.svc.cluster.local", given[-1].ofType(CLUSTER))
+
+    def test_endpointsAlone(self) -> None:
+        """
+        When only endpoints change, only those of that service are made anew.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        self.patch(snapshots, "translate", lambda *told: self.fail("all of it is made anew"))
+        self.put(serviceEntry("reviews", "10.0.0.1", "10.0.0.2"))
+        self.assertEqual(changed(given[0], given[1]), {ENDPOINTS})
+        before, after = given[0].ofType(ENDPOINTS), given[1].ofType(ENDPOINTS)
+        self.assertEqual({name for name in after if before[name] is not after[name]}, {_REVIEWS})
+
+    def test_together(self) -> None:
+        """
+        Changes that come close together are one; a stream of them is not waited out.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        for number in range(1, 5):
+            self.write(virtualService("reviews", f"{number}s"))
+            self.reactor.advance(0.04)
+        self.assertEqual(len(given), 1)
+        self.reactor.advance(0.05)
+        self.assertEqual(len(given), 2)
+        for number in range(5, 25):
+            self.write(virtualService("reviews", f"{number}s"))
+            self.reactor.advance(0.04)
+        self.assertTrue(3 <= len(given) <= 5, len(given))
+
+    def test_onlyWhoIsConcerned(self) -> None:
+        """
+        A proxy that a change does not concern costs nothing.
+        """
+        self.start()
+        given, other = self.attach(), self.attach(name="other", namespace="other")
+        self.reactor.advance(0)
+        made = self.snapshots.made
+        self.put(virtualService("reviews", "3s", namespace="default", exportTo=["."]))
+        self.assertEqual((len(given), len(other), self.snapshots.made), (2, 1, made + 1))
+
+    def test_gone(self) -> None:
+        """
+        A proxy that left is given nothing more.
+        """
+        self.start()
+        given = self.attach()
+        self.detach()
+        self.reactor.advance(0)
+        self.put(virtualService("reviews", "3s"))
+        self.assertEqual((given, self.snapshots.attached), ([], []))
+
+    def test_mistakeOfOne(self) -> None:
+        """
+        A translation that fails for one proxy leaves it what it has, and the others what they get.
+        """
+        self.start()
+        bad, good = self.attach(name="bad"), self.attach(name="good")
+        self.reactor.advance(0)
+        def broken(proxy: Any, *told: Any) -> Any:
+            if proxy.labels["app"] == "bad":
+                raise ZeroDivisionError
+            return translate(proxy, *told)
+
+        self.patch(snapshots, "translate", broken)
+        self.put(virtualService("reviews", "3s"))
+        self.assertEqual((len(bad), len(good)), (1, 2))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_lost(self) -> None:
+        """
+        Where the store forgot what was not seen yet, it is read anew.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        self.snapshots._watch.cancel()
+        self.put(virtualService("reviews", "3s"))
+        self.assertEqual(len(given), 1)
+        self.snapshots.watchLost(Compacted(1, 2))
+        self.reactor.advance(0)
+        self.assertEqual(changed(given[0], given[1]), {ROUTES})
+
+    def test_stopped(self) -> None:
+        """
+        When it is stopped nothing is left to happen.
+        """
+        self.start()
+        self.attach()
+        self.write(virtualService("reviews", "3s"))
+        self.reactor.advance(0)
+        self.snapshots.stop()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+
+class WorldTests(SnapshotTestCase):
+    """
+    L{meshproxy.controlplane.snapshot.world.World} reads what the store has.
+    """
+
+    def test_unreadable(self) -> None:
+        """
+        What an older version wrote and this one does not take is left out and told, the rest is there.
+        """
+        broken = {**virtualService("a", "1s"), "spec": {"hots": []}}
+        self.put(broken, serviceEntry("reviews", "10.0.0.1"))
+        self.start()
+        world = self.snapshots.world
+        self.assertEqual((len(world.resources.all("VirtualService")), len(world.registry.index.services)), (0, 1))
+        self.put(virtualService("a", "1s"))
+        self.assertEqual(len(world.resources.all("VirtualService")), 1)
+        self.put(broken)
+        self.assertEqual(len(world.resources.all("VirtualService")), 0)
