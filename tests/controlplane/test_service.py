@@ -1,6 +1,6 @@
 """
-Tests for L{meshproxy.controlplane.service} and L{meshproxy.controlplane.status}: the whole of it, on loopback, with real
-Envoys in C{tests.integration.test_control}.
+Tests for L{meshproxy.controlplane.service} and L{meshproxy.controlplane.status}: the whole of it runs in
+C{tests.integration.test_control}, on loopback and with real Envoys.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ class ControlTests(SynchronousTestCase):
         command = [envoy, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         errors = tempfile.TemporaryFile()
         process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL)
-        self.addCleanup(lambda: (process.kill(), process.wait(), errors.close()))
+        for undo in (errors.close, process.wait, process.kill):
+            self.addCleanup(undo)
 
     def node(self, account: str = "default") -> dict[str, Any]:
         """
