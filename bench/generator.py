@@ -10,6 +10,7 @@ import argparse
 import json
 import select
 import socket
+import ssl
 import time
 from collections.abc import Callable
 
@@ -120,6 +121,31 @@ def _drive(port: int, count: int, seconds: float, make: Callable[[socket.socket]
     print(json.dumps({**report, "seconds": time.monotonic() - began}))
 
 
+def _handshakes(port: int, seconds: float, resumes: bool) -> None:
+    """
+    Connect over TLS again and again, with one request each, since a session may be taken up only after an answer.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    request = b"GET / HTTP/1.1\r\nHost: bench.example.com\r\nConnection: close\r\n\r\n"
+    session = None
+    units = size = errors = 0
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        with socket.create_connection(("127.0.0.1", port)) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with context.wrap_socket(sock, session=session, server_hostname="bench.example.com") as secure:
+                errors += resumes and session is not None and not secure.session_reused
+                secure.sendall(request)
+                data = secure.recv(65536)
+                errors += not data.startswith(b"HTTP/1.1 200")
+                session = secure.session if resumes else None
+                units += 1
+                size += len(data)
+    print(json.dumps({"requests": units, "bytes": size, "errors": errors, "seconds": time.monotonic() - began}))
+
+
 def _echo(port: int) -> None:
     server = socket.create_server(("127.0.0.1", port), backlog=4096)
     poll = select.epoll()
@@ -147,7 +173,7 @@ def main() -> None:
     Echo, or make load.
     """
     parser = argparse.ArgumentParser(description="one peer of the benchmark")
-    parser.add_argument("what", choices=["echo", "echoes", "requests"])
+    parser.add_argument("what", choices=["echo", "echoes", "requests", "handshakes", "resumptions"])
     parser.add_argument("port", type=int)
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=2.0)
@@ -155,6 +181,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "echo":
         _echo(options.port)
+    elif options.what in ("handshakes", "resumptions"):
+        _handshakes(options.port, options.seconds, options.what == "resumptions")
     elif options.what == "echoes":
         _drive(options.port, options.connections, options.seconds, _Echoes)
     else:

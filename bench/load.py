@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -116,7 +117,7 @@ class Load(Case):
     Work whose cost is CPU time.
 
     @ivar connections: How many clients at once.
-    @ivar tool: C{wrk}, C{h2load}, or C{echoes}.
+    @ivar tool: C{wrk}, C{h2load}, C{echoes}, C{handshakes} or C{resumptions}.
     @ivar scheme: How wrk speaks to the proxy.
     @ivar path: What wrk asks for.
     @ivar varied: Whether the requests differ.
@@ -151,12 +152,12 @@ class Load(Case):
         if self.tool == "wrk" and (wrk := shutil.which("wrk")):
             command = [wrk, "-t1", "-c", connections, "-d", f"{last}s", "--timeout", "20s", "-s", str(_SCRIPT), url]
             return [*command, "--", "varied"] if self.varied else command
-        if self.tool == "h2load" or self.scheme == "https":
+        if self.tool in ("h2load", "wrk") and (self.tool == "h2load" or self.scheme == "https"):
             h2load = shutil.which("h2load")
             if h2load is None or self.scheme == "https":
                 raise Failed(f"{self.tool} is not installed")
             return [h2load, "-t1", "-c", connections, "-m", "16", "-D", last, url]
-        what = "requests" if self.tool == "wrk" else "echoes"
+        what = "requests" if self.tool == "wrk" else self.tool
         path = "/service/1/items" if self.varied else self.path
         options = ["--connections", connections, "--seconds", str(seconds), "--path", path]
         return [sys.executable, "-m", "bench.generator", what, str(port), *options]
@@ -169,10 +170,12 @@ class Idle(Case):
 
     @ivar count: How many.
     @ivar request: Whether each had a request and its response before.
+    @ivar secure: Whether they speak TLS.
     """
 
     count: int = 2000
     request: bool = True
+    secure: bool = False
 
     #: Memory that was freed is not given back, so a second round would find room for nothing.
     fresh = True
@@ -201,9 +204,14 @@ class Idle(Case):
         return Sample(grown / self.count, self.count / took)
 
     def _open(self, port: int, count: int) -> list[socket.socket]:
-        held = []
+        held: list[socket.socket] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
         for _ in range(count):
             sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+            if self.secure:
+                sock = context.wrap_socket(sock)
             held.append(sock)
             if self.request:
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: bench.example.com\r\n\r\n")
@@ -228,6 +236,11 @@ CASES = {
         Load("tcp-bulk", "TCP, 16 MB pieces, 4 connections", "tcp", "s/GB", connections=4, path="/big", perByte=True),
         Load("http-bulk", "HTTP/1.1, 16 MB bodies, 4 connections", "http1", "s/GB", connections=4, path="/big",
              perByte=True),
+        Load("tls-bulk", "HTTP/1.1 over TLS, 16 MB bodies, 4 connections", "tls", "s/GB", connections=4, path="/big",
+             perByte=True, scheme="https"),
+        Load("tls-handshake", "TLS 1.3, a full handshake and one request", "tls", "us/request", tool="handshakes"),
+        Load("tls-resume", "TLS 1.3, a resumed handshake and one request", "tls", "us/request", tool="resumptions"),
+        Idle("idle-tls", "memory of an idle TLS connection, after a request", "tls", "bytes", count=1000, secure=True),
         Idle("idle", "memory of an idle connection, after a request", "http1", "bytes"),
         Idle("idle-new", "memory of an idle connection, before a request", "http1", "bytes", request=False),
     )

@@ -5,6 +5,7 @@ How the connections of a filter chain get their transports: C{transport_socket}.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.config import Section
@@ -94,6 +95,11 @@ class TLSTransports:
             else:
                 connection.handshakeFailed(error.why if isinstance(error, TLSError) else "")
 
+        if sock.socket.family != socket.AF_UNIX:
+            try:
+                sock.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError:
+                pass  # already reset by its peer: the first read says so
         transport = beginTLS(
             sock.reactor,
             sock.socket,
