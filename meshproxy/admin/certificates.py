@@ -38,9 +38,10 @@ def certificateList(server: Served, request: AdminRequest) -> AdminResponse:
                 for path, certificate in chains:
                     _describe(message.cert_chain.add(), path, certificate, now)
                 found: dict[str, Any] = dictOf(message)
-                for details in (*found.get("ca_cert", ()), *found.get("cert_chain", ())):
-                    # As in Envoy, the last day is told as well.
+                # As in Envoy, what is empty or nought is told as well.
+                for details in (*found.setdefault("ca_cert", []), *found.setdefault("cert_chain", [])):
                     details.setdefault("days_until_expiration", "0")
+                    details.setdefault("subject_alt_names", [])
                 yield found
 
     # A lazy list may not be empty.

@@ -152,15 +152,15 @@ class RoutedRequest:
         elif action.maxStreamDuration:
             self._durations = router.durations[action.maxStreamDuration]
             self._durations.start(self)
-        if cluster.transports.wishOf is not None:
-            # As in Envoy, the name is the one that the client asked for, before the route writes another.
-            self._wish = cluster.transports.wishOf(headers)
-        if cluster.transports.tellsClient:
-            self._wish = self._wish._replace(told=toldOf(stream.connection))
         route = self._route
         finalize = route.finalizeRequestHeaders
         if finalize is not None:
             finalize(headers, stream)
+        if cluster.transports.wishOf is not None:
+            # As in Envoy, the name is the one that the route wrote, if it did.
+            self._wish = cluster.transports.wishOf(headers)
+        if cluster.transports.tellsClient:
+            self._wish = self._wish._replace(told=toldOf(stream.connection))
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
         if action.redirectPolicy is not None and self._body is None and not self._requestEnded:

@@ -554,7 +554,6 @@ class DownstreamConnection(Protocol):
         info, tls = self.info, transport.tls
         info.tls = tls
         info.peerNames = tls.peerNames
-        info.requestedServerName = info.requestedServerName or tls.serverName
 
     def handshakeFailed(self, why: str, details: str = "") -> None:
         """

@@ -114,9 +114,10 @@ def nameText(name: x509.Name) -> str:
 
 def serialOf(certificate: x509.Certificate) -> str:
     """
-    The serial number in hexadecimal digits.
+    The serial number in hexadecimal digits, two for each byte.
     """
-    return f"{certificate.serial_number:x}" if certificate.serial_number else "0"
+    digits = f"{abs(certificate.serial_number):x}"
+    return "0" + digits if len(digits) % 2 and certificate.serial_number else digits
 
 
 def fingerprint(certificate: x509.Certificate, algorithm: str = "sha256") -> str:

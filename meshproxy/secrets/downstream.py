@@ -92,7 +92,17 @@ class DownstreamContexts:
                 names.setdefault(name.lower(), {}).setdefault(key.kind, key)
         for name, byKind in names.items():
             wildcard = names.get("*" + name[name.find(".") :], {}) if "." in name else {}
-            self._byName[name] = self._context(tuple({**wildcard, **byKind}.values()))
+            self._byName[name] = self._context(self._withOther(tuple({**wildcard, **byKind}.values()), keys))
+
+    def _withOther(self, named: _Keys, keys: _Keys) -> _Keys:
+        """
+        As in Envoy, a client that cannot use the ECDSA certificate for its name gets an RSA certificate for another one
+        rather than none: any, where all are looked through, else the first of all.
+        """
+        if self._tls.prefersClientCiphers or any(key.kind == "rsa" for key in named):
+            return named
+        others = keys if self._tls.fullScan else keys[:1]
+        return (*named, *[key for key in others if key.kind == "rsa"][:1])
 
     def _context(self, keys: _Keys) -> SSL.Context:
         identity = tuple(map(id, keys))

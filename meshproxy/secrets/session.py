@@ -62,6 +62,9 @@ class TLSSession:
             if code in _OUT_OF_TIME and validation.acceptsExpired:
                 return True
             if validation.acceptsUntrusted or not validation.roots:
+                if validation.roots and not self._isTolerated:
+                    # As in Envoy, it counts all the same.
+                    self._stats.failures["fail_verify_error"].value += 1
                 self._isTolerated = True
                 return True
             self._fault = (

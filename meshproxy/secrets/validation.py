@@ -24,7 +24,7 @@ from meshproxy.net.certificates import altNames, fingerprint, spkiDigest
 from meshproxy.secrets.names import NamesTest, compileAltNameMatchers
 from meshproxy.secrets.sources import Loading, readSource
 
-__all__ = ["Validation", "compileValidation", "trustDomain"]
+__all__ = ["Validation", "compileValidation", "isLeaf", "trustDomain"]
 
 _SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
@@ -122,6 +122,8 @@ class Validation:
 
     def _wrongDomain(self, leaf: x509.Certificate, root: x509.Certificate | None) -> str | None:
         assert self.domains is not None
+        if not isLeaf(leaf):
+            return "verify cert failed: SPIFFE: the certificate may sign others, or does not say what its key is for"
         uris = altNames(leaf).uris
         domain = trustDomain(uris[0]) if len(uris) == 1 else ""
         if not domain:
@@ -132,6 +134,21 @@ class Validation:
         if not self.acceptsUntrusted and (root is None or fingerprint(root) not in roots):
             return f"verify cert failed: SPIFFE: the chain does not end in the trust bundle of {domain}"
         return None
+
+
+def isLeaf(certificate: x509.Certificate) -> bool:
+    """
+    Whether a certificate says that it is an end of its chain, as an X.509-SVID has to (section 4 of its specification).
+    """
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    try:
+        isAuthority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        isAuthority = False
+    return not (isAuthority or usage.key_cert_sign or usage.crl_sign)
 
 
 def trustDomain(uri: str) -> str:
@@ -188,7 +205,7 @@ def compileValidation(section: Section | None, loading: Loading) -> Validation:
         spkis=spkis,
         domains=domains,
         digest=_digest(section, roots, crls),
-        path=path,
+        path=path or ("<inline>" if roots else ""),
     )
 
 

@@ -138,6 +138,7 @@ class Authority(Credential):
                 x509.SubjectAlternativeName(alternatives), critical=not subject.rdns
             )
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
+        builder = builder.add_extension(_keyUsage(isAuthority=False), critical=True)
         builder = builder.add_extension(_identifier(self.key), critical=False)
         if uses:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_USES[use] for use in uses]), critical=False)

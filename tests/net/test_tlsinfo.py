@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.net.certificates import serialOf
 from meshproxy.net.tls import TLSTransport
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.testing.pki import Authority
@@ -75,7 +76,7 @@ class TLSInfoTests(SynchronousTestCase):
             "PEER_SUBJECT": "emailAddress=a@b,CN=client,O=Some\\, Inc,C=DE",
             "LOCAL_SUBJECT": "CN=server",
             "PEER_ISSUER": "CN=the authority",
-            "PEER_SERIAL": f"{leaf.serial_number:x}",
+            "PEER_SERIAL": serialOf(leaf),
             "PEER_FINGERPRINT_256": leaf.fingerprint(hashes.SHA256()).hex(),
             "PEER_FINGERPRINT_1": leaf.fingerprint(hashes.SHA1()).hex(),
             "PEER_CERT_V_START": leaf.not_valid_before_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
