@@ -44,6 +44,8 @@ class Change:
 class ServiceIndex:
     """
     Services and endpoints, found in several ways. It never changes.
+
+    @ivar hidden: Services that do not count, each with the older one of the same host and namespace that does.
     """
 
     def __init__(
@@ -59,9 +61,12 @@ class ServiceIndex:
         self._services: dict[ServiceKey, Service] = {}
         self._byHost: dict[str, list[Service]] = {}
         self._byNamespace: dict[str, list[Service]] = {}
+        self.hidden: list[tuple[Service, Service]] = []
         for service in ordered:
-            if service.key not in self._services:
-                self._services[service.key] = service
+            first = self._services.setdefault(service.key, service)
+            if first is not service:
+                self.hidden.append((service, first))
+            else:
                 self._byHost.setdefault(service.host, []).append(service)
                 self._byNamespace.setdefault(service.namespace, []).append(service)
         given = endpoints or {}

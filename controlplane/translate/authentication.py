@@ -56,12 +56,14 @@ def peerPolicy(
     labels: dict[str, str],
     root: str,
     uses: Callable[[Resource], None] = lambda resource: None,
+    conflict: Callable[[str, Resource, Resource], None] = lambda why, loser, winner: None,
 ) -> PeerPolicy:
     """
     The modes of a workload.
 
     @param root: The namespace whose resources apply to all.
-    @param uses: Is told of each resource that was looked at and applies.
+    @param uses: Is told of each resource that counts.
+    @param conflict: Is told of each that does not, and of the older one that does.
     """
     levels: list[Resource | None] = [None, None, None]
     for resource in resources.all("PeerAuthentication"):
@@ -79,8 +81,13 @@ def peerPolicy(
                 if resource.namespace == root
                 else None
             )
-        if level is not None and levels[level] is None:
+        if level is None:
+            continue
+        first = levels[level]
+        if first is None:
             levels[level] = resource
+        else:
+            conflict("two PeerAuthentications for the same workloads", resource, first)
     mode = MutualTLSMode.PERMISSIVE
     ports: dict[int, MutualTLSMode] = {}
     for found in levels:

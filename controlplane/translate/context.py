@@ -39,6 +39,8 @@ class Context:
         self.problems: list[Problem] = []
         if self.scope.resource is not None:
             self.uses(self.scope.resource)
+            for other in self.scope.hidden:
+                self.conflict("two Sidecars for the same workloads", other, self.scope.resource)
 
     def uses(self, resource: Resource) -> None:
         """

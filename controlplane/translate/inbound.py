@@ -154,7 +154,8 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
     """
     proxy = context.proxy
     made = InboundListeners()
-    peers = peerPolicy(context.resources, proxy.namespace, proxy.labels, context.mesh.rootNamespace, context.uses)
+    root = context.mesh.rootNamespace
+    peers = peerPolicy(context.resources, proxy.namespace, proxy.labels, root, context.uses, context.conflict)
     filters = workloadFilters(context, destinations)
     chains: list[JSON] = []
     for number, served in sorted(_served(context).items()):

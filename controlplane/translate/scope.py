@@ -42,6 +42,7 @@ class Scope:
     What a sidecar needs to know.
 
     @ivar resource: The Sidecar that says so, or L{None}.
+    @ivar hidden: Younger ones for the same workloads, which do not count.
     @ivar services: The services that it may call.
     @ivar virtualServices: The VirtualServices that are about them.
     @ivar allowsAny: Whether it may call what is not known.
@@ -51,6 +52,7 @@ class Scope:
         self,
         proxy: Proxy,
         resource: Resource | None,
+        hidden: Sequence[Resource],
         services: Sequence[Service],
         virtualServices: Sequence[Resource],
         allowsAny: bool,
@@ -58,6 +60,7 @@ class Scope:
         self._proxy = proxy
         self._egress: list[EgressListener] = list(resource.spec.egress) if resource is not None else []
         self.resource = resource
+        self.hidden = hidden
         self.services = services
         self.virtualServices = virtualServices
         self.allowsAny = allowsAny
@@ -106,12 +109,12 @@ def _imports(entry: str, host: str, namespace: str, own: str) -> bool:
     return where in ("*", namespace) and covers(name, host)
 
 
-def _sidecarOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> Resource | None:
+def _sidecarsOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> list[Resource]:
     """
-    The resource that counts for a proxy: of its namespace one that selects it, else one for all, else that of the
-    root namespace; the oldest of several.
+    The resource that counts for a proxy, and those that it hides: of its namespace one that selects it, else one for
+    all, else that of the root namespace; the oldest of several.
     """
-    found: list[Resource | None] = [None, None, None]
+    found: list[list[Resource]] = [[], [], []]
     for resource in resources.all("Sidecar"):
         selector = resource.spec.workloadSelector
         labels = selector.labels if selector is not None else {}
@@ -119,9 +122,9 @@ def _sidecarOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> Resour
             level = 1 if not labels else 0 if selects(labels, proxy.labels) else None
         else:
             level = 2 if resource.namespace == mesh.rootNamespace and not labels else None
-        if level is not None and found[level] is None:
-            found[level] = resource
-    return next((resource for resource in found if resource is not None), None)
+        if level is not None:
+            found[level].append(resource)
+    return next((several for several in found if several), [])
 
 
 def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex) -> Scope:
@@ -130,9 +133,10 @@ def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: Se
     """
     visible = services.visibleServices(proxy.namespace)
     virtual = resources.virtualServices(proxy.namespace, mesh)
-    sidecar = _sidecarOf(proxy, mesh, resources) if proxy.isSidecar else None
-    if sidecar is None:
-        return Scope(proxy, None, visible, virtual, mesh.outboundTrafficPolicy.mode == "ALLOW_ANY")
+    found = _sidecarsOf(proxy, mesh, resources) if proxy.isSidecar else []
+    if not found:
+        return Scope(proxy, None, [], visible, virtual, mesh.outboundTrafficPolicy.mode == "ALLOW_ANY")
+    sidecar, *hidden = found
     policy = sidecar.spec.outboundTrafficPolicy
     mode = policy.mode if policy is not None else mesh.outboundTrafficPolicy.mode
     hosts = [host for listener in sidecar.spec.egress for host in listener.hosts]
@@ -145,7 +149,7 @@ def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: Se
             if service.host in needed
             or any(_imports(host, service.host, service.namespace, proxy.namespace) for host in hosts)
         ]
-    return Scope(proxy, sidecar, visible, virtual, mode == "ALLOW_ANY")
+    return Scope(proxy, sidecar, hidden, visible, virtual, mode == "ALLOW_ANY")
 
 
 def _isAbout(resource: Resource, entries: Sequence[str], proxy: Proxy, mesh: MeshConfig) -> bool:

@@ -13,7 +13,7 @@ from attrs import define, field
 from meshproxy.controlplane.model.problems import Problem
 from meshproxy.controlplane.model.resource import Key
 from meshproxy.controlplane.registry.index import ServiceIndex
-from meshproxy.controlplane.registry.services import Resolution, ServiceKey
+from meshproxy.controlplane.registry.services import Resolution, Service, ServiceKey
 from meshproxy.controlplane.translate.clusters import outboundClusters, passthroughClusters
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
@@ -87,6 +87,9 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     context = Context(proxy, mesh, resources, services)
     destinations = Destinations(context)
     visible = context.scope.services
+    for loser, winner in services.hidden:
+        if winner in visible:
+            _tellHidden(context, loser, winner)
     outbound = outboundClusters(context, destinations.rules, visible)
     made = Translation()
     made.clusters.update(outbound.clusters)
@@ -107,6 +110,15 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     made.resources = frozenset(context.resourcesUsed)
     made.services = frozenset(context.servicesUsed)
     return made
+
+
+def _tellHidden(context: Context, loser: Service, winner: Service) -> None:
+    """
+    Two resources that tell of one service.
+    """
+    resources = context.resources.get(*loser.origin), context.resources.get(*winner.origin)
+    if resources[0] is not None and resources[1] is not None:
+        context.conflict(f"two services {loser.host}", resources[0], resources[1], "metadata", "name")
 
 
 def endpointsAgain(

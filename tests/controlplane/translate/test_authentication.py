@@ -37,7 +37,13 @@ class PeerPolicyTests(SynchronousTestCase):
         def uses(resource: Resource) -> None:
             self.used.append(resource.name)
 
-        return peerPolicy(ResourceSet(resourcesOf("---\n".join(texts))), "shop", {"app": "a"}, "root", uses)
+        self.conflicts: list[tuple[str, str]] = []
+
+        def conflict(why: str, loser: Resource, winner: Resource) -> None:
+            self.conflicts.append((loser.name, winner.name))
+
+        resources = ResourceSet(resourcesOf("---\n".join(texts)))
+        return peerPolicy(resources, "shop", {"app": "a"}, "root", uses, conflict)
 
     def test_levels(self) -> None:
         """
@@ -85,3 +91,4 @@ class PeerPolicyTests(SynchronousTestCase):
         )
         self.assertIs(policy.mode, MutualTLSMode.DISABLE)
         self.assertEqual(self.used, ["old"])
+        self.assertEqual(self.conflicts, [("young", "old")])

@@ -358,6 +358,17 @@ class DiscoveryTests(SynchronousTestCase):
         self.assertIn(NAME, made(SIDECAR, hidden).clusters)
         self.assertNotIn(NAME, made(evolve(SIDECAR, namespace="x"), hidden).clusters)
 
+    def test_twice(self) -> None:
+        """
+        Two resources that tell of one service are both told; the older one counts.
+        """
+        text = "hosts: [e.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: %s"
+        old = networking("ServiceEntry", "old", text % "DNS", created="2026-01-01T00:00:00Z")
+        young = networking("ServiceEntry", "young", text % "NONE", created="2026-02-01T00:00:00Z")
+        result = made(SIDECAR, young, old)
+        self.assertEqual(result.clusters["outbound|80||e.com"]["type"], "STRICT_DNS")
+        self.assertEqual({title for title, _ in codes(result)}, {"ServiceEntry shop/old", "ServiceEntry shop/young"})
+
     def test_passthrough(self) -> None:
         """
         Where connections are intercepted there are clusters to where they were going.

@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.controlplane.translate.proxy import Interception
-from tests.controlplane.translate.given import ROUTER, SIDECAR, made, networking, service, workload
+from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service, workload
 
 A = service("a", "{name: http, port: 80}, {name: tcp, port: 90}")
 B = service("b", "{name: http, port: 80}", namespace="other")
@@ -80,6 +80,8 @@ class EgressTests(SynchronousTestCase):
         old = sidecar(egress("other/*"), "old", created="2026-01-01T00:00:00Z")
         young = sidecar(egress("./*"), "young", created="2026-02-01T00:00:00Z")
         self.assertEqual(self.hosts(young, old), {"b"})
+        titles = {title for title, code in codes(made(SIDECAR, young, old)) if code == "conflict"}
+        self.assertEqual(titles, {"Sidecar shop/old", "Sidecar shop/young"})
 
     def test_routed(self) -> None:
         """
