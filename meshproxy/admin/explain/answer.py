@@ -5,7 +5,7 @@ What would become of a request.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.upstream.cluster import Cluster
 
-__all__ = ["Answer", "explain"]
+__all__ = ["Answer", "explain", "explainInSteps"]
 
 #: What can be written as JSON.
 Answer = dict[str, Any]
+
+# So many routes are looked at in one turn.
+_AT_ONCE = 8
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -49,7 +52,25 @@ def explain(
     @param listeners: All listeners.
     @param clusters: All clusters, by name.
     """
-    return _Explanation(question, listeners, clusters, runtime).answer
+    steps = explainInSteps(question, listeners, clusters, runtime)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+
+
+def explainInSteps(
+    question: Question, listeners: Sequence[Listener], clusters: Mapping[str, Cluster], runtime: Runtime
+) -> Generator[None, None, Answer]:
+    """
+    The same as L{explain}, a few milliseconds at a time: a table may have thousands of routes, and others are to be
+    served meanwhile.
+    """
+    explanation = _Explanation(question, clusters, runtime)
+    yield from explanation.run(listeners)
+    return explanation.answer
 
 
 class _Explanation:
@@ -59,16 +80,19 @@ class _Explanation:
     @ivar answer: What is known so far.
     """
 
-    def __init__(
-        self, question: Question, listeners: Sequence[Listener], clusters: Mapping[str, Cluster], runtime: Runtime
-    ) -> None:
+    def __init__(self, question: Question, clusters: Mapping[str, Cluster], runtime: Runtime) -> None:
         self._question = question
         self._clusters = clusters
         self._context = RouteContext(runtime=runtime, random=lambda: 0.0)
         self.answer: Answer = {"request": _request(question)}
+
+    def run(self, listeners: Sequence[Listener]) -> Iterator[None]:
+        """
+        Find everything out, and pause now and then.
+        """
         listener = self._chooseListener(listeners)
         if listener is not None:
-            self._explainListener(listener)
+            yield from self._explainListener(listener)
 
     def _end(self, outcome: str) -> None:
         self.answer["outcome"] = outcome
@@ -107,7 +131,7 @@ class _Explanation:
         shown = ", ".join(dict.fromkeys(address.text for address, _ in listener.addresses))
         return f"it listens on {shown}, not on port {question.port}"
 
-    def _explainListener(self, listener: Listener) -> None:
+    def _explainListener(self, listener: Listener) -> Iterator[None]:
         address = (
             (listener.ports[0].address if listener.ports else listener.addresses[0][0])
             if (listener.ports or listener.addresses)
@@ -135,9 +159,9 @@ class _Explanation:
             self._end("no filter chain matches: the connection is closed")
             return
         self.answer["filter_chain"] = {"name": chosen.name, "at": placeOf(chosen.section)}
-        self._explainChain(chosen, info)
+        yield from self._explainChain(chosen, info)
 
-    def _explainChain(self, chain: FilterChain, info: ConnectionInfo) -> None:
+    def _explainChain(self, chain: FilterChain, info: ConnectionInfo) -> Iterator[None]:
         filters = chain.section.children("filters")
         self.answer["network_filters"] = [{"name": item.get("name"), "at": placeOf(item)} for item in filters]
         manager = filters[-1].any("typed_config") if filters else None
@@ -154,7 +178,7 @@ class _Explanation:
         if refused is not None:
             self._end(f"{refused.status} from the connection manager ({refused.details})")
             return
-        self._explainRoute(manager, slot.current, headers, stream)
+        yield from self._explainRoute(manager, slot.current, headers, stream)
 
     # The head
 
@@ -194,7 +218,7 @@ class _Explanation:
 
     def _explainRoute(
         self, manager: Section, running: ConnectionManager, headers: RequestHeaders, stream: StreamInfo
-    ) -> None:
+    ) -> Iterator[None]:
         found = running.routes.match(headers, stream)
         table, host = self._chooseHost(manager, found, headers, stream)
         if table is None or host is None:
@@ -209,7 +233,9 @@ class _Explanation:
         }
         route = None
         before: list[Answer] = []
-        for section in host.children("routes"):
+        for number, section in enumerate(host.children("routes")):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                yield
             conditions = conditionsOf(section, table, self._context, headers, stream)
             told = {"name": section.get("name"), "at": placeOf(section)}
             if found is not None and section.path == found.path:

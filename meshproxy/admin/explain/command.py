@@ -5,8 +5,11 @@ C{/explain}.
 
 from __future__ import annotations
 
-from meshproxy.admin.commands import AdminRequest, AdminResponse, jsonResponse
-from meshproxy.admin.explain.answer import explain
+import json
+from collections.abc import Generator, Iterator
+
+from meshproxy.admin.commands import JSON, TEXT, AdminRequest, AdminResponse
+from meshproxy.admin.explain.answer import Answer, explainInSteps
 from meshproxy.admin.explain.question import QuestionError, askedIn
 from meshproxy.admin.explain.text import readable
 from meshproxy.admin.served import Served
@@ -37,6 +40,19 @@ def explainCommand(server: Served, request: AdminRequest) -> AdminResponse:
         )
     except QuestionError as error:
         return AdminResponse(f"{error}\n{_USAGE}", 400)
-    context = server.context
-    answer = explain(question, list(server.listeners.byName.values()), server.clusters.byName, context.runtime)
-    return jsonResponse(answer) if form == "json" else AdminResponse(readable(answer))
+    listeners = list(server.listeners.byName.values())
+    steps = explainInSteps(question, listeners, server.clusters.byName, server.context.runtime)
+    return AdminResponse(_pieces(steps, form), contentType=JSON if form == "json" else TEXT)
+
+
+def _pieces(steps: Generator[None, None, Answer], form: str) -> Iterator[str]:
+    """
+    Nothing, again and again, and then the answer.
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            yield json.dumps(done.value, indent=1) + "\n" if form == "json" else readable(done.value)
+            return
+        yield ""

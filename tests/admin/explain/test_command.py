@@ -33,6 +33,20 @@ class CommandTests(SynchronousTestCase):
         told = ask(self.server, f"/explain?{query}&format=json").json
         self.assertEqual((told["route"]["name"], told["clusters"][0]["name"]), ("beta", "beta"))
 
+    def test_steps(self) -> None:
+        """
+        Many routes are looked at a few in each turn of the reactor.
+        """
+        route = "              - {match: {path: /old%d}, direct_response: {status: 200}}\n"
+        text = CONFIG.replace(
+            "              - name: moved\n", "".join(route % n for n in range(40)) + "              - name: moved\n"
+        )
+        admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 9901}}}\n"
+        server = makeServer(admin + text)
+        url = "/explain?url=http://127.0.0.1:8080/old39&header=host:shop.example"
+        self.assertRaises(IndexError, ask, server, url, pieces=0)
+        self.assertIn("=> 200, a direct response", ask(server, url).text)
+
     def test_wrong(self) -> None:
         """
         What is no question is 400 with the usage.
