@@ -59,9 +59,9 @@ def _garbage(connection: socket.socket) -> None:
         time.sleep(0.05)
 
 
-class HostileTests(SynchronousTestCase):
+class HostileCase(SynchronousTestCase):
     """
-    What anybody who can connect may do to a proxy.
+    A proxy that is attacked, and somebody who wants to be served meanwhile.
     """
 
     def setUp(self) -> None:
@@ -145,6 +145,12 @@ class HostileTests(SynchronousTestCase):
         self.assertLess(most, _MEMORY)
         self.assertLess(self.cpu() - used, cpu)
         self.assertIsNone(self.proxy.process.poll())
+
+
+class HostileTests(HostileCase):
+    """
+    What anybody who can connect may do to a proxy.
+    """
 
     def test_slowHeads(self) -> None:
         """

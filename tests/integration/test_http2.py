@@ -1,0 +1,346 @@
+"""
+HTTP/2 over sockets: real clients, h2spec's cases against the whole proxy, and hostile clients.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.codec.http2.client import Reading
+from tests.codec.http2.frames import (
+    PREFACE,
+    block,
+    continuation,
+    data,
+    framesIn,
+    headers,
+    ping,
+    priority,
+    request,
+    reset,
+    settings,
+    windowUpdate,
+)
+from tests.codec.http2.h2spec import CASES, Case, Frame, Wait, isAnswered
+from tests.integration.configs import bootstrap, cluster, direct, forward, listener
+from tests.integration.peers import Backend, answer, readHead
+from tests.integration.process import Proxy, freePort, until
+from tests.integration.test_hostile import HostileCase
+
+_BODY = random.Random(2).randbytes(3 << 20)
+
+
+def _large(connection: socket.socket) -> None:
+    while readHead(connection):
+        connection.sendall(answer(_BODY))
+
+
+class Conversation:
+    """
+    A client's side of a connection, frame by frame.
+    """
+
+    def __init__(self, port: int, receiveBuffer: int = 0) -> None:
+        self.socket = socket.socket()
+        if receiveBuffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.settimeout(5)
+        self.socket.connect(("127.0.0.1", port))
+        self.isClosed = False
+        self._partial = b""
+
+    def send(self, wire: bytes) -> None:
+        """
+        Send, unless the proxy closed.
+        """
+        try:
+            self.socket.sendall(wire)
+        except OSError:
+            self.isClosed = True
+
+    def frames(self, seconds: float) -> list[Frame]:
+        """
+        The frames that came by now, or within some seconds where none did.
+        """
+        try:
+            self.socket.settimeout(seconds)
+            came = self.socket.recv(1 << 20)
+        except TimeoutError:
+            return []
+        except OSError:
+            came = b""
+        if not came:
+            self.isClosed = True
+            return []
+        came = self._partial + came
+        whole = 0
+        while len(came) - whole >= 9:
+            stop = whole + 9 + int.from_bytes(came[whole : whole + 3], "big")
+            if stop > len(came):
+                break
+            whole = stop
+        self._partial = came[whole:]
+        return framesIn(came[:whole])
+
+    def until(self, done: Callable[[list[Frame]], bool], seconds: float = 3.0) -> list[Frame]:
+        """
+        The frames that came until something is there, or the connection ended.
+        """
+        found: list[Frame] = []
+        end = time.monotonic() + seconds
+        while not done(found) and not self.isClosed and time.monotonic() < end:
+            found += self.frames(0.2)
+        return found
+
+
+class H2SpecTests(SynchronousTestCase):
+    """
+    The proxy passes the cases that its codec passes.
+    """
+
+    def passes(self, case: Case, port: int) -> bool:
+        """
+        Go through a case.
+        """
+        conversation = Conversation(port)
+        try:
+            came: list[Frame] = []
+            if case.handshake:
+                conversation.send(PREFACE + settings())
+                conversation.until(lambda frames: any(frame[0] == 4 and frame[1] for frame in frames))
+                conversation.send(settings(ack=True))
+            for step in case.steps:
+                if isinstance(step, Wait):
+                    what = step.what
+                    came += conversation.until(lambda frames: any(map(what, frames)))  # noqa: B023  # called at once
+                    if not any(map(what, came)):
+                        return False
+                    came = []
+                else:
+                    conversation.send(step)
+            came += conversation.until(lambda frames: isAnswered(case, [*came, *frames], False), 2.0)
+            return isAnswered(case, came, conversation.isClosed)
+        finally:
+            conversation.socket.close()
+
+    def test_cases(self) -> None:
+        """
+        Each of them, through sockets, a connection manager and its streams.
+        """
+        port = freePort()
+        Proxy(self, "--config-yaml", bootstrap(listener("front", port, direct("Hello world!")))).ready(port)
+        failed = [f"{case.name} {case.description}" for case in CASES if not self.passes(case, port)]
+        self.assertEqual(failed, [])
+
+
+class ClientTests(SynchronousTestCase):
+    """
+    Programs that speak HTTP/2.
+    """
+
+    def setUp(self) -> None:
+        self.large = Backend(serve=_large)
+        self.small = Backend(b"small")
+        for backend in (self.large, self.small):
+            self.addCleanup(backend.close)
+        self.port = freePort()
+        front = listener("front", self.port, direct("hello", "/direct"), forward("large", "/large"), forward("small"))
+        text = bootstrap(front, cluster("large", self.large.port), cluster("small", self.small.port))
+        self.proxy = Proxy(self, "--config-yaml", text).ready(self.port)
+
+    def run_(self, *command: str) -> bytes:
+        """
+        What a program writes.
+        """
+        if shutil.which(command[0]) is None:
+            raise self.skipTest(f"{command[0]} is not installed")
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
+
+    def test_curl(self) -> None:
+        """
+        curl: a small response, a large one, a large body.
+        """
+        base = ("curl", "-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}")
+        url = f"http://127.0.0.1:{self.port}"
+        self.assertEqual(self.run_(*base, f"{url}/direct"), b"hello2 200")
+        self.assertEqual(self.run_(*base, f"{url}/large"), _BODY + b"2 200")
+        self.assertEqual(self.run_(*base, "--data-binary", "x" * 100000, f"{url}/small"), b"small2 200")
+
+    def test_h2load(self) -> None:
+        """
+        h2load: many streams on many connections; none fails.
+        """
+        url = f"http://127.0.0.1:{self.port}/small"
+        output = self.run_("h2load", "-n", "4000", "-c", "8", "-m", "50", url)
+        self.assertIn(b"4000 succeeded, 0 failed, 0 errored, 0 timeout", output)
+        self.assertIn(b"4000 2xx, 0 3xx, 0 4xx, 0 5xx", output)
+
+    def test_unequalReaders(self) -> None:
+        """
+        A thousand streams on one connection, some of whose bodies are read at once, some late, some never: each
+        that is read arrives whole, and the proxy keeps little of the others.
+        """
+        memory = self.proxy.memory()
+        conversation = Conversation(self.port)
+        reading = Reading(credits=False)
+        conversation.send(PREFACE + settings((4, 1000)) + windowUpdate(0, 1 << 30))
+        streams = [2 * number + 1 for number in range(1000)]
+        for start in range(0, 1000, 100):
+            conversation.send(
+                b"".join(
+                    headers(streamId, request(path=b"/large" if streamId % 100 == 1 else b"/direct"))
+                    for streamId in streams[start : start + 100]
+                )
+            )
+
+        def read(done: Callable[[], bool]) -> None:
+            end = time.monotonic() + 30
+            while not done() and time.monotonic() < end:
+                for kind, flags, streamId, payload in conversation.frames(0.2):
+                    reading._frame(kind, flags, streamId, payload)
+                    if kind == 0 and streamId in eager:
+                        eager[streamId] += len(payload)
+                        if not flags & 1:
+                            conversation.send(windowUpdate(streamId, len(payload)))
+
+        # One eager reader of a large body among all the rest.
+        eager = {streams[0]: 0}
+        conversation.send(windowUpdate(streams[0], 1 << 20))
+        small = [streamId for streamId in streams if streamId % 100 != 1]
+        read(lambda: reading.of(streams[0]).ended and all(reading.of(streamId).ended for streamId in small))
+        self.assertEqual(reading.of(streams[0]).body, _BODY)
+        self.assertEqual({reading.of(streamId).body for streamId in small}, {b"hello"})
+        late = streams[50]
+        self.assertEqual(len(reading.of(late).body), 1000)
+        conversation.send(windowUpdate(late, len(_BODY)))
+        read(lambda: reading.of(late).ended)
+        self.assertEqual(reading.of(late).body, _BODY)
+        self.assertLess(self.proxy.memory() - memory, 64 << 20)
+        conversation.socket.close()
+        until(lambda: self.proxy.descriptors() < 60, "the connections to be gone")
+
+
+class HostileHTTP2Tests(HostileCase):
+    """
+    What a client may do in HTTP/2.
+    """
+
+    def attackWith(self, wire: Callable[[int], bytes], connections: int = 4, reads: bool = False) -> None:
+        """
+        Connections that each send something, and read no answer unless C{reads} is true.
+        """
+        for number in range(connections):
+            sock = self.connect(receiveBuffer=0 if reads else 4096)
+            sock.settimeout(5)
+            try:
+                sock.sendall(PREFACE + settings())
+                sock.sendall(wire(number))
+                if reads:
+                    while sock.recv(65536):
+                        pass
+            except OSError:
+                pass  # put off: well done
+
+    def test_rapidReset(self) -> None:
+        """
+        CVE-2023-44487: requests that are reset at once.
+        """
+        wire = b"".join(headers(n, request(path=b"/victim")) + reset(n) for n in range(1, 20001, 2))
+        self.under(lambda: self.attackWith(lambda number: wire), 3.0)
+
+    def test_madeYouReset(self) -> None:
+        """
+        CVE-2025-8671: requests that make the proxy reset them.
+        """
+        wire = b"".join(headers(n, request(path=b"/victim")) + windowUpdate(n, 0) for n in range(1, 20001, 2))
+        self.under(lambda: self.attackWith(lambda number: wire), 3.0)
+
+    def test_continuations(self) -> None:
+        """
+        CVE-2024-27919, CVE-2024-30255: a head that does not end.
+        """
+        piece = continuation(1, block([(b"x", b"y" * 1000)]), False)
+        wire = headers(1, request(), True, False) + piece * 10000
+        self.under(lambda: self.attackWith(lambda number: wire), 2.0)
+
+    def test_floods(self) -> None:
+        """
+        CVE-2019-9512 to 9518: pings, settings, empty frames, priorities, credit in crumbs; nothing is read.
+        """
+        opened = headers(1, request(method=b"POST", path=b"/swallowing"), False)
+        wires = [
+            ping() * 50000,
+            settings() * 50000,
+            opened + data(1, b"") * 50000,
+            priority(1, 3) * 50000,
+            opened + windowUpdate(1, 1) * 50000,
+        ]
+        self.under(lambda: self.attackWith(wires.__getitem__, len(wires)), 4.0)
+
+    def test_bombs(self) -> None:
+        """
+        CVE-2026-47774, CVE-2026-73550: heads that are small on the wire and large when decoded.
+        """
+        names = (b"x-big", b"cookie", b"host")
+        wires = [
+            headers(1, block(request()) + block([(name, b"b" * 4000)], 0x40))
+            + b"".join(headers(n, block(request()) + b"\xbe" * 16000) for n in range(3, 203, 2))
+            for name in names
+        ]
+        self.under(lambda: self.attackWith(wires.__getitem__, len(wires)), 4.0)
+
+    def test_zeroWindows(self) -> None:
+        """
+        CVE-2020-12604: responses that are asked for and never read.
+        """
+        wire = settings((4, 0)) + b"".join(headers(n, request(path=b"/direct")) for n in range(1, 2001, 2))
+
+        def attack() -> None:
+            self.attackWith(lambda number: wire, 10)
+            time.sleep(0.5)
+
+        self.under(attack, 4.0)
+
+    def test_smallFrames(self) -> None:
+        """
+        A body in frames of one byte.
+        """
+        opened = headers(1, request(method=b"POST", path=b"/swallowing"), False)
+        wire = opened + data(1, b"x") * 100000
+        self.under(lambda: self.attackWith(lambda number: wire, 1), 3.0)
+
+    def test_slow(self) -> None:
+        """
+        Connections that stop anywhere, and vanish.
+        """
+        wire = PREFACE + settings() + headers(1, request(method=b"POST", path=b"/swallowing"), False) + data(1, b"x")
+
+        def attack() -> None:
+            for cut in range(0, len(wire), 2):
+                sock: Any = self.connect()
+                sock.sendall(wire[:cut])
+                if cut % 4:
+                    sock.close()
+
+        before = self.proxy.descriptors()
+        self.under(attack, 2.0)
+        for sock in self.opened:
+            sock.close()
+        until(lambda: self.proxy.descriptors() <= before + 10, "the slow ones to be gone")
+
+    def test_noise(self) -> None:
+        """
+        Noise behind a good beginning.
+        """
+        noise = random.Random(1)
+        wires = [noise.randbytes(20000) for _ in range(40)]
+        self.under(lambda: self.attackWith(wires.__getitem__, len(wires)), 3.0)
