@@ -541,6 +541,9 @@ class ConnectionCodec:
         if self._isIdle(streamId):
             raise self._fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         stream = self.streams.get(streamId)
+        if stream is None and self._resetHere.pop(streamId, self) is None:
+            # Both sides reset it; what comes after the peer's own is no longer on its way.
+            self._ended[streamId] = None
         if stream is not None:
             self.counters.rxReset.value += 1
             sink = stream.sink

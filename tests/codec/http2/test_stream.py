@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.codec.http2 import CodecStream, DownstreamCodec
+from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap, ResponseHeaders
 from tests.codec.http2.frames import data, framesIn, headers, request, reset, settings, windowUpdate
 from tests.codec.http2.helpers import RecordingSink, downstream
@@ -244,6 +245,16 @@ class ReceivingTests(SynchronousTestCase):
         codec.dataToSend()
         codec.receiveData(data(1, bytes(16384)) * 2)
         self.assertEqual([frame[2] for frame in framesIn(codec.dataToSend())], [0])
+
+    def test_bothReset(self) -> None:
+        """
+        After the peer's own reset nothing can be on its way any more.
+        """
+        codec, sink, _ = downstream()
+        begin(codec, sink, endStream=False, respond=False).reset()
+        codec.receiveData(data(1, b"x") + reset(1))
+        error = self.assertRaises(RemoteProtocolError, codec.receiveData, data(1, b"x"))
+        self.assertEqual(error.h2Code, 5)
 
     def test_stopReading(self) -> None:
         """
