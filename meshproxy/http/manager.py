@@ -100,7 +100,6 @@ class ConnectionManager:
     @ivar finishResponse: Does to the head of a response what is left to do before it is written.
     """
 
-    draining = False
     log = Logger()
     # How many streams are left of a manager that was replaced.
     _leaving = 0
@@ -128,6 +127,7 @@ class ConnectionManager:
         @param random: From 0 up to 1; for the jitter of pings.
         """
         self._scope = scope
+        self.draining = False
         self.settings = settings
         self.http2Options = settings.http2
         self.http2Counters = http2Counters or Http2Counters()

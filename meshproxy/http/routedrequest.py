@@ -907,6 +907,8 @@ class PlainRequest(RoutedRequest):
         self._stats = stats
         self._endpoint = endpoint
         self._tryBegan = now
+        # It is read of every one: an attribute of its own is found faster than a default on the class.
+        self._responsePaused = False
 
     def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
         """

@@ -123,8 +123,8 @@ def _fixedMutation(changes: Sequence[tuple[bytes, bytes, bool]]) -> Mutation:
     Names and values, in order, each with whether it is added to what is there or takes its place.
     """
     each = tuple(changes)
-    if len(each) == 1 and not each[0][2]:
-        onlyName, onlyValue, _ = each[0]
+    if len(each) == 1:
+        onlyName, onlyValue, adding = each[0]
 
         def overwrite(headers: HeaderMap, info: StreamInfo) -> None:
             if headers.more is None:
@@ -132,7 +132,13 @@ def _fixedMutation(changes: Sequence[tuple[bytes, bytes, bool]]) -> Mutation:
             else:
                 HeaderMap.set(headers, onlyName, onlyValue)
 
-        return overwrite
+        def add(headers: HeaderMap, info: StreamInfo) -> None:
+            if onlyName in headers.first:
+                HeaderMap.add(headers, onlyName, onlyValue)
+            else:
+                headers.first[onlyName] = onlyValue
+
+        return add if adding else overwrite
 
     def mutate(headers: HeaderMap, info: StreamInfo) -> None:
         # The steps of HeaderMap.set and add, without their calls: this runs for most requests of a mesh.
@@ -176,6 +182,15 @@ def _removal(names: Sequence[bytes]) -> Mutation | None:
     if not names:
         return None
     each = tuple(names)
+    if len(each) == 1:
+        only = each[0]
+
+        def removeOne(headers: HeaderMap, info: StreamInfo) -> None:
+            headers.first.pop(only, None)
+            if headers.more is not None:
+                headers.more.pop(only, None)
+
+        return removeOne
 
     def remove(headers: HeaderMap, info: StreamInfo) -> None:
         first, more = headers.first, headers.more
