@@ -18,20 +18,16 @@ class Abilities:
     @ivar outliers: Notices endpoints that fail.
     @ivar slowStart: Gives new endpoints their share little by little.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
-    @ivar transportMatches: Chooses the transport by endpoint.
     @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
     @ivar asksGRPC: Asks one over gRPC, for connections too.
-    @ivar tokens: Verifies the tokens of requests.
     @ivar grpcTimeouts: Has C{max_grpc_timeout}.
     """
 
     outliers: bool
     slowStart: bool
     proxyProtocol: bool
-    transportMatches: bool
     asksHTTP: bool
     asksGRPC: bool
-    tokens: bool
     grpcTimeouts: bool
 
 
@@ -39,10 +35,8 @@ ENVOY = Abilities(
     outliers=True,
     slowStart=True,
     proxyProtocol=True,
-    transportMatches=True,
     asksHTTP=True,
     asksGRPC=True,
-    tokens=True,
     grpcTimeouts=True,
 )
 
@@ -50,9 +44,7 @@ MESHPROXY = Abilities(
     outliers=False,
     slowStart=False,
     proxyProtocol=False,
-    transportMatches=False,
     asksHTTP=True,
     asksGRPC=False,
-    tokens=False,
     grpcTimeouts=False,
 )

@@ -13,7 +13,7 @@ from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, Traffi
 from meshproxy.controlplane.registry.services import Endpoint, Port, Resolution, Service
 from meshproxy.controlplane.translate.clusterpolicy import announceClients, applyPolicy, protocolOptions, unlimited
 from meshproxy.controlplane.translate.context import Context
-from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment, speaksMutualTLS
+from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
 from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
@@ -81,7 +81,7 @@ def _outbound(
     _discover(context, cluster, made, service, policy, endpoints, known)
     options = protocolOptions(port, policy)
     applyPolicy(context, cluster, policy, rule, options)
-    _secure(context, cluster, service, port, subset, policy, endpoints, known)
+    _secure(context, cluster, service, port, subset, policy)
     if policy.proxyProtocol is not None and context.proxy.abilities.proxyProtocol:
         announceClients(policy.proxyProtocol, cluster)
     if options:
@@ -151,8 +151,6 @@ def _secure(
     port: Port,
     subset: Subset | None,
     policy: TrafficPolicy,
-    endpoints: Sequence[Endpoint],
-    known: dict[object, bool],
 ) -> None:
     """
     TLS: what the rule says; where it says nothing, mutual TLS with those endpoints that speak it.
@@ -161,7 +159,15 @@ def _secure(
     sni = sniName(port.number, subset.name if subset is not None else "", service.host)
     if settings is None:
         if context.mesh.enableAutoMtls and not service.external:
-            _automatic(context, cluster, _mutual(context, service, port, sni, policy, None), endpoints, known)
+            # Mutual TLS with those endpoints that speak it.
+            cluster["transportSocketMatches"] = [
+                {
+                    "name": "tlsMode-istio",
+                    "match": {"tlsMode": "istio"},
+                    "transportSocket": _mutual(context, service, port, sni, policy, None),
+                },
+                {"name": "tlsMode-disabled", "match": {}, "transportSocket": RAW},
+            ]
     elif settings.mode == "ISTIO_MUTUAL":
         cluster["transportSocket"] = _mutual(context, service, port, settings.sni or sni, policy, settings)
     elif settings.mode != "DISABLE":
@@ -194,21 +200,6 @@ def _mutual(
     isHTTP2 = port.isHTTP2 or (port.isHTTP and http is not None and http.h2UpgradePolicy == "UPGRADE")
     kind = "http2" if isHTTP2 else "http" if port.isHTTP else "other"
     return clientMutualTLS(context.proxy, sni, subjects, context.mesh.trustDomains, AUTO_MUTUAL[kind])
-
-
-def _automatic(
-    context: Context, cluster: JSON, mutual: JSON, endpoints: Sequence[Endpoint], known: dict[object, bool]
-) -> None:
-    """
-    Mutual TLS by endpoint. A data plane that has one transport for a cluster uses it if all endpoints speak it.
-    """
-    if context.proxy.abilities.transportMatches:
-        cluster["transportSocketMatches"] = [
-            {"name": "tlsMode-istio", "match": {"tlsMode": "istio"}, "transportSocket": mutual},
-            {"name": "tlsMode-disabled", "match": {}, "transportSocket": RAW},
-        ]
-    elif endpoints and all(speaksMutualTLS(context, endpoint, known) for endpoint in endpoints):
-        cluster["transportSocket"] = mutual
 
 
 def passthroughClusters(context: Context) -> dict[str, JSON]:

@@ -15,7 +15,7 @@ from meshproxy.controlplane.translate.authentication import MutualTLSMode, peerP
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.messages import JSON, address, without
 
-__all__ = ["chosenEndpoints", "loadAssignment", "speaksMutualTLS"]
+__all__ = ["chosenEndpoints", "loadAssignment"]
 
 #: What the transport of a cluster is chosen by.
 _MATCH = "envoy.transport_socket_match"
@@ -29,7 +29,7 @@ def chosenEndpoints(context: Context, service: Service, port: Port, subset: Subs
     return [one for one in found if subset is None or selects(subset.labels, one.labels)]
 
 
-def speaksMutualTLS(context: Context, endpoint: Endpoint, known: dict[object, bool]) -> bool:
+def _speaksMutualTLS(context: Context, endpoint: Endpoint, known: dict[object, bool]) -> bool:
     """
     Whether an endpoint is to be called with mutual TLS: it can, and no PeerAuthentication there switches it off.
 
@@ -81,12 +81,12 @@ def _localitySetting(context: Context, policy: TrafficPolicy) -> LocalityLbSetti
 
 
 def _endpoint(context: Context, endpoint: Endpoint, known: dict[object, bool]) -> JSON:
-    tls = {"filterMetadata": {_MATCH: {"tlsMode": "istio"}}} if speaksMutualTLS(context, endpoint, known) else None
+    tls = {"filterMetadata": {_MATCH: {"tlsMode": "istio"}}} if _speaksMutualTLS(context, endpoint, known) else None
     return without(
         {
             "endpoint": {"address": address(endpoint.address, endpoint.port)},
             "loadBalancingWeight": endpoint.weight or 1,
-            "metadata": tls if context.proxy.abilities.transportMatches else None,
+            "metadata": tls,
             "healthStatus": None if endpoint.healthy else "UNHEALTHY",
         }
     )

@@ -18,8 +18,6 @@ __all__ = ["tokenFilters"]
 
 _NAME = "envoy.filters.http.jwt_authn"
 _TYPE = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
-_RBAC = "envoy.filters.http.rbac"
-_RBAC_TYPE = "envoy.extensions.filters.http.rbac.v3.RBAC"
 
 #: Where policies find the claims.
 _PAYLOAD = "payload"
@@ -41,8 +39,6 @@ _NO_KEYS = (
 def tokenFilters(context: Context) -> list[JSON]:
     """
     The filters for the tokens of a workload's requests: none if nobody speaks of them.
-
-    A data plane that cannot verify tokens refuses requests that carry one: what it would pass on might be believed.
     """
     proxy, mesh = context.proxy, context.mesh
     resources = context.resources.applying("RequestAuthentication", proxy.namespace, proxy.labels, mesh.rootNamespace)
@@ -53,11 +49,6 @@ def tokenFilters(context: Context) -> list[JSON]:
         return []
     # As in Istio, so that equal resources make equal filters.
     rules.sort(key=lambda one: one[0].issuer)
-    if not proxy.abilities.tokens:
-        for resource in resources:
-            why = "this data plane cannot verify tokens; requests that carry one are refused"
-            context.notProgrammed(why, resource, "spec", "jwtRules")
-        return [_refused([rule for rule, _, _ in rules])]
     providers = {
         f"origins-{number}": _provider(context, rule, resource, index)
         for number, (rule, resource, index) in enumerate(rules)
@@ -130,24 +121,3 @@ def _keys(context: Context, rule: JWTRule, resource: Resource, index: int) -> JS
             "cacheDuration": duration(_CACHED),
         }
     }
-
-
-def _refused(rules: Sequence[JWTRule]) -> JSON:
-    """
-    Deny whatever carries a token where one of the rules would look.
-    """
-    where: list[JSON] = []
-    for rule in rules:
-        isDefault = not (rule.fromHeaders or rule.fromParams or rule.fromCookies)
-        if isDefault:
-            where.append({"name": "authorization", "stringMatch": {"prefix": "Bearer "}})
-        for one in rule.fromHeaders:
-            where.append({"name": one.name, "presentMatch": True})
-        for name in ["access_token"] if isDefault else rule.fromParams:
-            where.append({"name": ":path", "stringMatch": {"contains": f"{name}="}})
-        for name in rule.fromCookies:
-            where.append({"name": "cookie", "stringMatch": {"contains": f"{name}="}})
-    unique = [one for index, one in enumerate(where) if one not in where[:index]]
-    policy = {"permissions": [{"any": True}], "principals": [{"header": one} for one in unique]}
-    deny = {"action": "DENY", "policies": {"tokens-cannot-be-verified": policy}}
-    return {"name": _RBAC, "typedConfig": typed(_RBAC_TYPE, {"rules": deny})}

@@ -127,11 +127,9 @@ def endpointsAgain(
     """
     The endpoints of some services anew, when nothing but endpoints changed.
 
-    @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself, a workload that
-        serves other things now, or a data plane whose transport follows from all endpoints.
+    @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself, or a workload
+        that serves other things now.
     """
-    if not proxy.abilities.transportMatches:
-        return None
     context = Context(proxy, mesh, resources, services)
     found = [service for key in changed if (service := services.service(key)) is not None]
     seen = [service for service in found if service in context.scope.services]

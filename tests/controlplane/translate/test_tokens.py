@@ -10,10 +10,8 @@ import hashlib
 import json
 from typing import Any
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.controlplane.translate.proxy import DataPlane
 from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service, workload
 
 A = service("a", "{name: http, port: 80}, {name: tcp, port: 81}")
@@ -119,24 +117,6 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual((y * y - (x**3 - 3 * x + b)) % prime, 0)
         told = hashlib.sha256(b"meshproxy: nobody has this key 0").digest()
         self.assertEqual(x, int.from_bytes(told, "big"))
-
-    def test_refused(self) -> None:
-        """
-        A data plane that cannot verify refuses what carries a token where one would be looked for.
-        """
-        proxy = evolve(SIDECAR, dataPlane=DataPlane.MESHPROXY)
-        if proxy.abilities.tokens:
-            self.skipTest("it can")
-        more = ", fromHeaders: [{name: x-token}], fromParams: [t], fromCookies: [c]"
-        (denies, *_) = self.filters(tokens(rule("i")), tokens(rule("j", more), "u"), proxy=proxy)
-        rules = denies["typedConfig"]["rules"]
-        (policy,) = rules["policies"].values()
-        self.assertEqual(rules["action"], "DENY")
-        self.assertEqual(
-            [one["header"]["name"] for one in policy["principals"]],
-            ["authorization", ":path", "x-token", ":path", "cookie"],
-        )
-        self.assertEqual({code for _, code in codes(self.made)}, {"not-programmed"})
 
     def test_gateway(self) -> None:
         """

@@ -5,14 +5,13 @@ Tests for L{meshproxy.controlplane.translate.translation}: the golden files, and
 
 from __future__ import annotations
 
-from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.controlplane.registry.registry import indexOf
 from meshproxy.controlplane.registry.services import ServiceKey
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import LISTENER
-from meshproxy.controlplane.translate.proxy import DataPlane, Interception, Proxy
+from meshproxy.controlplane.translate.proxy import Interception, Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import endpointsAgain, translate
 from tests.controlplane.given import resourcesOf
@@ -125,7 +124,11 @@ class DependencyTests(SynchronousTestCase):
         rest = self.case.mesh, ResourceSet(resources), indexOf(resources)
         own = ServiceKey("productpage.shop.svc.cluster.local", "shop")
         self.assertIsNone(endpointsAgain(self.case.proxy, *rest, [own]))
-        self.assertIsNone(endpointsAgain(evolve(self.case.proxy, dataPlane=DataPlane.MESHPROXY), *rest, [KEY]))
+        outside = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: o}\n"
+        outside += "spec: {hosts: [o.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n"
+        resources = resourcesOf(f"{self.case.resources}\n---\n{outside}")
+        rest = self.case.mesh, ResourceSet(resources), indexOf(resources)
+        self.assertIsNone(endpointsAgain(self.case.proxy, *rest, [ServiceKey("o.com", "shop")]))
 
     def test_nothing(self) -> None:
         """
