@@ -22,6 +22,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
@@ -31,181 +32,12 @@ from meshproxy.controlplane.translate.mesh import ExtAuthzHTTP, ExtensionProvide
 from meshproxy.controlplane.translate.proxy import DataPlane, Interception, Proxy, Role
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import translate
+from tests.conformance.meshresources import EDGE, RESOURCES, SEALED, TOKENS
 from tests.conformance.proxies import Proxy as Process
 from tests.controlplane.given import resourcesOf
 from tests.controlplane.translate.envoy import inlined
 
 __all__ = ["Mesh", "answers", "running"]
-
-_RESOURCES = """
-apiVersion: v1
-kind: Service
-metadata: {name: reviews}
-spec: {selector: {app: reviews}, ports: [{name: http, port: CALLED}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v1}
-spec: {address: 127.0.0.1, ports: {http: V1}, labels: {app: reviews, version: v1}}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: reviews-v2}
-spec: {address: 127.0.0.1, ports: {http: V2}, labels: {app: reviews, version: v2}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: reviews}
-spec:
-  host: reviews
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: reviews}
-spec:
-  hosts: [reviews]
-  http:
-  - match: [{headers: {end-user: {exact: jason}}}]
-    route: [{destination: {host: reviews, subset: v2}}]
-  - match: [{uri: {prefix: /old/}, withoutHeaders: {x-keep: {}}}]
-    rewrite: {uri: /new/, authority: other.example.com}
-    headers: {request: {set: {x-set: s}, remove: [x-gone]}, response: {add: {x-added: a}}}
-    route: [{destination: {host: reviews, subset: v1}}]
-  - match: [{uri: {exact: /direct}}]
-    directResponse: {status: 418, body: {string: short}}
-  - match: [{uri: {exact: /elsewhere}}]
-    redirect: {uri: /there, authority: e.example.com, redirectCode: 307}
-  - match: [{uri: {exact: /flaky}}]
-    retries: {attempts: 2, retryOn: '503'}
-    route: [{destination: {host: reviews, subset: v1}}]
-  - match: [{uri: {exact: /broken}}]
-    retries: {attempts: 0}
-    route: [{destination: {host: reviews, subset: v1}}]
-  - match: [{uri: {exact: /slow}}]
-    timeout: 150ms
-    route: [{destination: {host: reviews, subset: v1}}]
-  - match: [{uri: {exact: /fault}}]
-    fault: {abort: {httpStatus: 555, percentage: {value: 100}}}
-    route: [{destination: {host: reviews, subset: v1}}]
-  - match: [{uri: {exact: /nowhere}}]
-    route: [{destination: {host: reviews, subset: v9}}]
-  - route: [{destination: {host: reviews, subset: v1}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: guarded}
-spec: {selector: {app: guarded}, ports: [{name: http, port: INBOUND}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: guarded}
-spec: {address: 127.0.0.5, labels: {app: guarded}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: plain}
-spec: {mtls: {mode: DISABLE}}
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: readers}
-spec:
-  selector: {matchLabels: {app: guarded}}
-  rules: [{to: [{operation: {methods: [GET], paths: [/open*, /ask]}}]}]
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: nobody}
-spec:
-  selector: {matchLabels: {app: guarded}}
-  action: DENY
-  rules: [{when: [{key: 'request.headers[x-bad]', values: ['*']}]}]
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: asked}
-spec:
-  selector: {matchLabels: {app: guarded}}
-  action: CUSTOM
-  provider: {name: judge}
-  rules: [{to: [{operation: {paths: [/ask]}}]}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: judge}
-spec:
-  hosts: [judge.example.com]
-  location: MESH_EXTERNAL
-  resolution: STATIC
-  ports: [{number: JUDGE, name: http, protocol: HTTP}]
-  endpoints: [{address: 127.0.0.9}]
-"""
-
-
-#: A workload that takes mutual TLS alone, and of it the calls of one service account.
-_SEALED = """
----
-apiVersion: v1
-kind: Service
-metadata: {name: sealed}
-spec: {selector: {app: sealed}, ports: [{name: http, port: SEALED, targetPort: INSIDE}]}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: sealed}
-spec: {address: 127.0.0.7, labels: {app: sealed}, serviceAccount: both}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: strict}
-spec: {selector: {matchLabels: {app: sealed}}, mtls: {mode: STRICT}}
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: callers}
-spec:
-  selector: {matchLabels: {app: sealed}}
-  rules:
-  - {from: [{source: {principals: [cluster.local/ns/shop/sa/both]}}], to: [{operation: {paths: [/both]}}]}
-  - {from: [{source: {serviceAccounts: [somebody]}}], to: [{operation: {paths: [/somebody]}}]}
-"""
-
-
-#: An edge of the mesh.
-_EDGE = """
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  selector: {istio: ingress}
-  servers:
-  - bind: 127.0.0.10
-    port: {number: CLEAR, name: http, protocol: HTTP}
-    hosts: [shop.example.com]
-    tls: {httpsRedirect: true}
-  - bind: 127.0.0.10
-    port: {number: SECURE, name: https, protocol: HTTPS}
-    hosts: [shop.example.com]
-    tls: {mode: SIMPLE, credentialName: shop}
-  - bind: 127.0.0.10
-    port: {number: SECURE, name: https-known, protocol: HTTPS}
-    hosts: [known.example.com]
-    tls: {mode: MUTUAL, credentialName: known, subjectAltNames: [client.example.com]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: edge}
-spec:
-  hosts: [shop.example.com, known.example.com]
-  gateways: [edge]
-  http:
-  - match: [{uri: {prefix: /v2}}]
-    route: [{destination: {host: reviews, subset: v2}}]
-  - match: [{uri: {exact: /v1}}]
-    route: [{destination: {host: reviews, subset: v1}}]
-"""
 
 
 class _Server(ThreadingHTTPServer):
@@ -365,6 +197,31 @@ def _pair(name: str) -> tuple[str, str]:
     return _signed("own", key, "root", _root()[0], x509.SubjectAlternativeName([general])), _pem(key)
 
 
+def _encoded(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def _keys() -> str:
+    """
+    The key of the issuer of tokens, which is the root's.
+    """
+    numbers = _root()[0].public_key().public_numbers()
+    x, y = (_encoded(part.to_bytes(32, "big")) for part in (numbers.x, numbers.y))
+    return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k", "x": x, "y": y}]})
+
+
+def token(subject: str, group: str, spoilt: bool = False) -> str:
+    """
+    A token of the issuer (RFC 7515), perhaps with a signature that is not its own.
+    """
+    claims = {"iss": "issuer", "sub": subject, "groups": [group], "exp": 4102444800}
+    parts = [_encoded(json.dumps(part).encode()) for part in ({"alg": "ES256", "kid": "k"}, claims)]
+    text = ".".join(parts)
+    signature = _root()[0].sign(text.encode() + (b"!" if spoilt else b""), ec.ECDSA(hashes.SHA256()))
+    r, s = decode_dss_signature(signature)
+    return f"{text}.{_encoded(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
 def _identity(account: str) -> list[Any]:
     """
     The certificate of a service account, and the root of the mesh, as secrets.
@@ -476,7 +333,7 @@ def running(kind: str) -> Iterator[Mesh]:
     """
     names = ("CALLED", "V1", "V2", "INBOUND", "SEALED", "INSIDE", "JUDGE", "CLEAR", "SECURE")
     ports = dict(zip(names, _freePorts(len(names)), strict=True))
-    text = _RESOURCES + _SEALED + _EDGE
+    text = RESOURCES + SEALED + EDGE + TOKENS.replace("KEYS", _keys())
     for name, port in ports.items():
         text = text.replace(name, str(port))
     text += _secret("shop", "shop.example.com") + _secret("known", "known.example.com")
@@ -529,6 +386,13 @@ def answers(kind: str) -> dict[str, Any]:
         told["bad"] = mesh.ask("/open", to="INBOUND", x_bad="b")
         told["asked"] = mesh.ask("/ask", to="INBOUND", x_pass="p")
         told["refused"] = mesh.ask("/ask", to="INBOUND")
+        for name, given in (
+            ("anna", token("anna", "staff")),
+            ("guest", token("anna", "guests")),
+            ("bert", token("bert", "staff")),
+            ("spoilt", token("anna", "staff", spoilt=True)),
+        ):
+            told[name] = mesh.ask("/closed", method="POST", to="INBOUND", authorization=f"Bearer {given}")
         told["sealed"] = mesh.ask("/both", "sealed", to="SEALED")
         told["another"] = mesh.ask("/somebody", "sealed", to="SEALED")
         told["plain"] = mesh.plain("127.0.0.7", "INSIDE")

@@ -76,6 +76,16 @@ class _MeshTests:
         self.assertEqual((told["asked"].status, told["asked"].seen["who"]), (200, "guarded"))
         self.assertEqual((told["refused"].status, told["refused"].seen.get("who")), (401, "judge"))
 
+    def test_tokens(self: Any) -> None:
+        """
+        Whose token is right is let in by what it says; a token that is not right is refused, whatever it says.
+        """
+        told = answers(self.kind)
+        self.assertEqual((told["anna"].status, told["anna"].seen["x-set"]), (200, "anna"))
+        for name in ("guest", "bert"):
+            self.assertEqual((told[name].status, told[name].text), (403, "RBAC: access denied"), name)
+        self.assertEqual(told["spoilt"].status, 401)
+
     def test_mutualTLS(self: Any) -> None:
         """
         Mutual TLS where the endpoint speaks it, by itself; the identity of the caller decides; in clear nobody gets
