@@ -36,7 +36,7 @@ declare(_MESSAGE + ".WeightedCluster", "clusters")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "name", "weight")
 declare(_MESSAGE + ".TcpAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_connected")
 declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
-declare(_MESSAGE, "proxy_protocol_tlvs")
+declare(_MESSAGE, "proxy_protocol_tlvs", "upstream_connect_mode", "max_early_data_bytes")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
 declare("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
 declare("envoy.type.v3.HashPolicy.SourceIp")
@@ -98,6 +98,7 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         maxDuration=section.seconds("max_downstream_connection_duration", 0.0) or 0.0,
         maxDurationJitter=jitter.get("value") / 100,
         tlvs=compileTLVs(section.children("proxy_protocol_tlvs")),
+        earlyData=_compileEarlyData(section),
         maxConnectAttempts=attempts,
         backoff=_compileBackoff(section.child("backoff_options")),
         logInterval=logs.seconds("access_log_flush_interval", None)
@@ -105,6 +106,17 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         or 0.0,
         logOnConnected=logs.get("flush_access_log_on_connected") or section.get("flush_access_log_on_connected"),
     )
+
+
+def _compileEarlyData(section: Section) -> int:
+    """
+    How much to read before the upstream is connected. When a connection comes to this filter its TLS handshake is over:
+    C{ON_DOWNSTREAM_TLS_HANDSHAKE} is nothing special here.
+    """
+    mode, most = section.get("upstream_connect_mode"), section.wrapped("max_early_data_bytes", None)
+    if mode != "IMMEDIATE" and most is None:
+        section.refuse("must be set when upstream_connect_mode is not IMMEDIATE", "max_early_data_bytes")
+    return max(most or 0, 1) if mode == "ON_DOWNSTREAM_DATA" else 0
 
 
 def _compileBackoff(section: Section | None) -> Backoff | None:

@@ -63,6 +63,8 @@ class TCPSettings:
     @ivar chooseRoute: Gives the way of the next connection.
     @ivar hashPolicy: What connections are alike; L{None} for none.
     @ivar maxDurationJitter: By how much of itself C{maxDuration} may be longer, at random.
+    @ivar earlyData: How many bytes to read while the upstream is not there yet, the first of which it is connected
+        for; 0 to connect at once, and read nothing before.
     @ivar tlvs: What the PROXY protocol says beside the client's addresses.
     @ivar backoff: L{None} tries again at once.
     """
@@ -73,6 +75,7 @@ class TCPSettings:
     maxDuration: float = 0.0
     maxDurationJitter: float = 0.0
     tlvs: tuple[TLV, ...] = ()
+    earlyData: int = 0
     maxConnectAttempts: int = 1
     backoff: Backoff | None = None
     logInterval: float = 0.0
@@ -134,6 +137,8 @@ class TCPProxy:
             self._startDuration(self._durations, session)
         if self._logTimes is not None:
             self._logTimes.start(session, session.startTime)
+        if self._idleWatch is not None and self.settings.earlyData:
+            self._idleWatch.start(session)
 
     def _startDuration(self, queue: Deadlines[TCPSession], session: TCPSession) -> None:
         jitter = self.settings.maxDurationJitter
@@ -149,6 +154,7 @@ class TCPProxy:
         A connection has its upstream: from now on it may be idle.
         """
         if self._idleWatch is not None:
+            self._idleWatch.stop(session)
             self._idleWatch.start(session)
         if self.settings.logOnConnected and self.accessLogs:
             session.update()

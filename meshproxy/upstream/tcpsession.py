@@ -121,9 +121,10 @@ class TCPSide(Protocol):
         if self.relay is not None:
             self.relay.dataReceived(data)
         else:
-            # Who held them, or decrypted them, gives them although nothing is read: they wait for the upstream.
+            # Nobody asked for them yet, or who held or decrypted them gives them although nothing is read: they wait
+            # for the upstream.
             self.early += data
-            self.transport.pauseProducing()  # type: ignore[union-attr]  # set before
+            self._session.earlyCame(self)
 
     def readConnectionLost(self) -> None:
         """
@@ -213,6 +214,7 @@ class TCPSession(StreamInfo):
     _cluster: Cluster | None = None
     _retry: IDelayedCall | None = None
     _flushing = False
+    _waits = False
     _withheld = 0
     durationCall: IDelayedCall | None = None
 
@@ -232,8 +234,23 @@ class TCPSession(StreamInfo):
         """
         if side is self.downstream:
             self.startTime = self.startMonotonic = self._proxy.clock.seconds()
-            side.transport.pauseProducing()  # type: ignore[union-attr]  # set before
+            self._waits = self._proxy.settings.earlyData > 0
+            if not self._waits:
+                side.transport.pauseProducing()  # type: ignore[union-attr]  # set before
             self._proxy.sessionBegan(self)
+            if not self._waits:
+                self._connect()
+
+    def earlyCame(self, side: TCPSide) -> None:
+        """
+        Bytes came before the upstream was there.
+        """
+        proxy = self._proxy
+        if len(side.early) >= proxy.settings.earlyData:
+            side.transport.pauseProducing()  # type: ignore[union-attr]  # set before
+        if self._waits:
+            self._waits = False
+            proxy.stats.earlyData.value += 1
             self._connect()
 
     def _connect(self) -> None:
@@ -378,14 +395,20 @@ class TCPSession(StreamInfo):
             self.upstreamWireBytesSent = received.moved
             self.bytesReceived = self.wireBytesReceived = received.moved + self._withheld
             self.bytesSent = self.wireBytesSent = self.upstreamWireBytesReceived = sent.moved
+        elif self._withheld:
+            self.bytesReceived = self.wireBytesReceived = self._withheld
 
     # Ending
 
     def sideFinished(self, side: TCPSide) -> None:
         """
         A side's peer finished writing. Where the other side's did before, the connections end by this: as in Envoy,
-        the upstream's is counted as ended by whoever comes last.
+        the upstream's is counted as ended by whoever comes last. One that said nothing where its first bytes are waited
+        for, will say nothing.
         """
+        if self._waits:
+            self.close("")
+            return
         if side is self.downstream and self.upstream.readEnded and self._connection is not None:
             self._connection.closedHere = True
 
@@ -420,6 +443,7 @@ class TCPSession(StreamInfo):
 
     def _downstreamLost(self, wasReset: bool) -> None:
         self._cancelConnect()
+        self.countWithheld(len(self.downstream.early))
         upstream = self.upstream
         if self._connection is not None and upstream.isOpen:
             self._connection.closedHere = True

@@ -38,7 +38,7 @@ class TCPStats:
         gauge("downstream_cx_tx_bytes_buffered")
         counter("downstream_cx_drain_close")
         counter("downstream_cx_overload_close")
-        counter("early_data_received_count_total")
+        self.earlyData = counter("early_data_received_count_total")
         counter("route_delayed_total")
 
     def towardsUpstream(self, cluster: ClusterStats) -> RelayCounters:

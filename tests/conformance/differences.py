@@ -55,6 +55,7 @@ DIFFERENCES = (
         ("line_blankBehind", "line_portLeadingZero", "line_portSigned"),
     ),
     Difference("The PROXY protocol to the letter", ("log",), ("line_scope",)),
+    Difference("No wait for what cannot become TLS", ("client", "log"), ("threeBytes",)),
     Difference("A direct response is not overtaken", ("log",), ("directData",)),
     Difference("A mapped address is the address", ("client", "log"), ("line_mapped",)),
     Difference(

@@ -132,6 +132,7 @@ _TLS_CASES = [
     _case("anyTLS", "A chain for all TLS.", hello(b"other.example")),
     _case("cleartext", "What is not TLS.", b"GET / HTTP/1.1\r\n\r\n"),
     _case("fewBytes", "Five bytes are enough to tell.", b"hello"),
+    _case("threeBytes", "Three bytes.", b"abc"),
     _case("partHello", "Half of a hello waits for the time-out.", _A[:50]),
     _case("partHelloEnds", "Half of a hello, and the client ends.", _A[:50], Do.HALF_CLOSE),
     _case("partHelloCloses", "Half of a hello, and the client is gone.", _A[:50], Do.CLOSE),

@@ -43,6 +43,12 @@ def _policy(permission: str, principal: str) -> str:
     return "{permissions: [%s], principals: [%s]}" % (permission, principal)
 
 
+_EARLY = _filter(
+    "tcp_proxy",
+    "TcpProxy",
+    f"stat_prefix: tcp, cluster: backend, access_log: {_LOG}, idle_timeout: 0.25s,"
+    " upstream_connect_mode: ON_DOWNSTREAM_DATA, max_early_data_bytes: 10",
+)
 _ANY = "{any: true}"
 _ALL = _policy(_ANY, _ANY)
 _MINE = "{direct_remote_ip: {address_prefix: 127.1.0.0, prefix_len: 16}}"
@@ -71,6 +77,8 @@ LISTENERS = {
     "direct": _chain(_filter("direct_response", "Config", "response: {inline_string: 'hello there'}")),
     "directEmpty": _chain(_filter("direct_response", "Config")),
     "limit": _chain(_filter("connection_limit", "ConnectionLimit", "stat_prefix: c, max_connections: 9"), _TCP),
+    "early": _chain(_EARLY),
+    "earlyDenied": _chain(_filter("rbac", "RBAC", "stat_prefix: p., rules: {}"), _EARLY),
     "limitOff": _chain(
         _filter(
             "connection_limit",
@@ -135,6 +143,10 @@ CASES = [
     _case("directEmpty", "Nothing to say.", "directEmpty"),
     _case("limit", "Within the limit.", "limit", _HELLO, Until(b"hi")),
     _case("limitOff", "A limit that is off.", "limitOff", _HELLO, Until(b"hi")),
+    _case("earlyData", "The first bytes connect.", "early", Pause(0.02), _HELLO, Until(b"hi"), b"more", Until(b"more")),
+    _case("earlyLarge", "More than may be read before.", "early", _HELLO + b"x" * 100000, Until(b"x" * 100000)),
+    _case("earlyIdle", "No bytes for too long.", "early", limit=0.6),
+    _case("earlyDenied", "Who is denied reaches no upstream.", "earlyDenied", _HELLO),
     _case("rateFirst", "One token.", "rate", _HELLO, Until(b"hi")),
     _case("rateSecond", "No token.", "rate", Pause(0.02), _HELLO),
     _case("rateOff1", "A limit that is off.", "rateOff", _HELLO, Until(b"hi")),

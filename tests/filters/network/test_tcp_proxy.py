@@ -75,8 +75,6 @@ class TCPProxyFilterTests(SynchronousTestCase):
         fields: dict[str, Any] = {
             "tunneling_config": {"hostname": "a:1"},
             "on_demand": {"timeout": "1s"},
-            "upstream_connect_mode": "ON_DOWNSTREAM_DATA",
-            "max_early_data_bytes": 100,
             "downstream_idle_timeout": "1s",
         }
         for name, value in fields.items():
@@ -199,6 +197,66 @@ class TCPProxyFilterTests(SynchronousTestCase):
         leaves.abort()
         proxy.proxy.advance(60)
         self.assertEqual(proxy.stats("tcp.test.")["max_downstream_connection_duration"], 1)
+
+    def test_connectMode(self) -> None:
+        """
+        With C{ON_DOWNSTREAM_DATA} the upstream is connected for the first bytes; until it is there so many are read as
+        C{max_early_data_bytes} says, and all arrive.
+        """
+        config = {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": 10}
+        proxy = BytesProxy(config)
+        downstream = proxy.connect()
+        self.assertEqual(proxy.upstreams, [])
+        downstream.write(b"abc")
+        proxy.settle()
+        downstream.write(b"x" * 100000)
+        proxy.settle()
+        [upstream] = proxy.upstreams
+        self.assertEqual(upstream.received, b"abc" + b"x" * 100000)
+        upstream.write(b"answer")
+        proxy.settle()
+        self.assertEqual(downstream.received, b"answer")
+        self.assertEqual(proxy.stats("tcp.test.")["early_data_received_count_total"], 1)
+        self.assertEqual(proxy.stats("tcp.test.")["downstream_cx_rx_bytes_total"], 100003)
+
+    def test_connectModeEnds(self) -> None:
+        """
+        Who says nothing gets no upstream: not when he ends, nor when he was idle for too long.
+        """
+        config = {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": 10, "idle_timeout": "5s"}
+        proxy = BytesProxy(config)
+        ends, idles, speaks = proxy.connect(), proxy.connect(), proxy.connect()
+        ends.finish()
+        proxy.settle()
+        self.assertTrue(ends.closed)
+        proxy.proxy.advance(4)
+        speaks.write(b"abc")
+        proxy.proxy.advance(1)
+        self.assertEqual((idles.closed, speaks.closed, len(proxy.upstreams)), (True, False, 1))
+        proxy.proxy.advance(4)
+        self.assertTrue(speaks.closed)
+
+    def test_connectModeFails(self) -> None:
+        """
+        What came for an upstream that never was is counted.
+        """
+        config = {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": 10}
+        proxy = BytesProxy(config, listening=False)
+        downstream = proxy.connect()
+        downstream.write(b"abc")
+        proxy.settle()
+        self.assertTrue(downstream.closed)
+        self.assertEqual(proxy.stats("tcp.test.")["downstream_cx_rx_bytes_total"], 3)
+        self.assertIn("early_data_received_count_total", proxy.stats("tcp.test."))
+
+    def test_connectModeLimit(self) -> None:
+        """
+        The mode needs C{max_early_data_bytes}.
+        """
+        for mode in ("ON_DOWNSTREAM_DATA", "ON_DOWNSTREAM_TLS_HANDSHAKE"):
+            self.assertIn("max_early_data_bytes", self.refused({"upstream_connect_mode": mode}))
+        proxy = BytesProxy({"upstream_connect_mode": "ON_DOWNSTREAM_TLS_HANDSHAKE", "max_early_data_bytes": 1})
+        proxy.pair()
 
     def test_tlvType(self) -> None:
         """
