@@ -32,10 +32,11 @@ class ExampleTests(SynchronousTestCase):
     One method for each file: C{test_NAME}.
     """
 
-    def begin(self, name: str, **given: int) -> Proxy:
+    def begin(self, name: str, folder: Path | None = None, **given: int) -> Proxy:
         """
         Start an example, each of its ports replaced by a free one.
 
+        @param folder: Where it runs; by default a new one.
         @param given: Ports to replace by others: C{p8080=backend.port}.
         """
         text = (ETC / f"{name}.yaml").read_text()
@@ -46,7 +47,7 @@ class ExampleTests(SynchronousTestCase):
         path = Path(self.mktemp()).absolute()
         path.write_text(re.sub(r"port_value: (\d+)", lambda match: f"port_value: {free[int(match[1])]}", text))
         listening = [port for number, port in free.items() if f"p{number}" not in given]
-        return Proxy(self, "-c", str(path)).ready(*listening)
+        return Proxy(self, "-c", str(path), folder=folder).ready(*listening)
 
     def get(self, port: int, path: str = "/", **headers: str) -> Response:
         """
@@ -79,10 +80,10 @@ class ExampleTests(SynchronousTestCase):
         program = envoy()
         if program is None:
             raise SkipTest("there is no Envoy here")
+        folder = self.certificates()
         for path in sorted(ETC.glob("*.yaml")):
-            done = subprocess.run(
-                [program, "--mode", "validate", "-c", str(path)], capture_output=True, text=True, timeout=60
-            )
+            command = [program, "--mode", "validate", "-c", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=folder)
             self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_01_http(self) -> None:
@@ -135,6 +136,33 @@ class ExampleTests(SynchronousTestCase):
         statuses = [self.get(10004, "/limited").status for _ in range(6)]
         self.assertEqual(statuses, [200] * 5 + [429])
         until(lambda: "/limited 429 local_rate_limited" in proxy.output, "the access log")
+
+    def test_06_tls(self) -> None:
+        """
+        With certificates that the script makes, a client is served with and without one, and the service is told.
+        """
+        proxy = self.begin("06-tls", folder=self.certificates())
+        url = f"https://localhost:{self.ports[10006]}/"
+        curl = ["curl", "-sS", "-i", "--cacert", "certs/ca.pem"]
+        plain = subprocess.run([*curl, url], cwd=proxy.folder, capture_output=True, text=True, timeout=20)
+        self.assertIn("hello over TLS", plain.stdout, plain.stderr)
+        self.assertNotIn("x-client", plain.stdout)
+        self.assertIn("x-proxy: spiffe://example.org/client by TLSv1.3", plain.stdout)
+        mine = ["--cert", "certs/client.pem", "--key", "certs/client.key", url]
+        mutual = subprocess.run([*curl, *mine], cwd=proxy.folder, capture_output=True, text=True, timeout=20)
+        self.assertIn(';Subject="CN=client";URI=spiffe://example.org/client', mutual.stdout, mutual.stderr)
+
+    def certificates(self) -> Path:
+        """
+        A folder with what C{06-tls.sh} makes.
+        """
+        if shutil.which("openssl") is None or shutil.which("curl") is None:
+            raise SkipTest("openssl makes the certificates, and curl asks")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        made = subprocess.run(["sh", str(ETC / "06-tls.sh")], cwd=folder, capture_output=True, text=True, timeout=60)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return folder
 
     def test_05_edge(self) -> None:
         """

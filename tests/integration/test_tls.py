@@ -1,0 +1,379 @@
+"""
+TLS with the clients that people use, certificates that change under load, peers that break off, and both kinds of
+transport on the same sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from meshproxy.net.address import Address
+from meshproxy.net.tls import BufferedTLSTransport, TLSTransport
+from meshproxy.testing.pki import Authority, Credential
+from meshproxy.testing.tls import PeerHandshake, clientContext, serverContext
+from tests.integration.configs import bootstrap, direct, listener
+from tests.integration.process import Proxy, freePort, until
+
+#: How long certificates change under load, in seconds; C{tox -e soak} asks for minutes.
+ROTATION = float(os.environ.get("MESHPROXY_TEST_ROTATION", "6"))
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+
+
+class TLSCase(SynchronousTestCase):
+    """
+    A proxy with a listener that speaks TLS, its certificate in files.
+    """
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.authority = Authority()
+        self.write("ca.pem", self.authority.root)
+        self.credential = self.authority.issue("localhost", "127.0.0.1")
+        self.rotate(self.credential)
+
+    def write(self, name: str, text: str) -> Path:
+        """
+        Move a file into place.
+        """
+        path = self.folder / name
+        beside = self.folder / f"{name}.new"
+        beside.write_text(text)
+        os.replace(beside, path)
+        return path
+
+    def rotate(self, credential: Credential) -> None:
+        """
+        Another certificate.
+        """
+        self.write("key.pem", credential.keyText)
+        self.write("cert.pem", credential.chain)
+
+    def start(self, common: Any = None, **fields: Any) -> Proxy:
+        """
+        The proxy, which answers every request itself.
+        """
+        self.port = freePort()
+        made = listener("l", self.port, direct("secure"))
+        pair = {
+            "certificate_chain": {"filename": str(self.folder / "cert.pem")},
+            "private_key": {"filename": str(self.folder / "key.pem")},
+        }
+        config = {
+            "@type": f"{_TLS}DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": ["h2", "http/1.1"], **(common or {})},
+            **fields,
+        }
+        made["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": config}
+        return Proxy(self, "--config-yaml", bootstrap(made)).ready(self.port)
+
+    def program(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """
+        Run a client.
+        """
+        if shutil.which(command[0]) is None:
+            raise SkipTest(f"{command[0]} is not installed")
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
+
+    def context(self) -> ssl.SSLContext:
+        """
+        A client that verifies.
+        """
+        return ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
+
+    def ask(self, context: ssl.SSLContext | None = None) -> bytes:
+        """
+        One request on a connection of its own.
+        """
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            with (context or self.context()).wrap_socket(sock, server_hostname="localhost") as secure:
+                secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                data = b""
+                while piece := secure.recv(65536):
+                    data += piece
+        return data
+
+
+class ClientTests(TLSCase):
+    """
+    Clients of others' making.
+    """
+
+    def test_curl(self) -> None:
+        """
+        curl verifies the certificate and gets its answer, over HTTP/1.1 and over HTTP/2, which ALPN agrees upon.
+        """
+        self.start()
+        ca = str(self.folder / "ca.pem")
+        url = f"https://localhost:{self.port}/"
+        for option, version in (("--http1.1", "1.1"), ("--http2", "2")):
+            done = self.program("curl", "-sS", option, "--cacert", ca, "-w", " %{http_version}", url)
+            self.assertEqual((done.stdout, done.stderr), (f"secure {version}", ""))
+        done = self.program("curl", "-sS", url)
+        self.assertEqual(done.returncode, 60, done.stderr)
+
+    def test_clientCertificate(self) -> None:
+        """
+        A client with a certificate is let in, one without is not.
+        """
+        ca = str(self.folder / "ca.pem")
+        self.start({"validation_context": {"trusted_ca": {"filename": ca}}}, require_client_certificate=True)
+        mine = self.authority.issue("spiffe://a/b")
+        files = ["--cert", str(self.write("mine.pem", mine.chain)), "--key", str(self.write("mine.key", mine.keyText))]
+        url = f"https://localhost:{self.port}/"
+        self.assertEqual(self.program("curl", "-sS", "--cacert", ca, *files, url).stdout, "secure")
+        self.assertNotEqual(self.program("curl", "-sS", "--cacert", ca, url).returncode, 0)
+
+    def test_openssl(self) -> None:
+        """
+        openssl s_client sees the chain, the protocol that was agreed upon, and a clean end; old versions are refused.
+        """
+        self.start()
+        target = ["-connect", f"127.0.0.1:{self.port}", "-CAfile", str(self.folder / "ca.pem")]
+        request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        command = ["openssl", "s_client", "-quiet", "-verify_return_error", "-servername", "localhost", *target]
+        done = self.program(*command, "-alpn", "http/1.1", "-ign_eof", text=request)
+        self.assertIn("secure", done.stdout)
+        self.assertNotIn("error", done.stderr)
+        done = self.program("openssl", "s_client", *target, "-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0", text="Q\n")
+        self.assertNotIn("Verify return code: 0", done.stdout + done.stderr if done.returncode == 0 else "")
+
+    def test_renegotiation(self) -> None:
+        """
+        A client that asks for another handshake does not get one.
+        """
+        self.start({"tls_params": {"tls_maximum_protocol_version": "TLSv1_2"}})
+        target = ["-connect", f"127.0.0.1:{self.port}"]
+        done = self.program("openssl", "s_client", *target, "-alpn", "http/1.1", text="R\n")
+        self.assertIn("no renegotiation", done.stderr + done.stdout)
+
+
+class HostileTests(TLSCase):
+    """
+    Peers that break off disturb nobody.
+    """
+
+    def test_breaksOff(self) -> None:
+        """
+        Garbage, stalls, and connections that end at every byte of the first flight: whoever else asks is served, and
+        nothing is logged as a fault of the program.
+        """
+        proxy = self.start()
+        context = clientContext()
+        hello = SSL.Connection(context, None)
+        hello.set_connect_state()
+        try:
+            hello.do_handshake()
+        except SSL.WantReadError:
+            pass
+        first = hello.bio_read(65536)
+        stalled = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(50)]
+        for number, sock in enumerate(stalled):
+            sock.sendall(first[: number * 5])
+        for cut in range(0, len(first), 3):
+            with socket.create_connection(("127.0.0.1", self.port)) as sock:
+                sock.sendall(first[:cut])
+        record = b"\x16\x03\x01\xff\xff" + b"x" * 70000
+        for garbage in (b"GET / HTTP/1.1\r\n\r\n", record, b"\0" * 100, b"\x80\x2e\x01"):
+            with socket.create_connection(("127.0.0.1", self.port)) as sock:
+                try:
+                    sock.sendall(garbage)
+                except ConnectionError:
+                    pass
+        self.assertIn(b"secure", self.ask())
+        for sock in stalled:
+            sock.close()
+        self.assertIn(b"secure", self.ask())
+        self.assertNotIn("Traceback", proxy.log)
+
+    def test_noKeyInSight(self) -> None:
+        """
+        Neither the log nor an error of the configuration shows anything of a key.
+        """
+        proxy = self.start()
+        other = self.authority.issue("localhost")
+        self.write("key.pem", other.keyText)
+        until(lambda: "does not belong" in proxy.log, "the refusal of the pair")
+        self.assertNotIn("PRIVATE", proxy.log)
+        for line in (*other.keyText.splitlines()[1:-1], *self.credential.keyText.splitlines()[1:-1]):
+            self.assertNotIn(line, proxy.log)
+
+
+class RotationTests(TLSCase):
+    """
+    Certificates that change while the proxy serves.
+    """
+
+    def test_underLoad(self) -> None:
+        """
+        A new certificate every second, by renaming, while clients connect and ask without pause: no request fails, and
+        each certificate is seen.
+        """
+        self.start()
+        context = self.context()
+        stop = threading.Event()
+        failures: list[str] = []
+        served = [0]
+        seen: set[bytes] = set()
+
+        def client() -> None:
+            while not stop.is_set():
+                try:
+                    with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+                        with context.wrap_socket(sock, server_hostname="localhost") as secure:
+                            seen.add(secure.getpeercert(True) or b"")
+                            for _ in range(3):
+                                secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                                data = b""
+                                while not data.endswith(b"secure"):
+                                    piece = secure.recv(65536)
+                                    if not piece:
+                                        raise OSError("closed")
+                                    data += piece
+                                served[0] += 1
+                except (OSError, ssl.SSLError) as error:
+                    failures.append(repr(error))
+                time.sleep(0.01)
+
+        threads = [threading.Thread(target=client) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        rotations = max(int(ROTATION), 2)
+        try:
+            for _ in range(rotations):
+                time.sleep(1.0)
+                self.rotate(self.authority.issue("localhost"))
+            time.sleep(0.9)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+        self.assertEqual(failures, [])
+        self.assertGreater(served[0], 20 * rotations)
+        self.assertEqual(len(seen), rotations + 1)
+
+    def test_sds(self) -> None:
+        """
+        A certificate by SDS from a file behind a symbolic link, as Kubernetes mounts secrets.
+        """
+        for number in (1, 2):
+            data = self.folder / f"v{number}"
+            data.mkdir()
+            secret = {
+                "@type": f"{_TLS}Secret",
+                "name": "mine",
+                "tls_certificate": self.authority.issue("localhost", f"v{number}.example").inline,
+            }
+            (data / "sds.yaml").write_text(json.dumps({"resources": [secret]}))
+        (self.folder / "data").symlink_to("v1")
+        named = {"name": "mine", "sds_config": {"path_config_source": {"path": str(self.folder / "data/sds.yaml")}}}
+        self.start({"tls_certificates": [], "tls_certificate_sds_secret_configs": [named]})
+
+        def names() -> list[str]:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+                with self.context().wrap_socket(sock, server_hostname="localhost") as secure:
+                    found: Any = secure.getpeercert()
+                    return [value for _, value in found["subjectAltName"]]
+
+        self.assertIn("v1.example", names())
+        (self.folder / "next").symlink_to("v2")
+        os.replace(self.folder / "next", self.folder / "data")
+        until(lambda: "v2.example" in names(), "the second certificate")
+
+
+class _Both(Protocol):
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.received = b""
+
+    def connectionMade(self) -> None:
+        self.log.append("made")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.log.append(type(reason.value).__name__)
+
+
+class TransportTests(SynchronousTestCase):
+    """
+    TLS on the descriptor and TLS that moves the bytes itself behave alike.
+    """
+
+    def converse(self, kind: type[TLSTransport], otherKind: type[TLSTransport]) -> list[Any]:
+        """
+        A conversation between two ends on real sockets.
+
+        @return: What each end saw.
+        """
+        reactor = EPollReactor()
+        issued = Authority().issue("example.com")
+        contexts = serverContext(issued, (b"h2",)), clientContext(alpn=(b"http/1.1", b"h2"))
+        ends = _Both(), _Both()
+        transports: list[Any] = []
+        for context, end, sock, made in zip(contexts, ends, socket.socketpair(), (kind, otherKind), strict=True):
+            sock.setblocking(False)
+            connection = SSL.Connection(context, sock if made is TLSTransport else None)
+            connection.set_accept_state() if context is contexts[0] else connection.set_connect_state()
+            transport = made(reactor, sock, Address(""), PeerHandshake(connection))
+            transports.append(transport)
+            transport.shake(end, lambda error: self.fail(str(error)))
+        server, client = transports
+
+        def turn(happened: Any) -> None:
+            limit = time.monotonic() + 10
+            while not happened():
+                reactor.iterate(0.01)
+                self.assertLess(time.monotonic(), limit)
+
+        turn(lambda: all(end.log for end in ends))
+        large = bytes(range(256)) * 8000
+        client.write(large)
+        server.write(b"hello")
+        turn(lambda: len(ends[0].received) == len(large) and ends[1].received == b"hello")
+        server.pauseProducing()
+        client.write(b"more")
+        for _ in range(5):
+            reactor.iterate(0.005)
+        paused = len(ends[0].received)
+        server.resumeProducing()
+        turn(lambda: ends[0].received.endswith(b"more"))
+        client.loseConnection()
+        turn(lambda: all(len(end.log) == 2 for end in ends))
+        for descriptor in reactor.removeAll():
+            del descriptor
+        reactor.fireSystemEvent("shutdown")
+        return [
+            ends[0].received == large + b"more",
+            paused,
+            [end.log for end in ends],
+            [each.negotiatedProtocol for each in transports],
+            [each.tls.version for each in transports],
+        ]
+
+    def test_alike(self) -> None:
+        """
+        Each kind with each other one.
+        """
+        kinds: tuple[type[TLSTransport], ...] = (TLSTransport, BufferedTLSTransport)
+        seen = [self.converse(one, other) for one in kinds for other in kinds]
+        for each in seen[1:]:
+            self.assertEqual(each, seen[0])
+        self.assertEqual(seen[0][2], [["made", "ConnectionDone"]] * 2)
+        self.assertEqual(seen[0][3], [b"h2", b"h2"])
