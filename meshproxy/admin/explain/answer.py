@@ -231,6 +231,10 @@ class _Explanation:
             "domains": host.scalars("domains"),
             "at": placeOf(host),
         }
+        if found is not None and found.path == host.pathOf("require_tls"):
+            # No route was asked.
+            self._end("301 to https (require_tls)")
+            return
         route = None
         before: list[Answer] = []
         for number, section in enumerate(host.children("routes")):
@@ -244,9 +248,6 @@ class _Explanation:
                 break
             before.append({**told, "missed": [asdict(condition) for condition in conditions if not condition.holds]})
         self.answer["routes_before"] = before
-        if found is not None and found.path == host.pathOf("require_tls"):
-            self._end("301 to https (require_tls)")
-            return
         self._explainFilters(manager, found, [level for level in (route, host, table) if level is not None])
         if route is None or found is None:
             self._end("404 from the router (route_not_found): no route of the virtual host matches")

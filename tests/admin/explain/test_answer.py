@@ -104,6 +104,8 @@ class AnswerTests(ExplainCase):
         ):
             self.assertEqual(self.ask(url, *fields)["outcome"], outcome)
         self.assertTrue(self.ask("/old")["outcome"].startswith("301 to http://shop.example/new, a redirect at"))
+        # Before it went to https, none of its routes was asked.
+        self.assertNotIn("routes_before", self.ask("/", "host: safe.example"))
 
     def test_port(self) -> None:
         """
