@@ -83,7 +83,7 @@ def _filterState(command: Command) -> Value:
         held = state.get(key) if state else None
         if held is None and info.connection.filterState:
             held = info.connection.filterState.get(key)
-        if held is None:
+        if held is None or not getattr(held, "isShown", True):
             return None
         if field:
             held = held.get(field) if isinstance(held, Mapping) else getattr(held, field, None)

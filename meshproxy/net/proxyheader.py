@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
@@ -28,6 +28,9 @@ class ProxyProtocolData:
     @ivar source: L{None}, as C{destination}, for what has no IP address.
     @ivar tlvs: Those of its TLVs that may be passed on.
     """
+
+    # Nothing that an access log shows, as in Envoy.
+    isShown: ClassVar[bool] = False
 
     source: tuple[str, int] | None
     destination: tuple[str, int] | None

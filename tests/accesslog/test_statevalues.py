@@ -5,7 +5,8 @@ Tests for L{meshproxy.accesslog.statevalues}.
 from __future__ import annotations
 
 from meshproxy.accesslog.commands import FormatError
-from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+from meshproxy.net.proxyheader import ProxyProtocolData
 from tests.accesslog.test_operators import OperatorCase, value
 
 
@@ -86,6 +87,19 @@ class FilterStateTests(OperatorCase):
             },
             info,
         )
+
+    def test_ofConnection(self) -> None:
+        """
+        What listener and network filters share is seen by each stream of the connection, under its own; what is not
+        to be shown is not.
+        """
+        info = StreamInfo()
+        info.connection = ConnectionInfo()
+        info.connection.setState("a", "connection")
+        info.connection.setState("b", "connection")
+        info.connection.setState("hidden", ProxyProtocolData(None, None))
+        info.filterState = {"a": "stream"}
+        self.check({"FILTER_STATE(a)": "stream", "FILTER_STATE(b)": "connection", "FILTER_STATE(hidden)": None}, info)
 
     def test_faults(self) -> None:
         """

@@ -118,6 +118,50 @@ class ReactorNetworkTests(TestCase):
             self.assertEqual(await speaker.done, b"x")
         await self.closed(speaker)
 
+    async def test_peek(self) -> None:
+        """
+        The first bytes of an accepted socket can be looked at as they come, each arrival once; what is consumed is
+        gone, and the rest is there for its transport.
+        """
+        told: list[tuple[bytes | None, bool]] = []
+        done: Deferred[None] = Deferred()
+        reader = Speaker(4)
+
+        def accepted(sock: Any) -> None:
+            def arrived(ended: bool) -> None:
+                seen = sock.peek(100)
+                told.append((seen, ended))
+                if seen == b"headerbody":
+                    sock.forget()
+                    sock.consume(6)
+                    sock.begin(reader, 1 << 20)
+                    done.callback(None)
+
+            sock.watch(arrived)
+
+        port: Any = self.network.accept(LOOPBACK, accepted)
+        self.addCleanup(port.stopListening)
+        speaker = Speaker()
+        made: Deferred[None] = Deferred()
+        speaker.connectionMade = lambda: made.callback(None)  # type: ignore[method-assign]  # to be told
+        self.network.connect(port.address, speaker, made.errback)
+        await made
+        transport: Any = speaker.transport
+        for piece in (b"head", b"er", b"body"):
+            transport.write(piece)
+            while not told or not (told[-1][0] or b"").endswith(piece):
+                await self.turn()
+            before = len(told)
+            await self.turn()
+            await self.turn()
+            self.assertEqual(len(told), before)
+        await done
+        self.assertEqual(await reader.done, b"body")
+        self.assertFalse(any(ended for _, ended in told))
+        transport.loseConnection()
+        await speaker.over
+        await reader.over
+
     async def test_abort(self) -> None:
         """
         An abort is a reset on the other side.
