@@ -39,6 +39,7 @@ def addIssuing(router: Router, authority: Authority, tokens: BootstrapTokens) ->
         router.add(Operation(method, pattern, handler, role, told, {}, types, "ca"))
 
     add("GET", "/v1/ca/roots", own.roots, Role.READ, "The roots that peers have to trust")
+    add("GET", "/v1/ca/certificates", own.list, Role.READ, "The newest certificate of each identity, and when it ends")
     add("POST", "/v1/ca/tokens", own.token, Role.ISSUE, "Make a bootstrap token for an identity", JSON)
     add("POST", "/v1/ca/certificates", own.certificate, None, "Certify a key, for who a token or a role proves", JSON)
 
@@ -67,6 +68,17 @@ class _Issuing:
         ]
         told = {"trustDomain": self._authority.trustDomain, "roots": roots, "pem": pemOf(self._authority.roots)}
         return Reply(told)
+
+    async def list(self, call: Call) -> Reply:
+        """
+        The newest of each identity, of those that this process issued.
+        """
+        newest = sorted(self._authority.newest.items())
+        told = [
+            {"identity": str(identity), "serial": issued.serial, "notAfter": issued.notAfter.isoformat()}
+            for identity, issued in newest
+        ]
+        return Reply({"certificates": told})
 
     async def token(self, call: Call) -> Reply:
         """

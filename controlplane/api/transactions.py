@@ -296,11 +296,17 @@ def _backTo(then: Sequence[Entry], now: Sequence[Entry]) -> list[Wish]:
         if after is None:
             assert before is not None
             wishes.append(Wish(kind, key.namespace, key.name, None, before.revision, (), len(wishes)))
-        elif before is None or before.document != after.document:
+        elif before is None or _content(before) != _content(after):
             expected = 0 if before is None else before.revision
-            document = {**after.document, "metadata": _unstamped(after.document["metadata"])}
-            wishes.append(Wish(kind, key.namespace, key.name, document, expected, (), len(wishes)))
+            wishes.append(Wish(kind, key.namespace, key.name, _content(after), expected, (), len(wishes)))
     return wishes
+
+
+def _content(entry: Entry) -> dict[str, Any]:
+    """
+    A document without what changes with each write.
+    """
+    return {**entry.document, "metadata": _unstamped(entry.document["metadata"])}
 
 
 def _unstamped(metadata: Any) -> dict[str, Any]:

@@ -30,6 +30,8 @@ As Istio's C{MAX_WORKLOAD_CERT_TTL}.
 
 MIN_LIFE = timedelta(seconds=1)
 
+_MOST_REMEMBERED = 10_000
+
 
 class AuthorityError(MeshProxyError):
     """
@@ -104,6 +106,8 @@ class Authority:
     See the module.
 
     @ivar trustDomain: It certifies nobody of another one.
+    @ivar newest: The newest certificate of each identity, of those that this process issued, for who looks when they
+        end.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class Authority:
         self._seconds = seconds
         self._life = min(life, maxLife)
         self._maxLife = maxLife
+        self.newest: dict[Identity, Issued] = {}
 
     @property
     def roots(self) -> Sequence[x509.Certificate]:
@@ -146,7 +151,16 @@ class Authority:
         key = checkRequest(request, identity)
         if identity.trustDomain != self.trustDomain:
             raise AuthorityError(f"{identity} is not of the trust domain {self.trustDomain}")
-        return self._certify(key, [x509.UniformResourceIdentifier(str(identity))], life)
+        issued = self._certify(key, [x509.UniformResourceIdentifier(str(identity))], life)
+        self._remember(identity, issued)
+        return issued
+
+    def _remember(self, identity: Identity, issued: Issued) -> None:
+        # The newest of each identity, the least recent identity forgotten first.
+        self.newest.pop(identity, None)
+        self.newest[identity] = issued
+        if len(self.newest) > _MOST_REMEMBERED:
+            del self.newest[next(iter(self.newest))]
 
     def issueServer(self, key: PublicKey, names: Sequence[x509.GeneralName], life: timedelta | None = None) -> Issued:
         """

@@ -1,0 +1,5 @@
+"""
+C{meshctl}, the command line of the control plane.
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,185 @@
+# -*- test-case-name: tests.controlplane.cli.test_main -*-
+"""
+C{meshctl}: what it can be asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from meshproxy import __version__
+from meshproxy.controlplane.cli.client import APIClient, CommandFailed
+from meshproxy.controlplane.cli.tables import Printer
+
+__all__ = ["main", "makeParser"]
+
+_SERVER = "http://127.0.0.1:15014"
+
+_EPILOG = """\
+The control plane is found at --server, else in MESHCTL_SERVER, else at http://127.0.0.1:15014. A token is taken from
+MESHCTL_TOKEN or --token-file. Exit status: 0 well, 1 not (or: diff found differences), 2 wrong usage, 79 analyze
+found errors."""
+
+
+def makeParser() -> ArgumentParser:
+    """
+    The commands and their options.
+    """
+    parser = ArgumentParser(
+        "meshctl",
+        description="Look at a mesh and change it.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--server", metavar="URL", help="the control plane")
+    parser.add_argument("--token-file", metavar="FILE", help="a file with a bearer token")
+    parser.add_argument("--ca-file", metavar="FILE", help="the roots that a control plane on https is verified by")
+    parser.add_argument("--cert", metavar="FILE", help="a client certificate, with its chain")
+    parser.add_argument("--key", metavar="FILE", help="its key")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, told: str, module: str, function: str, *options: str) -> ArgumentParser:
+        command: ArgumentParser = commands.add_parser(name, help=told, description=f"{told[:1].upper()}{told[1:]}.")
+        command.set_defaults(module=module, function=function)
+        for option in options:
+            _OPTIONS[option](command)
+        return command
+
+    add("apply", "create or replace all resources of files, or none", "resources", "apply", "files", "write")
+    delete = add("delete", "delete what files name, or single resources", "resources", "delete", "write")
+    delete.add_argument("kind", nargs="?", metavar="KIND", help="vs, gateway, services ...")
+    delete.add_argument("name", nargs="*", metavar="NAME")
+    delete.add_argument("-f", "--filename", action="append", default=[], metavar="FILE", help="a file, a folder, or -")
+    get = add("get", "show resources", "resources", "get", "namespace")
+    get.add_argument("kind", metavar="KIND", help="vs, gateway, services ...")
+    get.add_argument("name", nargs="?", metavar="NAME")
+    get.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    get.add_argument("-l", "--selector", metavar="LABELS", help="app=reviews,version in (v1, v2)")
+    get.add_argument("-o", "--output", choices=["table", "wide", "yaml", "json", "name"], default="table")
+    get.add_argument("-w", "--watch", action="store_true", help="go on with what happens")
+    add("diff", "tell what applying files would change", "resources", "diff", "files", "namespace")
+    history = add("history", "tell who changed what", "resources", "history", "namespace", "json")
+    history.add_argument("kind", nargs="?", metavar="KIND", help="only of one resource")
+    history.add_argument("name", nargs="?", metavar="NAME")
+    history.add_argument("--revision", metavar="N", help="one commit, with what it changed")
+    history.add_argument("--limit", type=int, default=20, metavar="N", help="how many; 20 if not given")
+    rollback = add("rollback", "bring back what was there at a revision", "resources", "rollback", "write")
+    rollback.add_argument("revision", type=int, metavar="REVISION", help="see meshctl history")
+    rollback.add_argument("--resource", action="append", metavar="KIND/NAME", help="only this one")
+    add("validate", "tell every fault of files, without a server", "offline", "validate", "files", "namespace", "json")
+    add("analyze", "tell what in files does not do what it says", "offline", "analyze", "files", "namespace", "json")
+    add("proxy-status", "tell which proxies have what they are to have", "proxies", "proxyStatus", "json")
+    config = add("proxy-config", "show what a proxy was sent, or what it holds", "proxies", "proxyConfig")
+    config.add_argument("what", choices=["clusters", "listeners", "routes", "endpoints", "secrets"])
+    config.add_argument("proxy", nargs="?", metavar="PROXY", help="its id, as proxy-status shows it")
+    config.add_argument("--admin", metavar="HOST:PORT", help="the proxy's own admin: what it holds")
+    config.add_argument("--name", metavar="NAME", help="only this resource")
+    config.add_argument("-o", "--output", choices=["table", "yaml", "json"], default="table")
+    add("certs", "tell of certificates and when they end", "proxies", "certs", "json")
+    token = add("token", "make a token by which a workload proves who it is, once", "proxies", "token", "namespace")
+    token.add_argument("service_account", metavar="SERVICE_ACCOUNT")
+    token.add_argument("--ttl", type=float, metavar="SECONDS", help="how long it is good for; 900 if not given")
+    add("version", "tell the version", "main", "version")
+    return parser
+
+
+def _files(command: ArgumentParser) -> None:
+    command.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="a file, a folder, or - for standard input; several are one transaction",
+    )
+
+
+def _namespace(command: ArgumentParser) -> None:
+    command.add_argument("-n", "--namespace", default="default", help="for what names none; default if not given")
+
+
+def _write(command: ArgumentParser) -> None:
+    _namespace(command)
+    command.add_argument("--dry-run", action="store_true", help="tell what would happen, and do nothing")
+    command.add_argument("-m", "--message", default="", help="why, for the history")
+
+
+def _json(command: ArgumentParser) -> None:
+    command.add_argument("-o", "--output", choices=["table", "json"], default="table")
+
+
+_OPTIONS: dict[str, Callable[[ArgumentParser], None]] = {
+    "files": _files,
+    "namespace": _namespace,
+    "write": _write,
+    "json": _json,
+}
+
+
+def _client(arguments: Namespace) -> APIClient:
+    token = os.environ.get("MESHCTL_TOKEN", "")
+    if arguments.token_file:
+        try:
+            token = Path(arguments.token_file).read_text("utf-8").strip()
+        except OSError as error:
+            raise CommandFailed(f"{arguments.token_file}: {error.strerror}", 2) from error
+    context = None
+    if arguments.ca_file or arguments.cert:
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=arguments.ca_file)
+            if arguments.cert:
+                context.load_cert_chain(arguments.cert, arguments.key)
+        except (OSError, ssl.SSLError) as error:
+            raise CommandFailed(f"--ca-file, --cert, --key: {error}", 2) from error
+    server = arguments.server or os.environ.get("MESHCTL_SERVER") or _SERVER
+    return APIClient(server, token, context)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """
+    Do what a command line says.
+
+    @return: The exit status.
+    """
+    arguments = makeParser().parse_args(words)
+    printer = Printer(sys.stdout)
+    try:
+        return _run(arguments, printer)
+    except CommandFailed as error:
+        Printer(sys.stderr).line(f"meshctl: {str(error).splitlines()[0]}")
+        for line in str(error).splitlines()[1:]:
+            Printer(sys.stderr).line(line)
+        return error.code
+    except BrokenPipeError:
+        # Whoever read has enough. What Python still has to write goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: Namespace, printer: Printer) -> int:
+    if arguments.function == "version":
+        printer.line(f"meshctl {__version__}")
+        return 0
+    from importlib import import_module
+
+    # Loaded when it is asked for: most commands need little, and a command line is to be quick.
+    module: Any = import_module(f"meshproxy.controlplane.cli.{arguments.module}")
+    function = getattr(module, arguments.function)
+    if arguments.module == "offline":
+        code: int = function(printer, arguments)
+    else:
+        code = function(_client(arguments), printer, arguments)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

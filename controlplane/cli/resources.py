@@ -1,0 +1,236 @@
+# -*- test-case-name: tests.controlplane.cli.test_main -*-
+"""
+Commands about resources: apply, delete, get, diff, history, rollback.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from meshproxy.controlplane.api.tables import COLUMNS, cells
+from meshproxy.controlplane.cli.client import APIClient, CommandFailed, path
+from meshproxy.controlplane.cli.tables import Printer, ago
+from meshproxy.controlplane.cli.texts import Text, readTexts
+from meshproxy.controlplane.model.kinds import KINDS, Kind
+
+__all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "rollback"]
+
+
+def findKindNamed(name: str) -> Kind:
+    """
+    A kind by any of its names.
+
+    @raise CommandFailed: If there is none.
+    """
+    lowered = name.lower()
+    for kind in KINDS:
+        if lowered in (kind.kind.lower(), kind.plural, *kind.shortNames):
+            return kind
+    known = ", ".join("/".join((kind.plural, *kind.shortNames)) for kind in KINDS)
+    raise CommandFailed(f"{name!r} is not a kind of resource: {known}", 2)
+
+
+def _joined(texts: Sequence[Text]) -> tuple[str, str, str]:
+    """
+    Texts as one body, so that all of them are one transaction: content, type, name.
+    """
+    if len(texts) == 1:
+        return texts[0].content, texts[0].contentType, texts[0].name
+    # JSON is YAML; lines are counted from the beginning of the whole, so only one file can be named.
+    content = "\n---\n".join(text.content for text in texts)
+    return content, "application/yaml", ""
+
+
+def _send(client: APIClient, what: str, arguments: Namespace, **query: object) -> Any:
+    content, contentType, name = _joined(readTexts(arguments.filename))
+    target = path("v1", what, namespace=arguments.namespace, filename=name, **query)
+    return client.ask("POST", target, content.encode("utf-8"), contentType)
+
+
+def apply(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Create or replace all resources of files, or none.
+    """
+    dryRun = "true" if arguments.dry_run else ""
+    return _tell(printer, _send(client, "apply", arguments, dryRun=dryRun, message=arguments.message))
+
+
+def delete(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Delete what files name, or one resource.
+    """
+    if bool(arguments.filename) == bool(arguments.kind):
+        raise CommandFailed("delete takes -f FILE, or KIND and NAME", 2)
+    dryRun = "true" if arguments.dry_run else ""
+    if arguments.filename:
+        return _tell(printer, _send(client, "delete", arguments, dryRun=dryRun, message=arguments.message))
+    if not arguments.name:
+        raise CommandFailed("delete takes a NAME after the KIND", 2)
+    kind = findKindNamed(arguments.kind)
+    for name in arguments.name:
+        client.ask("DELETE", _pathOf(kind, arguments.namespace, name, dryRun=dryRun))
+        printer.line(f"{kind.kind} {arguments.namespace}/{name} deleted{' (dry run)' if dryRun else ''}")
+    return 0
+
+
+def _tell(printer: Printer, answer: Mapping[str, Any]) -> int:
+    suffix = " (dry run)" if answer["dryRun"] else ""
+    for result in answer["results"]:
+        printer.line(f"{result['resource']} {result['action']}{suffix}")
+    for warning in answer["warnings"]:
+        where = ", ".join(str(warning[name]) for name in ("resource", "path") if warning.get(name))
+        printer.line(f"warning: {where}: {warning['message']}")
+    return 0
+
+
+def _pathOf(kind: Kind, namespace: str, name: str = "", **query: object) -> str:
+    base = ("apis", kind.group, kind.versions[0]) if kind.group else ("api", kind.versions[0])
+    inside = ("namespaces", namespace) if namespace else ()
+    return path(*base, *inside, kind.plural, *([name] if name else []), **query)
+
+
+def get(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Show resources.
+    """
+    kind = findKindNamed(arguments.kind)
+    namespace = "" if arguments.all_namespaces else arguments.namespace
+    if arguments.name:
+        documents = [client.ask("GET", _pathOf(kind, arguments.namespace, arguments.name))]
+    else:
+        listing = client.ask("GET", _pathOf(kind, namespace, labelSelector=arguments.selector))
+        documents = listing["items"]
+    _show(printer, kind, documents, arguments)
+    if arguments.watch:
+        revision = client.ask("GET", _pathOf(kind, namespace))["metadata"]["resourceVersion"]
+        _watch(client, printer, kind, namespace, arguments, revision)
+    return 0
+
+
+def _watch(
+    client: APIClient, printer: Printer, kind: Kind, namespace: str, arguments: Namespace, revision: str
+) -> None:
+    only = f"metadata.name={arguments.name}" if arguments.name else ""
+    target = _pathOf(
+        kind,
+        namespace,
+        watch="true",
+        resourceVersion=revision,
+        labelSelector=arguments.selector,
+        fieldSelector=only,
+    )
+    for event in client.follow(target):
+        document = event["object"]
+        if event["type"] == "ERROR":
+            raise CommandFailed(document["message"])
+        metadata = document["metadata"]
+        printer.line(f"{event['type']:<9} {metadata.get('namespace', '')}/{metadata['name']}")
+
+
+def _show(printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]], arguments: Namespace) -> None:
+    output = arguments.output
+    if output in ("yaml", "json"):
+        value: Any = documents[0] if arguments.name else {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        (printer.yaml if output == "yaml" else printer.json)(value)
+    elif output == "name":
+        for document in documents:
+            printer.line(f"{kind.plural}/{document['metadata']['name']}")
+    elif not documents:
+        where = "" if arguments.all_namespaces else f" in namespace {arguments.namespace}"
+        printer.line(f"no {kind.plural}{where}")
+    else:
+        _table(printer, kind, documents, arguments)
+
+
+def _table(printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]], arguments: Namespace) -> None:
+    isWide = arguments.output == "wide"
+    head = ["NAME", *(name.upper() for name, _ in COLUMNS.get(kind.kind, ())), "PROGRAMMED", "AGE"]
+    if arguments.all_namespaces:
+        head.insert(0, "NAMESPACE")
+    if isWide:
+        head += ["GENERATION", "REVISION", "LABELS"]
+    rows = []
+    for document in documents:
+        metadata = document["metadata"]
+        *first, created = cells(kind, document, time.time())
+        row = [*first, document.get("status", {}).get("programmed", "-"), created]
+        if arguments.all_namespaces:
+            row.insert(0, metadata.get("namespace", ""))
+        if isWide:
+            labels = ",".join(f"{name}={value}" for name, value in (metadata.get("labels") or {}).items())
+            row += [metadata.get("generation", ""), metadata["resourceVersion"], labels]
+        rows.append(row)
+    printer.table(head, rows)
+
+
+def diff(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Tell what applying files would change.
+
+    @return: 1 if anything would, as diff itself does.
+    """
+    answer = _send(client, "diff", arguments)
+    changed = [change for change in answer["changes"] if change["action"] != "unchanged"]
+    for change in changed:
+        printer.diff(change["diff"])
+    return 1 if changed else 0
+
+
+def history(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Tell who changed what.
+    """
+    if arguments.revision:
+        commit = client.ask("GET", path("v1", "history", arguments.revision))
+        printer.line(f"revision {commit['revision']} by {commit['author']}: {commit['message']}")
+        for change in commit["changes"]:
+            printer.diff(change["diff"])
+        return 0
+    query: dict[str, object] = {"limit": arguments.limit}
+    if arguments.kind:
+        if not arguments.name:
+            raise CommandFailed("history of a resource takes KIND and NAME", 2)
+        kind = findKindNamed(arguments.kind)
+        query |= {"kind": kind.plural, "name": arguments.name, "namespace": arguments.namespace}
+    commits = client.ask("GET", path("v1", "history", **query))["commits"]
+    if arguments.output == "json":
+        printer.json(commits)
+        return 0
+    rows = [
+        [
+            commit["revision"],
+            ago(commit["time"], time.time()),
+            commit["author"],
+            ", ".join(f"{change['resource']} {change['action']}" for change in commit["changes"]),
+            commit["message"],
+        ]
+        for commit in commits
+    ]
+    printer.table(["REVISION", "AGE", "AUTHOR", "CHANGES", "MESSAGE"], rows)
+    return 0
+
+
+def rollback(client: APIClient, printer: Printer, arguments: Namespace) -> int:
+    """
+    Bring back what was there at a revision.
+    """
+    asked: dict[str, Any] = {"revision": arguments.revision}
+    if arguments.message:
+        asked["message"] = arguments.message
+    if arguments.resource:
+        asked["resources"] = [_named(one, arguments.namespace) for one in arguments.resource]
+    target = path("v1", "rollback", dryRun="true" if arguments.dry_run else "")
+    answer = client.json("POST", target, asked)
+    if not answer["results"]:
+        printer.line(f"nothing differs from revision {arguments.revision}")
+    return _tell(printer, answer)
+
+
+def _named(text: str, namespace: str) -> dict[str, str]:
+    kind, slash, name = text.partition("/")
+    if not slash or not name:
+        raise CommandFailed(f"--resource is KIND/NAME, not {text!r}", 2)
+    return {"kind": findKindNamed(kind).plural, "namespace": namespace, "name": name}
