@@ -231,6 +231,15 @@ class IHTTPStream(Interface):
         The most specific configuration of a filter for this route, or L{None}.
         """
 
+    def beginAgain(response: Any, body: bytes = b"", trailers: Any = None) -> None:
+        """
+        End without an answer, and let another stream take over, from the first filter on, with the request's head as
+        it is now. Only for a request that came to its end; what the filter state holds goes along.
+
+        @param response: The L{meshproxy.headers.ResponseHeaders} that are the reason.
+        @param body: The body to send along, and the C{trailers}.
+        """
+
     def reset() -> None:
         """
         End the stream without an answer; an HTTP/1 connection closes.

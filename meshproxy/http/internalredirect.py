@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meshproxy.http.stats import ConnectionManagerStats
     from meshproxy.http.stream import Stream
 
-__all__ = ["prepareRedirect"]
+__all__ = ["prepareRedirect", "splitURL"]
 
 #: How many redirects a stream is the outcome of, in its filter state.
 _COUNT: Final = "num_internal_redirects"
@@ -50,6 +50,17 @@ def _restore(headers: RequestHeaders, head: _Head) -> None:
     headers.first, headers.more = fields.first, fields.more
 
 
+def splitURL(url: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """
+    The scheme, the host and the path of an absolute URL, without its fragment; L{None} for anything else.
+    """
+    found = _url(url.partition(b"#")[0])
+    if found is None:
+        return None
+    path = found[3] or b"/"
+    return found[1].lower(), found[2], path if path[:1] == b"/" else b"/" + path
+
+
 def _copyFields(names: tuple[bytes, ...], response: ResponseHeaders, headers: RequestHeaders) -> None:
     for name in names:
         headers.remove(name)
@@ -67,11 +78,11 @@ def prepareRedirect(
     """
     headers = stream.requestHeaders
     location = response.first.get(b"location", b"")
-    found = _url(location.partition(b"#")[0])
+    found = splitURL(location)
     if found is None:
         stats.redirectBadLocation.value += 1
         return False
-    scheme, host, path = found[1].lower(), found[2], found[3] or b"/"
+    scheme, host, path = found
     fromTLS, toTLS = headers.scheme == b"https", scheme == b"https"
     if fromTLS is not toTLS and not policy.allowsCrossScheme:
         stats.redirectUnsafeScheme.value += 1
@@ -87,8 +98,7 @@ def prepareRedirect(
         for name in _CREDENTIALS:
             headers.remove(name)
     _copyFields(policy.headersToCopy, response, headers)
-    headers.scheme, headers.authority = scheme, host
-    headers.path = path if path[:1] == b"/" else b"/" + path
+    headers.scheme, headers.authority, headers.path = scheme, host, path
     stream.clearRouteCache()
     if not _isAllowed(stream, policy, RedirectHop(origin, stream.routeName, fromTLS, toTLS, state), stats):
         _restore(headers, before)

@@ -702,12 +702,9 @@ class Stream(StreamFacts):
         self.upstream = None
         self.downstream.streamEnded(self)
 
-    def beginAgain(self, response: ResponseHeaders, body: bytes, trailers: HeaderMap | None) -> None:
+    def beginAgain(self, response: ResponseHeaders, body: bytes = b"", trailers: HeaderMap | None = None) -> None:
         """
-        End, and let another stream take over with the head as it is now: a redirect is followed.
-
-        @param response: The redirect.
-        @param body: The body of the request, which has come to its end; C{trailers} likewise.
+        See L{IHTTPStream.beginAgain}: a redirect is followed.
         """
         manager, downstream = self.manager, self.downstream
         self.requestHalted = self.responseHalted = True

@@ -81,6 +81,12 @@ DIFFERENCES = (
     Difference("Bytes before a fault are counted", ("log",), ("chunkNoEnd",)),
     Difference("Broken compression ends the stream", ("client", "upstream", "log"), ("decompress_brokenRequest",)),
     Difference("Broken compression ends the stream", ("client", "log"), ("decompress_brokenResponse",)),
+    Difference("Fetched answers are framed by their status", ("client",), ("fetched_304",)),
+    Difference(
+        "Fetched answers are framed by their status",
+        ("client",),
+        tuple(f"fetch_{status}{query}" for status in (412, 413) for query in ("", "_query")),
+    ),
     Difference("Tokens are judged together", ("client", "upstream", "log"), ("missing_otherBad",)),
     Difference("Tokens are judged together", ("log",), ("one_bothOtherBad",)),
     Difference("Trailers cannot frame", ("upstream",), ("chunkedTrailersLength",)),
@@ -93,6 +99,9 @@ DIFFERENCES = (
             *("redirectedDots", "redirectedExternal", "listedOut", "loopPrevious", "schemeSafe"),
             *(f"location{number}" for number in (6, 7, 8, 19, 21, 24, 25, 26, 28)),
             *("redirectedPost", "redirectedPostChunked", "post303", "put303"),
+            *(f"fetch_{status}{query}" for status in (403, 406, 408, 409) for query in ("", "_query")),
+            *("fetch_chunked", "fetch_early", "fetch_none", "fetch_post"),
+            *("guarded_0_403", "guards_0_403", "guards_1_403", "guards_1_503"),
         ),
     ),
     Difference(

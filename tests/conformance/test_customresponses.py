@@ -11,7 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import Case, get, ok, request
+from tests.conformance.case import Case, Do, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 _TYPES = "type.googleapis.com/envoy."
@@ -30,6 +30,11 @@ def _input(message: str, **fields: object) -> Tree:
 
 def _local(**fields: object) -> Tree:
     message = "extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"
+    return {"action": _typed(message, **fields)}
+
+
+def _redirect(**fields: object) -> Tree:
+    message = "extensions.http.custom_response.redirect_policy.v3.RedirectPolicy"
     return {"action": _typed(message, **fields)}
 
 
@@ -125,7 +130,88 @@ def _manager(matcher: Tree, routes: list[Tree], table: str = "") -> Manager:
 
 _TABLE = "{validate_clusters: false, response_headers_to_add: [{header: {key: x-route, value: r}}]}"
 
-LISTENERS = {"tree": _manager(_BY_STATUS, _ROUTES, _TABLE), "list": _manager(_CONDITIONS, [_ROUTES[1], _ROUTES[-1]])}
+_FETCHED = [
+    {"header": {"key": "x-fetched", "value": "%RESPONSE_CODE%"}},
+    {"header": {"key": "x-up", "value": "new"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+]
+_ASKED = [
+    {"header": {"key": "x-reason", "value": "%RESP(x-up)% %RESPONSE_CODE%"}},
+    {"header": {"key": "x-asked", "value": "%REQ(:PATH)%"}},
+]
+_PAGES = {
+    "400": _redirect(uri="http://pages.example/400?a=b", status_code=499, response_headers_to_add=_FETCHED),
+    "401": _redirect(uri="https://pages.example:8443", request_headers_to_add=_ASKED),
+    "402": _redirect(uri="http://pages.example/x#part"),
+    "403": _redirect(uri="http://nowhere.example/x", request_headers_to_add=_ASKED),
+    "404": _redirect(redirect_action={"path_redirect": "/pages/404"}, status_code=404),
+    "405": _redirect(redirect_action={"host_redirect": "pages.example"}, status_code=405),
+    "406": _redirect(redirect_action={"path_redirect": "/pages?b=c", "https_redirect": True, "port_redirect": 444}),
+    "407": _redirect(redirect_action={"path_redirect": "/pages/407", "strip_query": True}),
+    "408": _redirect(uri="http://pages.example/direct", status_code=418, response_headers_to_add=_FETCHED),
+    "409": _redirect(uri="http://pages.example/to", status_code=418, response_headers_to_add=_FETCHED),
+    "410": _redirect(redirect_action={"host_redirect": "pages.example", "scheme_redirect": "https"}),
+    "411": _redirect(uri="http://user:word@pages.example/411"),
+    "412": _redirect(uri="http://pages.example/412", status_code=204),
+    "413": _redirect(uri="http://pages.example/413", status_code=304),
+    "418": _local(body=_text("local")),
+    "503": _redirect(uri="http://pages.example/503", status_code=503, response_headers_to_add=_FETCHED),
+}
+_HOSTS: list[Tree] = [
+    {
+        "name": "main",
+        "domains": ["example.com"],
+        "routes": [
+            {"match": {"prefix": "/direct503"}, "direct_response": {"status": 503, "body": _text("direct")}},
+            {"match": {"prefix": "/none"}, "route": {"cluster": "missing"}},
+            {"match": {"prefix": "/rewritten"}, "route": {"cluster": "backend", "prefix_rewrite": "/other"}},
+            {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
+        ],
+    },
+    {
+        "name": "pages",
+        "domains": ["pages.example", "pages.example:8443"],
+        "routes": [
+            {"match": {"prefix": "/direct"}, "direct_response": {"status": 200, "body": _text("page")}},
+            {"match": {"prefix": "/to"}, "redirect": {"path_redirect": "/else"}},
+            {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
+        ],
+    },
+]
+_GUARD = {
+    "name": "envoy.filters.http.rbac",
+    "typed_config": {
+        "@type": f"{_TYPES}extensions.filters.http.rbac.v3.RBAC",
+        "rules": {
+            "action": "DENY",
+            "policies": {
+                "p": {
+                    "permissions": [{"header": {"name": "x-deny", "string_match": {"exact": "1"}}}],
+                    "principals": [{"any": True}],
+                }
+            },
+        },
+    },
+}
+
+
+def _fetching(*filters: Tree) -> Manager:
+    matcher = _tree(_STATUS, "exact_match_map", _PAGES)
+    own = {"name": _NAME, "typed_config": _config(matcher)}
+    return Manager(
+        hosts=json.dumps(_HOSTS),
+        table="{validate_clusters: false}",
+        filters=json.dumps([own if chosen is OWN else chosen for chosen in filters]),
+    )
+
+
+OWN: Tree = {}
+LISTENERS = {
+    "tree": _manager(_BY_STATUS, _ROUTES, _TABLE),
+    "list": _manager(_CONDITIONS, [_ROUTES[1], _ROUTES[-1]]),
+    "fetch": _fetching(OWN),
+    "guarded": _fetching(_GUARD, OWN),
+    "guards": _fetching(OWN, _GUARD),
+}
 
 
 def _ok(*fields: str, body: str = "upstream") -> bytes:
@@ -158,6 +244,82 @@ CASES = [
         "tree",
     ),
     Case("tree_long", "A long body is replaced.", get("/x"), (_answer(503, body="x" * 100000),), "tree"),
+    *[
+        Case(
+            f"fetch_{status}{name}",
+            f"Another page for {status}.",
+            get(f"/x{query}"),
+            (_answer(status), _ok("x-up: page", body="page")),
+            "fetch",
+            limit=1.0,
+        )
+        for status in (200, *range(400, 414), 418, 503)
+        for name, query in (("", ""), ("_query", "?q=1"))
+    ],
+    *[
+        Case(
+            f"fetched_{status}",
+            f"A page that is {status} itself.",
+            get("/x"),
+            (_answer(503), _answer(status)),
+            "fetch",
+            limit=1.0,
+        )
+        for status in (201, 204, 299, 301, 304, 404, 418, 500, 503)
+    ],
+    Case("fetch_direct", "Of a direct response.", get("/direct503"), (_ok(),), "fetch", limit=1.0),
+    Case("fetch_none", "Of a reply of the router.", get("/none"), (_ok(),), "fetch", limit=1.0),
+    Case("fetch_rewritten", "With a rewritten path.", get("/rewritten"), (_answer(405), _ok()), "fetch", limit=1.0),
+    Case("fetch_head", "HEAD.", request("HEAD /x"), (_answer(503), _ok()), "fetch", limit=1.0),
+    Case("fetch_fails", "The page cannot be had.", get("/x"), (_answer(503), [Do.CLOSE]), "fetch", limit=1.0),
+    Case("fetch_long", "A long response.", get("/x"), (_answer(503, body="x" * 100000), _ok()), "fetch", limit=1.0),
+    Case(
+        "fetch_post",
+        "The body is not sent again.",
+        request("POST /x", "content-length: 5", body="hello"),
+        (_answer(503), _ok()),
+        "fetch",
+        limit=1.0,
+    ),
+    Case(
+        "fetch_early",
+        "A response before the request's end.",
+        request("POST /x", "content-length: 10", body="half"),
+        ([Do.EARLY, _answer(503)], _ok()),
+        "fetch",
+        limit=1.0,
+    ),
+    Case(
+        "fetch_chunked",
+        "Nor a chunked one.",
+        request("POST /x", "transfer-encoding: chunked", body="5\r\nhello\r\n0\r\n\r\n"),
+        (_answer(503), _ok()),
+        "fetch",
+        limit=1.0,
+    ),
+    Case(
+        "fetch_grpc",
+        "gRPC.",
+        request("POST /", "content-type: application/grpc", "content-length: 0"),
+        (_answer(503), _ok()),
+        "fetch",
+        limit=1.0,
+    ),
+    Case(
+        "fetch_pipelined",
+        "What follows on the connection goes on.",
+        get("/x") + get("/y"),
+        (_answer(503), _ok(body="1"), _ok(body="2")),
+        "fetch",
+        responses=2,
+        limit=1.0,
+    ),
+    *[
+        Case(f"{listener}_{denied}_{status}", "A guard.", get("/x", f"x-deny: {denied}"), answers, listener, limit=1.0)
+        for listener in ("guarded", "guards")
+        for denied in (0, 1)
+        for status, answers in ((403, (_answer(403), _ok())), (503, (_answer(503), _ok())))
+    ],
     *[
         Case(f"list_{name}", f"Conditions: {name}.", get("/x", *asked), (answer,), "list")
         for name, asked, answer in (

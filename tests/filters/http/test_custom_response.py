@@ -4,6 +4,7 @@ L{meshproxy.filters.http.custom_response}.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.config.pool import typeURL
 from meshproxy.errors import ConfigErrors
 from meshproxy.filters.http.custom_response import CustomResponse
-from meshproxy.testing import Answer, FilterHarness
+from meshproxy.testing import Answer, FilterHarness, Request
 
 LOCAL = "envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy"
 REDIRECT = "envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPolicy"
@@ -91,10 +92,156 @@ class CustomResponseTests(SynchronousTestCase):
         result = self.harness(body={"inline_string": "sorry"}).request("HEAD")
         self.assertEqual((result.body, result.header("content-length")), (b"", "5"))
 
-    def test_redirect(self) -> None:
+    def test_unknown(self) -> None:
         """
-        A policy that asks elsewhere is refused.
+        Another kind of policy is refused.
         """
         with self.assertRaises(ConfigErrors) as caught:
-            FilterHarness(CustomResponse, config(REDIRECT, uri="http://a.example/"))
-        self.assertIn("RedirectPolicy is not implemented by meshproxy", str(caught.exception))
+            FilterHarness(CustomResponse, config("google.protobuf.Struct"))
+        self.assertIn("not implemented by meshproxy", str(caught.exception))
+
+
+class RedirectedResponseTests(SynchronousTestCase):
+    """
+    Answers that are those of another route.
+    """
+
+    def harness(self, before: Sequence[Mapping[str, Any]] = (), **fields: Any) -> FilterHarness:
+        """
+        A filter before a service that answers 503, but pages for C{/pages}.
+        """
+        broken = Answer(503, b"broken", headers=[("x-up", "1")])
+
+        def upstream(request: Request) -> Answer:
+            return Answer(200, b"page") if request.path.startswith(b"/pages") else broken
+
+        return FilterHarness(CustomResponse, config(REDIRECT, **fields), upstream=upstream, before=before)
+
+    def test_uri(self) -> None:
+        """
+        The page of a URL takes the place of the response; the status stays.
+        """
+        harness = self.harness(uri="http://pages.example/pages/503?a=b#part")
+        result = harness.request("GET", "/x")
+        self.assertEqual((result.status, result.body, result.header("x-up")), (503, b"page", None))
+        asked = [(request.path, request.host) for request in harness.upstream.requests]
+        self.assertEqual(asked, [(b"/x", b"example.com"), (b"/pages/503?a=b", b"pages.example")])
+
+    def test_action(self) -> None:
+        """
+        It may be told by what of the URL is to change.
+        """
+        harness = self.harness(redirect_action={"path_redirect": "/pages"})
+        self.assertEqual(harness.request("GET", "/x?q=1").body, b"page")
+        self.assertEqual(harness.upstream.requests[1].path, b"/pages?q=1")
+
+    def test_changes(self) -> None:
+        """
+        Status and fields of the answer, and what is asked with.
+        """
+        harness = self.harness(
+            uri="http://example.com/pages",
+            status_code=418,
+            request_headers_to_add=[{"header": {"key": "x-why", "value": "%RESPONSE_CODE%"}}],
+            response_headers_to_add=[{"header": {"key": "x-page", "value": "1"}}],
+        )
+        result = harness.request()
+        self.assertEqual((result.status, result.header("x-page")), (418, "1"))
+        self.assertEqual(harness.upstream.requests[1].header("x-why"), "503")
+
+    def test_post(self) -> None:
+        """
+        A page is got without the body that the request had.
+        """
+        harness = self.harness(uri="http://example.com/pages")
+        self.assertEqual(harness.request("POST", "/x", body=b"hello").body, b"page")
+        page = harness.upstream.requests[1]
+        self.assertEqual((page.method, page.body, page.header("content-length")), (b"GET", b"", None))
+
+    def test_early(self) -> None:
+        """
+        While the request is still coming, the response is the answer: what is left of it would be taken for another
+        request.
+        """
+        answer = Answer(503, b"broken", early=True)
+        harness = FilterHarness(CustomResponse, config(REDIRECT, uri="http://example.com/pages"), upstream=answer)
+        client = harness.client()
+        client.expect(b"POST")
+        client.write(b"POST /x HTTP/1.1\r\nhost: example.com\r\ncontent-length: 10\r\n\r\nhalf")
+        self.assertEqual(client.response().body, b"broken")
+        self.assertEqual(harness.proxy.stat("http.test.downstream_rq_total"), 1)
+
+    def test_once(self) -> None:
+        """
+        A page that is as bad as the response is the answer; nothing goes round and round.
+        """
+        harness = self.harness(uri="http://example.com/again")
+        result = harness.request()
+        self.assertEqual((result.status, result.body, len(harness.upstream.requests)), (503, b"broken", 2))
+
+    def test_noRoute(self) -> None:
+        """
+        Where no route leads, the response goes on.
+        """
+        virtualHost = {"domains": ["example.com"]}
+        harness = FilterHarness(
+            CustomResponse,
+            config(REDIRECT, uri="http://nowhere.example/"),
+            upstream=Answer(503, b"broken"),
+            virtualHost=virtualHost,
+        )
+        self.assertEqual(harness.request().body, b"broken")
+        self.assertEqual(harness.proxy.stat("http.test.custom_response_redirect_no_route"), 1)
+
+    def test_badURL(self) -> None:
+        """
+        What is no URL once it is put together leaves the response alone.
+        """
+        harness = self.harness(redirect_action={"path_redirect": "/pages x"})
+        self.assertEqual(harness.request().body, b"broken")
+        self.assertEqual(harness.proxy.stat("http.test.custom_response_invalid_uri"), 1)
+
+    def test_notReached(self) -> None:
+        """
+        A request that a filter before this one answered never came here, and is not asked again.
+        """
+        fault = {
+            "name": "envoy.filters.http.fault",
+            "typed_config": {
+                "@type": typeURL("envoy.extensions.filters.http.fault.v3.HTTPFault"),
+                "abort": {"http_status": 503, "percentage": {"numerator": 100}},
+            },
+        }
+        harness = self.harness(before=[fault], uri="http://example.com/pages")
+        self.assertEqual(harness.request().body, b"fault filter abort")
+        self.assertEqual(harness.upstream.requests, [])
+
+    def test_notModified(self) -> None:
+        """
+        A page that the client is said to have has no body, and says so.
+        """
+        answer = Answer(raw=b"HTTP/1.1 304 Not Modified\r\ncontent-length: 6\r\n\r\n")
+        harness = FilterHarness(
+            CustomResponse,
+            config(REDIRECT, uri="http://example.com/pages"),
+            upstream=lambda request: answer if request.path == b"/pages" else Answer(503, b"broken"),
+        )
+        result = harness.request()
+        self.assertEqual((result.status, result.body, result.header("content-length")), (503, b"", "0"))
+
+    def test_refused(self) -> None:
+        """
+        What leads nowhere is refused.
+        """
+        for fields, why in (
+            ({"uri": "/pages"}, "'/pages' is no absolute URL of http or https"),
+            ({"redirect_action": {"path_redirect": "/a#b"}}, "a fragment is not for the wire"),
+            (
+                {"redirect_action": {"https_redirect": True}},
+                "at least one of host_redirect and path_redirect is needed",
+            ),
+            ({"redirect_action": {"host_redirect": "a", "prefix_rewrite": "/"}}, "not for custom responses"),
+        ):
+            with self.assertRaises(ConfigErrors) as caught:
+                FilterHarness(CustomResponse, config(REDIRECT, **fields))
+            self.assertIn(why, str(caught.exception))
