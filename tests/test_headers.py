@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, withRoom
 
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 OPERATIONS = st.lists(st.tuples(st.sampled_from(["add", "set", "remove"]), NAMES, st.binary(max_size=3)))
@@ -239,3 +239,25 @@ class ResponseTests(SynchronousTestCase):
         copied.status = 404
         copied.remove(b"x")
         self.assertEqual((headers.status, headers.get(b"x")), (200, b"1"))
+
+
+class WithRoomTests(SynchronousTestCase):
+    """
+    L{withRoom} changes nothing that can be seen.
+    """
+
+    def test_same(self) -> None:
+        """
+        Equal, in the same order, independent, and so are its copies, whatever is added to them.
+        """
+        for size in range(40):
+            fields = {b"n%d" % number: b"v%d" % number for number in range(size)}
+            roomy = withRoom(fields)
+            grown = roomy.copy()
+            for number in range(size, 3 * size + 3):
+                grown[b"n%d" % number] = b"more"
+            self.assertEqual(list(roomy.items()), list(fields.items()))
+            self.assertEqual(list(grown)[:size], list(fields))
+            self.assertEqual(len(grown), 3 * size + 3)
+            roomy[b"n0"] = b"other"
+            self.assertNotEqual(fields.get(b"n0"), b"other")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from meshproxy.codec.http1.grammar import splitFields
 from meshproxy.codec.http1.shapes import SHAPES, Take
-from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders, withRoom
 
 __all__ = ["RequestMemory", "ResponseMemory"]
 
@@ -122,7 +122,7 @@ class ResponseMemory:
             self.head = data[:stop]
             self.size = len(data)
             self.status = headers.status
-            self.first = headers.first.copy()
+            self.first = withRoom(headers.first)
         else:
             self.head = _NOTHING
             self.size = -1

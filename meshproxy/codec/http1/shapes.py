@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from meshproxy.codec.http1.grammar import AUTHORITY_CHARACTERS, INTERN, VALUE, requestLinePattern
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import RequestHeaders, withRoom
 
 __all__ = ["SHAPES", "Shapes", "Take"]
 
@@ -97,22 +97,22 @@ def _compile(names: tuple[bytes, ...]) -> Take | None:
     ]
     match = re.compile(b"".join([requestLinePattern, *fields, rb"\r\n"])).fullmatch
     # Written for the number of the fields and the place of Host alone: no name stands in this source.
-    values = [f"value{number}" for number in range(len(lower))]
-    values[lower.index(b"host")] = "headers.authority"
-    pairs = [f"name{number}: value{number}" for number, form in enumerate(lower) if form != b"host"]
+    places = [f"first[name{number}]" for number in range(len(lower))]
+    places[lower.index(b"host")] = "headers.authority"
     source = f"""
 def take(data):
     found = match(data)
     if found is None:
         return None
     headers = new(RequestHeaders)
-    headers.method, headers.path, {", ".join(values)} = found.groups()
-    headers.first = {{{", ".join(pairs)}}}
+    headers.first = first = blank.copy()
+    headers.method, headers.path, {", ".join(places)} = found.groups()
     headers.more = None
     return headers
 """
+    blank = withRoom(dict.fromkeys([form for form in lower if form != b"host"], b""))
     space: dict[str, Any] = {f"name{number}": form for number, form in enumerate(lower)}
-    space |= {"match": match, "new": RequestHeaders.__new__, "RequestHeaders": RequestHeaders}
+    space |= {"match": match, "new": RequestHeaders.__new__, "RequestHeaders": RequestHeaders, "blank": blank}
     exec(compile(source, "<shape of a request>", "exec"), space)
     take: Take = space["take"]
     return take
