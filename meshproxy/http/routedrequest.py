@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure as TwistedFailure
@@ -33,6 +33,7 @@ from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
 from meshproxy.upstream.transports import NO_WISH, TLSWish
+from meshproxy.upstream.tunnel import TunnelMaker
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -270,6 +271,9 @@ class RoutedRequest:
                     timeouts.arm()
         priority = "HIGH" if self._action.isHighPriority else "DEFAULT"
         pool = endpoint.pools.get(priority) if self._wish is NO_WISH else None
+        if self._action.terminatesConnect and stream.upgrade == b"connect":
+            maker: Any = TunnelMaker(cluster, endpoint)  # as much of a pool as is needed
+            pool = maker
         if pool is None:
             pool = cluster.pool(endpoint, priority, self._wish, stream.protocol == "HTTP/2")
         self._pool = pool
@@ -833,6 +837,12 @@ class RoutedRequest:
         if self._backOff is not None:
             self._backOff.cancel()
             self._backOff = None
+
+    def tunnelEnded(self) -> None:
+        """
+        The endpoint of a tunnel that ends here has finished: so has the client's connection, once all was sent.
+        """
+        self._stream.reset()
 
     def _leaveConnection(self) -> None:
         if self._pool is not None:

@@ -1,0 +1,104 @@
+"""
+CONNECT that ends at the proxy.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.bootstrap import Manager
+from tests.conformance.case import Case, Do, Pause, Until, get, request
+from tests.conformance.comparison import Comparison, compared
+
+
+def _ends(cluster: str = "backend", more: str = "") -> Manager:
+    connect = "upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]"
+    return Manager("", "[{match: {connect_matcher: {}}, route: {cluster: %s, %s%s}}]" % (cluster, connect, more))
+
+
+LISTENERS = {
+    "ends": _ends(),
+    "closed": _ends("closed"),
+    "full": _ends("full"),
+    "empty": _ends("empty"),
+    "short": _ends(more=", timeout: 0.2s"),
+    "idle": _ends(more=", idle_timeout: 0.2s"),
+    "retries": _ends("closed", ", retry_policy: {retry_on: connect-failure, num_retries: 1}"),
+    "noConnections": _ends("noConnections"),
+}
+
+CLUSTERS = {"noConnections": "circuit_breakers: {thresholds: [{max_connections: 0}]}"}
+
+_CONNECT = request("CONNECT there:80", "Host: there:80")
+# The backend waits for something like a head before it does anything.
+_HELLO = b"hello\r\n\r\n"
+
+CASES = [
+    Case(
+        "connectEnds_echo",
+        "Bytes pass both ways.",
+        [_CONNECT, Do.AWAIT, _HELLO, b"more", Until(b"more")],
+        ([b"hi", Do.ECHO],),
+        "ends",
+    ),
+    Case("connectEnds_early", "Bytes that come along.", [_CONNECT + _HELLO, Until(b"hi")], ([b"hi", Do.ECHO],), "ends"),
+    Case(
+        "connectEnds_upstream",
+        "The endpoint ends.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Pause(0.05)],
+        ([b"bye", Do.CLOSE],),
+        "ends",
+        limit=1.0,
+    ),
+    Case(
+        "connectEnds_reset",
+        "It resets.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Pause(0.05)],
+        ([b"bye", Pause(0.03), Do.RESET],),
+        "ends",
+        limit=1.0,
+    ),
+    Case(
+        "connectEnds_client",
+        "The client ends.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Do.CLOSE],
+        ([b"hi", Do.DRAIN],),
+        "ends",
+    ),
+    Case(
+        "connectEnds_half",
+        "The client has no more to say.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Do.HALF_CLOSE, Until(b"rest")],
+        ([b"hi", Pause(0.1), b"rest", Do.CLOSE],),
+        "ends",
+        limit=1.0,
+    ),
+    Case("connectEnds_closed", "Nobody listens.", _CONNECT, listener="closed"),
+    Case("connectEnds_full", "Nobody answers.", _CONNECT, listener="full"),
+    Case("connectEnds_empty", "There is no endpoint.", _CONNECT, listener="empty"),
+    Case("connectEnds_retries", "In vain again.", _CONNECT, listener="retries"),
+    Case("connectEnds_overflow", "No room.", _CONNECT, listener="noConnections"),
+    Case(
+        "connectEnds_short",
+        "A route's time-out does not end a tunnel.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Pause(0.3), b"more", Until(b"more")],
+        ([b"hi", Do.ECHO],),
+        "short",
+    ),
+    Case(
+        "connectEnds_idle",
+        "An idle time-out does.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Pause(0.35)],
+        ([b"hi", Do.DRAIN],),
+        "idle",
+        limit=1.0,
+    ),
+    Case("connectEnds_get", "Nothing but CONNECT is for such a route.", get("/"), listener="ends"),
+]
+
+
+@compared(Comparison(LISTENERS, CASES, CLUSTERS))
+class TerminatedConnectTests(SynchronousTestCase):
+    """
+    Terminated tunnels.
+    """
