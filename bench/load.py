@@ -5,12 +5,14 @@ What each case does to a proxy, and what one unit of it is.
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,11 +158,35 @@ class Load(Case):
             h2load = shutil.which("h2load")
             if h2load is None or self.scheme == "https":
                 raise Failed(f"{self.tool} is not installed")
-            return [h2load, "-t1", "-c", connections, "-m", "16", "-D", last, url]
+            command = [h2load, "-t1", "-c", connections, "-m", "16", "-D", last]
+            return [*command, *_variedRequests(port)] if self.varied else [*command, url]
         what = "requests" if self.tool == "wrk" else self.tool
         path = "/service/1/items" if self.varied else self.path
         options = ["--connections", connections, "--seconds", str(seconds), "--path", path]
         return [sys.executable, "-m", "bench.generator", what, str(port), *options]
+
+
+def _variedRequests(port: int) -> list[str]:
+    """
+    What makes h2load ask for 2000 paths, with fields as browsers send them.
+    """
+    draw = random.Random(7)
+    paths = [
+        f"/service/{n % 10}/items/{draw.randrange(100000)}?page={n % 50}&q={draw.getrandbits(30):x}"
+        for n in range(2000)
+    ]
+    uris = Path(tempfile.gettempdir()) / f"bench-uris-{port}"
+    uris.write_text("".join(f"http://127.0.0.1:{port}{path}\n" for path in paths))
+    fields = (
+        "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.1",
+        "accept: application/json, text/plain, */*",
+        "accept-encoding: gzip, deflate, br",
+        "accept-language: en-GB,en;q=0.7,de;q=0.3",
+        "cookie: session=0123456789abcdef; theme=dark; visit=7",
+        "x-tenant: t17",
+        "x-internal: drop-me",
+    )
+    return [*(part for field in fields for part in ("-H", field)), "-i", str(uris)]
 
 
 @dataclass(frozen=True)
@@ -232,6 +258,8 @@ CASES = {
         Load("tls", "HTTP/1.1 over TLS, small GET, 64 keep-alive connections", "tls", "us/request", scheme="https"),
         Load("http2", "HTTP/2 in the clear, small GET, 8 connections with 16 streams", "http2", "us/request",
              connections=8, tool="h2load"),
+        Load("http2-full", "HTTP/2, full chain, 20 routes, paths vary", "full", "us/request",
+             connections=8, tool="h2load", varied=True),
         Load("tcp", "TCP, 200 bytes to and fro, 50 connections", "tcp", "us/message", True, 50, "echoes"),
         Load("tcp-bulk", "TCP, 16 MB pieces, 4 connections", "tcp", "s/GB", connections=4, path="/big", perByte=True),
         Load("http-bulk", "HTTP/1.1, 16 MB bodies, 4 connections", "http1", "s/GB", connections=4, path="/big",

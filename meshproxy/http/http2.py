@@ -60,8 +60,6 @@ class HTTP2Connection(TwistedProtocol):
 
     closedHere = False
     version: VersionStats | None = None
-    # That the manager may ask any connection: streams have their own times here.
-    stream = None
     _isDraining = False
     _keepalive: Keepalive | None = None
 
@@ -265,8 +263,6 @@ class HTTP2Connection(TwistedProtocol):
             stream.localReply(Failure.PATH_NORMALIZATION_FAILED.value)
             return
         manager.serve(stream)
-        if manager.streamIdleWatch is not None and not stream.over:
-            manager.watchStream(stream)
 
     def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
         """

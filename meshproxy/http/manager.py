@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionManager", "ManagerSlot"]
 
+# Clocks are not exact to the last bit.
+_NOTHING = 1e-5
+
 _CONTINUE = ResponseHeaders(100)
 
 # A head without any of these fields has nothing in it that the connection manager would take away or act upon.
@@ -237,8 +240,7 @@ class ConnectionManager:
         for watch in (self.idleWatch, self.streamIdleWatch):
             if watch is not None:
                 watch.stop(old)
-        if self.idleWatch is not None:
-            self.idleWatch.start(new)
+                watch.start(new)
         waiting = self.durationDeadlines
         if waiting is not None and old in waiting:
             waiting.cancel(old)
@@ -565,13 +567,6 @@ class ConnectionManager:
         if route is not None:
             stream.routeName = route.name
 
-    def watchStream(self, stream: Stream) -> None:
-        """
-        The C{stream_idle_timeout} of a stream that shares its connection with others.
-        """
-        if not stream.isWatched:
-            self._watchByRoute(stream, self.settings.streamIdleTimeout)
-
     def _watchByRoute(self, stream: Stream, timeout: float) -> None:
         """
         A route's C{idle_timeout} stands in for the connection manager's C{stream_idle_timeout}; 0 is none.
@@ -688,10 +683,15 @@ class ConnectionManager:
         stream.localReply(Failure.REQUEST_TIMEOUT.value)
 
     def _streamIdle(self, connection: AnyConnection) -> None:
-        assert self.streamIdleWatch is not None
-        self.streamIdleWatch.start(connection)
-        if connection.stream is not None:
-            self._endIdle(connection.stream)
+        watch = self.streamIdleWatch
+        assert watch is not None
+        until = self.clock.seconds() - watch.seconds + _NOTHING
+        for stream in connection.activeStreams:
+            if not stream.isWatched and _lastActive(stream) <= until:
+                self._endIdle(stream)
+                # A filter may hold the reply; it gets as long again.
+                stream.lastActive = self.clock.seconds()
+        watch.lookAgain(connection)
 
     def _routeStreamIdle(self, stream: Stream) -> None:
         self._endIdle(stream)
@@ -717,9 +717,8 @@ def _idleSince(connection: AnyConnection) -> float | None:
 
 
 def _streamIdleSince(connection: AnyConnection) -> float | None:
-    stream = connection.stream
-    # Without a stream, or with one that its route watches, there is nothing to end here.
-    return None if stream is None or stream.isWatched else _lastActive(stream)
+    # Without a stream, or with those only that their routes watch, there is nothing to end here.
+    return min((_lastActive(stream) for stream in connection.activeStreams if not stream.isWatched), default=None)
 
 
 def _lastActive(stream: Stream) -> float:

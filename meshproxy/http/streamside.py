@@ -208,8 +208,6 @@ class StreamSide:
         if self.stream is stream:
             self.stream = other
             other.protocol = stream.protocol
-            if other.manager.streamIdleWatch is not None:
-                other.manager.watchStream(other)
 
     def streamEnded(self, stream: Stream) -> None:
         """

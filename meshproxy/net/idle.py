@@ -70,6 +70,12 @@ class IdleWatch(Generic[T]):
         if call is not None:
             call.cancel()
 
+    def lookAgain(self, watched: T) -> None:
+        """
+        Look at an object that was found idle, and goes on: others of its own may be idle for nearly as long.
+        """
+        self._look(watched)
+
     def __contains__(self, watched: object) -> bool:
         return watched in self._queue or watched in self._calls
 

@@ -22,6 +22,9 @@ from meshproxy.headers import ResponseHeaders
 __all__ = ["ConnectionCodec"]
 
 _unpackHead = struct.Struct(">HBBBL").unpack_from
+_WHOLE_HEAD = Flag.END_HEADERS | Flag.END_STREAM
+_IDENTIFIER = 0x7FFFFFFF
+
 _packHead = struct.Struct(">HBBBL").pack
 _unpackLong = struct.Struct(">L").unpack_from
 _unpackSettings = struct.Struct(">HL").iter_unpack
@@ -275,7 +278,11 @@ class ConnectionCodec:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a frame within a field section")
             if self._held is not None and (kind != FrameType.DATA or streamId != self._held[0].id):
                 self._tellHeld()
-            if kind < 10:
+            if kind == 1 and flags == _WHOLE_HEAD and streamId & _IDENTIFIER:
+                # The usual frame: a head that is the whole message.
+                floods.emptyFrames = 0
+                self._sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], True)
+            elif kind < 10:
                 handlers[kind](data[position + 9 : stop], flags, streamId & 0x7FFFFFFF)
             position = stop
             if self._isStopped:

@@ -10,12 +10,16 @@ from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
 from meshproxy.codec.http2.states import StreamState
+from meshproxy.codec.http2.stream import CodecStream
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import RequestHeaders
 
 __all__ = ["DownstreamCodec"]
 
 _newRequest = RequestHeaders.__new__
+
+_OPEN = StreamState.OPEN
+_HALF_CLOSED = StreamState.HALF_CLOSED_REMOTE
 
 _DEFAULTS = Http2Options()
 
@@ -44,6 +48,7 @@ class DownstreamCodec(ConnectionCodec):
         self._prefaceLeft = PREFACE
         self._known: dict[bytes, RequestHeaders] = {}
         self._knownVersion = 0
+        self._once: set[bytes] = set()
         settings = [(Setting.MAX_CONCURRENT_STREAMS, options.maxConcurrentStreams)]
         if options.allowConnect:
             settings.append((Setting.ENABLE_CONNECT_PROTOCOL, 1))
@@ -102,8 +107,12 @@ class DownstreamCodec(ConnectionCodec):
             self.counters.streamRefusedErrors.value += 1
             self.sendReset(streamId, ErrorCode.REFUSED_STREAM)
             return
-        stream = self._open(streamId, StreamState.HALF_CLOSED_REMOTE if endStream else StreamState.OPEN)
-        stream.protocol = protocol
+        stream = CodecStream(self, streamId, _HALF_CLOSED if endStream else _OPEN)
+        self.streams[streamId] = stream
+        self.counters.streamsActive.value += 1
+        self._floods.openedStreams += 1
+        if protocol:
+            stream.protocol = protocol
         if not endStream and b"content-length" in headers.first:
             stream.bodyLeft = int(headers.first[b"content-length"])
         self._requestReceived(stream, headers, endStream)
@@ -159,6 +168,12 @@ class DownstreamCodec(ConnectionCodec):
             return
         version = self._decoder.version
         known = self._known
+        if known.get(block) is None and block not in self._once:
+            # Most that come once never come again.
+            if len(self._once) >= _MOST_REMEMBERED:
+                self._once.clear()
+            self._once.add(block)
+            return
         if self._knownVersion != version or len(known) >= _MOST_REMEMBERED:
             known.clear()
             self._knownVersion = version

@@ -6,6 +6,7 @@ HPACK, the compression of field sections (RFC 7541).
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from meshproxy.codec.http1.grammar import INTERN
 from meshproxy.codec.http2.huffman import huffmanDecode, huffmanEncode, huffmanLength
@@ -36,6 +37,11 @@ RFC 7541, appendix A; the first entry has the index 1.
 """
 
 _STATIC_COUNT = len(STATIC_TABLE)
+
+# By index, with their sizes; there is no entry 0. Nothing at all while a section changes the table.
+_STATIC_SIZED: list[tuple[Field, int]] = [((b"", b""), 0)]
+_STATIC_SIZED += [((name, value), len(name) + len(value)) for name, value in STATIC_TABLE]
+_NO_SIZED: list[tuple[Field, int]] = []
 
 # RFC 7541, 4.1: what an entry takes beside its name and value.
 _ENTRY_OVERHEAD = 32
@@ -75,6 +81,8 @@ class Decoder:
         self._entries: deque[Field] = deque()
         self._size = 0
         self._tableSize = tableSize
+        self._sized: list[tuple[Field, int]] = _STATIC_SIZED
+        self._sizedVersion = 0
 
     def decode(self, block: bytes) -> list[Field]:
         """
@@ -86,12 +94,27 @@ class Decoder:
         counted = count = position = 0
         stop = len(block)
         entries = self._entries
+        maxBytes, maxCount = self._maxBytes, self._maxCount
+        if self._sizedVersion != self.version:
+            self._sizeEntries()
+        sized = self._sized
         self.overflowed = self.tooMany = False
         while position < stop:
             byte = block[position]
             position += 1
             if byte & 0x80:
                 index = byte & 0x7F
+                if 0 < index < len(sized):
+                    # Nearly all of a usual section.
+                    field, size = sized[index]
+                    count += 1
+                    counted += size
+                    if counted > maxBytes or count > maxCount:
+                        self.overflowed = True
+                        self.tooMany = count > maxCount
+                    else:
+                        fields.append(field)
+                    continue
                 if index == 0x7F:
                     index, position = self._integer(block, position, 0x7F)
                 field = self._entry(index)
@@ -102,6 +125,7 @@ class Decoder:
                 if size == 0x1F:
                     size, position = self._integer(block, position, 0x1F)
                 self._resize(size)
+                sized = _NO_SIZED
                 continue
             else:
                 prefix = 0x3F if byte & 0x40 else 0x0F
@@ -117,14 +141,25 @@ class Decoder:
                 field = (name, value)
                 if byte & 0x40:
                     self._insert(field, entries)
+                    sized = _NO_SIZED
             count += 1
             counted += len(field[0]) + len(field[1])
-            if counted > self._maxBytes or count > self._maxCount:
+            if counted > maxBytes or count > maxCount:
                 self.overflowed = True
-                self.tooMany = count > self._maxCount
+                self.tooMany = count > maxCount
             else:
                 fields.append(field)
         return fields
+
+    def _sizeEntries(self) -> None:
+        """
+        Put both tables into one list, by index, each entry with its size, as far as one byte can name them.
+        """
+        self._sizedVersion = self.version
+        self._sized = [
+            *_STATIC_SIZED,
+            *((field, len(field[0]) + len(field[1])) for field in islice(self._entries, 126 - _STATIC_COUNT)),
+        ]
 
     def _entry(self, index: int) -> Field:
         if 0 < index <= _STATIC_COUNT:

@@ -95,7 +95,7 @@ def _padded() -> frozenset[int]:
     for _ in range(7):
         node = _NODES[node][1]
         nodes.append(node)
-    return frozenset(nodes)
+    return frozenset(node << 8 for node in nodes)
 
 
 _ENDS = _padded()
@@ -103,8 +103,8 @@ _ENDS = _padded()
 
 class _Steps(dict[int, tuple[int, bytes]]):
     """
-    From a node and a byte, as C{node << 8 | byte}, to the node that follows and the symbols on the way; the node -1
-    where the code of the end of a string is in it, which no string may contain.
+    From a node and a byte, as C{node << 8 | byte}, to the node that follows, as C{node << 8}, and the symbols on the
+    way. Less than 0 is where the code of the end of a string is in it, which no string may contain.
     """
 
     def __missing__(self, key: int) -> tuple[int, bytes]:
@@ -114,11 +114,10 @@ class _Steps(dict[int, tuple[int, bytes]]):
             node = _NODES[node][key >> shift & 1]
             if node < 0:
                 if ~node == _END_OF_STRING:
-                    node = -1
                     break
                 symbols.append(~node)
                 node = 0
-        step = self[key] = (node, bytes(symbols))
+        step = self[key] = (node << 8, bytes(symbols))
         return step
 
 
@@ -139,7 +138,7 @@ def huffmanDecode(data: bytes) -> bytes:
     steps = _steps
     parts = []
     for byte in data:
-        node, symbols = steps[node << 8 | byte]
+        node, symbols = steps[node | byte]
         if node < 0:
             raise _error("the end of the string within a Huffman-coded string")
         parts.append(symbols)
