@@ -112,7 +112,9 @@ class RedirectedResponse:
             stream.clearRouteCache()
             self.noRoute.value += 1
             return None
-        asked.method = b"GET"
+        if asked.method != b"HEAD":
+            # HEAD stays what it is: its client would take a body for the next response.
+            asked.method = b"GET"
         for name in (b"content-length", b"transfer-encoding"):
             asked.remove(name)
         stream.filterState[_STATE] = Fetched(self, self.status or headers.status)

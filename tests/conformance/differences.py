@@ -82,6 +82,7 @@ DIFFERENCES = (
     Difference("Broken compression ends the stream", ("client", "upstream", "log"), ("decompress_brokenRequest",)),
     Difference("Broken compression ends the stream", ("client", "log"), ("decompress_brokenResponse",)),
     Difference("Fetched answers are framed by their status", ("client",), ("fetched_304",)),
+    Difference("Fetched answers are framed by their status", ("client", "upstream", "log"), ("fetch_head",)),
     Difference(
         "Fetched answers are framed by their status",
         ("client",),

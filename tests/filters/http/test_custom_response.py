@@ -158,6 +158,17 @@ class RedirectedResponseTests(SynchronousTestCase):
         page = harness.upstream.requests[1]
         self.assertEqual((page.method, page.body, page.header("content-length")), (b"GET", b"", None))
 
+    def test_head(self) -> None:
+        """
+        HEAD gets the head of the page alone, or what follows would be taken for the next response.
+        """
+        harness = self.harness(uri="http://example.com/pages")
+        client = harness.client()
+        first = client.request("HEAD", "/x")
+        self.assertEqual((first.status, first.header("content-length"), first.body), (503, "4", b""))
+        self.assertEqual(client.request("GET", "/pages").body, b"page")
+        self.assertEqual([request.method for request in harness.upstream.requests], [b"HEAD", b"HEAD", b"GET"])
+
     def test_early(self) -> None:
         """
         While the request is still coming, the response is the answer: what is left of it would be taken for another
