@@ -258,6 +258,8 @@ class RoutedRequest:
         if self.attempts > 1:
             stream.tryAgain()
         stream.upstreamHost = endpoint
+        if self.attempts == 1 and stream.manager.settings.matchesUpstream:
+            self._headers.scheme = b"http" if cluster.transports.of(endpoint) is None else b"https"
         if self._action.mirrors and self.attempts == 1:
             self._shadows = startShadows(self._router, stream, self._headers, self._requestEnded)
         now = self._tryBegan = self._router.clock.seconds()

@@ -89,7 +89,7 @@ class Router:
             return
         plan = self._plans.get(id(route))
         if plan is None:
-            plan = self._plans[id(route)] = _Plan(self, route)
+            plan = self._plans[id(route)] = _Plan(self, route, stream.manager.settings.matchesUpstream)
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
@@ -192,7 +192,7 @@ class _Plan:
 
     __slots__ = ("cluster", "expected", "finalize", "forwards", "isPlain", "route", "timeouts")
 
-    def __init__(self, router: Router, route: Route) -> None:
+    def __init__(self, router: Router, route: Route, matchesUpstream: bool) -> None:
         self.route = route
         self.forwards = route.kind is RouteKind.ROUTE
         self.isPlain = False
@@ -205,7 +205,8 @@ class _Plan:
             return
         self.cluster = action.cluster
         self.isPlain = bool(action.cluster) and not (
-            action.retryPolicy is not None
+            matchesUpstream
+            or action.retryPolicy is not None
             or action.maxStreamDuration
             or action.isHighPriority
             or action.autoHostRewrite

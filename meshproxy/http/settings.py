@@ -42,6 +42,7 @@ class ManagerSettings:
     @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
+    @ivar matchesUpstream: C{match_upstream}: whether a request gets the scheme of the cluster's transport.
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
     @ivar normalizePath: What path normalization does, or L{None} for nothing.
     @ivar stripAuthority: Takes from the authority what C{strip_*} fields say, or L{None}.
@@ -75,6 +76,7 @@ class ManagerSettings:
     alwaysSetRequestId: bool = False
     proxy100Continue: bool = False
     streamErrorOnInvalid: bool = False
+    matchesUpstream: bool = False
     upgrades: Mapping[bytes, bool] = field(default_factory=dict)
     normalizePath: Callable[[bytes], NormalizedPath] | None = None
     stripAuthority: Callable[[RequestHeaders, ConnectionInfo], None] | None = None
@@ -126,6 +128,7 @@ def compileManagerSettings(
         alwaysSetRequestId=section.get("always_set_request_id_in_response"),
         proxy100Continue=section.get("proxy_100_continue"),
         streamErrorOnInvalid=_streamErrors(section),
+        matchesUpstream=_matchesUpstream(section.childOrEmpty("scheme_header_transformation")),
         upgrades=_upgrades(section),
         normalizePath=compilePathNormalization(
             section.wrapped("normalize_path", False),
@@ -142,6 +145,11 @@ def compileManagerSettings(
         logTunnels=log.get("flush_log_on_tunnel_successfully_established"),
         logInterval=log.seconds("access_log_flush_interval", logInterval),
     )
+
+
+def _matchesUpstream(section: Section) -> bool:
+    # As in Envoy, the other one wins.
+    return bool(section.get("match_upstream") and not section.get("scheme_to_overwrite"))
 
 
 def _http1Options(section: Section, common: Section) -> Http1Options:

@@ -51,7 +51,7 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"127\.0\.0\.[23]\b"), _SHOWN),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "(an id)"),
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
-    (re.compile(r"(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
+    (re.compile(r"(?i)(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
     # What is left of a time-out when a request is tried again.
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )14[5-9]\d\d$"), "(nearly 15000)"),
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )3[2-9]\d$"), "(nearly 400)"),

@@ -96,9 +96,18 @@ CLUSTERS = {
     "casedProper": _OPTIONS % _cased("forward_reason_phrase: true, formatter_type_on_envoy_headers: PROPER_CASE"),
     "proper": _OPTIONS % "header_key_format: {proper_case_words: {}}",
     "absolute": _OPTIONS % "send_fully_qualified_url: true",
+    # Nobody listens there: the requests fail, and what is answered tells their scheme.
+    "secure": f"transport_socket: {{name: tls, typed_config: {{{_T}transport_sockets.tls.v3.UpstreamTlsContext}}}}\n"
+    "load_assignment: {cluster_name: secure, endpoints: [{lb_endpoints: [{endpoint: {address: "
+    "{socket_address: {address: 127.0.0.1, port_value: $CLOSED}}}}]}]}",
 }
 
 _TO = "[{match: {prefix: /}, route: {cluster: %s}}]"
+
+_SECURE = (
+    "[{match: {prefix: /}, route: {cluster: secure}, response_headers_to_add: [{header: "
+    "{key: x-scheme, value: '%REQ(:SCHEME)% %REQ(X-FORWARDED-PROTO)%'}}]}]"
+)
 
 _LOGGED = """
 access_log:
@@ -198,6 +207,15 @@ LISTENERS = {
     "schemeHTTPS": Manager("scheme_header_transformation: {scheme_to_overwrite: https}", _TO % "absolute"),
     "schemeHTTP": Manager("scheme_header_transformation: {scheme_to_overwrite: http}", _TO % "absolute"),
     "absolute": Manager("", _TO % "absolute"),
+    "schemeUp": Manager("scheme_header_transformation: {match_upstream: true}", _TO % "absolute"),
+    "schemeUpOver": Manager(
+        "scheme_header_transformation: {match_upstream: true, scheme_to_overwrite: https}", _TO % "absolute"
+    ),
+    "schemeUpTLS": Manager("scheme_header_transformation: {match_upstream: true}", _SECURE),
+    "schemeUpTLSOver": Manager(
+        "scheme_header_transformation: {match_upstream: true, scheme_to_overwrite: http}", _SECURE
+    ),
+    "schemeTLS": Manager("", _SECURE),
     "mapped": Manager("{use_remote_address: true, represent_ipv4_remote_address_as_ipv4_mapped_ipv6: true}"),
     "mappedInside": Manager("represent_ipv4_remote_address_as_ipv4_mapped_ipv6: true"),
     "custom methods": Manager("http_protocol_options: {allow_custom_methods: true}"),
@@ -279,6 +297,16 @@ CASES = [
     *_everywhere(
         "schemeProto", "One that another proxy says", get("/x", "x-forwarded-proto: https"), "schemeHTTP absolute"
     ),
+    *[
+        case
+        for proto in ("http", "https", "ftp")
+        for case in _everywhere(
+            f"schemeUp_{proto}",
+            "The scheme of the transport to the backend",
+            get("/x", f"x-forwarded-proto: {proto}"),
+            "schemeUp schemeUpOver schemeUpTLS schemeUpTLSOver schemeTLS",
+        )
+    ],
     *_everywhere("mapped", "IPv4 as IPv6", get("/"), "mapped mappedInside"),
     Case("mappedLoop", "IPv4 as IPv6, from this machine", get("/"), listener="mapped", source="127.0.0.1"),
     *_everywhere("mappedXFF", "The same behind a proxy", get("/", "x-forwarded-for: 1.2.3.4"), "mapped mappedInside"),

@@ -121,6 +121,24 @@ class RouteTests(RouterCase):
         self.assertEqual(self.proxy.request().status, 200)
         self.assertEqual(self.backend.last.host, b"svc.example")
 
+    def test_matchingScheme(self) -> None:
+        """
+        C{match_upstream}: a request gets the scheme of its cluster's transport, on a new connection as on an idle one.
+        """
+        tls = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+        socket = {"name": "tls", "typed_config": {"@type": f"type.googleapis.com/{tls}"}}
+        usual: dict[str, Any] = {"accessLog": "%REQ(:SCHEME)%"}
+        for matches, cluster, expected in (
+            (False, {}, "https"),
+            (True, {}, "http"),
+            (True, {"transport_socket": socket}, "https"),
+        ):
+            self.start(manager={"scheme_header_transformation": {"match_upstream": matches}}, cluster=cluster, **usual)
+            forwarded = "http" if cluster else "https"
+            for _ in range(2):
+                self.proxy.request(headers={"x-forwarded-proto": forwarded})
+                self.assertEqual(self.logged(), expected)
+
 
 def _named(host: str) -> dict[str, Any]:
     address = {"socket_address": {"address": host, "port_value": 9000}}

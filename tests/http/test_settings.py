@@ -163,6 +163,18 @@ class ManagerSettingsTests(SynchronousTestCase):
         )
         self.assertEqual(found, expected)
 
+    def test_scheme(self) -> None:
+        """
+        A scheme that is told wins over the upstream's.
+        """
+        for fields, matches, scheme in (
+            ({}, False, b""),
+            ({"match_upstream": True}, True, b""),
+            ({"match_upstream": True, "scheme_to_overwrite": "https"}, False, b"https"),
+        ):
+            found = settingsOf(scheme_header_transformation=fields)
+            self.assertEqual((found.matchesUpstream, found.forwarding.scheme), (matches, scheme))
+
     def test_internalAddresses(self) -> None:
         """
         Internal is who is in one of the ranges; without any, nobody is.

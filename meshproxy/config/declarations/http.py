@@ -83,7 +83,7 @@ declare("envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMu
 _RULES = "envoy.config.common.mutation_rules.v3.HeaderMutation"
 declare(_RULES, "append", "remove", "remove_on_match")
 declare(_RULES + ".RemoveOnMatch", "key_matcher")
-declare(_CORE + "SchemeHeaderTransformation", "scheme_to_overwrite")
+declare(_CORE + "SchemeHeaderTransformation", "scheme_to_overwrite", "match_upstream")
 _V3 = "envoy.extensions.filters.network.http_connection_manager.v3."
 declare(_V3 + "LocalReplyConfig", "mappers", "body_format")
 declare(_V3 + "ResponseMapper", "filter", "status_code", "body", "body_format_override", "headers_to_add")
