@@ -16,6 +16,7 @@ from meshproxy.http.chain import ChainLink, FilterChain
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.manager import ConnectionManager
+from meshproxy.http.matchinputs import REQUEST_INPUTS
 from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
@@ -75,6 +76,7 @@ def _compileRoutes(
         random=proxy.random,
         compileFilterConfig=compileFilterConfig,
         serviceCluster=proxy.nodeCluster,
+        matcherInputs=REQUEST_INPUTS,
     )
     scoped = section.child("scoped_routes")
     if scoped is not None:

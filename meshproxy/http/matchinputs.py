@@ -11,22 +11,12 @@ from typing import Any
 from meshproxy.config.matchers import parseQuery
 from meshproxy.config.matchertree import CompileInput, Read
 from meshproxy.config.section import Section
-from meshproxy.config.supported import declare
 from meshproxy.net.address import Address
 
 __all__ = ["REQUEST_INPUTS", "RESPONSE_INPUTS"]
 
 _HTTP = "envoy.type.matcher.v3.Http"
 _NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
-
-declare(_HTTP + "RequestHeaderMatchInput", "header_name")
-declare(_HTTP + "RequestQueryParamMatchInput", "query_param")
-declare(_HTTP + "ResponseHeaderMatchInput", "header_name")
-declare(_HTTP + "ResponseStatusCodeMatchInput")
-declare(_HTTP + "ResponseStatusCodeClassMatchInput")
-for _name in ("DestinationIPInput", "DestinationPortInput", "SourceIPInput", "SourcePortInput", "DirectSourceIPInput"):
-    declare(_NETWORK + _name)
-declare(_NETWORK + "ServerNameInput")
 
 
 def _requestHeader(section: Section) -> Read:

@@ -6,9 +6,10 @@ What a route configuration needs to know of the rest of the proxy.
 from __future__ import annotations
 
 import random as _random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from meshproxy.config.matchertree import CompileInput
 from meshproxy.config.section import Section
 from meshproxy.routing.perfilter import CompileFilterConfig
 from meshproxy.runtime import Runtime
@@ -36,6 +37,7 @@ class RouteContext:
     @ivar runtime: Decides about C{runtime_fraction}.
     @ivar random: Numbers from 0 to below 1, for weighted clusters.
     @ivar serviceCluster: What this proxy is called: C{node.cluster}.
+    @ivar matcherInputs: What trees of conditions can look at, by the names of their messages.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
     """
 
@@ -45,3 +47,4 @@ class RouteContext:
     random: Callable[[], float] = _random.random
     compileFilterConfig: CompileFilterConfig = _noFilters
     serviceCluster: str = ""
+    matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)

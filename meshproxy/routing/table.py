@@ -15,6 +15,7 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.conditions import Conditions, RequestTest, compileConditions
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.hostmatcher import compileHostMatcher
 from meshproxy.routing.hosts import DomainTable
 from meshproxy.routing.pathindex import PathIndex, PathRule
 from meshproxy.routing.redirects import tlsRedirect
@@ -193,19 +194,42 @@ def compileRouteConfiguration(section: Section, context: RouteContext) -> RouteT
     routes: list[Route] = []
     for child in section.children("virtual_hosts"):
         virtualHost, level = compileVirtualHost(child, compiler)
-        rules = _compileRules(child, compiler, virtualHost, level)
-        match = _compileMatch(rules, section.get("ignore_path_parameters_in_path_matching"))
+        match, found = _compileHost(
+            child, compiler, virtualHost, level, section.get("ignore_path_parameters_in_path_matching")
+        )
         _addDomains(child, domains, _requireTLS(child, virtualHost, match), name)
         virtualHosts.append(virtualHost)
-        routes.extend(route for _, route in rules)
+        routes.extend(found)
     return RouteTable(name, _byHost(domains, section.get("ignore_port_in_host_matching")), virtualHosts, routes)
 
 
+def _compileHost(
+    section: Section, compiler: RouteCompiler, virtualHost: VirtualHost, level: Level, ignoreParameters: bool
+) -> tuple[Match, list[Route]]:
+    """
+    How the routes of a virtual host are found, and they, in order.
+    """
+    tree = section.child("matcher")
+    if tree is None:
+        rules = _compileRules(section.children("routes"), compiler, virtualHost, level)
+        return _compileMatch(rules, ignoreParameters), [route for _, route in rules]
+    if section.children("routes"):
+        section.refuse("cannot set both matcher and routes on virtual host", "matcher")
+    routes: list[Route] = []
+
+    def compileRoutes(children: Sequence[Section]) -> Match:
+        rules = _compileRules(children, compiler, virtualHost, level, len(routes))
+        routes.extend(route for _, route in rules)
+        return _compileMatch(rules, ignoreParameters)
+
+    return compileHostMatcher(tree, compiler.context, compileRoutes), routes
+
+
 def _compileRules(
-    section: Section, compiler: RouteCompiler, virtualHost: VirtualHost, level: Level
+    children: Sequence[Section], compiler: RouteCompiler, virtualHost: VirtualHost, level: Level, first: int = 0
 ) -> list[tuple[Conditions, Route]]:
     rules: list[tuple[Conditions, Route]] = []
-    for order, child in enumerate(section.children("routes")):
+    for order, child in enumerate(children, first):
         conditions = compileConditions(child.childOrEmpty("match"), compiler.context)
         rules.append((conditions, compiler.compileRoute(child, order, virtualHost, level, conditions)))
     return rules

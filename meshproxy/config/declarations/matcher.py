@@ -30,3 +30,16 @@ declare(_MATCHER + "PathMatcher", "path")
 declare(_MATCHER + "FilterStateMatcher", "key", "string_match", "address_match")
 declare(_MATCHER + "AddressMatcher", "ranges")
 declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
+
+# What trees of conditions look at.
+_HTTP = "envoy.type.matcher.v3.Http"
+_NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
+
+declare(_HTTP + "RequestHeaderMatchInput", "header_name")
+declare(_HTTP + "RequestQueryParamMatchInput", "query_param")
+declare(_HTTP + "ResponseHeaderMatchInput", "header_name")
+declare(_HTTP + "ResponseStatusCodeMatchInput")
+declare(_HTTP + "ResponseStatusCodeClassMatchInput")
+for _name in ("DestinationIPInput", "DestinationPortInput", "SourceIPInput", "SourcePortInput", "DirectSourceIPInput"):
+    declare(_NETWORK + _name)
+declare(_NETWORK + "ServerNameInput")

@@ -5,6 +5,7 @@ C{envoy.config.route.v3}.
 
 from __future__ import annotations
 
+import meshproxy.config.matchertree  # noqa: F401  # it declares its messages
 from meshproxy.config.supported import accept, declare
 
 __all__: list[str] = []
@@ -64,6 +65,8 @@ for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
 declare(_ROUTE + "RouteAction", "internal_redirect_policy")
 declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_header")
 declare(_ROUTE + "VirtualCluster", "headers", "name")
+declare(_ROUTE + "VirtualHost", "matcher")
+declare(_ROUTE + "RouteList", "routes")
 declare(_ROUTE + "InternalRedirectPolicy", "max_internal_redirects", "redirect_response_codes", "predicates")
 declare(_ROUTE + "InternalRedirectPolicy", "allow_cross_scheme_redirect", "response_headers_to_copy")
 declare("envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig")
