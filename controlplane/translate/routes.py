@@ -112,12 +112,13 @@ def _route(where: _Where, route: HTTPRoute, match: HTTPMatchRequest | None) -> J
         **headerOperations(route.headers),
     }
     first = ""
+    action: JSON = {}
     if route.redirect is not None:
-        made["redirect"] = _redirect(route.redirect, where)
+        action["redirect"] = _redirect(route.redirect, where)
     elif route.directResponse is not None:
-        made["directResponse"] = _directResponse(route.directResponse)
+        action["directResponse"] = _directResponse(route.directResponse)
     else:
-        made["route"], first = _action(where, route)
+        action["route"], first = _action(where, route)
     host = first.rpartition("|")[2] or where.resource.name
     made["decorator"] = {"operation": f"{host}:{where.port}/*"}
     filters = {}
@@ -128,7 +129,8 @@ def _route(where: _Where, route: HTTPRoute, match: HTTPMatchRequest | None) -> J
     if route.corsPolicy is not None:
         filters["envoy.filters.http.cors"] = corsPolicy(route.corsPolicy)
     made["typedPerFilterConfig"] = filters
-    return without(made)
+    # A redirect may have nothing to say beyond being one.
+    return {**without(made), **action}
 
 
 def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:

@@ -179,6 +179,13 @@ class RouteTests(SynchronousTestCase):
             [1000000, 10000],
         )
 
+    def test_redirect(self) -> None:
+        """
+        A redirect to the port of the request says nothing where that is the usual one, and is a redirect still.
+        """
+        (route,) = self.routes(virtual("{redirect: {derivePort: FROM_REQUEST_PORT}}"))
+        self.assertEqual(route["redirect"], {})
+
     def test_claims(self) -> None:
         """
         A match on a claim of a token takes no request, instead of every one.
