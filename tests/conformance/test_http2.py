@@ -69,6 +69,11 @@ LISTENERS = {
         "http2_protocol_options: {allow_connect: true}}",
         "[{match: {connect_matcher: {}}, route: {cluster: backend}}, {match: {prefix: /}, route: {cluster: backend}}]",
     ),
+    "ends": Manager(
+        "codec_type: HTTP2",
+        "[{match: {connect_matcher: {}}, route: {cluster: backend, upgrade_configs: [{upgrade_type: CONNECT, "
+        "connect_config: {}}]}}]",
+    ),
     "closed": Manager(_HTTP2, _UPSTREAM % "closed"),
     "continues": Manager("{codec_type: HTTP2, proxy_100_continue: true}"),
     "few": Manager("{codec_type: HTTP2, common_http_protocol_options: {max_requests_per_connection: 2}}"),
@@ -352,6 +357,16 @@ TUNNELS = [
         [_TUNNEL, Pause(0.1), data(1, b"ping", True)],
         "connect",
         ([b"HTTP/1.1 200 OK\r\n\r\nhi", Pause(0.2), Do.CLOSE],),
+    ),
+    _h2(
+        "connectEnds",
+        "CONNECT that ends here: its bytes go to the upstream as they are.",
+        [_TUNNEL, Pause(0.1), data(1, b"hello\r\n\r\n"), Pause(0.1), data(1, b"", True)],
+        "ends",
+        ([b"hi", Pause(0.2), Do.CLOSE],),
+    ),
+    _h2(
+        "connectEndsEarly", "Bytes that come along.", [_TUNNEL + data(1, b"hello\r\n\r\n")], "ends", (b"hi",), limit=0.4
     ),
     _h2(
         "connectEarly",

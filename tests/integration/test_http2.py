@@ -10,10 +10,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from meshproxy.testing.pki import Authority
 from tests.codec.http2.client import Reading
 from tests.codec.http2.frames import (
     PREFACE,
@@ -169,7 +171,7 @@ class ClientTests(SynchronousTestCase):
         What a program writes.
         """
         if shutil.which(command[0]) is None:
-            raise self.skipTest(f"{command[0]} is not installed")
+            raise SkipTest(f"{command[0]} is not installed")
         return subprocess.run(command, capture_output=True, timeout=60, check=False).stdout
 
     def test_curl(self) -> None:
@@ -234,6 +236,56 @@ class ClientTests(SynchronousTestCase):
         self.assertLess(self.proxy.memory() - memory, 64 << 20)
         conversation.socket.close()
         until(lambda: self.proxy.descriptors() < 60, "the connections to be gone")
+
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+class ALPNTests(SynchronousTestCase):
+    """
+    HTTP/2 over TLS, on both sides.
+    """
+
+    def test_chain(self) -> None:
+        """
+        A client, a cluster with C{auto_config} and one that asks for HTTP/2 each speak what ALPN agreed upon; so
+        does a client that wants HTTP/1.1.
+        """
+        if shutil.which("curl") is None:
+            raise SkipTest("curl is not installed")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        credential = Authority().issue("localhost", "127.0.0.1")
+        (folder / "cert.pem").write_text(credential.chain)
+        (folder / "key.pem").write_text(credential.keyText)
+        pair = {
+            "certificate_chain": {"filename": str(folder / "cert.pem")},
+            "private_key": {"filename": str(folder / "key.pem")},
+        }
+        downstream = {
+            "@type": f"{_TLS}DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": ["h2", "http/1.1"]},
+        }
+        ports = [freePort() for _ in range(3)]
+        routes = [forward("auto"), forward("http2"), direct("reached")]
+        listeners = [listener(f"l{n}", port, route) for n, (port, route) in enumerate(zip(ports, routes, strict=True))]
+        for made in listeners:
+            made["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": downstream}
+        clusters = [cluster("auto", ports[1]), cluster("http2", ports[2])]
+        chosen: list[dict[str, Any]] = [
+            {"auto_config": {}},
+            {"explicit_http_config": {"http2_protocol_options": {}}},
+        ]
+        for made, options in zip(clusters, chosen, strict=True):
+            made["transport_socket"] = {"name": "tls", "typed_config": {"@type": f"{_TLS}UpstreamTlsContext"}}
+            typed = {"@type": f"type.googleapis.com/{_OPTIONS}", **options}
+            made["typed_extension_protocol_options"] = {_OPTIONS: typed}
+        Proxy(self, "--config-yaml", bootstrap(*listeners, *clusters)).ready(*ports)
+        for version, shown in (("--http2", b"2"), ("--http1.1", b"1.1")):
+            command = ["curl", "-sk", version, "-w", " %{http_version} %{http_code}", f"https://127.0.0.1:{ports[0]}/"]
+            done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+            self.assertEqual(done.stdout, b"reached " + shown + b" 200")
 
 
 class HostileHTTP2Tests(HostileCase):
