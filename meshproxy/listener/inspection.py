@@ -271,7 +271,12 @@ class Inspection:
         All filters are through: the connection gets its chain.
         """
         self._end()
-        self._port.listener.serve(self._accepted, self.info, self.facts)
+        listener = self._port.listener
+        try:
+            listener.serve(self._accepted, self.info, self.facts)
+        except Exception:
+            self.log.failure("{listener}: a connection cannot be served", listener=listener.name)
+            self._accepted.close(True)
         self._listener.checkEmpty()
 
     def timedOut(self) -> None:

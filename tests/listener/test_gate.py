@@ -14,7 +14,9 @@ from meshproxy.interfaces import STOP, INetworkConnection, INetworkFilter
 from meshproxy.listener.gate import Gate
 from meshproxy.net.filter import ConnectionFilter, PassingFilter
 from meshproxy.net.relay import BufferedRelay, SocketRelay
-from tests.filters.network.support import TCP, FilterProxy
+from meshproxy.testing import MemoryNetwork, MemoryProxy, VirtualReactor
+from tests.filters.network.support import TCP, FilterProxy, filterOf
+from tests.integration.configs import bootstrap, cluster, forward, listener
 
 
 class Scripted(ConnectionFilter):
@@ -284,3 +286,57 @@ class GateTests(SynchronousTestCase):
         proxy = FilterProxy(("nothing", {}), ("tcp_proxy", TCP), custom={"nothing": nothing})
         proxy.talk(b"abc")
         self.assertEqual(proxy.backend.received, [b"abc"])
+
+
+class HTTPTests(SynchronousTestCase):
+    """
+    Network filters before the HTTP connection manager.
+    """
+
+    def proxy(self, came: Callable[[Any, bytes], object], readSize: int = 0) -> MemoryProxy:
+        """
+        A proxy whose filter sees the bytes of requests.
+        """
+
+        def buildFilter(self: object, info: Any) -> INetworkFilter:
+            return Scripted(None, came)
+
+        made = listener("l", 10000, forward("c"))
+        made["filter_chains"][0]["filters"].insert(0, filterOf("seeing"))
+        filters: Any = {"seeing": type("Seeing", (PassingFilter,), {"buildFilter": buildFilter})}
+        network = MemoryNetwork(VirtualReactor(), readSize=readSize)
+        return MemoryProxy(bootstrap(made, cluster("c", 9000)), network, filters)
+
+    def test_requests(self) -> None:
+        """
+        Requests pass, one after the other, with bodies of any size in both directions; a filter that has seen enough is
+        gone, one that has not sees it all.
+        """
+        body = b"x" * 300000
+        for once in (True, False):
+            seen: list[bytes] = []
+
+            def look(self: Any, data: bytes, seen: list[bytes] = seen, once: bool = once) -> object:
+                seen.append(data)
+                if once:
+                    self.connection.ignoreData(self)
+                return None
+
+            proxy = self.proxy(look)
+            backend = proxy.backend("127.0.0.1:9000")
+            backend.respond(200, body)
+            backend.respond(200, b"small")
+            client = proxy.client()
+            self.assertEqual(client.request(b"POST", body=body).body, body)
+            self.assertEqual(client.request().body, b"small")
+            self.assertEqual(backend.requests[0].body, body)
+            total = sum(map(len, seen))
+            self.assertTrue(total < 300000 if once else total > 300000, total)
+
+    def test_byteByByte(self) -> None:
+        """
+        So they do byte by byte.
+        """
+        proxy = self.proxy(lambda self, data: None, readSize=1)
+        proxy.backend("127.0.0.1:9000").respond(200, b"small")
+        self.assertEqual(proxy.client().request(b"POST", body=b"abc").body, b"small")

@@ -277,6 +277,34 @@ class InspectionTests(SynchronousTestCase):
         self.assertTrue(self.talk(proxy).wasReset)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def test_cannotBeServed(self) -> None:
+        """
+        A chain whose transport raises loses the connection, with a log of why, and nothing is left of it.
+        """
+        proxy = started(filtered("knock"))
+        [chain] = proxy.server.listeners.byName["l"].chains
+
+        class Broken:
+            """
+            A transport that cannot be made.
+            """
+
+            def begin(self, *arguments: object) -> None:
+                """
+                Raise.
+                """
+                raise ZeroDivisionError
+
+            def stop(self) -> None:
+                """
+                Nothing is held.
+                """
+
+        chain.transport = Broken()
+        self.assertTrue(self.talk(proxy, KNOCK + REQUEST).wasReset)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.pre(proxy), 0)
+
     def test_drain(self) -> None:
         """
         To drain, connections of which nothing came are closed, and the others go on.
