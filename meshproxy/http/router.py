@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
     from meshproxy.routing.route import Route
     from meshproxy.upstream.cluster import Cluster
-    from meshproxy.upstream.endpoint import Endpoint
-    from meshproxy.upstream.http1pool import HTTP1Pool
 
 __all__ = ["Router"]
 
@@ -101,36 +99,21 @@ class Router:
         # same as RoutedRequest.start, HTTP1Pool.request and RoutedRequest.connectionReady, where an idle connection
         # waits; else they take over.
         cluster = self.clusters.get(plan.cluster)
-        endpoint = None
+        endpoint = pool = None
         # Where there are subsets, what filters noted may choose among them.
         if cluster is not None and not cluster.isParticular:
             choose = cluster.chooseEndpoint
             endpoint = choose()
             if endpoint is not None:
                 pool = endpoint.pools.get("DEFAULT")
-                if pool is not None and pool.idle:
-                    requests = pool.breaker.requests
-                    if requests.used + 1 < requests.watched:
-                        self._forward(stream, headers, plan, cluster, endpoint, pool)
-                        return
-        stream.upstream = RoutedRequest(self, stream, route)
-        stream.upstream.start(headers, True, endpoint)
-
-    def _forward(
-        self,
-        stream: Stream,
-        headers: RequestHeaders,
-        plan: _Plan,
-        cluster: Cluster,
-        endpoint: Endpoint,
-        pool: HTTP1Pool,
-    ) -> None:
-        """
-        Send the usual request on an idle connection. No breaker is near its limit.
-        """
+        if pool is None or not pool.idle or (requests := pool.breaker.requests).used + 1 >= requests.watched:
+            stream.upstream = RoutedRequest(self, stream, route)
+            stream.upstream.start(headers, True, endpoint)
+            return
+        assert cluster is not None and endpoint is not None
         now = self.clock.seconds()
-        request = stream.upstream = PlainRequest(self, stream, plan.route, cluster.stats, endpoint, now)
         stats = cluster.stats
+        request = stream.upstream = PlainRequest(self, stream, route, stats, endpoint, now)
         stream.manager.stats.rqUpstreamTotal.value += 1
         stream.upstreamCluster = cluster.statName
         stream.upstreamHost = endpoint
@@ -147,7 +130,7 @@ class Router:
             if plan.expected is not None:
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
         connection = pool.idle.pop()
-        pool.breaker.requests.used += 1
+        requests.used += 1
         stats.rqTotal.value += 1
         stats.rqActive.value += 1
         endpoint.rqTotal.value += 1
