@@ -91,6 +91,7 @@ class TLSTransports:
         def failed(error: Exception) -> None:
             if isinstance(error, HandshakeTimeout):
                 self._timedOut.value += 1
+                connection.info.localCloseReason = "transport_socket_timeout"
                 connection.handshakeFailed("", "transport socket timeout was reached")
             else:
                 connection.handshakeFailed(error.why if isinstance(error, TLSError) else "")

@@ -47,8 +47,8 @@ _CIPHERS = frozenset(
 _STANDARD_NAMES = re.compile(r"TLS_(?:(ECDHE)_)?(ECDSA|RSA)_WITH_(AES)_(128|256)_(?:(GCM)|CBC)_(SHA(?:256|384)?)$")
 _STANDARD_CHACHA = re.compile(r"TLS_ECDHE_(ECDSA|RSA)_WITH_CHACHA20_POLY1305_SHA256$")
 
-#: The first curve that both sides have wins.
-DEFAULT_GROUPS = ("X25519", "P-256")
+#: Envoy's: the first one that both sides have wins, and the first one of all withstands quantum computers.
+DEFAULT_GROUPS = ("X25519MLKEM768", "X25519", "P-256")
 _GROUPS = ("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768")
 
 _SIGNATURES = frozenset(

@@ -10,18 +10,22 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.errors import ConfigErrors
+from meshproxy.net.address import Address
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.peers import HTTPClient, Peer
 from meshproxy.testing.pki import Authority, Credential
 from meshproxy.testing.proxy import MemoryProxy
-from meshproxy.testing.tls import TLSPeer, clientContext
+from meshproxy.testing.sockets import MemorySocket
+from meshproxy.testing.tls import TLSPeer, clientContext, serverContext
 
 _TYPES = "type.googleapis.com/envoy.extensions."
 LOG = (
     "%RESPONSE_CODE% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_SUBJECT% "
     "%REQUESTED_SERVER_NAME% %REQ(X-FORWARDED-PROTO)%"
 )
-FAILURES = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_FLAGS% %BYTES_RECEIVED%"
+FAILURES = (
+    "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_FLAGS% %BYTES_RECEIVED% %DOWNSTREAM_LOCAL_CLOSE_REASON%"
+)
 
 
 def log(path: str, text: str) -> list[dict[str, Any]]:
@@ -139,7 +143,7 @@ class TLSTransportsTests(TLSCase):
         client, _ = self.connect(proxy)
         self.assertTrue(client.closed)
         (line,) = proxy.logFiles.lines("/listener")
-        self.assertEqual(line, "TLS_error:|SSL_routines::peer_did_not_return_a_certificate:TLS_error_end - 0")
+        self.assertEqual(line, "TLS_error:|SSL_routines::peer_did_not_return_a_certificate:TLS_error_end - 0 -")
         self.assertEqual(proxy.logFiles.lines("/http"), [])
         self.assertEqual(proxy.stat("listener.tls.downstream_cx_active"), 0)
         self.assertEqual(proxy.stat("listener.tls.ssl.fail_verify_no_cert"), 1)
@@ -173,6 +177,7 @@ class TLSTransportsTests(TLSCase):
             self.assertTrue(peer.closed)
             self.assertEqual(proxy.stat("listener.tls.downstream_cx_transport_socket_connect_timeout"), 1)
             self.assertEqual(proxy.stat("listener.tls.downstream_cx_active"), 0)
+            self.assertEqual(proxy.logFiles.lines("/listener"), ["- - 0 transport_socket_timeout"])
 
     def test_bytewise(self) -> None:
         """
@@ -239,3 +244,125 @@ class TLSTransportsTests(TLSCase):
         }
         error = self.assertRaises(ConfigErrors, MemoryProxy, self.bootstrap(chain=chain))
         self.assertIn("only envoy.transport_sockets.tls", str(error))
+
+
+class NothingInTheClearTests(TLSCase):
+    """
+    Whatever way bytes take through the proxy, none leaves a TLS connection as it is.
+    """
+
+    def wire(self) -> list[bytes]:
+        """
+        What sockets in memory are given from now on.
+        """
+        sent: list[bytes] = []
+        original = MemorySocket.send
+
+        def send(sock: MemorySocket, data: Any) -> int:
+            sent.append(bytes(data))
+            return original(sock, data)
+
+        self.patch(MemorySocket, "send", send)
+        return sent
+
+    def test_http(self) -> None:
+        """
+        Small and large responses, with and without a turn to gather them in, on new and on kept connections.
+        """
+        proxy = self.proxy()
+        client, _ = self.connect(proxy)
+        sent = self.wire()
+        for _ in range(3):
+            response = client.request(b"GET", b"/", [(b"x-marker", b"MARKER")])
+            self.assertEqual(response.body, b"ok")
+        client.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" * 40)
+        proxy.settle()
+        toClient = [data for data in sent if b"HTTP/1.1 200" in data and b"server: envoy" in data.lower()]
+        self.assertEqual(toClient, [])
+        self.assertEqual(proxy.stat("http.web.downstream_rq_2xx"), 43)
+        self.assertTrue(any(b"x-marker: MARKER" in data for data in sent), "the backend is spoken to in the clear")
+
+
+class AuthorizationTests(TLSCase):
+    """
+    What the certificate says decides.
+    """
+
+    def test_principal(self) -> None:
+        """
+        rbac lets in who has the URI name, and nobody else who is let through the handshake.
+        """
+        principal = {"authenticated": {"principal_name": {"exact": "spiffe://mesh/good"}}}
+        policy = {"permissions": [{"any": True}], "principals": [principal]}
+        rbac = {
+            "name": "rbac",
+            "typed_config": {
+                "@type": f"{_TYPES}filters.http.rbac.v3.RBAC",
+                "rules": {"action": "ALLOW", "policies": {"good": policy}},
+            },
+        }
+        whole = json.loads(
+            self.bootstrap(common={"validation_context": {"trusted_ca": {"inline_string": self.authority.root}}})
+        )
+        (chain,) = whole["static_resources"]["listeners"][0]["filter_chains"]
+        chain["filters"][0]["typed_config"]["http_filters"].insert(0, rbac)
+        proxy = MemoryProxy(json.dumps(whole))
+        proxy.backend("127.0.0.1:9000")
+        for name, status in (("spiffe://mesh/good", 200), ("spiffe://mesh/bad", 403), ("", 403)):
+            credential = self.authority.issue(name) if name else None
+            client, _ = self.connect(proxy, credential)
+            self.assertEqual(client.request(b"GET", b"/").status, status, name)
+
+
+class TCPTests(TLSCase):
+    """
+    tcp_proxy between two TLS connections.
+    """
+
+    def proxyOf(self) -> MemoryProxy:
+        whole = json.loads(self.bootstrap())
+        (listener,), (cluster,) = whole["static_resources"]["listeners"], whole["static_resources"]["clusters"]
+        (chain,) = listener["filter_chains"]
+        config = {
+            "@type": f"{_TYPES}filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "tcp",
+            "cluster": "backend",
+            "access_log": log("/tcp", "%UPSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_VERSION% %BYTES_SENT%"),
+        }
+        chain["filters"] = [{"name": "tcp", "typed_config": config}]
+        upstream = {"@type": f"{_TYPES}transport_sockets.tls.v3.UpstreamTlsContext"}
+        cluster["transport_socket"] = {"name": "tls", "typed_config": upstream}
+        return MemoryProxy(json.dumps(whole))
+
+    def test_bothWays(self) -> None:
+        """
+        Bytes, and the end of each direction, go through both; more than the buffers hold too.
+        """
+        proxy = self.proxyOf()
+        backends: list[Peer] = []
+
+        def accept(peer: Any) -> Any:
+            backends.append(Peer())
+            return TLSPeer(backends[-1], serverContext(self.server))
+
+        proxy.network.listen(Address("127.0.0.1", 9000), accept)
+        client = Peer()
+        proxy.network.dial("127.0.0.1:443", TLSPeer(client, clientContext(), b""))  # type: ignore[arg-type]
+        proxy.settle()
+        (backend,) = backends
+        data = bytes(range(256)) * 20000
+        client.write(data)
+        proxy.settle()
+        self.assertEqual(backend.received, data)
+        client.finish()
+        proxy.settle()
+        self.assertEqual((backend.ended, client.closed), (True, False))
+        backend.write(b"answer")
+        backend.finish()
+        proxy.settle()
+        self.assertEqual((client.received, client.ended), (b"answer", True))
+        client.close()
+        backend.close()
+        proxy.settle()
+        self.assertEqual(proxy.logFiles.lines("/tcp"), ["TLSv1.2 TLSv1.3 6"])
+        self.assertEqual(proxy.server.listeners.connections, 0)

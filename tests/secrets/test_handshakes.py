@@ -75,7 +75,7 @@ class DownstreamTests(HandshakeCase):
                 "no_certificate": 1,
                 "versions.TLSv1.3": 1,
                 "ciphers.TLS_AES_128_GCM_SHA256": 1,
-                "curves.X25519": 1,
+                "curves.X25519MLKEM768": 1,
             },
         )
 
