@@ -708,6 +708,8 @@ class Stream(StreamFacts):
         """
         manager, downstream = self.manager, self.downstream
         self.requestHalted = self.responseHalted = True
+        # What did not want more of the request is gone; nobody else would read on after the stream to come.
+        self.resumeDownstream()
         self.responseHeaders = response
         self.responseCode = response.status
         self.responseCodeDetails = "internal_redirect"

@@ -227,6 +227,31 @@ class RedirectedResponseTests(SynchronousTestCase):
         self.assertEqual(harness.request().body, b"fault filter abort")
         self.assertEqual(harness.upstream.requests, [])
 
+    def test_paused(self) -> None:
+        """
+        Where a filter wanted no more of the request, the connection is read again for the next one.
+        """
+        service = {"uri": "http://authz/", "cluster": "authz", "timeout": "1s"}
+        guard = {
+            "name": "guard",
+            "typed_config": {
+                "@type": typeURL("envoy.extensions.filters.http.ext_authz.v3.ExtAuthz"),
+                "http_service": {"server_uri": service},
+                "with_request_body": {"max_request_bytes": 10, "allow_partial_message": True},
+            },
+        }
+        harness = FilterHarness(
+            CustomResponse,
+            config(REDIRECT, "403", uri="http://example.com/pages"),
+            upstream=Answer(200, b"page"),
+            after=[guard],
+            clusters=["authz"],
+        )
+        harness.backends["authz"].default = lambda request: Answer(200 if request.path == b"/pages" else 403)
+        client = harness.client()
+        self.assertEqual(client.request("POST", "/x", body=b"x" * 2000).status, 403)
+        self.assertEqual(client.request("GET", "/pages").body, b"page")
+
     def test_notModified(self) -> None:
         """
         A page that the client is said to have has no body, and says so.
