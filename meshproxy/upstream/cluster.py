@@ -127,7 +127,9 @@ class Cluster:
         if not known and len(kept) == len(self.endpoints):
             self.stats.updateNoRebuild.value += 1
         else:
-            self.stats.membershipChange.value += 1
+            # As in Envoy, once for each priority that changed.
+            changed = [*known.values(), *set(kept).difference(self.endpoints)]
+            self.stats.membershipChange.value += len({endpoint.priority for endpoint in changed})
         self.endpoints = kept
         self.refresh()
         if not self.warmed.called:

@@ -18,6 +18,13 @@ from meshproxy.upstream.cluster import Cluster
 from tests.upstream.support import Asker, clusterSection, value
 
 
+def address(host: str) -> dict[str, Any]:
+    """
+    An C{Address}.
+    """
+    return {"socket_address": {"address": host, "port_value": 80}}
+
+
 class ClusterCase(SynchronousTestCase):
     """
     A cluster in memory.
@@ -81,6 +88,17 @@ class EndpointTests(ClusterCase):
         self.assertEqual(self.stat("membership_change"), 2)
         self.reactor.advance(5)
         self.assertEqual((self.stat("membership_change"), self.stat("update_no_rebuild")), (2, 1))
+
+    def test_changedPriorities(self) -> None:
+        """
+        A change counts once for each priority that it touches.
+        """
+        groups = [
+            {"priority": priority, "lb_endpoints": [{"endpoint": {"address": address(f"192.0.2.{number}")}}]}
+            for priority, number in ((0, 1), (0, 2), (1, 3))
+        ]
+        self.make(clusterSection(load_assignment={"cluster_name": "c", "endpoints": groups}))
+        self.assertEqual(self.stat("membership_change"), 2)
 
     def test_none(self) -> None:
         """

@@ -224,7 +224,11 @@ class LoadBalancer:
         self._available = [state.availability(options.factor) for state in states]
         self.loads = spread(states, options.factor, options.panicThreshold)
         self.choose = self._chooseAny
-        if self._policy.make is not None and not options.weighsLocalities and self._isSimple():
+        if self._policy.build is not None:
+            # Not when the first request comes, which would have to wait for it.
+            for level, isPanic in zip(self._levels, self.loads.panic, strict=True):
+                level.table(isPanic)
+        elif not options.weighsLocalities and self._isSimple():
             self.choose = self._levels[0].healthyBalancer().choose
 
     def _isSimple(self) -> bool:

@@ -94,6 +94,11 @@ class Subsets:
         self._fellBack = scope.counter("lb_subsets_fallback")
         self._panicked = scope.counter("lb_subsets_fallback_panic")
         self._hasAny = False
+        # As in Envoy, those that are fallen back to are subsets as well.
+        policies = {options.fallback, *[selector.fallback for selector in options.selectors]}
+        fallbacks = int("ANY_ENDPOINT" in policies or options.panicModeAny) + int("DEFAULT_SUBSET" in policies)
+        self._active.value += fallbacks
+        self._created.value += fallbacks
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """

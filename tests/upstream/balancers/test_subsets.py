@@ -109,6 +109,20 @@ class SubsetsTests(SynchronousTestCase):
             self.assertEqual(self.chosen(subsets, version="1"), expected)
             self.assertEqual(self.stats("fallback_panic"), [expected])
 
+    def test_fallbacksCount(self) -> None:
+        """
+        As in Envoy, what is fallen back to counts as a subset.
+        """
+        both = Selector(("stage",), "DEFAULT_SUBSET")
+        for options, expected in (
+            ({"fallback": "NO_FALLBACK"}, 1),
+            ({"fallback": "ANY_ENDPOINT"}, 2),
+            ({"fallback": "ANY_ENDPOINT", "panicModeAny": True}, 2),
+            ({"fallback": "ANY_ENDPOINT", "selectors": (*VERSION, both)}, 3),
+        ):
+            self.make(endpoint(1, version="1"), **{"selectors": VERSION, **options})
+            self.assertEqual(self.stats("active", "created"), [expected, expected], options)
+
     def test_updated(self) -> None:
         """
         Subsets come and go with their endpoints, and are counted; structures are values as well.
