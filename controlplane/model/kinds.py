@@ -26,6 +26,7 @@ from meshproxy.controlplane.model.sidecar import Sidecar, checkSidecar
 from meshproxy.controlplane.model.spots import Spot
 from meshproxy.controlplane.model.virtualservice import VirtualService, checkVirtualService
 from meshproxy.controlplane.model.workloadentry import WorkloadEntry, checkWorkloadEntry
+from meshproxy.controlplane.model.workloadgroup import WorkloadGroup, checkWorkloadGroup
 
 __all__ = ["KINDS", "OUTSIDE", "Kind", "findKind", "findPlural", "kindNames"]
 
@@ -109,6 +110,15 @@ KINDS: tuple[Kind, ...] = (
         WorkloadEntry,
         checkWorkloadEntry,
         shortNames=("we",),
+        specRequired=True,
+    ),
+    _kind(
+        _NETWORKING,
+        "WorkloadGroup",
+        "workloadgroups",
+        WorkloadGroup,
+        checkWorkloadGroup,
+        shortNames=("wg",),
         specRequired=True,
     ),
     _kind(_NETWORKING, "Sidecar", "sidecars", Sidecar, checkSidecar),

@@ -164,3 +164,50 @@ class WorkloadEntryTests(KindTests):
                 ("address: 10.0.0.1\nlabels: {'a b': c}", "spec.labels", "invalid"),
             ]
         )
+
+
+class WorkloadGroupTests(KindTests):
+    """
+    What a WorkloadGroup may say.
+    """
+
+    kind = "WorkloadGroup"
+
+    def test_accepted(self) -> None:
+        """
+        A template and a probe; that workloads do not register themselves is told.
+        """
+        self.warnings(
+            [
+                (
+                    "metadata: {labels: {app: a}}\ntemplate: {serviceAccount: s}\n"
+                    f"probe: {{periodSeconds: 5, {probe}}}",
+                    "spec.template",
+                    "not-programmed",
+                )
+                for probe in (
+                    "httpGet: {path: /, port: 80, scheme: HTTP, httpHeaders: [{name: x-a, value: b}]}",
+                    "tcpSocket: {port: 80}",
+                    "exec: {command: [a]}",
+                    "grpc: {port: 80}",
+                )
+            ]
+        )
+
+    def test_refused(self) -> None:
+        """
+        No template, or a probe that cannot be.
+        """
+        self.refusals([("metadata: {labels: {a: b}}", "spec.template", "required")])
+        self.refusals(
+            (f"template: {{}}\nprobe: {{{text}}}", f"spec.probe{path}", code)
+            for text, path, code in (
+                ("periodSeconds: 1", "", "required"),
+                ("tcpSocket: {port: 80}, exec: {command: [a]}", ".exec", "exclusive"),
+                ("tcpSocket: {port: 65536}", ".tcpSocket.port", "invalid"),
+                ("exec: {}", ".exec.command", "required"),
+                ("httpGet: {port: 80, scheme: FTP}", ".httpGet.scheme", "invalid"),
+                ("httpGet: {port: 80, httpHeaders: [{name: '**'}]}", ".httpGet.httpHeaders[0].name", "invalid"),
+                ("grpc: {port: 80}, timeoutSeconds: -1", ".timeoutSeconds", "invalid"),
+            )
+        )
