@@ -418,8 +418,15 @@ class HTTP2Connection(TwistedProtocol):
         The downstream finished writing, and as in Envoy thereby its connection.
         """
         self.closing = True
+        self.codec.stop()
         transport: Any = self.transport
         transport.unregisterProducer()
+        waiting = self.manager.closeDeadlines
+        if waiting is None and transport.unsent:
+            transport.abortConnection()
+            return
+        if waiting is not None and self not in waiting:
+            waiting.start(self)
         transport.loseConnection()
 
     def abort(self) -> None:

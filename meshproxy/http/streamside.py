@@ -147,7 +147,10 @@ class StreamSide:
         """
         See L{IDownstream.sendData<meshproxy.http.downstream.IDownstream.sendData>}.
         """
-        self.codecStream.sendData(data, endStream)
+        try:
+            self.codecStream.sendData(data, endStream)
+        except LocalProtocolError as error:
+            self._unwritable(error)
         self._connection.wake()
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:

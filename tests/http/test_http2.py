@@ -189,6 +189,20 @@ class ExchangeTests(HTTP2Case):
         self.proxy.stop()
         self.flushLoggedErrors()
 
+    def test_wrongLength(self) -> None:
+        """
+        So does a body that a filter made shorter than its head says.
+        """
+        self.start(scripted(responseData=lambda s, d, e: d[:2]))
+        self.backend.respond(200, b"12345", {"content-length": "5"})
+        peer = self.connect()
+        answer = self.get(peer)
+        self.assertFalse(answer.ended)
+        self.assertEqual(answer.resetCode, 2)
+        self.assertFalse(peer.closed)
+        self.assertQuiet()
+        self.flushLoggedErrors()
+
 
 class EndTests(HTTP2Case):
     """

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from meshproxy.codec.http1.grammar import parseLength
 from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
+from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.messages import responseFields, responseKey, trailerFields
 from meshproxy.codec.http2.states import NEXT_STATE, Happening, StreamState
 from meshproxy.errors import LocalProtocolError
@@ -54,6 +56,7 @@ class CodecStream:
 
     __slots__ = (
         "_codec",
+        "_due",
         "_end",
         "_isBackedUp",
         "_isPaused",
@@ -87,7 +90,8 @@ class CodecStream:
         self.hasFinalHead = False
         self._queue: deque[bytes] | None = None
         # What follows the queue: an end, or trailers.
-        self._end: bool | HeaderMap = False
+        self._end: bool | tuple[Field, ...] = False
+        self._due = UNKNOWN_LENGTH
         self._owed = 0
         self._uncredited = 0
         self._isPaused = False
@@ -142,6 +146,22 @@ class CodecStream:
             self._codec.sendBlock(self.id, responseFields(headers, bool(self.protocol)), endStream)
             if endStream:
                 self._ended()
+            else:
+                self.announce(headers)
+
+    def announce(self, headers: HeaderMap) -> None:
+        """
+        A head was sent that a body follows, which is to be as long as the head says.
+        """
+        length = headers.first.get(b"content-length")
+        if length is not None and not self.protocol:
+            due = parseLength(length)
+            self._due = UNKNOWN_LENGTH if due is None else due
+
+    def _account(self, length: int, endStream: bool) -> None:
+        self._due -= length
+        if self._due < 0 or (endStream and self._due):
+            raise LocalProtocolError("a body that is not as long as its Content-Length")
 
     def sendResponse(self, headers: ResponseHeaders, body: bytes) -> None:
         """
@@ -157,6 +177,7 @@ class CodecStream:
             and length <= self.sendWindow
             and length <= codec.sendWindow
             and length <= codec.peerMaxFrameSize
+            and headers.first.get(b"content-length", b"%d" % length) == b"%d" % length
             and codec.mayEmit
         ):
             block = codec.recall(responseKey(headers))
@@ -175,9 +196,13 @@ class CodecStream:
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
         Send a piece of the body: now, as far as the windows allow, the rest when they do.
+
+        @raise LocalProtocolError: If the body is longer or shorter than its Content-Length.
         """
         if not self.canSend or self._end:
             return
+        if self._due != UNKNOWN_LENGTH:
+            self._account(len(data), endStream)
         codec = self._codec
         length = len(data)
         if (
@@ -217,18 +242,24 @@ class CodecStream:
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Send trailers, which end the message. Without fields they are just its end.
+
+        @raise LocalProtocolError: If they cannot be written, or the body was shorter than its Content-Length.
         """
         if not self.canSend or self._end:
             return
-        if not len(trailers):
+        fields = trailerFields(trailers)
+        if not fields:
             self.sendData(b"", True)
-        elif self._queue is not None:
-            self._end = trailers
+            return
+        if self._due != UNKNOWN_LENGTH:
+            self._account(0, True)
+        if self._queue is not None:
+            self._end = fields
         else:
-            self._sendTrailers(trailers)
+            self._sendTrailers(fields)
 
-    def _sendTrailers(self, trailers: HeaderMap) -> None:
-        self._codec.sendBlock(self.id, trailerFields(trailers), True)
+    def _sendTrailers(self, fields: tuple[Field, ...]) -> None:
+        self._codec.sendBlock(self.id, fields, True)
         self._ended()
 
     def _emit(self, data: bytes, endStream: bool) -> None:
@@ -279,7 +310,7 @@ class CodecStream:
         if self._end is True:
             self._emit(b"", True)
             self._ended()
-        elif self._end is not False:
+        elif self._end:
             self._sendTrailers(self._end)
         return False
 

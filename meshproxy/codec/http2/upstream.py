@@ -78,6 +78,8 @@ class UpstreamCodec(ConnectionCodec):
             stream.protocol = headers.first[b"upgrade"]
             endStream = False
         self.sendBlock(stream.id, fields, endStream)
+        if not endStream:
+            stream.announce(headers)
         if endStream:
             stream.happen(Happening.LOCAL_ENDED)
         return stream

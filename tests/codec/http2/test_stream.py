@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.codec.http2 import CodecStream, DownstreamCodec
-from meshproxy.errors import RemoteProtocolError
+from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, ResponseHeaders
 from tests.codec.http2.frames import data, framesIn, headers, request, reset, settings, windowUpdate
 from tests.codec.http2.helpers import RecordingSink, downstream
@@ -79,6 +79,33 @@ class SendingTests(SynchronousTestCase):
         codec.receiveData(windowUpdate(1, 10))
         self.assertEqual([frame[:2] for frame in framesIn(codec.dataToSend())], [(0, 0), (1, 5)])
         self.assertEqual(codec.streams, {})
+
+    def test_contentLength(self) -> None:
+        """
+        A body that filters made longer or shorter than its head says, or trailers that cannot be written, are this
+        side's fault: nothing of it passes for a whole message.
+        """
+        for pieces in ((b"1234567",), (b"123", b"4567"), (b"123", None)):
+            codec, sink, _ = downstream()
+            stream = begin(codec, sink, respond=False)
+            stream.sendHeaders(ResponseHeaders(200, [(b"content-length", b"5")]), False)
+            with self.assertRaises(LocalProtocolError):
+                for piece in pieces:
+                    if piece is None:
+                        stream.sendTrailers(HeaderMap([(b"a", b"b")]))
+                    else:
+                        stream.sendData(piece, piece is pieces[-1])
+        codec, sink, _ = downstream()
+        stream = begin(codec, sink, respond=False)
+        for _ in range(3):
+            self.assertRaises(
+                LocalProtocolError,
+                begin(codec, sink, codec.lastStreamId + 2, respond=False).sendResponse,
+                ResponseHeaders(200, [(b"content-length", b"5")]),
+                b"123",
+            )
+        stream.sendData(b"x" * 100000, False)
+        self.assertRaises(LocalProtocolError, stream.sendTrailers, HeaderMap([(b"a", b"b\r\nc")]))
 
     def test_turns(self) -> None:
         """
