@@ -186,6 +186,7 @@ class Inspection:
         try:
             self._ask(ended)
         except OSError:
+            self._listener.filterError.value += 1
             self._leave(False)
         except Exception:
             self.log.failure("{listener}: a listener filter raised", listener=self._listener.name)
@@ -230,6 +231,7 @@ class Inspection:
 
     def _wait(self, ended: bool) -> None:
         if ended:
+            self._listener.filterRemoteClose.value += 1
             self._leave(False)
         elif not self._isWatching:
             self._isWatching = True

@@ -311,6 +311,8 @@ class Listener:
         self.cxGlobalOverflow = scope.counter("downstream_global_cx_overflow")
         self.cxOverloadReject = scope.counter("downstream_cx_overload_reject")
         self.cxTransportTimeout = scope.counter("downstream_cx_transport_socket_connect_timeout")
+        self.filterError = scope.counter("downstream_listener_filter_error")
+        self.filterRemoteClose = scope.counter("downstream_listener_filter_remote_close")
         self.preCxTimeout = scope.counter("downstream_pre_cx_timeout")
         self.preCxActive = scope.gauge("downstream_pre_cx_active")
         self.noFilterChainMatch = scope.counter("no_filter_chain_match")
