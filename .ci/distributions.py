@@ -91,6 +91,9 @@ def tryOut(distribution: Path, folder: Path) -> None:
     if "proxy" not in usage:
         raise SystemExit(f"twistd meshproxy --help does not name its subcommands:\n{usage}")
     for file in sorted((ROOT / "etc").glob("*.yaml")):
+        # An example that needs certificates has a script beside it that makes them.
+        if file.with_suffix(".sh").exists():
+            run("sh", file.with_suffix(".sh"), cwd=folder)
         run(folder / "bin/twistd", "-n", "meshproxy", "proxy", "-c", file, "--mode", "validate", cwd=folder)
 
 

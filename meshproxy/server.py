@@ -43,6 +43,10 @@ from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.statssinks import compileStatsSinks
+from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, dynamicSection, routeNames
+from meshproxy.xds.settings import channelTo, compileDiscovery, nodeOf
+from meshproxy.xds.stream import DiscoveryStream
+from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
 
 __all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "validate"]
 
@@ -138,7 +142,13 @@ class ProxyServer(MultiService):
         self._bindStats(store)
         self._identify(self.bootstrap)
         runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
-        self._newest = self.bootstrap
+        self._newest: object = self.bootstrap
+        # What came by xDS and is served, and for each listener what it was made of.
+        self._dynamic = DynamicResources()
+        self._madeOf: dict[str, tuple[bytes, ...]] = {}
+        self.discovery: DynamicConfiguration | None = None
+        self._discoverySettings = compileDiscovery(self.bootstrap)
+        secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings is not None
         self._next = self._compile(self.bootstrap)
         self._sinks = compileStatsSinks(
             self.bootstrap.children("stats_sinks"),
@@ -233,11 +243,131 @@ class ProxyServer(MultiService):
         """
         Make the objects of a configuration. Faults go to its report.
         """
-        static = bootstrap.childOrEmpty("static_resources")
-        self.secrets.compile(static.children("secrets"))
-        clusters = self.clusters.compile(static.children("clusters"))
+        self.secrets.compile(bootstrap.childOrEmpty("static_resources").children("secrets"))
+        return self._compileWith(bootstrap, self._dynamic, lambda section: None)
+
+    def _compileWith(
+        self, bootstrap: Section, dynamic: DynamicResources, kept: Callable[[Section], Listener | None]
+    ) -> tuple[list[Cluster], list[Listener]]:
+        """
+        Make the objects of a configuration and of what came by xDS.
+
+        @param kept: The listener that is of a message already, or L{None}.
+        """
+        static, report = bootstrap.childOrEmpty("static_resources"), bootstrap.report
+        sections = [
+            dynamicSection(CLUSTER, "clusters", name, value, report) for name, value in dynamic.clusters.items()
+        ]
+        clusters = self.clusters.compile([*static.children("clusters"), *sections])
         self.context.clusterNames = frozenset(cluster.name for cluster in clusters)
-        return clusters, self.listeners.compile(static.children("listeners"))
+        self.context.routes = {
+            name: dynamicSection(ROUTES, "routes", name, value, report) for name, value in dynamic.routes.items()
+        }
+        sections = [
+            dynamicSection(LISTENER, "listeners", name, value, report) for name, value in dynamic.listeners.items()
+        ]
+        return clusters, self.listeners.compile([*static.children("listeners"), *sections], kept)
+
+    # Configuration from a control plane
+
+    def _startDiscovery(self) -> None:
+        """
+        Begin to ask the control plane, if there is one.
+        """
+        settings = self._discoverySettings
+        if settings is None:
+            return
+        options = self.options
+        node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
+        client = settings.client(node)
+        discovery = DynamicConfiguration(client, self.clusters.assignments, self.secrets, self.applyDynamic)
+        static = self.bootstrap.childOrEmpty("static_resources").children("listeners")
+        names = [routeNames(section.message.SerializeToString()) for section in static]
+        discovery.staticRoutes = frozenset().union(*names)
+        stream = self._stream = DiscoveryStream(
+            client,
+            channelTo(settings, self.clusters, self.reactor),
+            settings.path,
+            discovery.receive,
+            self.reactor,
+            self.context.store,
+            self.context.random,
+            list(settings.metadata),
+        )
+
+        def wantMore() -> None:
+            discovery.wantAll()
+            stream.flush()
+
+        self.clusters.assignments.changed = wantMore
+        discovery.wantAll()
+        self.discovery = discovery
+        stream.start()
+        if settings.timeout:
+            self._firstFetch = self.reactor.callLater(settings.timeout, self._begin, True)
+
+    def applyDynamic(self, dynamic: DynamicResources) -> list[str]:
+        """
+        Serve what came by xDS, with the bootstrap, as soon as its clusters have their endpoints.
+
+        @return: What is wrong with it; then all stays as it is.
+        """
+        if self.state == "DRAINING":
+            return ["the proxy is about to end"]
+        report = Report()
+        bootstrap = Section(self.bootstrap.message, "", report, self.bootstrap.places)
+        routes = self.context.routes
+
+        def kept(section: Section) -> Listener | None:
+            current = self.listeners.byName.get(section.get("name"))
+            if current is None or self._madeOf.get(current.name) != _partsOf(section, dynamic):
+                return None
+            return current
+
+        clusters, listeners = self._compileWith(bootstrap, dynamic, kept)
+        if report.errors:
+            self.context.routes = routes
+            self.context.clusterNames = frozenset(self.clusters.byName)
+            self._giveUp(clusters, listeners)
+            return list(map(str, report.errors))
+        self._newest = dynamic
+        self.clusters.warm(clusters).addCallback(lambda _: self._serveDynamic(dynamic, clusters, listeners))
+        return []
+
+    def _serveDynamic(self, dynamic: DynamicResources, clusters: list[Cluster], listeners: list[Listener]) -> None:
+        if self._newest is not dynamic or self.state == "DRAINING":
+            self._giveUp(clusters, listeners)
+            return
+        try:
+            self.listeners.replace(self._ready(listeners))
+        except Exception as error:
+            self.log.error("what came by xDS cannot be served: {error}", error=str(error))
+            self._giveUp(clusters, listeners)
+            return
+        self.clusters.replace(clusters)
+        self._dynamic = dynamic
+        self._noteParts()
+        self._begin()
+
+    def _noteParts(self) -> None:
+        self._madeOf = {
+            listener.name: _partsOf(listener.section, self._dynamic) for listener in self.listeners.byName.values()
+        }
+
+    def _ready(self, listeners: Sequence[Listener]) -> list[Listener]:
+        """
+        Those that can serve. Where one waits for its routes, its former version goes on, if there is one.
+        """
+        ready = []
+        for listener in listeners:
+            if not listener.waitsFor:
+                ready.append(listener)
+                continue
+            former = self.listeners.byName.get(listener.name)
+            listener.stop()
+            if former is not None:
+                ready.append(former)
+        return ready
 
     def reload(self) -> Deferred[bool]:
         """
@@ -281,13 +411,14 @@ class ProxyServer(MultiService):
         try:
             if self._newest is not bootstrap or self.state == "DRAINING":
                 raise ReloadFailed("something else came while it looked for its endpoints")
-            self.listeners.replace(listeners)
+            self.listeners.replace(self._ready(listeners))
         except Exception as error:
             self._rejected(error)
             self._giveUp(clusters, listeners)
             return False
         self.clusters.replace(clusters)
         self.secrets.replace()
+        self._noteParts()
         if self.state == "INITIALIZING":
             self._begin()
         self.bootstrap = bootstrap
@@ -304,7 +435,8 @@ class ProxyServer(MultiService):
         self.secrets.keep()
         self.clusters.forget(clusters)
         for listener in listeners:
-            listener.stop()
+            if self.listeners.byName.get(listener.name) is not listener:
+                listener.stop()
 
     def reloadFilters(self, names: Sequence[str]) -> None:
         """
@@ -320,10 +452,11 @@ class ProxyServer(MultiService):
         try:
             report = Report()
             bootstrap = Section(self.bootstrap.message, "", report, self.bootstrap.places)
-            listeners = self.listeners.compile(bootstrap.childOrEmpty("static_resources").children("listeners"))
+            self.context.clusterNames = frozenset(self.clusters.byName)
+            _, listeners = self._compileWith(bootstrap, self._dynamic, lambda section: None)
             try:
                 report.raiseIfAny()
-                self.listeners.replace(listeners)
+                self.listeners.replace(self._ready(listeners))
             except Exception:
                 self._giveUp((), listeners)
                 raise
@@ -370,7 +503,8 @@ class ProxyServer(MultiService):
         warming = self.clusters.warm(clusters)
         self.clusters.replace(clusters)
         if warming.called:
-            self.listeners.replace(listeners)
+            self.listeners.replace(self._ready(listeners))
+            self._startDiscovery()
             self._begin()
         else:
             warming.addCallback(lambda _: self._startListeners(listeners))
@@ -380,13 +514,25 @@ class ProxyServer(MultiService):
             self._giveUp((), listeners)
             return
         try:
-            self.listeners.replace(listeners)
+            self.listeners.replace(self._ready(listeners))
         except Exception as error:
             self.failed(str(error))
             return
+        self._startDiscovery()
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, isLate: bool = False) -> None:
+        """
+        The proxy is there, unless it still waits for the control plane's first word.
+        """
+        settings, discovery = self._discoverySettings, self.discovery
+        if self.state != "INITIALIZING":
+            return
+        if settings is not None and discovery is not None and not isLate:
+            if not discovery.taken.issuperset(settings.types):
+                return
+        if self._firstFetch is not None and self._firstFetch.active():
+            self._firstFetch.cancel()
         self.state = "LIVE"
         self._initializationTime.record(int((self.reactor.seconds() - self.started) * 1000))
 
@@ -399,6 +545,8 @@ class ProxyServer(MultiService):
         self.reactor.stop()
 
     exitStatus = 0
+    _stream: DiscoveryStream | None = None
+    _firstFetch: IDelayedCall | None = None
 
     def failHealthCheck(self, failed: bool) -> None:
         """
@@ -453,12 +601,24 @@ class ProxyServer(MultiService):
     def _stopped(self) -> Deferred[Any]:
         for sink in self._sinks:
             sink.close()
+        if self._stream is not None:
+            self._stream.stop()
+        if self._firstFetch is not None and self._firstFetch.active():
+            self._firstFetch.cancel()
         self.admin.stop()
         self.clusters.stop()
         self.listeners.stop()
         self.secrets.stop()
         stopping: Deferred[Any] = self.files.close()
         return stopping.addCallback(lambda _: MultiService.stopService(self))
+
+
+def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
+    """
+    What a listener is made of: its message, and the routes that it takes by RDS.
+    """
+    message: bytes = section.message.SerializeToString(deterministic=True)
+    return (message, *(dynamic.routes.get(name, b"") for name in sorted(routeNames(message))))
 
 
 def _versionNumber() -> int:

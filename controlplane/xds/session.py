@@ -54,6 +54,7 @@ class Subscription:
     @ivar rejection: What was said to the last response, if it was not taken.
     @ivar isDue: Whether a response is due although nothing changed.
     @ivar told: The names that the proxy knows not to exist.
+    @ivar resumes: Whether the proxy said what it has, and it is not looked at yet: the version of all, or that of each.
     @ivar invented: Those of which it was sent that they have no endpoints, although nobody said so.
     @ivar offered: The names in the last response.
     @ivar doubtful: Names in responses that were not taken: what the proxy has of them is not known.
@@ -69,6 +70,7 @@ class Subscription:
     rejection: Rejection | None = None
     isDue: bool = False
     told: set[str] = field(default_factory=set)
+    resumes: bool = False
     invented: set[str] = field(default_factory=set)
     offered: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
@@ -146,6 +148,9 @@ class Session:
         made = []
         for typeURL in self._order():
             subscription = self.subscriptions[typeURL]
+            if subscription.resumes:
+                subscription.resumes = False
+                self._resume(typeURL, subscription)
             if subscription.isUnderWay or not self._isDirty(typeURL):
                 continue
             if self.mayWait and not self._comesFirst(typeURL):
@@ -156,6 +161,12 @@ class Session:
             subscription.isUnderWay = True
             subscription.isDue = False
         return made
+
+    def _resume(self, typeURL: str, subscription: Subscription) -> None:
+        """
+        A proxy came again and said what it has: if that is the newest it is sent nothing.
+        """
+        raise NotImplementedError
 
     def _order(self) -> list[str]:
         return sorted(self.subscriptions, key=lambda one: ORDER.index(one) if one in ORDER else len(ORDER))
@@ -318,7 +329,9 @@ class WorldSession(Session):
         typeURL = request.type_url or self._only
         if isNew:
             self._subscribe(typeURL, subscription, _checkNames(request.resource_names))
-            self._resume(typeURL, subscription, request.version_info)
+            subscription.isDue = True
+            subscription.resumes = bool(request.version_info)
+            subscription.version = request.version_info
             return
         # A nonce of an earlier response: the proxy had not seen the last one yet. What it asks for counts all the same,
         # it repeats it when it answers the last one.
@@ -341,13 +354,9 @@ class WorldSession(Session):
             subscription.sent.pop(name, None)
         subscription.isWildcard, subscription.names = wildcard, named
 
-    def _resume(self, typeURL: str, subscription: Subscription, version: str) -> None:
-        """
-        A proxy that comes again says which version it has; if that is the newest one it is sent nothing.
-        """
-        subscription.isDue = True
-        if version and self.snapshot is not None and version == self._version(typeURL):
-            subscription.version = subscription.accepted = version
+    def _resume(self, typeURL: str, subscription: Subscription) -> None:
+        if subscription.version == self._version(typeURL):
+            subscription.accepted = subscription.version
             subscription.sent = {name: one.version for name, one in self._wanted(typeURL).items()}
             subscription.isDue = False
 
@@ -395,6 +404,7 @@ class DeltaSession(Session):
         typeURL = request.type_url or self._only
         if isNew:
             subscription.isDue = True
+            subscription.resumes = bool(request.initial_resource_versions)
             subscription.sent.update(request.initial_resource_versions)
             if not request.resource_names_subscribe and typeURL in FULL_STATE:
                 subscription.isWildcard = True
@@ -430,6 +440,12 @@ class DeltaSession(Session):
 
     def _removesMatter(self, typeURL: str) -> bool:
         return True
+
+    def _resume(self, typeURL: str, subscription: Subscription) -> None:
+        assert self.snapshot is not None
+        if not self._differs(typeURL):
+            subscription.version = subscription.accepted = self.snapshot.version(typeURL)
+            subscription.isDue = False
 
     def _missing(self, typeURL: str) -> set[str]:
         """

@@ -6,6 +6,7 @@ From an C{HttpConnectionManager} message to a L{ConnectionManager}.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.logger import Logger
 
@@ -81,9 +82,28 @@ def _compileRoutes(
     scoped = section.child("scoped_routes")
     if scoped is not None:
         return compileScopedRoutes(scoped, context)
+    rds = section.child("rds")
+    if rds is not None:
+        return _compileDiscovered(rds, proxy, context)
     if not section.has("route_config"):
-        section.refuse("a connection manager needs a route_config or scoped_routes")
+        section.refuse("a connection manager needs a route_config, rds or scoped_routes")
     return compileRouteConfiguration(section.childOrEmpty("route_config"), context)
+
+
+def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext) -> RouteTable:
+    """
+    The routes that came by RDS; none until they come, and then the listener waits for them.
+    """
+    if not rds.childOrEmpty("config_source").has("ads"):
+        rds.refuse("routes come by ads: config_source: {ads: {}}", "config_source")
+    elif not proxy.secrets.hasStream:
+        rds.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "config_source")
+    name = rds.get("route_config_name")
+    found = proxy.routes.get(name)
+    if found is None:
+        proxy.missingRoutes.add(name)
+        found = Section.of("envoy.config.route.v3.RouteConfiguration", {"name": name})
+    return compileRouteConfiguration(found, replace(context, validateClusters=False))
 
 
 class _ChainCompiler:

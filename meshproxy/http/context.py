@@ -6,11 +6,12 @@ What all filters of a proxy share.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.accesslog.logs import AccessLogContext
+from meshproxy.config import Section
 from meshproxy.config.registry import FilterRegistry
 from meshproxy.interfaces import INetwork, IUpstreamCalls
 from meshproxy.runtime import Runtime, never
@@ -28,6 +29,8 @@ class ProxyContext:
 
     @ivar clusterNames: The clusters that routes may name: those of the configuration that is being compiled, which
         serve only when it is accepted.
+    @ivar routes: Route configurations that came by RDS, by name.
+    @ivar missingRoutes: The names of those that were asked for while something was compiled, and are not there.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
 
@@ -45,3 +48,5 @@ class ProxyContext:
     nodeId: str = ""
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
+    routes: dict[str, Section] = field(default_factory=dict)
+    missingRoutes: set[str] = field(default_factory=set)

@@ -213,8 +213,10 @@ class Listener:
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
     @ivar isInbound: Whether its C{traffic_direction} is C{INBOUND}.
+    @ivar waitsFor: The route configurations that have to come before it can serve.
     """
 
+    waitsFor: frozenset[str] = frozenset()
     log = Logger()
     thread = "worker_0"
     addedViaAPI = False

@@ -5,7 +5,7 @@ All listeners, and how a new set of them takes the place of the old one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from meshproxy.config import Section
 from meshproxy.http.context import ProxyContext
@@ -13,6 +13,13 @@ from meshproxy.listener.listener import BoundPort, FilterChain, Listener
 from meshproxy.net.address import Address
 
 __all__ = ["Listeners"]
+
+
+def _none(section: Section) -> Listener | None:
+    """
+    Each is made anew.
+    """
+    return None
 
 
 class Listeners:
@@ -49,16 +56,19 @@ class Listeners:
     def __iter__(self) -> Iterator[Listener]:
         return iter(self.byName.values())
 
-    def compile(self, sections: Sequence[Section]) -> list[Listener]:
+    def compile(
+        self, sections: Sequence[Section], kept: Callable[[Section], Listener | None] = _none
+    ) -> list[Listener]:
         """
         Make listeners of C{Listener} messages; nothing is bound. Faults go to the sections' report.
+
+        @param kept: The listener that is of a message already, or L{None} to make one.
         """
         listeners: list[Listener] = []
         names: set[str] = set()
         addresses: dict[Address, str] = {}
         for section in sections:
-            listener = Listener(section, self._proxy)
-            listener.countAll = lambda: self.connections
+            listener = kept(section) or self._make(section)
             listeners.append(listener)
             if listener.name in names:
                 section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
@@ -69,10 +79,18 @@ class Listeners:
                     section.refuse(f"the listener {other!r} has the address {address.text} already", "address")
         return listeners
 
+    def _make(self, section: Section) -> Listener:
+        missing = self._proxy.missingRoutes
+        missing.clear()
+        listener = Listener(section, self._proxy)
+        listener.countAll = lambda: self.connections
+        listener.waitsFor = frozenset(missing)
+        return listener
+
     def replace(self, listeners: Sequence[Listener]) -> None:
         """
-        Accept by these from now on. Ports that both have go over; chains that both have keep their connections; the
-        rest drains.
+        Accept by these from now on; one that accepts already goes on as it is. Ports that both have go over; chains
+        that both have keep their connections; the rest drains.
 
         @raise twisted.internet.error.CannotListenError: If an address cannot be bound; then nothing changed.
         """
@@ -81,6 +99,8 @@ class Listeners:
         ports = self._bind(old, new)
         for name, listener in new.items():
             before = old.get(name)
+            if before is listener:
+                continue
             if before is None:
                 self._added.value += 1
             else:
@@ -92,6 +112,8 @@ class Listeners:
             listener.takePorts(ports[name])
         handedOver = {port for listener in new.values() for port in listener.ports}
         for name, before in old.items():
+            if new.get(name) is before:
+                continue
             before.ports = [port for port in before.ports if port not in handedOver]
             before.stopAccepting()
             if name not in new:

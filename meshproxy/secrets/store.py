@@ -129,12 +129,14 @@ class SecretStore:
     @ivar static: Those of the configuration that is served.
     @ivar files: Watches the files that secrets are in.
     @ivar users: What is made of secrets now.
+    @ivar hasStream: Whether secrets may come from a control plane.
     """
 
     _log = Logger()
 
     def __init__(self, store: Store, clock: Any) -> None:
         self.clock = clock
+        self.hasStream = False
         self.files = SecretFiles(clock)
         self.static: dict[str, NamedSecret] = {}
         self.users: dict[SecretUser, None] = {}
@@ -142,6 +144,7 @@ class SecretStore:
         self._next: dict[str, NamedSecret] = {}
         self._compiled: dict[str, Section] = {}
         self._fromFiles: dict[tuple[str, str], FileSecret] = {}
+        self._fromStream: dict[str, NamedSecret] = {}
         scope = store.scope("secrets.")
         self.updated = scope.counter("update_success")
         self.rejected = scope.counter("update_rejected")
@@ -198,10 +201,15 @@ class SecretStore:
                 known = ", ".join(sorted(self._next)) or "none"
                 section.refuse(f"there is no static secret {name!r}; there are: {known}", "name")
             return found
+        if source.has("ads"):
+            if not self.hasStream:
+                source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
+                return None
+            return self._fromStream.setdefault(name, NamedSecret(name))
         file = source.child("path_config_source")
         path = source.get("path") if file is None else file.get("path")
         if not path:
-            source.refuse("of the sources of secrets, only path_config_source (a file) is implemented")
+            source.refuse("of the sources of secrets, path_config_source (a file) and ads are implemented")
             return None
         if not Path(path).exists():
             source.refuse(f"{path!r} does not exist", "path" if file is None else "path_config_source.path")
@@ -227,6 +235,29 @@ class SecretStore:
         Those that come by SDS.
         """
         return list(self._fromFiles.values())
+
+    @property
+    def discovered(self) -> frozenset[str]:
+        """
+        The names of those that are to come from the control plane.
+        """
+        return frozenset(self._fromStream)
+
+    def receive(self, name: str, section: Section, version: str) -> None:
+        """
+        A secret came from the control plane.
+
+        @raise ConfigErrors: If it does not load. Then all stays as it was.
+        """
+        secret = self._fromStream.get(name)
+        if secret is None:
+            return
+        try:
+            secret.receive(section, version, self.clock.seconds())
+        except ConfigErrors:
+            self.rejected.value += 1
+            raise
+        self.updated.value += 1
 
     def daysUntilExpiry(self, now: float) -> int:
         """

@@ -17,6 +17,7 @@ from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Scope, Store, statName
+from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.autopool import AutoPool
 from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.balancers.policies import compileChooser
@@ -65,11 +66,13 @@ class Cluster:
         clock: IReactorTime,
         random: Callable[[], float],
         secrets: SecretStore | None = None,
+        assignments: Assignments | None = None,
     ) -> None:
         """
         @param section: A C{Cluster} message.
         @param random: From 0 up to 1.
         @param secrets: Where TLS contexts find what they name; by default there is nothing to find.
+        @param assignments: Where C{EDS} clusters find their endpoints; by default nowhere.
         """
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
@@ -100,7 +103,7 @@ class Cluster:
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
-        self._discovery = compileDiscovery(section, network, clock, self.stats, random)
+        self._discovery = compileDiscovery(section, network, clock, self.stats, random, assignments)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

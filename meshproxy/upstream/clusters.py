@@ -14,6 +14,7 @@ from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
+from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.cluster import Cluster
 
 __all__ = ["Clusters"]
@@ -24,7 +25,7 @@ class Clusters:
     The clusters of a proxy.
 
     @ivar byName: Those that serve. The router looks names up here on each request.
-    @ivar warming: The names of those that look for their first endpoints.
+    @ivar assignments: What C{EDS} clusters want, and get.
     @ivar warming: The names of those that have not found their endpoints yet.
     """
 
@@ -47,6 +48,7 @@ class Clusters:
         self._clock = clock
         self._random = random
         self.secrets = SecretStore(store, clock) if secrets is None else secrets
+        self.assignments = Assignments(clock)
         scope = store.scope("cluster_manager.")
         self._added = scope.counter("cluster_added")
         self._modified = scope.counter("cluster_modified")
@@ -76,7 +78,8 @@ class Clusters:
             if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
                 clusters.append(current)
             else:
-                clusters.append(Cluster(section, self._store, self._network, self._clock, self._random, self.secrets))
+                parts = (self._store, self._network, self._clock, self._random, self.secrets, self.assignments)
+                clusters.append(Cluster(section, *parts))
         return clusters
 
     def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:

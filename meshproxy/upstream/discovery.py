@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.upstream.test_discovery -*-
 """
-How a cluster finds its endpoints: as they are written (C{STATIC}), or by their names (C{STRICT_DNS}, C{LOGICAL_DNS}).
+How a cluster finds its endpoints: as they are written (C{STATIC}), or by their names (C{STRICT_DNS}, C{LOGICAL_DNS}),
+or as somebody else tells them (C{EDS}).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
+from meshproxy.upstream.assignments import AssignedDiscovery, Assignments
 from meshproxy.upstream.dnsdiscovery import (
     DNS_CLUSTER,
     LogicalDNSDiscovery,
@@ -24,7 +26,7 @@ from meshproxy.upstream.named import Discovery, NamedEndpoint, isIP
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["StaticDiscovery", "compileDiscovery", "discoveryKind"]
+__all__ = ["StaticDiscovery", "compileAssigned", "compileDiscovery", "discoveryKind"]
 
 # Names of extensions that say what C{type} says.
 _CLUSTER_TYPES: Final = {
@@ -79,24 +81,24 @@ def compileDiscovery(
     clock: IReactorTime,
     stats: ClusterStats,
     random: Callable[[], float] = _random.random,
+    assignments: Assignments | None = None,
 ) -> Discovery:
     """
     Read it from a C{Cluster} message.
 
     @param random: From 0 up to 1, for the times between look-ups.
+    @param assignments: Where C{EDS} clusters find their endpoints.
     """
     kind = discoveryKind(section)
+    if kind == "EDS":
+        return _compileAssigned(section, Assignments(clock) if assignments is None else assignments)
     named: list[NamedEndpoint] = []
     assignment = section.child("load_assignment")
     if assignment is None:
         if kind in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
             section.refuse(f"a cluster of type {kind} needs a load_assignment")
     else:
-        for group in assignment.children("endpoints"):
-            for item in group.children("lb_endpoints"):
-                endpoint = _compileEndpoint(item, group, kind)
-                if endpoint is not None:
-                    named.append(endpoint)
+        named = _compileAssignment(assignment, kind)
     if kind == "STRICT_DNS":
         return StrictDNSDiscovery(named, network, clock, stats, compileLookups(section), random)
     if kind == "LOGICAL_DNS":
@@ -107,6 +109,36 @@ def compileDiscovery(
         if named:
             return LogicalDNSDiscovery(named[0], network, clock, stats, compileLookups(section), random)
     return StaticDiscovery(named)
+
+
+def _compileAssigned(section: Section, assignments: Assignments) -> AssignedDiscovery:
+    config = section.childOrEmpty("eds_cluster_config")
+    source = config.child("eds_config")
+    if source is None or not source.has("ads"):
+        section.refuse("a cluster of type EDS needs eds_cluster_config.eds_config: {ads: {}}", "eds_cluster_config")
+    elif not assignments.hasSource:
+        source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
+    # Envoy's ConfigSource: 15 s where it is not set, and 0 for as long as it takes.
+    timeout = 15.0 if source is None else source.seconds("initial_fetch_timeout", 15.0)
+    name = config.get("service_name") or section.get("name")
+    return AssignedDiscovery(name, timeout, assignments, compileAssigned)
+
+
+def compileAssigned(section: Section) -> list[Endpoint]:
+    """
+    The endpoints of a C{ClusterLoadAssignment} that came by EDS. Faults go to its report.
+    """
+    return [named.at(named.host) for named in _compileAssignment(section, "STATIC")]
+
+
+def _compileAssignment(assignment: Section, kind: str) -> list[NamedEndpoint]:
+    found = []
+    for group in assignment.children("endpoints"):
+        for item in group.children("lb_endpoints"):
+            endpoint = _compileEndpoint(item, group, kind)
+            if endpoint is not None:
+                found.append(endpoint)
+    return found
 
 
 def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint | None:

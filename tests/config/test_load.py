@@ -155,7 +155,7 @@ class LoadTests(SynchronousTestCase):
             "  clusters:\n"
             "  - name: ''\n"
             "    lb_policy: ROUND_ROBBIN\n"
-            "    type: EDS\n"
+            "    type: ORIGINAL_DST\n"
             "    outlier_detection: {}\n"
         )
         found = self.refusals(self.file(text))
@@ -166,8 +166,8 @@ class LoadTests(SynchronousTestCase):
                 "4:16  static_resources.clusters[0].lb_policy: 'ROUND_ROBBIN' is not one of ROUND_ROBIN, "
                 "LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV, CLUSTER_PROVIDED, LOAD_BALANCING_POLICY_CONFIG; "
                 "did you mean ROUND_ROBIN?",
-                "5:11  static_resources.clusters[0].type: EDS is not implemented by meshproxy, "
-                "only STATIC, STRICT_DNS, LOGICAL_DNS",
+                "5:11  static_resources.clusters[0].type: ORIGINAL_DST is not implemented by meshproxy, "
+                "only STATIC, STRICT_DNS, LOGICAL_DNS, EDS",
                 "6:5  static_resources.clusters[0].outlier_detection: not implemented by meshproxy",
             ],
         )
@@ -177,7 +177,6 @@ class LoadTests(SynchronousTestCase):
         The paths of what this version leaves out.
         """
         cases = {
-            "dynamic_resources: {}": "dynamic_resources",
             "watchdogs: {}": "watchdogs",
             "static_resources: {secrets: [{name: s, session_ticket_keys: {keys: [{inline_string: x}]}}]}": (
                 "static_resources.secrets[0].session_ticket_keys"

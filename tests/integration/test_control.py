@@ -1,5 +1,5 @@
 """
-The control plane as its users run it, with real Envoys as gateways: by the API in, by xDS out.
+The control plane as its users run it, with gateways of both kinds: by the API in, by xDS out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ControlTests(ControlTestCase):
         # The control plane's own API stands for a service: it answers 200, or 404.
         text = resources(self.gateway, self.rest)
         self.apply(text)
-        self.envoy(variant, self.node())
+        self.dataPlane(variant, self.node())
         until(lambda: self.status("/shop") == 404, "the gateway's route")
         self.assertEqual(self.status("/other"), 404)
         # Another route, within a second.
@@ -63,7 +63,7 @@ class ControlTests(ControlTestCase):
         """
         text = resources(self.gateway, self.rest)
         self.apply(text)
-        self.envoy("GRPC", self.node())
+        self.dataPlane("GRPC", self.node())
         until(lambda: self.status("/shop") == 404, "the gateway's route")
         self.apply(text.replace("prefix: /shop", "prefix: /basket"))
         self.control.process.kill()
@@ -102,7 +102,41 @@ class ControlTests(ControlTestCase):
             },
         }
         self.apply(resources(self.gateway, self.rest))
-        self.envoy("GRPC", self.node("gateway"), secure)
+        self.dataPlane("GRPC", self.node("gateway"), secure)
         until(lambda: self.status("/shop") == 404, "the gateway's route")
         (proxy,) = self.ask("GET", "/v1/proxies")["proxies"]
         self.assertEqual(proxy["identity"], "spiffe://cluster.local/ns/default/sa/gateway")
+
+
+class OwnDataPlaneTests(ControlTests):
+    """
+    The same, with this project's own proxy.
+    """
+
+    engine = "meshproxy"
+
+    def test_portInUse(self) -> None:
+        """
+        A port that somebody else has cannot be had; what was there before serves on, and what comes after is taken.
+        """
+        text = resources(self.gateway, self.rest)
+        self.apply(text)
+        self.dataPlane("GRPC", self.node())
+        until(lambda: self.status("/shop") == 404, "the gateway's route")
+        taken = self.gateway
+        self.apply(text.replace(f"number: {taken}", f"number: {self.rest}"))
+        self.assertEqual(self.status("/shop"), 404)
+        self.apply(text.replace("prefix: /shop", "prefix: /basket"))
+        until(lambda: self.status("/basket") == 404 and self.status("/shop") == 404, "the route after it")
+
+    def test_startsWithoutControlPlane(self) -> None:
+        """
+        A proxy that starts before its control plane serves when that is there.
+        """
+        self.apply(resources(self.gateway, self.rest))
+        self.control.process.kill()
+        self.control.process.wait()
+        self.dataPlane("DELTA_GRPC", self.node())
+        self.proxy.waitLogged("no stream to the control plane")
+        self.start()
+        until(lambda: self.status("/shop") == 404, "the gateway's route")

@@ -73,7 +73,7 @@ class MeshctlTests(ControlTestCase):
         """
         self.apply(resources(self.gateway, self.rest))
         self.assertEqual(self.run_("proxy-status"), "no proxies are connected\n")
-        self.envoy("GRPC", self.node())
+        self.dataPlane("GRPC", self.node())
         until(lambda: self.status("/shop") == 404, "the gateway's route")
         until(lambda: set(self.states().values()) == {"SYNCED"}, "all to be taken")
         proxy = self.node()["id"]

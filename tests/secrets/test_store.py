@@ -226,4 +226,4 @@ class FileSecretTests(SecretsCase):
         missing = {"name": "x", "sds_config": {"path_config_source": {"path": "/nowhere"}}}
         self.assertIn("does not exist", str(self.assertRaises(ConfigErrors, self.find, missing)))
         ads = {"name": "x", "sds_config": {"ads": {}}}
-        self.assertIn("only path_config_source", str(self.assertRaises(ConfigErrors, self.find, ads)))
+        self.assertIn("without dynamic_resources.ads_config", str(self.assertRaises(ConfigErrors, self.find, ads)))

@@ -5,7 +5,7 @@ C{envoy.config.bootstrap.v3}.
 
 from __future__ import annotations
 
-from meshproxy.config.supported import accept, declare
+from meshproxy.config.supported import accept, declare, only
 
 __all__: list[str] = []
 
@@ -18,6 +18,16 @@ accept(_BOOTSTRAP + "Bootstrap", "deferred_stat_options", "stats cost little unt
 accept(_BOOTSTRAP + "Bootstrap", "enable_dispatcher_stats", "there is no dispatcher; the reactor has its own figures")
 accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any more either")
 accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build of Envoy with performance tracing")
+
+declare(_BOOTSTRAP + "Bootstrap", "dynamic_resources")
+declare(_BOOTSTRAP + "Bootstrap.DynamicResources", "lds_config", "cds_config", "ads_config")
+_CORE = "envoy.config.core.v3."
+declare(_CORE + "ApiConfigSource", "api_type", "transport_api_version", "grpc_services")
+only(_CORE + "ApiConfigSource", "api_type", "GRPC", "DELTA_GRPC", "AGGREGATED_GRPC", "AGGREGATED_DELTA_GRPC")
+only(_CORE + "ApiConfigSource", "transport_api_version", "V3", "AUTO")
+accept(_CORE + "ApiConfigSource", "set_node_on_first_message_only", "the node is sent with the first message alone")
+declare(_CORE + "GrpcService", "envoy_grpc", "initial_metadata")
+declare(_CORE + "GrpcService.EnvoyGrpc", "cluster_name", "authority")
 
 declare(_BOOTSTRAP + "Bootstrap.StaticResources", "listeners", "clusters", "secrets")
 

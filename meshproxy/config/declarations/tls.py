@@ -49,9 +49,9 @@ declare(_TLS + "Secret", "name", "tls_certificate", "validation_context", "gener
 declare(_TLS + "GenericSecret", "secret", "secrets")
 declare(_TLS + "SdsSecretConfig", "name", "sds_config")
 
-declare(_CORE + "ConfigSource", "path", "path_config_source")
+declare(_CORE + "ConfigSource", "path", "path_config_source", "ads", "initial_fetch_timeout")
+declare(_CORE + "AggregatedConfigSource")
 only(_CORE + "ConfigSource", "resource_api_version", "V3", "AUTO")
-accept(_CORE + "ConfigSource", "initial_fetch_timeout", "a file is read at once")
 declare(_CORE + "PathConfigSource", "path")
 accept(_CORE + "PathConfigSource", "watched_directory", "files are watched by their content")
 accept(_CORE + "DataSource", "watched_directory", "all files of secrets are watched, by their content")

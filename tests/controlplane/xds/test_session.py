@@ -248,6 +248,11 @@ class WorldSessionTests(SynchronousTestCase):
         self.session.setSnapshot(current)
         self.ask("CDS", version=current.version(CLUSTER))
         self.assertEqual(self.told(), {})
+        # It may have asked before there was anything.
+        early = self.session = WorldSession()
+        self.ask("CDS", version=current.version(CLUSTER))
+        early.setSnapshot(current)
+        self.assertEqual(self.told(), {})
         self.assertEqual(self.session.subscriptions[CLUSTER].accepted, current.version(CLUSTER))
         self.session.setSnapshot(snapshot(clusters="a b"))
         self.assertEqual(self.told(), {"CDS": "a b"})

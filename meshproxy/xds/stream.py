@@ -1,0 +1,160 @@
+# -*- test-case-name: tests.xds.test_dynamic -*-
+"""
+The stream to a control plane: begun again when it ends, with pauses that grow. While there is none the proxy serves
+what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from meshproxy.errors import RemoteProtocolError
+from meshproxy.grpc.client import ClientCall, GRPCChannel, IResponseReceiver
+from meshproxy.grpc.status import GRPCError
+from meshproxy.stats import Store
+from meshproxy.xds.client import Client, Update
+from meshproxy.xds.types import CLUSTER, LISTENER, shortName
+
+__all__ = ["DiscoveryStream"]
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+"""
+Envoy's own (C{retry_initial_delay_ms}, C{retry_max_delay_ms}).
+"""
+
+_SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
+
+
+class _Counters:
+    """
+    What is counted of a type, in Envoy's words.
+    """
+
+    def __init__(self, store: Store, prefix: str) -> None:
+        scope = store.scope(prefix)
+        self.attempt = scope.counter("update_attempt")
+        self.success = scope.counter("update_success")
+        self.rejected = scope.counter("update_rejected")
+
+
+@implementer(IResponseReceiver)
+class DiscoveryStream:
+    """
+    Moves requests and responses between a L{Client} and a control plane.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        client: Client,
+        channel: GRPCChannel,
+        path: str,
+        receive: Callable[[Update], list[str]],
+        reactor: Any,
+        store: Store,
+        chance: Callable[[], float],
+        metadata: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        """
+        @param path: The method.
+        @param receive: Takes a response, and gives what is wrong with it.
+        @param chance: From 0 up to 1, for the pauses.
+        """
+        self._client = client
+        self._channel = channel
+        self._path = path
+        self._receive = receive
+        self._reactor = reactor
+        self._chance = chance
+        self._metadata = metadata or []
+        self._call: ClientCall | None = None
+        self._again: Any = None
+        self._pause = _FIRST_PAUSE
+        self._isStopped = False
+        self._connected = store.scope("control_plane.").gauge("connected_state")
+        self._counters = {typeURL: _Counters(store, prefix) for typeURL, prefix in _SCOPES.items()}
+
+    def start(self) -> None:
+        """
+        Begin.
+        """
+        self._again = None
+        self._client.begin()
+        self._call = self._channel.open(self._path, self, self._metadata)
+        self.flush()
+
+    def stop(self) -> None:
+        """
+        End, for good.
+        """
+        self._isStopped = True
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+        if self._call is not None:
+            self._call.cancel()
+        self._channel.close()
+
+    def flush(self) -> None:
+        """
+        Send what the client has to say.
+        """
+        if self._call is not None:
+            for request in self._client.requests():
+                self._call.send(request)
+
+    def messageReceived(self, message: bytes) -> None:
+        """
+        See L{IResponseReceiver}.
+        """
+        self._connected.value = 1
+        self._pause = _FIRST_PAUSE
+        try:
+            update = self._client.receive(message)
+        except RemoteProtocolError as error:
+            self._log.error("the control plane breaks its protocol: {why}", why=error.why)
+            if self._call is not None:
+                self._call.cancel()
+            return
+        counters = self._counters.get(update.typeURL)
+        if counters is not None:
+            counters.attempt.value += 1
+        errors = self._take(update)
+        if errors:
+            why = "\n".join(errors)
+            name = shortName(update.typeURL)
+            self._log.error("{type} {version} is refused:\n{why}", type=name, version=update.version, why=why)
+            self._client.refuse(update, why)
+        else:
+            self._client.take(update)
+        if counters is not None:
+            (counters.rejected if errors else counters.success).value += 1
+        self.flush()
+
+    def _take(self, update: Update) -> list[str]:
+        try:
+            return self._receive(update)
+        except Exception:
+            # A mistake of ours is no reason to lose what runs, nor the stream.
+            self._log.failure("{type} could not be taken", type=shortName(update.typeURL))
+            return ["the proxy failed at it; its log tells why"]
+
+    def callEnded(self, error: GRPCError | None) -> None:
+        """
+        See L{IResponseReceiver}.
+        """
+        self._call = None
+        self._connected.value = 0
+        if self._isStopped:
+            return
+        # Fully jittered, so that a thousand proxies do not come back at once.
+        pause = self._pause * (0.5 + self._chance() / 2)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        why = str(error or "it ended")
+        self._log.warn("no stream to the control plane ({why}), again in {pause:.1f} s", why=why, pause=pause)
+        self._again = self._reactor.callLater(pause, self.start)

@@ -1,0 +1,347 @@
+"""
+Tests for L{meshproxy.xds.dynamic}, L{meshproxy.xds.stream} and L{meshproxy.xds.settings}: a proxy and a control plane
+in memory, in virtual time.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from meshproxy.errors import ConfigErrors
+from meshproxy.testing.network import MemoryNetwork
+from meshproxy.testing.proxy import MemoryProxy
+from tests.xds.support import CONTROL, XDSTestCase, cluster, endpoints, listener, routes
+
+
+class DynamicTests(XDSTestCase):
+    """
+    A proxy whose configuration comes by xDS.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.source.set(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "a")],
+        )
+
+    def backends(self) -> list[Any]:
+        """
+        Two backends.
+        """
+        return [self.proxy.backend(f"192.0.2.1{number}:80") for number in (1, 2)]
+
+    def test_all(self) -> None:
+        """
+        Clusters, endpoints, listeners and routes come, and requests pass.
+        """
+        self.start()
+        one, _ = self.backends()
+        self.assertEqual((self.get(), len(one.requests)), (200, 1))
+        types = ("Cluster", "ClusterLoadAssignment", "Listener", "RouteConfiguration")
+        self.assertEqual(self.states(), dict.fromkeys(types, ""))
+        self.assertEqual(self.proxy.server.state, "LIVE")
+
+    def test_node(self) -> None:
+        """
+        The proxy says who it is, and sends what it was told to send along.
+        """
+        self.start()
+        (node,) = self.source.nodes
+        self.assertEqual((node["id"], node["cluster"], node["userAgentName"]), ("p1", "c1", "meshproxy"))
+        self.assertEqual(node["metadata"], {"NAMESPACE": "default"})
+
+    def test_endpoints(self) -> None:
+        """
+        Other endpoints take the requests from then on, and nothing else is made anew.
+        """
+        self.start()
+        one, two = self.backends()
+        self.get()
+        serving = self.proxy.server.listeners.byName["in"], self.proxy.server.clusters.byName["a"]
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.12")],
+            listeners=[listener()],
+            routes=[routes("r", "a")],
+        )
+        self.get()
+        self.assertEqual((len(one.requests), len(two.requests)), (1, 1))
+        self.assertEqual((self.proxy.server.listeners.byName["in"], self.proxy.server.clusters.byName["a"]), serving)
+
+    def test_routes(self) -> None:
+        """
+        Other routes hold for the next request of a connection that stays.
+        """
+        self.start()
+        self.backends()
+        client = self.proxy.client("192.0.2.1:80")
+        self.assertEqual(client.request("GET", "/x").status, 200)
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "a", "/only")],
+        )
+        self.assertEqual(client.request("GET", "/x").status, 404)
+        self.assertEqual(client.request("GET", "/only").status, 200)
+
+    def test_otherCluster(self) -> None:
+        """
+        From one cluster to another no request is lost, and the old one goes.
+        """
+        self.start()
+        one, two = self.backends()
+        self.get()
+        self.change(
+            clusters=[cluster("b")],
+            endpoints=[endpoints("b", "192.0.2.12")],
+            listeners=[listener()],
+            routes=[routes("r", "b")],
+        )
+        self.assertEqual(self.get(), 200)
+        self.assertEqual((len(one.requests), len(two.requests)), (1, 1))
+        self.assertEqual(set(self.proxy.server.clusters.byName), {"xds", "b"})
+
+    def test_unchangedListenersStay(self) -> None:
+        """
+        A listener that a change does not touch goes on as the object that it is, with all that its filters remember.
+        """
+        self.source.set(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener(), listener("other", 81, "s")],
+            routes=[routes("r", "a"), routes("s", "a")],
+        )
+        self.start()
+        self.backends()
+        before = dict(self.proxy.server.listeners.byName)
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener(), listener("other", 81, "s")],
+            routes=[routes("r", "a"), routes("s", "a", "/only")],
+        )
+        after = self.proxy.server.listeners.byName
+        self.assertIs(after["in"], before["in"])
+        self.assertIsNot(after["other"], before["other"])
+        self.assertEqual((self.get(), self.get("/x", 81), self.get("/only", 81)), (200, 404, 200))
+
+    def test_gone(self) -> None:
+        """
+        A listener that is gone accepts no more.
+        """
+        self.start()
+        self.backends()
+        self.change(clusters=[cluster("a")], endpoints=[endpoints("a", "192.0.2.11")])
+        self.assertEqual(self.proxy.server.listeners.byName, {})
+        self.assertIsNone(self.network.listeningAt(_address(80)))
+
+    def test_waitsForRoutes(self) -> None:
+        """
+        A listener waits for its routes; its former version serves meanwhile.
+        """
+        self.start()
+        self.backends()
+        parts: dict[str, Any] = {"clusters": [cluster("a")], "endpoints": [endpoints("a", "192.0.2.11")]}
+        self.change(**parts, listeners=[listener(rds="later")], routes=[])
+        self.assertEqual(self.get("/x"), 200)
+        self.change(**parts, listeners=[listener(rds="later")], routes=[routes("later", "a", "/only")])
+        self.assertEqual((self.get("/x"), self.get("/only")), (404, 200))
+
+    def test_refused(self) -> None:
+        """
+        What is wrong is told to the control plane, with its path; what runs goes on, and the next good one is taken.
+        """
+        self.start()
+        self.backends()
+        good: dict[str, Any] = {"endpoints": [endpoints("a", "192.0.2.11")], "routes": [routes("r", "a")]}
+        self.change(**good, clusters=[cluster("a", lbPolicy="CLUSTER_PROVIDED")], listeners=[listener()])
+        self.assertIn("clusters[a].lb_policy", self.states()["Cluster"])
+        self.assertEqual(self.get(), 200)
+        self.change(**good, clusters=[cluster("a")], listeners=[listener(httpFilters=[])])
+        self.assertEqual(self.states()["Cluster"], "")
+        self.assertIn("listeners[in]", self.states()["Listener"])
+        self.assertEqual(self.get(), 200)
+        self.assertEqual(self.proxy.stat("listener_manager.lds.update_rejected"), 1)
+        self.change(**good, clusters=[cluster("a")], listeners=[listener()])
+        self.assertEqual(self.states()["Listener"], "")
+
+    def test_refusedEndpoints(self) -> None:
+        """
+        So are endpoints that are none.
+        """
+        self.start()
+        self.backends()
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "not-an-address")],
+            listeners=[listener()],
+            routes=[routes("r", "a")],
+        )
+        self.assertIn("'not-an-address' is not an IP address", self.states()["ClusterLoadAssignment"])
+        self.assertEqual(self.get(), 200)
+
+    def test_refusedRoutes(self) -> None:
+        """
+        And routes.
+        """
+        self.start()
+        self.backends()
+        broken = routes("r", "a")
+        broken["virtualHosts"] *= 2
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[broken],
+        )
+        self.assertIn("routes[r].virtual_hosts[1]", self.states()["RouteConfiguration"])
+        self.assertEqual(self.get(), 200)
+
+    def test_staticNames(self) -> None:
+        """
+        A cluster of the bootstrap is not replaced from outside.
+        """
+        self.start()
+        self.change(clusters=[cluster("a"), cluster("xds")], endpoints=[], listeners=[listener()], routes=[])
+        self.assertIn("there are two clusters of the name 'xds'", self.states()["Cluster"])
+
+    def test_controlPlaneAway(self) -> None:
+        """
+        While the control plane is away the proxy serves what it has; when it is back it follows, and what it has is not
+        sent again.
+        """
+        self.start()
+        self.backends()
+        pushes = dict(self.xds.pushes)
+        self.listening.stopListening()
+        self.server.stop()
+        self.reactor.advance(5)
+        self.assertEqual((self.get(), self.proxy.stat("control_plane.connected_state")), (200, 0))
+        self.listening = self.network.listen(CONTROL, self.server.buildProtocol)
+        self.reactor.advance(30)
+        self.assertEqual(self.xds.pushes, pushes)
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "a", "/only")],
+        )
+        self.assertEqual((self.get("/x"), self.get("/only")), (404, 200))
+
+    def test_controlPlaneAwayAtStart(self) -> None:
+        """
+        A proxy that finds no control plane says that it is not ready, then begins without; it follows when there is
+        one.
+        """
+        self.listening.stopListening()
+        self.start()
+        self.assertEqual(self.proxy.server.state, "INITIALIZING")
+        self.reactor.advance(15)
+        self.assertEqual(self.proxy.server.state, "LIVE")
+        self.backends()
+        self.listening = self.network.listen(CONTROL, self.server.buildProtocol)
+        self.reactor.advance(60)
+        self.assertEqual(self.get(), 200)
+
+    def test_pauses(self) -> None:
+        """
+        The pauses between attempts grow, up to half a minute.
+        """
+        self.listening.stopListening()
+        self.start()
+        self.reactor.advance(0)
+        counts = []
+        for _ in range(10):
+            before = len(self.network.dialled)
+            self.reactor.advance(60)
+            counts.append(len(self.network.dialled) - before)
+        self.assertTrue(counts[0] > counts[-1] >= 2, counts)
+
+    def test_noEndpoints(self) -> None:
+        """
+        A cluster whose endpoints do not come begins without any after its time.
+        """
+        self.source.set(
+            clusters=[{**cluster("a"), "edsClusterConfig": {"edsConfig": {"ads": {}}, "serviceName": "elsewhere"}}],
+            listeners=[listener()],
+            routes=[routes("r", "a")],
+        )
+        self.start()
+        self.assertEqual(self.get(), 503)
+
+    def test_staticListener(self) -> None:
+        """
+        A listener of the bootstrap may take its routes from the control plane.
+        """
+        static = json.loads(json.dumps(listener("static", 82)))
+        self.start(listeners=[static])
+        self.backends()
+        self.assertEqual(self.get("/", 82), 200)
+
+    def test_stop(self) -> None:
+        """
+        A proxy that ends leaves its control plane, and nothing behind.
+        """
+        self.start()
+        self.proxy.server.stopService()
+        self.reactor.advance(60)
+        self.assertEqual((self.xds.connected(), self.server.connections), ([], set()))
+
+
+class DeltaDynamicTests(DynamicTests):
+    """
+    The same by delta.
+    """
+
+    variant = "DELTA_GRPC"
+
+
+class SettingsTests(XDSTestCase):
+    """
+    What C{dynamic_resources} may say.
+    """
+
+    def refused(self, change: Any) -> str:
+        """
+        What is said of a changed bootstrap.
+        """
+        bootstrap = json.loads(self.bootstrap())
+        change(bootstrap["dynamic_resources"])
+        error = self.assertRaises(ConfigErrors, MemoryProxy, json.dumps(bootstrap), MemoryNetwork(self.reactor))
+        return str(error)
+
+    def test_faults(self) -> None:
+        """
+        What is not implemented, and what names nothing, is refused with its path.
+        """
+        service = "ads_config", "grpc_services"
+        told = self.refused(lambda d: d[service[0]][service[1]][0]["envoy_grpc"].update(cluster_name="xdss"))
+        self.assertIn("dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name", told)
+        self.assertIn("did you mean xds?", told)
+        told = self.refused(lambda d: d.update(cds_config={"path_config_source": {"path": "/x"}}))
+        self.assertIn("dynamic_resources.cds_config", told)
+        told = self.refused(lambda d: d["ads_config"].update(api_type="REST"))
+        self.assertIn("dynamic_resources.ads_config.api_type", told)
+        self.assertIn("beside an ads_config", self.refused(lambda d: d.pop("ads_config")))
+        self.assertIn("grpc_services", self.refused(lambda d: d["ads_config"].update(grpc_services=[])))
+
+    def test_withoutControlPlane(self) -> None:
+        """
+        What is to come by a control plane is refused where there is none.
+        """
+        static = {"clusters": [cluster("a")], "listeners": [listener()]}
+        error = self.assertRaises(
+            ConfigErrors, MemoryProxy, json.dumps({"static_resources": static}), MemoryNetwork(self.reactor)
+        )
+        self.assertEqual(str(error).count("nothing comes by ads without dynamic_resources.ads_config"), 2)
+
+
+def _address(port: int) -> Any:
+    from meshproxy.net.address import Address
+
+    return Address("192.0.2.1", port)
