@@ -416,6 +416,26 @@ ONWARD = [
         limit=0.5,
     ),
     _h1("asItCame_1", "HTTP/1.1 as it came.", get(), "asItCame"),
+    _h1(
+        "upgradeH2C",
+        "An offer to go on in HTTP/2.",
+        get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"),
+        "auto",
+    ),
+    _h1(
+        "upgradeH2COther",
+        "Together with another one.",
+        get("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c, websocket", "HTTP2-Settings: AAMAAABk"),
+        "auto",
+    ),
+    _h1(
+        "upgradeH2CBody",
+        "With a body.",
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABk\r\nContent-Length: 2\r\n\r\nab",
+        "auto",
+    ),
+    _h1("prefaceOdd", "A preface that is none.", b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n", "auto"),
 ]
 
 CASES = [*VALID, *RESPONSES, *MALFORMED, *FRAMES, *LIMITS, *TUNNELS, *ONWARD]

@@ -479,6 +479,13 @@ class ConnectionCodec:
             self.refuse(stream, ErrorCode.FLOW_CONTROL_ERROR, "DATA beyond the window of its stream")
             return
         stream.receiveWindow -= size
+        if not stream.hasFinalHead and not self.isDownstream:
+            self.creditConnection(size)
+            self._malformed(
+                stream,
+                RemoteProtocolError("a body before its head", 502, "http2.violation.of.messaging.rule"),
+            )
+            return
         length = len(payload)
         if stream.bodyLeft != UNKNOWN_LENGTH:
             stream.bodyLeft -= length

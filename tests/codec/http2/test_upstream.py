@@ -124,6 +124,8 @@ class ResponseTests(SynchronousTestCase):
             headers(1, [*OK, (b"transfer-encoding", b"chunked")]),
             headers(1, OK, False) + headers(1, [(b"t", b"1")], False),
             headers(1, OK, False) + headers(1, OK),
+            data(1, b"x"),
+            headers(1, [(b":status", b"103")], False) + data(1, b"x", True),
         ):
             codec, sink, counters = upstream(streamErrorOnInvalidMessage=True)
             ask(codec, sink)
