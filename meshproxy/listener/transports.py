@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from meshproxy.config import Section
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.interfaces import IAcceptedSocket
-from meshproxy.net.tls import beginTLS
+from meshproxy.net.tlsbuffered import beginTLS
 from meshproxy.secrets.downstream import DownstreamTLS
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Scope

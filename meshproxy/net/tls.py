@@ -4,7 +4,8 @@ TLS on a stream socket.
 
 A L{TLSTransport} is a L{SocketTransport} whose bytes go through OpenSSL, which reads from and writes to the descriptor
 itself: half the cost of memory buffers in between. Sockets that are no descriptors of the kernel's, those of a network
-in memory, get a L{BufferedTLSTransport}, which moves the bytes itself and behaves alike.
+in memory, get a
+L{BufferedTLSTransport<meshproxy.net.tlsbuffered.BufferedTLSTransport>}, which moves the bytes itself and behaves alike.
 
 The protocol is told of the connection when the handshake is over. Until then it belongs to whoever began it, who is
 told if it fails.
@@ -23,21 +24,17 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPT
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshproxy.errors import ConnectFailed, ConnectTimeout, HandshakeTimeout, TLSError
-from meshproxy.interfaces import ICancellable
+from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.net.address import Address
 from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.net.transport import SocketTransport, lost
 from meshproxy.net.turn import turn
 
-__all__ = ["BufferedTLSTransport", "Handshake", "TLSDial", "TLSTransport", "beginTLS"]
+__all__ = ["Handshake", "TLSTransport"]
 
 # How many bytes one turn of the reactor encrypts for one connection, so that others get their turn.
 _SEND_LIMIT = 262144
-
-# What one read takes off a socket in memory.
-_READ_SIZE = 65536
 
 
 class Handshake(Protocol):
@@ -338,160 +335,6 @@ class TLSTransport(SocketTransport):
         SocketTransport.connectionLost(self, reason)
 
 
-class BufferedTLSTransport(TLSTransport):
-    """
-    A TLS connection on a socket that OpenSSL cannot use itself.
-    """
-
-    _unsentCipher = b""
-    _isReading = False
-    _mayHaveMore = False
-    _peerFinished = False
-
-    def _step(self) -> None:
-        self._fill()
-        try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            self._drain()
-            raise
-        self._drain()
-        if self._unsentCipher:
-            raise SSL.WantWriteError
-
-    def _shaken(self) -> None:
-        TLSTransport._shaken(self)
-        self._readBuffered()
-
-    def _fill(self) -> None:
-        """
-        Give what came to OpenSSL.
-        """
-        try:
-            data = self.socket.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
-        if data:
-            self._connection.bio_write(data)
-            self._mayHaveMore = True
-        elif not self._peerFinished:
-            self._peerFinished = True
-            self._connection.bio_shutdown()
-
-    def _drain(self) -> None:
-        """
-        Send what OpenSSL made. A socket that takes no more gets the rest later.
-        """
-        try:
-            while True:
-                self._unsentCipher += self._connection.bio_read(_READ_SIZE)
-        except SSL.Error:
-            drainErrors()
-        self._sendCipher()
-
-    def _sendCipher(self) -> None:
-        while self._unsentCipher:
-            try:
-                sent = self.socket.send(self._unsentCipher)
-            except BlockingIOError:
-                self.startWriting()
-                return
-            self._unsentCipher = self._unsentCipher[sent:]
-
-    def _read(self) -> bytes | None:
-        self._fill()
-        return self._readAll()
-
-    def _readAll(self) -> bytes | None:
-        """
-        Read all that OpenSSL has: the reactor does not know of it.
-        """
-        pieces: list[bytes] = []
-        while True:
-            data = readPlain(self._connection)
-            if not data:
-                break
-            pieces.append(data)
-        self._mayHaveMore = data is not None
-        if self._unsentCipher == b"":
-            self._drain()  # an answer to the peer's new keys, or the like
-        return b"".join(pieces) if pieces else data
-
-    def startReading(self) -> None:
-        """
-        Be told when there is something to read, what OpenSSL has already included.
-        """
-        self._isReading = True
-        SocketTransport.startReading(self)
-        if self._mayHaveMore and self._handshake is None:
-            self.reactor.callLater(0, self._readBuffered)  # type: ignore[attr-defined]  # IReactorTime
-
-    def stopReading(self) -> None:
-        """
-        Be told of nothing to read.
-        """
-        self._isReading = False
-        SocketTransport.stopReading(self)
-
-    def _readBuffered(self) -> None:
-        if self._isReading and self._mayHaveMore and self.connected and self._handshake is None:
-            why = self.doRead()
-            if why is main.CONNECTION_DONE:
-                self.stopReading()
-                self.readConnectionLost(Failure(why))
-            elif why:
-                self.stopReading()
-                self.stopWriting()
-                self.connectionLost(Failure(why))
-
-    def _write(self, data: bytes | memoryview) -> int:
-        if self._unsentCipher:
-            self._sendCipher()
-            if self._unsentCipher:
-                return 0
-        sent = writePlain(self._connection, data)
-        self._drain()
-        return sent
-
-    def doWrite(self) -> int | Exception | None:
-        """
-        Go on with what waits to be sent.
-        """
-        try:
-            self._sendCipher()
-        except OSError as exception:
-            self._broken = True
-            return lost(exception)
-        if self._unsentCipher:
-            return None
-        result = TLSTransport.doWrite(self)
-        if self._unsentCipher and not self.disconnected:
-            self.startWriting()
-        return result
-
-    def _postLoseConnection(self) -> Any:
-        if self._unsentCipher:
-            self.startWriting()
-            return None
-        return FileDescriptor._postLoseConnection(self)
-
-    def _notifyClose(self) -> None:
-        TLSTransport._notifyClose(self)
-        try:
-            self._drain()
-        except OSError:
-            self._broken = True
-
-    def _end(self) -> None:
-        if not self.disconnected:
-            try:
-                self._drain()  # the alert that says why
-            except OSError:
-                pass
-        self._unsentCipher = b""
-        TLSTransport._end(self)
-
-
 class _TLSLost(ConnectionLost):
     """
     The peer broke TLS. (A plain C{ConnectionLost} is replaced by one of the reactor's own, without its cause.)
@@ -515,126 +358,3 @@ def _words(error: SSL.Error) -> str:
     told = error.args[0] if error.args else ()
     drainErrors()
     return "|".join(":".join(parts) for parts in told) if isinstance(told, list) else ""
-
-
-def beginTLS(
-    reactor: Any,
-    sock: Any,
-    peer: Address | None,
-    start: Callable[[Any], Handshake],
-    protocol: IProtocol,
-    failed: Callable[[Exception], object],
-    bufferLimit: int = 1 << 20,
-    timeout: float = 0.0,
-) -> TLSTransport:
-    """
-    Make a TLS connection of a connected socket.
-
-    @param start: Makes the handshake: of the socket, or of L{None} where OpenSSL cannot use the socket itself.
-    @param protocol: Is told of the connection when the handshake is over.
-    @param failed: Is told instead if it fails; see L{TLSTransport.shake}.
-    @param timeout: Seconds that the handshake may take; 0 for any time.
-    """
-    isDescriptor = sock.fileno() >= 0
-    kind = TLSTransport if isDescriptor else BufferedTLSTransport
-    transport = kind(reactor, sock, peer, start(sock if isDescriptor else None))
-    transport.bufferSize = bufferLimit
-    transport.shake(protocol, failed, timeout)
-    return transport
-
-
-@implementer(ICancellable, IProtocol)
-class TLSDial:
-    """
-    An attempt to connect that is over when the handshake is.
-
-    It is the protocol of the connection until then, and the caller's to cancel.
-    """
-
-    def __init__(
-        self,
-        start: Callable[[Any], Handshake],
-        protocol: IProtocol,
-        failed: Callable[[Exception], object],
-        timeout: float,
-        bufferLimit: int = 1 << 20,
-    ) -> None:
-        """
-        @param start: Makes the handshake; see L{beginTLS}.
-        @param protocol: Is told of the connection when the handshake is over.
-        @param failed: Is told instead, with a L{ConnectFailed} or L{ConnectTimeout}.
-        @param timeout: Seconds for all of it.
-        """
-        self._start = start
-        self._protocol = protocol
-        self._failed = failed
-        self._timeout = timeout
-        self._bufferLimit = bufferLimit
-        self._began = 0.0
-        self._attempt: ICancellable | None = None
-        self._transport: TLSTransport | None = None
-
-    def begin(self, connect: Callable[[IProtocol], ICancellable], now: float) -> ICancellable:
-        """
-        Begin.
-
-        @param connect: Connects a protocol, in cleartext; it is told of failures as this one's caller is.
-        """
-        self._began = now
-        self._attempt = connect(self)
-        return self
-
-    def makeConnection(self, transport: Any) -> None:
-        """
-        It is connected: take the socket over.
-        """
-        transport.stopReading()
-        left = self._timeout - (transport.reactor.seconds() - self._began)
-        self._attempt = None
-        try:
-            self._transport = beginTLS(
-                transport.reactor,
-                transport.socket,
-                transport.peerAddress,
-                self._start,
-                self._protocol,
-                self._shakenOff,
-                self._bufferLimit,
-                max(left, 0.001),
-            )
-        except TLSError as error:
-            transport.socket.close()
-            # Not from within the attempt to connect: whoever cancels it must be able to.
-            transport.reactor.callLater(0, self._shakenOff, error)
-
-    def _shakenOff(self, error: Exception) -> None:
-        if isinstance(error, HandshakeTimeout):
-            self._failed(ConnectTimeout("the TLS handshake took too long"))
-        else:
-            self._failed(ConnectFailed(error.why if isinstance(error, TLSError) else str(error)))
-
-    def cancel(self) -> None:
-        """
-        See L{ICancellable.cancel}.
-        """
-        self._failed = _ignore
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
-        if self._transport is not None:
-            self._transport.cancel()
-
-    def connectionMade(self) -> None:
-        """
-        See L{IProtocol}; L{makeConnection} did it.
-        """
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        See L{IProtocol}; nothing is read before TLS takes over.
-        """
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        """
-        See L{IProtocol}; the TLS transport tells of the end.
-        """

@@ -11,7 +11,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet.interfaces import IProtocol
 
-from meshproxy.net.tls import beginTLS
+from meshproxy.net.tlsbuffered import beginTLS
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.testing.pki import Credential
 

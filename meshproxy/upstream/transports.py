@@ -18,7 +18,7 @@ from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
 from meshproxy.net.dial import SocketOptions
 from meshproxy.net.proxyheader import ProxyProtocolData
-from meshproxy.net.tls import TLSDial
+from meshproxy.net.tlsdial import TLSDial
 from meshproxy.secrets.store import SecretStore
 from meshproxy.secrets.upstream import UpstreamTLS
 from meshproxy.stats.store import Scope

@@ -23,7 +23,8 @@ from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshproxy.net.address import Address
-from meshproxy.net.tls import BufferedTLSTransport, TLSTransport
+from meshproxy.net.tls import TLSTransport
+from meshproxy.net.tlsbuffered import BufferedTLSTransport
 from meshproxy.testing.pki import Authority, Credential
 from meshproxy.testing.tls import PeerHandshake, clientContext, serverContext
 from tests.integration.configs import bootstrap, direct, listener

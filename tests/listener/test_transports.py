@@ -246,6 +246,79 @@ class TLSTransportsTests(TLSCase):
         self.assertIn("only envoy.transport_sockets.tls", str(error))
 
 
+class StaticSecretTests(TLSCase):
+    """
+    Secrets of the bootstrap, by their names.
+    """
+
+    def named(self, credential: Credential, root: Authority) -> str:
+        """
+        A bootstrap whose listener and cluster take what they need by name.
+        """
+        whole = json.loads(
+            self.bootstrap(
+                common={"tls_certificates": [], "tls_certificate_sds_secret_configs": [{"name": "mine"}]}
+            )
+        )
+        roots = {"validation_context_sds_secret_config": {"name": "roots"}}
+        upstream = {"@type": f"{_TYPES}transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": roots}
+        whole["static_resources"]["clusters"][0]["transport_socket"] = {"name": "tls", "typed_config": upstream}
+        whole["static_resources"]["secrets"] = [
+            {"name": "mine", "tls_certificate": credential.inline},
+            {"name": "roots", "validation_context": {"trusted_ca": {"inline_string": root.root}}},
+        ]
+        return json.dumps(whole)
+
+    def leaf(self, proxy: MemoryProxy) -> Any:
+        """
+        What the proxy shows to clients now.
+        """
+        _, tls = self.connect(proxy)
+        assert tls.connection is not None
+        return tls.connection.get_peer_certificate(as_cryptography=True)
+
+    def test_reload(self) -> None:
+        """
+        A reload that changes nothing but the secrets: listeners and clusters, which stay as they are, take the new
+        ones; one with a fault in a secret changes nothing.
+        """
+        proxy = MemoryProxy(self.named(self.server, self.authority))
+        backend = serverContext(self.server)
+        peers: list[Peer] = []
+
+        def accept(peer: Any) -> Any:
+            peers.append(Peer())
+            return TLSPeer(peers[-1], backend)
+
+        proxy.network.listen(Address("127.0.0.1", 9000), accept)
+        self.assertEqual(self.leaf(proxy), self.server.certificate)
+        cluster = proxy.server.clusters.byName["backend"]
+        other = self.authority.issue("example.com")
+        self.assertTrue(proxy.reload(self.named(other, Authority("another"))))
+        self.assertIs(proxy.server.clusters.byName["backend"], cluster)
+        self.assertEqual(self.leaf(proxy), other.certificate)
+        client, _ = self.connect(proxy)
+        self.assertEqual(client.request(b"GET", b"/").status, 503)
+        self.assertEqual(proxy.stat("cluster.backend.ssl.fail_verify_error"), 1)
+        bad = self.named(Credential(other.certificate, self.server.key), self.authority)
+        self.assertFalse(proxy.reload(bad))
+        self.assertEqual(self.leaf(proxy), other.certificate)
+        self.assertTrue(proxy.reload(self.named(other, self.authority)))
+        client, _ = self.connect(proxy)
+        client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        proxy.settle()
+        self.assertTrue(peers[-1].received.startswith(b"GET / HTTP/1.1"))
+
+    def test_unknown(self) -> None:
+        """
+        A name that no secret has is refused.
+        """
+        whole = json.loads(self.named(self.server, self.authority))
+        del whole["static_resources"]["secrets"][0]
+        error = self.assertRaises(ConfigErrors, MemoryProxy, json.dumps(whole))
+        self.assertIn("there is no static secret 'mine'; there are: roots", str(error))
+
+
 class NothingInTheClearTests(TLSCase):
     """
     Whatever way bytes take through the proxy, none leaves a TLS connection as it is.

@@ -14,7 +14,8 @@ from zope.interface import implementer
 
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.net.address import Address
-from meshproxy.net.tls import BufferedTLSTransport, TLSTransport
+from meshproxy.net.tls import TLSTransport
+from meshproxy.net.tlsbuffered import BufferedTLSTransport
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.testing.pki import Authority
 from meshproxy.testing.sockets import MemorySocket, socketPair

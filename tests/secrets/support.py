@@ -10,7 +10,8 @@ from twisted.internet.protocol import Protocol
 
 from meshproxy.config import Section
 from meshproxy.net.address import Address
-from meshproxy.net.tls import TLSTransport, beginTLS
+from meshproxy.net.tls import TLSTransport
+from meshproxy.net.tlsbuffered import beginTLS
 from meshproxy.secrets.downstream import DownstreamTLS
 from meshproxy.secrets.store import SecretStore
 from meshproxy.secrets.upstream import UpstreamTLS
