@@ -5,11 +5,14 @@ The Huffman code of HPACK (RFC 7541, appendix B).
 The code is canonical: symbols in the order of the lengths of their codes, then of their values, have codes that
 count up. So the lengths alone are the table.
 
-Decoding goes byte by byte through a machine whose states are the places within a code; each step is looked up in a
-table that fills itself as steps are first taken, and has 65,536 of them at most.
+Decoding goes through a machine whose states are the places within a code, two bytes at a time. Each step is looked up
+in a table that fills itself as steps are first taken: 65,536 of single bytes at most, and some thousands of pairs.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
 
 from meshproxy.errors import RemoteProtocolError
 
@@ -123,6 +126,36 @@ class _Steps(dict[int, tuple[int, bytes]]):
 
 _steps = _Steps()
 
+# How many pairs are known at a time: text needs some thousands.
+_MOST_PAIRS = 16384
+
+
+class _Pairs(dict[int, tuple[int, bytes]]):
+    """
+    The same for two bytes at once, as C{node << 16 | pair}, for those that came lately.
+    """
+
+    def __missing__(self, key: int) -> tuple[int, bytes]:
+        node, first = _steps[key >> 8]
+        if node < 0:
+            return node, b""
+        node, second = _steps[node | key & 0xFF]
+        if len(self) >= _MOST_PAIRS:
+            self.clear()
+        step = self[key] = (node, first + second)
+        return step
+
+
+_pairs = _Pairs()
+
+
+@lru_cache(256)
+def _halves(count: int) -> Struct:
+    """
+    Reads so many pairs of bytes.
+    """
+    return Struct(f">{count}H")
+
 
 def _error(why: str) -> RemoteProtocolError:
     return RemoteProtocolError(why, 400, "codec_error:protocol_error", 9)
@@ -135,10 +168,16 @@ def huffmanDecode(data: bytes) -> bytes:
     @raise RemoteProtocolError: If it is none, or is padded wrongly.
     """
     node = 0
-    steps = _steps
+    pairs = _pairs
     parts = []
-    for byte in data:
-        node, symbols = steps[node | byte]
+    length = len(data)
+    for pair in _halves(length >> 1).unpack_from(data):
+        node, symbols = pairs[node << 8 | pair]
+        if node < 0:
+            raise _error("the end of the string within a Huffman-coded string")
+        parts.append(symbols)
+    if length & 1:
+        node, symbols = _steps[node | data[-1]]
         if node < 0:
             raise _error("the end of the string within a Huffman-coded string")
         parts.append(symbols)
