@@ -202,6 +202,13 @@ class HTTP1Connection(TwistedProtocol):
         return self.stream is None
 
     @property
+    def isFresh(self) -> bool:
+        """
+        Whether no request was begun yet, or only its head.
+        """
+        return self.stream is None and not self.served
+
+    @property
     def activeStreams(self) -> Iterable[Stream]:
         """
         The stream under way, if any.

@@ -58,7 +58,8 @@ class HTTP2Connection(TwistedProtocol):
     @ivar idleSince: When the last stream ended.
     """
 
-    closedHere = False
+    # HTTP/2 tells which requests it did not take, so no first one needs a moment to arrive.
+    isFresh = closedHere = False
     version: VersionStats | None = None
     _isDraining = False
     _keepalive: Keepalive | None = None

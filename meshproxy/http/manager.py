@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ConnectionManager", "ManagerSlot"]
 
+# How long the first request of a connection may be on its way when its listener goes, in seconds.
+_FIRST_REQUEST = 1.0
+
 # Clocks are not exact to the last bit.
 _NOTHING = 1e-5
 
@@ -86,9 +89,20 @@ class ManagerSlot:
     def drain(self) -> None:
         """
         Close what is idle; let the rest close with its next response.
+
+        A connection that has not asked anything yet is most often one whose first request is on its way: it gets a
+        moment for that, so that a client that connects while a listener goes is answered.
         """
-        self.current.draining = True
+        manager = self.current
+        manager.draining = True
         for connection in list(self.connections):
+            if connection.isFresh:
+                manager.clock.callLater(_FIRST_REQUEST, self._drainFresh, connection)
+            else:
+                connection.drain()
+
+    def _drainFresh(self, connection: AnyConnection) -> None:
+        if connection in self.connections:
             connection.drain()
 
 

@@ -320,6 +320,21 @@ class DrainTests(ManagerCase):
         self.assertGreater(self.stat("downstream_cx_drain_close"), 0)
         self.assertQuiet()
 
+    def test_drainFresh(self) -> None:
+        """
+        A connection that has not asked anything yet gets a moment to do so, then it closes as well.
+        """
+        self.managed()
+        asking, silent = self.proxy.client(), self.proxy.client()
+        self.proxy.settle()
+        self.proxy.server.listeners.drain()
+        self.proxy.advance(0.5)
+        self.assertEqual([asking.ended, silent.ended], [False, False])
+        self.assertEqual(asking.request().header("connection"), "close")
+        self.proxy.advance(0.6)
+        self.assertEqual([asking.ended, silent.ended], [True, True])
+        self.assertQuiet()
+
     def test_reload(self) -> None:
         """
         A reload lets streams end on what they began with; the next stream of a live connection uses the new routes,

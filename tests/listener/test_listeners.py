@@ -267,7 +267,8 @@ class ConnectionTests(ListenersCase):
 
     def test_removed(self) -> None:
         """
-        A removed listener closes idle connections at once, and is forgotten with the last of its streams.
+        A removed listener closes idle connections, one that has not asked anything yet after a second, and is forgotten
+        with the last of its streams.
         """
         other = listener("m", B, forward("c"))
         proxy = self.start(listener("l", A, direct("1")), other, cluster("c", 80))
@@ -276,7 +277,7 @@ class ConnectionTests(ListenersCase):
         busy.send()
         proxy.advance(1)
         self.change(listener("l", A, direct("1")))
-        proxy.settle()
+        proxy.advance(1)
         self.assertTrue(idle.closed)
         idle.close()
         self.assertFalse(self.listens(B))
@@ -325,7 +326,7 @@ class ConnectionTests(ListenersCase):
         clients.append(proxy.client())
         self.assertEqual(proxy.server.listeners.connections, 4)
         proxy.server.listeners.drain()
-        proxy.settle()
+        proxy.advance(1)
         self.assertTrue(all(client.closed for client in clients))
 
     def test_closeGently(self) -> None:
