@@ -22,7 +22,7 @@ from meshproxy import __version__
 if TYPE_CHECKING:
     from meshproxy.server import ProxyOptions
 
-__all__ = ["ControlUsage", "Options", "ProxyUsage", "makeService"]
+__all__ = ["ControlUsage", "DemoUsage", "Options", "ProxyUsage", "makeService"]
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 
@@ -139,6 +139,44 @@ class ControlUsage(_Usage):
             raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
 
 
+class DemoUsage(_Usage):
+    """
+    C{twistd meshproxy demo}.
+    """
+
+    longdesc = "A mesh in one process: Istio's bookinfo, sidecars, a gateway, the control plane. Ctrl-C ends it all."
+
+    optParameters = [
+        ["port", "p", 9080, "Where the gateway listens on 127.0.0.1; 0 for any port that is free.", int],
+        ["rest-port", None, 15014, "Where the API of the control plane listens; 0 likewise.", int],
+        ["xds-port", None, 15010, "Where proxies find the control plane; 0 likewise.", int],
+        ["network", None, "127.0", "The first two numbers of the workloads' addresses; another for a second demo."],
+        ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
+        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+    ]
+
+    def getSynopsis(self) -> str:
+        """
+        How it is called.
+        """
+        return "Usage: twistd [twistd options] meshproxy demo [--engine envoy] [options]"
+
+    def postOptions(self) -> None:
+        """
+        Look at what the options say.
+        """
+        for name in ("port", "rest-port", "xds-port"):
+            if not 0 <= self[name] <= 65535:
+                raise usage.UsageError(f"--{name} is a port, 0 to 65535, not {self[name]}")
+        numbers = self["network"].split(".")
+        if len(numbers) != 2 or numbers[0] != "127" or not numbers[1].isdecimal() or int(numbers[1]) > 255:
+            raise usage.UsageError(f"--network is 127.0 to 127.255, not {self['network']!r}")
+        if self["engine"] not in ("meshproxy", "envoy"):
+            raise usage.UsageError(f"--engine is meshproxy or envoy, not {self['engine']!r}")
+        if self["log-level"] not in _LEVELS:
+            raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
+
+
 class Options(_Usage):
     """
     C{twistd meshproxy}.
@@ -149,6 +187,7 @@ class Options(_Usage):
     subCommands = [
         ["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."],
         ["control", None, ControlUsage, "Run the control plane of a mesh."],
+        ["demo", None, DemoUsage, "Run a whole mesh in one process, to try things on."],
     ]
 
     def __init__(self) -> None:
@@ -164,7 +203,7 @@ class Options(_Usage):
         Adjust what twistd itself is told, where its user did not say.
         """
         if not self.subCommand:
-            raise usage.UsageError("a command is needed: proxy, control")
+            raise usage.UsageError("a command is needed: proxy, control, demo")
         parent = self.parent
         if parent is None:
             return
@@ -186,6 +225,8 @@ def makeService(options: Options) -> IService:
     """
     if options.subCommand == "control":
         return _makeControl(options.subOptions)
+    if options.subCommand == "demo":
+        return _makeDemo(options.subOptions)
     return _makeProxy(options.subOptions)
 
 
@@ -210,6 +251,27 @@ def _makeControl(options: ControlUsage) -> IService:
         os.write(2, f"{error.filename}: {error.strerror}\n".encode())
         raise SystemExit(1) from None
     return _Process(control, reactor, None)
+
+
+def _makeDemo(options: DemoUsage) -> IService:
+    from twisted.internet import reactor
+    from twisted.python.reflect import namedAny
+
+    from meshproxy.errors import MeshProxyError
+
+    mesh = namedAny("meshproxy.controlplane.demo.mesh")
+    demoOptions = mesh.DemoOptions(
+        port=options["port"],
+        rest=options["rest-port"],
+        xds=options["xds-port"],
+        network=options["network"],
+        engine=options["engine"],
+    )
+    try:
+        return _Process(mesh.Demo(demoOptions, reactor), reactor, None)
+    except MeshProxyError as error:
+        os.write(2, f"{error}\n".encode())
+        raise SystemExit(1) from None
 
 
 def _proxyOptions(options: ProxyUsage) -> ProxyOptions:

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import meshproxy
 from meshproxy import tap
-from meshproxy.tap import Options, ProxyUsage
+from meshproxy.tap import DemoUsage, Options, ProxyUsage
 
 
 def parsed(*arguments: str, **parent: object) -> tuple[Options, dict[str, object]]:
@@ -67,6 +67,23 @@ class OptionTests(SynchronousTestCase):
         other = ProxyUsage()
         other.parseOptions("-c f".split())
         self.assertEqual(other["header"], [])
+
+    def test_demo(self) -> None:
+        """
+        The demo needs no option, and tells what does not fit.
+        """
+        options = DemoUsage()
+        options.parseOptions([])
+        self.assertEqual([options[name] for name in ("port", "rest-port", "xds-port")], [9080, 15014, 15010])
+        for words, told in (
+            (("--port", "70000"), "0 to 65535"),
+            (("--xds-port", "-1"), "--xds-port"),
+            (("--network", "10.0"), "127.0 to 127.255"),
+            (("--network", "127.256"), "127.0 to 127.255"),
+            (("--engine", "nginx"), "meshproxy or envoy"),
+            (("--log-level", "loud"), "critical"),
+        ):
+            self.assertIn(told, str(self.assertRaises(usage.UsageError, DemoUsage().parseOptions, list(words))))
 
     def test_proxyOptions(self) -> None:
         """

@@ -1,0 +1,148 @@
+"""
+L{meshproxy.controlplane.demo.engines}. Both run in L{tests.integration.test_demo}.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.controlplane.demo import engines
+from meshproxy.controlplane.demo.engines import EnvoyProcess, envoyEngine, findEnvoy
+
+
+class _Processes(Clock):
+    """
+    A reactor that starts nothing.
+    """
+
+    def __init__(self) -> None:
+        Clock.__init__(self)
+        self.commands: list[list[str]] = []
+        self.signals: list[str] = []
+        self.isGone = False
+
+    def spawnProcess(self, protocol: Any, path: str, words: list[str], env: Any, childFDs: Any) -> None:
+        """
+        Note what is wanted.
+        """
+        self.commands.append(words)
+        protocol.makeConnection(self)
+
+    def signalProcess(self, name: str) -> None:
+        """
+        Note a signal.
+        """
+        if self.isGone:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+
+class EnvoyTests(SynchronousTestCase):
+    """
+    The life of an Envoy.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = _Processes()
+        self.told: list[str] = []
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        made: Any = envoyEngine("/envoy", folder, self.reactor, self.told.append)("reviews-v1", "{}")
+        self.envoy: EnvoyProcess = made
+        self.envoy.startService()
+        self.assertEqual((folder / "reviews-v1.json").read_text(), "{}")
+
+    def ended(self) -> None:
+        """
+        It ends.
+        """
+        self.envoy.processEnded(Failure(ProcessDone(0)))
+
+    def test_stop(self) -> None:
+        """
+        It is asked to end, and waited for.
+        """
+        self.assertEqual(self.reactor.commands[0][:2], ["/envoy", "-c"])
+        stopped = self.envoy.stopService()
+        self.assertEqual(self.reactor.signals, ["TERM"])
+        self.assertNoResult(stopped)
+        self.ended()
+        self.successResultOf(stopped)
+        self.assertEqual((self.reactor.getDelayedCalls(), self.told), ([], []))
+
+    def test_kill(self) -> None:
+        """
+        If it does not listen, it is made to end.
+        """
+        stopped = self.envoy.stopService()
+        self.reactor.advance(5)
+        self.assertEqual(self.reactor.signals, ["TERM", "KILL"])
+        self.ended()
+        self.successResultOf(stopped)
+
+    def test_alone(self) -> None:
+        """
+        One that ends by itself is told of, after the moment that a Ctrl-C may take to come to us.
+        """
+        self.ended()
+        self.assertEqual(self.told, [])
+        self.reactor.advance(1)
+        self.assertIn("the Envoy of reviews-v1 ended", self.told[0])
+        self.successResultOf(self.envoy.stopService())
+
+    def test_together(self) -> None:
+        """
+        A Ctrl-C that it got first is no fault.
+        """
+        self.ended()
+        self.successResultOf(self.envoy.stopService())
+        self.reactor.advance(10)
+        self.assertEqual(self.told, [])
+
+    def test_gone(self) -> None:
+        """
+        One that is gone, and has not told yet, takes no signal.
+        """
+        self.reactor.isGone = True
+        stopped = self.envoy.stopService()
+        self.ended()
+        self.successResultOf(stopped)
+
+
+class FindTests(SynchronousTestCase):
+    """
+    Where Envoy is looked for.
+    """
+
+    def test_path(self) -> None:
+        """
+        PATH first.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        program = folder / "envoy"
+        program.write_text("")
+        program.chmod(0o700)
+        self.patch(os, "environ", {"PATH": str(folder)})
+        self.assertEqual(findEnvoy(), str(program))
+
+    def test_none(self) -> None:
+        """
+        There may be none.
+        """
+
+        def none(name: str) -> Any:
+            raise PackageNotFoundError
+
+        self.patch(shutil, "which", lambda name: None)
+        self.patch(engines, "files", none)
+        self.assertIsNone(findEnvoy())
