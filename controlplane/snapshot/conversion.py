@@ -19,6 +19,9 @@ from meshproxy.controlplane.translate.translation import Translation
 
 __all__ = ["Converter"]
 
+# What proxies have in common, so that it comes as the same object again and again.
+_COMMON = (CLUSTER, ENDPOINTS)
+
 _MOST = 50_000
 """
 Conversions that are remembered. When there are more, those that nobody asked for since the last time go.
@@ -33,6 +36,14 @@ class Converter:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Versioned] = {}
         self._older: dict[tuple[str, str], Versioned] = {}
+        # The same by identity; the object is held, so that no other gets its identity.
+        self._same: dict[int, tuple[Any, Versioned]] = {}
+
+    def renew(self) -> None:
+        """
+        What is common will come as other objects from now on.
+        """
+        self._same = {}
 
     def snapshot(self, translation: Translation, before: Snapshot | None = None) -> Snapshot:
         """
@@ -58,7 +69,15 @@ class Converter:
         """
         Messages of one type, by name.
         """
-        return {name: self._convert(typeName, value) for name, value in values.items()}
+        if typeName not in _COMMON:
+            return {name: self._convert(typeName, value) for name, value in values.items()}
+        made = {}
+        for name, value in values.items():
+            same = self._same.get(id(value))
+            if same is None:
+                same = self._same[id(value)] = value, self._convert(typeName, value)
+            made[name] = same[1]
+        return made
 
     def _convert(self, typeName: str, value: Any) -> Versioned:
         key = (typeName, json.dumps(value, separators=(",", ":")))

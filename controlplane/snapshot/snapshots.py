@@ -26,6 +26,7 @@ from meshproxy.controlplane.store.interfaces import IStore, IWatcher
 from meshproxy.controlplane.store.values import Commit, Listing
 from meshproxy.controlplane.translate.messages import ENDPOINTS
 from meshproxy.controlplane.translate.proxy import Proxy, proxyOf
+from meshproxy.controlplane.translate.shared import Shared
 from meshproxy.controlplane.translate.translation import Translation, endpointsAgain, translate
 from meshproxy.xds.types import ENDPOINTS as ENDPOINTS_URL
 
@@ -83,6 +84,7 @@ class Snapshots:
         self._store = store
         self._reactor = reactor
         self._converter = Converter()
+        self._shared = Shared()
         self._attached: dict[Attached, None] = {}
         self._changes: list[Changed] = []
         self._firstChange = 0.0
@@ -104,6 +106,7 @@ class Snapshots:
         if self._isStopped:
             return
         self.world.load(listing.entries, listing.revision)
+        self._renew()
         self._watch = self._store.watch(self, listing.revision)
         for attached in self._attached:
             attached.isDue = True
@@ -188,6 +191,8 @@ class Snapshots:
         self._settleCall = None
         changes, self._changes = self._changes, []
         services = self.world.settle()
+        if services.services or services.endpoints or any(change.either.kind in _CLUSTER_KINDS for change in changes):
+            self._renew()
         onlyEndpoints = not services.services and all(_isOnlyEndpoints(change) for change in changes)
         for attached in self._attached:
             if onlyEndpoints:
@@ -201,6 +206,13 @@ class Snapshots:
                 self._enqueue(attached)
             else:
                 attached.revision = self.world.revision
+
+    def _renew(self) -> None:
+        """
+        What was made for one proxy does not serve the others any more.
+        """
+        self._shared = Shared()
+        self._converter.renew()
 
     def _concerns(self, attached: Attached, change: Changed) -> bool:
         """
@@ -257,7 +269,9 @@ class Snapshots:
             snapshot = self._endpointsAgain(attached, before)
         if snapshot is None:
             world = self.world
-            attached.translation = translate(attached.proxy, world.mesh, world.resources, world.registry.index)
+            attached.translation = translate(
+                attached.proxy, world.mesh, world.resources, world.registry.index, self._shared
+            )
             snapshot = self._converter.snapshot(attached.translation, before)
         attached.isDue = False
         attached.endpointsDue = set()
@@ -270,7 +284,8 @@ class Snapshots:
     def _endpointsAgain(self, attached: Attached, before: Snapshot) -> Snapshot | None:
         world = self.world
         due = sorted(attached.endpointsDue)
-        found = endpointsAgain(attached.proxy, world.mesh, world.resources, world.registry.index, due)
+        index = world.registry.index
+        found = endpointsAgain(attached.proxy, world.mesh, world.resources, index, due, self._shared)
         if found is None:
             return None
         converted = self._converter.convert(ENDPOINTS, found)
@@ -278,6 +293,9 @@ class Snapshots:
         changed = {name: one for name, one in converted.items() if old.get(name) != one}
         return before.replacing(ENDPOINTS_URL, changed) if changed else before
 
+
+# What the clusters of services are made of beside services and endpoints: see Shared.
+_CLUSTER_KINDS = ("DestinationRule", "PeerAuthentication")
 
 _ENDPOINT_KINDS = ("WorkloadEntry", "ServiceEntry", "Service")
 

@@ -7,6 +7,7 @@ its own workload.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from meshproxy.controlplane.model.destinationrule import Subset
 from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, TrafficPolicy
@@ -17,6 +18,7 @@ from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssi
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
 from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
+from meshproxy.controlplane.translate.shared import Shared
 from meshproxy.controlplane.translate.tls import AUTO_MUTUAL, RAW, clientMutualTLS, clientTLS
 
 __all__ = ["OutboundClusters", "inboundCluster", "outboundClusters", "passthroughClusters"]
@@ -38,20 +40,33 @@ class OutboundClusters:
         self.endpoints: dict[str, JSON] = {}
 
 
-def outboundClusters(context: Context, rules: Rules, services: Sequence[Service]) -> OutboundClusters:
+def outboundClusters(
+    context: Context, rules: Rules, services: Sequence[Service], shared: Shared | None = None
+) -> OutboundClusters:
     """
     The clusters of some services.
+
+    @param shared: What was made for other proxies.
     """
     made = OutboundClusters()
-    known: dict[object, bool] = {}
+    shared = shared or Shared()
     for service in services:
         context.usesService(service.key)
         rule = rules.of(service)
-        subsets: list[Subset | None] = [None, *(subset for subset, _ in rule.subsets)] if rule is not None else [None]
-        for port in service.ports:
-            if port.protocol != "UDP":
-                for subset in subsets:
-                    _outbound(context, made, service, port, rule, subset, known)
+        own = shared.clusters(context, service, rule, partial(_ofService, context, service, rule))
+        made.clusters.update(own.clusters)
+        made.endpoints.update(own.endpoints)
+    return made
+
+
+def _ofService(context: Context, service: Service, rule: Rule | None) -> OutboundClusters:
+    made = OutboundClusters()
+    known: dict[object, bool] = {}
+    subsets: list[Subset | None] = [None, *(subset for subset, _ in rule.subsets)] if rule is not None else [None]
+    for port in service.ports:
+        if port.protocol != "UDP":
+            for subset in subsets:
+                _outbound(context, made, service, port, rule, subset, known)
     return made
 
 

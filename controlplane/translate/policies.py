@@ -5,6 +5,8 @@ Which DestinationRule counts for a service, and what its policy is for one port 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from attrs import evolve, fields, frozen
 
 from meshproxy.controlplane.model.common import selects
@@ -33,6 +35,13 @@ class Rule:
     resource: Resource
     policy: TrafficPolicy | None
     subsets: tuple[tuple[Subset, Resource], ...]
+
+    @property
+    def identity(self) -> Hashable:
+        """
+        The same for rules that say the same because they are of the same resources, as long as one of them is held.
+        """
+        return id(self.resource), id(self.policy), tuple((id(subset), id(giver)) for subset, giver in self.subsets)
 
     def subset(self, name: str) -> Subset | None:
         """

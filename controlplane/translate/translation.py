@@ -26,6 +26,7 @@ from meshproxy.controlplane.translate.policies import Rules
 from meshproxy.controlplane.translate.proxy import Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.secrets import gatewaySecrets
+from meshproxy.controlplane.translate.shared import Shared
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -75,7 +76,13 @@ def _named(values: Iterable[JSON]) -> dict[str, Any]:
     return {value["name"]: value for value in values}
 
 
-def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex) -> Translation:
+def translate(
+    proxy: Proxy,
+    mesh: MeshConfig,
+    resources: ResourceSet,
+    services: ServiceIndex,
+    shared: Shared | None = None,
+) -> Translation:
     """
     The configuration of a proxy.
 
@@ -83,6 +90,7 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     @param mesh: What holds for the whole mesh.
     @param resources: All resources.
     @param services: All services and endpoints.
+    @param shared: What was made of the same for other proxies.
     """
     context = Context(proxy, mesh, resources, services)
     destinations = Destinations(context)
@@ -90,7 +98,7 @@ def translate(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: 
     for loser, winner in services.hidden:
         if winner in visible:
             _tellHidden(context, loser, winner)
-    outbound = outboundClusters(context, destinations.rules, visible)
+    outbound = outboundClusters(context, destinations.rules, visible, shared)
     made = Translation()
     made.clusters.update(outbound.clusters)
     made.endpoints.update(outbound.endpoints)
@@ -122,7 +130,12 @@ def _tellHidden(context: Context, loser: Service, winner: Service) -> None:
 
 
 def endpointsAgain(
-    proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: ServiceIndex, changed: Sequence[ServiceKey]
+    proxy: Proxy,
+    mesh: MeshConfig,
+    resources: ResourceSet,
+    services: ServiceIndex,
+    changed: Sequence[ServiceKey],
+    shared: Shared | None = None,
 ) -> dict[str, JSON] | None:
     """
     The endpoints of some services anew, when nothing but endpoints changed.
@@ -136,4 +149,4 @@ def endpointsAgain(
     mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
     if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
         return None
-    return outboundClusters(context, Rules(context), seen).endpoints
+    return outboundClusters(context, Rules(context), seen, shared).endpoints

@@ -23,6 +23,7 @@ _PLURALS = {
     "VirtualService": "networking.istio.io/virtualservices",
     "DestinationRule": "networking.istio.io/destinationrules",
     "AuthorizationPolicy": "security.istio.io/authorizationpolicies",
+    "PeerAuthentication": "security.istio.io/peerauthentications",
 }
 
 
@@ -63,6 +64,13 @@ def destinationRule(name: str, connections: int) -> dict[str, Any]:
     pool = {"tcp": {"maxConnections": connections}}
     spec = {"host": f"{name}.default.svc.cluster.local", "trafficPolicy": {"connectionPool": pool}}
     return _resource("DestinationRule", name, "default", spec)
+
+
+def peerAuthentication(mode: str) -> dict[str, Any]:
+    """
+    Something about how the workloads of a namespace are called.
+    """
+    return _resource("PeerAuthentication", "default", "default", {"mtls": {"mode": mode}})
 
 
 def node(name: str = "client", namespace: str = "default", address: str = "10.9.9.9") -> dict[str, Any]:

@@ -8,12 +8,17 @@ from typing import Any
 
 from meshproxy.controlplane.snapshot import snapshots
 from meshproxy.controlplane.snapshot.snapshot import Snapshot
+from meshproxy.controlplane.snapshot.snapshots import Snapshots
+from meshproxy.controlplane.snapshot.world import World
 from meshproxy.controlplane.store.values import Compacted
+from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.translation import translate
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from tests.controlplane.snapshot.support import (
     SnapshotTestCase,
     destinationRule,
+    node,
+    peerAuthentication,
     serviceEntry,
     virtualService,
 )
@@ -76,6 +81,37 @@ class SnapshotsTests(SnapshotTestCase):
         self.assertEqual(changed(given[1], given[3]), set())
         self.delete(serviceEntry("ratings"))
         self.assertNotIn("outbound|80||ratings.default.svc.cluster.local", given[-1].ofType(CLUSTER))
+
+    def test_sharedAnew(self) -> None:
+        """
+        What proxies have in common is made anew when something changes that it is made of: whoever was there before
+        the change has what a proxy has that comes after it.
+        """
+        labels = {"security.istio.io/tlsMode": "istio"}
+        endpoints = [{"address": address, "labels": labels} for address in ("10.0.1.1", "10.0.1.2")]
+        self.start()
+        given = self.attach(), self.attach(name="other")
+        self.reactor.advance(0)
+        for document, types in (
+            (serviceEntry("meshed", endpoints=endpoints), {CLUSTER, ENDPOINTS, ROUTES}),
+            (destinationRule("meshed", 7), {CLUSTER}),
+            (peerAuthentication("DISABLE"), {ENDPOINTS, LISTENER}),
+            (virtualService("meshed", "3s"), {ROUTES}),
+            (destinationRule("meshed", 8), {CLUSTER}),
+            (serviceEntry("meshed", endpoints=endpoints[:1]), {ENDPOINTS}),
+            (peerAuthentication("STRICT"), {ENDPOINTS, LISTENER}),
+        ):
+            before = [one[-1] for one in given]
+            self.put(document)
+            late = Snapshots(self.store, World(MeshConfig()), self.reactor)
+            self.successResultOf(late.start())
+            told: list[Snapshot] = []
+            late.attach(node(), told.append)
+            self.reactor.advance(0)
+            late.stop()
+            for old, one in zip(before, given, strict=True):
+                self.assertEqual(changed(old, one[-1]), types, document["kind"])
+            self.assertEqual(given[0][-1].resources, told[-1].resources, document["kind"])
 
     def test_endpointsAlone(self) -> None:
         """
