@@ -107,8 +107,12 @@ class EnvoyProcess(Service, ProcessProtocol):
         words = [self._path, "-c", str(self._file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         # Istio's strategy: connections of a former listener end with their next response, so that a policy soon holds.
         words += ["--drain-strategy", "immediate", "--drain-time-s", "5"]
+        # Where util-linux is, the kernel ends it with us even if nobody can ask it to.
+        wrapper = shutil.which("setpriv")
+        if wrapper is not None:
+            words = [wrapper, "--pdeathsig", "TERM", *words]
         self._gone = Deferred()
-        self._reactor.spawnProcess(self, self._path, words, dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
+        self._reactor.spawnProcess(self, words[0], words, dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
 
     def processEnded(self, reason: Failure) -> None:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.web.server import Request
 
 from meshproxy.controlplane.demo.page import productPage
@@ -64,8 +64,8 @@ class ProductPage:
             headers["end-user"] = quote(user, safe=" @")
         details = self._caller.get(self._details, "/details/0", headers, _TIMEOUT)
         reviews = self._caller.get(self._reviews, "/reviews/0", headers, _TIMEOUT, _REVIEW_TRIES)
-        both = DeferredList([Deferred.fromCoroutine(one) for one in (details, reviews)], fireOnOneErrback=True)
-        (_, foundDetails), (_, foundReviews) = await both
+        both = [Deferred.fromCoroutine(one) for one in (details, reviews)]
+        foundDetails, foundReviews = await gatherResults(both, consumeErrors=True)
         page = productPage(user, foundDetails, foundReviews)
         return Answer(page.encode(), contentType="text/html; charset=utf-8", headers=_HEADERS)
 

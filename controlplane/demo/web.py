@@ -110,10 +110,16 @@ class App(Resource):
         method, path, host = (one.decode("latin-1") for one in (request.method, request.path, _host(request)))
         self.log.info("{name}: {method} {path} for {host}", name=self._name, method=method, path=path, host=host)
         work = Deferred.fromCoroutine(self._asked(request))
-        gone = request.notifyFinish()
-        gone.addErrback(lambda _: work.cancel())
-        work.addCallback(self._write, request)
-        work.addErrback(self._failed, request)
+        left: list[Failure] = []
+
+        def gone(why: Failure) -> None:
+            left.append(why)
+            work.cancel()
+
+        request.notifyFinish().addErrback(gone)
+        work.addErrback(self._failed, left)
+        work.addCallback(lambda answer: None if left else self._write(answer, request))
+        work.addErrback(lambda why: self.log.failure("{name} failed", why, name=self._name))
         return NOT_DONE_YET
 
     async def _asked(self, request: Request) -> Answer:
@@ -131,11 +137,10 @@ class App(Resource):
             request.write(answer.body)
         request.finish()
 
-    def _failed(self, failure: Failure, request: Request) -> None:
-        if failure.check(CancelledError):
-            return
-        self.log.failure("{name} failed", failure, name=self._name)
-        self._write(jsonAnswer({"error": "internal error"}, 500), request)
+    def _failed(self, failure: Failure, left: list[Failure]) -> Answer:
+        if not left:
+            self.log.failure("{name} failed", failure, name=self._name)
+        return jsonAnswer({"error": "internal error"}, 500)
 
 
 def _host(request: Request) -> bytes:
@@ -157,6 +162,14 @@ async def content(response: Any) -> bytes:
 
     await collect(response, take)
     return b"".join(parts)
+
+
+def _isCancelled(error: Exception) -> bool:
+    """
+    Whether a call ended because nobody wants its answer any more; C{twisted.web} wraps that up.
+    """
+    reasons = getattr(error, "reasons", None) or ()
+    return isinstance(error, CancelledError) or any(one.check(CancelledError) for one in reasons)
 
 
 class Caller:
@@ -187,13 +200,17 @@ class Caller:
         """
         for _ in range(tries):
             work = Deferred.fromCoroutine(self._once(host, path, headers))
+            end = self._reactor.callLater(timeout, work.cancel)
             try:
-                return await work.addTimeout(timeout, self._reactor)
-            except CancelledError:
-                raise
+                return await work
             except Exception as error:
-                # Whatever it is: the page is shown without that part.
+                if end.active() and _isCancelled(error):
+                    raise CancelledError from error
+                # Whatever else it is: the page is shown without that part.
                 self.log.info("{host}{path}: {error}", host=host, path=path, error=repr(error))
+            finally:
+                if end.active():
+                    end.cancel()
         return None
 
     async def _once(self, host: str, path: str, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -132,14 +132,16 @@ class _DemoTests:
         self.sample("authorization.yaml", "delete")
 
         self.sample("mirroring.yaml")
-        self.until(lambda: self.versions(4) == {"v1"}, "v1 alone")
-        self.demo.waitLogged("reviews-v3: GET /reviews/0 for reviews-shadow:9080")
+        copied = "reviews-v3: GET /reviews/0 for reviews-shadow:9080"
+        self.until(lambda: self.version() == "v1" and copied in self.demo.log, "v3 to get copies of what v1 answers")
+        self.assertEqual(self.versions(4), {"v1"})
 
         self.sample("timeout.yaml")
         self.until(lambda: _NO_REVIEWS in self.page(), "a time-out")
 
         self.demo.signal(signal.SIGTERM)
         self.assertEqual(self.demo.ended(), 0)
+        self.assertNotIn("[critical]", self.demo.log)
         self.assertEqual(list(self.temporary.iterdir()), [])
         addresses = [(f"{_NETWORK}.{kind}.{number}", 9080) for kind in (1, 2, 3) for number in range(1, 7)]
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]

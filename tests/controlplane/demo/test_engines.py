@@ -54,6 +54,7 @@ class EnvoyTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = _Processes()
         self.told: list[str] = []
+        self.patch(shutil, "which", lambda name: None)
         folder = Path(self.mktemp())
         folder.mkdir()
         made: Any = envoyEngine("/envoy", folder, self.reactor, self.told.append)("reviews-v1", "{}")
@@ -78,6 +79,14 @@ class EnvoyTests(SynchronousTestCase):
         self.ended()
         self.successResultOf(stopped)
         self.assertEqual((self.reactor.getDelayedCalls(), self.told), ([], []))
+
+    def test_withUs(self) -> None:
+        """
+        The kernel is asked to end it when this process does, by the program that can ask.
+        """
+        self.patch(shutil, "which", {"setpriv": "/bin/setpriv"}.get)
+        self.envoy.startService()
+        self.assertEqual(self.reactor.commands[1], ["/bin/setpriv", "--pdeathsig", "TERM", *self.reactor.commands[0]])
 
     def test_kill(self) -> None:
         """

@@ -4,11 +4,16 @@ L{meshproxy.controlplane.demo.web}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
+from twisted.web.test.requesthelper import DummyRequest
 
-from meshproxy.controlplane.demo.web import BODY_LIMIT, FORWARDED, Answer, forwarded, jsonAnswer, numberIn
+from meshproxy.controlplane.demo.web import BODY_LIMIT, FORWARDED, Answer, App, forwarded, jsonAnswer, numberIn
 from tests.controlplane.demo.given import Peers, asked, begun
 
 
@@ -69,6 +74,23 @@ class AppTests(SynchronousTestCase):
         told = request.flush()
         assert told is not None
         self.assertEqual(told.status, 200)
+
+    def test_left(self) -> None:
+        """
+        A caller that leaves takes its calls along: they end, are not tried again, and nothing is written or logged.
+        """
+        peers = Peers(a=[(0, b""), (0, b"")])
+
+        async def calling(request: Request) -> Answer:
+            return jsonAnswer(await peers.caller.get("a", "/x", {}, 3.0, 2))
+
+        request: Any = DummyRequest([b""])
+        request.path = b"/x"
+        App("it", calling).render(request)
+        self.assertEqual(len(peers.seen), 1)
+        request.processingFailed(Failure(ConnectionLost()))
+        peers.clock.advance(10)
+        self.assertEqual((len(peers.seen), request.written, peers.clock.getDelayedCalls()), (1, [], []))
 
 
 class CallerTests(SynchronousTestCase):
