@@ -258,7 +258,11 @@ def _makeDemo(options: DemoUsage) -> IService:
     from twisted.python.reflect import namedAny
 
     from meshproxy.errors import MeshProxyError
+    from meshproxy.logs import levels
 
+    if options["log-level"] == "info":
+        # It tells of each connection; here one looks for the requests.
+        levels.setFor("twisted.web.client", "warning")
     mesh = namedAny("meshproxy.controlplane.demo.mesh")
     demoOptions = mesh.DemoOptions(
         port=options["port"],

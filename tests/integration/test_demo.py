@@ -142,6 +142,7 @@ class _DemoTests:
         self.demo.signal(signal.SIGTERM)
         self.assertEqual(self.demo.ended(), 0)
         self.assertNotIn("[critical]", self.demo.log)
+        self.assertNotIn("twisted.web.client", self.demo.log)
         self.assertEqual(list(self.temporary.iterdir()), [])
         addresses = [(f"{_NETWORK}.{kind}.{number}", 9080) for kind in (1, 2, 3) for number in range(1, 7)]
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]
