@@ -66,7 +66,7 @@ OF_CALLS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"^  x-envoy-internal: true$"), ""),
     (re.compile(r"^  user-agent: Go-browser$"), ""),
     (re.compile(r"^  x-forwarded-for: [0-9.]+$"), ""),
-    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: 300$"), ""),
+    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: (?:300|\(nearly 400\))$"), ""),
     (re.compile(r"^  x-envoy-upstream-service-time: .*$"), ""),
     (re.compile(r"^closed by the proxy$"), ""),
 ]
