@@ -12,6 +12,7 @@ from typing import Any
 from attrs import Factory, frozen
 from treq.content import collect
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -164,12 +165,15 @@ async def content(response: Any) -> bytes:
     return b"".join(parts)
 
 
+_CANCELLED = (CancelledError, ConnectingCancelledError)
+
+
 def _isCancelled(error: Exception) -> bool:
     """
     Whether a call ended because nobody wants its answer any more; C{twisted.web} wraps that up.
     """
     reasons = getattr(error, "reasons", None) or ()
-    return isinstance(error, CancelledError) or any(one.check(CancelledError) for one in reasons)
+    return isinstance(error, _CANCELLED) or any(one.check(*_CANCELLED) for one in reasons)
 
 
 class Caller:

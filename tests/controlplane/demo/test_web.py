@@ -6,14 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionLost
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectingCancelledError, ConnectionLost
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyRequest
 
-from meshproxy.controlplane.demo.web import BODY_LIMIT, FORWARDED, Answer, App, forwarded, jsonAnswer, numberIn
+from meshproxy.controlplane.demo.web import BODY_LIMIT, FORWARDED, Answer, App, Caller, forwarded, jsonAnswer, numberIn
 from tests.controlplane.demo.given import Peers, asked, begun
 
 
@@ -91,6 +92,25 @@ class AppTests(SynchronousTestCase):
         request.processingFailed(Failure(ConnectionLost()))
         peers.clock.advance(10)
         self.assertEqual((len(peers.seen), request.written, peers.clock.getDelayedCalls()), (1, [], []))
+
+    def test_leftEarly(self) -> None:
+        """
+        It is the same while a call has no connection yet.
+        """
+
+        class Agent:
+            calls = 0
+
+            def request(self, *words: Any) -> Deferred[Any]:
+                self.calls += 1
+                return Deferred(lambda one: one.errback(ConnectingCancelledError(None)))
+
+        agent: Any = Agent()
+        caller = Caller(agent, Clock(), "127.0.2.1:9080")
+        work = Deferred.fromCoroutine(caller.get("a", "/x", {}, 3.0, 2))
+        work.cancel()
+        self.failureResultOf(work, CancelledError)
+        self.assertEqual(agent.calls, 1)
 
 
 class CallerTests(SynchronousTestCase):
