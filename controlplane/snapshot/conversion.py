@@ -8,6 +8,7 @@ that did not touch it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +20,24 @@ from meshproxy.controlplane.translate.translation import Translation
 
 __all__ = ["Converter"]
 
-# What proxies have in common, so that it comes as the same object again and again.
-_COMMON = (CLUSTER, ENDPOINTS)
+# What stays the same object where it does not change, while listeners and routes are made again at each change.
+_LASTING = (CLUSTER, ENDPOINTS)
 
-_MOST = 50_000
+_MOST = 64 << 20
 """
-Conversions that are remembered. When there are more, those that nobody asked for since the last time go.
+Bytes that are remembered. When there are more, those that nobody asked for since the last time go.
+"""
+
+
+_ENTRY = 200
+"""
+Bytes that remembering takes beside what is remembered.
+"""
+
+
+_MOST_LASTING = 50_000
+"""
+Objects that are held because they may come again.
 """
 
 
@@ -34,16 +47,22 @@ class Converter:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Versioned] = {}
-        self._older: dict[tuple[str, str], Versioned] = {}
+        self._known: dict[bytes, Versioned] = {}
+        self._older: dict[bytes, Versioned] = {}
+        self._size = 0
         # The same by identity; the object is held, so that no other gets its identity.
-        self._same: dict[int, tuple[Any, Versioned]] = {}
+        self._lasting: dict[int, tuple[Any, Versioned]] = {}
+        self._fleeting: dict[int, tuple[Any, Versioned]] = {}
 
-    def renew(self) -> None:
+    def renew(self, everything: bool = True) -> None:
         """
-        What is common will come as other objects from now on.
+        Listeners and routes will come as other objects from now on.
+
+        @param everything: And so will the rest.
         """
-        self._same = {}
+        self._fleeting = {}
+        if everything or len(self._lasting) > _MOST_LASTING:
+            self._lasting = {}
 
     def snapshot(self, translation: Translation, before: Snapshot | None = None) -> Snapshot:
         """
@@ -69,24 +88,25 @@ class Converter:
         """
         Messages of one type, by name.
         """
-        if typeName not in _COMMON:
-            return {name: self._convert(typeName, value) for name, value in values.items()}
+        known = self._lasting if typeName in _LASTING else self._fleeting
         made = {}
         for name, value in values.items():
-            same = self._same.get(id(value))
+            same = known.get(id(value))
             if same is None:
-                same = self._same[id(value)] = value, self._convert(typeName, value)
+                same = known[id(value)] = value, self._convert(typeName, value)
             made[name] = same[1]
         return made
 
     def _convert(self, typeName: str, value: Any) -> Versioned:
-        key = (typeName, json.dumps(value, separators=(",", ":")))
+        text = json.dumps([typeName, value], separators=(",", ":"))
+        key = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
         found = self._known.get(key)
         if found is None:
             found = self._older.pop(key, None)
             if found is None:
                 found = versioned(messageOf(typeName, value))
-            if len(self._known) >= _MOST:
-                self._older, self._known = self._known, {}
+            if self._size >= _MOST:
+                self._older, self._known, self._size = self._known, {}, 0
             self._known[key] = found
+            self._size += len(found.value) + _ENTRY
         return found

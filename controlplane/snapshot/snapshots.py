@@ -191,8 +191,11 @@ class Snapshots:
         self._settleCall = None
         changes, self._changes = self._changes, []
         services = self.world.settle()
-        if services.services or services.endpoints or any(change.either.kind in _CLUSTER_KINDS for change in changes):
+        if any(change.either.kind in _CLUSTER_KINDS for change in changes):
             self._renew()
+        else:
+            self._shared = Shared(self._shared, services.services | services.endpoints)
+            self._converter.renew(everything=False)
         onlyEndpoints = not services.services and all(_isOnlyEndpoints(change) for change in changes)
         for attached in self._attached:
             if onlyEndpoints:

@@ -1,18 +1,18 @@
 # -*- test-case-name: tests.controlplane.translate.test_shared -*-
 """
-What the configurations of several proxies have in common: the clusters of the services that they call.
+What the configurations of several proxies have in common: what they call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Set
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import define
 
 from meshproxy.controlplane.model.problems import Problem
-from meshproxy.controlplane.model.resource import Key
-from meshproxy.controlplane.registry.services import Service
+from meshproxy.controlplane.model.resource import Key, Resource
+from meshproxy.controlplane.registry.services import Service, ServiceKey
 
 if TYPE_CHECKING:
     from meshproxy.controlplane.translate.clusters import OutboundClusters
@@ -21,50 +21,106 @@ if TYPE_CHECKING:
 
 __all__ = ["Shared"]
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
 
 @define
-class _Made:
+class _Made(Generic[T]):
     """
-    @ivar rule: What it was made with; held here, so that no other rule gets its identity.
+    Something, and what was told while it was made.
+
+    @ivar held: What gave it its name by its identity: held here, so that nothing else gets that.
     """
 
-    clusters: OutboundClusters
+    it: T
     problems: list[Problem]
     resources: set[Key]
-    rule: Rule | None
+    services: set[ServiceKey]
+    held: object
+
+
+def _made(known: dict[K, _Made[T]], key: K, held: object, context: Context, make: Callable[[], T]) -> T:
+    found = known.get(key)
+    if found is None:
+        before = context.problems, context.resourcesUsed, context.servicesUsed
+        context.problems, context.resourcesUsed, context.servicesUsed = [], set(), set()
+        try:
+            found = _Made(make(), context.problems, context.resourcesUsed, context.servicesUsed, held)
+        finally:
+            context.problems, context.resourcesUsed, context.servicesUsed = before
+        known[key] = found
+    context.resourcesUsed |= found.resources
+    context.servicesUsed |= found.services
+    context.problems += [problem for problem in found.problems if problem not in context.problems]
+    return found.it
 
 
 class Shared:
     """
-    The clusters of services as they were made for one proxy, for all others that would get the same.
+    What was made for one proxy, for all others that would get the same. It is not to be changed.
 
-    One of these serves translations as long as they are given the same mesh, services and endpoints, and the same
-    resources of the kinds C{DestinationRule} and C{PeerAuthentication}.
+    One of these serves translations as long as they are given the same mesh, resources, services and endpoints.
     """
 
-    def __init__(self) -> None:
-        self._made: dict[Hashable, _Made] = {}
+    def __init__(self, before: Shared | None = None, changed: Set[ServiceKey] = frozenset()) -> None:
+        """
+        @param before: One whose clusters hold still: the mesh is the same, and so are the resources of the kinds
+            C{DestinationRule} and C{PeerAuthentication}.
+        @param changed: The services whose clusters do not: they, or their endpoints, are not the same.
+        """
+        self._clusters: dict[tuple[ServiceKey, Hashable, Hashable], _Made[OutboundClusters]] = {}
+        if before is not None:
+            known = before._clusters
+            self._clusters = {key: one for key, one in known.items() if key[0] not in changed} if changed else known
+        self._outbound: dict[Hashable, _Made[object]] = {}
+        self._labelsMatter: bool | None = None
 
     def clusters(
         self, context: Context, service: Service, rule: Rule | None, make: Callable[[], OutboundClusters]
     ) -> OutboundClusters:
         """
-        The clusters of a service under a rule, made only if nobody had them yet. They are not to be changed.
+        The clusters of a service under a rule, made only if nobody had them yet.
 
         @param make: Makes them, for C{context}; what it tells there is told to each who gets them.
         """
         proxy = context.proxy
         caller = (proxy.dataPlane, proxy.intercepts, proxy.isSidecar, proxy.locality, proxy.sdsCluster)
         key = (service.key, None if rule is None else rule.identity, caller)
-        made = self._made.get(key)
-        if made is None:
-            problems, resources = context.problems, context.resourcesUsed
-            context.problems, context.resourcesUsed = [], set()
-            try:
-                made = _Made(make(), context.problems, context.resourcesUsed, rule)
-            finally:
-                context.problems, context.resourcesUsed = problems, resources
-            self._made[key] = made
-        context.resourcesUsed |= made.resources
-        context.problems += [problem for problem in made.problems if problem not in context.problems]
-        return made.clusters
+        return _made(self._clusters, key, rule, context, make)
+
+    def outbound(self, context: Context, make: Callable[[], T]) -> T:
+        """
+        All that a sidecar needs for what its workload calls, made only if no sidecar like it had it yet.
+
+        @param make: Makes it, for C{context}.
+        """
+        proxy = context.proxy
+        resource = context.scope.resource
+        key = (
+            proxy.namespace,
+            proxy.dataPlane,
+            proxy.interception,
+            proxy.locality,
+            proxy.sdsCluster,
+            proxy.outboundAddress,
+            None if resource is None else resource.key,
+            tuple(sorted(proxy.labels.items())) if self._asksLabels(context) else None,
+        )
+        return _made(self._outbound, key, None, context, make)  # type: ignore[return-value]  # always the same type
+
+    def _asksLabels(self, context: Context) -> bool:
+        """
+        Whether it depends on the labels of a caller what it gets for what it calls.
+        """
+        if self._labelsMatter is None:
+            resources = context.resources
+            self._labelsMatter = any(
+                one.spec.workloadSelector is not None for one in resources.all("DestinationRule")
+            ) or any(_selectsCallers(one) for one in resources.all("VirtualService"))
+        return self._labelsMatter
+
+
+def _selectsCallers(resource: Resource) -> bool:
+    spec = resource.spec
+    return any(match.sourceLabels for route in (*spec.http, *spec.tls, *spec.tcp) for match in route.match)

@@ -6,6 +6,7 @@ All of it: resources and services to the configuration of one proxy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -98,18 +99,22 @@ def translate(
     for loser, winner in services.hidden:
         if winner in visible:
             _tellHidden(context, loser, winner)
-    outbound = outboundClusters(context, destinations.rules, visible, shared)
+    shared = shared or Shared()
     made = Translation()
-    made.clusters.update(outbound.clusters)
-    made.endpoints.update(outbound.endpoints)
-    made.clusters.update(passthroughClusters(context))
     if proxy.isSidecar:
-        listeners = outboundListeners(context, destinations, visible)
+        outbound = shared.outbound(context, partial(_outbound, context, destinations, shared))
         own = inboundListeners(context, destinations)
-        made.listeners.update(_named([*listeners.listeners, *own.listeners]))
-        made.routes.update(_named(listeners.routes))
+        made.endpoints.update(outbound.endpoints)
+        made.clusters.update(outbound.clusters)
         made.clusters.update(own.clusters)
+        made.routes.update(outbound.routes)
+        made.listeners.update(outbound.listeners)
+        made.listeners.update(_named(own.listeners))
     else:
+        clusters = outboundClusters(context, destinations.rules, visible, shared)
+        made.endpoints.update(clusters.endpoints)
+        made.clusters.update(clusters.clusters)
+        made.clusters.update(passthroughClusters(context))
         gateways = gatewayListeners(context, destinations)
         made.listeners.update(_named(gateways.listeners))
         made.routes.update(_named(gateways.routes))
@@ -118,6 +123,21 @@ def translate(
     made.resources = frozenset(context.resourcesUsed)
     made.services = frozenset(context.servicesUsed)
     return made
+
+
+def _outbound(context: Context, destinations: Destinations, shared: Shared) -> Translation:
+    """
+    What a sidecar needs for what its workload calls.
+    """
+    visible = context.scope.services
+    clusters = outboundClusters(context, destinations.rules, visible, shared)
+    listeners = outboundListeners(context, destinations, visible)
+    return Translation(
+        listeners=_named(listeners.listeners),
+        routes=_named(listeners.routes),
+        clusters={**clusters.clusters, **passthroughClusters(context)},
+        endpoints=clusters.endpoints,
+    )
 
 
 def _tellHidden(context: Context, loser: Service, winner: Service) -> None:

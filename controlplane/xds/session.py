@@ -58,6 +58,7 @@ class Subscription:
     @ivar invented: Those of which it was sent that they have no endpoints, although nobody said so.
     @ivar offered: The names in the last response.
     @ivar doubtful: Names in responses that were not taken: what the proxy has of them is not known.
+    @ivar settledOn: The resources of a snapshot, if the proxy has all of them that it asked for.
     """
 
     isWildcard: bool = False
@@ -74,6 +75,7 @@ class Subscription:
     invented: set[str] = field(default_factory=set)
     offered: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
+    settledOn: Mapping[str, Versioned] | None = None
 
     def wants(self, name: str) -> bool:
         """
@@ -118,6 +120,7 @@ class Session:
                     # Something is new: all that was refused together is offered again.
                     for name in subscription.doubtful:
                         subscription.sent.pop(name, None)
+                    subscription.settledOn = None
                     subscription.doubtful = set()
 
     def _linger(self, old: Snapshot, new: Snapshot) -> None:
@@ -150,6 +153,7 @@ class Session:
             subscription = self.subscriptions[typeURL]
             if subscription.resumes:
                 subscription.resumes = False
+                subscription.settledOn = None
                 self._resume(typeURL, subscription)
             if subscription.isUnderWay or not self._isDirty(typeURL):
                 continue
@@ -157,6 +161,7 @@ class Session:
                 continue
             if typeURL == ENDPOINTS:
                 subscription.invented = self._withoutEndpoints(self.snapshot.ofType(typeURL))
+            subscription.settledOn = None
             made.append((typeURL, self._respond(typeURL, subscription)))
             subscription.isUnderWay = True
             subscription.isDue = False
@@ -214,17 +219,32 @@ class Session:
         return self.subscriptions[typeURL].isDue or self._differs(typeURL)
 
     def _differs(self, typeURL: str) -> bool:
+        assert self.snapshot is not None
         subscription = self.subscriptions[typeURL]
+        resources, lingers = self.snapshot.ofType(typeURL), bool(self._lingering.get(typeURL))
+        if subscription.settledOn is resources and not lingers:
+            return False
         wanted = self._wanted(typeURL)
         if any(subscription.sent.get(name) != one.version for name, one in wanted.items()):
             return True
-        return self._removesMatter(typeURL) and any(name not in wanted for name in subscription.sent)
+        if self._removesMatter(typeURL) and any(name not in wanted for name in subscription.sent):
+            return True
+        if self._missing(typeURL):
+            return True
+        subscription.settledOn = None if lingers else resources
+        return False
 
     def _removesMatter(self, typeURL: str) -> bool:
         """
         Whether the variant can say that something of a type is gone.
         """
         raise NotImplementedError
+
+    def _missing(self, typeURL: str) -> set[str]:
+        """
+        The names that are asked for and do not exist, where the variant can say so and the proxy was not told yet.
+        """
+        return set()
 
     def _comesFirst(self, typeURL: str) -> bool:
         """
@@ -276,7 +296,9 @@ class Session:
         isNew = typeURL not in self.subscriptions
         if isNew and len(self.subscriptions) >= 100:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "a stream has at most 100 types")
-        return self.subscriptions.setdefault(typeURL, Subscription()), isNew
+        subscription = self.subscriptions.setdefault(typeURL, Subscription())
+        subscription.settledOn = None
+        return subscription, isNew
 
     def _answered(self, subscription: Subscription, error: str) -> None:
         """
@@ -454,9 +476,6 @@ class DeltaSession(Session):
         subscription = self.subscriptions[typeURL]
         resources = self._resources(typeURL)
         return {name for name in subscription.names if name not in resources} - subscription.told
-
-    def _differs(self, typeURL: str) -> bool:
-        return bool(self._missing(typeURL)) or super()._differs(typeURL)
 
     def _respond(self, typeURL: str, subscription: Subscription) -> bytes:
         wanted = self._wanted(typeURL)

@@ -41,7 +41,7 @@ class ConverterTests(SynchronousTestCase):
         """
         What nobody asks for any more is forgotten.
         """
-        self.patch(conversion, "_MOST", 10)
+        self.patch(conversion, "_MOST", 10 * conversion._ENTRY)
         converter = Converter()
         kept = converter.convert(CLUSTER, {"kept": {"name": "kept"}})["kept"]
         for number in range(100):

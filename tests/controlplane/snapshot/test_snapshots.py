@@ -173,6 +173,7 @@ class SnapshotsTests(SnapshotTestCase):
         self.start()
         bad, good = self.attach(name="bad"), self.attach(name="good")
         self.reactor.advance(0)
+
         def broken(proxy: Any, *told: Any) -> Any:
             if proxy.labels["app"] == "bad":
                 raise ZeroDivisionError

@@ -90,5 +90,48 @@ class SharedTests(SynchronousTestCase):
         for name in common:
             self.assertIs(first.endpoints[name], second.endpoints[name])
             self.assertIs(first.clusters[name], second.clusters[name])
+        self.assertIs(next(iter(first.routes.values())), next(iter(second.routes.values())))
         translate(evolve(case.proxy, locality="region/zone"), *given, shared)
         self.assertEqual(len(made), 2 * count)
+
+    def test_labels(self) -> None:
+        """
+        Labels of callers count where a resource asks for them, and only there.
+        """
+        text = caseOf("bookinfo-sidecar").resources
+        selecting = """
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a, namespace: shop}
+spec:
+  hosts: [productpage]
+  http:
+    - match: [{sourceLabels: {app: other}}]
+      route: [{destination: {host: productpage}}]
+      timeout: 7s
+"""
+        case = caseOf("bookinfo-sidecar")
+        for more, differs in (("", False), (selecting, True)):
+            resources = resourcesOf(text + more)
+            given = case.mesh, ResourceSet(resources), indexOf(resources)
+            shared = Shared()
+            one = translate(evolve(case.proxy, labels={"app": "productpage"}), *given, shared)
+            other = translate(evolve(case.proxy, labels={"app": "other"}), *given, shared)
+            self.assertEqual(one.routes != other.routes, differs)
+
+    def test_before(self) -> None:
+        """
+        Clusters outlive a change of routes, and routes do not.
+        """
+        case = caseOf("bookinfo-sidecar")
+        resources = resourcesOf(case.resources)
+        rest = [one for one in resources if one.kind != "VirtualService"]
+        services = indexOf(resources)
+        shared = Shared()
+        before = translate(case.proxy, case.mesh, ResourceSet(resources), services, shared)
+        after = translate(case.proxy, case.mesh, ResourceSet(rest), services, Shared(shared))
+        self.assertNotEqual(before.routes, after.routes)
+        self.assertEqual(after, translate(case.proxy, case.mesh, ResourceSet(rest), services))
+        for name, one in after.endpoints.items():
+            self.assertIs(one, before.endpoints[name])
