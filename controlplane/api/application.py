@@ -15,6 +15,7 @@ from meshproxy.controlplane.api.events import addEvents
 from meshproxy.controlplane.api.issuing import addIssuing
 from meshproxy.controlplane.api.kubernetes import addResources
 from meshproxy.controlplane.api.objects import Objects, StatusOf
+from meshproxy.controlplane.api.openapi import addDescription
 from meshproxy.controlplane.api.proxies import addProxies
 from meshproxy.controlplane.api.router import Router
 from meshproxy.controlplane.api.site import APISite
@@ -57,4 +58,5 @@ def makeSite(
         addIssuing(router, authority, BootstrapTokens(store, reactor.seconds))
     if snapshots is not None:
         addProxies(router, connected or (lambda: ()), snapshots)
+    addDescription(router)
     return APISite(router, access, reactor, audit, identities)

@@ -36,7 +36,8 @@ def addIssuing(router: Router, authority: Authority, tokens: BootstrapTokens) ->
     own = _Issuing(authority, tokens)
 
     def add(method: str, pattern: str, handler: Any, role: Role | None, told: str, *types: str) -> None:
-        router.add(Operation(method, pattern, handler, role, told, {}, types, "ca"))
+        codes = (201,) if method == "POST" else (200,)
+        router.add(Operation(method, pattern, handler, role, told, {}, types, "ca", codes))
 
     add("GET", "/v1/ca/roots", own.roots, Role.READ, "The roots that peers have to trust")
     add("GET", "/v1/ca/certificates", own.list, Role.READ, "The newest certificate of each identity, and when it ends")

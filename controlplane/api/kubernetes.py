@@ -86,7 +86,8 @@ class _Resources:
         patches = (MERGE_PATCH, JSON_PATCH) + (() if kind.group else (STRATEGIC_PATCH,))
 
         def add(method: str, pattern: str, handler: Any, role: Role, told: str, parameters: Any, *types: str) -> None:
-            router.add(Operation(method, pattern, handler, role, told, parameters, types, kind.kind))
+            codes = {"POST": (201,), "PUT": (200, 201)}.get(method, (200,))
+            router.add(Operation(method, pattern, handler, role, told, parameters, types, kind.kind, codes))
 
         name = kind.kind
         if kind.namespaced:

@@ -29,6 +29,7 @@ class Operation:
     @ivar parameters: Names of query parameters and what each is for.
     @ivar consumes: Media types of its body, none if it has none.
     @ivar group: Under which heading the description lists it.
+    @ivar codes: Each status that tells that it is done.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Operation:
     parameters: dict[str, str] = field(default_factory=dict)
     consumes: tuple[str, ...] = ()
     group: str = ""
+    codes: tuple[int, ...] = (200,)
 
 
 class _Node:

@@ -17,6 +17,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 _TESTED_ELSEWHERE = {
     "A handshake has a minute",
     "Certificates are read again",
+    "Filters begin after the handshake",
     "The cipher of TLS 1.3",
     "Values in x-forwarded-client-cert are quoted",
 }

@@ -54,11 +54,12 @@ _POST = request("POST /p", "content-length: 5", body="hello")
 
 def _chunks(*pieces: str) -> list[Step]:
     """
-    A request whose body comes in pieces.
+    A request whose body comes in pieces, the first one with the head: who answers the head at once answers no earlier.
     """
-    steps: list[Step] = [request("POST /c", "transfer-encoding: chunked")]
-    for piece in pieces:
-        steps += [b"%x\r\n%b\r\n" % (len(piece), piece.encode("ascii")), Pause(0.02)]
+    chunks = [b"%x\r\n%b\r\n" % (len(piece), piece.encode("ascii")) for piece in pieces]
+    steps: list[Step] = [request("POST /c", "transfer-encoding: chunked") + chunks[0], Pause(0.02)]
+    for chunk in chunks[1:]:
+        steps += [chunk, Pause(0.02)]
     return [*steps, b"0\r\n\r\n"]
 
 
