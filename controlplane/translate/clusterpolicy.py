@@ -197,6 +197,8 @@ def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, ru
             cluster["commonLbConfig"]["localityWeightedLbConfig"] = {}
         elif not context.proxy.abilities.outliers and rule is not None:
             _leftOut(context, rule, "localityLbSetting", "without outliers nothing fails over")
+        elif setting.failoverPriority and rule is not None:
+            _leftOut(context, rule, "failoverPriority", "what fails is replaced by the nearest locality")
     if cluster.get("type") == "ORIGINAL_DST":
         return
     cluster["lbPolicy"] = _BALANCERS.get(balancer.simple or "", "LEAST_REQUEST")

@@ -342,6 +342,10 @@ class DiscoveryTests(SynchronousTestCase):
         order = priorities(noticed + failover)
         self.assertEqual((order["r3"], order["r2/z1"]), (3, 4))
         self.assertEqual(set(priorities("tls: {mode: DISABLE}").values()), {0})
+        labels = "loadBalancer: {localityLbSetting: {failoverPriority: [topology.istio.io/network]}}"
+        told = made(proxy, A, *texts, rule(f"trafficPolicy: {{{noticed}, {labels}}}")).problems
+        self.assertEqual([one.code for one in told], ["not-programmed"])
+        self.assertIn("failoverPriority", told[0].message)
         off = ", loadBalancer: {localityLbSetting: {enabled: false}}"
         self.assertEqual(set(priorities(noticed + off).values()), {0})
 
