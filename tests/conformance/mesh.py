@@ -36,6 +36,7 @@ from tests.conformance.meshresources import EDGE, RESOURCES, SEALED, TOKENS
 from tests.conformance.proxies import Proxy as Process
 from tests.controlplane.given import resourcesOf
 from tests.controlplane.translate.envoy import inlined
+from tests.ports import freePorts
 
 __all__ = ["Mesh", "answers", "running"]
 
@@ -96,16 +97,6 @@ class _Answers(BaseHTTPRequestHandler):
         """
         Silence.
         """
-
-
-def _freePorts(count: int, address: str = "127.0.0.1") -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind((address, 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def _bootstrap(kind: str, text: str, ports: dict[str, int]) -> str:
@@ -332,7 +323,7 @@ def running(kind: str) -> Iterator[Mesh]:
     The mesh, run by one kind of proxy.
     """
     names = ("CALLED", "V1", "V2", "INBOUND", "SEALED", "INSIDE", "JUDGE", "CLEAR", "SECURE")
-    ports = dict(zip(names, _freePorts(len(names)), strict=True))
+    ports = dict(zip(names, freePorts(len(names)), strict=True))
     text = RESOURCES + SEALED + EDGE + TOKENS.replace("KEYS", _keys())
     for name, port in ports.items():
         text = text.replace(name, str(port))

@@ -7,7 +7,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.proxies import Proxy, findEnvoy
+from tests.ports import freePorts
 
 BOOTSTRAP = """
 node: {id: node-1, cluster: cluster-1, locality: {zone: zone-1}}
@@ -143,10 +143,7 @@ def freePort() -> int:
     """
     A port where nobody listens.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return freePorts(1)[0]
 
 
 class Asked:

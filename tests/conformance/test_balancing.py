@@ -18,6 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager, Ports, bootstrap
 from tests.conformance.proxies import Proxy, findEnvoy
+from tests.ports import freePorts
 
 _ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
 _LB = "type.googleapis.com/envoy.extensions.load_balancing_policies"
@@ -664,9 +665,7 @@ class _Run:
                 backend.start()
                 stack.callback(backend.sock.close)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            with socket.socket() as free:
-                free.bind(("0.0.0.0", 0))
-                port = free.getsockname()[1]
+            (port,) = freePorts(1, "0.0.0.0")
             proxies = {}
             for kind, address in _ADDRESSES.items():
                 text = _config(port, address)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager, Ports, bootstrap
 from tests.conformance.proxies import Proxy, findEnvoy
+from tests.ports import freePorts
 from tests.routing.path_vectors import VECTORS
 
 _ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
@@ -119,13 +120,7 @@ def _paths() -> Sequence[str]:
 
 
 def _askBoth(stack: ExitStack) -> dict[str, dict[str, list[str]]]:
-    ports = {}
-    for name in SETTINGS:
-        free = socket.socket()
-        free.bind(("0.0.0.0", 0))
-        ports[name] = free.getsockname()[1]
-        stack.callback(free.close)
-        free.close()
+    ports = dict(zip(SETTINGS, freePorts(len(SETTINGS), "0.0.0.0"), strict=True))
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     managers = {name: Manager(f"{{{setting}}}", _ROUTES) for name, setting in SETTINGS.items()}
     proxies = {}

@@ -29,9 +29,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from meshproxy.net.certificates import fingerprint, spkiDigest
 from meshproxy.testing.pki import Authority, Credential
-from tests.conformance.comparison import _ADDRESSES, _bound
+from tests.conformance.comparison import _ADDRESSES
 from tests.conformance.proxies import Proxy, findEnvoy
 from tests.conformance.tlspeer import Seen, TLSClient
+from tests.ports import freePorts
 
 _TYPES = "type.googleapis.com/envoy.extensions."
 _TLS = f"{_TYPES}transport_sockets.tls.v3."
@@ -213,9 +214,7 @@ class Server:
 
 
 def _mutual(validation: Any = None, **fields: Any) -> Server:
-    return Server(
-        validation={**C.ca, **(validation or {})}, context={"require_client_certificate": True}, **fields
-    )
+    return Server(validation={**C.ca, **(validation or {})}, context={"require_client_certificate": True}, **fields)
 
 
 def _names(kind: str, **matcher: str) -> Server:
@@ -698,10 +697,7 @@ def _run() -> tuple[Run, Run]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = [*SERVERS, "front", "admin"]
-        held = [_bound("0.0.0.0") for _ in names]
-        ports = {name: sock.getsockname()[1] for name, sock in zip(names, held, strict=True)}
-        for sock in held:
-            sock.close()
+        ports = dict(zip(names, freePorts(len(names), "0.0.0.0"), strict=True))
         sides = []
         for kind in ("envoy", "meshproxy"):
             sides.append(Side(kind, ports, folder))

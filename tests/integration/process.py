@@ -5,20 +5,19 @@ A proxy as its users start it: C{twistd} in a process of its own, and what stand
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import meshproxy
+from tests.ports import freePorts
 
 __all__ = ["ROOT", "PATIENCE", "Proxy", "fetch", "freePort", "freePorts", "until"]
 
@@ -29,12 +28,6 @@ ROOT = Path(meshproxy.__file__).parent.parent
 PATIENCE = 15.0
 
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-
-# The first of the ports that Linux gives to outgoing connections, unless it was told otherwise.
-_FIRST_EPHEMERAL = 32_768
-
-# Tests that run beside each other are not to choose the same.
-_random = random.SystemRandom()
 
 T = TypeVar("T")
 
@@ -55,23 +48,6 @@ def until(asked: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience} s in vain for {what}")
         time.sleep(0.01)
-
-
-def freePorts(count: int, host: str = "127.0.0.1") -> list[int]:
-    """
-    TCP ports that nobody listens on, all different, and none that the system gives to connections that are made
-    meanwhile: whoever is to listen there would find it taken.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with ExitStack() as held:
-        found: list[int] = []
-        while len(found) < count:
-            port = _random.randrange(10_000, _FIRST_EPHEMERAL)
-            sock = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            with suppress(OSError):
-                sock.bind((host, port))
-                found.append(port)
-        return found
 
 
 def freePort(host: str = "127.0.0.1") -> int:
