@@ -4,17 +4,39 @@ Ports for programs that tests start.
 
 from __future__ import annotations
 
-import random
+import fcntl
+import os
 import socket
+import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import cycle
 
 __all__ = ["bindFree", "freePorts"]
 
-# The first of the ports that Linux gives to outgoing connections, unless it was told otherwise.
-_FIRST_EPHEMERAL = 32_768
+# Below the first of the ports that Linux gives to outgoing connections, unless it was told otherwise.
+_FIRST, _PARTS, _SIZE = 10_200, 16, 1_400
 
-# Tests that run beside each other are not to choose the same.
-_random = random.SystemRandom()
+
+def _ports() -> Iterator[int]:
+    """
+    Ports that no other process of tests takes as long as this one runs, each as late as possible for a second time.
+    """
+    for part in range(_PARTS):
+        path = os.path.join(tempfile.gettempdir(), f"meshproxy-tests-{os.getuid()}-ports-{part}")
+        # Open, and locked, until the process ends.
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        first = _FIRST + part * _SIZE
+        yield from cycle(range(first, first + _SIZE))
+    raise AssertionError(f"{_PARTS} processes of tests run already")
+
+
+_own = _ports()
 
 
 def bindFree(host: str = "127.0.0.1") -> socket.socket:
@@ -23,10 +45,10 @@ def bindFree(host: str = "127.0.0.1") -> socket.socket:
     whoever is to listen there later would find it taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(1000):
+    for _ in range(_SIZE):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.bind((host, _random.randrange(10_000, _FIRST_EPHEMERAL)))
+            sock.bind((host, next(_own)))
         except OSError:
             sock.close()
         else:
