@@ -54,7 +54,7 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
     (re.compile(r"(?i)(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
     # What is left of a time-out when a request is tried again.
-    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )1[34]\d\d\d$"), "(nearly 15000)"),
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(?:1[34]\d\d\d|15000)$"), "(nearly 15000)"),
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(?:3\d\d|400)$"), "(nearly 400)"),
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )\d\d$"), "(little)"),
     # The words of the operating system, of the TLS library or of a parser.

@@ -324,9 +324,11 @@ def running(kind: str) -> Iterator[Mesh]:
     """
     names = ("CALLED", "V1", "V2", "INBOUND", "SEALED", "INSIDE", "JUDGE", "CLEAR", "SECURE")
     ports = dict(zip(names, freePorts(len(names)), strict=True))
-    text = RESOURCES + SEALED + EDGE + TOKENS.replace("KEYS", _keys())
+    text = RESOURCES + SEALED + EDGE + TOKENS
     for name, port in ports.items():
         text = text.replace(name, str(port))
+    # Only now: keys are made by chance, and may have any of those names in them.
+    text = text.replace("KEYS", _keys())
     text += _secret("shop", "shop.example.com") + _secret("known", "known.example.com")
     servers = [
         _Server("v1", ("127.0.0.1", ports["V1"])),
