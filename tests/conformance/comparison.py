@@ -54,12 +54,17 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"), "(a date)"),
     (re.compile(r"(?i)(?<=x-envoy-upstream-service-time: )\d+"), "(a time)"),
     # What is left of a time-out when a request is tried again.
-    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(?:1[34]\d\d\d|15000)$"), "(nearly 15000)"),
-    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(?:3\d\d|400)$"), "(nearly 400)"),
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )1[34]\d\d\d$"), "(nearly 15000)"),
+    (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(?!300)3\d\d$"), "(nearly 400)"),
     (re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )\d\d$"), "(little)"),
     # The words of the operating system, of the TLS library or of a parser.
     (re.compile(r"(?<=\w)\|[^}]*(?=})"), ""),
 ]
+
+
+# A request that is tried again at once has all of its time-out, or a millisecond less. Nobody else may: the first try,
+# and each request of its own, has exactly what is configured.
+_WHOLE = re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(15000|400)$")
 
 
 #: What Envoy's own client adds to the requests of filters and to their answers, of no meaning to anybody.
@@ -67,7 +72,7 @@ OF_CALLS: list[tuple[re.Pattern[str], str]] = [
     (re.compile(r"^  x-envoy-internal: true$"), ""),
     (re.compile(r"^  user-agent: Go-browser$"), ""),
     (re.compile(r"^  x-forwarded-for: [0-9.]+$"), ""),
-    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: (?:300|\(nearly 400\))$"), ""),
+    (re.compile(r"^  x-envoy-expected-rq-timeout-ms: 300$"), ""),
     (re.compile(r"^  x-envoy-upstream-service-time: .*$"), ""),
     (re.compile(r"^closed by the proxy$"), ""),
 ]
@@ -238,10 +243,15 @@ class _Side:
 
     def _describe(self, heard: Heard, source: str, unordered: bool) -> Outcome:
         connections: list[list[str]] = []
+        tried: set[str] = set()
         for received in list(self._backend.received):
             requests, rest = readRequests(received.data)
             upstream = ["a connection"]
-            upstream += [line for message in requests for line in message.describe("request")]
+            for message in requests:
+                lines = message.describe("request")
+                own = {line for line in lines if line.strip().startswith("x-request-id:")}
+                upstream += [_WHOLE.sub(r"(nearly \1)", line) for line in lines] if own & tried else lines
+                tried |= own
             if rest:
                 upstream.append(f"then {rest.decode('latin-1')!r}")
             if received.ended:
