@@ -63,8 +63,12 @@ _VARIABLE: list[tuple[re.Pattern[str], str]] = [
 
 
 # A request that is tried again at once has all of its time-out, or a millisecond less. Nobody else may: the first try,
-# and each request of its own, has exactly what is configured.
+# and each request of its own, has exactly what is configured. A mirror of a request has its id, but is no try of it: it
+# comes from the proxy itself, and mostly to another host. Nor is what a filter asks about a request, which has no time
+# left to tell.
 _WHOLE = re.compile(r"(?<=x-envoy-expected-rq-timeout-ms: )(15000|400)$")
+_LEFT = "x-envoy-expected-rq-timeout-ms:"
+_TRY = re.compile(r"^\s*(x-request-id|host|:authority|x-envoy-internal):")
 
 
 #: What Envoy's own client adds to the requests of filters and to their answers, of no meaning to anybody.
@@ -243,15 +247,16 @@ class _Side:
 
     def _describe(self, heard: Heard, source: str, unordered: bool) -> Outcome:
         connections: list[list[str]] = []
-        tried: set[str] = set()
+        tried: set[tuple[str, ...]] = set()
         for received in list(self._backend.received):
             requests, rest = readRequests(received.data)
             upstream = ["a connection"]
             for message in requests:
                 lines = message.describe("request")
-                own = {line for line in lines if line.strip().startswith("x-request-id:")}
-                upstream += [_WHOLE.sub(r"(nearly \1)", line) for line in lines] if own & tried else lines
-                tried |= own
+                own = tuple(line for line in lines if _TRY.match(line))
+                upstream += [_WHOLE.sub(r"(nearly \1)", line) for line in lines] if own in tried else lines
+                if any(_LEFT in line for line in lines):
+                    tried.add(own)
             if rest:
                 upstream.append(f"then {rest.decode('latin-1')!r}")
             if received.ended:
