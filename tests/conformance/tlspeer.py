@@ -10,6 +10,7 @@ import io
 import re
 import socket
 import ssl
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +57,11 @@ class TLSClient:
             context.set_alpn_protocols(list(self.alpn))
         if self.credential is not None:
             text = self.credential.chain + self.credential.keyText
-            path = folder / hashlib.sha256(text.encode()).hexdigest()
-            path.write_text(text)
-            context.load_cert_chain(path)
+            # One for each conversation: those with the other proxy are held at the same time.
+            with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".pem") as file:
+                file.write(text)
+                file.flush()
+                context.load_cert_chain(file.name)
         return context
 
     def ask(self, address: tuple[str, int], folder: Path) -> Seen:
@@ -67,12 +70,13 @@ class TLSClient:
         """
         request = f"GET {self.path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n"
         text = request + "".join(f"{field}\r\n" for field in self.fields) + "\r\n"
+        context = self.context(folder)
         with socket.create_connection(address, timeout=_LIMIT) as sock:
             if self.send:
                 sock.sendall(self.send)
                 return Seen("cleartext", answer="closed" if not _read(sock) else "answered")
             try:
-                with self.context(folder).wrap_socket(sock, server_hostname=self.serverName or None) as secure:
+                with context.wrap_socket(sock, server_hostname=self.serverName or None) as secure:
                     leaf = secure.getpeercert(True) or b""
                     secure.sendall(text.encode())
                     whole = _read(secure)
