@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
@@ -30,7 +30,7 @@ from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
 from meshproxy.errors import ConfigError, ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
-from meshproxy.http.context import ProxyContext
+from meshproxy.http.context import ProxyContext, RouteKey
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
@@ -43,8 +43,10 @@ from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.statssinks import compileStatsSinks
-from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, dynamicSection, routeNames
-from meshproxy.xds.settings import channelTo, compileDiscovery, nodeOf
+from meshproxy.xds.client import Client, Update
+from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, routeSources
+from meshproxy.xds.files import FileSources
+from meshproxy.xds.settings import StreamSettings, channelTo, compileDiscovery, nodeOf
 from meshproxy.xds.stream import DiscoveryStream
 from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
 
@@ -148,7 +150,7 @@ class ProxyServer(MultiService):
         self._madeOf: dict[str, tuple[bytes, ...]] = {}
         self.discovery: DynamicConfiguration | None = None
         self._discoverySettings = compileDiscovery(self.bootstrap)
-        secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings is not None
+        secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
         self._next = self._compile(self.bootstrap)
         self._sinks = compileStatsSinks(
             self.bootstrap.children("stats_sinks"),
@@ -255,56 +257,84 @@ class ProxyServer(MultiService):
         @param kept: The listener that is of a message already, or L{None}.
         """
         static, report = bootstrap.childOrEmpty("static_resources"), bootstrap.report
-        sections = [
-            dynamicSection(CLUSTER, "clusters", name, value, report) for name, value in dynamic.clusters.items()
-        ]
-        clusters = self.clusters.compile([*static.children("clusters"), *sections])
+        sections = dynamic.sections(CLUSTER, report)
+        clusters = self.clusters.compile([*static.children("clusters"), *sections.values()])
         self.context.clusterNames = frozenset(cluster.name for cluster in clusters)
-        self.context.routes = {
-            name: dynamicSection(ROUTES, "routes", name, value, report) for name, value in dynamic.routes.items()
-        }
-        sections = [
-            dynamicSection(LISTENER, "listeners", name, value, report) for name, value in dynamic.listeners.items()
-        ]
-        return clusters, self.listeners.compile([*static.children("listeners"), *sections], kept)
+        self.context.routes = dynamic.sections(ROUTES, report)
+        sections = dynamic.sections(LISTENER, report)
+        return clusters, self.listeners.compile([*static.children("listeners"), *sections.values()], kept)
 
-    # Configuration from a control plane
+    # Configuration from elsewhere
 
     def _startDiscovery(self) -> None:
         """
-        Begin to ask the control plane, if there is one.
+        Begin to ask the control plane, if there is one, and to look at the files that configuration comes from.
         """
-        settings = self._discoverySettings
-        if settings is None:
+        if self.discovery is not None:
             return
-        options = self.options
-        node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
-        client = settings.client(node)
+        settings, options = self._discoverySettings, self.options
+        client = None
+        if settings.stream is not None:
+            node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
+            client = settings.stream.client(node)
         discovery = DynamicConfiguration(client, self.clusters.assignments, self.secrets, self.applyDynamic)
-        static = self.bootstrap.childOrEmpty("static_resources").children("listeners")
-        names = [routeNames(section.message.SerializeToString()) for section in static]
-        discovery.staticRoutes = frozenset().union(*names)
-        stream = self._stream = DiscoveryStream(
-            client,
-            channelTo(settings, self.clusters, self.reactor),
-            settings.path,
-            discovery.receive,
-            self.reactor,
-            self.context.store,
-            self.context.random,
-            list(settings.metadata),
+        files = FileSources(
+            settings.files, self.secrets.files, self.context.store, self.reactor.seconds, discovery.receive
         )
+        discovery.wantRoutes = files.wantRoutes
+        self.discovery, self._discoveryFiles = discovery, files
+        self._noteStaticRoutes()
+        if settings.stream is not None and client is not None:
+            self._makeStream(settings.stream, client, discovery)
+        discovery.wantAll()
+        files.start()
+        # What a file says, or does not, is known now: there is no more to wait for.
+        discovery.taken.update(settings.files)
+        if self._stream is not None:
+            self._stream.start()
+
+    def _makeStream(self, settings: StreamSettings, client: Client, discovery: DynamicConfiguration) -> None:
+        def receive(update: Update) -> list[str]:
+            errors = discovery.receive(update)
+            self._begin()
+            return errors
 
         def wantMore() -> None:
             discovery.wantAll()
             stream.flush()
 
+        stream = self._stream = DiscoveryStream(
+            client,
+            channelTo(settings, self.clusters, self.reactor),
+            settings.path,
+            receive,
+            self.reactor,
+            self.context.store,
+            self.context.random,
+            list(settings.metadata),
+        )
         self.clusters.assignments.changed = wantMore
-        discovery.wantAll()
-        self.discovery = discovery
-        stream.start()
         if settings.timeout:
-            self._firstFetch = self.reactor.callLater(settings.timeout, self._begin, True)
+            self._firstFetch = self.reactor.callLater(settings.timeout, self._firstFetchTimedOut)
+
+    def _firstFetchTimedOut(self) -> None:
+        """
+        The control plane did not say everything in time.
+        """
+        assert self._stream is not None and self.discovery is not None
+        self._stream.timedOut(self.discovery.taken)
+        self._begin(True)
+
+    def _noteStaticRoutes(self) -> None:
+        """
+        Note the routes that listeners of the bootstrap take by RDS.
+        """
+        static = self.bootstrap.childOrEmpty("static_resources").children("listeners")
+        wanted: dict[RouteKey, str] = {}
+        for section in static:
+            wanted.update(routeSources(section.message.SerializeToString()))
+        if self.discovery is not None:
+            self.discovery.staticRoutes = wanted
 
     def applyDynamic(self, dynamic: DynamicResources) -> list[str]:
         """
@@ -343,6 +373,8 @@ class ProxyServer(MultiService):
         except Exception as error:
             self.log.error("what came by xDS cannot be served: {error}", error=str(error))
             self._giveUp(clusters, listeners)
+            self._newest = self._dynamic
+            self._begin()
             return
         self.clusters.replace(clusters)
         self._dynamic = dynamic
@@ -419,9 +451,13 @@ class ProxyServer(MultiService):
         self.clusters.replace(clusters)
         self.secrets.replace()
         self._noteParts()
-        if self.state == "INITIALIZING":
-            self._begin()
         self.bootstrap = bootstrap
+        if self.discovery is None:
+            self._startDiscovery()
+        else:
+            self._noteStaticRoutes()
+            self.discovery.wantAll()
+        self._begin()
         self.loaded = self.reactor.seconds()
         self.context.runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self.reloadSuccess.value += 1
@@ -500,14 +536,17 @@ class ProxyServer(MultiService):
         self.secrets.replace()
         self.secrets.start()
         clusters, listeners = self._next
+        # Who tells the endpoints of some is reached by way of the others.
+        primary = gatherResults([cluster.warmed for cluster in clusters if cluster.kind != "EDS"])
         warming = self.clusters.warm(clusters)
         self.clusters.replace(clusters)
         if warming.called:
             self.listeners.replace(self._ready(listeners))
             self._startDiscovery()
             self._begin()
-        else:
-            warming.addCallback(lambda _: self._startListeners(listeners))
+            return
+        primary.addCallback(lambda _: self._startDiscovery())
+        warming.addCallback(lambda _: self._startListeners(listeners))
 
     def _startListeners(self, listeners: list[Listener]) -> None:
         if self.state != "INITIALIZING" or self._newest is not self.bootstrap:
@@ -518,18 +557,17 @@ class ProxyServer(MultiService):
         except Exception as error:
             self.failed(str(error))
             return
-        self._startDiscovery()
         self._begin()
 
     def _begin(self, isLate: bool = False) -> None:
         """
-        The proxy is there, unless it still waits for the control plane's first word.
+        The proxy is there, unless it still waits for the first words of those that it is configured by.
         """
-        settings, discovery = self._discoverySettings, self.discovery
-        if self.state != "INITIALIZING":
+        if self.state != "INITIALIZING" or self.discovery is None:
             return
-        if settings is not None and discovery is not None and not isLate:
-            if not discovery.taken.issuperset(settings.types):
+        if not isLate:
+            isWarming = self._newest is not self._dynamic and self._newest is not self.bootstrap
+            if isWarming or not self.discovery.taken.issuperset(self._discoverySettings.types):
                 return
         if self._firstFetch is not None and self._firstFetch.active():
             self._firstFetch.cancel()
@@ -546,6 +584,7 @@ class ProxyServer(MultiService):
 
     exitStatus = 0
     _stream: DiscoveryStream | None = None
+    _discoveryFiles: FileSources | None = None
     _firstFetch: IDelayedCall | None = None
 
     def failHealthCheck(self, failed: bool) -> None:
@@ -603,6 +642,8 @@ class ProxyServer(MultiService):
             sink.close()
         if self._stream is not None:
             self._stream.stop()
+        if self._discoveryFiles is not None:
+            self._discoveryFiles.stop()
         if self._firstFetch is not None and self._firstFetch.active():
             self._firstFetch.cancel()
         self.admin.stop()
@@ -618,7 +659,7 @@ def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     What a listener is made of: its message, and the routes that it takes by RDS.
     """
     message: bytes = section.message.SerializeToString(deterministic=True)
-    return (message, *(dynamic.routes.get(name, b"") for name in sorted(routeNames(message))))
+    return (message, *(dynamic.routes.get(key, b"") for key in sorted(routeSources(message))))
 
 
 def _versionNumber() -> int:

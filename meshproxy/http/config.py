@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from meshproxy.accesslog.logs import compileAccessLogs
 from meshproxy.codec.http1 import Http1Counters
 from meshproxy.config import Section
+from meshproxy.config.sources import compileSource
 from meshproxy.http.chain import ChainLink, FilterChain
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.filter import FilterContext, HTTPFilter
@@ -94,14 +95,12 @@ def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext)
     """
     The routes that came by RDS; none until they come, and then the listener waits for them.
     """
-    if not rds.childOrEmpty("config_source").has("ads"):
-        rds.refuse("routes come by ads: config_source: {ads: {}}", "config_source")
-    elif not proxy.secrets.hasStream:
-        rds.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "config_source")
+    source = compileSource(rds.child("config_source"), rds, "config_source", proxy.secrets.hasStream)
     name = rds.get("route_config_name")
-    found = proxy.routes.get(name)
+    key = (source.path, name)
+    found = proxy.routes.get(key)
     if found is None:
-        proxy.missingRoutes.add(name)
+        proxy.missingRoutes.add(key)
         found = Section.of("envoy.config.route.v3.RouteConfiguration", {"name": name})
     return compileRouteConfiguration(found, replace(context, validateClusters=False))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,7 +20,11 @@ from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
 
-__all__ = ["ProxyContext"]
+__all__ = ["ProxyContext", "RouteKey"]
+
+#: What a route configuration that comes by RDS is known by: the path of its file, empty for the control plane, and its
+#: name.
+RouteKey: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -29,8 +34,8 @@ class ProxyContext:
 
     @ivar clusterNames: The clusters that routes may name: those of the configuration that is being compiled, which
         serve only when it is accepted.
-    @ivar routes: Route configurations that came by RDS, by name.
-    @ivar missingRoutes: The names of those that were asked for while something was compiled, and are not there.
+    @ivar routes: Route configurations that came by RDS.
+    @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
 
@@ -48,5 +53,5 @@ class ProxyContext:
     nodeId: str = ""
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
-    routes: dict[str, Section] = field(default_factory=dict)
-    missingRoutes: set[str] = field(default_factory=set)
+    routes: dict[RouteKey, Section] = field(default_factory=dict)
+    missingRoutes: set[RouteKey] = field(default_factory=set)

@@ -19,7 +19,7 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
 from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
-from meshproxy.http.context import ProxyContext
+from meshproxy.http.context import ProxyContext, RouteKey
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.interfaces import IAcceptedSocket, IListening
@@ -216,7 +216,7 @@ class Listener:
     @ivar waitsFor: The route configurations that have to come before it can serve.
     """
 
-    waitsFor: frozenset[str] = frozenset()
+    waitsFor: frozenset[RouteKey] = frozenset()
     log = Logger()
     thread = "worker_0"
     addedViaAPI = False

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from meshproxy.config import Report, Section
-from meshproxy.config.load import checkedSection, readFile
+from meshproxy.config.sources import readNodes, readResources
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
 from meshproxy.secrets.keys import loadCertifiedKey
@@ -27,7 +27,6 @@ from meshproxy.stats import Store
 __all__ = ["NEVER", "FileSecret", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
 
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
-_RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 
 #: What Envoy tells where no certificate can expire: the greatest number of 32 bits.
 NEVER = (1 << 32) - 1
@@ -320,23 +319,19 @@ class FileSecret(NamedSecret):
         self._attempts.value += 1
         report = Report()
         try:
-            node = readFile(Path(self.path), report)
-            response = checkedSection(_RESPONSE, node, report)
+            node = readNodes(self.path, report)
         except ConfigErrors as error:
             self._failure.value += 1
             self._secrets.tellRejected(error)
             return
-        resources = (child.unpack() for child in response.children("resources"))
-        found = [each for each in resources if each is not None and each.typeName == _SECRET]
-        mine = [each for each in found if each.get("name") == self.name]
         try:
+            file = readResources(self.path, node, _SECRET, report)
+            mine = file.resources.get(self.name)
+            if mine is None:
+                raise ConfigErrors([file.whole.error(f"there is no secret {self.name!r} in it", "resources")])
+            supported.check(mine)
             report.raiseIfAny()
-            for each in mine:
-                supported.check(each)
-            report.raiseIfAny()
-            if not mine:
-                raise ConfigErrors([response.error(f"there is no secret {self.name!r} in it", "resources")])
-            self.receive(mine[-1], response.get("version_info"), self._secrets.clock.seconds())
+            self.receive(mine, file.version, self._secrets.clock.seconds())
         except ConfigErrors as error:
             self._rejected.value += 1
             self._secrets.tellRejected(error)

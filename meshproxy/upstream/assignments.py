@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
+from meshproxy.config.sources import DiscoveryFile
+from meshproxy.config.supported import supported
+from meshproxy.secrets.watch import SecretFiles
+from meshproxy.stats import Scope
+from meshproxy.upstream.subscriptions import FileSubscription, SubscriptionStats
 
 if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
 
-__all__ = ["AssignedDiscovery", "Assignments"]
+__all__ = ["AssignedDiscovery", "Assignments", "FileDiscovery"]
+
+_ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 Compile = Callable[[Section], "list[Endpoint]"]
 
@@ -117,3 +124,57 @@ class AssignedDiscovery:
     def _settle(self) -> None:
         if self._call is not None and self._call.active():
             self._call.cancel()
+
+
+class FileDiscovery:
+    """
+    C{EDS} from a file, which holds one assignment: the cluster's.
+    """
+
+    def __init__(
+        self, name: str, path: str, files: SecretFiles, scope: Scope, now: Callable[[], float], compile: Compile
+    ) -> None:
+        """
+        @param scope: C{cluster.NAME.}.
+        @param now: Gives the seconds since the epoch.
+        @param compile: The endpoints of an assignment.
+        """
+        self._name = name
+        self._compile = compile
+        self._empty = scope.counter("update_empty")
+        self._subscription = FileSubscription(path, _ASSIGNMENT, files, SubscriptionStats(scope, now), self._receive)
+        self._found: Callable[[list[Endpoint]], object] = lambda endpoints: None
+        self._isFound = False
+
+    def start(self, found: Callable[[list[Endpoint]], object]) -> None:
+        """
+        See L{Discovery.start}.
+        """
+        self._found = found
+        self._subscription.start()
+        # As in Envoy, a wrong or an empty file does not keep the rest from beginning.
+        if not self._isFound:
+            found([])
+
+    def stop(self) -> None:
+        """
+        See L{Discovery.stop}.
+        """
+        self._subscription.stop()
+
+    def _receive(self, file: DiscoveryFile) -> list[str]:
+        if not file.resources:
+            # As in Envoy: no assignment changes nothing; one without endpoints takes them away.
+            self._empty.value += 1
+            return []
+        section = file.resources.get(self._name)
+        if section is None or len(file.resources) > 1:
+            why = f"is to hold the endpoints of {self._name!r} alone; it holds {', '.join(map(repr, file.resources))}"
+            return [str(file.whole.error(why, "resources"))]
+        report = section.report
+        supported.check(section)
+        endpoints = self._compile(section)
+        report.raiseIfAny()
+        self._isFound = True
+        self._found(endpoints)
+        return []

@@ -85,10 +85,11 @@ class Cluster:
         self.scope: Scope = store.scope(f"cluster.{statName(self.statName)}.")
         self.stats = ClusterStats(self.scope)
         options = httpOptions(section)
+        secrets = SecretStore(store, clock) if secrets is None else secrets
         self.transports = UpstreamTransports(
             section,
             None if options is None else options.child("upstream_http_protocol_options"),
-            SecretStore(store, clock) if secrets is None else secrets,
+            secrets,
             self.scope,
             network,
             clock,
@@ -103,7 +104,7 @@ class Cluster:
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
-        self._discovery = compileDiscovery(section, network, clock, self.stats, random, assignments)
+        self._discovery = compileDiscovery(section, network, clock, self.stats, random, assignments, secrets.files)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

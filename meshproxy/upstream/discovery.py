@@ -13,8 +13,10 @@ from typing import Final
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
+from meshproxy.config.sources import compileSource
 from meshproxy.interfaces import INetwork
-from meshproxy.upstream.assignments import AssignedDiscovery, Assignments
+from meshproxy.secrets.watch import SecretFiles
+from meshproxy.upstream.assignments import AssignedDiscovery, Assignments, FileDiscovery
 from meshproxy.upstream.dnsdiscovery import (
     DNS_CLUSTER,
     LogicalDNSDiscovery,
@@ -82,16 +84,19 @@ def compileDiscovery(
     stats: ClusterStats,
     random: Callable[[], float] = _random.random,
     assignments: Assignments | None = None,
+    files: SecretFiles | None = None,
 ) -> Discovery:
     """
     Read it from a C{Cluster} message.
 
     @param random: From 0 up to 1, for the times between look-ups.
     @param assignments: Where C{EDS} clusters find their endpoints.
+    @param files: Watches the files that they may find them in instead.
     """
     kind = discoveryKind(section)
     if kind == "EDS":
-        return _compileAssigned(section, Assignments(clock) if assignments is None else assignments)
+        assignments = Assignments(clock) if assignments is None else assignments
+        return _compileAssigned(section, assignments, SecretFiles(clock) if files is None else files, stats)
     named: list[NamedEndpoint] = []
     assignment = section.child("load_assignment")
     if assignment is None:
@@ -111,17 +116,15 @@ def compileDiscovery(
     return StaticDiscovery(named)
 
 
-def _compileAssigned(section: Section, assignments: Assignments) -> AssignedDiscovery:
+def _compileAssigned(
+    section: Section, assignments: Assignments, files: SecretFiles, stats: ClusterStats
+) -> AssignedDiscovery | FileDiscovery:
     config = section.childOrEmpty("eds_cluster_config")
-    source = config.child("eds_config")
-    if source is None or not source.has("ads"):
-        section.refuse("a cluster of type EDS needs eds_cluster_config.eds_config: {ads: {}}", "eds_cluster_config")
-    elif not assignments.hasSource:
-        source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
-    # Envoy's ConfigSource: 15 s where it is not set, and 0 for as long as it takes.
-    timeout = 15.0 if source is None else source.seconds("initial_fetch_timeout", 15.0)
+    source = compileSource(config.child("eds_config"), config, "eds_config", assignments.hasSource)
     name = config.get("service_name") or section.get("name")
-    return AssignedDiscovery(name, timeout, assignments, compileAssigned)
+    if source.path:
+        return FileDiscovery(name, source.path, files, stats.scope, assignments.clock.seconds, compileAssigned)
+    return AssignedDiscovery(name, source.timeout, assignments, compileAssigned)
 
 
 def compileAssigned(section: Section) -> list[Endpoint]:

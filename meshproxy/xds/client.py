@@ -17,6 +17,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from meshproxy.config.pool import messageClass, newMessage
+from meshproxy.config.sources import Origin
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.xds.types import FULL_STATE, nameOf
 
@@ -39,6 +40,8 @@ class Update:
     @ivar removed: Names that are gone.
     @ivar isWhole: Whether C{resources} are all there are: what is missing is gone.
     @ivar versions: The version of each resource, where the variant has them.
+    @ivar origins: Where resources stand in the file that they are from.
+    @ivar path: That file; empty where a control plane sent this.
     """
 
     typeURL: str
@@ -48,6 +51,8 @@ class Update:
     removed: frozenset[str] = frozenset()
     isWhole: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    path: str = ""
 
 
 @dataclass
@@ -82,6 +87,13 @@ class Client:
         self._wanted: dict[str, _Wanted] = {}
         self._hasSentNode = False
         self._out: list[bytes] = []
+
+    @property
+    def types(self) -> frozenset[str]:
+        """
+        The types that are asked for.
+        """
+        return frozenset(self._wanted)
 
     def begin(self) -> None:
         """

@@ -14,15 +14,17 @@ from typing import Any
 from meshproxy.config import Report, Section
 from meshproxy.config.constraints import checkConstraints
 from meshproxy.config.pool import TYPE_URL_PREFIX, messageClass
+from meshproxy.config.sources import Origin
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
+from meshproxy.http.context import RouteKey
 from meshproxy.secrets.store import SecretStore
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
 from meshproxy.xds.client import Client, Update
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, ROUTES, SECRET
 
-__all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection", "routeNames"]
+__all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection", "routeSources"]
 
 _MANAGER = TYPE_URL_PREFIX + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -31,41 +33,69 @@ _MANAGER = TYPE_URL_PREFIX + "envoy.extensions.filters.network.http_connection_m
 class DynamicResources:
     """
     Serialized messages, by name.
+
+    @ivar origins: Where those from files stand there, by type, file and name.
     """
 
     clusters: Mapping[str, bytes] = field(default_factory=dict)
     listeners: Mapping[str, bytes] = field(default_factory=dict)
-    routes: Mapping[str, bytes] = field(default_factory=dict)
+    routes: Mapping[RouteKey, bytes] = field(default_factory=dict)
+    origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
+
+    def sections(self, typeURL: str, report: Report) -> dict[RouteKey, Section]:
+        """
+        The clusters, listeners or routes as configuration. Faults go to the report.
+
+        @return: By file, which is empty but for routes, and name.
+        """
+        if typeURL == ROUTES:
+            what, found = "routes", self.routes
+        elif typeURL == CLUSTER:
+            what, found = "clusters", {("", name): value for name, value in self.clusters.items()}
+        else:
+            what, found = "listeners", {("", name): value for name, value in self.listeners.items()}
+        return {
+            key: dynamicSection(typeURL, what, key[1], value, report, self.origins.get((typeURL, *key)))
+            for key, value in found.items()
+        }
 
 
-def dynamicSection(typeURL: str, what: str, name: str, value: bytes, report: Report) -> Section:
+def dynamicSection(
+    typeURL: str, what: str, name: str, value: bytes, report: Report, origin: Origin | None = None
+) -> Section:
     """
     A message as configuration: held to its constraints and to what is implemented. Faults go to the report.
 
     @param what: How faults name the type: C{clusters}.
+    @param origin: Where it stands in its file.
     """
     message = messageClass(typeURL.rpartition("/")[2]).FromString(value)
-    section = Section(message, f"{what}[{name}]", report)
+    if origin is None:
+        section = Section(message, f"{what}[{name}]", report)
+    else:
+        section = Section(message, origin.path, report, origin.places)
     checkConstraints(section)
     supported.check(section)
     return section
 
 
-def routeNames(listener: bytes) -> set[str]:
+def routeSources(listener: bytes) -> dict[RouteKey, str]:
     """
-    The route configurations that the connection managers of a C{Listener} take by RDS.
+    The route configurations that the connection managers of a C{Listener} take by RDS, each with a C{stat_prefix}.
     """
     message: Any = messageClass("envoy.config.listener.v3.Listener").FromString(listener)
     chains = [*message.filter_chains]
     if message.HasField("default_filter_chain"):
         chains.append(message.default_filter_chain)
-    found = set()
+    found = {}
     for chain in chains:
         for one in chain.filters:
             if one.typed_config.type_url == _MANAGER:
                 manager: Any = messageClass(_MANAGER.rpartition("/")[2]).FromString(one.typed_config.value)
                 if manager.HasField("rds"):
-                    found.add(manager.rds.route_config_name)
+                    source = manager.rds.config_source
+                    path = source.path or source.path_config_source.path
+                    found[path, manager.rds.route_config_name] = manager.stat_prefix
     return found
 
 
@@ -75,23 +105,26 @@ class DynamicConfiguration:
 
     @ivar resources: What was taken.
     @ivar taken: The types of which a response was taken.
+    @ivar wantRoutes: Told which route configurations are wanted, for those that come from files.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: Client | None,
         assignments: Assignments,
         secrets: SecretStore,
         apply: Callable[[DynamicResources], list[str]],
     ) -> None:
         """
+        @param client: Asks the control plane, if there is one.
         @param apply: Compiles resources, with those of the bootstrap, and serves them soon; gives what is wrong with
             them, and then changes nothing.
         """
         self.resources = DynamicResources()
         self.taken: set[str] = set()
         # Route configurations that listeners of the bootstrap take by RDS.
-        self.staticRoutes: frozenset[str] = frozenset()
+        self.staticRoutes: Mapping[RouteKey, str] = {}
+        self.wantRoutes: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
         self._client = client
         self._assignments = assignments
         self._secrets = secrets
@@ -115,12 +148,7 @@ class DynamicConfiguration:
 
     def _receiveResources(self, update: Update) -> list[str]:
         before = self.resources
-        if update.typeURL == CLUSTER:
-            after = replace(before, clusters=_changed(before.clusters, update))
-        elif update.typeURL == LISTENER:
-            after = replace(before, listeners=_changed(before.listeners, update))
-        else:
-            after = replace(before, routes=_changed(before.routes, update))
+        after = _changed(before, update)
         if after == before:
             return []
         self.resources = after
@@ -134,12 +162,18 @@ class DynamicConfiguration:
         """
         Ask for what the resources name.
         """
-        names = set(self.staticRoutes)
+        wanted = dict(self.staticRoutes)
         for listener in self.resources.listeners.values():
-            names |= routeNames(listener)
-        self._client.want(ROUTES, names)
-        self._client.want(ENDPOINTS, self._assignments.wanted)
-        self._client.want(SECRET, self._secrets.discovered)
+            wanted.update(routeSources(listener))
+        if self._client is not None:
+            self._client.want(ROUTES, {name for path, name in wanted if not path})
+            self._client.want(ENDPOINTS, self._assignments.wanted)
+            self._client.want(SECRET, self._secrets.discovered)
+        # Those of a file that nobody names any more are read again when somebody does.
+        routes = {key: value for key, value in self.resources.routes.items() if not key[0] or key in wanted}
+        if len(routes) != len(self.resources.routes):
+            self.resources = replace(self.resources, routes=routes)
+        self.wantRoutes(wanted)
 
     def _receiveEndpoints(self, update: Update) -> list[str]:
         report = Report()
@@ -168,7 +202,25 @@ class DynamicConfiguration:
         return errors
 
 
-def _changed(before: Mapping[str, bytes], update: Update) -> dict[str, bytes]:
+def _changed(before: DynamicResources, update: Update) -> DynamicResources:
+    """
+    The resources after a response.
+    """
+    typeURL, path = update.typeURL, update.path
+    origins = {key: origin for key, origin in before.origins.items() if key[0] != typeURL or typeURL == ROUTES}
+    if typeURL == ROUTES:
+        origins |= {(typeURL, path, name): origin for name, origin in update.origins.items()}
+        gone = {(path, name) for name in update.removed}
+        kept = {key: value for key, value in before.routes.items() if key not in gone}
+        routes = kept | {(path, name): value for name, value in update.resources.items()}
+        return replace(before, routes=routes, origins=origins)
+    origins |= {(typeURL, "", name): origin for name, origin in update.origins.items()}
+    if typeURL == CLUSTER:
+        return replace(before, clusters=_merged(before.clusters, update), origins=origins)
+    return replace(before, listeners=_merged(before.listeners, update), origins=origins)
+
+
+def _merged(before: Mapping[str, bytes], update: Update) -> dict[str, bytes]:
     if update.isWhole:
         return dict(update.resources)
     kept = {name: value for name, value in before.items() if name not in update.removed}

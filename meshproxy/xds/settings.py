@@ -5,8 +5,8 @@ C{dynamic_resources} of a bootstrap: what comes by xDS, and from where.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from zope.interface import implementer
@@ -14,6 +14,7 @@ from zope.interface import implementer
 from meshproxy import __version__
 from meshproxy.config import Section
 from meshproxy.config.pool import newMessage
+from meshproxy.config.sources import compileSource
 from meshproxy.errors import ConnectFailed
 from meshproxy.grpc.client import ChannelOptions, GRPCChannel
 from meshproxy.interfaces import ICancellable
@@ -22,7 +23,7 @@ from meshproxy.upstream.transports import NO_WISH
 from meshproxy.xds.client import Client, DeltaClient, WorldClient
 from meshproxy.xds.types import AGGREGATED_DELTA, AGGREGATED_STREAM, CLUSTER, LISTENER
 
-__all__ = ["DiscoverySettings", "channelTo", "compileDiscovery", "nodeOf"]
+__all__ = ["DiscoverySettings", "StreamSettings", "channelTo", "compileDiscovery", "nodeOf"]
 
 _DELTA = ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")
 
@@ -33,8 +34,10 @@ Bytes of a response: the clusters of a mesh of tens of thousands.
 
 
 @dataclass(frozen=True, slots=True)
-class DiscoverySettings:
+class StreamSettings:
     """
+    How a control plane is asked.
+
     @ivar cluster: The name of the control plane's cluster.
     @ivar isDelta: Which variant is spoken.
     @ivar types: The types that are asked for without a name: clusters, listeners.
@@ -66,27 +69,52 @@ class DiscoverySettings:
         return client
 
 
-def compileDiscovery(bootstrap: Section) -> DiscoverySettings | None:
+@dataclass(frozen=True, slots=True)
+class DiscoverySettings:
+    """
+    Where configuration comes from.
+
+    @ivar stream: The control plane, or L{None}.
+    @ivar files: Paths, by the type of what is in them: clusters, listeners.
+    """
+
+    stream: StreamSettings | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def types(self) -> frozenset[str]:
+        """
+        The types that have to be there before the proxy is.
+        """
+        return frozenset((*self.files, *(() if self.stream is None else self.stream.types)))
+
+
+def compileDiscovery(bootstrap: Section) -> DiscoverySettings:
     """
     Read it. Faults go to the report.
-
-    @return: L{None} where nothing comes by xDS.
     """
     dynamic = bootstrap.child("dynamic_resources")
     if dynamic is None:
-        return None
+        return DiscoverySettings()
     ads = dynamic.child("ads_config")
-    types, timeouts = [], []
-    for field, typeURL in (("cds_config", CLUSTER), ("lds_config", LISTENER)):
-        source = dynamic.child(field)
-        if source is None:
+    types, timeouts, files = [], [], {}
+    for name, typeURL in (("cds_config", CLUSTER), ("lds_config", LISTENER)):
+        section = dynamic.child(name)
+        if section is None:
             continue
-        if not source.has("ads") or ads is None:
-            dynamic.refuse("is to be {ads: {}}, beside an ads_config: other sources are not implemented", field)
-        types.append(typeURL)
-        timeouts.append(source.seconds("initial_fetch_timeout", 15.0))
-    if ads is None:
-        return None
+        source = compileSource(section, dynamic, name, ads is not None)
+        if source.path:
+            files[typeURL] = source.path
+        else:
+            types.append(typeURL)
+            timeouts.append(source.timeout)
+    stream = None
+    if ads is not None:
+        stream = _compileStream(bootstrap, ads, tuple(types), max(timeouts, default=0.0))
+    return DiscoverySettings(stream, files)
+
+
+def _compileStream(bootstrap: Section, ads: Section, types: tuple[str, ...], timeout: float) -> StreamSettings | None:
     services = ads.children("grpc_services")
     service = services[0].child("envoy_grpc") if services else None
     if service is None or len(services) > 1:
@@ -102,8 +130,7 @@ def compileDiscovery(bootstrap: Section) -> DiscoverySettings | None:
         for one in services[0].children("initial_metadata")
     )
     authority = service.get("authority") or name
-    isDelta = ads.get("api_type") in _DELTA
-    return DiscoverySettings(name, authority, isDelta, tuple(types), max(timeouts, default=0.0), metadata)
+    return StreamSettings(name, authority, ads.get("api_type") in _DELTA, types, timeout, metadata)
 
 
 def nodeOf(bootstrap: Section, nodeId: str, cluster: str, zone: str) -> Any:
@@ -124,7 +151,7 @@ def nodeOf(bootstrap: Section, nodeId: str, cluster: str, zone: str) -> Any:
     return node
 
 
-def channelTo(settings: DiscoverySettings, clusters: Clusters, reactor: Any) -> GRPCChannel:
+def channelTo(settings: StreamSettings, clusters: Clusters, reactor: Any) -> GRPCChannel:
     """
     Calls to the control plane, through the connections of its cluster: its endpoints, its TLS.
     """

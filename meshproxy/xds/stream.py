@@ -6,7 +6,7 @@ what it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from twisted.logger import Logger
@@ -16,8 +16,10 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.grpc.client import ClientCall, GRPCChannel, IResponseReceiver
 from meshproxy.grpc.status import GRPCError
 from meshproxy.stats import Store
+from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
-from meshproxy.xds.types import CLUSTER, LISTENER, shortName
+from meshproxy.xds.files import SCOPES
+from meshproxy.xds.types import shortName
 
 __all__ = ["DiscoveryStream"]
 
@@ -26,20 +28,6 @@ _LONGEST_PAUSE = 30.0
 """
 Envoy's own (C{retry_initial_delay_ms}, C{retry_max_delay_ms}).
 """
-
-_SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
-
-
-class _Counters:
-    """
-    What is counted of a type, in Envoy's words.
-    """
-
-    def __init__(self, store: Store, prefix: str) -> None:
-        scope = store.scope(prefix)
-        self.attempt = scope.counter("update_attempt")
-        self.success = scope.counter("update_success")
-        self.rejected = scope.counter("update_rejected")
 
 
 @implementer(IResponseReceiver)
@@ -78,7 +66,9 @@ class DiscoveryStream:
         self._pause = _FIRST_PAUSE
         self._isStopped = False
         self._connected = store.scope("control_plane.").gauge("connected_state")
-        self._counters = {typeURL: _Counters(store, prefix) for typeURL, prefix in _SCOPES.items()}
+        self._counters = {
+            typeURL: SubscriptionStats(store.scope(prefix), reactor.seconds) for typeURL, prefix in SCOPES.items()
+        }
 
     def start(self) -> None:
         """
@@ -99,6 +89,16 @@ class DiscoveryStream:
         if self._call is not None:
             self._call.cancel()
         self._channel.close()
+
+    def timedOut(self, taken: Container[str]) -> None:
+        """
+        The time for the first responses is over.
+
+        @param taken: The types that came.
+        """
+        for typeURL, counters in self._counters.items():
+            if typeURL in self._client.types and typeURL not in taken:
+                counters.initFetchTimeout.value += 1
 
     def flush(self) -> None:
         """
@@ -132,8 +132,10 @@ class DiscoveryStream:
             self._client.refuse(update, why)
         else:
             self._client.take(update)
-        if counters is not None:
-            (counters.rejected if errors else counters.success).value += 1
+        if counters is not None and errors:
+            counters.rejected.value += 1
+        elif counters is not None:
+            counters.taken(update.version)
         self.flush()
 
     def _take(self, update: Update) -> list[str]:

@@ -55,14 +55,16 @@ def routes(name: str, target: str, prefix: str = "/") -> JSON:
     return {"name": name, "virtualHosts": [host]}
 
 
-def listener(name: str = "in", port: int = 80, rds: str = "r", **more: Any) -> JSON:
+def listener(name: str = "in", port: int = 80, rds: str = "r", source: JSON = ADS, **more: Any) -> JSON:
     """
     A listener whose routes come by RDS.
+
+    @param source: From where.
     """
     manager = {
         "@type": _PREFIX + _MANAGER,
         "statPrefix": "in",
-        "rds": {"routeConfigName": rds, "configSource": ADS},
+        "rds": {"routeConfigName": rds, "configSource": source},
         "httpFilters": [{"name": "envoy.filters.http.router", "typedConfig": {"@type": _PREFIX + _ROUTER}}],
         **more,
     }

@@ -324,10 +324,10 @@ class SettingsTests(XDSTestCase):
         self.assertIn("dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name", told)
         self.assertIn("did you mean xds?", told)
         told = self.refused(lambda d: d.update(cds_config={"path_config_source": {"path": "/x"}}))
-        self.assertIn("dynamic_resources.cds_config", told)
+        self.assertIn("dynamic_resources.cds_config.path_config_source: '/x' does not exist", told)
         told = self.refused(lambda d: d["ads_config"].update(api_type="REST"))
         self.assertIn("dynamic_resources.ads_config.api_type", told)
-        self.assertIn("beside an ads_config", self.refused(lambda d: d.pop("ads_config")))
+        self.assertIn("without dynamic_resources.ads_config", self.refused(lambda d: d.pop("ads_config")))
         self.assertIn("grpc_services", self.refused(lambda d: d["ads_config"].update(grpc_services=[])))
 
     def test_withoutControlPlane(self) -> None:
