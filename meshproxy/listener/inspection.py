@@ -21,7 +21,8 @@ from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.listenerfilter import ListenerFilterContext
 
 if TYPE_CHECKING:
-    from meshproxy.listener.listener import BoundPort, Listener
+    from meshproxy.listener.listener import Listener
+    from meshproxy.listener.port import BoundPort
 
 __all__ = ["Inspection", "InspectionSettings", "PlacedFilter", "compileInspection"]
 

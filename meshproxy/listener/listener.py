@@ -6,186 +6,31 @@ A listener: a bound address (or several) and the filter chains that its connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
-from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
-from meshproxy.config.cidr import packAddress
 from meshproxy.flags import Details, ResponseFlag
 from meshproxy.http.context import ProxyContext, RouteKey
-from meshproxy.http.downstream import HTTP1Connection
-from meshproxy.http.http2 import HTTP2Connection
-from meshproxy.interfaces import IAcceptedSocket, IListening
-from meshproxy.listener.gate import Gate
+from meshproxy.interfaces import IAcceptedSocket
+from meshproxy.listener.connection import DownstreamConnection
+from meshproxy.listener.filterchain import FilterChain
 from meshproxy.listener.inspection import Inspection, compileInspection
-from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch, compileRule
+from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch
+from meshproxy.listener.port import BoundPort, addressesOf
 from meshproxy.listener.record import ConnectionRecord
-from meshproxy.listener.transports import compileTransport
-from meshproxy.net.address import Address
-from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
+from meshproxy.net.filter import NetworkFilterContext
 from meshproxy.net.listenerfilter import ListenerFilterContext
-from meshproxy.net.listenoptions import ListenOptions, compileListenOptions
-from meshproxy.net.tls import TLSTransport
 from meshproxy.stats import Scope, statName
 from meshproxy.upstream.plain import metadataOf
-from meshproxy.upstream.tcpsession import TCPSide
 
-__all__ = ["BoundPort", "DownstreamConnection", "FilterChain", "Listener", "addressOf"]
+__all__ = ["Listener"]
 
 # Envoy's runtime key; where it is not set nothing is counted.
 _GLOBAL_LIMIT = "overload.global_downstream_max_connections"
 _UNLIMITED = 1 << 62
-
-_connectionIds = count(1)
-
-
-class FilterChain:
-    """
-    A filter chain of a listener.
-
-    @ivar name: Its name; may be empty.
-    @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
-    @ivar fingerprint: The bytes of its configuration.
-    @ivar transport: Makes the transports of its connections.
-    @ivar filters: The filters before the terminal one.
-    @ivar terminal: The filter that builds its connections' protocols.
-    """
-
-    def __init__(self, section: Section, context: NetworkFilterContext, isDefault: bool = False) -> None:
-        self.name: str = section.get("name")
-        self.section = section
-        self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
-        self.key: object = self.name or ("default" if isDefault else self.rule)
-        self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
-        self.filters: list[PassingFilter] = []
-        self.terminal: NetworkFilter | None = None
-        self.transport = compileTransport(section, context.proxy.secrets, context.listenerScope)
-        filters = section.children("filters")
-        if not filters:
-            section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")
-        for number, item in enumerate(filters):
-            self._compile(item, context, number == len(filters) - 1)
-
-    def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
-        found = context.proxy.registry.find("network", item)
-        if found is None:
-            return
-        if issubclass(found.filterClass, PassingFilter):
-            self.filters.append(found.filterClass(found.config, context))
-            if isLast:
-                item.refuse(
-                    f"{item.get('name')!r} is not a terminal filter, and the last one must be, such as "
-                    "envoy.filters.network.tcp_proxy"
-                )
-        elif not issubclass(found.filterClass, NetworkFilter):
-            item.refuse(f"{found.filterClass.__qualname__} is no NetworkFilter")
-        elif not isLast:
-            item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
-        else:
-            self.terminal = found.filterClass(found.config, context)
-
-    def stop(self) -> None:
-        """
-        Give up what the filters hold.
-        """
-        for each in self.filters:
-            each.stop()
-        if self.terminal is not None:
-            self.terminal.stop()
-        self.transport.stop()
-
-
-def addressOf(section: Section) -> tuple[Address, int] | None:
-    """
-    Where a C{core.v3.Address} message says to listen.
-
-    @return: The address, and the permissions of a unix socket (0 for the umask's); L{None} where it is none, which
-        is told.
-    """
-    pipe = section.child("pipe")
-    if pipe is not None:
-        return Address(pipe.get("path")), pipe.get("mode")
-    sock = section.child("socket_address")
-    if sock is None:
-        section.refuse("a listener needs a socket_address or a pipe")
-        return None
-    if sock.get("protocol") != "TCP":
-        sock.refuse("only TCP is listened on", "protocol")
-    address = Address(sock.get("address"), sock.get("port_value"))
-    if packAddress(address.host) is None:
-        sock.refuse(
-            f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address"
-        )
-        return None
-    return address, 0
-
-
-@implementer(IListening)
-class BoundPort:
-    """
-    A bound address, and who gets its connections.
-
-    @ivar listener: A reload puts another one here.
-    @ivar options: The socket options that it was opened with.
-    @ivar wanted: The address as it was configured, where the port may be 0, and the permissions of a unix socket.
-    """
-
-    __slots__ = ("_listening", "listener", "options", "wanted")
-
-    def __init__(self, listener: Listener, wanted: tuple[Address, int]) -> None:
-        """
-        @raise twisted.internet.error.CannotListenError: If it cannot be bound.
-        """
-        self.listener = listener
-        self.wanted = wanted
-        self.options = listener.optionsOf[wanted]
-        address, mode = wanted
-        backlog = listener.section.wrapped("tcp_backlog_size", 1024)
-        self._listening = listener.proxy.network.accept(
-            address, self.accepted, backlog, mode, self.options
-        )
-
-    @property
-    def address(self) -> Address:
-        """
-        See L{IListening}.
-        """
-        address: Address = self._listening.address
-        return address
-
-    def stopListening(self) -> None:
-        """
-        See L{IListening.stopListening}.
-        """
-        self._listening.stopListening()
-
-    def accepted(self, sock: IAcceptedSocket) -> None:
-        """
-        A connection came in.
-        """
-        listener = self.listener
-        # A runtime without values, the usual one, limits nothing.
-        if listener.proxy.runtime.values and listener.isFull():
-            sock.close()
-            return
-        info = ConnectionInfo()
-        info.id = next(_connectionIds)
-        info.remoteAddress = info.directRemoteAddress = sock.peerAddress
-        info.localAddress = info.directLocalAddress = sock.localAddress
-        info.listenerName = listener.name
-        if listener.metadata:
-            info.listenerMetadata = listener.metadata
-        if listener.inspection is None:
-            listener.serve(sock, info)
-        else:
-            Inspection(self, listener, sock, info).begin()
 
 
 class Listener:
@@ -228,7 +73,7 @@ class Listener:
         """
         self.section = section
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
-        addresses = _addresses(section)
+        addresses = addressesOf(section)
         self.addresses = [address for address, _ in addresses]
         self.optionsOf = dict(addresses)
         first = self.addresses[0][0].text if self.addresses else ""
@@ -476,213 +321,3 @@ class Listener:
         for chain in self.chains:
             chain.stop()
         self.scope.close()
-
-
-def _addresses(section: Section) -> list[tuple[tuple[Address, int], ListenOptions]]:
-    """
-    Where a C{Listener} message says to listen, with the socket options of each address.
-    """
-    freebind: bool = section.wrapped("freebind", False)
-    common = section.children("socket_options")
-    wanted: list[tuple[Section, Sequence[Section]]] = []
-    first = section.child("address")
-    if first is None:
-        section.refuse("a listener needs an address", "address")
-    else:
-        wanted.append((first, common))
-    for additional in section.children("additional_addresses"):
-        child = additional.child("address")
-        own = additional.child("socket_options")
-        if child is not None:
-            wanted.append((child, common if own is None else own.children("socket_options")))
-    found = [(addressOf(child), compileListenOptions(options, freebind)) for child, options in wanted]
-    return [(address, options) for address, options in found if address is not None]
-
-
-@implementer(IHalfCloseableProtocol)
-class DownstreamConnection(Protocol):
-    """
-    A connection that has its filter chain: hands it over to the chain's own protocol, and counts it until it is gone.
-
-    @ivar handshake: Its transport while that shakes hands.
-    """
-
-    handshake: TLSTransport | None = None
-    _isBegun = False
-    _gate: Gate | None = None
-    _record: ConnectionRecord | None = None
-
-    def __init__(self, listener: Listener, chain: FilterChain, info: ConnectionInfo) -> None:
-        self._listener = listener
-        self._chain = chain
-        self.info = info
-        self._inner: Any = None
-        self._began = listener.proxy.clock.seconds()
-
-    def begin(self) -> None:
-        """
-        Count the connection from now on.
-        """
-        self._isBegun = True
-        listener = self._listener
-        listener.connections.add(self)
-        listener.cxTotal.value += 1
-        listener.cxActive.value += 1
-        listener.workerTotal.value += 1
-        listener.workerActive.value += 1
-        if listener.accessLogs:
-            self._record = ConnectionRecord(self.info, self._began)
-
-    def connectionMade(self) -> None:
-        """
-        Hand the connection over to its chain.
-        """
-        if not self._isBegun:
-            self.begin()
-        else:
-            self._shaken()
-        transport: Any = self.transport
-        if self._chain.filters:
-            made = [each.buildFilter(self.info) for each in self._chain.filters]
-            gate = self._gate = Gate(self, [each for each in made if each is not None], self.info, transport)
-            self.dataReceived = gate.dataReceived  # type: ignore[method-assign]
-            gate.begin()
-        else:
-            self.makeInner()
-
-    def _shaken(self) -> None:
-        """
-        The handshake is over.
-        """
-        transport: Any = self.transport
-        self.handshake = None
-        info, tls = self.info, transport.tls
-        info.tls = tls
-        info.peerNames = tls.peerNames
-
-    def handshakeFailed(self, why: str, details: str = "") -> None:
-        """
-        There will be no transport; the socket is closed.
-
-        @param why: The transport failure reason.
-        @param details: The connection termination details.
-        """
-        self.handshake = None
-        info = self.info
-        info.transportFailureReason = why
-        info.terminationDetails = details
-        self.connectionLost()
-
-    def makeInner(self) -> None:
-        """
-        Let the terminal filter take over.
-        """
-        terminal = self._chain.terminal
-        assert terminal is not None
-        transport: Any = self.transport
-        inner = self._inner = terminal.buildProtocol(self.info)
-        if self._record is not None and not isinstance(inner, TCPSide):
-            self._record.countWrites(transport)
-        if self._gate is None:
-            # From here on bytes go to the chain's protocol without passing this one.
-            self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
-        inner.makeConnection(transport)
-
-    def _receiver(self, inner: Any) -> Any:
-        """
-        Where bytes go, once no filter wants to see them.
-        """
-        if self._record is None or isinstance(inner, TCPSide):
-            return inner.dataReceived
-        return self._record.countReads(inner.dataReceived)
-
-    def replaceInner(self, inner: Any) -> None:
-        """
-        Another protocol takes the connection over, or the same in another way.
-        """
-        self._inner = inner
-        if self._gate is None or self._gate.isOpen:
-            self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
-
-    def passOn(self, data: bytes) -> None:
-        """
-        See L{meshproxy.listener.gate.IGated.passOn}.
-        """
-        self._receiver(self._inner)(data)
-
-    def gateOpened(self) -> None:
-        """
-        See L{meshproxy.listener.gate.IGated.gateOpened}.
-        """
-        inner = self._inner
-        self.dataReceived = self._receiver(inner)  # type: ignore[method-assign]
-        if isinstance(inner, TCPSide):
-            inner.gateOpened()
-
-    def readConnectionLost(self) -> None:
-        """
-        The peer finished writing.
-        """
-        if self._gate is None or not self._gate.readEnded():
-            self.finishReading()
-
-    def finishReading(self) -> None:
-        """
-        Tell the chain's protocol; one that knows nothing of half-closed connections loses its connection.
-        """
-        inner = IHalfCloseableProtocol(self._inner, None)
-        if inner is not None:
-            inner.readConnectionLost()
-        elif isinstance(self._inner, (HTTP1Connection, HTTP2Connection)):
-            self._inner.peerFinished()
-        elif self.transport is not None:
-            transport: Any = self.transport
-            transport.unregisterProducer()
-            transport.loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        """
-        This side finished writing.
-        """
-        inner = IHalfCloseableProtocol(self._inner, None)
-        if inner is not None:
-            inner.writeConnectionLost()
-
-    def connectionLost(self, reason: Any = None) -> None:
-        """
-        The connection is gone.
-        """
-        listener = self._listener
-        connections = listener.connections
-        connections.discard(self)
-        listener.cxActive.value -= 1
-        listener.workerActive.value -= 1
-        listener.cxDestroy.value += 1
-        listener.cxLengthMs.record(int((listener.proxy.clock.seconds() - self._began) * 1000))
-        gate, inner = self._gate, self._inner
-        self._gate = self._inner = None
-        if gate is not None:
-            gate.connectionLost(reason)
-            if isinstance(inner, TCPSide):
-                inner.record.countWithheld(gate.withheld)
-        if self._record is not None:
-            if isinstance(inner, TCPSide):
-                inner.record.update()
-            listener.logConnection(inner.record if isinstance(inner, TCPSide) else self._record)
-        if inner is not None:
-            inner.connectionLost(reason)
-        elif gate is not None and self._chain.terminal is not None:
-            self._chain.terminal.turnedAway(self.info)
-        if listener.whenEmpty is not None and not connections:
-            listener.checkEmpty()
-
-    def abort(self) -> None:
-        """
-        Close at once.
-        """
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
-        elif self.handshake is not None:
-            self.handshake.cancel()
-            self.handshakeFailed("")

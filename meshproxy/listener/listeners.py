@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from meshproxy.config import Section
 from meshproxy.http.context import ProxyContext
-from meshproxy.listener.listener import BoundPort, FilterChain, Listener
+from meshproxy.listener.filterchain import FilterChain
+from meshproxy.listener.listener import Listener
+from meshproxy.listener.port import BoundPort
 from meshproxy.net.address import Address
 
 __all__ = ["Listeners"]

@@ -17,7 +17,7 @@ from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Scope
 
 if TYPE_CHECKING:
-    from meshproxy.listener.listener import DownstreamConnection
+    from meshproxy.listener.connection import DownstreamConnection
 
 __all__ = ["DEFAULT_TIMEOUT", "ChainTransport", "RawTransport", "TLSTransports", "compileTransport"]
 

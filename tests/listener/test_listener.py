@@ -14,7 +14,8 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.errors import ConfigErrors
 from meshproxy.interfaces import IListening
-from meshproxy.listener.listener import DownstreamConnection, addressOf
+from meshproxy.listener.connection import DownstreamConnection
+from meshproxy.listener.port import addressOf
 from meshproxy.net.address import Address
 from meshproxy.testing import MemoryProxy, Peer
 from tests.integration.configs import STDOUT, bootstrap, direct, listener

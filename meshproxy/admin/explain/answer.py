@@ -20,7 +20,8 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestheaders import compileRequestHeaders
-from meshproxy.listener.listener import FilterChain, Listener
+from meshproxy.listener.filterchain import FilterChain
+from meshproxy.listener.listener import Listener
 from meshproxy.listener.matching import ConnectionFacts
 from meshproxy.net.address import Address
 from meshproxy.routing.context import RouteContext

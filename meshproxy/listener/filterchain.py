@@ -1,0 +1,69 @@
+# -*- test-case-name: tests.listener.test_listener -*-
+"""
+A filter chain of a listener: its transport, the filters before the last one, and the last, which ends the chain.
+"""
+
+from __future__ import annotations
+
+from meshproxy.config import Section
+from meshproxy.listener.matching import MatchRule, compileRule
+from meshproxy.listener.transports import compileTransport
+from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
+
+__all__ = ["FilterChain"]
+
+
+class FilterChain:
+    """
+    A filter chain of a listener.
+
+    @ivar name: Its name; may be empty.
+    @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
+    @ivar fingerprint: The bytes of its configuration.
+    @ivar transport: Makes the transports of its connections.
+    @ivar filters: The filters before the terminal one.
+    @ivar terminal: The filter that builds its connections' protocols.
+    """
+
+    def __init__(self, section: Section, context: NetworkFilterContext, isDefault: bool = False) -> None:
+        self.name: str = section.get("name")
+        self.section = section
+        self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
+        self.key: object = self.name or ("default" if isDefault else self.rule)
+        self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
+        self.filters: list[PassingFilter] = []
+        self.terminal: NetworkFilter | None = None
+        self.transport = compileTransport(section, context.proxy.secrets, context.listenerScope)
+        filters = section.children("filters")
+        if not filters:
+            section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")
+        for number, item in enumerate(filters):
+            self._compile(item, context, number == len(filters) - 1)
+
+    def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
+        found = context.proxy.registry.find("network", item)
+        if found is None:
+            return
+        if issubclass(found.filterClass, PassingFilter):
+            self.filters.append(found.filterClass(found.config, context))
+            if isLast:
+                item.refuse(
+                    f"{item.get('name')!r} is not a terminal filter, and the last one must be, such as "
+                    "envoy.filters.network.tcp_proxy"
+                )
+        elif not issubclass(found.filterClass, NetworkFilter):
+            item.refuse(f"{found.filterClass.__qualname__} is no NetworkFilter")
+        elif not isLast:
+            item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
+        else:
+            self.terminal = found.filterClass(found.config, context)
+
+    def stop(self) -> None:
+        """
+        Give up what the filters hold.
+        """
+        for each in self.filters:
+            each.stop()
+        if self.terminal is not None:
+            self.terminal.stop()
+        self.transport.stop()

@@ -1,0 +1,134 @@
+# -*- test-case-name: tests.listener.test_listener -*-
+"""
+Where a listener listens: the addresses of its configuration, and each of them once it is bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.config import Section
+from meshproxy.config.cidr import packAddress
+from meshproxy.interfaces import IAcceptedSocket, IListening
+from meshproxy.listener.inspection import Inspection
+from meshproxy.net.address import Address
+from meshproxy.net.listenoptions import ListenOptions, compileListenOptions
+
+if TYPE_CHECKING:
+    from meshproxy.listener.listener import Listener
+
+__all__ = ["BoundPort", "addressOf", "addressesOf"]
+
+_connectionIds = count(1)
+
+
+def addressOf(section: Section) -> tuple[Address, int] | None:
+    """
+    Where a C{core.v3.Address} message says to listen.
+
+    @return: The address, and the permissions of a unix socket (0 for the umask's); L{None} where it is none, which
+        is told.
+    """
+    pipe = section.child("pipe")
+    if pipe is not None:
+        return Address(pipe.get("path")), pipe.get("mode")
+    sock = section.child("socket_address")
+    if sock is None:
+        section.refuse("a listener needs a socket_address or a pipe")
+        return None
+    if sock.get("protocol") != "TCP":
+        sock.refuse("only TCP is listened on", "protocol")
+    address = Address(sock.get("address"), sock.get("port_value"))
+    if packAddress(address.host) is None:
+        sock.refuse(
+            f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address"
+        )
+        return None
+    return address, 0
+
+
+def addressesOf(section: Section) -> list[tuple[tuple[Address, int], ListenOptions]]:
+    """
+    Where a C{Listener} message says to listen, with the socket options of each address.
+    """
+    freebind: bool = section.wrapped("freebind", False)
+    common = section.children("socket_options")
+    wanted: list[tuple[Section, Sequence[Section]]] = []
+    first = section.child("address")
+    if first is None:
+        section.refuse("a listener needs an address", "address")
+    else:
+        wanted.append((first, common))
+    for additional in section.children("additional_addresses"):
+        child = additional.child("address")
+        own = additional.child("socket_options")
+        if child is not None:
+            wanted.append((child, common if own is None else own.children("socket_options")))
+    found = [(addressOf(child), compileListenOptions(options, freebind)) for child, options in wanted]
+    return [(address, options) for address, options in found if address is not None]
+
+
+@implementer(IListening)
+class BoundPort:
+    """
+    A bound address, and who gets its connections.
+
+    @ivar listener: A reload puts another one here.
+    @ivar options: The socket options that it was opened with.
+    @ivar wanted: The address as it was configured, where the port may be 0, and the permissions of a unix socket.
+    """
+
+    __slots__ = ("_listening", "listener", "options", "wanted")
+
+    def __init__(self, listener: Listener, wanted: tuple[Address, int]) -> None:
+        """
+        @raise twisted.internet.error.CannotListenError: If it cannot be bound.
+        """
+        self.listener = listener
+        self.wanted = wanted
+        self.options = listener.optionsOf[wanted]
+        address, mode = wanted
+        backlog = listener.section.wrapped("tcp_backlog_size", 1024)
+        self._listening = listener.proxy.network.accept(
+            address, self.accepted, backlog, mode, self.options
+        )
+
+    @property
+    def address(self) -> Address:
+        """
+        See L{IListening}.
+        """
+        address: Address = self._listening.address
+        return address
+
+    def stopListening(self) -> None:
+        """
+        See L{IListening.stopListening}.
+        """
+        self._listening.stopListening()
+
+    def accepted(self, sock: IAcceptedSocket) -> None:
+        """
+        A connection came in.
+        """
+        listener = self.listener
+        # A runtime without values, the usual one, limits nothing.
+        if listener.proxy.runtime.values and listener.isFull():
+            sock.close()
+            return
+        info = ConnectionInfo()
+        info.id = next(_connectionIds)
+        info.remoteAddress = info.directRemoteAddress = sock.peerAddress
+        info.localAddress = info.directLocalAddress = sock.localAddress
+        info.listenerName = listener.name
+        if listener.metadata:
+            info.listenerMetadata = listener.metadata
+        if listener.inspection is None:
+            listener.serve(sock, info)
+        else:
+            Inspection(self, listener, sock, info).begin()
