@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_reload -*-
 """
-Noticing that files changed.
+Noticing that files changed, and what of a changed configuration can be served without a new start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-__all__ = ["INTERVAL", "FileWatch", "FilesWatch"]
+from meshproxy.config import Section
+from meshproxy.errors import ConfigError, ConfigErrors
+
+__all__ = ["INTERVAL", "FileWatch", "FilesWatch", "refuseElsewhere"]
 
 #: "Within a second", with a look to spare.
 INTERVAL = 0.4
@@ -23,6 +26,9 @@ INTERVAL = 0.4
 
 # Kernels keep the time of a change by the tick of their timer: two writes within one may look alike.
 _TICK_NS = 50_000_000
+
+# What a reload may change: the rest is read once, when the process starts.
+_RELOADABLE = ("static_resources", "layered_runtime")
 
 
 def _isSettled(stamp: tuple[int, ...]) -> bool:
@@ -129,3 +135,31 @@ class FilesWatch:
 
     def _watch(self, path: str) -> FileWatch:
         return FileWatch(path, self._clock, lambda: self._changed.append(path))
+
+
+def refuseElsewhere(old: Section, new: Section) -> None:
+    """
+    Refuse a configuration that differs where a reload changes nothing.
+
+    @raise ConfigErrors: One for each such field.
+    """
+    errors: list[ConfigError] = []
+    names = {descriptor.name for descriptor in new.message.DESCRIPTOR.fields}
+    for name in sorted(names.difference(_RELOADABLE)):
+        before, after = (_bytesOf(section, name) for section in (old, new))
+        if before != after:
+            errors.append(new.error("cannot change while the proxy runs; restart it for that", name))
+    if errors:
+        raise ConfigErrors(errors)
+
+
+def _bytesOf(section: Section, name: str) -> object:
+    only = type(section.message)()
+    if section.has(name):
+        whole = type(section.message)()
+        whole.CopyFrom(section.message)
+        for descriptor, _ in section.message.ListFields():
+            if descriptor.name != name:
+                whole.ClearField(descriptor.name)
+        only = whole
+    return only.SerializeToString(deterministic=True)

@@ -16,26 +16,24 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from meshproxy import __version__
 from meshproxy.accesslog.files import LogFiles, inReactorsThreads
 from meshproxy.accesslog.logs import AccessLogContext
 from meshproxy.admin.explain.answer import Answer, explain
 from meshproxy.admin.explain.question import Question
-from meshproxy.admin.memory import processMemory
-from meshproxy.admin.served import stateOf
+from meshproxy.admin.serverstats import ServerStats
 from meshproxy.admin.service import AdminServer
 from meshproxy.config import Report, Section
 from meshproxy.config.load import loadBootstrap
 from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
-from meshproxy.errors import ConfigError, ConfigErrors, MeshProxyError
+from meshproxy.errors import ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
 from meshproxy.http.context import ProxyContext, RouteKey
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
 from meshproxy.net.watchdog import Watchdog
-from meshproxy.reload import INTERVAL, FilesWatch
+from meshproxy.reload import INTERVAL, FilesWatch, refuseElsewhere
 from meshproxy.runtime import Runtime
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Exposition, Store
@@ -81,6 +79,7 @@ class ProxyServer(MultiService):
     A proxy.
 
     @ivar context: Its parts.
+    @ivar stats: What it counts of itself.
     @ivar bootstrap: The configuration that is served.
     @ivar state: As C{/ready} tells: C{INITIALIZING}, C{LIVE}, C{DRAINING} ...
     @ivar started: When it began, and C{loaded} when the configuration was read, in the clock's seconds.
@@ -141,7 +140,7 @@ class ProxyServer(MultiService):
         self.files = files
         self.clusters = clusters
         self.listeners = Listeners(self.context)
-        self._bindStats(store)
+        self.stats = ServerStats(store, self.bootstrap.wrapped("stats_server_version_override", None))
         self._identify(self.bootstrap)
         runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self._newest: object = self.bootstrap
@@ -179,35 +178,13 @@ class ProxyServer(MultiService):
         timer.clock = self.reactor
         timer.setServiceParent(self)
 
-    def _bindStats(self, store: Store) -> None:
-        scope = store.scope("server.")
-        self._live = scope.gauge("live")
-        self._uptime = scope.gauge("uptime")
-        self._stateGauge = scope.gauge("state")
-        self._daysUntilExpiry = scope.gauge("days_until_first_cert_expiring")
-        self._totalConnections = scope.gauge("total_connections")
-        self._memoryAllocated = scope.gauge("memory_allocated")
-        self._memoryHeapSize = scope.gauge("memory_heap_size")
-        self._memoryPhysicalSize = scope.gauge("memory_physical_size")
-        scope.gauge("concurrency").value = 1
-        scope.gauge("hot_restart_epoch")
-        scope.gauge("hot_restart_generation").value = 1
-        self._initializationTime = scope.histogram("initialization_time_ms")
-        scope.gauge("parent_connections")
-        override = self.bootstrap.wrapped("stats_server_version_override", None)
-        scope.gauge("version").value = _versionNumber() if override is None else override
-        reload = store.scope("config_reload.")
-        self.reloadAttempt = reload.counter("attempt")
-        self.reloadSuccess = reload.counter("success")
-        self.reloadRejected = reload.counter("rejected")
-
     def flushStats(self) -> None:
         """
         End an interval of the stats, and tell the sinks.
         """
         self.context.store.flush()
         if self._sinks:
-            self._measure()
+            self.stats.measure(self, self.reactor.seconds())
             for sink in self._sinks:
                 sink.flush()
 
@@ -217,18 +194,7 @@ class ProxyServer(MultiService):
         """
         if self._flushesOnAdmin:
             self.flushStats()
-        self._measure()
-
-    def _measure(self) -> None:
-        self._uptime.value = int(self.reactor.seconds() - self.started)
-        self._totalConnections.value = self.listeners.connections
-        self._live.value = int(stateOf(self) == "LIVE")
-        self._stateGauge.value = _STATES[stateOf(self)]
-        self._daysUntilExpiry.value = self.secrets.daysUntilExpiry(self.reactor.seconds())
-        memory = processMemory()
-        self._memoryAllocated.value = memory.allocated
-        self._memoryHeapSize.value = memory.heapSize
-        self._memoryPhysicalSize.value = memory.resident
+        self.stats.measure(self, self.reactor.seconds())
 
     # Configuration
 
@@ -407,12 +373,12 @@ class ProxyServer(MultiService):
 
         @return: Fires with whether it is served; the log says why not.
         """
-        self.reloadAttempt.value += 1
+        self.stats.reloadAttempt.value += 1
         try:
             if self.state == "DRAINING":
                 raise ReloadFailed("the proxy is about to end")
             bootstrap = self._load()
-            _refuseElsewhere(self.bootstrap, bootstrap)
+            refuseElsewhere(self.bootstrap, bootstrap)
             clusters, listeners = self._compile(bootstrap)
         except MeshProxyError as error:
             self.secrets.keep()
@@ -460,7 +426,7 @@ class ProxyServer(MultiService):
         self._begin()
         self.loaded = self.reactor.seconds()
         self.context.runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
-        self.reloadSuccess.value += 1
+        self.stats.reloadSuccess.value += 1
         self.log.info("the configuration was reloaded")
         return True
 
@@ -520,7 +486,7 @@ class ProxyServer(MultiService):
         return self.reload()
 
     def _rejected(self, error: Exception) -> None:
-        self.reloadRejected.value += 1
+        self.stats.reloadRejected.value += 1
         self.log.error("the new configuration is refused, the running one stays:\n{error}", error=str(error))
 
     # Running
@@ -572,7 +538,7 @@ class ProxyServer(MultiService):
         if self._firstFetch is not None and self._firstFetch.active():
             self._firstFetch.cancel()
         self.state = "LIVE"
-        self._initializationTime.record(int((self.reactor.seconds() - self.started) * 1000))
+        self.stats.initializationTime.record(int((self.reactor.seconds() - self.started) * 1000))
 
     def failed(self, why: str) -> None:
         """
@@ -660,48 +626,6 @@ def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     """
     message: bytes = section.message.SerializeToString(deterministic=True)
     return (message, *(dynamic.routes.get(key, b"") for key in sorted(routeSources(message))))
-
-
-def _versionNumber() -> int:
-    """
-    The version as a number that grows with it: 10203 for 1.2.3.
-    """
-    major, minor, patch = (int(part) for part in __version__.split(".")[:3])
-    return (major * 100 + minor) * 100 + patch
-
-
-_STATES = {"LIVE": 0, "DRAINING": 1, "PRE_INITIALIZING": 2, "INITIALIZING": 3}
-
-# What a reload may change: the rest is read once, when the process starts.
-_RELOADABLE = ("static_resources", "layered_runtime")
-
-
-def _refuseElsewhere(old: Section, new: Section) -> None:
-    """
-    Refuse a configuration that differs where a reload changes nothing.
-
-    @raise ConfigErrors: One for each such field.
-    """
-    errors: list[ConfigError] = []
-    names = {descriptor.name for descriptor in new.message.DESCRIPTOR.fields}
-    for name in sorted(names.difference(_RELOADABLE)):
-        before, after = (_bytesOf(section, name) for section in (old, new))
-        if before != after:
-            errors.append(new.error("cannot change while the proxy runs; restart it for that", name))
-    if errors:
-        raise ConfigErrors(errors)
-
-
-def _bytesOf(section: Section, name: str) -> object:
-    only = type(section.message)()
-    if section.has(name):
-        whole = type(section.message)()
-        whole.CopyFrom(section.message)
-        for descriptor, _ in section.message.ListFields():
-            if descriptor.name != name:
-                whole.ClearField(descriptor.name)
-        only = whole
-    return only.SerializeToString(deterministic=True)
 
 
 def explainRequest(options: ProxyOptions, reactor: Any, network: INetwork, question: Question) -> Answer:
