@@ -79,6 +79,7 @@ class Decompressor(HTTPFilter):
     """
 
     shared = True
+    hasRouteConfig = False
     configType = _MESSAGE
 
     def __init__(self, config: DecompressorPlan, context: FilterContext) -> None:

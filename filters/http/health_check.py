@@ -81,6 +81,7 @@ class HealthCheck(HTTPFilter):
     """
 
     shared = True
+    hasRouteConfig = False
     configType = _MESSAGE
 
     def __init__(self, config: HealthCheckPlan, context: FilterContext) -> None:

@@ -28,6 +28,7 @@ class Router(HTTPFilter):
 
     shared = True
     terminal = True
+    hasRouteConfig = False
     configType = _MESSAGE
 
     @classmethod

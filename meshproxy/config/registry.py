@@ -151,6 +151,23 @@ class FilterRegistry:
                     # Whoever builds the chain is told why, at the filter's place.
                     return
 
+    def isKnown(self, kind: str, held: Section) -> bool:
+        """
+        Whether there is a filter for the configuration in a C{google.protobuf.Any}; a filter that cannot be loaded is
+        one all the same.
+        """
+        messageName = typeName(held.message.type_url)
+        if messageName not in _STRUCTS:
+            return self.byType(kind, messageName) is not None
+        struct = held.unpack()
+        if struct is None:
+            return False
+        name = struct.get("type_url")
+        return self._byURL(kind, name) is not None or self.byType(kind, typeName(name)) is not None
+
+    def _byURL(self, kind: str, name: str) -> IFilterFactory | None:
+        return self.byName(kind, name) or self.byName(kind, typeName(name))
+
     def find(self, kind: str, section: Section) -> FoundFilter | None:
         """
         Find the filter of a C{HttpFilter}, a C{Filter} or a C{ListenerFilter}.
@@ -182,7 +199,7 @@ class FilterRegistry:
                 return None
             return self._loaded(plugin, config)
         name = config.get("type_url")
-        plugin = self.byName(kind, name) or self.byName(kind, typeName(name))
+        plugin = self._byURL(kind, name)
         if plugin is not None:
             return self._loaded(plugin, config)
         if findType(typeName(name)) is not None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from meshproxy.config.pool import findType, messageType
+from meshproxy.config.pool import findType, messageType, typeName
 from meshproxy.config.section import Section
 from meshproxy.config.walker import VALUE_TYPES
 
@@ -38,6 +38,13 @@ __all__ = [
 ]
 
 _ANY: Final = "google.protobuf.Any"
+
+#: Messages of which C{is_optional} says that their extension may be left out where nobody knows it; and C{disabled}, of
+#: the second, that nobody looks at it. Whoever compiles them leaves it out, with a warning.
+_MAY_BE_UNKNOWN: Final = {
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": ("is_optional",),
+    "envoy.config.route.v3.FilterConfig": ("is_optional", "disabled"),
+}
 
 #: Is told the name of a message that an Any holds and nobody has declared, and may load what declares it.
 Resolver: TypeAlias = Callable[[str], None]
@@ -167,6 +174,8 @@ class Supported:
             if child.typeName != _ANY:
                 self.check(child, allowUnknown)
                 continue
+            if any(map(section.get, _MAY_BE_UNKNOWN.get(section.typeName, ()))) and not self._isKnown(child):
+                continue
             # An unknown type was refused when the text was read; over xDS it is refused here.
             inner = child.unpack()
             if inner is None or inner.typeName in VALUE_TYPES:
@@ -175,6 +184,13 @@ class Supported:
                 self.check(inner, allowUnknown)
             else:
                 child.refuse(f"{inner.typeName} is not implemented by meshproxy")
+
+    def _isKnown(self, held: Section) -> bool:
+        """
+        Whether what an Any holds is declared.
+        """
+        name = typeName(held.message.type_url)
+        return findType(name) is not None and self.isDeclared(name)
 
 
 def _messages(section: Section, name: str) -> list[Section]:

@@ -48,6 +48,9 @@ def mapPath(path: str, key: object) -> str:
     return f'{path}["{key}"]'
 
 
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
+
 class Field:
     """
     What reading needs to know of a field, looked up once.
@@ -200,6 +203,9 @@ class Walker:
         else:
             child = getattr(message, name)
             child.SetInParent()
+            if node.value == {} and message.DESCRIPTOR.full_name == _FILTER_CONFIG:
+                # Envoy: a FilterConfig with an empty config switches a filter on.
+                return
             under = getattr(base, name) if base is not None and base.HasField(name) else None
             self.fill(node, child, path, under)
 

@@ -5,7 +5,6 @@ From an C{HttpConnectionManager} message to a L{ConnectionManager}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from meshproxy.http.matchinputs import REQUEST_INPUTS
 from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
+from meshproxy.interfaces import IFilterFactory
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.scopes import compileScopedRoutes
 from meshproxy.routing.table import RouteTable, compileRouteConfiguration
@@ -39,9 +39,7 @@ def compileConnectionManager(
 
     @param listenerScope: C{listener.ADDRESS.}.
     """
-    settings = compileManagerSettings(
-        section, bufferLimit, proxy.nodeId, proxy.nodeCluster, proxy.logs.runtime
-    )
+    settings = compileManagerSettings(section, bufferLimit, proxy.nodeId, proxy.nodeCluster, proxy.logs.runtime)
     scope = proxy.store.scope(f"http.{settings.statPrefix}.")
     compiler = _ChainCompiler(proxy, settings.statPrefix, scope)
     chain = compiler.compileChain(section)
@@ -49,7 +47,7 @@ def compileConnectionManager(
     codecScope = proxy.store.scope("http1.")
     return ConnectionManager(
         settings,
-        _compileRoutes(section, proxy, compiler.compileRouteConfig),
+        _compileRoutes(section, proxy, compiler),
         chain,
         stats,
         proxy.clock,
@@ -67,16 +65,15 @@ def compileConnectionManager(
     )
 
 
-def _compileRoutes(
-    section: Section, proxy: ProxyContext, compileFilterConfig: Callable[[str, Section], object | None]
-) -> RouteTable:
+def _compileRoutes(section: Section, proxy: ProxyContext, compiler: _ChainCompiler) -> RouteTable:
     names = proxy.clusterNames
     context = RouteContext(
         clusterExists=names.__contains__,
         validateClusters=True,
         runtime=proxy.runtime,
         random=proxy.random,
-        compileFilterConfig=compileFilterConfig,
+        compileFilterConfig=compiler.compileRouteConfig,
+        knowsFilterConfig=compiler.knowsRouteConfig,
         serviceCluster=proxy.nodeCluster,
         matcherInputs=REQUEST_INPUTS,
     )
@@ -115,6 +112,7 @@ class _ChainCompiler:
         self._statPrefix = statPrefix
         self._scope = scope
         self._links: dict[str, ChainLink] = {}
+        self._plugins: dict[str, IFilterFactory] = {}
 
     def compileChain(self, section: Section) -> FilterChain:
         """
@@ -140,7 +138,7 @@ class _ChainCompiler:
                 "an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty"
             )
         for number, item in enumerate(filters):
-            link = self._compileLink(item)
+            link = self._compileLink(item) if self._isMeant(item) else None
             if link is None:
                 continue
             isLast = number == len(filters) - 1
@@ -153,6 +151,22 @@ class _ChainCompiler:
                 )
             links.append(link)
         return FilterChain(links)
+
+    def _isMeant(self, item: Section) -> bool:
+        """
+        Whether a filter is known, or has to be; C{is_optional} leaves out one that is not.
+        """
+        if not item.get("is_optional"):
+            return True
+        held = item.child("typed_config")
+        registry = self._proxy.registry
+        if held is None or not held.message.type_url:
+            isKnown = registry.byName("http", item.get("name")) is not None
+        else:
+            isKnown = registry.isKnown("http", held)
+        if not isKnown:
+            item.warn(f"no HTTP filter here takes this; {item.get('name')!r} is left out, as is_optional says")
+        return isKnown
 
     def _compileLink(self, item: Section) -> ChainLink | None:
         name = item.get("name")
@@ -172,6 +186,7 @@ class _ChainCompiler:
             return None
         link = ChainLink(filterClass, config, context, item.get("disabled"))
         self._links[name] = link
+        self._plugins[name] = found.plugin
         return link
 
     def _context(self, name: str) -> FilterContext:
@@ -191,6 +206,12 @@ class _ChainCompiler:
             proxy.isFailed,
         )
 
+    def knowsRouteConfig(self, name: str, held: Section) -> bool:
+        """
+        See L{RouteContext.knowsFilterConfig}.
+        """
+        return name in self._links and self._proxy.registry.isKnown("http", held)
+
     def compileRouteConfig(self, name: str, section: Section) -> object | None:
         """
         What a route says to a filter: see L{RouteContext.compileFilterConfig}.
@@ -201,6 +222,21 @@ class _ChainCompiler:
                 f"there is no HTTP filter of the name {name!r} in this chain; "
                 f"there are {', '.join(self._links) or 'none'}"
             )
+            return None
+        found = self._proxy.registry.findTyped("http", section)
+        if found is None:
+            return None
+        takes = self._plugins[name]
+        if found.plugin.name != takes.name:
+            section.refuse(f"this configures {found.plugin.name}, and {name!r} is {takes.name}")
+            return None
+        if not link.filterClass.hasRouteConfig:
+            section.refuse(f"{takes.name} has no configuration on routes")
+            return None
+        section = found.config
+        routeTypes = getattr(takes, "routeConfigTypes", ())
+        if routeTypes and section.typeName not in routeTypes:
+            section.refuse(f"{takes.name} takes {' or '.join(routeTypes)} on routes, not {section.typeName}")
             return None
         try:
             compiled: object | None = link.filterClass.compileRouteConfig(section, link.context)

@@ -83,6 +83,7 @@ class HTTPFilter:
 
     @cvar shared: Whether one instance serves all streams of a chain.
     @cvar terminal: Whether it ends the chain, as the router does: it answers, or sends the request on.
+    @cvar hasRouteConfig: Whether C{typed_per_filter_config} may say anything to it, as it may unless this is L{False}.
     @cvar configType: The full name of its protobuf message, or C{""} where L{Config} tells its C{TypedStruct}.
     @cvar routeConfigType: Likewise for C{typed_per_filter_config}; C{""} for the same as C{configType}.
     @cvar Config: An attrs class (L{meshproxy.config.structure}), where there is no message.
@@ -92,6 +93,7 @@ class HTTPFilter:
 
     shared: ClassVar[bool] = False
     terminal: ClassVar[bool] = False
+    hasRouteConfig: ClassVar[bool] = True
     configType: ClassVar[str] = ""
     routeConfigType: ClassVar[str] = ""
     Config: ClassVar[type | None] = None

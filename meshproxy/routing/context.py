@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from meshproxy.config.matchertree import CompileInput
 from meshproxy.config.section import Section
-from meshproxy.routing.perfilter import CompileFilterConfig
+from meshproxy.routing.perfilter import CompileFilterConfig, KnowsFilterConfig
 from meshproxy.runtime import Runtime
 
 __all__ = ["RouteContext"]
@@ -24,6 +24,10 @@ def _anyCluster(name: str) -> bool:
 def _noFilters(name: str, section: Section) -> object | None:
     section.refuse(f"{name!r} is no filter that has configuration on a route")
     return None
+
+
+def _all(name: str, held: Section) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class RouteContext:
     @ivar serviceCluster: What this proxy is called: C{node.cluster}.
     @ivar matcherInputs: What trees of conditions can look at, by the names of their messages.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
+    @ivar knowsFilterConfig: Whether it can: what is optional, and not known, is left out.
     """
 
     clusterExists: Callable[[str], bool] = _anyCluster
@@ -46,5 +51,6 @@ class RouteContext:
     runtime: Runtime = field(default_factory=Runtime)
     random: Callable[[], float] = _random.random
     compileFilterConfig: CompileFilterConfig = _noFilters
+    knowsFilterConfig: KnowsFilterConfig = _all
     serviceCluster: str = ""
     matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)

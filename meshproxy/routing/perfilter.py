@@ -11,11 +11,20 @@ from typing import TypeAlias
 
 from meshproxy.config.section import Section
 
-__all__ = ["CompileFilterConfig", "FilterOverrides", "compilePerFilterConfig", "mergeFilterOverrides"]
+__all__ = [
+    "CompileFilterConfig",
+    "FilterOverrides",
+    "KnowsFilterConfig",
+    "compilePerFilterConfig",
+    "mergeFilterOverrides",
+]
 
 #: Compiles the configuration of a filter for a route: by the name of the filter, and the unpacked message. L{None}
 #: where it cannot, which it has refused.
 CompileFilterConfig: TypeAlias = Callable[[str, Section], object | None]
+
+#: Whether there is a filter of a name, and one for the configuration in an Any.
+KnowsFilterConfig: TypeAlias = Callable[[str, Section], bool]
 
 _FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
@@ -36,12 +45,15 @@ class FilterOverrides:
     disabled: Mapping[str, bool] = field(default_factory=dict)
 
 
-def compilePerFilterConfig(section: Section, compileConfig: CompileFilterConfig) -> FilterOverrides:
+def compilePerFilterConfig(
+    section: Section, compileConfig: CompileFilterConfig, isKnown: KnowsFilterConfig
+) -> FilterOverrides:
     """
     Compile the C{typed_per_filter_config} of one level.
 
     @param section: The message that has it.
     @param compileConfig: Knows the filters.
+    @param isKnown: Tells for which C{is_optional} leaves a configuration out.
     """
     configs: dict[str, object] = {}
     disabled: dict[str, bool] = {}
@@ -53,7 +65,7 @@ def compilePerFilterConfig(section: Section, compileConfig: CompileFilterConfig)
                 continue
             if not config.has("config"):
                 config.refuse("a FilterConfig switches a filter off, or has a config", "config")
-            config = config.any("config")
+            config = _wrapped(name, config, isKnown)
         # Envoy: a configuration on a route switches a filter on that is off by default.
         disabled[name] = False
         if config is None:
@@ -62,6 +74,19 @@ def compilePerFilterConfig(section: Section, compileConfig: CompileFilterConfig)
         if compiled is not None:
             configs[name] = compiled
     return FilterOverrides(configs, {name: (config,) for name, config in configs.items()}, disabled)
+
+
+def _wrapped(name: str, wrapper: Section, isKnown: KnowsFilterConfig) -> Section | None:
+    """
+    What a C{FilterConfig} is around; L{None} where there is nothing, or nothing that has to be known.
+    """
+    held = wrapper.child("config")
+    if held is None or not held.message.type_url:
+        return None
+    if wrapper.get("is_optional") and not isKnown(name, held):
+        held.warn("no filter here takes this; it is left out, as is_optional says")
+        return None
+    return held.unpack()
 
 
 def mergeFilterOverrides(levels: Sequence[FilterOverrides]) -> FilterOverrides:

@@ -49,7 +49,7 @@ def _compileLevel(section: Section, context: RouteContext) -> Level:
     return Level(
         compileHeaderOptions(section, "request_headers_to_add", "request_headers_to_remove"),
         compileHeaderOptions(section, "response_headers_to_add", "response_headers_to_remove"),
-        compilePerFilterConfig(section, context.compileFilterConfig),
+        compilePerFilterConfig(section, context.compileFilterConfig, context.knowsFilterConfig),
     )
 
 

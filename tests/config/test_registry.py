@@ -102,6 +102,22 @@ class RegistryTests(SynchronousTestCase):
             found = self.found(struct(name))
             self.assertEqual((found.plugin.name, found.config.typeName), ("example.greeter", "xds.type.v3.TypedStruct"))
 
+    def test_isKnown(self) -> None:
+        """
+        A filter is known by its type or by the name in a C{TypedStruct}, be it that its module is missing.
+        """
+        for text, known in (
+            (f"{{name: x, typed_config: {{'@type': type.googleapis.com/{FAULT}}}}}", True),
+            ("{name: x, typed_config: {'@type': type.googleapis.com/google.protobuf.Empty}}", False),
+            (struct("example.greeter"), True),
+            (struct("example.missing"), True),
+            (struct(f"type.googleapis.com/{FAULT}"), True),
+            (struct("example.raw"), False),
+            (struct("nowhere"), False),
+        ):
+            held = sectionFromYAML(FILTER, text).childOrEmpty("typed_config")
+            self.assertIs(self.registry.isKnown("http", held), known, text)
+
     def test_python(self) -> None:
         """
         A class may be named without a plugin.

@@ -15,6 +15,9 @@ METADATA = "envoy.config.core.v3.Metadata"
 SOCKET = "envoy.config.core.v3.TransportSocket"
 RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
+_HTTP_FILTER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
+_FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
 
 class SupportedTests(SynchronousTestCase):
     """
@@ -156,6 +159,31 @@ class SupportedTests(SynchronousTestCase):
         self.assertEqual(self.check(self.transport(), allowUnknown=True), told)
         self.registry.declare(RAW)
         self.assertEqual(self.check(self.transport()), ([], []))
+
+    def test_optional(self) -> None:
+        """
+        What may be unknown is not looked at here if it is; if it is known, its fields are as those of any other. An
+        HTTP filter that is switched off must be known.
+        """
+        for message, field, spared in ((_HTTP_FILTER, "typed_config", False), (_FILTER_CONFIG, "config", True)):
+            self.registry.declare(message, "is_optional", "disabled", field)
+            held = {"@type": f"type.googleapis.com/{SOCKET}", "name": "x"}
+            for told, more in (
+                (f"{field}: {SOCKET} is not implemented by meshproxy", {}),
+                ("", {"is_optional": True}),
+                ("" if spared else f"{field}: {SOCKET} is not implemented by meshproxy", {"disabled": True}),
+            ):
+                section = Section.of(message, {field: held, **more})
+                self.registry.check(section)
+                self.assertEqual([str(error) for error in section.report.errors], [told] if told else [])
+            unknown = Section.of(message, {field: held, "is_optional": True})
+            getattr(unknown.message, field).type_url = "type.googleapis.com/no.such.Filter"
+            self.registry.check(unknown)
+            self.assertEqual(unknown.report.errors, [])
+        self.registry.declare(SOCKET)
+        known = Section.of(_FILTER_CONFIG, {"config": held, "is_optional": True})
+        self.registry.check(known)
+        self.assertEqual([str(error) for error in known.report.errors], ["config.name: not implemented by meshproxy"])
 
     def test_mapOfAny(self) -> None:
         """

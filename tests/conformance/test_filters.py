@@ -26,6 +26,11 @@ _ENABLED = (
     "filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}},"
     " token_bucket: {max_tokens: %d, tokens_per_fill: 1, fill_interval: 3600s}"
 )
+_NOBODY = (
+    "'@type': type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/no.such.Filter, value: {a: 1}"
+)
+# What one level says of the filter "fault".
+_PER_FILTER = "typed_per_filter_config: {fault: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, %s}}"
 
 LISTENERS = {
     "abort": Manager(filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}"),
@@ -117,6 +122,29 @@ LISTENERS = {
             ("Ignore", ", vh_rate_limits: IGNORE"),
         )
     },
+    "switched": Manager(
+        # A filter that is off, and what each level says of it; and one that nobody has.
+        filters="[{name: fault, disabled: true, typed_config: {%s.fault.v3.HTTPFault, abort: {http_status: 418, %s}}},"
+        " {name: nobody, is_optional: true, typed_config: {%s}}, {name: untyped, is_optional: true}]"
+        % (_TYPE, _ALWAYS, _NOBODY),
+        hosts="[{name: all, domains: ['*'], %s, routes: [" % (_PER_FILTER % "config: {}")
+        + ", ".join(
+            f"{{match: {{prefix: /{name}}}, direct_response: {{status: 202}}, {_PER_FILTER % said}}}"
+            for name, said in (
+                ("disabled", "disabled: true"),
+                ("unread", "disabled: true, config: {%s}" % _NOBODY),
+                ("empty", "config: {}"),
+                ("optional", "is_optional: true, config: {%s}" % _NOBODY),
+                ("replaced", "config: {%s.fault.v3.HTTPFault, abort: {http_status: 429, %s}}" % (_TYPE, _ALWAYS)),
+            )
+        )
+        + ", {match: {prefix: /host}, direct_response: {status: 202}},"
+        " {match: {prefix: /other}, direct_response: {status: 202}, typed_per_filter_config: {nosuch:"
+        " {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, is_optional: true, config: {%s}}}}]},"
+        " {name: silent, domains: [silent], routes: [{match: {prefix: /}, direct_response: {status: 202}}]},"
+        " {name: optional, domains: [optional], %s, routes: [{match: {prefix: /}, direct_response: {status: 202}}]}]"
+        % (_NOBODY, _PER_FILTER % ("is_optional: true, config: {%s}" % _NOBODY)),
+    ),
     "limitHits": Manager(
         filters=_LIMIT
         % (
@@ -137,6 +165,7 @@ LISTENERS = {
 }
 
 _GRPC = ("content-type: application/grpc", "content-length: 0")
+
 
 def _thrice(request: bytes) -> list[Step]:
     return [request, Do.AWAIT, request, Do.AWAIT, request]
@@ -217,6 +246,14 @@ CASES = [
         for listener in ("limitRoutes", "limitRoutesStage", "limitRoutesInclude", "limitRoutesIgnore")
         for path in ("/route", "/include", "/two", "/other")
         for user in ("", "a")
+    ],
+    *[
+        Case(f"switched_{name}", f"What a level says of a filter: {name}.", get(f"/{name}"), listener="switched")
+        for name in ("disabled", "unread", "empty", "optional", "replaced", "host", "other")
+    ],
+    *[
+        Case(f"switchedHost_{name}", f"A virtual host: {name}.", get("/", f"host: {name}"), listener="switched")
+        for name in ("silent", "optional")
     ],
     Case(
         "limitHits",

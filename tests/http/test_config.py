@@ -24,6 +24,7 @@ from meshproxy.testing.filters import filterRegistry
 from tests.http.support import ProxyCase, scripted
 
 MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_TYPES = "type.googleapis.com/"
 ROUTER = httpFilter("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
 
 
@@ -144,6 +145,51 @@ class ConfigTests(ProxyCase):
         places = [fault.path.partition(".")[0] for fault in report.ordered()]
         self.assertEqual(places, ["http_filters[0]", "http_filters[1]"])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_optionalFilter(self) -> None:
+        """
+        C{is_optional} leaves out a filter that nobody has, with a warning; it excuses no filter that there is, and the
+        last filter of the configuration must be terminal all the same.
+        """
+        for unknown in (
+            {"name": "x", "typed_config": typedStruct("nowhere"), "is_optional": True},
+            {"name": "x", "typed_config": {"@type": _TYPES + "google.protobuf.Empty"}, "is_optional": True},
+            {"name": "x", "is_optional": True},
+        ):
+            manager, report = self.compile(unknown, ROUTER)
+            self.assertEqual(report.ordered(), [])
+            self.assertEqual([warning.path for warning in report.warnings], ["http_filters[0]"])
+            self.assertIn("'x' is left out, as is_optional says", report.warnings[0].why)
+            self.assertEqual(self.refused(ROUTER, unknown)[0], "http_filters[0]")
+        broken = {"name": "b", "typed_config": typedStruct("broken"), "is_optional": True}
+        self.assertIn("ValueError", self.refused(broken, ROUTER)[1])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIn("typed_config is needed", self.refused({"name": "plain", "is_optional": True}, ROUTER)[1])
+
+    def test_optionalForRoutes(self) -> None:
+        """
+        Likewise what a route says: it is left out where there is no such filter in the chain, or none that takes it.
+        """
+        plain = {"name": "a", "typed_config": typedStruct("plain")}
+        for name, held in (("a", typedStruct("nowhere")), ("r", typedStruct("plain"))):
+            said = {"@type": _TYPES + "envoy.config.route.v3.FilterConfig", "config": held}
+            self.assertIn("typed_per_filter_config", self.refused(plain, ROUTER, perFilter={name: said})[0])
+            _, report = self.compile(plain, ROUTER, perFilter={name: {**said, "is_optional": True}})
+            self.assertEqual(report.ordered(), [])
+            self.assertIn("it is left out, as is_optional says", report.warnings[0].why)
+
+    def test_routeOfAnother(self) -> None:
+        """
+        What a route says must be for the filter of the name, of the type that it takes there; the router takes none.
+        """
+        cors = httpFilter("cors", "envoy.extensions.filters.http.cors.v3.Cors")
+        plain = {"name": "a", "typed_config": typedStruct("plain")}
+        for name, said, why in (
+            ("a", typedStruct("routes"), "this configures routes, and 'a' is plain"),
+            ("cors", cors["typed_config"], "cors.v3.CorsPolicy on routes, not envoy.extensions.filters.http.cors.v3.C"),
+            (ROUTER["name"], ROUTER["typed_config"], "envoy.filters.http.router has no configuration on routes"),
+        ):
+            self.assertIn(why, self.refused(plain, cors, ROUTER, perFilter={name: said})[1])
 
     def test_brokenFilter(self) -> None:
         """

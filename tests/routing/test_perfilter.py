@@ -99,6 +99,27 @@ class FilterOverridesTests(SynchronousTestCase):
         made = overrides({}, {"f": wrapped(config=config("1")), "silent": config("1")})
         self.assertEqual((made.disabled, made.configs), ({"f": False, "silent": False}, {"f": ("f", "1")}))
 
+    def test_emptyConfig(self) -> None:
+        """
+        An empty configuration within a FilterConfig switches a filter on, and says nothing else.
+        """
+        made = overrides({"f": wrapped(disabled=True)}, {"f": wrapped(config={})})
+        self.assertEqual((made.disabled, made.configs), ({"f": False}, {}))
+
+    def test_optional(self) -> None:
+        """
+        An optional configuration that nobody takes switches the filter on all the same; one that somebody takes is as
+        any other.
+        """
+        context = RouteContext(compileFilterConfig=compileConfig, knowsFilterConfig=lambda name, held: name == "f")
+        said = wrapped(is_optional=True, config=config("1"))
+        route = {**forward(), "typed_per_filter_config": {"f": said, "unknown": said}}
+        hosts = [{"name": "v", "domains": ["*"], "routes": [route]}]
+        found = tableOf(virtual_hosts=hosts, context=context).match(request(), streamOf(request()))
+        assert found is not None
+        self.assertEqual(found.overrides.configs, {"f": ("f", "1")})
+        self.assertEqual(found.overrides.disabled, {"f": False, "unknown": False})
+
     def test_saysNothing(self) -> None:
         """
         A FilterConfig that neither switches off nor configures is refused, as by Envoy.
