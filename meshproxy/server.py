@@ -44,9 +44,10 @@ from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.client import Client, Update
 from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, routeSources
 from meshproxy.xds.files import FileSources
+from meshproxy.xds.localcopy import LocalCopy
 from meshproxy.xds.settings import StreamSettings, channelTo, compileDiscovery, nodeOf
 from meshproxy.xds.stream import DiscoveryStream
-from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
+from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES, shortName
 
 __all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "validate"]
 
@@ -60,6 +61,7 @@ class ProxyOptions:
     @ivar configText: A bootstrap merged over the file, or L{None}.
     @ivar drainTime: Seconds that connections have to end when the proxy stops.
     @ivar adminAddressPath: Where to write the address of the admin, or L{None}.
+    @ivar xdsCopyPath: A folder for a copy of what the control plane says, or L{None}.
     """
 
     configPath: str | None = None
@@ -70,6 +72,7 @@ class ProxyOptions:
     serviceZone: str = ""
     drainTime: float = 10.0
     adminAddressPath: str | None = None
+    xdsCopyPath: str | None = None
     watchFilters: bool = False
     flags: dict[str, object] = field(default_factory=dict)
 
@@ -260,8 +263,12 @@ class ProxyServer(MultiService):
             self._stream.start()
 
     def _makeStream(self, settings: StreamSettings, client: Client, discovery: DynamicConfiguration) -> None:
+        copy = self._localCopy = self._makeCopy(client)
+
         def receive(update: Update) -> list[str]:
             errors = discovery.receive(update)
+            if copy is not None and not errors:
+                copy.take(update)
             self._begin()
             return errors
 
@@ -283,13 +290,44 @@ class ProxyServer(MultiService):
         if settings.timeout:
             self._firstFetch = self.reactor.callLater(settings.timeout, self._firstFetchTimedOut)
 
+    def _makeCopy(self, client: Client) -> LocalCopy | None:
+        folder = self.options.xdsCopyPath
+        if folder is None:
+            return None
+        store, threads = self.context.store, inReactorsThreads(self.reactor)
+        return LocalCopy(folder, self.context.nodeId, self.reactor, store, threads, client.asksFor)
+
     def _firstFetchTimedOut(self) -> None:
         """
         The control plane did not say everything in time.
         """
-        assert self._stream is not None and self.discovery is not None
-        self._stream.timedOut(self.discovery.taken)
-        self._begin(True)
+        stream, discovery, settings = self._stream, self.discovery, self._discoverySettings.stream
+        assert stream is not None and discovery is not None and settings is not None
+        stream.timedOut(discovery.taken)
+        if self._localCopy is None or not self._serveCopy(self._localCopy, discovery, stream):
+            self._begin(True)
+            return
+        # Its clusters may have to look for their endpoints: that may take as long again.
+        self._firstFetch = self.reactor.callLater(settings.timeout, self._begin, True)
+        self._begin()
+
+    def _serveCopy(self, copy: LocalCopy, discovery: DynamicConfiguration, stream: DiscoveryStream) -> bool:
+        """
+        Serve what the control plane said some other time.
+
+        @return: Whether there is anything.
+        """
+        missing = self._discoverySettings.types.difference(discovery.taken)
+        updates = copy.load(frozenset(discovery.taken)) if missing else []
+        for update in updates:
+            errors = discovery.receive(update)
+            if errors:
+                told = {"type": shortName(update.typeURL), "why": "\n".join(errors)}
+                self.log.error("{type} of the local copy cannot be served:\n{why}", **told)
+        if updates:
+            discovery.taken.update(missing)
+            stream.hold(copy.versions())
+        return bool(updates)
 
     def _noteStaticRoutes(self) -> None:
         """
@@ -551,6 +589,7 @@ class ProxyServer(MultiService):
     exitStatus = 0
     _stream: DiscoveryStream | None = None
     _discoveryFiles: FileSources | None = None
+    _localCopy: LocalCopy | None = None
     _firstFetch: IDelayedCall | None = None
 
     def failHealthCheck(self, failed: bool) -> None:
@@ -610,6 +649,7 @@ class ProxyServer(MultiService):
             self._stream.stop()
         if self._discoveryFiles is not None:
             self._discoveryFiles.stop()
+        kept = succeed(None) if self._localCopy is None else self._localCopy.stop()
         if self._firstFetch is not None and self._firstFetch.active():
             self._firstFetch.cancel()
         self.admin.stop()
@@ -617,6 +657,7 @@ class ProxyServer(MultiService):
         self.listeners.stop()
         self.secrets.stop()
         stopping: Deferred[Any] = self.files.close()
+        stopping.addCallback(lambda _: kept)
         return stopping.addCallback(lambda _: MultiService.stopService(self))
 
 

@@ -63,6 +63,7 @@ class ProxyUsage(_Usage):
         ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
         ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
         ["admin-address-path", None, None, "A file to write the admin's address to."],
+        ["xds-copy-path", None, None, "A folder for a copy of what the control plane says, to start from without it."],
     ]
     optFlags = [
         ["allow-unknown-static-fields", None, "Tell fields that are not implemented as warnings instead of errors."],
@@ -290,6 +291,7 @@ def _proxyOptions(options: ProxyUsage) -> ProxyOptions:
         serviceZone=options["service-zone"] or "",
         drainTime=options["drain-time-s"],
         adminAddressPath=options["admin-address-path"],
+        xdsCopyPath=options["xds-copy-path"],
         watchFilters=bool(options["watch-filters"]),
         flags=dict(options),
     )

@@ -95,6 +95,18 @@ class Client:
         """
         return frozenset(self._wanted)
 
+    def asksFor(self, typeURL: str, name: str) -> bool:
+        """
+        Whether a resource is asked for.
+        """
+        wanted = self._wanted.get(typeURL)
+        return wanted is not None and (wanted.names is None or name in wanted.names)
+
+    def hold(self, typeURL: str, versions: Mapping[str, str]) -> None:
+        """
+        Know what is held without a response, for the next stream: a copy of what was sent before.
+        """
+
     def begin(self) -> None:
         """
         A stream began: ask for everything again.
@@ -225,6 +237,14 @@ class DeltaClient(Client):
     """
     Delta.
     """
+
+    def hold(self, typeURL: str, versions: Mapping[str, str]) -> None:
+        """
+        See L{Client.hold}: the control plane is told of it, and tells what is gone or other by now.
+        """
+        wanted = self._wanted.get(typeURL)
+        if wanted is not None:
+            wanted.versions = {**versions, **wanted.versions}
 
     def _read(self, data: bytes) -> Update:
         response: Any = messageClass(_DISCOVERY + "DeltaDiscoveryResponse").FromString(data)

@@ -6,7 +6,7 @@ what it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from twisted.logger import Logger
@@ -78,6 +78,17 @@ class DiscoveryStream:
         self._client.begin()
         self._call = self._channel.open(self._path, self, self._metadata)
         self.flush()
+
+    def hold(self, versions: Mapping[str, Mapping[str, str]]) -> None:
+        """
+        What is held did not come by this stream: end it, if there is one, and say with the next what is held.
+
+        @param versions: By type and name.
+        """
+        for typeURL, held in versions.items():
+            self._client.hold(typeURL, held)
+        if self._call is not None:
+            self._call.cancel()
 
     def stop(self) -> None:
         """

@@ -115,10 +115,15 @@ class ControlTestCase(SynchronousTestCase):
         return json.loads(answer)
 
     engine = "envoy"
+    patience = "15s"
 
-    def dataPlane(self, variant: str, node: dict[str, Any], secure: dict[str, Any] | None = None) -> None:
+    def dataPlane(
+        self, variant: str, node: dict[str, Any], secure: dict[str, Any] | None = None, *arguments: str
+    ) -> None:
         """
         Start a proxy: an Envoy, or this project's own.
+
+        @param arguments: Further options of this project's own.
         """
         port = self.xdsTLS if secure else self.xds
         address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
@@ -142,15 +147,15 @@ class ControlTestCase(SynchronousTestCase):
                     "transport_api_version": "V3",
                     "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
                 },
-                "cds_config": {"ads": {}, "resource_api_version": "V3"},
-                "lds_config": {"ads": {}, "resource_api_version": "V3"},
+                "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": self.patience},
+                "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": self.patience},
             },
             "static_resources": {"clusters": [cluster]},
         }
         path = self.folder / "bootstrap.json"
         path.write_text(json.dumps(bootstrap))
         if self.engine == "meshproxy":
-            self.proxy = Proxy(self, "-c", str(path), "--drain-time-s", "0.5")
+            self.proxy = Proxy(self, "-c", str(path), "--drain-time-s", "0.5", *arguments)
             return
         envoy = findEnvoy()
         if envoy is None:

@@ -5,6 +5,7 @@ The control plane as its users run it, with gateways of both kinds: by the API i
 from __future__ import annotations
 
 import json
+import signal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -140,3 +141,28 @@ class OwnDataPlaneTests(ControlTests):
         self.proxy.waitLogged("no stream to the control plane")
         self.start()
         until(lambda: self.status("/shop") == 404, "the gateway's route")
+
+    def test_startsFromItsCopy(self) -> None:
+        """
+        A proxy that starts while its control plane is gone starts from the copy of what that said last, and follows it
+        when it is back.
+        """
+        text = resources(self.gateway, self.rest)
+        before = "route: [{destination: {host: shop.default.svc.cluster.local}}]"
+        self.apply(text.replace(before, "redirect: {uri: /one}"))
+        kept = ("--xds-copy-path", str(self.folder / "copy"))
+        self.patience = "0.5s"
+        self.dataPlane("DELTA_GRPC", self.node(), None, *kept)
+        until(lambda: self.status("/shop") == 301, "the gateway's route")
+        self.proxy.signal(signal.SIGTERM)
+        self.proxy.ended()
+        self.control.process.kill()
+        self.control.process.wait()
+        (copy,) = (self.folder / "copy").iterdir()
+        self.assertEqual(copy.stat().st_mode & 0o777, 0o600)
+        self.dataPlane("DELTA_GRPC", self.node(), None, *kept)
+        until(lambda: self.status("/shop") == 301, "the route of the copy")
+        self.proxy.waitLogged("beginning with the local copy")
+        self.start()
+        self.apply(text)
+        until(lambda: self.status("/shop") == 404, "the changed route", 35)
