@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 from meshproxy.config import Section
@@ -25,7 +25,7 @@ from meshproxy.routing.ratelimits import Descriptor, RateLimit, RateLimits, comp
 from meshproxy.runtime import always
 from meshproxy.stats.metrics import Counter
 
-__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit"]
+__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit", "Taken"]
 
 _MESSAGE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _COMMON = "envoy.extensions.common.ratelimit.v3."
@@ -35,7 +35,8 @@ declare(_MESSAGE, "request_headers_to_add_when_not_enforced", "response_headers_
 declare(_MESSAGE, "local_rate_limit_per_downstream_connection", "enable_x_ratelimit_headers")
 declare(_MESSAGE, "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted")
 declare(_MESSAGE, "max_dynamic_descriptors", "stage", "vh_rate_limits")
-declare(_COMMON + "LocalRateLimitDescriptor", "entries", "token_bucket")
+declare(_MESSAGE, "enable_retry_after_header")
+declare(_COMMON + "LocalRateLimitDescriptor", "entries", "token_bucket", "shadow_mode")
 declare(_COMMON + "RateLimitDescriptor.Entry", "key", "value")
 declare("envoy.type.v3.TokenBucket", "max_tokens", "tokens_per_fill", "fill_interval")
 declare("envoy.type.v3.HttpStatus", "code")
@@ -54,10 +55,12 @@ class DescriptorLimit:
 
     @ivar entries: Its keys and values; an empty value stands for any, and each has its own bucket then.
     @ivar bucket: The arguments of its L{TokenBucket}.
+    @ivar isShadow: Whether who is over it passes all the same, and is only counted.
     """
 
     entries: Descriptor
     bucket: tuple[int, float]
+    isShadow: bool = False
 
     @property
     def isDynamic(self) -> bool:
@@ -76,6 +79,20 @@ class DescriptorLimit:
         )
 
 
+class Taken(NamedTuple):
+    """
+    What came of taking tokens.
+
+    @ivar isAllowed: Whether all buckets had enough that must have.
+    @ivar bucket: The one that decided, to be shown to the client.
+    @ivar isShadowed: Whether one had not that need not.
+    """
+
+    isAllowed: bool
+    bucket: TokenBucket | None
+    isShadowed: bool
+
+
 class Buckets:
     """
     The buckets of one configuration, or of one connection.
@@ -86,7 +103,9 @@ class Buckets:
     def __init__(self, plan: LimitPlan) -> None:
         self.plan = plan
         self.default = None if plan.bucket is None else TokenBucket(*plan.bucket)
-        self._fixed = {limit.entries: TokenBucket(*limit.bucket) for limit in plan.limits if not limit.isDynamic}
+        self._fixed = {
+            limit.entries: (TokenBucket(*limit.bucket), limit.isShadow) for limit in plan.limits if not limit.isDynamic
+        }
         self._dynamic: list[tuple[DescriptorLimit, OrderedDict[Descriptor, TokenBucket]]] = [
             (limit, OrderedDict()) for limit in plan.limits if limit.isDynamic
         ]
@@ -101,24 +120,25 @@ class Buckets:
             buckets = self._ofConnections[connection] = Buckets(self.plan)
         return buckets
 
-    def take(self, counted: list[Counted], now: float) -> tuple[bool, TokenBucket | None]:
+    def take(self, counted: list[Counted], now: float) -> Taken:
         """
         Take of each bucket that a request needs.
-
-        @return: Whether all had enough; and the bucket that decided, to be shown to the client.
         """
-        found = [(bucket, hits) for descriptor, hits in counted if (bucket := self._bucketOf(descriptor)) is not None]
+        found = [(*held, hits) for descriptor, hits in counted if (held := self._bucketOf(descriptor)) is not None]
         # As in Envoy, the slowest first: where one is empty, those after it keep their tokens.
         found.sort(key=lambda each: each[0].perSecond)
-        for bucket, hits in found:
+        isShadowed = False
+        for bucket, isShadow, hits in found:
             if not bucket.take(now, hits):
-                return False, bucket
+                if not isShadow:
+                    return Taken(False, bucket, False)
+                isShadowed = True
         default = self.default
         if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now):
-            return False, default
-        return True, found[0][0] if found else default
+            return Taken(False, default, False)
+        return Taken(True, found[0][0] if found else default, isShadowed)
 
-    def _bucketOf(self, descriptor: Descriptor) -> TokenBucket | None:
+    def _bucketOf(self, descriptor: Descriptor) -> tuple[TokenBucket, bool] | None:
         fixed = self._fixed.get(descriptor)
         if fixed is not None:
             return fixed
@@ -132,7 +152,7 @@ class Buckets:
                         buckets.popitem(last=False)
                 else:
                     buckets.move_to_end(descriptor)
-                return bucket
+                return bucket, limit.isShadow
         return None
 
 
@@ -144,6 +164,7 @@ class LimitPlan:
     @ivar isEnabled: Whether a request is counted.
     @ivar isEnforced: Whether one over the limit is refused.
     @ivar bucket: The arguments of the default L{TokenBucket}, if there is one.
+    @ivar tellsWhen: Whether a refusal has C{retry-after}.
     @ivar descriptorsOf: What makes the descriptors of a request; L{None} where nothing is limited by them.
     """
 
@@ -157,6 +178,7 @@ class LimitPlan:
     mostDynamic: int
     perConnection: bool
     showsLimits: bool
+    tellsWhen: bool
     isResourceExhausted: bool
     requestHeaders: Mutation | None
     responseHeaders: Mutation | None
@@ -164,6 +186,7 @@ class LimitPlan:
     enforced: Counter
     ok: Counter
     rateLimited: Counter
+    shadowed: Counter
 
 
 class LocalRateLimit(HTTPFilter):
@@ -207,7 +230,7 @@ class LocalRateLimit(HTTPFilter):
             if take(seconds()):
                 ok.value += 1
                 return None
-            return self._overLimit(stream, headers, plan)
+            return self._overLimit(stream, headers, plan, bucket)
 
         return requestHeaders
 
@@ -233,25 +256,33 @@ class LocalRateLimit(HTTPFilter):
         if plan.perConnection:
             buckets = buckets.ofConnection(stream.connection)
         counted = plan.descriptorsOf(stream) if plan.descriptorsOf is not None else []
-        allowed, bucket = buckets.take(counted, self.context.clock.seconds())
-        if plan.showsLimits and bucket is not None:
-            self._shown[stream] = bucket
-        if allowed:
+        taken = buckets.take(counted, self.context.clock.seconds())
+        if plan.showsLimits and taken.bucket is not None:
+            self._shown[stream] = taken.bucket
+        if taken.isShadowed:
+            plan.rateLimited.value += 1
+            plan.shadowed.value += 1
+            return None
+        if taken.isAllowed:
             plan.ok.value += 1
             return None
-        return self._overLimit(stream, headers, plan)
+        return self._overLimit(stream, headers, plan, taken.bucket)
 
-    def _overLimit(self, stream: Any, headers: RequestHeaders, plan: LimitPlan) -> object:
+    def _overLimit(
+        self, stream: Any, headers: RequestHeaders, plan: LimitPlan, bucket: TokenBucket | None
+    ) -> object:
         plan.rateLimited.value += 1
         if not plan.isEnforced():
             if plan.requestHeaders is not None:
                 plan.requestHeaders(headers, stream)
             return None
         plan.enforced.value += 1
-        return self._refuse(stream, headers, plan)
+        return self._refuse(stream, headers, plan, bucket)
 
-    def _refuse(self, stream: Any, headers: RequestHeaders, plan: LimitPlan) -> object:
+    def _refuse(self, stream: Any, headers: RequestHeaders, plan: LimitPlan, bucket: TokenBucket | None) -> object:
         added = HeaderMap()
+        if plan.tellsWhen and bucket is not None:
+            added.set(b"retry-after", b"%d" % bucket.secondsToNext(self.context.clock.seconds()))
         if plan.responseHeaders is not None:
             plan.responseHeaders(added, stream)
         if plan.isResourceExhausted and isGRPC(headers):
@@ -285,8 +316,6 @@ class ShowingLocalRateLimit(LocalRateLimit):
 
 def _compile(section: Section, context: FilterContext) -> LimitPlan:
     scope = context.store.scope(f"{section.get('stat_prefix')}.http_local_rate_limit.")
-    # Envoy shows it; it counts limits of single descriptors that are only tried, which there are none of.
-    scope.counter("shadow_mode")
     bucket = section.child("token_bucket")
     status = section.child("status")
     code: int = 0 if status is None else status.message.code
@@ -304,6 +333,7 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         mostDynamic=section.wrapped("max_dynamic_descriptors", 20),
         perConnection=section.get("local_rate_limit_per_downstream_connection"),
         showsLimits=section.get("enable_x_ratelimit_headers") == "DRAFT_VERSION_03",
+        tellsWhen=section.get("enable_retry_after_header"),
         isResourceExhausted=section.get("rate_limited_as_resource_exhausted"),
         requestHeaders=compileHeaderOptions(section, "request_headers_to_add_when_not_enforced"),
         responseHeaders=compileHeaderOptions(section, "response_headers_to_add"),
@@ -311,6 +341,7 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         enforced=scope.counter("enforced"),
         ok=scope.counter("ok"),
         rateLimited=scope.counter("rate_limited"),
+        shadowed=scope.counter("shadow_mode"),
     )
 
 
@@ -358,7 +389,9 @@ def _applicable(limits: Iterable[RateLimit], stream: Any) -> Iterator[tuple[Rate
 
 def _limit(section: Section) -> DescriptorLimit:
     entries = tuple((entry.get("key"), entry.get("value")) for entry in section.children("entries"))
-    return DescriptorLimit(entries, compileTokenBucket(section.childOrEmpty("token_bucket")))
+    return DescriptorLimit(
+        entries, compileTokenBucket(section.childOrEmpty("token_bucket")), section.get("shadow_mode")
+    )
 
 
 def _refuseDouble(section: Section, limits: tuple[DescriptorLimit, ...]) -> None:

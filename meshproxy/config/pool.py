@@ -17,6 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from meshproxy.config.newerfields import addNewerFields
 from meshproxy.errors import MeshProxyError
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def _descriptorSet() -> FileDescriptorSet:
         raise MissingDescriptors(
             f"meshproxy/config/{_FILE} is missing: run `pip install -e .`, or `python -m meshproxy._build`"
         ) from None
-    return FileDescriptorSet.FromString(gzip.decompress(packed))
+    found = FileDescriptorSet.FromString(gzip.decompress(packed))
+    addNewerFields(found.file)
+    return found
 
 
 @cache

@@ -22,7 +22,7 @@ from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, com
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream
-from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.deadlines import Deadlines, SpreadDeadlines
 from meshproxy.net.idle import IdleWatch
 
 if TYPE_CHECKING:
@@ -189,6 +189,13 @@ class ConnectionManager:
         def deadlines(seconds: float, expired: Callable[[Any], object]) -> Deadlines[Any] | None:
             return Deadlines(self.clock, seconds, expired) if seconds else None
 
+        def spread(
+            seconds: float, jitter: float, expired: Callable[[Any], object]
+        ) -> Deadlines[Any] | SpreadDeadlines[Any] | None:
+            if jitter and seconds:
+                return SpreadDeadlines(self.clock, seconds, seconds * jitter, self.random, expired)
+            return deadlines(seconds, expired)
+
         self.idleWatch = (
             IdleWatch(self.clock, settings.idleTimeout, _idleSince, self._connectionIdle)
             if settings.idleTimeout
@@ -204,9 +211,11 @@ class ConnectionManager:
             self.headersDeadlines = deadlines(whole, self._headLate)
         else:
             self.headersDeadlines = deadlines(head, self._headersLate)
-        self.durationDeadlines = deadlines(settings.maxConnectionDuration, self._connectionOld)
+        self.durationDeadlines = spread(
+            settings.maxConnectionDuration, settings.maxConnectionDurationJitter, self._connectionOld
+        )
         self.closeDeadlines = deadlines(settings.delayedCloseTimeout, self._closeLate)
-        self.drainDeadlines = deadlines(settings.drainTimeout, self._drainLate)
+        self.drainDeadlines = spread(settings.drainTimeout, settings.drainTimeoutJitter, self._drainLate)
         self.requestDeadlines = deadlines(settings.requestTimeout, self._requestLate)
         self.streamDurationDeadlines = deadlines(settings.maxStreamDuration, self._streamOld)
         # Whether a connection has to do more with a new request than to serve it.

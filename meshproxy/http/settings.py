@@ -40,6 +40,8 @@ class ManagerSettings:
     Times are seconds, 0 for never.
 
     @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
+    @ivar maxConnectionDurationJitter: By how much of itself C{maxConnectionDuration} may be longer, at random.
+    @ivar drainTimeoutJitter: Likewise of C{drainTimeout}.
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
     @ivar matchesUpstream: C{match_upstream}: whether a request gets the scheme of the cluster's transport.
@@ -65,6 +67,7 @@ class ManagerSettings:
     bufferLimit: int = 1 << 20
     idleTimeout: float = 3600.0
     maxConnectionDuration: float = 0.0
+    maxConnectionDurationJitter: float = 0.0
     safeMaxDuration: bool = False
     maxRequestsPerConnection: int = 0
     maxStreamDuration: float = 0.0
@@ -72,6 +75,7 @@ class ManagerSettings:
     requestTimeout: float = 0.0
     requestHeadersTimeout: float = 0.0
     drainTimeout: float = 5.0
+    drainTimeoutJitter: float = 0.0
     delayedCloseTimeout: float = 1.0
     alwaysSetRequestId: bool = False
     proxy100Continue: bool = False
@@ -117,6 +121,7 @@ def compileManagerSettings(
         bufferLimit=bufferLimit,
         idleTimeout=common.seconds("idle_timeout", 3600.0),
         maxConnectionDuration=common.seconds("max_connection_duration", 0.0),
+        maxConnectionDurationJitter=common.childOrEmpty("max_connection_duration_jitter").get("value") / 100,
         safeMaxDuration=section.get("http1_safe_max_connection_duration"),
         maxRequestsPerConnection=common.wrapped("max_requests_per_connection", 0),
         maxStreamDuration=common.seconds("max_stream_duration", 0.0),
@@ -124,6 +129,7 @@ def compileManagerSettings(
         requestTimeout=section.seconds("request_timeout", 0.0),
         requestHeadersTimeout=section.seconds("request_headers_timeout", 0.0),
         drainTimeout=section.seconds("drain_timeout", 5.0),
+        drainTimeoutJitter=section.childOrEmpty("drain_timeout_jitter").get("value") / 100,
         delayedCloseTimeout=section.seconds("delayed_close_timeout", 1.0),
         alwaysSetRequestId=section.get("always_set_request_id_in_response"),
         proxy100Continue=section.get("proxy_100_continue"),

@@ -14,9 +14,12 @@ from typing import Generic, TypeVar
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["Deadlines", "DeadlinesByLength"]
+__all__ = ["Deadlines", "DeadlinesByLength", "SpreadDeadlines"]
 
 T = TypeVar("T")
+
+# In how many steps a random time is taken.
+_STEPS = 64
 
 # How many lengths are kept before those are looked for that nobody waits for.
 _MOST_LENGTHS = 256
@@ -113,6 +116,64 @@ class Deadlines(Generic[T]):
             # Not more often than some hundred times in a length, so that a steady stream of owners shares one call.
             delay = max(first - now, self.seconds / 256)
             self.call = self._clock.callLater(delay, self._expire)
+
+
+class SpreadDeadlines(Generic[T]):
+    """
+    The owners that wait for a length of time and a random part of another one, so that those who began together do not
+    end together. The second length is divided into so many steps, each with a queue that all of its owners share.
+
+    @ivar seconds: The shortest time that an owner waits.
+    """
+
+    __slots__ = ("_expired", "_queues", "_random", "_waiting", "seconds")
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        seconds: float,
+        spread: float,
+        random: Callable[[], float],
+        expired: Callable[[T], object],
+    ) -> None:
+        """
+        @param spread: How much longer than C{seconds} an owner may wait.
+        @param random: Gives numbers from 0 to below 1.
+        @param expired: As of L{Deadlines}.
+        """
+        self.seconds = seconds
+        self._random = random
+        self._expired = expired
+        self._queues: list[Deadlines[T]] = [
+            Deadlines(clock, seconds + spread * step / (_STEPS - 1), self._over) for step in range(_STEPS)
+        ]
+        self._waiting: dict[T, Deadlines[T]] = {}
+
+    def start(self, owner: T, now: float | None = None) -> None:
+        """
+        See L{Deadlines.start}: a new random time, each time.
+        """
+        self.cancel(owner)
+        queue = self._waiting[owner] = self._queues[int(self._random() * _STEPS)]
+        queue.start(owner, now)
+
+    def cancel(self, owner: T) -> None:
+        """
+        See L{Deadlines.cancel}.
+        """
+        queue = self._waiting.pop(owner, None)
+        if queue is not None:
+            queue.cancel(owner)
+
+    def _over(self, owner: T) -> None:
+        del self._waiting[owner]
+        self._expired(owner)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._waiting
 
 
 class DeadlinesByLength(dict[float, Deadlines[T]]):

@@ -106,6 +106,9 @@ def compileSettings(section: Section) -> ClusterSettings:
     if common is not None:
         idle = common.seconds("idle_timeout", 3600.0)
         duration = common.seconds("max_connection_duration", 0.0)
+        if common.has("max_connection_duration_jitter"):
+            # Envoy takes it and does nothing: it is for the clients of a listener.
+            common.warn("without effect upstream, as in Envoy", "max_connection_duration_jitter")
         streamDuration = common.seconds("max_stream_duration", 0.0)
         perConnection = common.wrapped("max_requests_per_connection", perConnection)
         headers = common.wrapped("max_headers_count", 100)

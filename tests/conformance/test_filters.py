@@ -154,6 +154,19 @@ LISTENERS = {
             " token_bucket: {max_tokens: 3, fill_interval: 3600s}}]"
         )
     ),
+    "limitShadow": Manager(
+        filters=_LIMIT
+        % (
+            (_ENABLED % 3)
+            + ", enable_retry_after_header: true,"
+            " request_headers_to_add_when_not_enforced: [{header: {key: x-over, value: '1'}}],"
+            " rate_limits: [{actions: [{request_headers: {header_name: x-a, descriptor_key: a}}]},"
+            " {actions: [{request_headers: {header_name: x-b, descriptor_key: b}}]}],"
+            " descriptors: [{entries: [{key: a}], shadow_mode: true,"
+            " token_bucket: {max_tokens: 1, fill_interval: 9000s}},"
+            " {entries: [{key: b}], token_bucket: {max_tokens: 1, fill_interval: 8000s}}]"
+        )
+    ),
     "mutation": Manager(
         filters=_MUTATION % "mutations: {request_mutations: ["
         "{append: {header: {key: x-add, value: '%REQ(:PATH)%'}}},"
@@ -262,6 +275,16 @@ CASES = [
         listener="limitHits",
         responses=3,
     ),
+    *[
+        Case(
+            f"limitShadow_{name}",
+            "A limit in shadow mode, and when to come again.",
+            _thrice(get("/", *fields)),
+            listener="limitShadow",
+            responses=3,
+        )
+        for name, fields in (("shadow", ["x-a: 1"]), ("both", ["x-a: 1", "x-b: 1"]), ("default", []))
+    ],
     Case("limitGrpc", "gRPC is limited.", request("POST /", *_GRPC), listener="limit"),
     Case(
         "limitOff",

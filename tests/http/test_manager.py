@@ -203,6 +203,32 @@ class ConnectionTimeoutTests(ManagerCase):
         self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 3)
         self.assertQuiet()
 
+    def test_durationJitter(self) -> None:
+        """
+        C{max_connection_duration_jitter} and C{drain_timeout_jitter} lengthen the times by a random part of themselves.
+        """
+        self.managed(
+            common_http_protocol_options={
+                "max_connection_duration": "100s",
+                "max_connection_duration_jitter": {"value": 50},
+            },
+            drain_timeout="100s",
+            drain_timeout_jitter={"value": 100},
+        )
+        # The proxy of tests has a random number of one half.
+        client = self.proxy.client()
+        self.backend.answer(Answer(delay=1000.0))
+        client.send()
+        old = "downstream_cx_max_duration_reached"
+        self.proxy.advance(125)
+        self.assertEqual(self.stat(old), 0)
+        self.proxy.advance(1)
+        self.assertEqual(self.stat(old), 1)
+        self.proxy.advance(150)
+        self.assertFalse(client.closed)
+        self.proxy.advance(2)
+        self.assertTrue(client.closed)
+
     def test_safeDuration(self) -> None:
         """
         C{http1_safe_max_connection_duration}: an old connection waits for its next response, and that is its last.

@@ -82,6 +82,16 @@ class ManagerSettingsTests(SynchronousTestCase):
             access_log_options={"access_log_flush_interval": "9s"},
         )
 
+    def test_jitter(self) -> None:
+        """
+        By how much of itself a time may be longer.
+        """
+        self.assertSetting(
+            {"maxConnectionDurationJitter": 0.25, "drainTimeoutJitter": 1.0},
+            common_http_protocol_options={"max_connection_duration_jitter": {"value": 25}},
+            drain_timeout_jitter={"value": 100},
+        )
+
     def test_never(self) -> None:
         """
         0 switches a time off whose default is another.

@@ -4,10 +4,12 @@ L{meshproxy.net.deadlines}.
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
+from meshproxy.net.deadlines import Deadlines, DeadlinesByLength, SpreadDeadlines
 
 
 class DeadlinesTests(SynchronousTestCase):
@@ -153,6 +155,71 @@ class DeadlinesTests(SynchronousTestCase):
             self.clock.advance(0.001)
         self.assertLess(looks, 600)
         self.assertGreater(len(self.over), 9000)
+
+
+class SpreadDeadlinesTests(SynchronousTestCase):
+    """
+    Times with a random part.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.over: list[tuple[str, float]] = []
+        self.random = Random(5)
+        self.deadlines: SpreadDeadlines[str] = SpreadDeadlines(
+            self.clock, 10.0, 5.0, self.random.random, lambda owner: self.over.append((owner, self.clock.seconds()))
+        )
+
+    def test_spread(self) -> None:
+        """
+        Owners that begin together wait for all times from the shortest to the longest, with few timers.
+        """
+        for number in range(1000):
+            self.deadlines.start(str(number))
+        self.assertEqual(len(self.deadlines), 1000)
+        self.assertLessEqual(len(self.clock.getDelayedCalls()), 64)
+        while self.deadlines:
+            self.clock.advance(0.01)
+        self.assertEqual(len(self.over), 1000)
+        times = [time for _, time in self.over]
+        self.assertGreaterEqual(min(times), 9.99)
+        self.assertLess(max(times), 15.1)
+        for begin in (10, 11, 12, 13, 14):
+            self.assertTrue(150 < sum(begin <= time + 0.02 < begin + 1 for time in times) < 250, times)
+
+    def test_ends(self) -> None:
+        """
+        The least number waits for the shortest time, the greatest for the longest.
+        """
+        numbers = iter((0.0, 0.999999))
+        for most in (10.0, 15.0):
+            deadlines: SpreadDeadlines[str] = SpreadDeadlines(
+                self.clock, 10.0, 5.0, lambda: next(numbers), lambda owner: self.over.append((owner, 0.0))
+            )
+            deadlines.start("a")
+            self.clock.advance(most - 0.01)
+            self.assertEqual(self.over, [])
+            self.clock.advance(0.01)
+            self.assertEqual(self.over.pop(), ("a", 0.0))
+
+    def test_cancel(self) -> None:
+        """
+        One who is cancelled does not come, and may begin again; one who begins twice comes once.
+        """
+        self.deadlines.cancel("nobody")
+        self.deadlines.start("a")
+        self.assertIn("a", self.deadlines)
+        self.deadlines.cancel("a")
+        self.assertNotIn("a", self.deadlines)
+        self.clock.advance(20)
+        self.assertEqual(self.over, [])
+        self.deadlines.start("a")
+        self.clock.advance(3)
+        self.deadlines.start("a", self.clock.seconds())
+        self.clock.pump([0.05] * 400)
+        ((_, time),) = self.over
+        self.assertTrue(32.9 < time < 38.1, time)
+        self.assertNotIn("a", self.deadlines)
 
 
 class DeadlinesByLengthTests(SynchronousTestCase):

@@ -270,6 +270,36 @@ class DescriptorTests(LimitTestCase):
         )
         self.assertTrue(self.passes((b"b", b"1")))
 
+    def test_shadow(self) -> None:
+        """
+        Who is over a limit in shadow mode passes and is counted; the limits after it hold all the same.
+        """
+        self.make(
+            "rate_limits: [{actions: [{request_headers: {header_name: a, descriptor_key: a}}]},"
+            " {actions: [{request_headers: {header_name: b, descriptor_key: b}}]}],"
+            " descriptors: [{entries: [{key: a}], shadow_mode: true, token_bucket: "
+            "{max_tokens: 1, tokens_per_fill: 1, fill_interval: 1000s}}, {entries: [{key: b, value: '1'}],"
+            " shadow_mode: true, token_bucket: {max_tokens: 1, tokens_per_fill: 1, fill_interval: 2000s}}]",
+            bucket="token_bucket: " + SLOW % 3,
+        )
+        self.assertEqual([self.passes((b"a", b"1")) for _ in range(4)], [True, True, True, False])
+        counted = self.counts()
+        self.assertEqual(
+            [counted[name] for name in ("ok", "rate_limited", "shadow_mode", "enforced")], [1, 3, 2, 1]
+        )
+        self.assertFalse(self.passes((b"a", b"2"), (b"b", b"1")))
+        self.assertEqual(self.counts()["shadow_mode"], 2)
+
+    def test_retryAfter(self) -> None:
+        """
+        A refusal tells in how many seconds there is a token; what passes does not.
+        """
+        self.make("enable_retry_after_header: true", bucket="token_bucket: " + SLOW % 1)
+        self.assertTrue(self.passes())
+        self.clock.advance(30)
+        (reply,) = self.send().replies
+        self.assertEqual(reply[2][b"retry-after"], b"70")
+
     def test_defaultLeftAlone(self) -> None:
         """
         The default bucket may be left to those that match no descriptor.
