@@ -13,17 +13,22 @@ from typing import Any
 
 from twisted.internet.interfaces import IProtocol
 
+from meshproxy.accesslog.formatter import compileFormat
 from meshproxy.accesslog.logs import compileAccessLogs
-from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.requestheaders import newRequestId
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
+from meshproxy.net.outgoingheader import compileTLVs
+from meshproxy.routing.mutations import compileHeaderOptions
 from meshproxy.routing.xxhash64 import xxhash64
 from meshproxy.stats import statName
 from meshproxy.upstream.plain import metadataOf
-from meshproxy.upstream.proxyheader import compileTLVs
 from meshproxy.upstream.tcp import Backoff, TCPProxy, TCPRoute, TCPSettings
 from meshproxy.upstream.tcpstats import TCPStats
+from meshproxy.upstream.tunneling import TunnelSettings
 
 __all__ = ["TCPProxyFilter"]
 
@@ -38,6 +43,11 @@ declare(_MESSAGE + ".TcpAccessLogOptions", "access_log_flush_interval", "flush_a
 declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
 declare(_MESSAGE, "proxy_protocol_tlvs", "upstream_connect_mode", "max_early_data_bytes")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
+_UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
+_TUNNEL = _MESSAGE + ".TunnelingConfig"
+declare(_MESSAGE, "tunneling_config")
+declare(_TUNNEL, "hostname", "use_post", "post_path", "headers_to_add", "propagate_response_headers")
+declare(_TUNNEL, "propagate_response_trailers", "request_id_extension", "request_id_header", "request_id_metadata_key")
 declare("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
 declare("envoy.type.v3.HashPolicy.SourceIp")
 declare("envoy.type.v3.HashPolicy.FilterState", "key")
@@ -105,7 +115,48 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         or section.seconds("access_log_flush_interval", 0.0)
         or 0.0,
         logOnConnected=logs.get("flush_access_log_on_connected") or section.get("flush_access_log_on_connected"),
+        tunnel=_compileTunnel(section.child("tunneling_config")),
     )
+
+
+def _compileTunnel(section: Section | None) -> TunnelSettings | None:
+    if section is None:
+        return None
+    usesPost, path = section.get("use_post"), section.get("post_path")
+    if path and not usesPost:
+        section.refuse("has no meaning without use_post", "post_path")
+    return TunnelSettings(
+        hostname=compileFormat(section.get("hostname"), section, "hostname").formatBytes,
+        postPath=(path or "/").encode("utf-8") if usesPost else b"",
+        finalize=compileHeaderOptions(section, "headers_to_add"),
+        requestId=_compileRequestId(section),
+        keepsHeaders=section.get("propagate_response_headers"),
+        keepsTrailers=section.get("propagate_response_trailers"),
+    )
+
+
+def _compileRequestId(section: Section) -> Callable[[RequestHeaders, StreamInfo], None] | None:
+    """
+    What gives each request an id, and notes it as dynamic metadata of the connection.
+    """
+    extension = section.child("request_id_extension")
+    if extension is None:
+        for field in ("request_id_header", "request_id_metadata_key"):
+            if section.get(field):
+                section.refuse("has no meaning without request_id_extension", field)
+        return None
+    config = extension.any("typed_config")
+    if config is not None and config.typeName != _UUID:
+        extension.refuse(f"{config.typeName} makes no ids of requests here", "typed_config", (_UUID,))
+    name = (section.get("request_id_header") or "x-request-id").lower().encode("utf-8")
+    key = section.get("request_id_metadata_key") or "tunnel_request_id"
+
+    def give(headers: RequestHeaders, record: StreamInfo) -> None:
+        made = newRequestId()
+        headers.set(name, made)
+        record.connection.note("envoy.filters.network.tcp_proxy", key, made.decode("ascii"))
+
+    return give
 
 
 def _compileEarlyData(section: Section) -> int:

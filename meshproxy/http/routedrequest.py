@@ -33,7 +33,7 @@ from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
 from meshproxy.upstream.transports import NO_WISH, TLSWish
-from meshproxy.upstream.tunnel import TunnelMaker
+from meshproxy.upstream.tunnel import TunnelHeader, TunnelMaker
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -273,14 +273,23 @@ class RoutedRequest:
                     timeouts.arm()
         priority = "HIGH" if self._action.isHighPriority else "DEFAULT"
         pool = endpoint.pools.get(priority) if self._wish is NO_WISH else None
-        if self._action.terminatesConnect and stream.upgrade == b"connect":
-            maker: Any = TunnelMaker(cluster, endpoint)  # as much of a pool as is needed
+        if self._action.terminated and stream.upgrade in _NO_OTHER and self._headers.method in self._action.terminated:
+            maker: Any = TunnelMaker(cluster, endpoint, self._tunnelHeader())  # as much of a pool as is needed
             pool = maker
         if pool is None:
             pool = cluster.pool(endpoint, priority, self._wish, stream.protocol == "HTTP/2")
         self._pool = pool
         pool.request(self)
         self._waits = self._pool is not None
+
+    def _tunnelHeader(self) -> TunnelHeader | None:
+        """
+        What a tunnel that ends here begins with upstream.
+        """
+        header, info = self._action.tunnelHeader, self._stream.connection
+        if header is None:
+            return None
+        return lambda transport: header.encode(toldOf(info), transport.localAddress, transport.peerAddress)[0]
 
     def _choose(self, cluster: Cluster) -> Endpoint | None:
         """
@@ -842,9 +851,11 @@ class RoutedRequest:
 
     def tunnelEnded(self) -> None:
         """
-        The endpoint of a tunnel that ends here has finished: so has the client's connection, once all was sent.
+        The endpoint of a tunnel that ends here has finished: so has the client's connection, once all was sent. A
+        POST that became a tunnel has a response that came to its end.
         """
-        self._stream.reset()
+        if self._stream.upgrade:
+            self._stream.reset()
 
     def _leaveConnection(self) -> None:
         if self._pool is not None:
@@ -955,6 +966,10 @@ class PlainRequest(RoutedRequest):
         except KeyError:
             stats.rqTime.record(elapsed)
         stream.responseReceived(headers, body, now)
+
+
+# What a request that ends here may want the connection to become.
+_NO_OTHER = (b"connect", b"")
 
 
 class _Body:

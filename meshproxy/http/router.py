@@ -196,6 +196,7 @@ class _Plan:
             or action.isChoosy
             or action.mirrors
             or action.redirectPolicy is not None
+            or action.terminated
             or route.isCounted
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse

@@ -16,6 +16,7 @@ from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.matchers import parseInteger
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
+from meshproxy.net.outgoingheader import OutgoingHeader
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hashing import compileHashPolicy
 from meshproxy.routing.internalredirects import compileInternalRedirectPolicy
@@ -39,12 +40,13 @@ def readMetadata(section: Section | None) -> Mapping[str, Mapping[str, object]]:
     return {name: MessageToDict(each.message) for name, each in section.entries("filter_metadata").items()}
 
 
-def _compileUpgrades(section: Section) -> tuple[dict[str, bool], bool, bool]:
+def _compileUpgrades(section: Section) -> tuple[dict[str, bool], tuple[bytes, ...], OutgoingHeader | None]:
     """
-    Which upgrades are allowed, whether CONNECT ends here, and whether POST is taken for it.
+    Which upgrades are allowed, by which methods tunnels end here, and the header that they begin with then.
     """
     upgrades: dict[str, bool] = {}
-    terminates = allowPost = False
+    terminated: tuple[bytes, ...] = ()
+    header = None
     for each in section.children("upgrade_configs"):
         kind: str = each.get("upgrade_type")
         if kind.lower() in upgrades:
@@ -55,9 +57,10 @@ def _compileUpgrades(section: Section) -> tuple[dict[str, bool], bool, bool]:
             continue
         if kind.upper() != "CONNECT":
             each.refuse(f"non-CONNECT upgrade type {kind} has connect_config", "connect_config")
-        terminates = True
-        allowPost = connect.get("allow_post")
-    return upgrades, terminates, allowPost
+        terminated = (b"CONNECT", b"POST") if connect.get("allow_post") else (b"CONNECT",)
+        told = connect.child("proxy_protocol_config")
+        header = None if told is None else OutgoingHeader(told)
+    return upgrades, terminated, header
 
 
 def _checkCluster(section: Section, field: str, name: str, context: RouteContext | None) -> None:
@@ -76,7 +79,7 @@ def compileRouteAction(
     """
     cluster: str = section.get("cluster")
     _checkCluster(section, "cluster", cluster, validating)
-    upgrades, terminates, allowPost = _compileUpgrades(section)
+    upgrades, terminated, tunnelHeader = _compileUpgrades(section)
     duration = section.childOrEmpty("max_stream_duration")
     labels = readMetadata(section.child("metadata_match")).get("envoy.lb", {})
     return RouteAction(
@@ -93,8 +96,8 @@ def compileRouteAction(
         retryPolicy=compileRetryPolicy(section.child("retry_policy")) or defaultRetries,
         isHighPriority=section.get("priority") == "HIGH",
         upgrades=upgrades,
-        terminatesConnect=terminates,
-        allowConnectPost=allowPost,
+        terminated=terminated,
+        tunnelHeader=tunnelHeader,
         autoHostRewrite=section.wrapped("auto_host_rewrite", False),
         appendForwardedHost=section.get("append_x_forwarded_host"),
         metadataMatch=labels,

@@ -14,6 +14,7 @@ from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.matchers import HeadersTest
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
+from meshproxy.net.outgoingheader import OutgoingHeader
 from meshproxy.routing.hashing import HashPolicy
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.mirrors import MirrorPolicy
@@ -90,8 +91,8 @@ class RouteAction:
     @ivar isHighPriority: Whether the C{HIGH} circuit breakers are used.
     @ivar upgrades: Which upgrades the route allows or forbids, by lower-case name, whatever the connection manager
         says.
-    @ivar allowConnectPost: Whether C{POST} requests become C{CONNECT} streams as well.
-    @ivar terminatesConnect: Whether a C{CONNECT} ends here and its payload goes upstream as bytes.
+    @ivar terminated: By which methods tunnels end here, so that their payload goes upstream as bytes.
+    @ivar tunnelHeader: Which header of the PROXY protocol these begin with upstream; L{None} for none.
     @ivar autoHostRewrite: Whether the host becomes the host name of the endpoint, once that is chosen.
     @ivar appendForwardedHost: C{append_x_forwarded_host}, for that rewrite.
     @ivar metadataMatch: The labels of C{envoy.lb} that an endpoint must have.
@@ -116,8 +117,8 @@ class RouteAction:
     retryPolicy: RetryPolicy | None = None
     isHighPriority: bool = False
     upgrades: Mapping[str, bool] = field(default_factory=dict)
-    terminatesConnect: bool = False
-    allowConnectPost: bool = False
+    terminated: tuple[bytes, ...] = ()
+    tunnelHeader: OutgoingHeader | None = None
     autoHostRewrite: bool = False
     appendForwardedHost: bool = False
     metadataMatch: Mapping[str, object] = field(default_factory=dict)

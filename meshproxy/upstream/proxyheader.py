@@ -5,21 +5,21 @@ The PROXY protocol towards an upstream: C{envoy.transport_sockets.upstream_proxy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IProtocol
 
-from meshproxy.codec.proxyprotocol import TLV, encodeV1, encodeV2
 from meshproxy.config import Section
 from meshproxy.config.supported import accept, declare, only
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
 from meshproxy.net.dial import SocketOptions
-from meshproxy.net.proxyheader import ProxyProtocolData, compileTLVFilter
+from meshproxy.net.outgoingheader import OutgoingHeader
+from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.stats import Scope
 
-__all__ = ["PROXY_TRANSPORT", "HeaderConnector", "UpstreamHeader", "compileTLVs"]
+__all__ = ["PROXY_TRANSPORT", "HeaderConnector", "UpstreamHeader"]
 
 #: The message that asks for it.
 PROXY_TRANSPORT = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
@@ -27,22 +27,6 @@ PROXY_TRANSPORT = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyPro
 declare(PROXY_TRANSPORT, "config", "transport_socket")
 only(PROXY_TRANSPORT, "allow_unspecified_address", False)
 accept(PROXY_TRANSPORT, "tlv_as_pool_key", "connections for requests are never shared between clients here")
-declare("envoy.config.core.v3.ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
-declare("envoy.config.core.v3.TlvEntry", "type", "value")
-
-
-def compileTLVs(sections: Sequence[Section]) -> tuple[TLV, ...]:
-    """
-    The TLVs of some C{TlvEntry} messages.
-    """
-    found = []
-    for section in sections:
-        kind = section.get("type")
-        if kind > 255:
-            section.refuse(f"{kind} is no type of a TLV: it has one byte", "type")
-        else:
-            found.append((kind, section.get("value")))
-    return tuple(found)
 
 
 class UpstreamHeader:
@@ -55,30 +39,15 @@ class UpstreamHeader:
         @param section: A C{ProxyProtocolConfig}; without one it is version 1, as in Envoy.
         @param scope: The cluster's.
         """
-        self._version = 1 if section is None or section.get("version") == "V1" else 2
-        self._passes = compileTLVFilter(None if section is None else section.child("pass_through_tlvs"))
-        self._added = () if section is None else compileTLVs(section.children("added_tlvs"))
-        self._kinds = frozenset(kind for kind, _ in self._added)
+        self._header = OutgoingHeader(section)
         counters = scope.scope("upstream.proxyprotocol.")
         self._tooLong = counters.counter("v2_tlvs_exceed_max_length")
 
     def encode(self, told: ProxyProtocolData | None, local: Address, peer: Address) -> bytes:
         """
-        Write the header of a connection.
-
-        @param told: Whose it is; L{None} for this proxy's own.
-        @param local: This end of the connection.
-        @param peer: The endpoint.
+        Write the header of a connection, see L{OutgoingHeader.encode}.
         """
-        if self._version == 1:
-            if told is None:
-                ends = [(each.host, each.port) if each.port is not None else None for each in (local, peer)]
-                return encodeV1(*ends)
-            return encodeV1(told.source, told.destination)
-        if told is None:
-            return encodeV2(None, None)[0]
-        passed = [tlv for tlv in told.tlvs if tlv[0] not in self._kinds and self._passes(tlv[0])]
-        header, left = encodeV2(told.source, told.destination, [*self._added, *passed])
+        header, left = self._header.encode(told, local, peer)
         if left:
             self._tooLong.value += 1
         return header

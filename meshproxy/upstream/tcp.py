@@ -19,6 +19,7 @@ from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.tcpsession import TCPSession
 from meshproxy.upstream.tcpstats import TCPStats
+from meshproxy.upstream.tunneling import TunnelSettings
 
 __all__ = ["Backoff", "TCPProxy", "TCPRoute", "TCPSettings"]
 
@@ -67,6 +68,7 @@ class TCPSettings:
         for; 0 to connect at once, and read nothing before.
     @ivar tlvs: What the PROXY protocol says beside the client's addresses.
     @ivar backoff: L{None} tries again at once.
+    @ivar tunnel: How the bytes go through an HTTP proxy; L{None} where they go as they are.
     """
 
     chooseRoute: Callable[[], TCPRoute]
@@ -80,6 +82,7 @@ class TCPSettings:
     backoff: Backoff | None = None
     logInterval: float = 0.0
     logOnConnected: bool = False
+    tunnel: TunnelSettings | None = None
 
 
 class TCPProxy:
@@ -137,7 +140,7 @@ class TCPProxy:
             self._startDuration(self._durations, session)
         if self._logTimes is not None:
             self._logTimes.start(session, session.startTime)
-        if self._idleWatch is not None and self.settings.earlyData:
+        if self._idleWatch is not None and (self.settings.earlyData or self.settings.tunnel is not None):
             self._idleWatch.start(session)
 
     def _startDuration(self, queue: Deadlines[TCPSession], session: TCPSession) -> None:

@@ -18,11 +18,13 @@ from meshproxy.flags import ResponseFlag
 from meshproxy.net.proxyheader import toldOf
 from meshproxy.net.relay import IRelay, makeRelay
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
+from meshproxy.upstream.tunneling import DISABLE_TUNNELING, TunnelledConnection
 
 if TYPE_CHECKING:
     from meshproxy.upstream.balancers.priorities import Loads
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
+    from meshproxy.upstream.stats import ClusterStats
     from meshproxy.upstream.tcp import TCPProxy
 
 __all__ = ["PER_CONNECTION_CLUSTER", "TCPChoice", "TCPSession", "TCPSide"]
@@ -210,7 +212,7 @@ class TCPSession(StreamInfo):
     @ivar upstream: The protocol of the upstream connection.
     """
 
-    _connection: TCPUpstreamConnection | None = None
+    _connection: TCPUpstreamConnection | TunnelledConnection | None = None
     _cluster: Cluster | None = None
     _retry: IDelayedCall | None = None
     _flushing = False
@@ -286,13 +288,19 @@ class TCPSession(StreamInfo):
             self._fail(ResponseFlag.NO_HEALTHY_UPSTREAM, _NO_HEALTHY_UPSTREAM)
             return
         self.upstreamAttempts += 1
-        if breaker.pending.exhausted:
+        if breaker.pending.exhausted and proxy.settings.tunnel is None:
             stats.rqPendingOverflow.value += 1
             self._tryAgain()
             return
-        self.upstreamHost = endpoint
         told = toldOf(self.connection, proxy.settings.tlvs) if cluster.transports.tellsClient else None
-        self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream, told)
+        tunnel = proxy.settings.tunnel
+        if tunnel is None or (state and state.get(DISABLE_TUNNELING) == "true"):
+            self.upstreamHost = endpoint
+            self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream, told)
+        else:
+            # As in Envoy, it has an endpoint when it has a connection, or has failed to get one.
+            self.upstreamHost = None
+            self._connection = TunnelledConnection(tunnel, cluster, endpoint, self, self.upstream, told)
         self._connection.connect()
 
     def _chooseEndpoint(self, cluster: Cluster, labels: Mapping[str, object]) -> Endpoint | None:
@@ -310,6 +318,13 @@ class TCPSession(StreamInfo):
         self._connection = None
         self.responseFlags |= ResponseFlag.UPSTREAM_CONNECTION_FAILURE
         self.upstreamTransportFailureReason = why
+        self._tryAgain()
+
+    def upstreamRefused(self) -> None:
+        """
+        See L{meshproxy.upstream.tunneling.ITunnelOwner.upstreamRefused}.
+        """
+        self._connection = None
         self._tryAgain()
 
     def _tryAgain(self) -> None:
@@ -335,7 +350,8 @@ class TCPSession(StreamInfo):
         if self._connection is not None:
             self.upstreamTls = self._connection.tls
         stats = proxy.stats
-        counters = stats.towardsUpstream(cluster.stats), stats.towardsDownstream(cluster.stats)
+        counted = self._countedBy(cluster)
+        counters = stats.towardsUpstream(counted), stats.towardsDownstream(counted)
         seconds = proxy.clock.seconds
         downstream.relay = makeRelay(downstream.transport, upstream.transport, counters[0], seconds)
         upstream.relay = makeRelay(upstream.transport, downstream.transport, counters[1], seconds)
@@ -349,6 +365,12 @@ class TCPSession(StreamInfo):
             upstream.transport.loseWriteConnection()  # type: ignore[union-attr]  # set before
         proxy.sessionConnected(self)
 
+    def _countedBy(self, cluster: Cluster) -> ClusterStats | None:
+        """
+        Where the cluster counts what moves; nowhere for a tunnel, whose connection does it.
+        """
+        return cluster.stats if isinstance(self._connection, TCPUpstreamConnection) else None
+
     def shorten(self, side: TCPSide) -> None:
         """
         Give a side whose bytes were seen until now the relay that suits its transports.
@@ -358,7 +380,7 @@ class TCPSession(StreamInfo):
             return
         stats = self._proxy.stats
         ways = stats.towardsUpstream if side is self.downstream else stats.towardsDownstream
-        new = makeRelay(side.transport, side.other.transport, ways(cluster.stats), self._proxy.clock.seconds)
+        new = makeRelay(side.transport, side.other.transport, ways(self._countedBy(cluster)), self._proxy.clock.seconds)
         if type(new) is type(old) or side.readEnded:
             return
         old.stop()

@@ -6,10 +6,14 @@ The counters of a tcp_proxy, bound once under Envoy's names (C{tcp.PREFIX.}).
 from __future__ import annotations
 
 from meshproxy.net.relay import RelayCounters
+from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
 from meshproxy.upstream.stats import ClusterStats
 
 __all__ = ["TCPStats"]
+
+# In no store: what another one counts.
+_UNCOUNTED = Counter("")
 
 
 class TCPStats:
@@ -41,18 +45,27 @@ class TCPStats:
         self.earlyData = counter("early_data_received_count_total")
         counter("route_delayed_total")
 
-    def towardsUpstream(self, cluster: ClusterStats) -> RelayCounters:
+    def towardsUpstream(self, cluster: ClusterStats | None) -> RelayCounters:
         """
         What moves with the bytes that the downstream sends.
+
+        @param cluster: L{None} for a tunnel, whose connection counts for the cluster.
         """
         return RelayCounters(
-            self.cxRxBytesTotal, cluster.cxTxBytesTotal, self.flowControlPausedReading, self.flowControlResumedReading
+            self.cxRxBytesTotal,
+            _UNCOUNTED if cluster is None else cluster.cxTxBytesTotal,
+            self.flowControlPausedReading,
+            self.flowControlResumedReading,
         )
 
-    def towardsDownstream(self, cluster: ClusterStats) -> RelayCounters:
+    def towardsDownstream(self, cluster: ClusterStats | None) -> RelayCounters:
         """
         What moves with the bytes that the upstream sends.
+
+        @param cluster: As of L{towardsUpstream}.
         """
+        if cluster is None:
+            return RelayCounters(_UNCOUNTED, self.cxTxBytesTotal, _UNCOUNTED, _UNCOUNTED)
         return RelayCounters(
             cluster.cxRxBytesTotal,
             self.cxTxBytesTotal,

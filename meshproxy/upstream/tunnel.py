@@ -7,7 +7,8 @@ A L{Tunnel} stands where a request has its HTTP connection, and a L{TunnelMaker}
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from zope.interface import implementer
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
 
-__all__ = ["Tunnel", "TunnelMaker"]
+__all__ = ["Tunnel", "TunnelHeader", "TunnelMaker"]
+
+#: Makes the bytes that a tunnel begins with, given its transport.
+TunnelHeader: TypeAlias = "Callable[[Any], bytes]"
 
 
 class _NoCodec:
@@ -37,9 +41,13 @@ class TunnelMaker:
     Makes the connection of one request.
     """
 
-    def __init__(self, cluster: Cluster, endpoint: Endpoint) -> None:
+    def __init__(self, cluster: Cluster, endpoint: Endpoint, header: TunnelHeader | None = None) -> None:
+        """
+        @param header: What the tunnel begins with.
+        """
         self._cluster = cluster
         self._endpoint = endpoint
+        self._header = header
         self._tunnel: Tunnel | None = None
 
     def request(self, request: Any) -> None:
@@ -54,7 +62,7 @@ class TunnelMaker:
         if breaker.pending.exhausted or (isFull and self._endpoint.cxActive.value):
             request.connectionFailed(ResetReason.OVERFLOW, None, "")
             return
-        self._tunnel = Tunnel(self._cluster, self._endpoint, request)
+        self._tunnel = Tunnel(self._cluster, self._endpoint, request, self._header)
         self._tunnel.connection.connect()
 
     def cancel(self, request: Any) -> None:
@@ -76,10 +84,14 @@ class Tunnel:
 
     transport: Any = None
 
-    def __init__(self, cluster: Cluster, endpoint: Endpoint, request: Any) -> None:
+    def __init__(
+        self, cluster: Cluster, endpoint: Endpoint, request: Any, header: TunnelHeader | None = None
+    ) -> None:
         """
         @param request: An L{meshproxy.upstream.http1pool.IPoolRequest}, which is an C{IUpstreamRequest} as well.
+        @param header: What the tunnel begins with.
         """
+        self._header = header
         self.codec = _NoCodec()
         self._stats = cluster.stats
         self._endpoint = endpoint
@@ -94,6 +106,8 @@ class Tunnel:
         The tunnel is there, which is the answer.
         """
         request = self._request
+        if self._header is not None:
+            self.sendData(self._header(self.transport), False)
         request.connectionReady(self)
         if self._request is not None:
             request.responseReceived(ResponseHeaders(200), False)
@@ -157,8 +171,10 @@ class Tunnel:
 
     def sendHeaders(self, headers: RequestHeaders, endStream: bool) -> None:
         """
-        A head does not go through a tunnel.
+        A head does not go through a tunnel, but a POST may have nothing else.
         """
+        if endStream:
+            self.sendData(b"", True)
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """

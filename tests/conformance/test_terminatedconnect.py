@@ -4,6 +4,8 @@ CONNECT that ends at the proxy.
 
 from __future__ import annotations
 
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
@@ -11,8 +13,8 @@ from tests.conformance.case import Case, Do, Pause, Until, get, request
 from tests.conformance.comparison import Comparison, compared
 
 
-def _ends(cluster: str = "backend", more: str = "") -> Manager:
-    connect = "upgrade_configs: [{upgrade_type: CONNECT, connect_config: {}}]"
+def _ends(cluster: str = "backend", more: str = "", config: str = "") -> Manager:
+    connect = "upgrade_configs: [{upgrade_type: CONNECT, connect_config: {%s}}]" % config
     return Manager("", "[{match: {connect_matcher: {}}, route: {cluster: %s, %s%s}}]" % (cluster, connect, more))
 
 
@@ -25,6 +27,12 @@ LISTENERS = {
     "idle": _ends(more=", idle_timeout: 0.2s"),
     "retries": _ends("closed", ", retry_policy: {retry_on: connect-failure, num_retries: 1}"),
     "noConnections": _ends("noConnections"),
+    "told1": _ends(config="proxy_protocol_config: {version: V1}"),
+    "posts": Manager(
+        "",
+        "[{match: {prefix: /}, route: {cluster: backend, timeout: 0s, upgrade_configs:"
+        " [{upgrade_type: CONNECT, connect_config: {allow_post: true, proxy_protocol_config: {version: V1}}}]}}]",
+    ),
 }
 
 CLUSTERS = {"noConnections": "circuit_breakers: {thresholds: [{max_connections: 0}]}"}
@@ -93,11 +101,50 @@ CASES = [
         "idle",
         limit=1.0,
     ),
+    Case(
+        "connectEnds_told1",
+        "A PROXY header of version 1 goes first.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi")],
+        ([b"hi", Do.ECHO],),
+        "told1",
+    ),
+    Case(
+        "postEnds_length",
+        "A POST with a length.",
+        [request("POST /x", "content-length: 9"), _HELLO, Until(b"hi")],
+        ([b"hi", Do.CLOSE],),
+        "posts",
+        limit=1.0,
+    ),
+    Case(
+        "postEnds_chunks",
+        "With chunks, and its end.",
+        [request("POST /x", "transfer-encoding: chunked"), b"9\r\n" + _HELLO + b"\r\n", Until(b"hi"), b"0\r\n\r\n"],
+        ([b"hi", Do.DRAIN],),
+        "posts",
+        limit=0.5,
+    ),
+    Case(
+        "postEnds_open",
+        "The endpoint ends first.",
+        [request("POST /x", "transfer-encoding: chunked"), b"9\r\n" + _HELLO + b"\r\n", Until(b"hi")],
+        ([b"hi", Do.CLOSE],),
+        "posts",
+        limit=0.5,
+    ),
+    Case(
+        "postEnds_empty", "With no body at all.", request("POST /x", "content-length: 0"), listener="posts", limit=0.5
+    ),
+    Case("postEnds_get", "GET on such a route.", get("/"), listener="posts"),
     Case("connectEnds_get", "Nothing but CONNECT is for such a route.", get("/"), listener="ends"),
 ]
 
 
-@compared(Comparison(LISTENERS, CASES, CLUSTERS))
+# The client's port is another one each time.
+_PORTS = re.compile(r"(?<=PROXY TCP4 )(\S+ \S+) \d+")
+
+
+@compared(Comparison(LISTENERS, CASES, CLUSTERS, [(_PORTS, r"\1 (a port)")]))
 class TerminatedConnectTests(SynchronousTestCase):
     """
     Terminated tunnels.

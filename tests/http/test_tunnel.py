@@ -23,15 +23,27 @@ class TunnelCase(ProxyCase):
 
     capacity = 0
 
-    def begin(self, listens: bool = True, isSilent: bool = False, first: bytes = b"", **more: Any) -> None:
+    def begin(
+        self,
+        listens: bool = True,
+        isSilent: bool = False,
+        first: bytes = b"",
+        request: bytes = CONNECT,
+        config: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
         """
         Make them, and send a CONNECT.
 
         @param isSilent: Whether the endpoint does not answer attempts to connect.
         @param first: What is sent along.
+        @param request: What is sent in place of the CONNECT.
+        @param config: The C{connect_config}.
         """
-        action = {"cluster": "backend", "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
-        route = {"match": {"connect_matcher": {}}, "route": {**action, **more.pop("route", {})}}
+        ends = {"upgrade_type": "CONNECT", "connect_config": config or {}}
+        action = {"cluster": "backend", "upgrade_configs": [ends]}
+        match: dict[str, Any] = {"connect_matcher": {}} if request is CONNECT else {"prefix": "/"}
+        route = {"match": match, "route": {**action, **more.pop("route", {})}}
         network = MemoryNetwork(VirtualReactor(), capacity=self.capacity)
         self.proxy = MemoryProxy(httpBootstrap(routes=[route], accessLog=LOG, **more), network, {}, lambda: 0.5)
         self.endpoints: list[Peer] = []
@@ -48,7 +60,7 @@ class TunnelCase(ProxyCase):
             network.listen(address, accepted)
         self.client = Peer()
         self.proxy.connect(self.client)
-        self.client.write(CONNECT + first)
+        self.client.write(request + first)
         self.proxy.settle()
 
     def head(self) -> bytes:
@@ -88,6 +100,39 @@ class TunnelTests(TunnelCase):
         """
         self.begin(first=b"early")
         self.assertEqual(self.endpoints[0].received, b"early")
+
+    def test_header(self) -> None:
+        """
+        With C{proxy_protocol_config} the endpoint is told of the client before anything else, TLVs included.
+        """
+        self.begin(config={"proxy_protocol_config": {"version": "V1"}}, first=b"early")
+        self.assertEqual(self.endpoints[0].received[:31], b"PROXY TCP4 127.0.0.1 127.0.0.1 ")
+        self.assertTrue(self.endpoints[0].received.endswith(b" 10000\r\nearly"))
+        added = [{"type": 0xE0, "value": "YWI="}]
+        self.begin(config={"proxy_protocol_config": {"version": "V2", "added_tlvs": added}}, first=b"early")
+        received = self.endpoints[0].received
+        self.assertEqual(received[:16], b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x11")
+        self.assertTrue(received.endswith(b"\xe0\0\x02abearly"))
+
+    def test_post(self) -> None:
+        """
+        With C{allow_post} the body of a POST is a tunnel as well, be there a body or none; the end of the body is the
+        end of what the endpoint gets, and its end that of the response. Without it a POST is a request like others.
+        """
+        for body in (b"hello", b""):
+            post = b"POST /x HTTP/1.1\r\nhost: there\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.begin(request=post, first=body, config={"allow_post": True})
+            [endpoint] = self.endpoints
+            self.assertEqual((endpoint.received, endpoint.ended), (body, True))
+            endpoint.write(b"answer")
+            endpoint.close()
+            self.proxy.settle()
+            self.assertIn(b"HTTP/1.1 200 OK\r\n", self.client.received)
+            self.assertTrue(self.client.received.endswith(b"6\r\nanswer\r\n0\r\n\r\n"))
+            self.assertFalse(self.client.closed)
+            self.assertQuiet()
+        self.begin(request=post)
+        self.assertTrue(self.endpoints[0].received.startswith(b"POST /x HTTP/1.1\r\n"))
 
     def test_endpointEnds(self) -> None:
         """

@@ -105,6 +105,16 @@ class ExampleTests(SynchronousTestCase):
         self.begin("02-tcp", p8080=backend.port)
         self.assertEqual(fetch(self.ports[10002]), (200, b"bytes"))
 
+    def test_07_tunnel(self) -> None:
+        """
+        Bytes in, bytes out, through a CONNECT in between.
+        """
+        backend = Backend(b"through a tunnel")
+        self.addCleanup(backend.close)
+        proxy = self.begin("07-tunnel", p8080=backend.port)
+        self.assertEqual(fetch(self.ports[10007]), (200, b"through a tunnel"))
+        until(lambda: "CONNECT service.example:8080 for 127.0.0.1 200" in proxy.output, "the access log")
+
     def test_03_routes(self) -> None:
         """
         Each route is the one that the file says.

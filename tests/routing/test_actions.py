@@ -88,8 +88,12 @@ class RouteActionTests(SynchronousTestCase):
             ]
         )
         self.assertEqual(made.upgrades, {"websocket": True, "foo": False, "connect": True})
-        self.assertTrue(made.terminatesConnect and made.allowConnectPost)
-        self.assertFalse(action(upgrade_configs=[{"upgrade_type": "CONNECT"}]).terminatesConnect)
+        self.assertEqual((made.terminated, made.tunnelHeader), ((b"CONNECT", b"POST"), None))
+        self.assertFalse(action(upgrade_configs=[{"upgrade_type": "CONNECT"}]).terminated)
+        told = {"upgrade_type": "CONNECT", "connect_config": {"proxy_protocol_config": {"version": "V2"}}}
+        made = action(upgrade_configs=[told])
+        self.assertEqual(made.terminated, (b"CONNECT",))
+        self.assertIsNotNone(made.tunnelHeader)
         for configs in (
             [{"upgrade_type": "websocket"}, {"upgrade_type": "WebSocket"}],
             [{"upgrade_type": "websocket"}, {"upgrade_type": "x", "connect_config": {}}],

@@ -44,12 +44,14 @@ def tcpBootstrap(
     listener: Message | None = None,
     format: str = _FORMAT,
     clusters: tuple[Message, ...] = (),
+    before: tuple[Message, ...] = (),
 ) -> str:
     """
     A listener with a tcp_proxy of the C{stat_prefix} C{test}, and the cluster C{backend}.
 
     @param config: More fields of the C{TcpProxy}; C{cluster} and C{listener} likewise.
     @param clusters: More clusters.
+    @param before: Network filters before it.
     """
     text = {"text_format_source": {"inline_string": format + "\n"}}
     proxy = {
@@ -59,7 +61,7 @@ def tcpBootstrap(
         **({} if config and "weighted_clusters" in config else {"cluster": "backend"}),
         **(config or {}),
     }
-    filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
+    filters = [*before, {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
     front = {"name": "front", "address": _address(10000), "filter_chains": [{"filters": filters}], **(listener or {})}
     backend = {"name": "backend", "type": "STATIC", "connect_timeout": "1s", **(cluster or {})}
     backend.setdefault("load_assignment", endpointsOf("backend", 9000))

@@ -85,7 +85,7 @@ declare(_ROUTE + "RouteAction.HashPolicy.QueryParameter", "name")
 declare(_ROUTE + "RouteAction.MaxStreamDuration", "max_stream_duration", "grpc_timeout_header_max")
 declare(_ROUTE + "RouteAction.MaxStreamDuration", "grpc_timeout_header_offset")
 declare(_ROUTE + "RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connect_config")
-declare(_ROUTE + "RouteAction.UpgradeConfig.ConnectConfig")
+declare(_ROUTE + "RouteAction.UpgradeConfig.ConnectConfig", "proxy_protocol_config", "allow_post")
 
 declare(_ROUTE + "WeightedCluster", "clusters", "total_weight", "header_name", "use_hash_policy")
 declare(_ROUTE + "WeightedCluster.ClusterWeight", "name", "weight", "typed_per_filter_config", *_HEADERS)

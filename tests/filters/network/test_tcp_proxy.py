@@ -73,7 +73,6 @@ class TCPProxyFilterTests(SynchronousTestCase):
         What is not implemented is refused with its path.
         """
         fields: dict[str, Any] = {
-            "tunneling_config": {"hostname": "a:1"},
             "on_demand": {"timeout": "1s"},
             "downstream_idle_timeout": "1s",
         }
@@ -81,6 +80,26 @@ class TCPProxyFilterTests(SynchronousTestCase):
             told = self.refused({name: value})
             self.assertIn(f".typed_config.{name}", told)
             self.assertIn("not implemented by meshproxy", told)
+
+    def test_tunnel(self) -> None:
+        """
+        What contradicts itself in a C{tunneling_config}, and what Envoy does not take either, is refused.
+        """
+        faults: dict[str, dict[str, Any]] = {
+            "hostname": {"hostname": ""},
+            "hostname:": {"hostname": "%NOTHING%"},
+            "post_path": {"hostname": "a:1", "post_path": "/x"},
+            "request_id_header": {"hostname": "a:1", "request_id_header": "x"},
+            "request_id_extension.typed_config": {
+                "hostname": "a:1",
+                "request_id_extension": {
+                    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
+                },
+            },
+            "headers_to_add[0]": {"hostname": "a:1", "headers_to_add": [{"header": {"key": "host", "value": "b"}}]},
+        }
+        for field, config in faults.items():
+            self.assertIn(f".tunneling_config.{field}", self.refused({"tunneling_config": config}))
 
     def test_backoffOptions(self) -> None:
         """
