@@ -9,14 +9,10 @@ from collections.abc import Sequence
 
 from meshproxy.codec.proxyprotocol import TLV, encodeV1, encodeV2
 from meshproxy.config import Section
-from meshproxy.config.supported import declare
 from meshproxy.net.address import Address
 from meshproxy.net.proxyheader import ProxyProtocolData, compileTLVFilter
 
 __all__ = ["OutgoingHeader", "compileTLVs"]
-
-declare("envoy.config.core.v3.ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
-declare("envoy.config.core.v3.TlvEntry", "type", "value")
 
 
 def compileTLVs(sections: Sequence[Section]) -> tuple[TLV, ...]:

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from meshproxy.config import Section
-from meshproxy.config.supported import declare
 
 __all__ = ["PROXY_PROTOCOL_STATE", "ProxyProtocolData", "compileTLVFilter", "toldOf"]
-
-declare("envoy.config.core.v3.ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")
 
 #: The key of the filter state, which is Envoy's.
 PROXY_PROTOCOL_STATE = "envoy.network.proxy_protocol_options"

@@ -56,3 +56,7 @@ declare(_CORE + "SocketOption.SocketType", "stream", "datagram")
 declare(_CORE + "SocketOption.SocketType.Stream")
 declare(_CORE + "SocketOption.SocketType.Datagram")
 declare(_CORE + "SocketOptionsOverride", "socket_options")
+
+declare(_CORE + "ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
+declare(_CORE + "ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")
+declare(_CORE + "TlvEntry", "type", "value")
