@@ -38,6 +38,14 @@ _REASONS = {
 }
 
 
+# RFC 9110's names, where Python's older versions still have those of RFC 7231.
+_RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def _phrase(code: int) -> str:
+    return _RENAMED.get(code) or HTTPStatus(code).phrase
+
+
 def toJSON(value: object) -> bytes:
     """
     A value as JSON, in one line that ends.
@@ -104,7 +112,7 @@ class Refused(MeshProxyError):
         """
         told: dict[str, object] = {
             "type": "about:blank",
-            "title": HTTPStatus(self.code).phrase,
+            "title": _phrase(self.code),
             "status": self.code,
             "detail": self.detail,
         }

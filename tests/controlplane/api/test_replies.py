@@ -25,7 +25,7 @@ class RefusedTests(SynchronousTestCase):
         RFC 9457: what is wrong, with file, line and field of each error, and what was meant.
         """
         problem = self.refused.problem("/v1/apply")
-        self.assertEqual((problem["status"], problem["title"]), (422, "Unprocessable Entity"))
+        self.assertEqual((problem["status"], problem["title"]), (422, "Unprocessable Content"))
         self.assertEqual((problem["instance"], problem["detail"]), ("/v1/apply", "nothing was changed: one error"))
         self.assertEqual(problem["errors"], [self.error.asDict()])
 
