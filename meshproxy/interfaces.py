@@ -167,6 +167,10 @@ class IHTTPStream(Interface):
     connection: Any = Attribute("The downstream L{meshproxy.accesslog.streaminfo.ConnectionInfo}.")
     dynamicMetadata: dict[str, dict[str, object]] = Attribute("Name space to key to value; Envoy's dynamic metadata.")
     filterState: dict[str, object] = Attribute("Key to object, shared by the filters of this stream.")
+    answersGRPC: bool | None = Attribute("""
+        Whether local replies are gRPC's, for a filter to say that made something else of the request than the client
+        sent; L{None} where the request tells.
+        """)
 
     def reply(
         status: int,
@@ -210,10 +214,12 @@ class IHTTPStream(Interface):
         Send another body on than the one that L{requestBody} gave; C{content-length} is set to fit.
         """
 
-    def responseBody(limit: int = 0) -> Any:
+    def responseBody(limit: int = 0, partial: bool = False) -> Any:
         """
         Read the whole body of the response before it goes on; only while the response's head is with the filter. A
         longer body than C{limit} is answered with 500.
+
+        @param partial: As of L{requestBody}.
         """
 
     def replaceResponseBody(body: bytes) -> None:

@@ -22,7 +22,7 @@ from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
-from meshproxy.http.localreply import isGRPC
+from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.runtime import Runtime, fractionOf
@@ -248,7 +248,7 @@ class Fault(HTTPFilter):
             return None
         self._count(self._aborts, "aborts_injected", caller, plan)
         self._mark(stream, ResponseFlag.FAULT_INJECTED, plan)
-        extra = ((b"grpc-status", b"%d" % grpcStatus),) if grpcStatus is not None and isGRPC(headers) else ()
+        extra = ((b"grpc-status", b"%d" % grpcStatus),) if grpcStatus is not None and expectsGRPC(stream) else ()
         # As in Envoy, an abort with a gRPC status answers 200 to those who do not speak gRPC.
         return stream.reply(
             200 if status is None else status,

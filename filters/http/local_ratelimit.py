@@ -17,7 +17,7 @@ from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
-from meshproxy.http.localreply import isGRPC
+from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
@@ -285,7 +285,7 @@ class LocalRateLimit(HTTPFilter):
             added.set(b"retry-after", b"%d" % bucket.secondsToNext(self.context.clock.seconds()))
         if plan.responseHeaders is not None:
             plan.responseHeaders(added, stream)
-        if plan.isResourceExhausted and isGRPC(headers):
+        if plan.isResourceExhausted and expectsGRPC(stream):
             added.set(b"grpc-status", b"%d" % _RESOURCE_EXHAUSTED)
         return stream.reply(
             plan.status, b"local_rate_limited", added.fields(), "local_rate_limited", ResponseFlag.RATE_LIMITED

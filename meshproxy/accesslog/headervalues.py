@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from meshproxy.accesslog.commands import Command, FormatError
 from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.values import Value, clean, fromBytes
+from meshproxy.config.matchers import parseInteger
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -226,17 +227,19 @@ _FROM_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504:
 
 def grpcStatusOf(info: StreamInfo) -> int | None:
     """
-    The gRPC status of a response: of its trailers, of its head, or else what the HTTP status means.
+    The gRPC status of a response: of its trailers, of its head, or else what the HTTP status means; -1 where they say
+    something that is none.
 
     @return: L{None} if the request is no gRPC.
     """
     headers = info.requestHeaders
     contentType = headers.first.get(b"content-type") if headers is not None else None
-    if contentType is None or not contentType.startswith(b"application/grpc"):
+    # application/grpc-web is another thing.
+    if contentType is None or not contentType.startswith(b"application/grpc") or contentType[16:17] not in (b"", b"+"):
         return None
     status = _saidStatus(info)
     if status is not None:
-        return None if status < 0 else status
+        return status
     return _FROM_HTTP.get(info.responseCode, 2) if info.responseHeaders is not None else None
 
 
@@ -257,8 +260,8 @@ def _saidStatus(info: StreamInfo) -> int | None:
     for fields in (info.responseTrailers, info.responseHeaders):
         status = fields.first.get(b"grpc-status") if fields is not None else None
         if status is not None:
-            # Wire digits: no more than a status can have.
-            return int(status) if len(status) <= 3 and status.isdigit() else -1
+            number = parseInteger(status)
+            return -1 if number is None or number < 0 else number
     return None
 
 
@@ -276,7 +279,7 @@ def _grpcStatus(command: Command) -> Value:
 
     def value(info: StreamInfo) -> object:
         status = grpcStatusOf(info)
-        return None if status is None else names[status] if status < len(names) else str(status)
+        return None if status is None else names[status] if 0 <= status < len(names) else str(status)
 
     return value
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from meshproxy.flags import LocalReply, grpcStatus
 from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.interfaces import IHTTPStream
 
-__all__ = ["isGRPC", "percentEncoded", "replyHeaders"]
+__all__ = ["expectsGRPC", "isGRPC", "isGRPCType", "percentEncoded", "replyHeaders"]
 
 
 # What a reply has already, and a filter may say otherwise; a gRPC status of its own, for example.
@@ -20,17 +21,32 @@ def isGRPC(headers: RequestHeaders) -> bool:
     Whether a request is gRPC's: C{application/grpc}, with or without a suffix after C{+}.
     """
     contentType = headers.first.get(b"content-type")
-    return contentType is not None and (
-        contentType == b"application/grpc" or contentType.startswith(b"application/grpc+")
-    )
+    return contentType is not None and isGRPCType(contentType)
 
 
-def replyHeaders(request: RequestHeaders, reply: LocalReply) -> ResponseHeaders:
+def expectsGRPC(stream: IHTTPStream) -> bool:
+    """
+    Whether the client of a stream expects gRPC, whatever filters made of its request.
+    """
+    answers = stream.answersGRPC
+    return isGRPC(stream.requestHeaders) if answers is None else answers
+
+
+def isGRPCType(contentType: bytes) -> bool:
+    """
+    Whether a C{content-type} is gRPC's; C{application/grpc-web} is another thing.
+    """
+    return contentType == b"application/grpc" or contentType.startswith(b"application/grpc+")
+
+
+def replyHeaders(request: RequestHeaders, reply: LocalReply, toGRPC: bool | None = None) -> ResponseHeaders:
     """
     The head of a local reply. A gRPC client gets the status in C{grpc-status}, the text in C{grpc-message}, and no
     body, as in Envoy.
+
+    @param toGRPC: Whether the client is one; by default the request tells.
     """
-    if isGRPC(request):
+    if isGRPC(request) if toGRPC is None else toGRPC:
         headers = ResponseHeaders(
             200,
             (

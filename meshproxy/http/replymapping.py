@@ -14,7 +14,7 @@ from meshproxy.accesslog.logs import compileFormatString
 from meshproxy.config import Section
 from meshproxy.flags import LocalReply, grpcStatus
 from meshproxy.headers import ResponseHeaders
-from meshproxy.http.localreply import isGRPC, percentEncoded
+from meshproxy.http.localreply import expectsGRPC, percentEncoded
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
 from meshproxy.routing.redirects import readDataSource
 
@@ -85,7 +85,7 @@ def compileReplyRewriter(section: Section | None, runtime: RuntimeInteger) -> Re
         finally:
             stream.responseHeaders = earlier
             stream.responseCode = 0
-        if isGRPC(stream.requestHeaders):
+        if expectsGRPC(stream):
             _toGRPC(headers, reply, status, body, contentType)
             return headers, b""
         headers.remove(b"content-length")

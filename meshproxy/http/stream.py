@@ -72,6 +72,8 @@ class Stream(StreamFacts):
     @ivar relay: What moves the response's body past the filters and codecs, while it does.
     @ivar lastActive: When anything moved last, for idle time-outs.
     @ivar replied: Whether the response is a local reply.
+    @ivar answersGRPC: Whether local replies are to be gRPC's, where a filter made something else of the request than
+        the client sent; L{None} where the request tells.
     @ivar upgrade: What the request wants the connection to become, C{b"websocket"} or C{b"connect"} for
         example, where the configuration allows it; C{b""} else.
     """
@@ -118,6 +120,7 @@ class Stream(StreamFacts):
 
     replied = False
     isWatched = False
+    answersGRPC: bool | None = None
     relay: IRelay | None = None
     _requestWalk: RequestWalk | None = None
     _responseWalk: ResponseWalk | None = None
@@ -508,7 +511,7 @@ class Stream(StreamFacts):
         if rewrite is not None:
             headers, body = rewrite(self, reply)
         else:
-            headers = replyHeaders(self.requestHeaders, reply)
+            headers = replyHeaders(self.requestHeaders, reply, self.answersGRPC)
             body = b"" if headers.get(b"grpc-status") else reply.body
             if self.route is not None:
                 finalize = self.route.finalizeResponseHeaders
@@ -597,11 +600,11 @@ class Stream(StreamFacts):
         """
         self.requestWalk.replaceBody(body)
 
-    def responseBody(self, limit: int = 0) -> Deferred[bytes]:
+    def responseBody(self, limit: int = 0, partial: bool = False) -> Deferred[bytes]:
         """
         See L{IHTTPStream.responseBody}.
         """
-        return self.responseWalk.readBody(limit)
+        return self.responseWalk.readBody(limit, partial)
 
     def replaceResponseBody(self, body: bytes) -> None:
         """

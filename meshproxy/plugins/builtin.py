@@ -76,6 +76,17 @@ fault = FilterPlugin(
     "envoy.filters.http.fault", "http", "meshproxy.filters.http.fault:Fault", (_HTTP + "fault.v3.HTTPFault",)
 )
 
+grpcStats = FilterPlugin(
+    "envoy.filters.http.grpc_stats",
+    "http",
+    "meshproxy.filters.http.grpc_stats:GRPCStatsFilter",
+    (_HTTP + "grpc_stats.v3.FilterConfig",),
+)
+
+grpcWeb = FilterPlugin(
+    "envoy.filters.http.grpc_web", "http", "meshproxy.filters.http.grpc_web:GRPCWeb", (_HTTP + "grpc_web.v3.GrpcWeb",)
+)
+
 headerToMetadata = FilterPlugin(
     "envoy.filters.http.header_to_metadata",
     "http",

@@ -10,6 +10,7 @@ from typing import Protocol
 from meshproxy.stats.metrics import Counter, Histogram
 from meshproxy.stats.store import Scope
 from meshproxy.stats.tally import Tally
+from meshproxy.upstream.grpcstats import GRPCStats
 
 __all__ = ["ClusterStats", "IRequestStats", "responseTally"]
 
@@ -51,6 +52,7 @@ class ClusterStats:
 
     @ivar responses: Responses that went downstream, by status.
     @ivar retried: Those that were not sent on because the request was tried again.
+    @ivar grpc: Of gRPC calls, for filters that look at them; C{grpcWeb} likewise.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -134,3 +136,5 @@ class ClusterStats:
         self.assignmentStale = counter("assignment_stale")
         self.responses = responseTally(scope, scope, scope.scope("external."))
         self.retried = responseTally(scope, scope.scope("retry."))
+        self.grpc = GRPCStats(scope, "grpc")
+        self.grpcWeb = GRPCStats(scope, "grpc-web")

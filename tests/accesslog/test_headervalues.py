@@ -198,9 +198,11 @@ class GRPCTests(OperatorCase):
 
     def test_none(self) -> None:
         """
-        No gRPC, no status; what is no number is none, and an unknown number stays one.
+        No gRPC, no status; what is no number is -1, and an unknown number stays one.
         """
         self.assertIsNone(grpcStatusOf(sampleStream()))
-        self.assertIsNone(grpcStatusOf(self.stream(b"+4")))
-        self.assertIsNone(grpcStatusOf(self.stream(b"99999999999")))
+        self.assertEqual(grpcStatusOf(self.stream(b"4a")), -1)
+        self.assertEqual(grpcStatusOf(self.stream(b"9" * 30)), -1)
+        self.assertEqual(grpcStatusOf(self.stream(b"+4")), 4)
+        self.check({"GRPC_STATUS": "-1", "GRPC_STATUS(SNAKE_STRING)": "-1"}, self.stream(b"abc"))
         self.check({"GRPC_STATUS": "77"}, self.stream(b"77"))

@@ -149,6 +149,7 @@ class Backend:
 
     @ivar received: What came within the current case, connection by connection.
     @ivar generation: How many cases there were.
+    @ivar port: Where it listens.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -161,6 +162,7 @@ class Backend:
         self._connections: list[_Connection] = []
         self._lock = threading.Lock()
         self._sock = sock
+        self.port: int = sock.getsockname()[1]
         sock.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.grpc.framing import MessageReader, encodeFrame
+from meshproxy.grpc.framing import FrameCounter, MessageReader, encodeFrame
 from meshproxy.grpc.status import GRPCError, Status
 
 
@@ -111,3 +111,53 @@ class MessageReaderTests(SynchronousTestCase):
                     del wire[:size]
             except GRPCError:
                 pass
+
+
+class FrameCounterTests(SynchronousTestCase):
+    """
+    L{FrameCounter} counts messages that it does not keep.
+    """
+
+    wire = b"".join(map(encodeFrame, (b"", b"a", b"hello" * 10)))
+    end = b"\2\0\0\0\3end"
+
+    def count(self, pieces: Sequence[bytes]) -> tuple[int, bytes | None]:
+        """
+        How many messages some pieces hold, and their end.
+        """
+        counter = FrameCounter(endFlag=2)
+        told = sum(counter.receiveData(piece) for piece in pieces)
+        self.assertEqual(told, counter.count)
+        return told, counter.end
+
+    def test_everySplit(self) -> None:
+        """
+        Whole, cut in two at every place, byte by byte; what comes after the end does not count.
+        """
+        wire = self.wire + self.end + encodeFrame(b"more")
+        for cut in range(len(wire) + 1):
+            self.assertEqual(self.count([wire[:cut], wire[cut:]]), (3, b"end"))
+        self.assertEqual(self.count([wire[i : i + 1] for i in range(len(wire))]), (3, b"end"))
+
+    def test_begun(self) -> None:
+        """
+        A message counts from its first byte on; an end that is not whole is none.
+        """
+        self.assertEqual(self.count([self.wire, b"\0"]), (4, None))
+        self.assertEqual(self.count([self.wire, self.end[:-1]]), (3, None))
+        self.assertEqual(self.count([self.wire, self.end[:3]]), (3, None))
+
+    def test_noEnd(self) -> None:
+        """
+        Where no flag means the end, all are messages.
+        """
+        counter = FrameCounter()
+        self.assertEqual(counter.receiveData(self.wire + self.end * 2), 5)
+        self.assertEqual(counter.end, None)
+
+    def test_longEnd(self) -> None:
+        """
+        An end that is too long to be one is not kept.
+        """
+        size = 1 << 20
+        self.assertEqual(self.count([b"\2" + size.to_bytes(4, "big"), *[bytes(1024)] * 1024]), (0, None))

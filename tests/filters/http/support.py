@@ -4,9 +4,12 @@ What tests of HTTP filters share: a stream that remembers what filters did to it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from twisted.internet.task import Clock
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -23,10 +26,20 @@ from meshproxy.routing.route import Route, RouteAction, RouteKind, VirtualHost
 from meshproxy.runtime import Runtime
 from meshproxy.stats.store import Store
 
-__all__ = ["FakeStream", "compiled", "connection", "makeContext", "makeFilter", "routed"]
+__all__ = ["FakeStream", "compiled", "connection", "makeContext", "makeFilter", "pageExample", "routed"]
 
 #: The name of the filter under test in its chain.
 NAME = "mine"
+
+
+def pageExample(name: str, number: int = 0) -> Any:
+    """
+    An example of a filter's page, so that it stays true.
+
+    @param number: Which of the page.
+    """
+    page = Path(__file__).parents[3] / "docs" / "filters" / f"{name}.md"
+    return yaml.safe_load(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.M | re.S)[number])
 
 
 def connection(remote: str = "192.0.2.7", local: str = "198.51.100.1", port: int = 8080) -> ConnectionInfo:
@@ -70,6 +83,7 @@ class FakeStream(StreamInfo):
         self.responseHeaders: ResponseHeaders = ResponseHeaders(200)
         self.route: Route | None = route or routed()
         self.connection = connectedBy or connection()
+        self.answersGRPC: bool | None = None
         self.replies: list[tuple[int, bytes, dict[bytes, bytes], str]] = []
 
     def reply(

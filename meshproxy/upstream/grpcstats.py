@@ -1,0 +1,123 @@
+# -*- test-case-name: tests.upstream.test_grpcstats -*-
+"""
+The figures of gRPC calls to a cluster, under Envoy's names: C{cluster.NAME.grpc.SERVICE.METHOD.success} and others.
+
+Each counter is there from the moment at which it first counts, as in Envoy.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshproxy.stats.metrics import Counter
+from meshproxy.stats.store import Scope
+
+__all__ = ["CallStats", "GRPCStats", "serviceAndMethod"]
+
+# Whoever calls makes up services and methods: beyond so many of a cluster, others are counted without their names.
+_MOST_METHODS: Final = 1000
+# Upstreams may make up statuses likewise. gRPC has 17.
+_MOST_STATUSES: Final = 64
+
+
+def serviceAndMethod(path: bytes) -> tuple[str, str] | None:
+    """
+    The service and the method that a path names, or L{None} where it has not two parts.
+    """
+    parts = [part for part in path.partition(b"?")[0].split(b"/") if part]
+    if len(parts) != 2:
+        return None
+    return parts[0].decode("utf-8", "replace"), parts[1].decode("utf-8", "replace")
+
+
+class CallStats:
+    """
+    The figures of one method, or of all calls that are not told apart.
+    """
+
+    __slots__ = ("_counters", "_prefix", "_scope", "_statuses")
+
+    def __init__(self, scope: Scope, prefix: str) -> None:
+        """
+        @param scope: The cluster's.
+        @param prefix: What the names begin with there, the last dot included.
+        """
+        self._scope = scope
+        self._prefix = prefix
+        self._counters: dict[str, Counter] = {}
+        self._statuses = 0
+
+    def _counter(self, name: str) -> Counter:
+        found = self._counters.get(name)
+        if found is None:
+            found = self._counters[name] = self._scope.counter(self._prefix + name)
+        return found
+
+    def statusReceived(self, status: bytes | None) -> None:
+        """
+        A C{grpc-status} came; L{None} counts nothing.
+        """
+        if status is None:
+            return
+        name = status.decode("utf-8", "replace")
+        if name in self._counters or self._statuses < _MOST_STATUSES:
+            self._statuses += name not in self._counters
+            self._counter(name).value += 1
+        self.ended(status == b"0")
+
+    def ended(self, isSuccess: bool) -> None:
+        """
+        A call ended.
+        """
+        self._counter("success" if isSuccess else "failure").value += 1
+        self._counter("total").value += 1
+
+    def requestMessages(self, number: int) -> None:
+        """
+        So many more messages of requests came.
+        """
+        self._counter("request_message_count").value += number
+
+    def responseMessages(self, number: int) -> None:
+        """
+        The same of responses.
+        """
+        self._counter("response_message_count").value += number
+
+    def recordTime(self, milliseconds: int) -> None:
+        """
+        From the last byte of a request to the last of its response, it took so long.
+        """
+        self._scope.histogram(self._prefix + "upstream_rq_time", unit="ms").record(milliseconds)
+
+
+class GRPCStats:
+    """
+    The figures of a cluster.
+    """
+
+    __slots__ = ("_methods", "_prefix", "_scope", "unnamed")
+
+    def __init__(self, scope: Scope, protocol: str) -> None:
+        """
+        @param scope: The cluster's.
+        @param protocol: C{"grpc"} or C{"grpc-web"}.
+
+        @ivar unnamed: Of calls whose method is not told.
+        """
+        self._scope = scope
+        self._prefix = f"{protocol}."
+        self._methods: dict[tuple[str, str], CallStats] = {}
+        self.unnamed = CallStats(scope, self._prefix)
+
+    def method(self, service: str, method: str) -> CallStats:
+        """
+        The figures of a method.
+        """
+        key = (service, method)
+        found = self._methods.get(key)
+        if found is None:
+            if len(self._methods) >= _MOST_METHODS:
+                return self.unnamed
+            found = self._methods[key] = CallStats(self._scope, f"{self._prefix}{service}.{method}.")
+        return found
