@@ -20,7 +20,9 @@ from OpenSSL import SSL
 from meshproxy.errors import TLSError
 
 __all__ = [
+    "BATCH",
     "RECORD",
+    "RecordMemory",
     "drainErrors",
     "isSessionResumed",
     "onServerName",
@@ -38,11 +40,18 @@ _ffi: Any = Binding.ffi
 #: The most that one record carries (RFC 8446, 5.1).
 RECORD: Final = 16384
 
+#: How many bytes L{RecordMemory} takes at once.
+BATCH: Final = 15 * RECORD
+
 # How many whole records one read takes before others are served.
 _MOST_RECORDS = 4
 
 # Shared by all reads: what is in it is copied before anybody else can read.
 _buffer = _ffi.new("char[]", RECORD)
+
+# What a batch becomes, with what each record adds at most (RFC 8446, 5.2, and 5 bytes of header), and a few small ones.
+_records = _ffi.new("char[]", BATCH + 24 * 261)
+_recordsView = memoryview(_ffi.buffer(_records))
 
 _SSL_read = _lib.SSL_read
 _SSL_write = _lib.SSL_write
@@ -109,7 +118,7 @@ def _nothingRead(ssl: Any, result: int) -> bytes | None:
 
 def writePlain(connection: SSL.Connection, data: bytes | memoryview) -> int:
     """
-    Write as much as one record takes.
+    Write as much as one record takes; to a L{RecordMemory} all.
 
     @return: How many bytes were taken; 0 if the socket takes none now. Then the next call has to begin with the same
         bytes.
@@ -129,6 +138,49 @@ def writePlain(connection: SSL.Connection, data: bytes | memoryview) -> int:
         _lib.ERR_clear_error()
         raise OSError(number or errno.EPIPE, os.strerror(number or errno.EPIPE))
     raise TLSError(drainErrors())
+
+
+class RecordMemory:
+    """
+    Memory that a connection's records come from and go to, instead of its socket.
+
+    L{writePlain} then takes up to L{BATCH} bytes at once; L{readPlain} gives what there is of what came.
+    """
+
+    __slots__ = ("_incoming", "_outgoing", "_ssl")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self._ssl = connection._ssl
+        self._incoming = _lib.BIO_new(_lib.BIO_s_mem())
+        self._outgoing = _lib.BIO_new(_lib.BIO_s_mem())
+        _lib.SSL_set_bio(self._ssl, self._incoming, self._outgoing)
+        # Memory takes all, so no write is a partial one.
+        _lib.SSL_clear_mode(self._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+        # OpenSSL would let the memory grow record by record, with a copy each time.
+        _lib.BIO_write(self._outgoing, _records, len(_recordsView))
+        _lib.BIO_read(self._outgoing, _records, len(_recordsView))
+
+    def give(self, data: bytes) -> None:
+        """
+        Hand over what came from the peer.
+        """
+        _lib.BIO_write(self._incoming, data, len(data))
+
+    def take(self) -> memoryview:
+        """
+        What is to be sent: valid until the next call of any connection's.
+        """
+        return _recordsView[: max(0, _lib.BIO_read(self._outgoing, _records, len(_recordsView)))]
+
+    def leave(self, descriptor: int) -> None:
+        """
+        Have records come from and go to a socket again. All that was given has been read, and all that there was to
+        send was taken.
+        """
+        _lib.SSL_set_mode(self._ssl, _lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+        _lib.SSL_set_fd(self._ssl, descriptor)
+        # OpenSSL has freed them; it takes null for none.
+        self._incoming = self._outgoing = _ffi.NULL
 
 
 def drainErrors() -> str:

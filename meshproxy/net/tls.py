@@ -27,6 +27,7 @@ from zope.interface import implementer
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.net.address import Address
 from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
+from meshproxy.net.tlsbatches import Batches
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.net.transport import SocketTransport, lost
 from meshproxy.net.turn import turn
@@ -35,6 +36,10 @@ __all__ = ["Handshake", "TLSTransport"]
 
 # How many bytes one turn of the reactor encrypts for one connection, so that others get their turn.
 _SEND_LIMIT = 262144
+
+# After how many long writes, and of how many bytes, a connection's records leave in batches.
+_LONG_WRITES = 8
+_LONG = 3 * RECORD
 
 
 class Handshake(Protocol):
@@ -85,6 +90,9 @@ class TLSTransport(SocketTransport):
     _unsettled: Handshake | None = None
     _broken = False
     _deadline: Any = None
+    _mayBatch = True
+    _longWrites = 0
+    _batches: Batches | None = None
 
     def __init__(self, reactor: Any, sock: Any, peer: Address | None, handshake: Handshake) -> None:
         SocketTransport.__init__(self, reactor, sock, peer)
@@ -227,6 +235,21 @@ class TLSTransport(SocketTransport):
             turn.end()
         return None
 
+    def _readAgain(self) -> None:
+        """
+        Read what OpenSSL has already, which the reactor does not know of.
+        """
+        if not self.connected or self._aborted:
+            return
+        why = self.doRead()
+        if why is main.CONNECTION_DONE:
+            self.stopReading()
+            self.readConnectionLost(Failure(why))
+        elif why:
+            self.stopReading()
+            self.stopWriting()
+            self.connectionLost(Failure(why))
+
     def _lost(self, exception: TLSError) -> Exception:
         self._broken = True
         reason = _TLSLost(exception.why)
@@ -259,12 +282,30 @@ class TLSTransport(SocketTransport):
         try:
             sent = self._write(data)
             if RECORD <= sent < len(data):
+                if len(data) >= _LONG and self._batches is None:
+                    self._countLong()
                 sent += self._writeMore(memoryview(data)[sent:])
         except (OSError, TLSError):
             # Broken: the next doWrite finds out and says so.
             sent = 0
         if sent < len(data):
             FileDescriptor.write(self, data[sent:] if sent else data)
+
+    def _countLong(self) -> None:
+        """
+        A long write has begun, and OpenSSL has no record that is still to be sent.
+        """
+        self._longWrites += 1
+        if self._longWrites >= _LONG_WRITES and self._mayBatch and Batches.isRoom():
+            self._longWrites = 0
+            batches = Batches(self.reactor, self.socket, self._connection, self._readAgain, self._leftBatches)
+            self._batches = batches
+            self._read = batches.read  # type: ignore[method-assign]
+            self._write = batches.write  # type: ignore[method-assign]
+
+    def _leftBatches(self) -> None:
+        self._batches = None
+        del self._read, self._write
 
     def _writeMore(self, data: memoryview) -> int:
         done = 0
@@ -315,6 +356,9 @@ class TLSTransport(SocketTransport):
             protocol.writeConnectionLost()
 
     def _notifyClose(self) -> None:
+        if self._batches is not None and not self._batches.end():
+            # No room either.
+            self._broken = True
         if not self._broken:
             try:
                 self._connection.shutdown()
@@ -332,6 +376,8 @@ class TLSTransport(SocketTransport):
             return
         if not self.disconnected and not self._aborted:
             self._notifyClose()
+        if self._batches is not None:
+            self._batches.stop()
         SocketTransport.connectionLost(self, reason)
 
 

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet import main
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IProtocol
-from twisted.python.failure import Failure
 
 from meshproxy.net.address import Address
 from meshproxy.net.openssl import drainErrors, readPlain, writePlain
@@ -30,6 +28,7 @@ class BufferedTLSTransport(TLSTransport):
     A TLS connection on a socket that OpenSSL cannot use itself.
     """
 
+    _mayBatch = False
     _unsentCipher = b""
     _isReading = False
     _mayHaveMore = False
@@ -122,14 +121,7 @@ class BufferedTLSTransport(TLSTransport):
 
     def _readBuffered(self) -> None:
         if self._isReading and self._mayHaveMore and self.connected and self._handshake is None:
-            why = self.doRead()
-            if why is main.CONNECTION_DONE:
-                self.stopReading()
-                self.readConnectionLost(Failure(why))
-            elif why:
-                self.stopReading()
-                self.stopWriting()
-                self.connectionLost(Failure(why))
+            self._readAgain()
 
     def _write(self, data: bytes | memoryview) -> int:
         if self._unsentCipher:

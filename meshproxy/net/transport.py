@@ -30,8 +30,11 @@ __all__ = ["DEFAULT_BUFFER_LIMIT", "SocketTransport", "lost"]
 # Envoy's per_connection_buffer_limit_bytes.
 DEFAULT_BUFFER_LIMIT = 1 << 20
 
-# What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops paying.
+# What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops paying, but for what is encrypted next.
 _READ_SIZE = 65536
+
+# What it takes from a peer that has filled one: a little less than what a TLS connection encrypts at once.
+_LONG_READ_SIZE = 14 * 16384
 
 # How many pieces are gathered. What one read of many small requests makes its connection write would grow without bound
 # else, for a producer is paused only when something is found unsent.
@@ -69,6 +72,7 @@ class SocketTransport(FileDescriptor):
         FileDescriptor.__init__(self, reactor)
         # What Twisted has on the class is read with each send; an instance's own attribute is read faster.
         self.dataBuffer = b""
+        self._readSize = _READ_SIZE
         self._writeDisconnected = False
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
@@ -102,13 +106,16 @@ class SocketTransport(FileDescriptor):
         Read once, and pass it to the protocol.
         """
         try:
-            data = self.socket.recv(_READ_SIZE)
+            data = self.socket.recv(self._readSize)
         except BlockingIOError:
             return None
         except OSError as exception:
             return lost(exception)
         if not data:
             return cast(Exception, main.CONNECTION_DONE)
+        if len(data) == _READ_SIZE:
+            # Within what may wait here for a peer that is slower.
+            self._readSize = max(_READ_SIZE, min(self.bufferSize, _LONG_READ_SIZE))
         if turn.active:
             self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set before reading begins
             return None

@@ -359,13 +359,25 @@ class TransportTests(SynchronousTestCase):
         paused = len(ends[0].received)
         server.resumeProducing()
         turn(lambda: ends[0].received.endswith(b"more"))
+        # So much that a server on the descriptor sends records in batches; then it goes back to the socket.
+        for count in range(1, 14):
+            server.write(large[:256000])
+            turn(lambda count=count: len(ends[1].received) == 5 + count * 256000)
+        self.assertEqual(server._batches is not None, kind is TLSTransport)
+        client.write(b"and more")
+        turn(lambda: ends[0].received.endswith(b"and more"))
+        if server._batches is not None:
+            self.assertTrue(server._batches.end())
+        server.write(large[:40000])
+        turn(lambda: len(ends[1].received) == 5 + 13 * 256000 + 40000)
         client.loseConnection()
         turn(lambda: all(len(end.log) == 2 for end in ends))
         for descriptor in reactor.removeAll():
             del descriptor
         reactor.fireSystemEvent("shutdown")
         return [
-            ends[0].received == large + b"more",
+            ends[0].received == large + b"moreand more",
+            ends[1].received == b"hello" + large[:256000] * 13 + large[:40000],
             paused,
             [end.log for end in ends],
             [each.negotiatedProtocol for each in transports],
@@ -380,5 +392,5 @@ class TransportTests(SynchronousTestCase):
         seen = [self.converse(one, other) for one in kinds for other in kinds]
         for each in seen[1:]:
             self.assertEqual(each, seen[0])
-        self.assertEqual(seen[0][2], [["made", "ConnectionDone"]] * 2)
-        self.assertEqual(seen[0][3], [b"h2", b"h2"])
+        self.assertEqual(seen[0][3], [["made", "ConnectionDone"]] * 2)
+        self.assertEqual(seen[0][4], [b"h2", b"h2"])
