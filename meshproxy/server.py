@@ -29,6 +29,8 @@ from meshproxy.config.supported import addResolver
 from meshproxy.errors import ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
 from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.identity.settings import compileIdentity
+from meshproxy.identity.workload import WorkloadIdentity, intoStore
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
@@ -88,6 +90,7 @@ class ProxyServer(MultiService):
     @ivar started: When it began, and C{loaded} when the configuration was read, in the clock's seconds.
     @ivar failedHealthCheck: Whether it says that it is ill.
     @ivar filterFiles: The files of the filters that are loaded.
+    @ivar identity: Whose certificate it has; L{None} where it gets none of its own.
     """
 
     log = Logger()
@@ -153,6 +156,7 @@ class ProxyServer(MultiService):
         self.discovery: DynamicConfiguration | None = None
         self._discoverySettings = compileDiscovery(self.bootstrap)
         secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
+        self.identity = self._makeIdentity(store)
         self._next = self._compile(self.bootstrap)
         self._sinks = compileStatsSinks(
             self.bootstrap.children("stats_sinks"),
@@ -187,7 +191,7 @@ class ProxyServer(MultiService):
         """
         self.context.store.flush()
         if self._sinks:
-            self.stats.measure(self, self.reactor.seconds())
+            self._measure()
             for sink in self._sinks:
                 sink.flush()
 
@@ -197,7 +201,12 @@ class ProxyServer(MultiService):
         """
         if self._flushesOnAdmin:
             self.flushStats()
+        self._measure()
+
+    def _measure(self) -> None:
         self.stats.measure(self, self.reactor.seconds())
+        if self.identity is not None:
+            self.identity.renewal.refresh()
 
     # Configuration
 
@@ -209,6 +218,15 @@ class ProxyServer(MultiService):
         node = bootstrap.childOrEmpty("node")
         self.context.nodeId = self.options.serviceNode or node.get("id")
         self.context.nodeCluster = self.options.serviceCluster or node.get("cluster")
+
+    def _makeIdentity(self, store: Store) -> WorkloadIdentity | None:
+        settings = compileIdentity(self.bootstrap)
+        if settings is None:
+            return None
+        context, scope, hand = self.context, store.scope("identity."), intoStore(self.secrets)
+        if self.bootstrap.report.errors:
+            return None
+        return WorkloadIdentity(settings, context.network, self.reactor, context.random, scope, hand)
 
     def _compile(self, bootstrap: Section) -> tuple[list[Cluster], list[Listener]]:
         """
@@ -539,6 +557,10 @@ class ProxyServer(MultiService):
         self.admin.listen()
         self.secrets.replace()
         self.secrets.start()
+        identified: Deferred[None] = succeed(None)
+        if self.identity is not None:
+            self.identity.start()
+            identified = self.identity.wait()
         clusters, listeners = self._next
         # Who tells the endpoints of some is reached by way of the others.
         primary = gatherResults([cluster.warmed for cluster in clusters if cluster.kind != "EDS"])
@@ -546,11 +568,17 @@ class ProxyServer(MultiService):
         self.clusters.replace(clusters)
         if warming.called:
             self.listeners.replace(self._ready(listeners))
-            self._startDiscovery()
-            self._begin()
+            self._hasListeners = True
+            identified.addCallback(lambda _: self._discover())
             return
-        primary.addCallback(lambda _: self._startDiscovery())
+        # A control plane may want to see a certificate.
+        primary.addCallback(lambda _: identified).addCallback(lambda _: self._discover())
         warming.addCallback(lambda _: self._startListeners(listeners))
+
+    def _discover(self) -> None:
+        self._startDiscovery()
+        if self._hasListeners:
+            self._begin()
 
     def _startListeners(self, listeners: list[Listener]) -> None:
         if self.state != "INITIALIZING" or self._newest is not self.bootstrap:
@@ -561,6 +589,7 @@ class ProxyServer(MultiService):
         except Exception as error:
             self.failed(str(error))
             return
+        self._hasListeners = True
         self._begin()
 
     def _begin(self, isLate: bool = False) -> None:
@@ -587,6 +616,7 @@ class ProxyServer(MultiService):
         self.reactor.stop()
 
     exitStatus = 0
+    _hasListeners = False
     _stream: DiscoveryStream | None = None
     _discoveryFiles: FileSources | None = None
     _localCopy: LocalCopy | None = None
@@ -650,6 +680,8 @@ class ProxyServer(MultiService):
         if self._discoveryFiles is not None:
             self._discoveryFiles.stop()
         kept = succeed(None) if self._localCopy is None else self._localCopy.stop()
+        if self.identity is not None:
+            self.identity.stop()
         if self._firstFetch is not None and self._firstFetch.active():
             self._firstFetch.cancel()
         self.admin.stop()

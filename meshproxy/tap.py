@@ -22,7 +22,7 @@ from meshproxy import __version__
 if TYPE_CHECKING:
     from meshproxy.server import ProxyOptions
 
-__all__ = ["ControlUsage", "DemoUsage", "Options", "ProxyUsage", "makeService"]
+__all__ = ["AgentUsage", "ControlUsage", "DemoUsage", "Options", "ProxyUsage", "makeService"]
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
 
@@ -178,6 +178,50 @@ class DemoUsage(_Usage):
             raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
 
 
+class AgentUsage(_Usage):
+    """
+    C{twistd meshproxy agent}.
+    """
+
+    longdesc = (
+        "The identity of a workload for a real Envoy: makes its key, gets and renews its certificate, and serves both "
+        "by SDS on a unix socket, under the names default and ROOTCA. Example: "
+        "twistd -n meshproxy agent --roots root-cert.pem --token-file token --folder /var/lib/meshproxy"
+    )
+
+    optParameters = [
+        ["address", "a", "127.0.0.1:15012", "Where the control plane signs certificates, HOST:PORT, over TLS."],
+        ["server-name", None, None, "For whom its certificate has to be; by default the host of --address."],
+        ["roots", "r", None, "A file with the roots that it is verified by, PEM. Needed."],
+        ["token-file", "t", None, "A file with a bootstrap token, for the first certificate: meshctl token makes one."],
+        ["folder", "f", None, "Where key and certificate are kept, so that a new start needs no new token."],
+        ["lifetime", None, "24h", "How long certificates are to be valid; they are renewed at half of it."],
+        ["socket", "s", None, "The unix socket; by default var/run/secrets/workload-spiffe-uds/socket."],
+        ["socket-mode", None, "600", "Who may use the socket, as chmod takes it."],
+        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+    ]
+
+    def getSynopsis(self) -> str:
+        """
+        How it is called.
+        """
+        return "Usage: twistd [twistd options] meshproxy agent --roots FILE [options]"
+
+    def postOptions(self) -> None:
+        """
+        Look at what the options say.
+        """
+        if self["roots"] is None:
+            raise usage.UsageError("the roots of the control plane are needed: --roots FILE")
+        if self["token-file"] is None and self["folder"] is None:
+            raise usage.UsageError("a proof of who this is is needed: --token-file FILE, or --folder DIR of before")
+        mode = self["socket-mode"]
+        if not (0 < len(mode) <= 4 and set(mode) <= set("01234567")):
+            raise usage.UsageError(f"--socket-mode is up to four octal digits, such as 660, not {mode!r}")
+        if self["log-level"] not in _LEVELS:
+            raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
+
+
 class Options(_Usage):
     """
     C{twistd meshproxy}.
@@ -188,6 +232,7 @@ class Options(_Usage):
     subCommands = [
         ["proxy", None, ProxyUsage, "Run a proxy from an Envoy bootstrap."],
         ["control", None, ControlUsage, "Run the control plane of a mesh."],
+        ["agent", None, AgentUsage, "Get the identity of a workload, for a real Envoy."],
         ["demo", None, DemoUsage, "Run a whole mesh in one process, to try things on."],
     ]
 
@@ -204,7 +249,7 @@ class Options(_Usage):
         Adjust what twistd itself is told, where its user did not say.
         """
         if not self.subCommand:
-            raise usage.UsageError("a command is needed: proxy, control, demo")
+            raise usage.UsageError("a command is needed: proxy, control, agent, demo")
         parent = self.parent
         if parent is None:
             return
@@ -226,6 +271,8 @@ def makeService(options: Options) -> IService:
     """
     if options.subCommand == "control":
         return _makeControl(options.subOptions)
+    if options.subCommand == "agent":
+        return _makeAgent(options.subOptions)
     if options.subCommand == "demo":
         return _makeDemo(options.subOptions)
     return _makeProxy(options.subOptions)
@@ -252,6 +299,34 @@ def _makeControl(options: ControlUsage) -> IService:
         os.write(2, f"{error.filename}: {error.strerror}\n".encode())
         raise SystemExit(1) from None
     return _Process(control, reactor, None)
+
+
+def _makeAgent(options: AgentUsage) -> IService:
+    from twisted.internet import reactor
+
+    from meshproxy.config.structure import structureOrRaise
+    from meshproxy.errors import MeshProxyError
+    from meshproxy.identity.agent import SOCKET, Agent, AgentOptions
+    from meshproxy.identity.settings import IdentitySettings
+    from meshproxy.net.network import ReactorNetwork
+
+    told = {
+        "address": options["address"],
+        "server_name": options["server-name"],
+        "roots": options["roots"],
+        "token": options["token-file"],
+        "folder": options["folder"],
+        "lifetime": options["lifetime"],
+    }
+    try:
+        settings = structureOrRaise(IdentitySettings, {key: value for key, value in told.items() if value is not None})
+        agentOptions = AgentOptions(
+            identity=settings, socket=options["socket"] or SOCKET, mode=int(options["socket-mode"], 8)
+        )
+        return _Process(Agent(agentOptions, reactor, ReactorNetwork(reactor)), reactor, None)
+    except MeshProxyError as error:
+        os.write(2, f"{error}\n".encode())
+        raise SystemExit(1) from None
 
 
 def _makeDemo(options: DemoUsage) -> IService:
@@ -377,7 +452,8 @@ class _Process(MultiService):
         try:
             MultiService.privilegedStartService(self)
         except CannotListenError as error:
-            os.write(2, f"cannot listen on {error.interface}:{error.port}: {error.socketError}\n".encode())
+            where = f"{error.interface}:{error.port}" if error.port else error.interface
+            os.write(2, f"cannot listen on {where}: {error.socketError}\n".encode())
             os._exit(1)
 
     def startService(self) -> None:

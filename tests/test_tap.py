@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import meshproxy
 from meshproxy import tap
-from meshproxy.tap import DemoUsage, Options, ProxyUsage
+from meshproxy.tap import AgentUsage, DemoUsage, Options, ProxyUsage
 
 
 def parsed(*arguments: str, **parent: object) -> tuple[Options, dict[str, object]]:
@@ -125,6 +125,54 @@ class OptionTests(SynchronousTestCase):
         for options in (Options(), ProxyUsage()):
             self.assertRaises(SystemExit, options.parseOptions, ["--version"])
         self.assertEqual(written, [f"meshproxy {meshproxy.__version__}\n".encode()] * 2)
+
+
+class AgentUsageTests(SynchronousTestCase):
+    """
+    The agent's own options.
+    """
+
+    def test_needed(self) -> None:
+        """
+        Roots are needed, and some proof; what is missing is told.
+        """
+        for words, told in (
+            ([], "--roots FILE"),
+            (["--roots", "r"], "--token-file FILE, or --folder DIR"),
+            (["-r", "r", "-t", "t", "--socket-mode", "rw"], "octal digits"),
+            (["-r", "r", "-t", "t", "--log-level", "loud"], "--log-level is one of"),
+        ):
+            error = self.assertRaises(usage.UsageError, AgentUsage().parseOptions, words)
+            self.assertIn(told, str(error))
+        AgentUsage().parseOptions(["-r", "r", "-f", "kept"])
+
+    def test_help(self) -> None:
+        """
+        The help says how it is called, once, and what it serves.
+        """
+        told = str(AgentUsage())
+        self.assertEqual(told.count("Usage:"), 1)
+        self.assertIn("--token-file", told)
+        self.assertIn("default and ROOTCA", " ".join(told.split()))
+
+    def test_refused(self) -> None:
+        """
+        What cannot be used ends the process with 1, and a line for each fault.
+        """
+        written: list[bytes] = []
+        self.patch(os, "write", lambda descriptor, data: written.append(data))
+        options = Options()
+        for words, told in (
+            (["--roots", "/nowhere"], b"'/nowhere' cannot be read: No such file or directory"),
+            (["--roots", "r", "--address", "here"], b"'here' is not of the form HOST:PORT"),
+            (["--roots", "r", "--lifetime", "soon"], b"lifetime"),
+        ):
+            options = Options()
+            options.parent = None
+            options.parseOptions(["agent", "--token-file", "t", *words])
+            raised = self.assertRaises(SystemExit, tap.makeService, options)
+            self.assertEqual(raised.code, 1)
+            self.assertIn(told, written.pop())
 
 
 class TwistdTests(SynchronousTestCase):

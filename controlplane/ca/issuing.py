@@ -12,13 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, struct_pb2
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 from twisted.logger import Logger
 
 from meshproxy.controlplane.ca.authority import Authority, AuthorityError
@@ -28,38 +24,9 @@ from meshproxy.controlplane.ca.requests import RequestRefused
 from meshproxy.controlplane.ca.tokens import BootstrapTokens, TokenRefused
 from meshproxy.grpc.server import Method, ServerCall, unary
 from meshproxy.grpc.status import GRPCError, Status
+from meshproxy.secrets.issuing import CREATE_CERTIFICATE, certificateMessages
 
-__all__ = ["CREATE_CERTIFICATE", "CertificateService", "certificateMessages"]
-
-CREATE_CERTIFICATE = "/istio.v1.auth.IstioCertificateService/CreateCertificate"
-
-
-@cache
-def certificateMessages() -> tuple[type[Any], type[Any]]:
-    """
-    The classes of C{IstioCertificateRequest} and C{IstioCertificateResponse}, which no package brings.
-    """
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="istio/ca.proto", package="istio.v1.auth", syntax="proto3")
-    file.dependency.append("google/protobuf/struct.proto")
-    request = file.message_type.add(name="IstioCertificateRequest")
-    request.field.add(name="csr", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    request.field.add(name="validity_duration", number=3, type=field.TYPE_INT64, label=field.LABEL_OPTIONAL)
-    request.field.add(
-        name="metadata",
-        number=4,
-        type=field.TYPE_MESSAGE,
-        type_name=".google.protobuf.Struct",
-        label=field.LABEL_OPTIONAL,
-    )
-    response = file.message_type.add(name="IstioCertificateResponse")
-    response.field.add(name="cert_chain", number=1, type=field.TYPE_STRING, label=field.LABEL_REPEATED)
-    pool = DescriptorPool()
-    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    found = [pool.FindMessageTypeByName(f"istio.v1.auth.{one.name}") for one in (request, response)]
-    return GetMessageClass(found[0]), GetMessageClass(found[1])
-
+__all__ = ["CertificateService"]
 
 class CertificateService:
     """

@@ -66,7 +66,7 @@ def secretDumps(server: Served, matches: Callable[[str], bool]) -> dict[str, lis
     The lists of C{SecretsConfigDump}; what is secret in them is taken out where they are shown.
     """
     secrets = server.context.secrets
-    dynamic = [secret for secret in secrets.dynamic if matches(secret.name)]
+    dynamic = [secret for secret in (*secrets.dynamic, *secrets.own.values()) if matches(secret.name)]
     return {
         "static_secrets": [
             partial(_message, "StaticSecret", secret) for secret in secrets.static.values() if matches(secret.name)

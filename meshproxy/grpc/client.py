@@ -170,12 +170,17 @@ class GRPCChannel:
         self._connection = connection
         self._serve()
 
-    def lost(self, connection: _ClientConnection) -> None:
+    def lost(self, connection: _ClientConnection, why: str = "") -> None:
         """
         A connection is gone, or is not to be used for more.
+
+        @param why: What the calls that wait are told if the server never said a word: it does not want us, and another
+            connection at once would end the same way.
         """
         if self._connection is connection:
             self._connection = None
+            if not connection.isReady:
+                self._failWaiting(GRPCError(Status.UNAVAILABLE, why or "the server wants no calls"))
             self._serve()
 
     def changed(self) -> None:
@@ -224,7 +229,8 @@ class _ClientConnection(GRPCConnection):
         self._channel.connected(self)
 
     def connectionLost(self, reason: Any = None) -> None:
-        self._channel.lost(self)
+        why = "the connection was lost" if reason is None else f"the connection was lost: {reason.getErrorMessage()}"
+        self._channel.lost(self, why)
         super().connectionLost(reason)
 
     def settingsReceived(self) -> None:

@@ -127,6 +127,7 @@ class SecretStore:
 
     @ivar static: Those of the configuration that is served.
     @ivar files: Watches the files that secrets are in.
+    @ivar own: Those that this proxy itself comes by: its identity. References to these names by ADS are to them.
     @ivar users: What is made of secrets now.
     @ivar hasStream: Whether secrets may come from a control plane.
     """
@@ -138,6 +139,7 @@ class SecretStore:
         self.hasStream = False
         self.files = SecretFiles(clock)
         self.static: dict[str, NamedSecret] = {}
+        self.own: dict[str, NamedSecret] = {}
         self.users: dict[SecretUser, None] = {}
         self._store = store
         self._next: dict[str, NamedSecret] = {}
@@ -200,6 +202,9 @@ class SecretStore:
                 known = ", ".join(sorted(self._next)) or "none"
                 section.refuse(f"there is no static secret {name!r}; there are: {known}", "name")
             return found
+        if name in self.own and (source.has("ads") or source.has("api_config_source")):
+            # Whoever else has secrets of that name: as with Istio's agent, they are the proxy's own.
+            return self.own[name]
         if source.has("ads"):
             if not self.hasStream:
                 source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
@@ -241,6 +246,23 @@ class SecretStore:
         The names of those that are to come from the control plane.
         """
         return frozenset(self._fromStream)
+
+    def reserve(self, name: str) -> None:
+        """
+        Have references to a name be to a secret that this proxy comes by itself.
+        """
+        self.own[name] = NamedSecret(name)
+
+    def receiveOwn(self, name: str, section: Section, version: str) -> None:
+        """
+        Such a secret is there, or another version of it; one that is there already changes nothing.
+
+        @raise ConfigErrors: If it does not load. Then all stays as it was.
+        """
+        secret = self.own[name]
+        if secret.section is None or secret.section.message != section.message:
+            secret.receive(section, version, self.clock.seconds())
+            self.updated.value += 1
 
     def receive(self, name: str, section: Section, version: str) -> None:
         """

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.protocol import Protocol
+
 from meshproxy.codec.http2 import CodecStream, DownstreamCodec, Http2Options
 from meshproxy.grpc.client import ChannelOptions
 from meshproxy.grpc.connection import GRPCConnection
@@ -171,6 +173,22 @@ class ClientTests(GRPCTestCase):
         again = self.channel.unary("/test.Test/Echo", b"b")
         self.settle()
         self.assertEqual(self.successResultOf(again), b"b")
+
+    def test_unwanted(self) -> None:
+        """
+        A server that closes each connection before its first word is not besieged: what waits is UNAVAILABLE.
+        """
+        self.listening.stopListening()
+
+        class Unfriendly(Protocol):
+            def connectionMade(self) -> None:
+                self.transport.loseConnection()  # type: ignore[union-attr]  # it is connected
+
+        self.network.listen(ADDRESS, lambda address: Unfriendly())
+        answer = self.channel.unary("/test.Test/Echo", b"a")
+        self.settle()
+        self.assertEqual(self.failureResultOf(answer, GRPCError).value.status.name, "UNAVAILABLE")
+        self.assertEqual(len(self.network.dialled), 1)
 
     def test_connectionIsKept(self) -> None:
         """

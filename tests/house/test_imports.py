@@ -16,6 +16,7 @@ ORDER = (
     {"server"},
     {"admin", "workers"},
     {"logs", "reload"},
+    {"identity"},
     {"xds"},
     {"listener"},
     {"http"},

@@ -13,7 +13,7 @@ _BOOTSTRAP = "envoy.config.bootstrap.v3."
 
 declare(_BOOTSTRAP + "Bootstrap", "node", "static_resources", "admin", "layered_runtime", "stats_config")
 declare(_BOOTSTRAP + "Bootstrap", "stats_flush_interval", "stats_flush_on_admin", "stats_sinks")
-declare(_BOOTSTRAP + "Bootstrap", "stats_server_version_override")
+declare(_BOOTSTRAP + "Bootstrap", "stats_server_version_override", "bootstrap_extensions")
 accept(_BOOTSTRAP + "Bootstrap", "deferred_stat_options", "stats cost little until they are used")
 accept(_BOOTSTRAP + "Bootstrap", "enable_dispatcher_stats", "there is no dispatcher; the reactor has its own figures")
 accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any more either")

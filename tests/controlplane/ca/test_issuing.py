@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from meshproxy.controlplane.ca.authority import Authority
 from meshproxy.controlplane.ca.identity import Identity
-from meshproxy.controlplane.ca.issuing import CREATE_CERTIFICATE, CertificateService, certificateMessages
+from meshproxy.controlplane.ca.issuing import CertificateService
 from meshproxy.controlplane.ca.material import Material
 from meshproxy.controlplane.ca.tokens import BootstrapTokens
 from meshproxy.controlplane.store.ledger import Ledger
 from meshproxy.grpc.status import GRPCError
+from meshproxy.secrets.issuing import CREATE_CERTIFICATE, certificateMessages
 from tests.controlplane.ca.support import ANN, BOB, makeRequest, uri
 from tests.grpc.support import GRPCTestCase
 

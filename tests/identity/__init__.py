@@ -1,0 +1,3 @@
+"""
+Tests of the identity of a workload.
+"""
