@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 __all__ = [
+    "GRPC_STATUSES",
     "Details",
     "Failure",
     "LocalReply",
@@ -419,10 +420,32 @@ _PHRASES = {
 
 def grpcStatus(status: int) -> int:
     """
-    The gRPC status that stands for an HTTP status in a local reply to a gRPC request
+    The gRPC status that an HTTP status stands for where no C{grpc-status} came, and that a local reply tells
     (https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md).
     """
     return _GRPC_STATUS.get(status, 2)
 
 
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+
+
+#: The status codes of gRPC by name; the place is the number (https://grpc.io/docs/guides/status-codes/).
+GRPC_STATUSES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)

@@ -9,29 +9,9 @@ from meshproxy.controlplane.model.common import Percent, checkStringMatch
 from meshproxy.controlplane.model.names import RETRY_ON, badDuration, badHeaderName, badRetryOn
 from meshproxy.controlplane.model.routes import CorsPolicy, HTTPFaultInjection, HTTPRetry
 from meshproxy.controlplane.model.spots import Spot
+from meshproxy.flags import GRPC_STATUSES
 
-__all__ = ["GRPC_STATUSES", "checkCors", "checkFault", "checkRetries"]
-
-#: The status codes of gRPC by name; the place is the number (https://grpc.io/docs/guides/status-codes/).
-GRPC_STATUSES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
+__all__ = ["checkCors", "checkFault", "checkRetries"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*")
 

@@ -5,10 +5,10 @@ Retries, faults and cross-origin policies of routes.
 
 from __future__ import annotations
 
-from meshproxy.controlplane.model.httppolicies import GRPC_STATUSES
 from meshproxy.controlplane.model.routes import CorsPolicy, HTTPFaultInjection, HTTPRetry
 from meshproxy.controlplane.translate.matching import stringMatcher
 from meshproxy.controlplane.translate.messages import JSON, duration, share, typed, without
+from meshproxy.flags import GRPC_STATUSES
 
 __all__ = ["corsPolicy", "faultPolicy", "inboundRetryPolicy", "retryPolicy"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from meshproxy.accesslog.headervalues import responseStatusOf
 from meshproxy.config.matchers import compileHeaderMatcher
 from meshproxy.config.valuematchers import MISSING, compileValueMatcher, lookUp
-from meshproxy.flags import maskOf
+from meshproxy.flags import GRPC_STATUSES, maskOf
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -163,25 +163,8 @@ def _grpcStatus(section: Section, runtime: RuntimeInteger) -> LogFilter:
     return test
 
 
-_GRPC_STATUS = (
-    "OK",
-    "CANCELED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
+# Envoy's enum spells one of them in its own way.
+_GRPC_STATUS = tuple("CANCELED" if name == "CANCELLED" else name for name in GRPC_STATUSES)
 
 
 def _logType(section: Section, runtime: RuntimeInteger) -> LogFilter:

@@ -15,6 +15,7 @@ from meshproxy.accesslog.commands import Command, FormatError
 from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.values import Value, clean, fromBytes
 from meshproxy.config.matchers import parseInteger
+from meshproxy.flags import GRPC_STATUSES, grpcStatus
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -198,31 +199,8 @@ def _byteSize(attribute: str) -> Callable[[Command], Value]:
     return compile
 
 
-# https://github.com/grpc/grpc/blob/master/doc/statuscodes.md
-_GRPC_NAMES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 # Envoy has its own spelling for two of them.
-_GRPC_CAMEL = ("OK", "Canceled", *("".join(w.title() for w in name.split("_")) for name in _GRPC_NAMES[2:]))
-
-# What an answer without grpc-status means, by its HTTP status.
-_FROM_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_GRPC_CAMEL = ("OK", "Canceled", *("".join(w.title() for w in name.split("_")) for name in GRPC_STATUSES[2:]))
 
 
 def grpcStatusOf(info: StreamInfo) -> int | None:
@@ -240,7 +218,7 @@ def grpcStatusOf(info: StreamInfo) -> int | None:
     status = _saidStatus(info)
     if status is not None:
         return status
-    return _FROM_HTTP.get(info.responseCode, 2) if info.responseHeaders is not None else None
+    return grpcStatus(info.responseCode) if info.responseHeaders is not None else None
 
 
 def responseStatusOf(info: StreamInfo) -> int:
@@ -249,7 +227,7 @@ def responseStatusOf(info: StreamInfo) -> int:
     """
     status = _saidStatus(info)
     if status is None or status < 0:
-        return _FROM_HTTP.get(info.responseCode, 2)
+        return grpcStatus(info.responseCode)
     return status
 
 
@@ -273,7 +251,7 @@ def _grpcStatus(command: Command) -> Value:
     if form == "CAMEL_STRING":
         names = _GRPC_CAMEL
     elif form == "SNAKE_STRING":
-        names = _GRPC_NAMES
+        names = GRPC_STATUSES
     else:
         raise FormatError(f"{form!r} is not one of CAMEL_STRING, SNAKE_STRING and NUMBER")
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from meshproxy.codec.http2 import ErrorCode
 from meshproxy.errors import MeshProxyError
+from meshproxy.flags import grpcStatus
 from meshproxy.headers import HeaderMap
 
 __all__ = ["GRPCError", "Status", "decodeMessage", "encodeMessage", "ofHTTPStatus", "ofReset", "ofTrailers"]
@@ -99,23 +100,11 @@ def ofTrailers(trailers: HeaderMap) -> GRPCError | None:
     return GRPCError(Status(code) if code <= 16 else Status.UNKNOWN, message)
 
 
-_OF_HTTP = {
-    400: Status.INTERNAL,
-    401: Status.UNAUTHENTICATED,
-    403: Status.PERMISSION_DENIED,
-    404: Status.UNIMPLEMENTED,
-    429: Status.UNAVAILABLE,
-    502: Status.UNAVAILABLE,
-    503: Status.UNAVAILABLE,
-    504: Status.UNAVAILABLE,
-}
-
-
 def ofHTTPStatus(status: int) -> Status:
     """
     What an HTTP status without a C{grpc-status} means.
     """
-    return _OF_HTTP.get(status, Status.UNKNOWN)
+    return Status(grpcStatus(status))
 
 
 _OF_RESET: dict[int, Status] = {
