@@ -27,6 +27,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.task import deferLater, react
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bench.process import Failed, Process, cores
@@ -40,6 +41,7 @@ __all__ = ["Client", "Size", "mesh", "node"]
 _GOALS = {"route": 2.0, "endpoint": 0.5}
 _MEMORY_GOAL = 800
 _PATIENCE = 120.0
+_STOP = 15.0
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,7 @@ def _options() -> argparse.Namespace:
     add("--endpoints", type=int, default=10, help="how many endpoints each has (10)")
     add("--proxies", type=int, default=200, help="how many proxies (200)")
     add("--changes", type=int, default=20, help="changes of each kind (20)")
+    add("--timeout", type=float, default=900.0, help="seconds after which the run is given up (900)")
     add("--base-port", type=int, default=21440, help="the first of three ports that are used (21440)")
     return parser.parse_args()
 
@@ -327,8 +330,10 @@ def main(reactor: Any) -> Deferred[None]:
     control = Process("control", [*command, *arguments], core, folder)
 
     def over(result: Any) -> Any:
-        control.stop()
+        ended = control.stop(_STOP)
         temporary.cleanup()
+        if not ended and not isinstance(result, Failure):
+            raise Failed(f"the control plane did not stop within {_STOP:.0f} s, and was killed")
         return result
 
     def run() -> Deferred[Any]:
@@ -337,7 +342,12 @@ def main(reactor: Any) -> Deferred[None]:
 
     os.sched_setaffinity(0, {other})
     done: Deferred[Any] = deferLater(reactor, 0, run)
+    done.addTimeout(options.timeout, reactor, _late)
     return done.addBoth(over)
+
+
+def _late(result: Any, timeout: float) -> Any:
+    raise Failed(f"it took longer than {timeout:.0f} s")
 
 
 if __name__ == "__main__":

@@ -125,21 +125,25 @@ class Process:
                 continue
         return total
 
-    def stop(self) -> None:
+    def stop(self, patience: float = 3.0) -> bool:
         """
-        End it and its children.
+        End it and its children: as a user would, and by force if it does not end.
+
+        @param patience: Seconds that it has to end by itself.
+
+        @return: Whether it did.
         """
-        for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 3.0)):
             try:
                 os.killpg(self._popen.pid, number)
             except ProcessLookupError:
                 break
             try:
                 self._popen.wait(seconds)
-                break
+                return number == signal.SIGTERM
             except subprocess.TimeoutExpired:
                 continue
-        self._popen.poll()
+        return self._popen.poll() is not None
 
     def _tree(self) -> list[int]:
         parents = {}

@@ -23,6 +23,7 @@ from meshproxy.controlplane.ca.identity import Identity, IdentityError
 from meshproxy.controlplane.ca.issuing import CertificateService
 from meshproxy.controlplane.ca.material import Material
 from meshproxy.controlplane.ca.tokens import BootstrapTokens
+from meshproxy.controlplane.metrics import ControlMetrics
 from meshproxy.controlplane.settings import ListenSettings, Settings
 from meshproxy.controlplane.snapshot.snapshots import Snapshots
 from meshproxy.controlplane.snapshot.world import World
@@ -110,6 +111,10 @@ class ControlPlane(Service):
             ResourceStatus(self.snapshots, self.xds.connected),
             self.xds.connected,
             self.snapshots,
+            lambda: self.metrics.text(),
+        )
+        self.metrics = ControlMetrics(
+            self.store, self.authority, self.snapshots, self.xds, lambda: self._site.answers, reactor.seconds
         )
         self._tls = ServerTLS(self.authority, settings.xds.names, reactor.seconds)
         self._restTLS = ServerTLS(self.authority, settings.xds.names, reactor.seconds, (b"http/1.1",))

@@ -14,6 +14,7 @@ from meshproxy.controlplane.api.discovery import addDiscovery
 from meshproxy.controlplane.api.events import addEvents
 from meshproxy.controlplane.api.issuing import addIssuing
 from meshproxy.controlplane.api.kubernetes import addResources
+from meshproxy.controlplane.api.metrics import addMetrics
 from meshproxy.controlplane.api.objects import Objects, StatusOf
 from meshproxy.controlplane.api.openapi import addDescription
 from meshproxy.controlplane.api.proxies import addProxies
@@ -39,6 +40,7 @@ def makeSite(
     statusOf: StatusOf | None = None,
     connected: Callable[[], Sequence[Connected]] | None = None,
     snapshots: Snapshots | None = None,
+    metrics: Callable[[], bytes] | None = None,
 ) -> APISite:
     """
     @param authority: Who certifies; without it there is no C{/v1/ca}.
@@ -47,6 +49,7 @@ def makeSite(
     @param statusOf: What is known of a resource besides what was applied.
     @param connected: The proxies that are connected.
     @param snapshots: What they are to have; without it there is no C{/v1/proxies}.
+    @param metrics: What is counted, as text; without it there is no C{/metrics}.
     """
     router = Router()
     objects = Objects(store, reactor.seconds, statusOf)
@@ -58,5 +61,7 @@ def makeSite(
         addIssuing(router, authority, BootstrapTokens(store, reactor.seconds))
     if snapshots is not None:
         addProxies(router, connected or (lambda: ()), snapshots)
+    if metrics is not None:
+        addMetrics(router, metrics)
     addDescription(router)
     return APISite(router, access, reactor, audit, identities)

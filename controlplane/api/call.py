@@ -18,11 +18,17 @@ from meshproxy.controlplane.api.replies import Refused
 from meshproxy.controlplane.model.problems import Problem, Severity
 from meshproxy.errors import ConfigErrors
 
-__all__ = ["Call", "IStream", "YAML_TYPES"]
+__all__ = ["FLAGS", "NUMBERS", "Call", "IStream", "YAML_TYPES"]
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
 _ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
+#: Query parameters that are true or false.
+FLAGS = frozenset(("watch", "allowWatchBookmarks"))
+
+#: Query parameters that are numbers, and the greatest.
+NUMBERS = {"limit": 2**31 - 1, "timeoutSeconds": 2**31 - 1, "before": 2**63 - 1, "since": 2**63 - 1}
+
 _TRUE = ("true", "1", "")
 _FALSE = ("false", "0")
 
@@ -114,6 +120,12 @@ class Call:
         @raise Refused: If it is something else.
         """
         return self.one("dryRun") == "All" or self.flag("dryRun")
+
+    def checkDryRun(self) -> None:
+        """
+        @raise Refused: If C{dryRun} cannot be understood.
+        """
+        bool(self.dryRun)
 
     @property
     def expected(self) -> int | None:

@@ -27,11 +27,11 @@ def addDiscovery(router: Router, store: IStore) -> None:
     The operations of discovery.
     """
 
-    def add(pattern: str, handler: Any, summary: str) -> None:
-        router.add(Operation("GET", pattern, handler, Role.READ, summary, group="discovery"))
+    def add(pattern: str, handler: Any, summary: str, answer: str = "Discovery") -> None:
+        router.add(Operation("GET", pattern, handler, Role.READ, summary, group="discovery", answer=answer))
 
     groups = {kind.group: kind.versions for kind in KINDS if kind.group}
-    add("/version", _version, "The version, as Kubernetes has it")
+    add("/version", _version, "The version, as Kubernetes has it", "Version")
     add("/api", _constant(_coreVersions()), "The versions of the core group")
     add("/apis", _constant({"kind": "APIGroupList", "apiVersion": "v1", "groups": _groups(groups)}), "The groups")
     for group in _groups(groups):
@@ -41,8 +41,8 @@ def addDiscovery(router: Router, store: IStore) -> None:
         base = "/apis" if "/" in apiVersion else "/api"
         add(f"{base}/{apiVersion}", _constant(_resources(apiVersion)), "The resources of a version")
     namespaces = _Namespaces(store)
-    add("/api/v1/namespaces", namespaces.list, "The namespaces that have resources")
-    add("/api/v1/namespaces/{namespace}", namespaces.get, "A namespace")
+    add("/api/v1/namespaces", namespaces.list, "The namespaces that have resources", "NamespaceList")
+    add("/api/v1/namespaces/{namespace}", namespaces.get, "A namespace", "Namespace")
 
 
 def _constant(value: dict[str, Any]) -> Any:

@@ -42,7 +42,7 @@ def addEvents(router: Router, store: IStore, reactor: Any) -> None:
 
     told = {"since": "The revision that is known; what happened after it is told first."}
     summary = "What happens, as server-sent events"
-    router.add(Operation("GET", "/v1/events", events, Role.READ, summary, told, (), "events"))
+    router.add(Operation("GET", "/v1/events", events, Role.READ, summary, told, (), "events", refuses=(410,)))
 
 
 class EventStream(Stream):

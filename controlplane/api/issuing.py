@@ -29,6 +29,15 @@ Seconds that a token lives by default: long enough to start a workload with it.
 _MOST_TOKEN_LIFE = 7 * 86400.0
 
 
+#: Of each operation: what it answers with, what it takes, how it may refuse besides.
+_SHAPES: dict[tuple[str, str], tuple[str, str, tuple[int, ...]]] = {
+    ("GET", "/v1/ca/roots"): ("Roots", "", ()),
+    ("GET", "/v1/ca/certificates"): ("Certificates", "", ()),
+    ("POST", "/v1/ca/tokens"): ("Token", "TokenRequest", (422,)),
+    ("POST", "/v1/ca/certificates"): ("Certificate", "CertificateRequest", (422, 503)),
+}
+
+
 def addIssuing(router: Router, authority: Authority, tokens: BootstrapTokens) -> None:
     """
     The operations below C{/v1/ca}.
@@ -37,7 +46,8 @@ def addIssuing(router: Router, authority: Authority, tokens: BootstrapTokens) ->
 
     def add(method: str, pattern: str, handler: Any, role: Role | None, told: str, *types: str) -> None:
         codes = (201,) if method == "POST" else (200,)
-        router.add(Operation(method, pattern, handler, role, told, {}, types, "ca", codes))
+        answer, accepts, refuses = _SHAPES[method, pattern]
+        router.add(Operation(method, pattern, handler, role, told, {}, types, "ca", codes, answer, accepts, refuses))
 
     add("GET", "/v1/ca/roots", own.roots, Role.READ, "The roots that peers have to trust")
     add("GET", "/v1/ca/certificates", own.list, Role.READ, "The newest certificate of each identity, and when it ends")

@@ -47,7 +47,6 @@ _WRITE_PARAMETERS = {
     "dryRun": "All: tell what would happen, and do nothing.",
     "fieldManager": "Who writes, for the history.",
 }
-_MOST = 2**31 - 1
 
 #: Lists of the core group that a strategic merge patch merges by a key of their items.
 _MERGE_KEYS = {"Service": {"spec.ports": "port"}}
@@ -87,7 +86,15 @@ class _Resources:
 
         def add(method: str, pattern: str, handler: Any, role: Role, told: str, parameters: Any, *types: str) -> None:
             codes = {"POST": (201,), "PUT": (200, 201)}.get(method, (200,))
-            router.add(Operation(method, pattern, handler, role, told, parameters, types, kind.kind, codes))
+            isOne = pattern == one
+            answer = f"{kind.kind}List" if method in ("GET", "DELETE") and not isOne else kind.kind
+            if method == "DELETE":
+                answer = "Status" if isOne else answer
+            accepts = "DeleteOptions" if method == "DELETE" else ""
+            # A list may be gone on with, or watched, from a moment that is not kept any more.
+            refuses = (410,) if method == "GET" and not isOne else ()
+            rest = (parameters, types, kind.kind, codes, answer, accepts, refuses)
+            router.add(Operation(method, pattern, handler, role, told, *rest))
 
         name = kind.kind
         if kind.namespaced:
@@ -121,7 +128,7 @@ class _Resources:
             return self._watch(call, namespace, selected, await self._objects.store.listing())
         listing, after = await self._moment(call, namespace)
         entries = [entry for entry in listing.entries if selected(entry.document) and entry.key > after]
-        limit = call.number("limit", 0, _MOST)
+        limit = call.number("limit", 0)
         metadata: dict[str, Any] = {"resourceVersion": str(listing.revision)}
         if limit and len(entries) > limit:
             metadata["continue"] = _continuation(listing.revision, entries[limit - 1])
@@ -170,7 +177,7 @@ class _Resources:
                 self._objects.store,
                 since or listing.revision,
                 self._reactor,
-                float(call.number("timeoutSeconds", 0, _MOST)),
+                float(call.number("timeoutSeconds", 0)),
                 collection,
                 lambda entry: self._shown(call, entry),
                 concerns,

@@ -40,13 +40,13 @@ def addProxies(router: Router, connected: Callable[[], Sequence[Connected]], sna
     """
     own = _Proxies(connected, snapshots)
 
-    def add(pattern: str, handler: Any, told: str) -> None:
-        router.add(Operation("GET", pattern, handler, Role.READ, told, group="proxies"))
+    def add(pattern: str, handler: Any, told: str, answer: str) -> None:
+        router.add(Operation("GET", pattern, handler, Role.READ, told, group="proxies", answer=answer))
 
-    add("/v1/proxies", own.list, "The proxies that are connected, and whether each has what it is to have")
-    add("/v1/proxies/{id}", own.get, "One proxy")
-    add("/v1/proxies/{id}/{what}", own.config, f"What it was sent: {', '.join(_NAMES)}")
-    add("/v1/services", own.services, "The services that are known, with their endpoints")
+    add("/v1/proxies", own.list, "The proxies that are connected, and whether each has what it is to have", "Proxies")
+    add("/v1/proxies/{id}", own.get, "One proxy", "Proxy")
+    add("/v1/proxies/{id}/{what}", own.config, f"What it was sent: {', '.join(_NAMES)}", "ProxyConfig")
+    add("/v1/services", own.services, "The services that are known, with their endpoints", "Services")
 
 
 def stateOf(subscription: Subscription, newest: str) -> str:

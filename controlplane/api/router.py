@@ -30,6 +30,9 @@ class Operation:
     @ivar consumes: Media types of its body, none if it has none.
     @ivar group: Under which heading the description lists it.
     @ivar codes: Each status that tells that it is done.
+    @ivar answer: The name of the schema of what is answered then.
+    @ivar accepts: The name of the schema of its body in JSON.
+    @ivar refuses: Statuses of refusals, besides those that follow from its method, path and body.
     """
 
     method: str
@@ -41,6 +44,9 @@ class Operation:
     consumes: tuple[str, ...] = ()
     group: str = ""
     codes: tuple[int, ...] = (200,)
+    answer: str = ""
+    accepts: str = ""
+    refuses: tuple[int, ...] = ()
 
 
 class _Node:

@@ -5,6 +5,7 @@ The API's place in C{twisted.web}: bodies with a limit, callers that are known, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -15,9 +16,9 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request, Site
 
 from meshproxy.controlplane.api.access import Access, Caller, Principal
-from meshproxy.controlplane.api.call import Call
+from meshproxy.controlplane.api.call import FLAGS, NUMBERS, Call
 from meshproxy.controlplane.api.replies import JSON, PROBLEM, Refused, Reply, toJSON
-from meshproxy.controlplane.api.router import Router
+from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.api.streams import Stream
 
 __all__ = ["APISite", "MAX_BODY"]
@@ -78,6 +79,8 @@ class _APIRequest(Request):
 class APISite(Site):
     """
     Serves a L{Router}'s operations.
+
+    @ivar answers: How often it answered, by method and status.
     """
 
     requestFactory = _APIRequest
@@ -103,6 +106,7 @@ class APISite(Site):
         self._audit = audit
         self._identities = identities or (lambda transport: ())
         self._streams: set[Stream] = set()
+        self.answers: Counter[tuple[str, int]] = Counter()
 
     def log(self, request: object) -> None:
         """
@@ -143,9 +147,12 @@ class APISite(Site):
             # What went wrong is for the log; the caller may be anybody.
             self._log.failure("{method} {uri} failed", method=request.method, uri=request.uri)
             answer = _refusal(Refused(500, "the control plane failed at this; its log tells why"), request)
+        method = request.method.decode("latin-1")
         if isinstance(answer, Stream):
+            self.answers[_known(method), 200] += 1
             self._stream(request, answer)
             return
+        self.answers[_known(method), answer.code] += 1
         self._send(request, answer)
         if call is not None and call.method in _CHANGING and self._audit is not None:
             self._audit(call, answer.code)
@@ -168,6 +175,7 @@ class APISite(Site):
         if body and operation.consumes and call.contentType not in operation.consumes:
             types = ", ".join(operation.consumes)
             raise Refused(415, f"a body of {call.contentType or 'no type'} is not taken here, only {types}")
+        _checkParameters(call, operation)
         return call, operation, parts
 
     def _find(self, caller: Caller, method: str, segments: Sequence[str]) -> tuple[Principal, Any, dict[str, str]]:
@@ -208,6 +216,28 @@ class APISite(Site):
         self._streams.add(stream)
         request.channel.setTimeout(None)
         stream.start(request, lambda: self._streams.discard(stream))
+
+
+def _checkParameters(call: Call, operation: Operation) -> None:
+    """
+    Whatever is done with them: a change that was to be tried only is not made because nobody could read that.
+
+    @raise Refused: If one that is a flag or a number is none.
+    """
+    for name in operation.parameters:
+        if name == "dryRun":
+            call.checkDryRun()
+        elif name in FLAGS:
+            call.flag(name)
+        elif name in NUMBERS:
+            call.number(name, 0, NUMBERS[name])
+
+
+def _known(method: str) -> str:
+    """
+    A method for a stat: whoever asks cannot make new ones.
+    """
+    return method if method in (*_CHANGING, "GET", "HEAD", "OPTIONS") else "other"
 
 
 def _target(uri: bytes) -> tuple[list[str], dict[str, list[str]]]:

@@ -35,6 +35,18 @@ _APPLY = {
 }
 
 
+#: What each answers with, and how it may refuse besides.
+_ANSWERS = {
+    ("POST", "/v1/apply"): ("Applied", (409, 422)),
+    ("POST", "/v1/delete"): ("Applied", (409, 422)),
+    ("POST", "/v1/validate"): ("Validated", ()),
+    ("POST", "/v1/diff"): ("Changes", (409, 422)),
+    ("GET", "/v1/history"): ("History", ()),
+    ("GET", "/v1/history/{revision}"): ("Commit", ()),
+    ("POST", "/v1/rollback"): ("Applied", (409, 410, 422)),
+}
+
+
 def addTransactions(router: Router, objects: Objects) -> None:
     """
     The operations.
@@ -42,7 +54,10 @@ def addTransactions(router: Router, objects: Objects) -> None:
     own = _Transactions(objects)
 
     def add(method: str, pattern: str, handler: Any, role: Role, told: str, parameters: Any, *types: str) -> None:
-        router.add(Operation(method, pattern, handler, role, told, parameters, types, "transactions"))
+        answer, refuses = _ANSWERS[method, pattern]
+        accepts = "RollbackRequest" if pattern == "/v1/rollback" else ""
+        rest = (parameters, types, "transactions", (200,), answer, accepts, refuses)
+        router.add(Operation(method, pattern, handler, role, told, *rest))
 
     asked = {name: _APPLY[name] for name in ("namespace", "filename")}
     write = Role.WRITE
@@ -90,6 +105,8 @@ class _Transactions:
         """
         Every problem; nothing is written.
         """
+        if not call.body:
+            raise Refused(400, "a body is needed: the resources to look at")
         resources, problems = self._parse(call)
         valid = not any(problem.isError for problem in problems)
         return Reply({"valid": valid, "resources": len(resources), "problems": [one.asDict() for one in problems]})
@@ -155,6 +172,8 @@ class _Transactions:
         if unknown:
             raise Refused(400, f"{unknown[0]!r} is not known here, only revision, resources and message")
         revision = asked["revision"]
+        if revision < 0 or not isinstance(asked.get("message", ""), str | None):
+            raise Refused(400, "revision is 0 or more, and message is text")
         try:
             then: Listing = await self._objects.store.at(revision)
         except Compacted as error:

@@ -5,6 +5,7 @@ The certificate authority: it gives a public key a certificate for an identity t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from cryptography import x509
 
 from meshproxy.controlplane.ca.certificates import PrivateKey, certify, pemOf, utc
 from meshproxy.controlplane.ca.identity import Identity
-from meshproxy.controlplane.ca.requests import PublicKey, checkRequest
+from meshproxy.controlplane.ca.requests import PublicKey, RequestRefused, checkRequest
 from meshproxy.errors import MeshProxyError
 
 __all__ = ["Authority", "AuthorityError", "Issued", "Signer"]
@@ -106,6 +107,7 @@ class Authority:
     See the module.
 
     @ivar trustDomain: It certifies nobody of another one.
+    @ivar counts: What is counted, in the words of Istio's stats (C{citadel_server_}).
     @ivar newest: The newest certificate of each identity, of those that this process issued, for who looks when they
         end.
     """
@@ -129,6 +131,7 @@ class Authority:
         self._life = min(life, maxLife)
         self._maxLife = maxLife
         self.newest: dict[Identity, Issued] = {}
+        self.counts: Counter[str] = Counter()
 
     @property
     def roots(self) -> Sequence[x509.Certificate]:
@@ -136,6 +139,13 @@ class Authority:
         What peers have to trust.
         """
         return self._signer().roots
+
+    @property
+    def signing(self) -> x509.Certificate:
+        """
+        The certificate of the key that signs.
+        """
+        return self._signer().certificate
 
     def issue(self, request: bytes, identity: Identity, life: timedelta | None = None) -> Issued:
         """
@@ -148,12 +158,24 @@ class Authority:
         @raise RequestRefused: If the request is bad.
         @raise AuthorityError: If the identity is of another trust domain, or the authority expired.
         """
+        self.counts["csr_count"] += 1
+        try:
+            issued = self._issue(request, identity, life)
+        except RequestRefused:
+            self.counts["csr_parsing_err_count"] += 1
+            raise
+        except AuthorityError:
+            self.counts["csr_sign_err_count"] += 1
+            raise
+        self.counts["success_cert_issuance_count"] += 1
+        self._remember(identity, issued)
+        return issued
+
+    def _issue(self, request: bytes, identity: Identity, life: timedelta | None) -> Issued:
         key = checkRequest(request, identity)
         if identity.trustDomain != self.trustDomain:
             raise AuthorityError(f"{identity} is not of the trust domain {self.trustDomain}")
-        issued = self._certify(key, [x509.UniformResourceIdentifier(str(identity))], life)
-        self._remember(identity, issued)
-        return issued
+        return self._certify(key, [x509.UniformResourceIdentifier(str(identity))], life)
 
     def _remember(self, identity: Identity, issued: Issued) -> None:
         # The newest of each identity, the least recent identity forgotten first.

@@ -46,7 +46,11 @@ class DescriptionTests(APITestCase):
                 found = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
                 self.assertEqual(found, places, path)
                 self.assertTrue(operation["summary"], path)
-                self.assertIn("default", operation["responses"])
+                # Nothing is left to a default: what is not listed is not answered.
+                self.assertTrue({"400", "401", "403"} < set(operation["responses"]), path)
+                self.assertEqual("404" in operation["responses"], bool(places), path)
+                for code, answer in operation["responses"].items():
+                    self.assertEqual("content" not in answer, code == "304", f"{path} {code}")
         self.assertEqual(len(names), len(set(names)))
         for reference in _references(self.told):
             place: Any = self.told
