@@ -17,6 +17,7 @@ from meshproxy.codec.http2 import CodecStream, DownstreamCodec, ErrorCode, IDown
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.flush import Flush
 from meshproxy.http.resets import PrematureResets
 from meshproxy.http.stream import Stream
 from meshproxy.http.streamside import RefusedSide, StreamSide
@@ -36,6 +37,9 @@ _ANY_STREAM = 2**31 - 1
 
 # Heads that are not wrong, but over a limit; the flag is Envoy's.
 _UNWANTED = ("http2.too_many_headers", "http2.header_list_size_too_large", "http2.unexpected_underscore")
+
+# How many streams are told at once that their connection is gone: each may have an upstream connection to close.
+_LOST_AT_ONCE = 128
 
 # What the ping says whose answer tells that the first GOAWAY arrived.
 _DRAIN_PING = b"draining"
@@ -61,7 +65,7 @@ class HTTP2Connection(TwistedProtocol):
     # HTTP/2 tells which requests it did not take, so no first one needs a moment to arrive.
     isFresh = closedHere = False
     version: VersionStats | None = None
-    _isDraining = False
+    _isDraining = _isDone = False
     _keepalive: Keepalive | None = None
 
     def __init__(self, slot: ManagerSlot, info: ConnectionInfo, predecessor: HTTP1Connection | None = None) -> None:
@@ -85,7 +89,7 @@ class HTTP2Connection(TwistedProtocol):
         """
         Whether no stream is under way.
         """
-        return not self.sides
+        return not self.sides and not self.codec.flushing
 
     @property
     def activeStreams(self) -> Iterable[Stream]:
@@ -160,12 +164,20 @@ class HTTP2Connection(TwistedProtocol):
             self._keepalive.stop()
         sides = list(self.sides)
         self.manager.connectionLost(self, bool(sides))
-        for side in sides:
+        self._loseStreams(sides)
+        self.codec.drop()
+
+    def _loseStreams(self, sides: list[StreamSide], *why: Any) -> None:
+        """
+        Tell streams that their connection is gone; where they are very many, others have their turn between.
+        """
+        for side in sides[:_LOST_AT_ONCE]:
             stream = side.stream
             if stream is not None:
                 side.stream = None
-                stream.downstreamLost()
-        self.codec.drop()
+                stream.downstreamLost(*why)
+        if len(sides) > _LOST_AT_ONCE:
+            self.manager.clock.callLater(0, self._loseStreams, sides[_LOST_AT_ONCE:], *why)
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
         """
@@ -176,11 +188,7 @@ class HTTP2Connection(TwistedProtocol):
         manager.log.debug("{peer}: {why}", peer=self.info.remoteAddress, why=error.why)
         self.info.terminationDetails = self.info.terminationDetails or error.details
         self.close()
-        for side in list(self.sides):
-            stream = side.stream
-            if stream is not None:
-                side.stream = None
-                stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
+        self._loseStreams(list(self.sides), ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
 
     # Writing
 
@@ -210,6 +218,9 @@ class HTTP2Connection(TwistedProtocol):
             transport.write(data)
         if not self._isWriteBlocked and not transport.unsent:
             codec.sent()
+        if self._isDone:
+            self._isDone = False
+            self._closeIfDone()
 
     def failed(self) -> None:
         """
@@ -329,10 +340,29 @@ class HTTP2Connection(TwistedProtocol):
         if self.closing:
             return
         self.wake()
-        if not self.sides:
+        if side.codecStream.canSend:
+            flush = Flush(self, side.codecStream, stream.manager.flushDeadlines(stream))
+            self.codec.flushing[side.codecStream] = flush.done
+        elif not self.sides:
             self.idleSince = stream.end or 0.0
-            if self.codec.goAwaySent is not None and self.codec.goAwaySent != _ANY_STREAM:
-                self.close()
+            self._closeIfDone()
+
+    def _closeIfDone(self) -> None:
+        """
+        The last stream may have ended of a connection that takes no more.
+        """
+        last = self.codec.goAwaySent
+        if last is not None and last != _ANY_STREAM and self.isIdle:
+            self.close()
+
+    def flushed(self) -> None:
+        """
+        The last bytes of a response that had ended before went out, or were given up.
+        """
+        if not self.closing and self.isIdle:
+            self.idleSince = self.manager.clock.seconds()
+            # That is told in the middle of writing.
+            self._isDone = True
 
     def resetReceived(self, stream: Stream) -> None:
         """
@@ -383,10 +413,10 @@ class HTTP2Connection(TwistedProtocol):
         if self.closing:
             return
         self.codec.sendGoAway()
-        if self.sides:
-            self.wake()
-        else:
+        if self.isIdle:
             self.close()
+        else:
+            self.wake()
 
     def drainLate(self) -> None:
         """

@@ -18,6 +18,7 @@ from meshproxy.flags import Failure, LocalReply, ResponseFlag, protocolErrorRepl
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
+from meshproxy.http.flush import Flush
 from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders, newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
@@ -44,6 +45,9 @@ __all__ = ["ConnectionManager", "ManagerSlot"]
 
 # How long the first request of a connection may be on its way when its listener goes, in seconds.
 _FIRST_REQUEST = 1.0
+
+# How many streams of a connection end at once for being idle, before others have their turn.
+_MOST_ENDED = 64
 
 # Clocks are not exact to the last bit.
 _NOTHING = 1e-5
@@ -223,6 +227,7 @@ class ConnectionManager:
             self.headersDeadlines is not None or self.acceptsHTTP10 or self.maxRequestsPerConnection
         )
         self._routeIdle: dict[float, IdleWatch[Stream]] = {}
+        self._flushDeadlines: dict[float, Deadlines[Flush]] = {}
         self.logDeadlines = deadlines(settings.logInterval if self.accessLogs else 0.0, self._logAgain)
         self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout or settings.logInterval)
 
@@ -604,6 +609,20 @@ class ConnectionManager:
             stream.idleWatch = watch
             watch.start(stream)
 
+    def flushDeadlines(self, stream: Stream) -> Deadlines[Flush] | None:
+        """
+        What watches over the last bytes of a response that its downstream is slow to take: for as long as the stream
+        might have been idle.
+        """
+        watch = stream.idleWatch
+        seconds = self.settings.streamIdleTimeout if not stream.isWatched else 0.0 if watch is None else watch.seconds
+        if not seconds:
+            return None
+        deadlines = self._flushDeadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._flushDeadlines[seconds] = Deadlines(self.clock, seconds, Flush.late)
+        return deadlines
+
     def requestComplete(self, stream: Stream) -> None:
         """
         The request was received to its end.
@@ -709,12 +728,21 @@ class ConnectionManager:
         watch = self.streamIdleWatch
         assert watch is not None
         until = self.clock.seconds() - watch.seconds + _NOTHING
+        ended = 0
         for stream in connection.activeStreams:
             if not stream.isWatched and _lastActive(stream) <= until:
+                if ended == _MOST_ENDED:
+                    self.clock.callLater(0, self._endMore, connection)
+                    return
                 self._endIdle(stream)
+                ended += 1
                 # A filter may hold the reply; it gets as long again.
                 stream.lastActive = self.clock.seconds()
         watch.lookAgain(connection)
+
+    def _endMore(self, connection: AnyConnection) -> None:
+        if connection.manager is self and connection in connection.slot.connections:
+            self._streamIdle(connection)
 
     def _routeStreamIdle(self, stream: Stream) -> None:
         self._endIdle(stream)

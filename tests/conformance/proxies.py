@@ -72,6 +72,20 @@ class Proxy:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """
+        Its process.
+        """
+        return self._popen.pid
+
+    @property
+    def isRunning(self) -> bool:
+        """
+        Whether it has not ended.
+        """
+        return self._popen.poll() is None
+
     def ready(self, address: str, port: int) -> None:
         """
         Wait until it listens.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from meshproxy.interfaces import STOP
 from meshproxy.testing import Answer, Peer, httpBootstrap
 from tests.codec.http2.frames import PREFACE, data, framesIn, goAway, headers, ping, request, reset, windowUpdate
-from tests.http.http2support import HTTP2Case
+from tests.http.http2support import HTTP2Case, HTTP2Peer
 from tests.http.support import recorder, scripted
 
 
@@ -312,13 +312,36 @@ class EndTests(HTTP2Case):
 
     def test_tooLarge(self) -> None:
         """
-        A head over C{max_request_headers_kb} ends its stream.
+        A head over C{max_request_headers_kb}, or with too many fields, ends its stream.
         """
         self.start(manager={"max_request_headers_kb": 1})
         peer = self.connect()
         self.assertEqual(self.get(peer, (b"x", b"y" * 2000)).resetCode, 2)
         self.assertEqual(self.get(peer).status, 200)
+        self.assertEqual(self.proxy.stat("http2.header_list_size_too_large"), 1)
+        self.assertEqual(self.get(peer, *[(b"x", b"")] * 100).resetCode, 2)
         self.assertEqual(self.proxy.stat("http2.header_overflow"), 1)
+
+    def test_manyUnread(self) -> None:
+        """
+        Where all responses of a connection together are more than is kept, each keeps little of its own, and stops its
+        upstream until that is gone.
+        """
+        self.start(manager={"stream_idle_timeout": "0s"})
+        self.backend.default = lambda request: Answer(200, bytes(1000000))
+        peer = self.connect(credits=False)
+        peer.write(windowUpdate(0, 1 << 30))
+        streams = [peer.ask() for _ in range(40)]
+        self.proxy.settle()
+        # Alone, each might have a megabyte here: the first ones have, the others have what one read brought.
+        kept = self.proxy.stat("http2.pending_send_bytes")
+        self.assertGreater(kept, 4 << 20)
+        self.assertLess(kept, (5 << 20) + 40 * 225000)
+        for streamId in streams:
+            peer.write(windowUpdate(streamId, 1000000))
+        self.proxy.settle()
+        self.assertEqual({len(peer.of(streamId).body) for streamId in streams}, {1000000})
+        self.assertQuiet()
 
     def test_rapidReset(self) -> None:
         """
@@ -338,6 +361,67 @@ class EndTests(HTTP2Case):
             self.assertEqual(self.stat("downstream_rq_too_many_premature_resets"), 1)
             self.assertLess(self.stat("downstream_rq_total"), 252)
             self.assertQuiet()
+
+
+class ManyTests(HTTP2Case):
+    """
+    Hundreds of streams that end at the same time (CVE-2021-32778).
+    """
+
+    def ask(self, **manager: Any) -> HTTP2Peer:
+        """
+        A client with streams that an upstream does not answer.
+        """
+        breakers = {"thresholds": [{"max_requests": 2000, "max_connections": 2000, "max_pending_requests": 2000}]}
+        self.start(manager=manager, accessLog="%RESPONSE_FLAGS%", cluster={"circuit_breakers": breakers})
+        self.backend.default = lambda request: Answer.hang()
+        peer = self.connect()
+        for _ in range(300):
+            peer.ask()
+        self.proxy.settle()
+        self.assertEqual(self.stat("downstream_rq_active"), 300)
+        return peer
+
+    def test_leaves(self) -> None:
+        """
+        A client that leaves ends all of them, here and upstream.
+        """
+        peer = self.ask()
+        peer.abort()
+        self.proxy.settle()
+        self.assertQuiet()
+        self.assertEqual(self.proxy.accessLog, ["DC"] * 300)
+
+    def test_breaks(self) -> None:
+        """
+        So does one that breaks the protocol, and the log says why for each.
+        """
+        peer = self.ask()
+        peer.write(ping(bytes(7)))
+        self.proxy.settle()
+        self.assertQuiet()
+        self.assertEqual(self.proxy.accessLog, ["DPE"] * 300)
+
+    def test_idle(self) -> None:
+        """
+        All are ended in the same moment for being idle, and the connection goes on.
+        """
+        peer = self.ask(stream_idle_timeout="5s")
+        self.proxy.advance(5.0)
+        self.assertEqual(self.stat("downstream_rq_idle_timeout"), 300)
+        self.assertEqual({peer.of(2 * number + 1).status for number in range(300)}, {504})
+        self.backend.default = lambda request: Answer(200, b"again")
+        self.assertEqual(self.get(peer).body, b"again")
+        self.assertQuiet()
+
+    def test_idleAndGone(self) -> None:
+        """
+        A client that leaves while they are being ended.
+        """
+        peer = self.ask(stream_idle_timeout="5s")
+        self.proxy.reactor.callLater(5.0, peer.abort)
+        self.proxy.advance(20.0)
+        self.assertQuiet()
 
 
 class PressureTests(HTTP2Case):

@@ -38,6 +38,9 @@ _LARGEST_FRAME = 2**24 - 1
 # Real peers name six; each costs work (CVE-2020-11080).
 _MOST_SETTINGS = 32
 
+# How many times the limits a section may be before it is no mistake any more.
+_MOST_EXCESS = 8
+
 # What this side has reset may still get what was on its way; so many of those are kept in mind.
 _MOST_RESET = 1000
 # And so many of those that ended well, to tell a late frame from one on a stream that was never begun.
@@ -65,6 +68,8 @@ class ConnectionCodec:
     @ivar lastStreamId: The highest identifier that the peer began a stream with.
     @ivar goAwaySent: The last identifier that this side will serve, once it said so.
     @ivar goAwayReceived: The same of the peer.
+    @ivar flushing: Streams that their owner is done with while the last bytes wait, and what is called when one is
+        closed.
     @ivar hasRest: Whether L{receiveData} left something for later, so that others have their turn: call L{resume}.
     """
 
@@ -85,7 +90,10 @@ class ConnectionCodec:
         self.goAwayReceived: int | None = None
         self.hasRest = False
         self._sink = sink
-        self._decoder = Decoder(options.hpackTableSize, options.maxHeadBytes, options.maxHeaderCount)
+        # A request that unfolds to many times of what is allowed is meant to (CVE-2016-6581, CVE-2026-47774): its
+        # connection ends. An upstream's ends its stream alone, as any head over the limit does in Envoy.
+        excess = _MOST_EXCESS if self.isDownstream else 0
+        self._decoder = Decoder(options.hpackTableSize, options.maxHeadBytes, options.maxHeaderCount, excess)
         self._encoder = Encoder(options.hpackTableSize)
         self._floods = Floods(options, counters)
         self._error: RemoteProtocolError | None = None
@@ -112,6 +120,7 @@ class ConnectionCodec:
         # Streams with something that waits; those at the front have waited for longest. Those without credit, their
         # own or the connection's, stand aside.
         self._waiting: dict[CodecStream, None] = {}
+        self.flushing: dict[CodecStream, Callable[[], object]] = {}
         self._blocked: dict[CodecStream, None] = {}
         self._unwanted: dict[CodecStream, None] = {}
         self._resetHere: dict[int, None] = {}
@@ -356,8 +365,11 @@ class ConnectionCodec:
         # A section far longer than what it may decode to need not be looked at; nor need one in crumbs (CVE-2024-27919,
         # CVE-2024-30255, also on streams that are closed already: CVE-2024-28182).
         if self._sectionSize > self._mostSection or len(parts) > self._mostContinuations:
-            self.counters.headerOverflow.value += 1
-            raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a field section that does not end", "http2.too_many_headers")
+            # Without a look into it: a long one is over the one limit, one in many pieces is as good as over the other.
+            tooLong = self._sectionSize > self._mostSection
+            self._overflowed(not tooLong)
+            details = "http2.header_list_size_too_large" if tooLong else "http2.too_many_headers"
+            raise self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a field section that does not end", details)
         if ends:
             self._section = None
             self._sectionParts = []
@@ -370,16 +382,25 @@ class ConnectionCodec:
         raise NotImplementedError
 
     def _decode(self, block: bytes) -> list[Field]:
-        fields = self._decoder.decode(block)
-        if self._decoder.overflowed:
-            self.counters.headerOverflow.value += 1
-        return fields
+        decoder = self._decoder
+        try:
+            return decoder.decode(block)
+        finally:
+            if decoder.overflowed:
+                self._overflowed(decoder.tooMany)
+
+    def _overflowed(self, tooMany: bool) -> None:
+        """
+        Count a section over the limits.
+        """
+        counters = self.counters
+        (counters.headerOverflow if tooMany else counters.headerListSizeTooLarge).value += 1
 
     def _dropSection(self, streamId: int, block: bytes) -> None:
         """
         A section on a stream that is not open any more.
         """
-        self._decoder.decode(block)
+        self._decode(block)
         if streamId not in self._resetHere:
             self._lateFrame(streamId)
 
@@ -885,3 +906,11 @@ class ConnectionCodec:
         if len(ended) >= _MOST_ENDED:
             del ended[next(iter(ended))]
         ended[stream.id] = None
+        if self.flushing and stream in self.flushing:
+            self.flushing.pop(stream)()
+
+    def isHeldBack(self, stream: CodecStream) -> bool:
+        """
+        Whether it is for want of credit that a stream's bytes wait, and not for the transport.
+        """
+        return stream in self._blocked or stream.sendWindow <= 0 or self.sendWindow <= 0

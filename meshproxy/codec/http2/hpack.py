@@ -50,6 +50,7 @@ _ENTRY_OVERHEAD = 32
 _MOST_INTEGER_BYTES = 4
 
 _COMPRESSION_ERROR = 9
+_CALM = 11
 
 
 def _error(why: str) -> RemoteProtocolError:
@@ -63,20 +64,24 @@ class Decoder:
     @ivar version: Changes whenever a section changed the dynamic table: as long as it stays, equal bytes mean the same.
     @ivar overflowed: Whether the last section was longer than its limits. All of it was decoded, so that the table is
         right, but the fields after the limit were only counted.
-    @ivar tooMany: Whether there were too many fields in it.
+    @ivar tooMany: Whether there were too many fields in it, before they were too long.
     """
 
-    def __init__(self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100) -> None:
+    def __init__(
+        self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100, excess: int = 0
+    ) -> None:
         """
         @param tableSize: The limit of the dynamic table, as announced in SETTINGS_HEADER_TABLE_SIZE.
         @param maxBytes: The most bytes of names and values of a section, decoded.
         @param maxCount: The most fields of a section.
+        @param excess: How many times these a section may be that is decoded to its end; 0 for any.
         """
         self.version = 0
         self.overflowed = self.tooMany = False
         self._limit = tableSize
         self._maxBytes = maxBytes
         self._maxCount = maxCount
+        self._excess = excess
         # The newest entry first.
         self._entries: deque[Field] = deque()
         self._size = 0
@@ -88,7 +93,7 @@ class Decoder:
         """
         The fields of a section, in order; every one of them was counted before anything else is made of it.
 
-        @raise RemoteProtocolError: If it is no HPACK. The table is not to be relied on any more.
+        @raise RemoteProtocolError: If it is no HPACK, or a bomb. The table is not to be relied on any more.
         """
         fields: list[Field] = []
         counted = count = position = 0
@@ -110,8 +115,7 @@ class Decoder:
                     count += 1
                     counted += size
                     if counted > maxBytes or count > maxCount:
-                        self.overflowed = True
-                        self.tooMany = count > maxCount
+                        self._overflow(counted, count)
                     else:
                         fields.append(field)
                     continue
@@ -145,11 +149,22 @@ class Decoder:
             count += 1
             counted += len(field[0]) + len(field[1])
             if counted > maxBytes or count > maxCount:
-                self.overflowed = True
-                self.tooMany = count > maxCount
+                self._overflow(counted, count)
             else:
                 fields.append(field)
         return fields
+
+    def _overflow(self, counted: int, count: int) -> None:
+        """
+        A field came that is over a limit.
+        """
+        if not self.overflowed:
+            self.overflowed = True
+            self.tooMany = count > self._maxCount
+        excess = self._excess
+        if excess and (counted > excess * self._maxBytes or count > excess * self._maxCount):
+            details = "http2.too_many_headers" if self.tooMany else "http2.header_list_size_too_large"
+            raise RemoteProtocolError("a field section that unfolds far beyond the limit", 431, details, _CALM)
 
     def _sizeEntries(self) -> None:
         """

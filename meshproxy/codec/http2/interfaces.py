@@ -146,6 +146,7 @@ class Http2Counters:
     names = {
         "droppedHeadersWithUnderscores": "dropped_headers_with_underscores",
         "goawaySent": "goaway_sent",
+        "headerListSizeTooLarge": "header_list_size_too_large",
         "headerOverflow": "header_overflow",
         "inboundEmptyFramesFlood": "inbound_empty_frames_flood",
         "inboundPriorityFramesFlood": "inbound_priority_frames_flood",
@@ -158,12 +159,14 @@ class Http2Counters:
         "rxReset": "rx_reset",
         "streamRefusedErrors": "stream_refused_errors",
         "trailers": "trailers",
+        "txFlushTimeout": "tx_flush_timeout",
         "txReset": "tx_reset",
     }
     """Each counter's attribute, and its name in the stats."""
 
     droppedHeadersWithUnderscores: ICount
     goawaySent: ICount
+    headerListSizeTooLarge: ICount
     headerOverflow: ICount
     inboundEmptyFramesFlood: ICount
     inboundPriorityFramesFlood: ICount
@@ -175,6 +178,7 @@ class Http2Counters:
     rxReset: ICount
     streamRefusedErrors: ICount
     trailers: ICount
+    txFlushTimeout: ICount
     txReset: ICount
     keepaliveTimeout: ICount
     pendingSendBytes: ICount

@@ -319,9 +319,14 @@ class CodecStream:
         """
         Whether it was told to pause, and so little waits by now that it may go on; true once.
         """
-        if self._isBackedUp and self.unsent <= self._codec.options.sendBufferLimit // 2 and self.canSend:
-            self._isBackedUp = False
-            return True
+        if self._isBackedUp and self.canSend:
+            codec = self._codec
+            limit = codec.options.sendBufferLimit
+            if codec.unsent > _MOST_UNSENT * limit:
+                limit = min(limit, _PIECE)
+            if self.unsent <= limit // 2:
+                self._isBackedUp = False
+                return True
         return False
 
     def _ended(self) -> None:

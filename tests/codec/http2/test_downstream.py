@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap, ResponseHeaders
-from tests.codec.http2.frames import block, data, framesIn, goAway, headers, request, reset
+from tests.codec.http2.frames import block, data, framesIn, goAway, headers, request, reset, windowUpdate
 from tests.codec.http2.helpers import downstream
 
 
@@ -66,7 +66,27 @@ class RequestTests(SynchronousTestCase):
         codec.receiveData(headers(3, request(*many, *many)))
         codec.receiveData(headers(5, request()))
         self.assertEqual([entry[:2] for entry in sink.transcript], [("refused", 1), ("refused", 3), ("request", 5)])
-        self.assertEqual(counters.headerOverflow.value, 2)
+        self.assertEqual(counters.headerListSizeTooLarge.value, 1)
+        self.assertEqual(counters.headerOverflow.value, 1)
+
+    def test_bombs(self) -> None:
+        """
+        CVE-2016-6581, CVE-2026-47774: a head that unfolds to many times the limits ends its connection; also where
+        nobody would have read it.
+        """
+        large = headers(1, block(request(method=b"POST")) + block([(b"cookie", b"b" * 3900)], 0x40), False)
+        for late in (b"", windowUpdate(1, 0)):
+            codec, _, counters = downstream()
+            codec.receiveData(large + late)
+            bomb = headers(1 if late else 3, block(request()) + b"\xbe" * 15000)
+            error = self.assertRaises(RemoteProtocolError, codec.receiveData, bomb)
+            self.assertEqual((error.h2Code, error.details), (11, "http2.header_list_size_too_large"))
+            self.assertEqual(counters.headerListSizeTooLarge.value, 1)
+        codec, _, counters = downstream()
+        many = headers(1, block(request()) + b"\x00\x01a\x00" * 801)
+        error = self.assertRaises(RemoteProtocolError, codec.receiveData, many)
+        self.assertEqual((error.h2Code, error.details), (11, "http2.too_many_headers"))
+        self.assertEqual(counters.headerOverflow.value, 1)
 
     def test_mostStreams(self) -> None:
         """
