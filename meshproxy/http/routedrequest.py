@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.codec.http1 import DECIMAL
+from meshproxy.codec.websocket import acceptOf, makeKey
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -98,6 +99,7 @@ class RoutedRequest:
     _backOff: IDelayedCall | None = None
     _responsePaused = False
     _expectsTunnel = False
+    _ownKey = b""
     _waits = False
     _requestEnded = False
     _complete = False
@@ -336,6 +338,15 @@ class RoutedRequest:
             stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:
             replaceHost(self._headers, self._endpoint.hostname.encode("utf-8"), self._action.appendForwardedHost)
+        if (
+            stream.upgrade == b"websocket"
+            and stream.protocol == "HTTP/2"
+            and not connection.isHTTP2
+            and _KEY not in self._headers.first
+        ):
+            # RFC 8441, 5: a client of HTTP/2 has no key, and a server of HTTP/1.1 wants one.
+            self._ownKey = makeKey(self._router.random)
+            self._headers.set(_KEY, self._ownKey)
         body = self._body
         try:
             if body is None:
@@ -445,6 +456,10 @@ class RoutedRequest:
         status = headers.status
         if self._perTry is not None:
             self._perTry.cancel(self)
+        if stream.upgrade == b"websocket" and not self._finishHandshake(headers):
+            self._leaveConnection()
+            self.upstreamReset(ResetReason.PROTOCOL_ERROR, "sec-websocket-accept does not fit the key")
+            return
         if self._retry is not None and self._retry.wantsRetryOf(headers) and self._tryAgainAfter(headers, endStream):
             return
         redirects = self._action.redirectPolicy
@@ -546,6 +561,25 @@ class RoutedRequest:
         self._responsePaused = False
         if self.connection is not None:
             self.connection.resumeReading()
+
+    def _finishHandshake(self, headers: ResponseHeaders) -> bool:
+        """
+        Do the part of a WebSocket handshake that one side's protocol has and the other's has not.
+
+        @return: Whether the upstream is a WebSocket server, as far as the client cannot see that itself.
+        """
+        connection = self.connection
+        if connection is None or not connection.codec.upgraded:
+            return True
+        if self._ownKey and not connection.isHTTP2:
+            accept = headers.get(_ACCEPT)
+            headers.remove(_ACCEPT)
+            # As in Envoy, a 101 without one will do.
+            return accept is None or accept == acceptOf(self._ownKey)
+        key = self._headers.get(_KEY)
+        if connection.isHTTP2 and key is not None and _ACCEPT not in headers.first:
+            headers.set(_ACCEPT, acceptOf(key))
+        return True
 
     def _tunnelBegins(self, connection: HTTP1UpstreamConnection) -> None:
         connection.beginTunnel()
@@ -967,6 +1001,8 @@ class PlainRequest(RoutedRequest):
             stats.rqTime.record(elapsed)
         stream.responseReceived(headers, body, now)
 
+
+_KEY, _ACCEPT = b"sec-websocket-key", b"sec-websocket-accept"
 
 # What a request that ends here may want the connection to become.
 _NO_OTHER = (b"connect", b"")

@@ -35,6 +35,7 @@ DIFFERENCES = (
     ),
     Difference("HTTP/2 to the letter", ("client", "upstream", "log"), ("hostOther",)),
     Difference("HTTP/2 to the letter", ("client", "log"), ("frame_windowOverflow", "frame_zeroIncrement")),
+    Difference("WebSocket handshakes are whole", ("upstream",), ("socket", "socketRefused")),
     Difference("Interim responses pass", ("client",), ("answer_early",)),
     Difference("One Host", ("client", "upstream", "log"), ("hostEmpty", "hostTwice", "hostTwiceSame")),
     Difference("Connection does not name Host", ("client", "log"), ("nominatedHostField",)),

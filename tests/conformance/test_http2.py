@@ -327,6 +327,8 @@ LIMITS = [
 
 _ACCEPT = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
 _SOCKET = headers(1, [(b":protocol", b"websocket"), *request(method=b"CONNECT")], False)
+_KEY = [(b":protocol", b"websocket"), (b"sec-websocket-key", b"x")]
+_SOCKET_KEY = headers(1, [*_KEY, *request(method=b"CONNECT")], False)
 _TUNNEL = headers(1, [(b":method", b"CONNECT"), (b":authority", b"a:1")], False)
 
 TUNNELS = [
@@ -336,6 +338,13 @@ TUNNELS = [
         [_SOCKET, Pause(0.1), data(1, b"ping", True)],
         "sockets",
         ([_ACCEPT + b"hi", Pause(0.2), Do.CLOSE],),
+    ),
+    _h2(
+        "socketKey",
+        "One that has a key and gets the answer to it.",
+        [_SOCKET_KEY, Pause(0.1), data(1, b"ping", True)],
+        "sockets",
+        ([_ACCEPT[:-2] + b"sec-websocket-accept: x\r\n\r\nhi", Pause(0.2), Do.CLOSE],),
     ),
     _h2(
         "socketRefused",

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from meshproxy.codec.websocket import acceptOf
 from meshproxy.interfaces import STOP
 from meshproxy.testing import Answer, Peer, httpBootstrap
+from meshproxy.testing.messages import Request
 from tests.codec.http2.frames import PREFACE, data, framesIn, goAway, headers, ping, request, reset, windowUpdate
 from tests.http.http2support import HTTP2Case, HTTP2Peer
 from tests.http.support import recorder, scripted
@@ -736,6 +738,32 @@ class TunnelTests(HTTP2Case):
         answer = peer.of(streamId)
         self.assertEqual((answer.status, answer.body), (200, b"hi"))
         self.assertNotIn(b"upgrade", dict(answer.headers or ()))
+
+    def test_handshake(self) -> None:
+        """
+        RFC 8441, 5: HTTP/2 has no key, and HTTP/1.1 wants one. An answer that does not fit is none of WebSocket; none
+        at all will do, and the client is told of no answer to a key that it never sent. A key of its own is its own.
+        """
+        for accept, own, status in ((b"", b"", 200), (None, b"", 200), (b"x", b"", 502), (b"x", b"mine", 200)):
+            self.start(**self.websocket)
+
+            def respond(seen: Request, accept: bytes | None = accept) -> Answer:
+                key = seen.header("sec-websocket-key") or ""
+                line = b"" if accept is None else b"sec-websocket-accept: %b\r\n" % (accept or acceptOf(key.encode()))
+                return Answer(raw=self.accepted[:-2] + line + b"\r\n")
+
+            self.backend.answer(respond)
+            peer = self.connect()
+            key = [(b"sec-websocket-key", own)] if own else []
+            streamId = peer.ask((b":protocol", b"websocket"), *key, method=b"CONNECT", endStream=False)
+            self.proxy.settle()
+            answer = peer.of(streamId)
+            self.assertEqual(answer.status, status)
+            sent = self.backend.last.header("sec-websocket-key") or ""
+            self.assertEqual(sent, own.decode() or sent)
+            self.assertTrue(sent)
+            told = dict(answer.headers or ()).get(b"sec-websocket-accept")
+            self.assertEqual(told, b"x" if own else None)
 
     def test_refused(self) -> None:
         """

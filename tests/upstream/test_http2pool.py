@@ -546,9 +546,12 @@ class TunnelTests(UpstreamCase):
 
         self.service.respond = respond
         client = self.proxy.client()
-        client.send(headers={"connection": "upgrade", "upgrade": "websocket"})
+        key = {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        client.send(headers={"connection": "upgrade", "upgrade": "websocket", **key})
         self.proxy.settle()
         self.assertIn(b"HTTP/1.1 101", client.received)
+        # The service has no need to send it (RFC 8441, 5), and the client asks for it.
+        self.assertIn(b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", client.received)
         self.assertTrue(client.received.endswith(b"hi"))
         seen = self.service.requests[0]
         self.assertEqual((seen.get(b":method"), seen.get(b":protocol")), (b"CONNECT", b"websocket"))
