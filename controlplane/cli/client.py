@@ -45,11 +45,14 @@ class APIClient:
     Requests to one control plane.
     """
 
-    def __init__(self, server: str, token: str = "", context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, server: str, token: str = "", context: ssl.SSLContext | None = None, patience: float = _PATIENCE
+    ) -> None:
         """
         @param server: C{http://HOST:PORT} or C{https://...}.
         @param token: A bearer token, or nothing.
         @param context: How a server on https is verified, and what is shown to it.
+        @param patience: Seconds to wait for an answer.
 
         @raise CommandFailed: If the address is none.
         """
@@ -66,6 +69,7 @@ class APIClient:
         self._port = port or (443 if self._isTLS else 80)
         self._token = token
         self._context = context
+        self._patience = patience
 
     def ask(self, method: str, target: str, body: bytes | None = None, contentType: str = "application/json") -> Any:
         """
@@ -75,7 +79,7 @@ class APIClient:
 
         @raise CommandFailed: If there is no answer, or one that says what is wrong.
         """
-        connection = self._connect()
+        connection = self._connect(self._patience)
         try:
             response = self._send(connection, method, target, body, contentType)
             data = response.read()
@@ -109,7 +113,7 @@ class APIClient:
         finally:
             connection.close()
 
-    def _connect(self, timeout: float | None = _PATIENCE) -> HTTPConnection:
+    def _connect(self, timeout: float | None) -> HTTPConnection:
         if self._isTLS:
             context = self._context or ssl.create_default_context()
             return HTTPSConnection(self._host, self._port, timeout=timeout, context=context)

@@ -63,10 +63,11 @@ def makeParser() -> ArgumentParser:
     get.add_argument("-o", "--output", choices=["table", "wide", "yaml", "json", "name"], default="table")
     get.add_argument("-w", "--watch", action="store_true", help="go on with what happens")
     add("diff", "tell what applying files would change", "resources", "diff", "files", "namespace")
-    history = add("history", "tell who changed what", "resources", "history", "namespace", "json")
+    history = add("history", "tell who changed what", "resources", "history", "namespace")
     history.add_argument("kind", nargs="?", metavar="KIND", help="only of one resource")
     history.add_argument("name", nargs="?", metavar="NAME")
     history.add_argument("--revision", metavar="N", help="one commit, with what it changed")
+    history.add_argument("-o", "--output", choices=["table", "wide", "json"], default="table")
     history.add_argument("--limit", type=int, default=20, metavar="N", help="how many; 20 if not given")
     rollback = add("rollback", "bring back what was there at a revision", "resources", "rollback", "write")
     rollback.add_argument("revision", type=int, metavar="REVISION", help="see meshctl history")
@@ -84,6 +85,11 @@ def makeParser() -> ArgumentParser:
     token = add("token", "make a token by which a workload proves who it is, once", "proxies", "token", "namespace")
     token.add_argument("service_account", metavar="SERVICE_ACCOUNT")
     token.add_argument("--ttl", type=float, metavar="SECONDS", help="how long it is good for; 900 if not given")
+    shell = add("completion", "print what makes a shell complete the words of meshctl", "completion", "completion")
+    shell.add_argument("shell", choices=["bash", "zsh", "fish"])
+    complete = commands.add_parser("complete")
+    complete.set_defaults(module="main", function="complete")
+    complete.add_argument("words", nargs="*")
     add("version", "tell the version", "main", "version")
     return parser
 
@@ -121,7 +127,7 @@ _OPTIONS: dict[str, Callable[[ArgumentParser], None]] = {
 }
 
 
-def _client(arguments: Namespace) -> APIClient:
+def _client(arguments: Namespace, patience: float = 30.0) -> APIClient:
     token = os.environ.get("MESHCTL_TOKEN", "")
     if arguments.token_file:
         try:
@@ -139,7 +145,7 @@ def _client(arguments: Namespace) -> APIClient:
         except (OSError, ssl.SSLError) as error:
             raise CommandFailed(f"--ca-file, --cert, --key: {error}", 2) from error
     server = arguments.server or os.environ.get("MESHCTL_SERVER") or _SERVER
-    return APIClient(server, token, context)
+    return APIClient(server, token, context, patience)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -165,16 +171,34 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _complete(arguments: Namespace, printer: Printer) -> int:
+    """
+    Tell what the last of some words may become, one a line: what a shell asks.
+    """
+    from meshproxy.controlplane.cli.completion import candidates, namesFrom
+
+    def client(said: Namespace) -> APIClient:
+        options = {name: getattr(said, name, None) for name in ("server", "token_file", "ca_file", "cert", "key")}
+        # Somebody waits with a finger on the key.
+        return _client(Namespace(**options), 2.0)
+
+    for word in candidates(makeParser(), arguments.words, namesFrom(client)):
+        printer.line(word)
+    return 0
+
+
 def _run(arguments: Namespace, printer: Printer) -> int:
     if arguments.function == "version":
         printer.line(f"meshctl {__version__}")
         return 0
+    if arguments.function == "complete":
+        return _complete(arguments, printer)
     from importlib import import_module
 
     # Loaded when it is asked for: most commands need little, and a command line is to be quick.
     module: Any = import_module(f"meshproxy.controlplane.cli.{arguments.module}")
     function = getattr(module, arguments.function)
-    if arguments.module == "offline":
+    if arguments.module in ("offline", "completion"):
         code: int = function(printer, arguments)
     else:
         code = function(_client(arguments), printer, arguments)

@@ -19,6 +19,10 @@ from meshproxy.controlplane.model.kinds import KINDS, Kind
 __all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "rollback"]
 
 
+#: How many changes of a commit stand in a table.
+_SHOWN = 3
+
+
 def findKindNamed(name: str) -> Kind:
     """
     A kind by any of its names.
@@ -204,13 +208,24 @@ def history(client: APIClient, printer: Printer, arguments: Namespace) -> int:
             commit["revision"],
             ago(commit["time"], time.time()),
             commit["author"],
-            ", ".join(f"{change['resource']} {change['action']}" for change in commit["changes"]),
+            _changes(commit["changes"], isWhole=arguments.output == "wide"),
             commit["message"],
         ]
         for commit in commits
     ]
-    printer.table(["REVISION", "AGE", "AUTHOR", "CHANGES", "MESSAGE"], rows)
+    isWhole = arguments.output == "wide"
+    printer.table(["REVISION", "AGE", "AUTHOR", "CHANGES", "MESSAGE"], rows, () if isWhole else (2, 3, 4))
     return 0
+
+
+def _changes(changes: Sequence[Mapping[str, Any]], isWhole: bool) -> str:
+    """
+    What a commit changed, in one cell: all of it, or the beginning and how much more.
+    """
+    told = [f"{change['resource']} {change['action']}" for change in changes]
+    if isWhole or len(told) <= _SHOWN:
+        return ", ".join(told)
+    return f"{', '.join(told[: _SHOWN - 1])} and {len(told) - _SHOWN + 1} more"
 
 
 def rollback(client: APIClient, printer: Printer, arguments: Namespace) -> int:

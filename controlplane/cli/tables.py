@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TextIO
@@ -34,9 +35,15 @@ _STATES = {
 }
 
 
+#: Characters of a column that is cut, at least.
+_LEAST = 12
+
+
 class Printer:
     """
     Writes to a stream.
+
+    @ivar width: Of the terminal; 0 where there is none.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -44,6 +51,7 @@ class Printer:
         # What this program itself told the terminal to do.
         self._paint: set[str] = set()
         # https://no-color.org: whatever its value, as long as it is not empty.
+        self.width = shutil.get_terminal_size((0, 0)).columns if stream.isatty() else 0
         self.isColoured = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def line(self, text: str = "") -> None:
@@ -63,12 +71,19 @@ class Printer:
         self._paint.update((begin, end))
         return f"{begin}{_printable(text)}{end}"
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    def table(
+        self, head: Sequence[str], rows: Sequence[Sequence[object]], flexible: Sequence[int] = ()
+    ) -> None:
         """
         Rows under a head, in columns as wide as they need.
+
+        @param flexible: Columns that are cut on a terminal which is too narrow.
         """
         texts = [[_printable(str(cell)) for cell in row] for row in rows]
         widths = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+        if flexible and self.width:
+            _narrow(widths, head, flexible, self.width)
+            texts = [[_cut(cell, width) for cell, width in zip(row, widths, strict=True)] for row in texts]
         self._row([self.painted(cell.ljust(width), "bold") for cell, width in zip(head, widths, strict=True)])
         for row in texts:
             self._row([self._cell(cell, width) for cell, width in zip(row, widths, strict=True)])
@@ -101,6 +116,24 @@ class Printer:
         A value as JSON.
         """
         self._stream.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _narrow(widths: list[int], head: Sequence[str], flexible: Sequence[int], width: int) -> None:
+    """
+    Take from the widest of some columns until all fit, but leave each as wide as its head.
+    """
+    over = sum(widths) + 3 * (len(widths) - 1) - width
+    while over > 0:
+        able = [column for column in flexible if widths[column] > max(len(head[column]), _LEAST)]
+        if not able:
+            return
+        widest = max(able, key=lambda column: widths[column])
+        widths[widest] -= 1
+        over -= 1
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _printable(text: str, allowed: Iterable[str] = ()) -> str:

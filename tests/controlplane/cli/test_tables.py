@@ -51,6 +51,23 @@ class PrinterTests(SynchronousTestCase):
             Printer(stream).table(["STATE"], [["ERROR"]])
             self.assertEqual("\x1b[31mERROR\x1b[0m" in stream.getvalue(), isColoured, environment)
 
+    def test_narrow(self) -> None:
+        """
+        On a terminal that is too narrow the widest of the columns that may are cut, none below its head or a dozen
+        characters; a pipe gets all of it.
+        """
+        head, row = ["N", "CHANGES", "MESSAGE"], ["1", "c" * 30, "m" * 20]
+        for width, changes, message in ((80, 30, 20), (50, 23, 20), (40, 16, 17), (10, 12, 12)):
+            self.patch(os, "environ", {"TERM": "dumb", "COLUMNS": str(width)})
+            stream = _Terminal()
+            Printer(stream).table(head, [row], (1, 2))
+            cells = stream.getvalue().splitlines()[1].split()
+            self.assertEqual([len(cell) for cell in cells], [1, changes, message], width)
+            self.assertEqual(cells[1].endswith("\N{HORIZONTAL ELLIPSIS}"), changes < 30)
+        pipe = io.StringIO()
+        Printer(pipe).table(head, [row], (1, 2))
+        self.assertIn("c" * 30, pipe.getvalue())
+
     def test_hostileNames(self) -> None:
         """
         A name cannot tell the terminal what to do.
