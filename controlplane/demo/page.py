@@ -17,7 +17,9 @@ body { margin: 0; background: #f3f1ec; }
 header { background: #22313f; color: #fff; }
 .bar { max-width: 62rem; margin: 0 auto; padding: .8rem 1.5rem; display: flex; align-items: center; gap: 1rem; }
 .bar b { flex: 1; font-size: 1.1rem; letter-spacing: .02em; }
-.bar form { display: flex; gap: .5rem; }
+.bar form { display: flex; gap: .5rem; min-width: 0; }
+.bar b, button { white-space: nowrap; }
+input { min-width: 0; max-width: 13rem; }
 input, button, .button { font: inherit; font-size: .9rem; padding: .35rem .8rem; border: 0; border-radius: .3rem; }
 button, .button { background: #e2a03f; color: #22313f; font-weight: 600; text-decoration: none; cursor: pointer; }
 main { max-width: 62rem; margin: 2rem auto; padding: 0 1.5rem; }

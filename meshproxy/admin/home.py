@@ -43,6 +43,13 @@ label code { color: CanvasText; min-width: 10rem }
 label span { flex: 1 }
 input, select { font: inherit; max-width: 13rem }
 pre { font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere }
+@media (max-width: 44rem) {
+  thead { display: none }
+  tr { display: block; border-top: 1px solid var(--line); padding: .5rem 0 }
+  td, td:first-child { display: block; border: 0; padding: .1rem 0; width: auto }
+  label { flex-wrap: wrap }
+  label span { flex: 1 1 100% }
+}
 """
 
 

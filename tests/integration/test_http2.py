@@ -173,20 +173,32 @@ class ClientTests(SynchronousTestCase):
         self.counting = Backend(serve=_count)
         for backend in (self.large, self.small, self.counting):
             self.addCleanup(backend.close)
-        self.port = freePort()
+        self.port, self.securePort = freePort(), freePort()
         routes = (
             direct("hello", "/direct"),
             forward("large", "/large"),
             forward("counting", "/count"),
             forward("small"),
         )
+        credential = Authority().issue("localhost", "127.0.0.1")
+        pair = {
+            "certificate_chain": {"inline_string": credential.chain},
+            "private_key": {"inline_string": credential.keyText},
+        }
+        secure = listener("secure", self.securePort, *routes)
+        config = {
+            "@type": f"{_TLS}DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": ["h2", "http/1.1"]},
+        }
+        secure["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": config}
         text = bootstrap(
             listener("front", self.port, *routes),
+            secure,
             cluster("large", self.large.port),
             cluster("counting", self.counting.port),
             cluster("small", self.small.port),
         )
-        self.proxy = Proxy(self, "--config-yaml", text).ready(self.port)
+        self.proxy = Proxy(self, "--config-yaml", text).ready(self.port, self.securePort)
 
     def run_(self, *command: str) -> bytes:
         """
@@ -198,22 +210,53 @@ class ClientTests(SynchronousTestCase):
 
     def test_curl(self) -> None:
         """
-        curl: a small response, a large one, a large body.
+        curl, in each version of HTTP, in the clear and over TLS: a small response, a large one and a small one on one
+        connection, and a large body. An offer to upgrade to HTTP/2 in the clear is not taken.
         """
-        base = ("curl", "-s", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}")
-        url = f"http://127.0.0.1:{self.port}"
-        self.assertEqual(self.run_(*base, f"{url}/direct"), b"hello2 200")
-        self.assertEqual(self.run_(*base, f"{url}/large"), _BODY + b"2 200")
-        self.assertEqual(self.run_(*base, "--data-binary", "x" * 100000, f"{url}/count"), b"1000002 200")
+        clear, secure = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.securePort}"
+        asked = (
+            (clear, "--http2-prior-knowledge", b"2"),
+            (clear, "--http2", b"1.1"),
+            (clear, "--http1.1", b"1.1"),
+            (secure, "--http2", b"2"),
+            (secure, "--http1.1", b"1.1"),
+        )
+        for url, option, version in asked:
+            base = ("curl", "-sk", option, "-w", "%{http_version} %{http_code} %{num_connects} ")
+            paths = [f"{url}{path}" for path in ("/direct", "/large", "/small")]
+            shown = b"%b 200 " % version
+            if option == "--http2-prior-knowledge":
+                # curl 7.88 cannot use such a connection a second time.
+                output = b"".join(self.run_(*base, path) for path in paths)
+                self.assertEqual(output, b"hello%b1 " % shown + _BODY + b"%b1 small%b1 " % (shown, shown))
+            else:
+                output = self.run_(*base, *paths)
+                self.assertEqual(output, b"hello%b1 " % shown + _BODY + b"%b0 small%b0 " % (shown, shown))
+            # curl would ask before it sends much, where it could upgrade.
+            output = self.run_(*base, "-H", "expect:", "--data-binary", "x" * 100000, f"{url}/count")
+            self.assertEqual(output, b"100000%b1 " % shown)
 
     def test_h2load(self) -> None:
         """
-        h2load: many streams on many connections; none fails.
+        h2load, in the clear and over TLS: many streams on many connections; none fails.
         """
-        url = f"http://127.0.0.1:{self.port}/small"
-        output = self.run_("h2load", "-n", "4000", "-c", "8", "-m", "50", url)
-        self.assertIn(b"4000 succeeded, 0 failed, 0 errored, 0 timeout", output)
-        self.assertIn(b"4000 2xx, 0 3xx, 0 4xx, 0 5xx", output)
+        for url in (f"http://127.0.0.1:{self.port}/small", f"https://127.0.0.1:{self.securePort}/small"):
+            output = self.run_("h2load", "-n", "2000", "-c", "8", "-m", "50", url)
+            self.assertIn(b"2000 succeeded, 0 failed, 0 errored, 0 timeout", output)
+            self.assertIn(b"2000 2xx, 0 3xx, 0 4xx, 0 5xx", output)
+
+    def test_nghttp(self) -> None:
+        """
+        nghttp, which speaks of priorities, upgrades where it is told to, pads its frames, and has small windows.
+        """
+        clear, secure = f"http://127.0.0.1:{self.port}", f"https://127.0.0.1:{self.securePort}"
+        for url in (clear, secure):
+            self.assertEqual(self.run_("nghttp", "-y", f"{url}/direct", f"{url}/small"), b"hellosmall")
+            self.assertEqual(self.run_("nghttp", "-w", "16", "-W", "17", "-b", "64", f"{url}/large"), _BODY)
+        body = Path(self.mktemp())
+        body.write_bytes(b"x" * 100000)
+        sent = ("--data", str(body), "--trailer", "x-sum: 7")
+        self.assertEqual(self.run_("nghttp", *sent, f"{clear}/count"), b"100000")
 
     def test_unequalReaders(self) -> None:
         """
