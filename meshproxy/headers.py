@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["HeaderMap", "RequestHeaders", "ResponseHeaders", "withRoom"]
+__all__ = ["HeaderMap", "RequestHeaders", "ResponseHeaders", "isGRPC", "isGRPCType", "withRoom"]
 
 
 class HeaderMap:
@@ -290,6 +290,22 @@ class ResponseHeaders(HeaderMap):
         other.status = self.status
         self._copyInto(other)
         return other
+
+
+def isGRPC(headers: HeaderMap) -> bool:
+    """
+    Whether a message is gRPC's.
+    """
+    contentType = headers.first.get(b"content-type")
+    return contentType is not None and isGRPCType(contentType)
+
+
+def isGRPCType(contentType: bytes) -> bool:
+    """
+    Whether a C{content-type} is gRPC's: C{application/grpc}, with or without a suffix after C{+}. As in Envoy,
+    C{application/grpc-web} is another thing.
+    """
+    return contentType == b"application/grpc" or contentType.startswith(b"application/grpc+")
 
 
 def withRoom(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -15,9 +15,8 @@ from typing import Any
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.grpc.framing import FrameCounter
-from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC, isGRPCType
 from meshproxy.http.filter import FilterContext, HTTPFilter
-from meshproxy.http.localreply import isGRPC, isGRPCType
 from meshproxy.upstream.grpcstats import CallStats, GRPCStats, serviceAndMethod
 
 __all__ = ["STATE", "GRPCStatsFilter", "GRPCStatsPlan", "MessageCounts"]

@@ -15,9 +15,9 @@ from typing import Any
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.flags import grpcStatus
-from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPCType
 from meshproxy.http.filter import FilterContext, HTTPFilter
-from meshproxy.http.localreply import isGRPCType, percentEncoded
+from meshproxy.http.localreply import percentEncoded
 from meshproxy.interfaces import Stop
 from meshproxy.upstream.grpcstats import CallStats, serviceAndMethod
 

@@ -16,6 +16,7 @@ from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.values import Value, clean, fromBytes
 from meshproxy.config.matchers import parseInteger
 from meshproxy.flags import GRPC_STATUSES, grpcStatus
+from meshproxy.headers import isGRPC
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -210,10 +211,7 @@ def grpcStatusOf(info: StreamInfo) -> int | None:
 
     @return: L{None} if the request is no gRPC.
     """
-    headers = info.requestHeaders
-    contentType = headers.first.get(b"content-type") if headers is not None else None
-    # application/grpc-web is another thing.
-    if contentType is None or not contentType.startswith(b"application/grpc") or contentType[16:17] not in (b"", b"+"):
+    if info.requestHeaders is None or not isGRPC(info.requestHeaders):
         return None
     status = _saidStatus(info)
     if status is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meshproxy.grpc.status import GRPCError, Status
 
-__all__ = ["formatTimeout", "parseTimeout"]
+__all__ = ["formatMilliseconds", "formatTimeout", "parseTimeout"]
 
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _MOST_DIGITS = 8
@@ -35,3 +35,14 @@ def formatTimeout(seconds: float) -> bytes:
         if number < 10**_MOST_DIGITS:
             return b"%d%b" % (max(number, 0), unit)
     return b"%dH" % min(int(seconds / 3600), 10**_MOST_DIGITS - 1)
+
+
+def formatMilliseconds(number: int) -> bytes:
+    """
+    Milliseconds as Envoy writes them into C{grpc-timeout}: as they are where eight digits are enough for them, or else
+    in a unit in which they are.
+    """
+    for unit, length in ((b"m", 1), (b"S", 1000), (b"M", 60_000)):
+        if number // length < 10**_MOST_DIGITS:
+            return b"%d%b" % (number // length, unit)
+    return b"%dH" % min(number // 3_600_000, 10**_MOST_DIGITS - 1)

@@ -6,22 +6,14 @@ The heads of responses that this proxy makes itself.
 from __future__ import annotations
 
 from meshproxy.flags import LocalReply, grpcStatus
-from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.interfaces import IHTTPStream
 
-__all__ = ["expectsGRPC", "isGRPC", "isGRPCType", "percentEncoded", "replyHeaders"]
+__all__ = ["expectsGRPC", "percentEncoded", "replyHeaders"]
 
 
 # What a reply has already, and a filter may say otherwise; a gRPC status of its own, for example.
 _ONCE = frozenset((b"content-type", b"content-length", b"grpc-status"))
-
-
-def isGRPC(headers: RequestHeaders) -> bool:
-    """
-    Whether a request is gRPC's: C{application/grpc}, with or without a suffix after C{+}.
-    """
-    contentType = headers.first.get(b"content-type")
-    return contentType is not None and isGRPCType(contentType)
 
 
 def expectsGRPC(stream: IHTTPStream) -> bool:
@@ -30,13 +22,6 @@ def expectsGRPC(stream: IHTTPStream) -> bool:
     """
     answers = stream.answersGRPC
     return isGRPC(stream.requestHeaders) if answers is None else answers
-
-
-def isGRPCType(contentType: bytes) -> bool:
-    """
-    Whether a C{content-type} is gRPC's; C{application/grpc-web} is another thing.
-    """
-    return contentType == b"application/grpc" or contentType.startswith(b"application/grpc+")
 
 
 def replyHeaders(request: RequestHeaders, reply: LocalReply, toGRPC: bool | None = None) -> ResponseHeaders:

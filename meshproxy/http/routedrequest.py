@@ -32,7 +32,7 @@ from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.route import RouteAction
-from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
+from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout, tellDuration
 from meshproxy.upstream.transports import NO_WISH, TLSWish
 from meshproxy.upstream.tunnel import TunnelHeader, TunnelMaker
 
@@ -153,6 +153,7 @@ class RoutedRequest:
         if action.retryPolicy is not None or not _hasNoOrders(headers.first):
             timeout = self._readOrders(headers)
         elif action.maxStreamDuration:
+            tellDuration(headers, action.maxStreamDuration)
             self._durations = router.durations[action.maxStreamDuration]
             self._durations.start(self)
         route = self._route

@@ -21,7 +21,7 @@ from meshproxy.config.matchers import (
 )
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import compileFilterStateMatcher, compileMetadataMatcher
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 from meshproxy.runtime import always
@@ -94,9 +94,7 @@ def _isConnect(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
 
 
 def _isGRPC(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
-    # Envoy: "application/grpc" itself or with a "+" behind it; "application/grpc-web" is another thing.
-    kind = headers.first.get(b"content-type", b"")
-    return kind.startswith(b"application/grpc") and kind[16:17] in (b"", b"+")
+    return isGRPC(headers)
 
 
 def _queryTest(section: Section) -> RequestTest | None:

@@ -6,15 +6,24 @@ The timeouts of one request: what its route says, and what its own headers ask f
 from __future__ import annotations
 
 import re
+from math import ceil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from meshproxy.headers import RequestHeaders
+from meshproxy.grpc.deadline import formatMilliseconds
+from meshproxy.headers import RequestHeaders, isGRPC
 
 if TYPE_CHECKING:
     from meshproxy.routing.retries import RetryPolicy
     from meshproxy.routing.route import RouteAction
 
-__all__ = ["Timeouts", "combineTimeouts", "effectiveMaxStreamDuration", "effectiveTimeout", "parseGRPCTimeout"]
+__all__ = [
+    "Timeouts",
+    "combineTimeouts",
+    "effectiveMaxStreamDuration",
+    "effectiveTimeout",
+    "parseGRPCTimeout",
+    "tellDuration",
+]
 
 _TIMEOUT: Final = b"x-envoy-upstream-rq-timeout-ms"
 _PER_TRY: Final = b"x-envoy-upstream-rq-per-try-timeout-ms"
@@ -25,6 +34,11 @@ _milliseconds = re.compile(rb"0*([0-9]{1,12})\Z").match
 # gRPC over HTTP2: at most 8 digits and a unit.
 _grpcTimeout = re.compile(rb"([0-9]{1,8})([HMSmun])\Z").match
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+
+# Who gives no time at all is answered in the next moment; 0 would be no limit.
+_AT_ONCE: Final = 1e-3
+# Of a millisecond: far less than the smallest unit, a nanosecond.
+_INEXACT: Final = 1e-8
 
 
 class Timeouts(NamedTuple):
@@ -85,16 +99,29 @@ def effectiveTimeout(action: RouteAction, headers: RequestHeaders, policy: Retry
 
 def effectiveMaxStreamDuration(action: RouteAction, headers: RequestHeaders) -> float | None:
     """
-    How long the stream may last: C{grpc_timeout_header_max} lets the client say, up to a limit.
+    How long the stream may last: C{grpc_timeout_header_max} lets the client say, up to a limit. The service is told of
+    it in C{grpc-timeout}, where the request is gRPC's.
 
     @return: Seconds, 0 for no limit, or L{None} where the route leaves it to the connection manager.
     """
+    duration = action.maxStreamDuration
+    asked = None
     if action.grpcTimeoutHeaderMax is not None and b"grpc-timeout" in headers.first:
         asked = parseGRPCTimeout(headers.first[b"grpc-timeout"])
         if asked is not None:
-            if action.grpcTimeoutHeaderMax and (asked == 0 or asked > action.grpcTimeoutHeaderMax):
+            if action.grpcTimeoutHeaderMax and asked > action.grpcTimeoutHeaderMax:
                 asked = action.grpcTimeoutHeaderMax
-            if asked > action.grpcTimeoutHeaderOffset:
-                asked -= action.grpcTimeoutHeaderOffset
-            return asked
-    return action.maxStreamDuration
+            # As in Envoy, parts of a millisecond are a whole one; the conversion to seconds was not exact.
+            milliseconds = ceil((asked - action.grpcTimeoutHeaderOffset) * 1000 - _INEXACT)
+            asked = duration = max(milliseconds, 0) / 1000
+    if duration or asked is not None:
+        tellDuration(headers, duration or 0.0)
+    return _AT_ONCE if asked == 0 else duration
+
+
+def tellDuration(headers: RequestHeaders, duration: float) -> None:
+    """
+    Tell a gRPC service how long its stream may last.
+    """
+    if isGRPC(headers):
+        headers.set(b"grpc-timeout", formatMilliseconds(round(duration * 1000)))

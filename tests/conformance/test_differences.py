@@ -16,7 +16,9 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 # What no conversation shows to be different, but a test of this proxy alone, or what is left out of the comparison.
 _TESTED_ELSEWHERE = {
     "A handshake has a minute",
+    "A route speaks to filters that are there",
     "Certificates are read again",
+    "Files of discovery are read to the letter",
     "Filters begin after the handshake",
     "The cipher of TLS 1.3",
     "Values in x-forwarded-client-cert are quoted",

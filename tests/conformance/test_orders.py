@@ -9,7 +9,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import OK, Case, Do, Script, get, request
+from tests.conformance.case import OK, Case, Do, Pause, Script, get, request
 from tests.conformance.comparison import Comparison, compared
 
 _INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}"
@@ -157,6 +157,20 @@ _CASES = [
             ("grpcOffset", 0, "250m", _HANGS),
             ("grpcOffset", 1, "50m", _HANGS),
             ("duration", 0, "5S", _HANGS),
+        )
+    ],
+    *[
+        Case(
+            f"call_{name}_{number}",
+            f"A call of gRPC with {field!r}.",
+            request("POST /", "content-type: application/grpc", field, "content-length: 0"),
+            ([Pause(0.2), OK],),
+            name,
+        )
+        # A time that is over before anything can reach the upstream is left to tests of this proxy alone.
+        for name in ("grpcTime", "grpcMost", "grpcOffset", "duration", "plain")
+        for number, field in enumerate(
+            ("x-a: b", *(f"grpc-timeout: {each}" for each in ("5S", "1500m", "99999999H", "200001u", "nonsense")))
         )
     ],
 ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.grpc.deadline import formatTimeout, parseTimeout
+from meshproxy.grpc.deadline import formatMilliseconds, formatTimeout, parseTimeout
 from meshproxy.grpc.status import GRPCError
 
 
@@ -39,3 +39,17 @@ class TimeoutTests(SynchronousTestCase):
             if seconds < 3e11:
                 self.assertTrue(abs(parseTimeout(value) - seconds) <= max(1e-6, seconds / 1e3), value)
         self.assertEqual(formatTimeout(0.5), b"500000u")
+
+    def test_milliseconds(self) -> None:
+        """
+        Eight digits at most, in a unit in which they are enough.
+        """
+        for number, value in (
+            (0, b"0m"),
+            (99_999_999, b"99999999m"),
+            (100_000_000, b"100000S"),
+            (100_000_000_000, b"1666666M"),
+            (10_000_000_000_000, b"2777777H"),
+            (10**20, b"99999999H"),
+        ):
+            self.assertEqual(formatMilliseconds(number), value)

@@ -7,8 +7,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.flags import LocalReply
-from meshproxy.headers import RequestHeaders, ResponseHeaders
-from meshproxy.http.localreply import isGRPC, replyHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders, isGRPC
+from meshproxy.http.localreply import replyHeaders
 
 Pair = tuple[bytes, bytes]
 

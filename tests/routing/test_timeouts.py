@@ -66,19 +66,46 @@ class MaxStreamDurationTests(SynchronousTestCase):
 
     def test_header(self) -> None:
         """
-        With it the header counts, up to that limit (0 is none), less the offset where it is longer than that.
+        With it the header counts, up to that limit (0 is none), less the offset, in whole milliseconds; who gives no
+        time is answered in the next moment.
         """
         for most, offset, value, expected in (
             (0.0, 0.0, "20S", 20.0),
             (5.0, 0.0, "20S", 5.0),
-            (5.0, 0.0, "0S", 5.0),
+            (5.0, 0.0, "0S", 0.001),
             (5.0, 0.0, "2S", 2.0),
             (0.0, 0.5, "2S", 1.5),
-            (0.0, 3.0, "2S", 2.0),
+            (0.0, 3.0, "2S", 0.001),
+            (0.0, 0.0, "1n", 0.001),
+            (0.0, 0.0, "100001u", 0.101),
+            (0.0, 0.0, "100000u", 0.1),
             (5.0, 0.0, "nonsense", 9.0),
         ):
             action = RouteAction("c", maxStreamDuration=9.0, grpcTimeoutHeaderMax=most, grpcTimeoutHeaderOffset=offset)
             self.assertEqual(effectiveMaxStreamDuration(action, request(grpc_timeout=value)), expected, value)
+
+    def test_told(self) -> None:
+        """
+        A gRPC service is told how long it has, whoever said so; nobody else is, nor where there is no limit.
+        """
+        for action, asked, told in (
+            (RouteAction("c", maxStreamDuration=0.7), None, b"700m"),
+            (RouteAction("c", maxStreamDuration=0.7), "nonsense", b"700m"),
+            (RouteAction("c", maxStreamDuration=0.7, grpcTimeoutHeaderMax=0.0), "5S", b"5000m"),
+            (RouteAction("c", grpcTimeoutHeaderMax=3.0, grpcTimeoutHeaderOffset=1.0), "5S", b"2000m"),
+            (RouteAction("c", grpcTimeoutHeaderMax=3.0, grpcTimeoutHeaderOffset=1.0), "1S", b"0m"),
+            (RouteAction("c", grpcTimeoutHeaderMax=0.0), "99999999H", b"99999999H"),
+            (RouteAction("c", grpcTimeoutHeaderMax=0.0), None, None),
+            (RouteAction("c", maxStreamDuration=0.0), "5S", b"5S"),
+            (RouteAction("c"), "5S", b"5S"),
+        ):
+            for contentType in (b"application/grpc", b"application/grpc+proto", b"text/plain"):
+                headers = request() if asked is None else request(grpc_timeout=asked)
+                headers.set(b"content-type", contentType)
+                effectiveMaxStreamDuration(action, headers)
+                if contentType == b"text/plain":
+                    told = None if asked is None else asked.encode()
+                self.assertEqual(headers.get(b"grpc-timeout"), told, (action, asked))
 
     def test_units(self) -> None:
         """
