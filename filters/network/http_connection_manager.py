@@ -15,6 +15,7 @@ from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.manager import ManagerSlot
+from meshproxy.http.wirecount import CountingHTTP1Connection
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 
 __all__ = ["HTTPConnectionManager"]
@@ -39,7 +40,8 @@ class HTTPConnectionManager(NetworkFilter):
         codecType = self.slot.current.settings.codecType
         if codecType == "HTTP2":
             return HTTP2Connection(self.slot, info)
-        return HTTP1Connection(self.slot, info, codecType == "AUTO")
+        kind = CountingHTTP1Connection if self.slot.current.countsBytes else HTTP1Connection
+        return kind(self.slot, info, codecType == "AUTO")
 
     def streams(self) -> Iterable[Any]:
         """

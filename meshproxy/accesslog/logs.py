@@ -145,9 +145,13 @@ def _together(writers: tuple[_Write, ...]) -> Callable[[StreamInfo, str], None]:
     return log
 
 
-def compileAccessLogs(sections: Sequence[Section], context: AccessLogContext) -> AccessLogs:
+def compileAccessLogs(
+    sections: Sequence[Section], context: AccessLogContext, kind: type[AccessLogs] = AccessLogs
+) -> AccessLogs:
     """
     Compile a list of C{AccessLog}. Faults are recorded, and the logs that have them left out.
+
+    @param kind: What to make of them.
     """
     writers: list[_Write] = []
     held: list[LogFile] = []
@@ -159,7 +163,7 @@ def compileAccessLogs(sections: Sequence[Section], context: AccessLogContext) ->
             file, formatter = opened
             held.append(file)
             writers.append(_writer(file, formatter, test))
-    return AccessLogs(writers, held, context.files)
+    return kind(writers, held, context.files)
 
 
 def _writer(file: LogFile, formatter: Formatter, test: LogFilter | None) -> _Write:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from twisted.logger import Logger
 
-from meshproxy.accesslog.logs import compileAccessLogs
+from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.codec.http1 import Http1Counters
 from meshproxy.config import Section
 from meshproxy.config.sources import compileSource
@@ -21,6 +21,7 @@ from meshproxy.http.matchinputs import REQUEST_INPUTS
 from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
+from meshproxy.http.wirecount import CountingAccessLogs, showWireBytes
 from meshproxy.interfaces import IFilterFactory
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.scopes import compileScopedRoutes
@@ -44,6 +45,10 @@ def compileConnectionManager(
     compiler = _ChainCompiler(proxy, settings.statPrefix, scope)
     chain = compiler.compileChain(section)
     stats = ConnectionManagerStats(scope, listenerScope.scope(f"http.{settings.statPrefix}."))
+    logs = section.children("access_log")
+    countsBytes = showWireBytes(logs)
+    if countsBytes:
+        proxy.clusters.countBytes()
     codecScope = proxy.store.scope("http1.")
     return ConnectionManager(
         settings,
@@ -52,7 +57,7 @@ def compileConnectionManager(
         stats,
         proxy.clock,
         compileRequestHeaders(settings.forwarding, newRequestId),
-        compileAccessLogs(section.children("access_log"), proxy.logs),
+        compileAccessLogs(logs, proxy.logs, CountingAccessLogs if countsBytes else AccessLogs),
         Http1Counters(
             codecScope.counter("dropped_headers_with_underscores"),
             codecScope.counter("requests_rejected_with_underscores_in_headers"),

@@ -23,6 +23,7 @@ from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, com
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream
+from meshproxy.http.wirecount import CountingAccessLogs
 from meshproxy.net.deadlines import Deadlines, SpreadDeadlines
 from meshproxy.net.idle import IdleWatch
 
@@ -186,6 +187,7 @@ class ConnectionManager:
         self._upgradeChains = upgradeChains or {}
         self.clusters = {} if clusters is None else clusters
         self._logs = bool(accessLogs)
+        self.countsBytes = isinstance(accessLogs, CountingAccessLogs)
         self._upgrades = settings.upgrades
         self._bind(settings)
 

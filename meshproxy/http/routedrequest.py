@@ -116,6 +116,13 @@ class RoutedRequest:
         self._route = route
         self._action: RouteAction = route.action  # type: ignore[assignment]  # a route of this kind has one
 
+    @property
+    def countedFor(self) -> Stream | None:
+        """
+        Where the bytes of its tries are counted, if they are.
+        """
+        return self._stream if self._stream.manager.countsBytes else None
+
     # The request
 
     def start(self, headers: RequestHeaders, endStream: bool, endpoint: Endpoint | None = None) -> None:

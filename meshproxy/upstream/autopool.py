@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool, IPoolRequest
 from meshproxy.upstream.http2connection import HTTP2UpstreamConnection
 from meshproxy.upstream.http2pool import HTTP2Pool
@@ -52,7 +51,7 @@ class AutoPool(HTTP2Pool):
         """
         if getattr(transport, "negotiatedProtocol", b"") == b"h2":
             return True
-        other = HTTP1UpstreamConnection(self)
+        other = self.connectionClass(self)
         other.began = connection.began
         self.connections.discard(connection)
         self.connections.add(other)

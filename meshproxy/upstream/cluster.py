@@ -33,6 +33,7 @@ from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
 from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
+from meshproxy.upstream.wirecount import CountingHTTP1UpstreamConnection
 
 __all__ = ["Cluster"]
 
@@ -111,7 +112,7 @@ class Cluster:
         self._durations: Deadlines[HTTP1UpstreamConnection] | None = None
         if self.settings.maxConnectionDuration:
             self._durations = Deadlines(clock, self.settings.maxConnectionDuration, self._tooOld)
-        self._draining = False
+        self._draining = self._countsBytes = False
         self._random = random
         self._http2Counters: Http2Counters | None = None
 
@@ -186,6 +187,8 @@ class Cluster:
                 _forgetEmpty(endpoint)
             pool = endpoint.pools[key] = self._makePool(endpoint, priority, wish, protocol)
             pool.draining = self._draining
+            if self._countsBytes:
+                pool.connectionClass = CountingHTTP1UpstreamConnection
         return pool
 
     def _makePool(self, endpoint: Endpoint, priority: str, wish: TLSWish, protocol: UpstreamProtocol) -> HTTP1Pool:
@@ -202,6 +205,14 @@ class Cluster:
             return HTTP2Pool(*parts, alpn, *rest, counters=counters, random=self._random)
         alpn = connector(endpoint, wish, (b"h2", b"http/1.1"))
         return AutoPool(*parts, alpn, *rest, counters=counters, random=self._random)
+
+    def countBytes(self) -> None:
+        """
+        Let connections of HTTP/1.1 that are made from now on count the bytes of streams that want it.
+        """
+        self._countsBytes = True
+        for pool in self.pools():
+            pool.connectionClass = CountingHTTP1UpstreamConnection
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """

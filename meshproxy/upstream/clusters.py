@@ -43,6 +43,7 @@ class Clusters:
         # The same dictionary for good, since routers hold it.
         self.byName: dict[str, Cluster] = {}
         self.warming: list[str] = []
+        self._countsBytes = False
         self._store = store
         self._network = network
         self._clock = clock
@@ -80,7 +81,17 @@ class Clusters:
             else:
                 parts = (self._store, self._network, self._clock, self._random, self.secrets, self.assignments)
                 clusters.append(Cluster(section, *parts))
+                if self._countsBytes:
+                    clusters[-1].countBytes()
         return clusters
+
+    def countBytes(self) -> None:
+        """
+        Let upstream connections count the bytes of streams: from now on, for good, in all clusters.
+        """
+        self._countsBytes = True
+        for cluster in self:
+            cluster.countBytes()
 
     def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:
         """
@@ -123,6 +134,9 @@ class Clusters:
                 self._modified.value += 1
             if old.get(name) is not cluster:
                 self._updated.value += 1
+        if self._countsBytes:
+            for cluster in clusters:
+                cluster.countBytes()
         gone = [cluster for name, cluster in old.items() if new.get(name) is not cluster]
         self._removed.value += sum(cluster.name not in new for cluster in gone)
         old.clear()

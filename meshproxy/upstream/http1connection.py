@@ -5,6 +5,7 @@ One HTTP/1.1 connection to an endpoint.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +22,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
 
-__all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest"]
+__all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest", "ResponseSink"]
 
 # Where the codec stands when a response is whole.
 _WAITING = ReadState.WAITING
@@ -77,7 +78,7 @@ class IUpstreamRequest(Protocol):
 
 
 @implementer(IResponseSink)
-class _ResponseSink:
+class ResponseSink:
     """
     Passes the codec's events to the request that the connection carries; without one, bytes are the codec's to refuse.
 
@@ -150,10 +151,10 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     connectedAt: float | None = None
     _requestEnded = True
 
-    def __init__(self, pool: HTTP1Pool) -> None:
+    def __init__(self, pool: HTTP1Pool, makeSink: Callable[[], ResponseSink] = ResponseSink) -> None:
         self.pool = pool
         self.id = next(_ids)
-        self._sink = _ResponseSink()
+        self._sink = makeSink()
         self.codec = makeUpstreamCodec(self._sink, pool.settings.http1)
         self.began = self.idleSince = pool.clock.seconds()
 
@@ -181,6 +182,13 @@ class HTTP1UpstreamConnection(TwistedProtocol):
                 if self.request is not None and self._requestEnded:
                     self._finish()
                 return
+        self._receiveParts(data)
+
+    def _receiveParts(self, data: bytes) -> None:
+        """
+        Bytes that are not a whole response.
+        """
+        codec = self.codec
         try:
             codec.receiveParts(data)
         except RemoteProtocolError as error:

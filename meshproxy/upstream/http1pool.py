@@ -56,8 +56,11 @@ class HTTP1Pool:
     @ivar idle: Those that carry no request, newest last.
     @ivar pending: Requests that wait, in order. A dictionary, so that one that gives up is forgotten in constant time.
     @ivar draining: Whether no connection is kept any more: the endpoint is gone.
+    @ivar connectionClass: What its connections are: such as count, where somebody wants it.
     @ivar keepsAll: Whether a connection may carry any number of requests for any time.
     """
+
+    connectionClass: type[HTTP1UpstreamConnection] = HTTP1UpstreamConnection
 
     def __init__(
         self,
@@ -204,7 +207,7 @@ class HTTP1Pool:
 
     def _make(self) -> HTTP1UpstreamConnection:
         self.stats.cxHttp1Total.value += 1
-        return HTTP1UpstreamConnection(self)
+        return self.connectionClass(self)
 
     def connected(self, connection: Any) -> None:
         """

@@ -98,6 +98,14 @@ _SIZES = _shown(
     PACKETS_RETRANSMITTED
     """.split()
 )
+_WIRE = _shown(
+    *(
+        f"{side}_{what}_BYTES_{way}"
+        for side in ("DOWNSTREAM", "UPSTREAM")
+        for what in ("WIRE", "HEADER")
+        for way in ("RECEIVED", "SENT")
+    )
+)
 _COALESCE = _shown(
     'COALESCE({"operators": [{"command": "REQ", "param": "x-none"}, {"command": "REQ", "param": "x-a"}]})',
     'COALESCE({"operators": ["RESPONSE_FLAGS", "PROTOCOL"]})',
@@ -224,6 +232,7 @@ LISTENERS = {
         ("scheme", _SCHEME),
         ("peers", _PEERS),
         ("sizes", _SIZES),
+        ("wire", _WIRE),
         ("coalesce", _COALESCE),
     )
 }
@@ -282,6 +291,7 @@ _ASKED = {
     "scheme": "get direct",
     "peers": "get post direct closed none retried",
     "sizes": "get post direct head",
+    "wire": "get post chunked direct redirect rewritten closed none retried reset grpc head bad noHost",
     "coalesce": "get post none",
     "times": "get direct none post",
     "state": "get post direct none",

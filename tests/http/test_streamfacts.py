@@ -82,9 +82,3 @@ class StreamFactsTests(ProxyCase):
         self.backend.answer(Answer(status=503), Answer())
         self.proxy.request()
         self.assertEqual(self.proxy.accessLog[-1], "127.0.0.1:9000")
-
-    def test_notCounted(self) -> None:
-        """
-        Bytes on the wire are not counted for each stream.
-        """
-        self.assertEqual(self.line("%DOWNSTREAM_WIRE_BYTES_SENT% %UPSTREAM_HEADER_BYTES_RECEIVED%"), "- -")

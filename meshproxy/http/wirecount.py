@@ -1,0 +1,157 @@
+# -*- test-case-name: tests.http.test_wirecount -*-
+"""
+How many bytes each stream takes on the wire, for connection managers whose access logs show it: their downstream
+connections are L{CountingHTTP1Connection}s, which do what others do not spend time on.
+
+Of HTTP/1 alone. The bytes of heads are counted as Envoy counts them: of a head that was sent, its fields with their
+line ends; of one that came, names and values, and three bytes for each field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from meshproxy.accesslog.logs import AccessLogs
+from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.upstream.wirecount import headBytes, receivedHeadBytes
+
+if TYPE_CHECKING:
+    from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+    from meshproxy.config import Section
+    from meshproxy.headers import RequestHeaders, ResponseHeaders
+    from meshproxy.http.manager import ManagerSlot
+    from meshproxy.http.stream import Stream
+    from meshproxy.net.relay import IRelay
+    from meshproxy.upstream.stats import ClusterStats
+
+__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "showWireBytes"]
+
+_OPERATORS = (b"_WIRE_BYTES_", b"_HEADER_BYTES_")
+
+
+def showWireBytes(sections: Sequence[Section]) -> bool:
+    """
+    Whether any of some C{AccessLog}s has an operator that shows bytes on the wire, wherever its format is.
+    """
+    texts = [section.message.SerializeToString() for section in sections]
+    return any(operator in text for operator in _OPERATORS for text in texts)
+
+
+class CountingAccessLogs(AccessLogs):
+    """
+    Access logs for whose lines a stream is told what it took.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        plain = self.log
+
+        def log(info: StreamInfo, logType: str) -> None:
+            _count(info)
+            plain(info, logType)
+
+        self.log = log
+
+    def logEnd(self, info: StreamInfo) -> None:
+        """
+        See L{AccessLogs.logEnd}.
+        """
+        _count(info)
+        super().logEnd(info)
+
+
+def _count(info: StreamInfo) -> None:
+    connection = getattr(info, "downstream", None)
+    if isinstance(connection, CountingHTTP1Connection):
+        connection.countInto(info)
+
+
+class CountingHTTP1Connection(HTTP1Connection):
+    """
+    A connection that counts.
+    """
+
+    def __init__(self, slot: ManagerSlot, info: ConnectionInfo, isAuto: bool = False) -> None:
+        super().__init__(slot, info, isAuto)
+        # All that came, and how much of it belongs to streams that are over.
+        self._received = self._receivedBefore = 0
+        self._headReceived = self._sent = self._headSent = 0
+        self._writesHead = False
+
+    def countInto(self, info: StreamInfo) -> None:
+        """
+        Tell the stream under way, or just over, what it took.
+        """
+        info.wireBytesReceived = self._ofStream() - self._receivedBefore
+        info.headerBytesReceived = self._headReceived
+        info.wireBytesSent = self._sent
+        info.headerBytesSent = self._headSent
+        if info.upstreamWireBytesSent is None and not info.upstreamConnectionId:
+            info.upstreamWireBytesReceived = info.upstreamWireBytesSent = 0
+            info.upstreamHeaderBytesReceived = info.upstreamHeaderBytesSent = 0
+
+    def _ofStream(self) -> int:
+        # What waits belongs to the next one.
+        return self._received - self.codec.bufferedBytes
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Bytes of requests.
+        """
+        self._received += len(data)
+        super().dataReceived(data)
+
+    def requestReceived(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        A request begins.
+        """
+        # Host is no field any more.
+        host = (b"host", headers.authority) if headers.authority else None
+        self._headReceived = receivedHeadBytes(headers, host)
+        super().requestReceived(headers, endStream)
+
+    def sendInformational(self, headers: ResponseHeaders) -> None:
+        """
+        See L{IDownstream.sendInformational<meshproxy.http.downstream.IDownstream.sendInformational>}.
+        """
+        self._writesHead = True
+        super().sendInformational(headers)
+
+    def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{IDownstream.sendHeaders<meshproxy.http.downstream.IDownstream.sendHeaders>}.
+        """
+        self._writesHead = True
+        super().sendHeaders(stream, headers, endStream)
+
+    def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{IDownstream.sendResponse<meshproxy.http.downstream.IDownstream.sendResponse>}.
+        """
+        self.sendHeaders(stream, headers, False)
+        self.sendData(body, True)
+
+    def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
+        """
+        See L{IDownstream.relay<meshproxy.http.downstream.IDownstream.relay>}: not past who counts.
+        """
+        return None
+
+    def _write(self, data: bytes) -> None:
+        self._sent += len(data)
+        if self._writesHead:
+            self._writesHead = False
+            self._headSent += headBytes(data)
+        super()._write(data)
+
+    def streamEnded(self, stream: Stream) -> None:
+        """
+        See L{IDownstream.streamEnded<meshproxy.http.downstream.IDownstream.streamEnded>}.
+        """
+        if self.stream is stream:
+            self._receivedBefore = self._ofStream()
+            self._headReceived = self._sent = self._headSent = 0
+        super().streamEnded(stream)
