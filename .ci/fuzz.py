@@ -62,6 +62,10 @@ def main() -> int:
         rest, plain, secure = ports(3)
         listens = {"rest": {"listen": {"port": rest}}, "xds": {"plain": {"port": plain}, "secure": {"port": secure}}}
         (folder / "control.yaml").write_text(json.dumps(listens))
+        # 410 and 412 tell of the state, and come before the rest is looked at.
+        codes = [400, 401, 403, 404, 405, 406, 409, 410, 412, 413, 415, 422]
+        told = f"[checks.negative_data_rejection]\nexpected-statuses = {json.dumps(list(map(str, codes)))}\n"
+        (folder / "schemathesis.toml").write_text(told)
         log = folder / "control.log"
         run = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
         command = [sys.executable, "-c", run, "-n", "meshproxy", "control", "--config", str(folder / "control.yaml")]

@@ -17,6 +17,7 @@ from meshproxy.controlplane.api.kubernetes import addResources
 from meshproxy.controlplane.api.metrics import addMetrics
 from meshproxy.controlplane.api.objects import Objects, StatusOf
 from meshproxy.controlplane.api.openapi import addDescription
+from meshproxy.controlplane.api.openapi3 import addKubernetesDescription
 from meshproxy.controlplane.api.proxies import addProxies
 from meshproxy.controlplane.api.router import Router
 from meshproxy.controlplane.api.site import APISite
@@ -63,5 +64,6 @@ def makeSite(
         addProxies(router, connected or (lambda: ()), snapshots)
     if metrics is not None:
         addMetrics(router, metrics)
+    addKubernetesDescription(router)
     addDescription(router)
     return APISite(router, access, reactor, audit, identities)

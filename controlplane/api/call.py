@@ -22,6 +22,8 @@ __all__ = ["FLAGS", "NUMBERS", "Call", "IStream", "YAML_TYPES"]
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 
+# RFC 9110, 8.8.3.
+_ANY_ETAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 _ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
 #: Query parameters that are true or false.
 FLAGS = frozenset(("watch", "allowWatchBookmarks"))
@@ -140,6 +142,8 @@ class Call:
         if tag == "*":
             return None
         found = _ETAG.fullmatch(tag)
+        if found is None and _ANY_ETAG.fullmatch(tag) is None:
+            raise Refused(400, f"If-Match: {tag} is no entity tag: one is a text in quotes, here the resourceVersion")
         if found is None:
             raise Refused(412, f"If-Match: {tag} is no entity tag of this API; one is the quoted resourceVersion")
         return int(found[1])

@@ -165,6 +165,7 @@ class _Resources:
 
     def _watch(self, call: Call, namespace: str, selected: Matches, listing: Listing) -> ResourceWatch:
         since = call.number("resourceVersion", 0)
+        shown = self._eventOf(call)
         collection = collectionOf(self._kind)
 
         def concerns(entry: Entry | None) -> bool:
@@ -179,15 +180,30 @@ class _Resources:
                 self._reactor,
                 float(call.number("timeoutSeconds", 0)),
                 collection,
-                lambda entry: self._shown(call, entry),
+                shown,
                 concerns,
-                [self._shown(call, entry) for entry in initial],
+                [shown(entry) for entry in initial],
                 {"kind": self._kind.kind, "apiVersion": self._apiVersion} if call.flag("allowWatchBookmarks") else None,
             )
         except Compacted as error:
             raise Refused(410, f"{error}: list again") from error
         except ValueError as error:
             raise Refused(400, str(error)) from error
+
+    def _eventOf(self, call: Call) -> Callable[[Entry], Mapping[str, Any]]:
+        """
+        How a watch shows an entry; to who asks for tables as one of a row, the first with the columns.
+        """
+        columns: list[object] = []
+
+        def row(entry: Entry) -> Mapping[str, Any]:
+            told = table(self._kind, [self._shown(call, entry)], str(entry.revision), self._reactor.seconds())
+            if columns:
+                del told["columnDefinitions"]
+            columns.append(True)
+            return told
+
+        return row if asksForTable(call) else lambda entry: self._shown(call, entry)
 
     # Writing.
 
@@ -268,6 +284,7 @@ class _Resources:
 
     async def _deleteMany(self, call: Call, namespace: str = "") -> Reply:
         selected = _selection(call)
+        _options(call)
         listing = await self._objects.store.listing(collectionOf(self._kind), namespace)
         found = [entry for entry in listing.entries if selected(entry.document)]
         wishes = [Wish(self._kind, e.key.namespace, e.key.name, None, e.revision) for e in found]
@@ -333,7 +350,18 @@ def _options(call: Call) -> Mapping[str, Any]:
     """
     Kubernetes' DeleteOptions.
     """
-    return _mapping(call.document()) if call.body.strip() else {}
+    options = _mapping(call.document()) if call.body.strip() else {}
+    wanted = options.get("preconditions")
+    wanted = {} if wanted is None else wanted
+    if not isinstance(wanted, Mapping) or not _areTexts(wanted, "uid", "resourceVersion"):
+        raise Refused(400, "preconditions may have uid and resourceVersion, which are text")
+    if not _areTexts(options, "apiVersion", "kind"):
+        raise Refused(400, "apiVersion and kind are text")
+    return options
+
+
+def _areTexts(value: Mapping[str, Any], *names: str) -> bool:
+    return all(isinstance(value.get(name), str | None) for name in names)
 
 
 def _isStrict(options: Mapping[str, Any], call: Call) -> bool:

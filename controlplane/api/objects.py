@@ -259,7 +259,10 @@ class Objects:
         after = self._stamped(wish.document, before)
         if entry is not None and after == before:
             return Outcome(wish, UNCHANGED, before, after, entry.revision)
-        return Outcome(wish, CREATED if before is None else CHANGED, before, after, 0)
+        if entry is None:
+            return Outcome(wish, CREATED, before, after, 0)
+        # Of a dry run; a commit has another.
+        return Outcome(wish, CHANGED, before, after, entry.revision)
 
     def _stamped(self, document: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
         """

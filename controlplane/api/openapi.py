@@ -154,6 +154,8 @@ def _body(operation: Operation, media: str) -> dict[str, Any]:
         return ref("JSONPatch")
     if operation.method == "PATCH":
         return {"type": "object", "description": "What is to be other, in the shape of the resource; null takes away."}
+    if operation.pattern == "/v1/validate":
+        return {"description": "Anything: what is wrong with it is the answer."}
     if operation.accepts and media == JSON:
         return ref(operation.accepts)
     if _isResources(operation) and operation.method in ("POST", "PUT"):

@@ -7,6 +7,7 @@ those of answers and bodies that no class stands for are written here.
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections import Counter
 from enum import Enum
@@ -21,6 +22,8 @@ from meshproxy.controlplane.model.kinds import KINDS, Kind
 __all__ = ["ANSWERS", "ref", "resourceSchemas"]
 
 Schema = dict[str, Any]
+
+_IVAR = re.compile(r"^@ivar (\w+): (.*(?:\n +.*)*)", re.MULTILINE)
 
 _DURATION: Schema = {
     "type": "string",
@@ -140,6 +143,7 @@ def _fields(cls: type[Any], names: dict[type[Any], str]) -> tuple[dict[str, Sche
     """
     hints = get_type_hints(cls)
     properties, required = {}, []
+    told = _told(cls)
     for attribute in attrs.fields(cls):
         if not attribute.init:
             continue
@@ -149,10 +153,20 @@ def _fields(cls: type[Any], names: dict[type[Any], str]) -> tuple[dict[str, Sche
             required.append(key)
         else:
             schema = _orNull(schema)
+        if attribute.name in told and "description" not in schema:
+            schema = {**schema, "description": told[attribute.name]}
         if "notProgrammed" in attribute.metadata:
             schema = {**schema, "description": f"No effect so far: {attribute.metadata['notProgrammed']}"}
         properties[key] = schema
     return properties, required
+
+
+def _told(cls: type[Any]) -> dict[str, str]:
+    """
+    What the docstring of a class says of its attributes.
+    """
+    found = _IVAR.findall(inspect.cleandoc(cls.__doc__ or ""))
+    return {name: re.sub(r"[A-Z]\{([^{}]*)\}", r"\1", " ".join(text.split())) for name, text in found}
 
 
 def _classSchema(cls: type[Any], names: dict[type[Any], str]) -> Schema:
@@ -467,6 +481,13 @@ ANSWERS: dict[str, Schema] = {
         notAfter=_text(),
         certificateChain=_text(),
         roots=_text(),
+    ),
+    "OpenAPIIndex": _object(
+        "paths",
+        paths={
+            "type": "object",
+            "additionalProperties": _object("serverRelativeURL", serverRelativeURL=_text()),
+        },
     ),
     "OpenAPI": _object("openapi info paths", openapi=_text(), info={"type": "object"}, paths={"type": "object"}),
 }

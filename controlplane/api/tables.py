@@ -38,7 +38,7 @@ def _spec(*steps: str) -> Cell:
 
 
 def _ports(document: Mapping[str, Any]) -> str:
-    listed = document.get("spec", {}).get("ports")
+    listed = (document.get("spec") or {}).get("ports")
     if not isinstance(listed, list):
         return ""
     return ",".join(f"{port.get('port', port.get('number', ''))}/{port.get('protocol', 'TCP')}" for port in listed)
@@ -52,7 +52,7 @@ def _dataCount(document: Mapping[str, Any]) -> int:
 COLUMNS: dict[str, tuple[tuple[str, Cell], ...]] = {
     "VirtualService": (("Gateways", _spec("gateways")), ("Hosts", _spec("hosts"))),
     "DestinationRule": (("Host", _spec("host")),),
-    "Gateway": (("Selector", lambda d: _labels(d.get("spec", {}).get("selector"))),),
+    "Gateway": (("Selector", lambda d: _labels((d.get("spec") or {}).get("selector"))),),
     "ServiceEntry": (
         ("Hosts", _spec("hosts")),
         ("Location", _spec("location")),
@@ -64,6 +64,12 @@ COLUMNS: dict[str, tuple[tuple[str, Cell], ...]] = {
     "Service": (("Type", lambda d: _spec("type")(d) or "ClusterIP"), ("Ports", _ports)),
     "Secret": (("Type", lambda d: d.get("type", "Opaque")), ("Data", _dataCount)),
 }
+
+
+#: Columns that are shown by -o wide alone.
+_WIDE = ("Programmed", "Generation", "Revision")
+
+_ABOUT = {"Programmed": "How many of the proxies that it concerns have it."}
 
 
 def _labels(value: Any) -> str:
@@ -102,12 +108,17 @@ def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str, now
     """
     names = ["Name", *(name for name, _ in COLUMNS.get(kind.kind, ())), "Age"]
     columns = [
-        {"name": name, "type": _typeOf(name), "format": "", "description": "", "priority": 0} for name in names
+        {"name": name, "type": _typeOf(name), "format": "", "description": _ABOUT.get(name, ""), "priority": priority}
+        for priority, listed in enumerate((names, _WIDE))
+        for name in listed
     ]
     columns[0]["format"] = "name"
     partial: dict[str, Any] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
     rows = [
-        {"cells": cells(kind, document, now), "object": partial | {"metadata": document["metadata"]}}
+        {
+            "cells": [*cells(kind, document, now), *_wideCells(document)],
+            "object": partial | {"metadata": document["metadata"]},
+        }
         for document in documents
     ]
     return {
@@ -119,5 +130,11 @@ def table(kind: Kind, documents: Sequence[Mapping[str, Any]], revision: str, now
     }
 
 
+def _wideCells(document: Mapping[str, Any]) -> list[object]:
+    metadata = document["metadata"]
+    status = document.get("status") or {}
+    return [status.get("programmed", ""), metadata.get("generation", 0), metadata.get("resourceVersion", "")]
+
+
 def _typeOf(name: str) -> str:
-    return {"Data": "integer"}.get(name, "string")
+    return "integer" if name in ("Data", "Generation") else "string"

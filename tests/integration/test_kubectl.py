@@ -116,7 +116,7 @@ class KubectlTests(TestCase):
         """
         Apply, get, change, patch, list by label, delete: each as kubectl expects it.
         """
-        apply = ("apply", "--validate=false", "-f", str(self.file))
+        apply = ("apply", "-f", str(self.file))
         told = yield self.run_(*apply)
         self.assertEqual(told.splitlines(), [
             "virtualservice.networking.istio.io/reviews created", "service/reviews created",
@@ -128,6 +128,8 @@ class KubectlTests(TestCase):
         self.assertEqual(told.count("unchanged"), 2, told)
         found = json.loads((yield self.run_("get", "vs", "reviews", "-o", "json")))
         self.assertEqual(found["spec"]["http"][0]["route"][0]["destination"]["subset"], "v2")
+        told = yield self.run_("explain", "vs.spec.http.route.destination")
+        self.assertIn("subset\t<string>", told)
         ports = json.loads((yield self.run_("get", "svc", "reviews", "-o", "json")))["spec"]["ports"]
         self.assertEqual(ports, [{"name": "http", "port": 9081}])
         told = yield self.run_("get", "virtualservices", "-A", "-l", "app=reviews")

@@ -155,7 +155,9 @@ class ResourceTests(ResourceTestCase):
         self.assertEqual(self.ask("DELETE", ONE, if_match='"1"').code, 412)
         self.assertEqual(self.store.revision, 2)
         self.assertEqual(self.ask("PUT", ONE, VIRTUAL_SERVICE, if_match='"2"').code, 200)
-        self.assertEqual(self.ask("PUT", ONE, VIRTUAL_SERVICE, if_match="W/wrong").code, 412)
+        self.assertEqual(self.ask("PUT", ONE, VIRTUAL_SERVICE, if_match='"wrong"').code, 412)
+        # What is no tag at all is no condition that does not hold, but a mistake.
+        self.assertEqual(self.ask("PUT", ONE, VIRTUAL_SERVICE, if_match="W/wrong").code, 400)
 
     def test_dryRun(self) -> None:
         """
@@ -188,6 +190,27 @@ class ResourceTests(ResourceTestCase):
             self.put(named(name, labels={"keep": "yes" if name == "b" else "no"}))
         self.assertEqual(self.names(self.ask("DELETE", PATH + "?labelSelector=keep%3Dno")), ["a", "c"])
         self.assertEqual((self.names(self.ask("GET", PATH)), self.store.revision), (["b"], 4))
+
+    def test_notUnderstood(self) -> None:
+        """
+        What cannot be understood is refused before anything is done, also where it would make no difference.
+        """
+        self.put(VIRTUAL_SERVICE)
+        options = {"preconditions": {"uid": 7}}
+        for method, path, body in (
+            ("DELETE", PATH + "?dryRun=perhaps", None),
+            ("DELETE", PATH + "?labelSelector=a%3Db&dryRun=perhaps", None),
+            ("DELETE", PATH + "?labelSelector=a%3Db", options),
+            ("DELETE", ONE, options),
+            ("DELETE", ONE, {"preconditions": []}),
+            ("GET", PATH + "?timeoutSeconds=2147483648", None),
+            ("GET", PATH + "?allowWatchBookmarks=perhaps", None),
+            ("POST", "/v1/rollback", {"revision": -1}),
+            ("POST", "/v1/rollback", {"revision": 0, "message": 7}),
+            ("POST", "/v1/validate", None),
+        ):
+            self.assertEqual(self.ask(method, path, body).code, 400, path)
+        self.assertEqual(self.store.revision, 1)
 
     def test_finalizers(self) -> None:
         """
@@ -279,12 +302,44 @@ class ListTests(ResourceTestCase):
         asked = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
         answer = self.ask("GET", PATH, accept=asked).json
         names = [column["name"] for column in answer["columnDefinitions"]]
-        self.assertEqual(names, ["Name", "Gateways", "Hosts", "Age"])
-        self.assertEqual(answer["rows"][0]["cells"], ["a", "", "a", "0s"])
+        self.assertEqual(names, ["Name", "Gateways", "Hosts", "Age", "Programmed", "Generation", "Revision"])
+        # The rest is for -o wide.
+        wide = [column["name"] for column in answer["columnDefinitions"] if column["priority"]]
+        self.assertEqual(wide, ["Programmed", "Generation", "Revision"])
+        self.assertEqual(answer["rows"][0]["cells"][:5], ["a", "", "a", "0s", ""])
         self.reactor.advance(3 * 86400 + 5)
         services = self.ask("GET", SERVICES + "/reviews", accept=asked).json
-        self.assertEqual(services["rows"][0]["cells"], ["reviews", "ClusterIP", "9080/TCP", "3d"])
+        self.assertEqual(services["rows"][0]["cells"], ["reviews", "ClusterIP", "9080/TCP", "3d", "", 1, "7"])
         self.assertEqual(services["rows"][0]["object"]["metadata"]["name"], "reviews")
+
+
+    def test_watchedTable(self) -> None:
+        """
+        A watch for kubectl tells rows, the columns with the first alone.
+        """
+        asked = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+        watch = self.open("GET", PATH + "?watch=true", accept=asked)
+        self.put(named("a"), labels={"x": "y"})
+        self.reactor.advance(1)
+        lines = watch.answer.lines
+        self.assertEqual({line["object"]["kind"] for line in lines}, {"Table"})
+        self.assertEqual(["columnDefinitions" in line["object"] for line in lines].count(True), 1)
+        self.assertIn("columnDefinitions", lines[0]["object"])
+        self.assertEqual((lines[-1]["type"], lines[-1]["object"]["rows"][0]["cells"][0]), ("MODIFIED", "a"))
+
+    def test_nothingInIt(self) -> None:
+        """
+        A resource without a spec has a row, too.
+        """
+        asked = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+        told = {"apiVersion": "security.istio.io/v1", "metadata": {"name": "a"}, "spec": None}
+        for kind, plural, cell in (
+            ("PeerAuthentication", "peerauthentications", ""),
+            ("AuthorizationPolicy", "authorizationpolicies", "ALLOW"),
+        ):
+            path = f"/apis/security.istio.io/v1/namespaces/default/{plural}"
+            self.assertEqual(self.ask("POST", path, {**told, "kind": kind}).code, 201)
+            self.assertEqual(self.ask("GET", path, accept=asked).json["rows"][0]["cells"][:2], ["a", cell])
 
 
 class PatchTests(APITestCase):
