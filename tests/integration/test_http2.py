@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -61,13 +62,19 @@ class Conversation:
     A client's side of a connection, frame by frame.
     """
 
-    def __init__(self, port: int, receiveBuffer: int = 0) -> None:
+    def __init__(self, port: int, receiveBuffer: int = 0, context: ssl.SSLContext | None = None) -> None:
+        """
+        @param context: For a connection over TLS.
+        """
         self.socket = socket.socket()
         if receiveBuffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(5)
         self.socket.connect(("127.0.0.1", port))
+        if context is not None:
+            self.socket = secure = context.wrap_socket(self.socket)
+            assert secure.selected_alpn_protocol() == "h2"
         self.isClosed = False
         self._partial = b""
 
@@ -115,16 +122,38 @@ class Conversation:
         return found
 
 
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
+
+
+def _secure(case: SynchronousTestCase) -> dict[str, Any]:
+    """
+    What makes a listener speak TLS, with a certificate in files.
+    """
+    folder = Path(case.mktemp()).absolute()
+    folder.mkdir()
+    credential = Authority().issue("localhost", "127.0.0.1")
+    (folder / "cert.pem").write_text(credential.chain)
+    (folder / "key.pem").write_text(credential.keyText)
+    pair = {
+        "certificate_chain": {"filename": str(folder / "cert.pem")},
+        "private_key": {"filename": str(folder / "key.pem")},
+    }
+    return {
+        "@type": f"{_TLS}DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": ["h2", "http/1.1"]},
+    }
+
+
 class H2SpecTests(SynchronousTestCase):
     """
     The proxy passes the cases that its codec passes.
     """
 
-    def passes(self, case: Case, port: int) -> bool:
+    def passes(self, case: Case, port: int, context: ssl.SSLContext | None = None) -> bool:
         """
         Go through a case.
         """
-        conversation = Conversation(port)
+        conversation = Conversation(port, context=context)
         try:
             came: list[Frame] = []
             if case.handshake:
@@ -159,6 +188,21 @@ class H2SpecTests(SynchronousTestCase):
         port = freePort()
         Proxy(self, "--config-yaml", bootstrap(listener("front", port, direct("Hello world!")))).ready(port)
         failed = [f"{case.name} {case.description}" for case in CASES if not self.passes(case, port)]
+        self.assertEqual(failed, [])
+
+    def test_casesTLS(self) -> None:
+        """
+        And over TLS, where ALPN agreed upon C{h2}.
+        """
+        port = freePort()
+        made = listener("front", port, direct("Hello world!"))
+        made["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": _secure(self)}
+        Proxy(self, "--config-yaml", bootstrap(made)).ready(port)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        failed = [f"{case.name} {case.description}" for case in CASES if not self.passes(case, port, context)]
         self.assertEqual(failed, [])
 
 
@@ -303,7 +347,6 @@ class ClientTests(SynchronousTestCase):
         until(lambda: self.proxy.descriptors() < 60, "the connections to be gone")
 
 
-_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -319,19 +362,7 @@ class ALPNTests(SynchronousTestCase):
         """
         if shutil.which("curl") is None:
             raise SkipTest("curl is not installed")
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        credential = Authority().issue("localhost", "127.0.0.1")
-        (folder / "cert.pem").write_text(credential.chain)
-        (folder / "key.pem").write_text(credential.keyText)
-        pair = {
-            "certificate_chain": {"filename": str(folder / "cert.pem")},
-            "private_key": {"filename": str(folder / "key.pem")},
-        }
-        downstream = {
-            "@type": f"{_TLS}DownstreamTlsContext",
-            "common_tls_context": {"tls_certificates": [pair], "alpn_protocols": ["h2", "http/1.1"]},
-        }
+        downstream = _secure(self)
         ports = [freePort() for _ in range(3)]
         routes = [forward("auto"), forward("http2"), direct("reached")]
         listeners = [listener(f"l{n}", port, route) for n, (port, route) in enumerate(zip(ports, routes, strict=True))]
