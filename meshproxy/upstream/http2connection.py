@@ -32,6 +32,7 @@ _ids = count(1)
 _REASONS = {
     ErrorCode.REFUSED_STREAM: ResetReason.REMOTE_REFUSED_STREAM,
     ErrorCode.CONNECT_ERROR: ResetReason.CONNECT_ERROR,
+    ErrorCode.PROTOCOL_ERROR: ResetReason.PROTOCOL_ERROR,
 }
 
 

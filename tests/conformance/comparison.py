@@ -22,12 +22,13 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.conformance.backend import Backend
+from tests.conformance.backend import Backend, Received
 from tests.conformance.bootstrap import Listener, Manager, Ports, bootstrap
 from tests.conformance.case import Case
 from tests.conformance.client import Conversation, Heard
 from tests.conformance.differences import meantParts
 from tests.conformance.http2client import HTTP2Conversation
+from tests.conformance.http2service import HTTP2Service, Seen
 from tests.conformance.messages import readRequests
 from tests.conformance.proxies import Proxy, findEnvoy
 from tests.ports import bindFree
@@ -107,12 +108,15 @@ class Comparison:
         cases: Sequence[Case],
         clusters: dict[str, str] | None = None,
         variable: Sequence[tuple[re.Pattern[str], str]] = (),
+        service: type[Backend] | type[HTTP2Service] = Backend,
     ) -> None:
         """
         @param clusters: See L{bootstrap}.
+        @param service: What the upstream speaks.
         @param variable: What else cannot be the same, and words to put in its place; no words for nothing at all.
         """
         self.cases = list(cases)
+        self._service = service
         self._variable = [*_VARIABLE, *variable]
         self._listeners = listeners
         self._clusters = clusters or {}
@@ -154,7 +158,7 @@ class Comparison:
             _both(lambda kind: sides[kind].stop())
             return {kind: side.outcomes for kind, side in sides.items()}
 
-    def _bind(self, stack: ExitStack) -> tuple[Ports, list[Backend]]:
+    def _bind(self, stack: ExitStack) -> tuple[Ports, Sequence[Backend | HTTP2Service]]:
         """
         Find free ports, and start the backends.
         """
@@ -163,7 +167,7 @@ class Comparison:
         first = stack.enter_context(bindFree("127.0.0.2"))
         second = stack.enter_context(socket.socket())
         second.bind(("127.0.0.3", first.getsockname()[1]))
-        backends = [Backend(first), Backend(second)]
+        backends = [self._service(first), self._service(second)]
         for backend in backends:
             stack.callback(backend.close)
         _fill(free[-1], found[-1], stack)
@@ -184,7 +188,7 @@ class _Side:
         kind: str,
         config: str,
         folder: Path,
-        backend: Backend,
+        backend: Backend | HTTP2Service,
         ports: Ports,
         variable: Sequence[tuple[re.Pattern[str], str]],
     ) -> None:
@@ -248,7 +252,11 @@ class _Side:
     def _describe(self, heard: Heard, source: str, unordered: bool) -> Outcome:
         connections: list[list[str]] = []
         tried: set[tuple[str, ...]] = set()
-        for received in list(self._backend.received):
+        came: list[Received | Seen] = [*self._backend.received]
+        for received in came:
+            if isinstance(received, Seen):
+                connections.append(["a connection", *received.lines])
+                continue
             requests, rest = readRequests(received.data)
             upstream = ["a connection"]
             for message in requests:

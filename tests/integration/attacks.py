@@ -213,7 +213,13 @@ ATTACKS = (
         reads=False,
     ),
     Attack("pongs", "Answers to pings that nobody sent.", _repeated(b"", ping(ack=True)), code=None),
-    Attack("acknowledgements", "Acknowledgements of nothing.", _repeated(b"", settings(ack=True)), code=None),
+    Attack(
+        "acknowledgements",
+        "Acknowledgements of nothing.",
+        _repeated(b"", settings(ack=True)),
+        "http.front.downstream_cx_protocol_error",
+        code=1,
+    ),
     Attack("settingsMany", "CVE-2020-11080: thousands of settings in one frame.", _settings, size=2700, grows=False),
     Attack(
         "windowsFlap",

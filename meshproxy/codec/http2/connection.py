@@ -102,7 +102,7 @@ class ConnectionCodec:
         self._partial: list[bytes] = []
         self._partialSize = 0
         self._needed = 0
-        self._settingsDue = True
+        self._settingsDue = self._isAnswerDue = True
         # A field section that is not whole: its stream, flags, pieces, how many bytes and how many frames.
         self._section: tuple[int, int] | None = None
         self._sectionParts: list[bytes] = []
@@ -429,7 +429,8 @@ class ConnectionCodec:
             if not endStream:
                 raise RemoteProtocolError("trailers without END_STREAM", 400, "http2.violation.of.messaging.rule")
             if self._decoder.overflowed:
-                raise RemoteProtocolError("trailers over the limit", 431, "http2.too_many_headers")
+                self._tooLarge(stream, "trailers over the limit")
+                return
             if stream.bodyLeft > 0:
                 self._wrongLength(stream)
                 return
@@ -459,6 +460,15 @@ class ConnectionCodec:
         """
         self.counters.rxMessagingError.value += 1
         self.refuse(stream, ErrorCode.PROTOCOL_ERROR, "a body that is not as long as its content-length")
+
+    def _tooLarge(self, stream: CodecStream, why: str) -> None:
+        """
+        A section over the limits is not wrong, but not wanted. Code and reason are Envoy's.
+        """
+        sink = stream.sink
+        stream.reset(ErrorCode.INTERNAL_ERROR)
+        if sink is not None:
+            sink.streamReset(ErrorCode.INTERNAL_ERROR, True, why)
 
     def refuse(self, stream: CodecStream, code: int, why: str) -> None:
         """
@@ -593,8 +603,10 @@ class ConnectionCodec:
         if flags & Flag.ACK:
             if payload:
                 raise self._fail(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings")
-            if self._settingsDue:
-                raise self._fail(ErrorCode.PROTOCOL_ERROR, "an acknowledgement before SETTINGS")
+            if self._settingsDue or not self._isAnswerDue:
+                # As in Envoy, also one too many: this side sends its settings once.
+                raise self._fail(ErrorCode.PROTOCOL_ERROR, "an acknowledgement of no SETTINGS")
+            self._isAnswerDue = False
             return
         if len(payload) % 6:
             raise self._fail(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of an odd length")
@@ -663,10 +675,12 @@ class ConnectionCodec:
             raise self._fail(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of less than 8 bytes")
         last, code = struct.unpack_from(">LL", payload)
         last &= 0x7FFFFFFF
-        if self.goAwayReceived is None or last < self.goAwayReceived:
-            self.goAwayReceived = last
-        self._peerGoesAway(self.goAwayReceived)
-        self._sink.goAwayReceived(self.goAwayReceived, code, payload[8:])
+        if self.goAwayReceived is not None and last > self.goAwayReceived:
+            # RFC 9113, 6.8: what was not served before may have been tried elsewhere.
+            raise self._fail(ErrorCode.PROTOCOL_ERROR, "a GOAWAY that takes back another one")
+        self.goAwayReceived = last
+        self._peerGoesAway(last)
+        self._sink.goAwayReceived(last, code, payload[8:])
 
     def _peerGoesAway(self, lastStreamId: int) -> None:
         """

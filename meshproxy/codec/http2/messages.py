@@ -235,6 +235,8 @@ def responseFrom(fields: Sequence[Field]) -> ResponseHeaders:
     headers = ResponseHeaders.__new__(ResponseHeaders)
     _regular(fields[count:], headers)
     headers.status = status
+    if b"te" in headers.first and headers.first[b"te"] != b"trailers":
+        raise _malformed("a te other than trailers")
     length = headers.first.get(b"content-length")
     if length is not None and parseLength(length) is None:
         raise _malformed("a content-length that is no number")

@@ -117,9 +117,10 @@ class UpstreamCodec(ConnectionCodec):
         else:
             before = self._decoder.version
             fields = self._decode(block)
+            if self._decoder.overflowed:
+                self._tooLarge(stream, "a head over the limit")
+                return
             try:
-                if self._decoder.overflowed:
-                    raise RemoteProtocolError("a head over the limit", 502, "http2.too_many_headers")
                 headers = responseFrom(fields)
                 if before == self._decoder.version and headers.more is None:
                     self._remember(block, headers)

@@ -72,6 +72,45 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(codec.streams, {})
 
 
+    def test_takenBack(self) -> None:
+        """
+        A GOAWAY may serve fewer streams than the one before, never more; nor are settings acknowledged twice.
+        """
+        codec, _, _ = upstream()
+        codec.receiveData(goAway(9) + goAway(5) + goAway(5))
+        self.assertEqual(codec.goAwayReceived, 5)
+        self.assertRaises(RemoteProtocolError, codec.receiveData, goAway(7))
+        codec, _, _ = upstream()
+        codec.receiveData(settings(ack=True))
+        self.assertRaises(RemoteProtocolError, codec.receiveData, settings(ack=True))
+
+    def test_tooLarge(self) -> None:
+        """
+        A response over the limits ends its stream, and as in Envoy that is called a reset; so do trailers.
+        """
+        codec, sink, counters = upstream(maxHeadBytes=1000)
+        large = [(b"x", b"y" * 800)] * 20
+        first, second, third = ask(codec, sink), ask(codec, sink), ask(codec, sink)
+        codec.receiveData(headers(first.id, [*OK, *large]))
+        codec.receiveData(headers(second.id, OK, False) + headers(second.id, large))
+        codec.receiveData(headers(third.id, OK))
+        resets = [entry for entry in sink.transcript if entry[0] == "reset"]
+        self.assertEqual(resets, [("reset", first.id, 2, True), ("reset", second.id, 2, True)])
+        self.assertEqual(sink.transcript[-1][:2], ("response", third.id))
+        self.assertEqual(counters.headerListSizeTooLarge.value, 2)
+        self.assertEqual([frame[3] for frame in framesIn(codec.dataToSend()) if frame[0] == 3], [b"\0\0\0\2"] * 2)
+
+    def test_te(self) -> None:
+        """
+        RFC 9113, 8.2.2: te is of no use in a response, but for C{trailers}, which Envoy lets pass.
+        """
+        codec, sink, _ = upstream()
+        codec.receiveData(headers(ask(codec, sink).id, [*OK, (b"te", b"trailers")]))
+        self.assertRaises(
+            RemoteProtocolError, codec.receiveData, headers(ask(codec, sink).id, [*OK, (b"te", b"gzip")])
+        )
+
+
 class ResponseTests(SynchronousTestCase):
     """
     L{UpstreamCodec} reads responses.
