@@ -18,7 +18,7 @@ __all__ = ["Router"]
 
 _MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
 
-declare(_MESSAGE, "suppress_envoy_headers")
+declare(_MESSAGE, "suppress_envoy_headers", "suppress_grpc_request_failure_code_stats")
 
 
 class Router(HTTPFilter):
@@ -41,6 +41,7 @@ class Router(HTTPFilter):
             context.clock,
             context.random,
             section.get("suppress_envoy_headers"),
+            section.get("suppress_grpc_request_failure_code_stats"),
             findLocalAddress(),
             context.store,
         )

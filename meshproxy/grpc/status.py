@@ -16,7 +16,16 @@ from meshproxy.errors import MeshProxyError
 from meshproxy.flags import grpcStatus
 from meshproxy.headers import HeaderMap
 
-__all__ = ["GRPCError", "Status", "decodeMessage", "encodeMessage", "ofHTTPStatus", "ofReset", "ofTrailers"]
+__all__ = [
+    "GRPCError",
+    "Status",
+    "decodeMessage",
+    "encodeMessage",
+    "isServerError",
+    "ofHTTPStatus",
+    "ofReset",
+    "ofTrailers",
+]
 
 
 class Status(IntEnum):
@@ -105,6 +114,24 @@ def ofHTTPStatus(status: int) -> Status:
     What an HTTP status without a C{grpc-status} means.
     """
     return Status(grpcStatus(status))
+
+
+# https://cloud.google.com/apis/design/errors has HTTP's 5xx for these; what is not known is one, too.
+_NOT_SERVER = frozenset(Status) - {
+    Status.UNKNOWN,
+    Status.DEADLINE_EXCEEDED,
+    Status.UNIMPLEMENTED,
+    Status.INTERNAL,
+    Status.UNAVAILABLE,
+    Status.DATA_LOSS,
+}
+
+
+def isServerError(code: int) -> bool:
+    """
+    Whether a status is the server's fault.
+    """
+    return code not in _NOT_SERVER
 
 
 _OF_RESET: dict[int, Status] = {

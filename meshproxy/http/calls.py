@@ -69,7 +69,7 @@ class UpstreamCalls:
             return _failed(NoHealthyEndpoint(f"no endpoint of {cluster!r} is healthy"))
         if body:
             headers.set(b"content-length", b"%d" % len(body))
-        call = _Call(headers, body, limit or found.settings.bufferLimit)
+        call = _Call(endpoint, headers, body, limit or found.settings.bufferLimit)
         wishOf = found.transports.wishOf
         pool = found.pool(endpoint) if wishOf is None else found.pool(endpoint, wish=wishOf(headers))
         return call.start(pool, self._clock, timeout)
@@ -86,7 +86,8 @@ class _Call:
     One call.
     """
 
-    def __init__(self, headers: RequestHeaders, body: bytes, limit: int) -> None:
+    def __init__(self, endpoint: Endpoint, headers: RequestHeaders, body: bytes, limit: int) -> None:
+        self._endpoint = endpoint
         self._headers = headers
         self._body = body
         self._limit = limit
@@ -177,6 +178,7 @@ class _Call:
         The head of the response.
         """
         self._response = headers
+        self._endpoint.responded(headers.status < 500)
         if endStream:
             self._succeed()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
+from meshproxy.config.matchers import parseInteger
 from meshproxy.flags import ResetReason
 from meshproxy.headers import ResponseHeaders
 from meshproxy.routing.retries import RetryOn, RetryPolicy
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["RetryState"]
 
 _GRPC = {
-    b"1": RetryOn.GRPC_CANCELLED,
-    b"4": RetryOn.GRPC_DEADLINE_EXCEEDED,
-    b"8": RetryOn.GRPC_RESOURCE_EXHAUSTED,
-    b"13": RetryOn.GRPC_INTERNAL,
-    b"14": RetryOn.GRPC_UNAVAILABLE,
+    1: RetryOn.GRPC_CANCELLED,
+    4: RetryOn.GRPC_DEADLINE_EXCEEDED,
+    8: RetryOn.GRPC_RESOURCE_EXHAUSTED,
+    13: RetryOn.GRPC_INTERNAL,
+    14: RetryOn.GRPC_UNAVAILABLE,
 }
 
 # Resets that came before a connection was there.
@@ -107,7 +108,10 @@ class RetryState:
         if on & RetryOn.ENVOY_RATELIMITED and b"x-envoy-ratelimited" in first:
             return True
         grpcStatus = first.get(b"grpc-status")
-        return grpcStatus is not None and bool(on & _GRPC.get(grpcStatus, 0))
+        if grpcStatus is None:
+            return False
+        number = parseInteger(grpcStatus)
+        return number is not None and bool(on & _GRPC.get(number, 0))
 
     def wantsRetryOfReset(self, reason: ResetReason) -> bool:
         """

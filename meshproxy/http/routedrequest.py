@@ -18,9 +18,11 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.codec.http1 import DECIMAL
 from meshproxy.codec.websocket import acceptOf, makeKey
+from meshproxy.config.matchers import parseInteger
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
-from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.grpc.status import isServerError
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.retry import RetryState
@@ -33,6 +35,7 @@ from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
 from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.route import RouteAction
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout, tellDuration
+from meshproxy.upstream.stats import COMPLETED
 from meshproxy.upstream.transports import NO_WISH, TLSWish
 from meshproxy.upstream.tunnel import TunnelHeader, TunnelMaker
 
@@ -101,6 +104,11 @@ class RoutedRequest:
     _expectsTunnel = False
     _ownKey = b""
     _waits = False
+    # Whether it is gRPC's, whether its response's HTTP status is not counted then, and whether only the trailers will
+    # tell how well the endpoint did.
+    _isGRPC = False
+    _isQuiet = False
+    _awaitsStatus = False
     _requestEnded = False
     _complete = False
     _endpoint: Endpoint
@@ -144,6 +152,9 @@ class RoutedRequest:
         self._cluster = cluster
         self._stats = cluster.stats
         self._headers = headers
+        if isGRPC(headers):
+            self._isGRPC = True
+            self._isQuiet = router.suppressGRPCCodes
         stream.upstreamCluster = cluster.statName
         stats.rqUpstreamTotal.value += 1
         if self._route.isCounted:
@@ -477,6 +488,7 @@ class RoutedRequest:
             self._perTryIdle.start(self, now)
         self._body = None
         self._count(status)
+        self._judge(headers, endStream)
         if not self._router.suppressHeaders and stream.requestEnd is not None:
             headers.set(b"x-envoy-upstream-service-time", DECIMAL[int((now - stream.requestEnd) * 1000)])
         route = self._route
@@ -524,11 +536,13 @@ class RoutedRequest:
         now = self._router.clock.seconds()
         stream.upstreamResponseStart = stream.upstreamResponseEnd = now
         stats = self._stats
-        status = headers.status
+        status = COMPLETED if self._isQuiet else headers.status
         try:
             stats.responses.counts[status] += 1
         except KeyError:
             stats.responses.add(status)
+        # gRPC tells in trailers how it ended, and there are none.
+        self._endpoint.responded(headers.status < 500 and not self._isGRPC)
         elapsed = int((now - self._tryBegan) * 1000)
         if not self._router.suppressHeaders:
             # The last byte of the request had come, else this were not the short way.
@@ -600,6 +614,8 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.dataReceived}.
         """
         if endStream:
+            if self._awaitsStatus:
+                self._judgeStatus(None)
             self._finished(self._router.clock.seconds())
         elif self._perTryIdle is not None and self in self._perTryIdle.waiting:
             self._perTryIdle.start(self)
@@ -630,6 +646,8 @@ class RoutedRequest:
         """
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.trailersReceived}.
         """
+        if self._awaitsStatus:
+            self._judgeStatus(trailers.first.get(b"grpc-status"))
         self._finished(self._router.clock.seconds())
         self._stream.responseTrailersReceived(trailers)
 
@@ -666,7 +684,8 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.upstreamReset}.
         """
         self.connection = None
-        self._endpoint.rqError.value += 1
+        if self._awaitsStatus or not self.responseStarted:
+            self._endpoint.rqError.value += 1
         if reason is ResetReason.REMOTE_RESET:
             self._stats.rqRxReset.value += 1
         self._reset(reason, why)
@@ -702,8 +721,27 @@ class RoutedRequest:
         """
         Count a response, or what stands in for it.
         """
+        if self._isQuiet:
+            status = COMPLETED
         for each in self._counted:
             each.responses.add(status)
+
+    def _judge(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        Count whether the endpoint did well, as Envoy does: by the HTTP status, or else by that of gRPC, which comes in
+        the trailers where there is a body.
+        """
+        if headers.status >= 500 or not self._isGRPC:
+            self._endpoint.responded(headers.status < 500)
+        elif endStream:
+            self._judgeStatus(headers.first.get(b"grpc-status"))
+        else:
+            self._awaitsStatus = True
+
+    def _judgeStatus(self, grpcStatus: bytes | None) -> None:
+        self._awaitsStatus = False
+        number = None if grpcStatus is None else parseInteger(grpcStatus)
+        self._endpoint.responded(number is not None and not isServerError(number))
 
     def _limitFlag(self, retry: RetryState) -> int:
         if retry.limitReached:
@@ -760,6 +798,7 @@ class RoutedRequest:
         if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
             self._leaveConnection()
             if self._tryAgain(None):
+                self._endpoint.rqError.value += 1
                 self._isTimeoutRetry = True
                 return
             self._stream.responseFlags |= self._limitFlag(retry)
@@ -771,7 +810,8 @@ class RoutedRequest:
         """
         self._stream.manager.stats.rqMaxDurationReached.value += 1
         reply = Failure.MAX_STREAM_DURATION.value
-        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
+        # Envoy's connection manager strikes here, and the router does not count it.
+        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408), isEndpoints=False)
 
     def tryLastedTooLong(self) -> None:
         """
@@ -782,15 +822,18 @@ class RoutedRequest:
         if retry is not None and not self.responseStarted and retry.wantsRetryOfReset(ResetReason.LOCAL_RESET):
             self._leaveConnection()
             if self._tryAgain(None):
+                self._endpoint.rqError.value += 1
                 return
             self._stream.responseFlags |= self._limitFlag(retry)
         reply = Failure.UPSTREAM_MAX_STREAM_DURATION.value
         self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
 
-    def _giveUp(self, reply: LocalReply) -> None:
+    def _giveUp(self, reply: LocalReply, isEndpoints: bool = True) -> None:
         if self.over:
             return
         self._endpointTimedOut()
+        if isEndpoints and (self._awaitsStatus or (not self.responseStarted and reply.status >= 500)):
+            self._endpoint.rqError.value += 1
         self._leaveConnection()
         stream = self._stream
         if self.responseStarted:
@@ -818,7 +861,7 @@ class RoutedRequest:
             assert self._retry is not None
             self._stream.responseFlags |= self._limitFlag(self._retry)
             return False
-        self._stats.retried.add(headers.status)
+        self._stats.retried.add(COMPLETED if self._isQuiet else headers.status)
         self._endpoint.rqError.value += 1
         if not (endStream and self._requestEnded):
             # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is
@@ -989,6 +1032,11 @@ class PlainRequest(RoutedRequest):
             stats.responses.counts[headers.status] += 1
         except KeyError:
             stats.responses.add(headers.status)
+        endpoint = self._endpoint
+        if headers.status < 500:
+            endpoint.rqSuccess.value += 1
+        else:
+            endpoint.rqError.value += 1
         if not router.suppressHeaders:
             sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
             headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]

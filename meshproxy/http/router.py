@@ -55,6 +55,7 @@ class Router:
         clock: IReactorTime,
         random: Callable[[], float],
         suppressHeaders: bool = False,
+        suppressGRPCCodes: bool = False,
         localAddress: str = "127.0.0.1",
         store: Store | None = None,
     ) -> None:
@@ -62,6 +63,7 @@ class Router:
         self.clock = clock
         self.random = random
         self.suppressHeaders = suppressHeaders
+        self.suppressGRPCCodes = suppressGRPCCodes
         self.localAddress = localAddress.encode("ascii")
         self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.timedOut)
         self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryTimedOut)
@@ -189,6 +191,7 @@ class _Plan:
         self.cluster = action.cluster
         self.isPlain = bool(action.cluster) and not (
             matchesUpstream
+            or router.suppressGRPCCodes
             or action.retryPolicy is not None
             or action.maxStreamDuration
             or action.isHighPriority

@@ -172,6 +172,7 @@ class Shadow:
         The head of the response, which is counted.
         """
         self._cluster.stats.responses.add(headers.status)
+        self._endpoint.responded(headers.status < 500)
         if endStream:
             self._responseEnded()
 

@@ -107,6 +107,12 @@ class Endpoint:
         self.rqError = Counter("rq_error")
         self.rqTimeout = Counter("rq_timeout")
 
+    def responded(self, isSuccess: bool) -> None:
+        """
+        It answered a request, well or not.
+        """
+        (self.rqSuccess if isSuccess else self.rqError).value += 1
+
     @property
     def key(self) -> Any:
         """

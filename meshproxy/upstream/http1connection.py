@@ -320,7 +320,6 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.request = self._sink.request = None
         pool = self.pool
         endpoint = pool.endpoint
-        endpoint.rqSuccess.value += 1
         if pool.keepsAll and self.codec.keepAlive:
             # The same as below, in one step: this is where nearly every request ends.
             requests = pool.breaker.requests

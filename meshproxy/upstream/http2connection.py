@@ -262,7 +262,6 @@ class UpstreamStream:
             # The upstream answered without giving credit for all of the request: nobody waits for that any more.
             codecStream.reset(ErrorCode.NO_ERROR)
             self.connection.wake()
-        self.connection.pool.endpoint.rqSuccess.value += 1
         self._detach()
 
     def _detach(self) -> None:

@@ -5,28 +5,32 @@ The counters of a cluster, bound once under Envoy's names (C{cluster.NAME.}).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from meshproxy.stats.metrics import Counter, Histogram
 from meshproxy.stats.store import Scope
 from meshproxy.stats.tally import Tally
 from meshproxy.upstream.grpcstats import GRPCStats
 
-__all__ = ["ClusterStats", "IRequestStats", "responseTally"]
+__all__ = ["COMPLETED", "ClusterStats", "IRequestStats", "responseTally"]
+
+COMPLETED: Final = 0
+"""
+In place of a status that is not to be counted.
+"""
 
 
 def responseTally(owner: Scope, *scopes: Scope) -> Tally:
     """
     A tally of responses by status, shown as C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} of each
-    scope.
+    scope; where the status is L{COMPLETED}, as that alone.
     """
 
     def countersOf(status: int) -> tuple[Counter, ...]:
-        return tuple(
-            scope.counter(name)
-            for scope in scopes
-            for name in ("upstream_rq_completed", f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}")
-        )
+        names = ["upstream_rq_completed"]
+        if status != COMPLETED:
+            names += [f"upstream_rq_{status // 100}xx", f"upstream_rq_{status}"]
+        return tuple(scope.counter(name) for scope in scopes for name in names)
 
     return owner.tally(countersOf)
 

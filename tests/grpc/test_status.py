@@ -6,7 +6,16 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.grpc.status import GRPCError, Status, decodeMessage, encodeMessage, ofHTTPStatus, ofReset, ofTrailers
+from meshproxy.grpc.status import (
+    GRPCError,
+    Status,
+    decodeMessage,
+    encodeMessage,
+    isServerError,
+    ofHTTPStatus,
+    ofReset,
+    ofTrailers,
+)
 from meshproxy.headers import HeaderMap
 
 
@@ -68,3 +77,15 @@ class StatusTests(SynchronousTestCase):
         """
         self.assertEqual(str(GRPCError(Status.NOT_FOUND, "no a")), "NOT_FOUND: no a")
         self.assertEqual(str(GRPCError(Status.ABORTED)), "ABORTED")
+
+
+class ServerErrorTests(SynchronousTestCase):
+    """
+    L{isServerError} tells whose fault it is.
+    """
+
+    def test_statuses(self) -> None:
+        """
+        Six statuses are the server's fault, and so is what nobody knows.
+        """
+        self.assertEqual([code for code in range(-1, 19) if isServerError(code)], [-1, 2, 4, 12, 13, 14, 15, 17, 18])

@@ -72,8 +72,10 @@ class RouterFilterTests(ProxyCase):
 
     def test_config(self) -> None:
         """
-        C{suppress_envoy_headers} reaches the engine; it is off by default.
+        What is configured reaches the engine; it is off by default.
         """
+        self.assertFalse(self.engine().suppressGRPCCodes)
+        self.assertTrue(self.engine(suppress_grpc_request_failure_code_stats=True).suppressGRPCCodes)
         self.assertFalse(self.engine().suppressHeaders)
         self.assertTrue(self.engine(suppress_envoy_headers=True).suppressHeaders)
 
