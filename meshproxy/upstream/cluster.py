@@ -101,7 +101,9 @@ class Cluster:
         self.network = network
         self.clock = clock
         self.updated = clock.seconds()
-        self._chooser = compileChooser(section, random, self.scope, self.stats.lbHealthyPanic)
+        self._chooser = compileChooser(
+            section, random, self.scope, self.stats.lbHealthyPanic, clock.seconds, self._activeRequests
+        )
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
@@ -115,6 +117,9 @@ class Cluster:
         self._draining = self._countsBytes = False
         self._random = random
         self._http2Counters: Http2Counters | None = None
+
+    def _activeRequests(self) -> int:
+        return self.stats.rqActive.value
 
     def start(self) -> None:
         """

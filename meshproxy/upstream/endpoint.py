@@ -52,6 +52,7 @@ class Endpoint:
     @ivar localityWeight: The weight of its locality; 0 where that has none.
     @ivar healthy: Whether balancers may choose it: C{health_status} is C{UNKNOWN} or C{HEALTHY}.
     @ivar healthStatus: The name in C{core.v3.HealthStatus}.
+    @ivar healthySince: When it became healthy, where that counts (C{slow_start_config}).
     @ivar active: Requests, or TCP connections, under way.
     @ivar pools: HTTP/1.1 pools by priority.
     """
@@ -63,6 +64,7 @@ class Endpoint:
         "cxConnectFail",
         "cxTotal",
         "healthStatus",
+        "healthySince",
         "healthy",
         "hostname",
         "locality",
@@ -97,6 +99,7 @@ class Endpoint:
         self.localityWeight = localityWeight
         self.priority = priority
         self.metadata = metadata
+        self.healthySince: float | None = None
         self.active = 0
         self.pools: dict[PoolKey, HTTP1Pool] = {}
         self.cxTotal = Counter("cx_total")

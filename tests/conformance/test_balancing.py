@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -62,6 +63,8 @@ class _Backend(threading.Thread):
                 data += received
                 while b"\r\n\r\n" in data:
                     head, _, data = data.partition(b"\r\n\r\n")
+                    if b"x-hold" in head:
+                        time.sleep(_HELD)
                     sock.sendall(
                         b"HTTP/1.1 500 No\r\ncontent-length: 1\r\n\r\n" + self._says[-1:]
                         if b"x-fail" in head
@@ -77,6 +80,7 @@ class Spread:
     @ivar cluster: Its fields, in YAML; C{$0} to C{$5} are the addresses of the backends.
     @ivar route: More fields of the route's action.
     @ivar fields: Header lines, one for each request.
+    @ivar isHeld: Whether the requests are under way together, each on a connection of its own.
     @ivar tolerance: Whether the shares of the endpoints may differ by so much, of 1; 0 where each request must go to
         the same endpoint.
     """
@@ -87,6 +91,7 @@ class Spread:
     route: str = ""
     fields: Sequence[str] = field(default_factory=lambda: [""] * 12)
     tolerance: float = 0.0
+    isHeld: bool = False
 
 
 def _host(number: int, more: str = "", where: str = "") -> str:
@@ -113,6 +118,9 @@ _DEGRADED = ", health_status: DEGRADED"
 _BY_KEY = "hash_policy: [{header: {header_name: x-key}}]"
 _KEYS = [f"x-key: key-{number}" for number in range(30)]
 _MANY = [""] * 240
+# For how long requests are under way together, and after what time each follows the one before.
+_HELD = 0.6
+_FOLLOWS = 0.015
 # Where chance decides, enough that both come out alike: the difference of two shares has a deviation of 0.035 or less.
 _CHANCE = [""] * 400
 
@@ -153,6 +161,42 @@ CASES = [
         + _assign(_group(_ALL)),
         _BY_KEY,
         _KEYS,
+    ),
+    *[
+        Spread(
+            f"bounded{policy}{factor}",
+            "Endpoints with too much under way are passed over, for the same ones.",
+            f"lb_policy: {policy}, common_lb_config: {{consistent_hashing_lb_config: "
+            f"{{hash_balance_factor: {factor}}}}}, "
+            + _assign(_group(hosts)),
+            _BY_KEY,
+            [f"x-key: key-{number // 6}" for number in range(24)],
+            isHeld=True,
+        )
+        for policy, factor, hosts in (("RING_HASH", 120, _ALL), ("MAGLEV", 150, _WEIGHTED))
+    ],
+    *[
+        Spread(
+            f"slowStart{policy}",
+            "Those that begin together have their weights, however little of them.",
+            f"lb_policy: {policy}, {policy.lower()}_lb_config: {{slow_start_config: {{slow_start_window: 100s}}}}, "
+            + _assign(_group(_WEIGHTED)),
+            fields=_MANY,
+            tolerance=0.02,
+        )
+        for policy in ("ROUND_ROBIN", "LEAST_REQUEST")
+    ],
+    Spread(
+        "firstKnown",
+        "Of several policies the first counts that is known.",
+        "load_balancing_policy: {policies: [%s, {typed_extension_config: {name: p, typed_config: {%s}}}]}, "
+        % (
+            "{typed_extension_config: {name: x, typed_config: {'@type': type.googleapis.com/google.protobuf.Empty}}}",
+            _typed("round_robin", "RoundRobin"),
+        )
+        + _assign(_group(_ALL)),
+        fields=_MANY,
+        tolerance=0.02,
     ),
     Spread("ringWeighted", "With weights.", "lb_policy: RING_HASH, " + _assign(_group(_WEIGHTED)), _BY_KEY, _KEYS),
     Spread(
@@ -617,6 +661,9 @@ def _ask(address: str, port: int, case: Spread) -> Iterator[str]:
 
     @return: For each which backend answered, or the status where none did.
     """
+    if case.isHeld:
+        yield from _askTogether(address, port, case)
+        return
     with socket.create_connection((address, port), 5) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         data = b""
@@ -631,6 +678,25 @@ def _ask(address: str, port: int, case: Spread) -> Iterator[str]:
                 data += sock.recv(65536)
             body, data = data[:length], data[length:]
             yield body.decode("ascii") if length == 1 else head[9:12].decode("ascii")
+
+
+def _askTogether(address: str, port: int, case: Spread) -> Iterator[str]:
+    """
+    The same for requests that are under way together.
+    """
+    with ExitStack() as stack:
+        waiting = []
+        for line in case.fields:
+            sock = stack.enter_context(socket.create_connection((address, port), 5))
+            text = f"GET /{case.name}? HTTP/1.1\r\nhost: h\r\nx-hold: 1\r\n{line}\r\nconnection: close\r\n\r\n"
+            sock.sendall(text.encode("ascii"))
+            waiting.append(sock)
+            time.sleep(_FOLLOWS)
+        for sock in waiting:
+            data = b""
+            while received := sock.recv(65536):
+                data += received
+            yield data[-1:].decode("ascii")
 
 
 class _Run:

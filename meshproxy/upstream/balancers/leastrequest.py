@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heapify, heapreplace
 
+from meshproxy.upstream.balancers.slowstart import SlowStart
 from meshproxy.upstream.endpoint import Endpoint
 
 __all__ = ["LeastRequest"]
@@ -19,12 +20,21 @@ class LeastRequest:
     choices"). Where they differ, turns as of L{RoundRobin} with weight / (active + 1) ** bias, as in Envoy.
     """
 
-    def __init__(self, random: Callable[[], float], choices: int = 2, bias: float = 1.0) -> None:
+    def __init__(
+        self,
+        random: Callable[[], float],
+        choices: int = 2,
+        bias: float = 1.0,
+        slowStart: SlowStart | None = None,
+    ) -> None:
         """
         @param random: From 0 up to 1.
         @param choices: C{choice_count}, 2 or more.
         @param bias: C{active_request_bias}, 0 or more.
+        @param slowStart: What endpoints that are new have of their weight.
         """
+        self._slowStart = slowStart
+        self._slowUntil = 0.0
         self._random = random
         self._choices = choices
         self._bias = bias
@@ -37,7 +47,15 @@ class LeastRequest:
         """
         self._endpoints = tuple(endpoints)
         self._schedule = []
-        if len({endpoint.weight for endpoint in endpoints}) > 1:
+        slow = self._slowStart
+        if slow is not None:
+            self._slowUntil = slow.begin(endpoints)
+        if slow is not None and self._slowUntil > (now := slow.now()):
+            self._schedule = [
+                (1.0 / (e.weight * slow.factor(e, now)), order, e) for order, e in enumerate(self._endpoints)
+            ]
+            heapify(self._schedule)
+        elif len({endpoint.weight for endpoint in endpoints}) > 1:
             self._schedule = [(1.0 / e.weight, order, e) for order, e in enumerate(self._endpoints)]
             heapify(self._schedule)
 
@@ -61,8 +79,17 @@ class LeastRequest:
                 best = other
         return best
 
-    def _chooseByWeight(self) -> Endpoint:
+    def _chooseByWeight(self) -> Endpoint | None:
         deadline, order, endpoint = self._schedule[0]
         weight = endpoint.weight / float(endpoint.active + 1) ** self._bias
+        slow = self._slowStart
+        if slow is not None and self._slowUntil:
+            now = slow.now()
+            if now >= self._slowUntil:
+                # All have their whole weight.
+                self._slowUntil = 0.0
+                self.update(self._endpoints)
+                return self.choose()
+            weight *= slow.factor(endpoint, now)
         heapreplace(self._schedule, (deadline + 1.0 / weight, order, endpoint))
         return endpoint

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from meshproxy.upstream.balancers.base import Choose, IBalancer, IChoice, IHashTable, Weighted
 from meshproxy.upstream.balancers.localities import WeightedTurns, effectiveWeight
 from meshproxy.upstream.balancers.priorities import Health, Loads, choosePriority, spread
+from meshproxy.upstream.balancers.slowstart import SlowStart
 from meshproxy.upstream.endpoint import Endpoint, Locality
 
 __all__ = ["BalancerOptions", "IEndpointChooser", "LoadBalancer", "Policy"]
@@ -26,10 +27,12 @@ class Policy:
     A load balancing policy.
 
     @ivar make: Makes a balancer, for policies that look at no request.
+    @ivar slowStart: What those give endpoints that are new.
     @ivar build: Builds the table of endpoints, for those that hash.
     """
 
     make: Callable[[], IBalancer] | None = None
+    slowStart: SlowStart | None = None
     build: Callable[[Weighted], IHashTable] | None = None
 
 
@@ -219,6 +222,8 @@ class LoadBalancer:
                 groups[endpoint.priority].append(endpoint)
         else:
             groups = [list(endpoints)]
+        if self._policy.slowStart is not None:
+            self._policy.slowStart.begin(endpoints)
         self._levels = [_Level(group, options, self._policy) for group in groups]
         states = [level.health() for level in self._levels]
         self._available = [state.availability(options.factor) for state in states]

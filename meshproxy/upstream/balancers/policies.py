@@ -10,14 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from meshproxy.config import Section
+from meshproxy.config.pool import typeName
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
 from meshproxy.upstream.balancers.base import IHashTable, Weighted
+from meshproxy.upstream.balancers.bounded import BoundedLoad
 from meshproxy.upstream.balancers.hashing import Maglev, Ring, hashName
 from meshproxy.upstream.balancers.leastrequest import LeastRequest
 from meshproxy.upstream.balancers.loadbalancer import BalancerOptions, IEndpointChooser, LoadBalancer, Policy
 from meshproxy.upstream.balancers.random import RandomChoice
 from meshproxy.upstream.balancers.roundrobin import RoundRobin
+from meshproxy.upstream.balancers.slowstart import compileSlowStart
 from meshproxy.upstream.balancers.subsets import Selector, SubsetOptions, Subsets
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.plain import plainStruct
@@ -25,6 +28,7 @@ from meshproxy.upstream.plain import plainStruct
 __all__ = ["compileChooser"]
 
 _EXTENSIONS = "envoy.extensions.load_balancing_policies."
+_KINDS = ("round_robin", "least_request", "random", "ring_hash", "maglev", "subset", "wrr_locality")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +51,19 @@ class _Compiler:
     Compiles the load balancing of one cluster.
     """
 
-    def __init__(self, section: Section, random: Callable[[], float], scope: Scope) -> None:
+    def __init__(
+        self,
+        section: Section,
+        random: Callable[[], float],
+        scope: Scope,
+        now: Callable[[], float],
+        active: Callable[[], int],
+    ) -> None:
         self._section = section
         self._random = random
         self._scope = scope
+        self._now = now
+        self._active = active
 
     def compile(self) -> _Plan:
         """
@@ -87,18 +100,26 @@ class _Compiler:
         if name == "RANDOM":
             return Policy(lambda: RandomChoice(random))
         if name == "RING_HASH":
-            return self._ring(section.childOrEmpty("ring_hash_lb_config"), hashing.get("use_hostname_for_hashing"))
+            return self._ring(section.childOrEmpty("ring_hash_lb_config"), hashing)
         if name == "MAGLEV":
-            return self._maglev(section.childOrEmpty("maglev_lb_config"), hashing.get("use_hostname_for_hashing"))
-        return Policy(lambda: RoundRobin(random))
+            return self._maglev(section.childOrEmpty("maglev_lb_config"), hashing)
+        return self._roundRobin(section.childOrEmpty("round_robin_lb_config"))
+
+    def _roundRobin(self, section: Section) -> Policy:
+        slow = compileSlowStart(section.child("slow_start_config"), self._now)
+        return Policy(lambda: RoundRobin(self._random, slow), slowStart=slow)
 
     def _leastRequest(self, section: Section) -> Policy:
         bias = section.child("active_request_bias")
         factor = 1.0 if bias is None else bias.get("default_value")
         choices = section.wrapped("choice_count", 2)
-        return Policy(lambda: LeastRequest(self._random, choices, factor))
+        slow = compileSlowStart(section.child("slow_start_config"), self._now)
+        return Policy(lambda: LeastRequest(self._random, choices, factor, slow), slowStart=slow)
 
-    def _ring(self, section: Section, byHostname: bool) -> Policy:
+    def _bounded(self, table: IHashTable, weighted: Weighted, factor: int) -> IHashTable:
+        return BoundedLoad(table, weighted, factor, self._active) if factor else table
+
+    def _ring(self, section: Section, hashing: Section, byHostname: bool = False) -> Policy:
         least, most = section.wrapped("minimum_ring_size", 1024), section.wrapped("maximum_ring_size", 8 * 1024 * 1024)
         if least > most:
             section.refuse(f"ring hash: minimum_ring_size ({least}) > maximum_ring_size ({most})", "minimum_ring_size")
@@ -107,27 +128,29 @@ class _Compiler:
         size, fewest, greatest = (
             scope.gauge(name) for name in ("size", "min_hashes_per_host", "max_hashes_per_host")
         )
-        name = _namer(byHostname)
+        name = _namer(byHostname or hashing.get("use_hostname_for_hashing"))
+        factor: int = hashing.wrapped("hash_balance_factor", 0)
 
         def build(weighted: Weighted) -> IHashTable:
             ring = Ring(weighted, name, least, most, isMurmur)
             size.value, fewest.value, greatest.value = ring.size, ring.least, ring.most
-            return ring
+            return self._bounded(ring, weighted, factor)
 
         return Policy(build=build)
 
-    def _maglev(self, section: Section, byHostname: bool) -> Policy:
+    def _maglev(self, section: Section, hashing: Section) -> Policy:
         size = section.wrapped("table_size", 65537)
         if not _isPrime(size):
             section.refuse("the table size of maglev must be a prime number", "table_size")
         scope = self._scope.scope("maglev_lb.")
         fewest, greatest = scope.gauge("min_entries_per_host"), scope.gauge("max_entries_per_host")
-        name = _namer(byHostname)
+        name = _namer(hashing.get("use_hostname_for_hashing"))
+        factor: int = hashing.wrapped("hash_balance_factor", 0)
 
         def build(weighted: Weighted) -> IHashTable:
             table = Maglev(weighted, name, size)
             fewest.value, greatest.value = table.least, table.most
-            return table
+            return self._bounded(table, weighted, factor)
 
         return Policy(build=build)
 
@@ -148,13 +171,17 @@ class _Compiler:
 
     def _extension(self, section: Section, options: BalancerOptions) -> _Plan:
         """
-        The first policy in the list; what is not implemented was refused by its type.
+        The first policy in the list that there is here.
         """
         for each in section.children("policies"):
-            config = each.childOrEmpty("typed_extension_config").any("typed_config")
-            if config is not None:
-                return self._typed(config, options)
-        section.refuse("a policy is needed", "policies")
+            extension = each.childOrEmpty("typed_extension_config")
+            name = typeName(extension.childOrEmpty("typed_config").message.type_url)
+            if name.removeprefix(_EXTENSIONS).partition(".")[0] in _KINDS:
+                config = extension.any("typed_config")
+                if config is not None:
+                    return self._typed(config, options)
+        known = ", ".join(_EXTENSIONS + kind for kind in _KINDS)
+        section.refuse(f"none of these policies is implemented by meshproxy, which has {known}", "policies")
         return _Plan(Policy(lambda: RoundRobin(self._random)), options)
 
     def _typed(self, config: Section, options: BalancerOptions) -> _Plan:
@@ -168,17 +195,16 @@ class _Compiler:
             return replace(plan, options=replace(plan.options, weighsLocalities=True))
         if kind in ("ring_hash", "maglev"):
             hashing = config.childOrEmpty("consistent_hashing_lb_config")
-            byHostname: bool = hashing.get("use_hostname_for_hashing")
             options = replace(options, weighsLocalities=config.has("locality_weighted_lb_config"))
             if kind == "maglev":
-                return _Plan(self._maglev(config, byHostname), options)
-            return _Plan(self._ring(config, byHostname or config.get("use_hostname_for_hashing")), options)
+                return _Plan(self._maglev(config, hashing), options)
+            return _Plan(self._ring(config, hashing, config.get("use_hostname_for_hashing")), options)
         options = _withLocalities(config.childOrEmpty("locality_lb_config"), options)
         if kind == "least_request":
             return _Plan(self._leastRequest(config), options)
         if kind == "random":
             return _Plan(Policy(lambda: RandomChoice(random)), options)
-        return _Plan(Policy(lambda: RoundRobin(random)), options)
+        return _Plan(self._roundRobin(config), options)
 
 
 def _withLocalities(section: Section, options: BalancerOptions) -> BalancerOptions:
@@ -215,15 +241,24 @@ def _isPrime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
-def compileChooser(section: Section, random: Callable[[], float], scope: Scope, panics: Counter) -> IEndpointChooser:
+def compileChooser(
+    section: Section,
+    random: Callable[[], float],
+    scope: Scope,
+    panics: Counter,
+    now: Callable[[], float],
+    active: Callable[[], int],
+) -> IEndpointChooser:
     """
     Compile the load balancing of a C{Cluster}.
 
     @param random: From 0 up to 1.
     @param scope: Of the cluster's metrics.
     @param panics: C{lb_healthy_panic}.
+    @param now: The clock's seconds.
+    @param active: How many requests the cluster has under way.
     """
-    plan = _Compiler(section, random, scope).compile()
+    plan = _Compiler(section, random, scope, now, active).compile()
 
     def panicked() -> None:
         panics.value += 1

@@ -38,6 +38,8 @@ class PolicyTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.store = Store()
+        self.now = 0.0
+        self.active = 0
 
     def section(self, **fields: Any) -> Section:
         """
@@ -51,7 +53,8 @@ class PolicyTests(SynchronousTestCase):
         """
         section = self.section(**fields)
         scope = self.store.scope("cluster.c.")
-        chooser = compileChooser(section, lambda: 0.0, scope, scope.counter("lb_healthy_panic"))
+        panics = scope.counter("lb_healthy_panic")
+        chooser = compileChooser(section, lambda: 0.0, scope, panics, lambda: self.now, lambda: self.active)
         section.report.raiseIfAny()
         chooser.update([endpoint(number, version=str(number)) for number in (1, 2, 3)])
         return chooser
@@ -62,7 +65,8 @@ class PolicyTests(SynchronousTestCase):
         """
         section = self.section(**fields)
         scope = self.store.scope("cluster.c.")
-        compileChooser(section, lambda: 0.0, scope, scope.counter("lb_healthy_panic"))
+        panics = scope.counter("lb_healthy_panic")
+        compileChooser(section, lambda: 0.0, scope, panics, lambda: self.now, lambda: self.active)
         return [error.path for error in section.report.errors]
 
     def test_plain(self) -> None:
@@ -133,6 +137,59 @@ class PolicyTests(SynchronousTestCase):
             chooser = self.make(**fields)
             chooser.update([endpoint(1, zone="a", weight=1), endpoint(2, zone="b", weight=2)])
             self.assertEqual(sorted(numbers([chooser.choose() for _ in range(6)])), [1, 1, 2, 2, 2, 2])
+
+    def test_firstKnown(self) -> None:
+        """
+        Of several extensions the first one counts that there is here.
+        """
+        listed = [
+            *extension("pick_first.v3.PickFirst")["policies"],
+            *extension("random.v3.Random")["policies"],
+            *extension("round_robin.v3.RoundRobin")["policies"],
+        ]
+        chooser: Any = self.make(load_balancing_policy={"policies": listed})
+        self.assertIsInstance(chooser._policy.make(), RandomChoice)
+        unknown = {"load_balancing_policy": {"policies": listed[:1]}}
+        self.assertEqual(self.errors(**unknown), ["load_balancing_policy.policies"])
+
+    def test_slowStart(self) -> None:
+        """
+        An endpoint that is new has little of its weight.
+        """
+        slow = {"slow_start_config": {"slow_start_window": "10s"}}
+        for fields in (
+            {"round_robin_lb_config": slow},
+            {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": slow},
+            {"load_balancing_policy": extension("round_robin.v3.RoundRobin", **slow)},
+            {"load_balancing_policy": extension("least_request.v3.LeastRequest", **slow)},
+        ):
+            self.now = 0.0
+            chooser = self.make(**fields)
+            old = [endpoint(number) for number in (1, 2)]
+            chooser.update(old)
+            self.now = 20.0
+            chooser.update([*old, endpoint(3)])
+            seen = numbers([chooser.choose() for _ in range(42)])
+            self.assertEqual(seen.count(3), 2, fields)
+
+    def test_boundedLoad(self) -> None:
+        """
+        An endpoint that has too much under way is passed over.
+        """
+        hashing = {"hash_balance_factor": 100}
+        for fields in (
+            {"lb_policy": "RING_HASH", "common_lb_config": {"consistent_hashing_lb_config": hashing}},
+            {"lb_policy": "MAGLEV", "common_lb_config": {"consistent_hashing_lb_config": hashing}},
+            {"load_balancing_policy": extension("ring_hash.v3.RingHash", consistent_hashing_lb_config=hashing)},
+            {"load_balancing_policy": extension("maglev.v3.Maglev", consistent_hashing_lb_config=hashing)},
+        ):
+            self.active = 0
+            chooser = self.make(**fields)
+            first = chooser.chooseFor(Choice(key=1))
+            assert first is not None
+            self.assertIs(chooser.chooseFor(Choice(key=1)), first)
+            first.active = self.active = 6
+            self.assertIsNot(chooser.chooseFor(Choice(key=1)), first)
 
     def test_refused(self) -> None:
         """
