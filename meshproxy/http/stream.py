@@ -468,8 +468,13 @@ class Stream(StreamFacts):
     def _finishIfDone(self) -> None:
         # An answer that came before its request's end is the end of an HTTP/1 connection; L{IDownstream.streamEnded}
         # sees to that. A tunnel ends with both of its directions.
-        if self.responseEnded and not self.over and (self.requestEnded or not self.tunnel):
+        if not self.responseEnded or self.over:
+            return
+        if self.requestEnded or not self.tunnel:
             self._end()
+        elif self.upgrade == b"connect" and self.protocol != "HTTP/2":
+            # HTTP/1 cannot end one direction of a tunnel: as in Envoy, that is the end of both.
+            self.reset()
 
     # Local replies
 

@@ -28,6 +28,7 @@ from tests.conformance.case import Case
 from tests.conformance.client import Conversation, Heard
 from tests.conformance.differences import meantParts
 from tests.conformance.http2client import HTTP2Conversation
+from tests.conformance.http2requests import describeStreams
 from tests.conformance.http2service import HTTP2Service, Seen
 from tests.conformance.messages import readRequests
 from tests.conformance.proxies import Proxy, findEnvoy
@@ -257,8 +258,9 @@ class _Side:
             if isinstance(received, Seen):
                 connections.append(["a connection", *received.lines])
                 continue
-            requests, rest = readRequests(received.data)
-            upstream = ["a connection"]
+            streams = describeStreams(received.data, received.ended)
+            requests, rest = readRequests(received.data if streams is None else b"")
+            upstream = ["a connection", *(streams or ())]
             for message in requests:
                 lines = message.describe("request")
                 own = tuple(line for line in lines if _TRY.match(line))

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.protocol import Protocol
 
+from meshproxy.testing import Peer
 from meshproxy.testing.bootstraps import BACKEND
 from meshproxy.testing.network import parseAddress
 from tests.codec.http2.frames import data, frame, goAway, headers, ping, reset, settings, windowUpdate
@@ -582,6 +583,26 @@ class TunnelTests(UpstreamCase):
         self.service.connections[0].write(data(1, b"", True))
         self.proxy.settle()
         self.assertTrue(peer.of(streamId).ended)
+        self.assertQuiet()
+
+    def test_connectEnds(self) -> None:
+        """
+        A service that ends its side of a CONNECT ends the whole of it for a client of HTTP/1.1, once all was sent.
+        """
+        self.begin(
+            manager={"upgrade_configs": self.upgrades},
+            routes=[{"match": {"connect_matcher": {}}, "route": {"cluster": "backend"}}],
+        )
+        self.service.early = True
+        self.service.respond = lambda connection, request: connection.write(
+            headers(request.streamId, [(b":status", b"200")], False) + data(request.streamId, b"bye", True)
+        )
+        client = Peer()
+        self.proxy.connect(client)
+        client.write(b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n")
+        self.proxy.settle()
+        self.assertTrue(client.received.endswith(b"\r\n\r\nbye"))
+        self.assertTrue(client.closed)
         self.assertQuiet()
 
     def test_connect(self) -> None:
