@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from meshproxy.controlplane.analysis.references import NOT_FOUND, missingReferences
 from meshproxy.controlplane.cli.tables import Printer
 from meshproxy.controlplane.cli.texts import readTexts
 from meshproxy.controlplane.model.documents import parseDocuments
@@ -87,6 +88,16 @@ def proxiesOf(resources: Iterable[Resource]) -> list[Proxy]:
     return [*sidecars.values(), *routers.values()]
 
 
+def _isTold(problem: Problem, missing: Sequence[Problem]) -> bool:
+    """
+    Whether the same is said of a name already, with its place.
+    """
+    if problem.code != NOT_FOUND or problem.path:
+        return False
+    told = problem.message.partition(": requests")[0]
+    return any(one.resource == problem.resource and one.message.startswith(told) for one in missing)
+
+
 def analyze(printer: Printer, arguments: Namespace) -> int:
     """
     Tell what is valid and does not do what it says: what is not found, not used, or said twice.
@@ -94,9 +105,11 @@ def analyze(printer: Printer, arguments: Namespace) -> int:
     resources, problems = _read(arguments)
     mesh = MeshConfig()
     everything, services = ResourceSet(resources), indexOf(resources, mesh.domain)
-    found: dict[Problem, None] = dict.fromkeys(problems)
+    missing = missingReferences(resources, services, mesh.domain)
+    found: dict[Problem, None] = dict.fromkeys([*problems, *missing])
     for proxy in proxiesOf(resources):
-        found.update(dict.fromkeys(translate(proxy, mesh, everything, services).problems))
+        told = translate(proxy, mesh, everything, services).problems
+        found.update(dict.fromkeys(one for one in told if not _isTold(one, missing)))
     ordered = sorted(found, key=lambda one: (one.file or "", one.line, one.column, one.message))
     if _tell(printer, arguments, ordered):
         return _ERRORS_FOUND

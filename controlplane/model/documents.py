@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from meshproxy.config.jsontext import parseJSON
-from meshproxy.config.near import near
+from meshproxy.config.near import HINT, near
 from meshproxy.config.nodes import Entry, Node, Place, nodeOf
 from meshproxy.config.report import Report
 from meshproxy.config.structure import structure
@@ -29,8 +29,6 @@ DEFAULT_NAMESPACE = "default"
 
 #: What the structurer says of keys and values, and the code of each.
 _CODES = ((" is not known here", "unknown-field"), ("is required, and not set", "required"))
-
-_HINT = "; did you mean "
 
 
 def parseDocuments(
@@ -86,7 +84,7 @@ def parseObject(
 
 
 def _told(error: ConfigError, severity: Severity, code: str, resource: str = "") -> Problem:
-    why, _, hint = error.why.partition(_HINT)
+    why, _, hint = error.why.partition(HINT)
     return Problem(severity, code, why, error.path, hint.rstrip("?"), error.file, error.line, error.column, resource)
 
 
@@ -163,7 +161,8 @@ def _kindOf(value: dict[str, Entry], node: Node) -> Kind | Problem:
     """
     for key in ("apiVersion", "kind"):
         if not isinstance(_plainEntry(value, key), str):
-            return _problem("required", f"a resource has {key}, a string", node.place, key)
+            why = f"a resource has {key}, a string"
+            return _problem("required", why, node.place, key, _versionFor(value) if key == "apiVersion" else "")
     version, name = str(_plainEntry(value, "apiVersion")), str(_plainEntry(value, "kind"))
     kind = findKind(version, name)
     if kind is not None:
@@ -175,10 +174,19 @@ def _kindOf(value: dict[str, Entry], node: Node) -> Kind | Problem:
     versions = [known for one in KINDS if one.kind == name for known in one.apiVersions]
     if versions:
         why = f"{name} is of {', '.join(versions)}, not of {version!r}"
-        return _problem("unknown-kind", why, value["apiVersion"].node.place, "apiVersion")
+        meant = near(version, versions, 1) or versions[:1]
+        return _problem("unknown-kind", why, value["apiVersion"].node.place, "apiVersion", "".join(meant))
     meant = near(name, kindNames(), 1)
     why = f"{name!r} is not a kind of the mesh: {', '.join(kindNames())}"
     return _problem("unknown-kind", why, value["kind"].node.place, "kind", "".join(meant))
+
+
+def _versionFor(value: dict[str, Entry]) -> str:
+    """
+    The version that a document without one probably is of, by its kind.
+    """
+    name = _plainEntry(value, "kind")
+    return next((kind.apiVersions[0] for kind in KINDS if kind.kind == name), "")
 
 
 class _Reader:

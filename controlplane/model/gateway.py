@@ -204,7 +204,8 @@ def _checkProtocol(server: Server, protocol: str, spot: Spot) -> None:
     """
     tls = server.tls
     if isTLS(protocol):
-        spot["tls"].require(tls, f"is required for the protocol {protocol}, and not set")
+        example = "{mode: SIMPLE, credentialName: NAME}"
+        spot["tls"].require(tls, f"is required for the protocol {protocol}, and not set, for example {example}")
     elif tls is not None:
         files = tls.caCertificates or tls.privateKey or tls.serverCertificate
         if not isHTTP(protocol):

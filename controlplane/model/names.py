@@ -9,6 +9,7 @@ import re
 from http import HTTPStatus
 from ipaddress import ip_address, ip_interface
 
+from meshproxy.config.near import didYouMean, near
 from meshproxy.config.regex import RegexError, compileRegex
 
 __all__ = [
@@ -193,7 +194,9 @@ def badProtocol(name: str) -> str | None:
     """
     A protocol, in any case.
     """
-    return None if name.upper() in PROTOCOLS else f"{name!r} is not a protocol: {', '.join(PROTOCOLS)}"
+    if name.upper() in PROTOCOLS:
+        return None
+    return f"{name!r} is not a protocol: {', '.join(PROTOCOLS)}{didYouMean(near(name, PROTOCOLS, 1))}"
 
 
 def isHTTP(protocol: str) -> bool:
@@ -232,7 +235,7 @@ def badRegex(pattern: str) -> str | None:
     try:
         compileRegex(pattern)
     except RegexError as error:
-        return f"{pattern!r} is not a regular expression of RE2: {error}"
+        return f"{pattern!r}: {error}"
     return None
 
 

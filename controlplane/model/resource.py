@@ -5,6 +5,7 @@ A resource: what a user applied, read.
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from attrs import Factory, field, frozen
@@ -138,9 +139,9 @@ def checkMetadata(metadata: Metadata, spot: Spot) -> None:
     """
     if metadata.name:
         if metadata.name != metadata.name.lower() or badFQDN(f"{metadata.name}.x") or len(metadata.name) > 253:
-            spot["name"].refuse(
-                f"{metadata.name!r} is not a name: small letters, digits, hyphens and dots, at most 253"
-            )
+            why = f"{metadata.name!r} is not a name: small letters, digits, hyphens and dots, at most 253"
+            legal = re.sub("[^a-z0-9.]+", "-", metadata.name.lower()).strip("-.")
+            spot["name"].refuse(why, "invalid", metadata.name, [legal])
     elif not metadata.generateName:
         spot["name"].require(metadata.name)
     if metadata.namespace and (badFQDN(f"{metadata.namespace}.x") or "." in metadata.namespace):

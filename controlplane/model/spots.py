@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from meshproxy.config.near import near
+from meshproxy.config.near import HINT, near
 from meshproxy.config.nodes import Node, Place
 from meshproxy.config.report import Report
 from meshproxy.config.walker import keyPath
@@ -123,11 +123,12 @@ class Spot:
         suggestion = "".join(near(wanted, known, 1)) if wanted else ""
         self._findings.add(Severity.ERROR, code, why, self._steps, suggestion)
 
-    def warn(self, why: str, code: str = "ineffective") -> None:
+    def warn(self, why: str, code: str = "ineffective", wanted: str = "", known: Iterable[str] = ()) -> None:
         """
-        Record a warning.
+        Record a warning; for the arguments see L{refuse}.
         """
-        self._findings.add(Severity.WARNING, code, why, self._steps)
+        suggestion = "".join(near(wanted, known, 1)) if wanted else ""
+        self._findings.add(Severity.WARNING, code, why, self._steps, suggestion)
 
     def notProgrammed(self, why: str) -> None:
         """
@@ -137,12 +138,13 @@ class Spot:
 
     def judge(self, why: str | None, code: str = "invalid") -> bool:
         """
-        Record an error if there is one.
+        Record an error if there is one. What it says was probably meant becomes the suggestion.
 
         @return: Whether there was none.
         """
         if why is not None:
-            self.refuse(why, code)
+            told, _, hint = why.partition(HINT)
+            self._findings.add(Severity.ERROR, code, told, self._steps, hint.rstrip("?"))
         return why is None
 
     def require(self, value: object, why: str = "is required, and not set") -> bool:

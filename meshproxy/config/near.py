@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
 
-__all__ = ["didYouMean", "nearTypes", "near"]
+__all__ = ["HINT", "didYouMean", "nearTypes", "near"]
+
+
+#: What stands between an error and what was probably meant.
+HINT = "; did you mean "
 
 
 def _fold(name: str) -> str:
@@ -54,4 +58,4 @@ def didYouMean(names: Iterable[str]) -> str:
     told = list(names)
     if not told:
         return ""
-    return "; did you mean " + (told[0] if len(told) == 1 else ", ".join(told[:-1]) + " or " + told[-1]) + "?"
+    return HINT + (told[0] if len(told) == 1 else ", ".join(told[:-1]) + " or " + told[-1]) + "?"

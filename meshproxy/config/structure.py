@@ -50,6 +50,10 @@ _DURATION = re.compile(r"(?P<sign>[-+]?)(?P<parts>(?:[0-9]{1,12}(?:\.[0-9]{1,9})
 _PART = re.compile(r"(?P<number>[0-9.]+)(?P<unit>[a-z]+)")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
+_TRUTH = re.compile(r"true|false")
+
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 # ``Any`` below: annotations are objects of many kinds, and what they describe is any value.
@@ -345,7 +349,7 @@ def _member(enum: type[Enum], value: Any) -> Enum:
 
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
-        raise WrongValue("a whole number")
+        raise WrongValue("a whole number" + didYouMean(_unquoted(value, _INTEGER)))
     return int(value)
 
 
@@ -363,12 +367,24 @@ def _text(value: Any) -> str:
 
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise WrongValue("true or false")
+        raise WrongValue("true or false" + didYouMean(_unquoted(value, _TRUTH)))
     return value
 
 
+def _unquoted(value: Any, pattern: re.Pattern[str]) -> list[str]:
+    """
+    What a text would be without its quotes, if that is of the pattern.
+    """
+    return [value] if isinstance(value, str) and pattern.fullmatch(value) else []
+
+
 def _duration(value: Any) -> float:
-    return goDuration(value if isinstance(value, str) else "")
+    try:
+        return goDuration(value if isinstance(value, str) else "")
+    except WrongValue as wrong:
+        # Numbers are seconds nearly everywhere else.
+        isNumber = isinstance(value, int | float | str) and _NUMBER.fullmatch(str(value)) is not None
+        raise WrongValue(wrong.wanted + didYouMean([f"{value}s"] if isNumber else [])) from None
 
 
 _SCALARS: Final[dict[Any, Callable[[Any], Any]]] = {

@@ -219,10 +219,25 @@ def parseYAMLDocuments(text: str, file: str | None = None, warn: Warn = _ignore)
         if "nesting depth" in told:
             # libyaml scans ahead of its events, and newer ones have a limit of their own, above ours.
             raise ConfigErrors([place.error("", f"the text nests deeper than {MAX_DEPTH} levels")]) from error
-        raise ConfigErrors([place.error("", f"not YAML: {told}")]) from error
+        raise ConfigErrors([place.error("", f"not YAML: {told}{_hint(text, place, told)}")]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigErrors([Place(file, line, 0).error("", f"not YAML: {error.reason}")]) from error
+
+
+def _hint(text: str, place: Place, told: str) -> str:
+    """
+    What is probably the matter, in words of the text instead of the parser's.
+    """
+    lines = text.splitlines()
+    line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        return "; this line begins with a tab, and YAML is indented by blanks"
+    if "mapping values are not allowed" in told:
+        return "; is this line indented as those around it are? A text with ': ' in it stands in quotes"
+    if "did not find expected ',' or" in told:
+        return "; a bracket or a comma is missing before this, or a text with one of []{},: in it has no quotes"
+    return ""
 
 
 def parseYAML(text: str, file: str | None = None, warn: Warn = _ignore) -> Node:

@@ -278,7 +278,7 @@ class StructureTests(SynchronousTestCase):
         self.assertIsNone(structure(Outer, wrong, wrong.report))
         self.assertEqual(
             [str(error) for error in wrong.report.errors],
-            ["f:3:10  value.delay: the number 2 is not a duration such as 1.5s, 250ms or 1h30m"],
+            ["f:3:10  value.delay: the number 2 is not a duration such as 1.5s, 250ms or 1h30m; did you mean 2s?"],
         )
 
     def test_plainData(self) -> None:
@@ -287,7 +287,7 @@ class StructureTests(SynchronousTestCase):
         """
         self.assertEqual(structureOrRaise(Inner, {"count": 1}), Inner(1))
         error = self.assertRaises(ConfigErrors, structureOrRaise, Inner, {"count": "1"}, "spec")
-        self.assertEqual(str(error), "spec.count: '1' is not a whole number")
+        self.assertEqual(str(error), "spec.count: '1' is not a whole number; did you mean 1?")
 
     def test_notAMapping(self) -> None:
         """

@@ -201,12 +201,21 @@ class ParseTests(SynchronousTestCase):
         """
         What the parser refuses has its place and its reason.
         """
-        self.assertEqual(
-            self.refusal("a: b: c"), "f.yaml:1:5  not YAML: mapping values are not allowed in this context"
-        )
+        told = self.refusal("a: b: c")
+        self.assertTrue(told.startswith("f.yaml:1:5  not YAML: mapping values are not allowed in this context"))
         self.assertTrue(self.refusal("\ta: b").startswith("f.yaml:1:1  not YAML: "))
         self.assertTrue(self.refusal("a: x\nb: \x01").startswith("f.yaml:2:0  not YAML: "))
         self.assertEqual(self.refusal("? [a]\n: b"), "f.yaml:1:3  a key must be a plain word")
+
+    def test_hints(self) -> None:
+        """
+        Mistakes that many make are told in words of the text: a tab, another indentation, a text without quotes.
+        """
+        self.assertIn("begins with a tab", self.refusal("a:\n\tb: c"))
+        self.assertIn("indented as those around it", self.refusal("a:\n- b\n c: d"))
+        for text in ("{a: b[c], d: e}", "[a, b: c: d", "{a: x{y}}"):
+            self.assertIn("has no quotes", self.refusal(text), text)
+        self.assertNotIn(";", self.refusal("a: 'b"))
 
     def test_nothing(self) -> None:
         """

@@ -111,7 +111,8 @@ class TextTests(SynchronousTestCase):
         """
         cases = [
             ("networking.istio.io/v1", "VirtualServices", "kind", "unknown-kind", "VirtualService"),
-            ("networking.istio.io/v2", "VirtualService", "apiVersion", "unknown-kind", ""),
+            ("networking.istio.io/v2", "VirtualService", "apiVersion", "unknown-kind", "networking.istio.io/v1"),
+            ("apps/v1", "Gateway", "apiVersion", "unknown-kind", "networking.istio.io/v1"),
             ("apps/v1", "Deployment", "kind", "outside", ""),
         ]
         for version, kind, path, code, suggestion in cases:
@@ -121,6 +122,32 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(resources, [])
         for text in ("5", "[]", "kind: VirtualService\n", "apiVersion: v1\nkind: []\n"):
             self.assertTrue(hasErrors(parseDocuments(text)[1]), text)
+        _, (problem,) = parseDocuments("kind: PeerAuthentication\nmetadata: {name: a}\n")
+        self.assertEqual((problem.path, problem.suggestion), ("apiVersion", "security.istio.io/v1"))
+        _, (problem,) = parseDocuments("apiVersion: v1\nmetadata: {name: a}\n")
+        self.assertEqual((problem.path, problem.suggestion), ("kind", ""))
+
+    def test_meant(self) -> None:
+        """
+        What was probably meant: seconds, a number without its quotes, a protocol, a legal name.
+        """
+        text = (
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: My_route}\n"
+            "spec: {hosts: [a], http: [{timeout: 5, retries: {attempts: '3'}, route: [{destination: {host: a}}]}]}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\n"
+            "spec: {hosts: [a.b], resolution: DNS, ports: [{number: 80, name: x, protocol: HTPP}]}\n"
+        )
+        _, problems = parseDocuments(text)
+        meant = {one.path: one.suggestion for one in problems if one.isError}
+        self.assertEqual(
+            meant,
+            {
+                "metadata.name": "my-route",
+                "spec.http[0].timeout": "5s",
+                "spec.http[0].retries.attempts": "3",
+                "spec.ports[0].protocol": "HTTP",
+            },
+        )
 
     def test_versions(self) -> None:
         """

@@ -1,0 +1,5 @@
+"""
+What is valid, and does not do what it says.
+"""
+
+__all__: list[str] = []
