@@ -222,9 +222,6 @@ class GRPCWeb(HTTPFilter):
         return None
 
     def _refuse(self, stream: Any, details: str) -> Stop:
-        if stream.protocol.startswith("HTTP/1"):
-            # As in Envoy: who sends this cannot be trusted to know where its request ends.
-            stream.downstream.closeAfterResponse()
         stop: Stop = stream.reply(400, _INVALID, details=details)
         return stop
 

@@ -221,12 +221,13 @@ def grpcStatusOf(info: StreamInfo) -> int | None:
 
 def responseStatusOf(info: StreamInfo) -> int:
     """
-    The gRPC status that a response of any kind stands for.
+    The gRPC status that a response of any kind stands for; -1 where it says something that is none.
     """
     status = _saidStatus(info)
-    if status is None or status < 0:
+    if status is None:
         return grpcStatus(info.responseCode)
-    return status
+    # As in Envoy, what is none of gRPC's statuses is not even unknown.
+    return status if status < len(GRPC_STATUSES) else -1
 
 
 def _saidStatus(info: StreamInfo) -> int | None:

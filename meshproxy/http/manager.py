@@ -428,8 +428,6 @@ class ConnectionManager:
         headers = stream.requestHeaders
         verdict = None if self._normalize is None else self._normalizePath(headers, self._normalize(headers.path))
         if verdict is not None:
-            if verdict.status == 400:
-                stream.downstream.closeAfterResponse()
             stream.localReply(verdict)
             return
         if self._stripAuthority is not None:
@@ -500,7 +498,7 @@ class ConnectionManager:
         """
         first = headers.first
         if not headers.authority:
-            self._answer(stream, Failure.MISSING_HOST.value)
+            stream.localReply(Failure.MISSING_HOST.value)
             return False
         if headers.method == b"CONNECT":
             stream.upgrade = b"connect"
@@ -509,12 +507,12 @@ class ConnectionManager:
             stream.localReply(Failure.ABSOLUTE_PATH.value)
             return False
         elif b"#" in headers.path and self.http1Options.passesFragments:
-            self._answer(stream, Failure.PATH_NORMALIZATION_FAILED.value)
+            stream.localReply(Failure.PATH_NORMALIZATION_FAILED.value)
             return False
         elif self._normalize is not None:
             verdict = self._normalizePath(headers, self._normalize(headers.path))
             if verdict is not None:
-                self._answer(stream, verdict)
+                stream.localReply(verdict)
                 return False
         if self._stripAuthority is not None:
             self._stripAuthority(headers, stream.connection)
@@ -542,20 +540,11 @@ class ConnectionManager:
             first[b"upgrade"] = upgrade
         if isinstance(client, LocalReply):
             self.stats.rqRejectedViaIPDetection.value += 1
-            self._answer(stream, client)
+            stream.localReply(client)
             return False
         if client is not None:
             stream.remoteAddress = client
         return True
-
-    def _answer(self, stream: Stream, reply: LocalReply) -> None:
-        """
-        Answer a request that cannot be served. After a 400 the connection ends, unless
-        C{stream_error_on_invalid_http_message} says otherwise.
-        """
-        if reply.status == 400 and not self.settings.streamErrorOnInvalid:
-            stream.downstream.closeAfterResponse()
-        stream.localReply(reply)
 
     def _normalizePath(self, headers: RequestHeaders, result: NormalizedPath) -> LocalReply | None:
         if isinstance(result, bytes):

@@ -149,7 +149,10 @@ class Router:
         elif route.directResponse is not None:
             stats.rqDirectResponse.value += 1
             direct = route.directResponse
-            stream.localReply(LocalReply(direct.status, direct.body, "direct_response"))
+            fields: tuple[tuple[bytes, bytes], ...] = ()
+            if direct.tellsLocation:
+                fields = ((b"location", b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)),)
+            stream.localReply(LocalReply(direct.status, direct.body, "direct_response", 0, fields))
         else:
             # As in Envoy, a route that does not forward has no cluster.
             stats.noCluster.value += 1

@@ -505,6 +505,9 @@ class Stream(StreamFacts):
             self.responseCodeDetails = reply.details
         if self.upstream is not None:
             self.upstream.abandon()
+        if reply.status == 400 and not self.manager.settings.streamErrorOnInvalid:
+            # As in Envoy, whoever the reply comes from: what follows such a request may not be what it looks like.
+            self.downstream.closeAfterResponse()
         if self.responseCode:
             # The head of another response is on its way: only a reset tells that it is not to be trusted.
             self.reset()

@@ -61,6 +61,13 @@ class DirectResponse:
     status: int
     body: bytes
 
+    @property
+    def tellsLocation(self) -> bool:
+        """
+        Whether it tells where the resource is, which is where it was asked for, as Envoy does (RFC 9110, 15.3.2).
+        """
+        return self.status == 201 or 300 <= self.status < 400
+
 
 def _hostFor(headers: RequestHeaders, scheme: bytes, hasPort: bool) -> bytes:
     """

@@ -161,6 +161,10 @@ class FilterTests(SynchronousTestCase):
         filter = {"grpc_status_filter": {"statuses": ["UNAVAILABLE"]}}
         self.assertTrue(self.takes(filter, info))
         self.assertFalse(self.takes({"grpc_status_filter": {"statuses": ["UNAVAILABLE"], "exclude": True}}, info))
+        # What is no status at all is not an unknown one either.
+        for value in (b"abc", b"99"):
+            info.responseTrailers = HeaderMap([(b"grpc-status", value)])
+            self.assertFalse(self.takes({"grpc_status_filter": {"statuses": ["UNKNOWN", "INTERNAL"]}}, info))
         self.assertFalse(self.takes(filter, sampleStream()))
 
     def test_logType(self) -> None:

@@ -56,9 +56,9 @@ _ROUTES = (
 )
 
 
-def _manager(*filters: str, settings: str = "") -> Manager:
+def _manager(*filters: str, log: str = _ACCESS_LOG) -> Manager:
     return Manager(
-        settings=f"{{http_protocol_options: {{enable_trailers: true}}, access_log: {_ACCESS_LOG}}}",
+        settings=f"{{http_protocol_options: {{enable_trailers: true}}, access_log: {log}}}",
         routes=_ROUTES,
         filters=f"[{', '.join(filters)}]",
     )
@@ -221,6 +221,26 @@ CASES = [
             ("connect", _post("application/connect+json", _BODY), connect(b"{}")),
         )
     ],
+]
+
+# What access logs choose by status: there is a line, or there is none.
+_CHOICES = {
+    "ok": "{grpc_status_filter: {statuses: [OK]}}",
+    "some": "{grpc_status_filter: {statuses: [UNKNOWN, NOT_FOUND, UNAVAILABLE]}}",
+    "notOK": "{grpc_status_filter: {statuses: [OK], exclude: true}}",
+}
+LISTENERS.update(
+    {
+        f"log_{name}": _manager(_FAULT, log=_ACCESS_LOG.replace("{name: log,", f"{{name: log, filter: {choice},"))
+        for name, choice in _CHOICES.items()
+    }
+)
+CASES += [
+    Case(f"log_{name}_{answer}_{kind}", f"Does a log of {name} have {answer}?", send, (script,), f"log_{name}")
+    for name in _CHOICES
+    for answer in ("answer", "failed", "noStatus", "odd", "text", "only", "onlyBare", "html", "fault", "nothing")
+    for script in (_ANSWERS[answer],)
+    for kind, send in (("grpc", _post(_GRPC, _BODY)), ("plain", _post("text/plain", _BODY)))
 ]
 
 

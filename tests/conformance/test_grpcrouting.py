@@ -22,6 +22,31 @@ from tests.ports import bindFree, freePorts
 
 _GRPC = "content-type: application/grpc"
 _STATUSES = ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable")
+_DIRECT = (
+    200,
+    201,
+    204,
+    301,
+    304,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    408,
+    409,
+    413,
+    429,
+    431,
+    499,
+    500,
+    501,
+    502,
+    503,
+    504,
+    599,
+)
 _COUNTS = "{include_request_attempt_count: true, include_attempt_count_in_response: true}"
 
 
@@ -39,6 +64,22 @@ LISTENERS = {
     **{name: _policy(name) for name in _STATUSES},
     "all": _policy(",".join(_STATUSES), ", num_retries: 2"),
     "mixed": _policy("5xx,unavailable"),
+    "direct": Manager(
+        routes="["
+        + ", ".join(
+            f"{{match: {{path: /{status}}}, direct_response: {{status: {status}, body: {{inline_string: é %}}}}}}"
+            for status in _DIRECT
+        )
+        + ", {match: {path: /redirect}, redirect: {host_redirect: x.example}}]"
+    ),
+    "matched": Manager(
+        routes="[{match: {prefix: /, grpc: {}}, direct_response: {status: 400}},"
+        " {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: plain}}}]"
+    ),
+    "orders": Manager(
+        "{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}",
+        "[{match: {prefix: /}, route: {cluster: grpc, timeout: 5s}}]",
+    ),
     "none": Manager(
         "{internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}",
         "[{match: {prefix: /}, route: {cluster: grpc}}]",
@@ -54,6 +95,15 @@ def _only(status: str, *fields: str) -> bytes:
 _OK = chunked("application/grpc", frame(b"hello"))
 _CALL = request("POST /t.T/M", _GRPC, "content-length: 6", body="\0\0\0\0\1a")
 _BODY = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ncontent-length: 6\r\n\r\n\0\0\0\0\1a"
+
+
+def _to(path: str) -> bytes:
+    return request(f"POST /{path}", _GRPC, "content-length: 0")
+
+
+def _of(contentType: str) -> bytes:
+    return request("POST /", f"content-type: {contentType}", "content-length: 0")
+
 
 CASES = [
     *[
@@ -84,6 +134,53 @@ CASES = [
             ("mixedHTTP", "Or.", "mixed", _CALL, (b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n", _OK)),
             ("plain", "The request is no gRPC.", "all", request("GET /"), (_only("14"), _OK)),
             ("limited", "A limit of the upstream's.", "all", _CALL, (_only("14", "x-envoy-ratelimited: true"), _OK)),
+        )
+    ],
+    *[
+        Case(f"direct_{path}", f"What this proxy answers to gRPC ({path}).", _to(path), listener="direct")
+        for path in (*map(str, _DIRECT), "redirect", "nowhere")
+    ],
+    *[
+        Case(f"plain_{path}", f"What it answers to others ({path}).", request(f"GET /{path}?a=b"), listener="direct")
+        for path in (201, 301, 400, 404)
+    ],
+    *[
+        Case(f"matched_{number}", f"Whether {kind!r} is gRPC.", _of(kind), listener="matched")
+        for number, kind in enumerate(
+            (
+                "application/grpc",
+                "application/grpc+proto",
+                "application/grpc+",
+                "application/grpc;charset=utf-8",
+                "application/grpc-web",
+                "application/grpcx",
+                "Application/gRPC",
+                "application/json",
+                " application/grpc ",
+            )
+        )
+    ],
+    *[
+        Case(
+            f"time_{number}",
+            f"{fields}.",
+            request("POST /t.T/M", _GRPC, "x-forwarded-for: 10.1.1.1", "content-length: 0", *fields),
+            ([Do.DRAIN],),
+            "orders",
+        )
+        for number, fields in enumerate(
+            (
+                ("x-envoy-upstream-rq-timeout-ms: 100",),
+                ("x-envoy-upstream-rq-timeout-ms: 100", "x-envoy-upstream-rq-timeout-alt-response: 1"),
+                ("x-envoy-upstream-rq-timeout-ms: 100", "grpc-timeout: 10S"),
+                ("x-envoy-upstream-rq-timeout-ms: 250", "x-envoy-upstream-rq-per-try-timeout-ms: 100"),
+                (
+                    "x-envoy-upstream-rq-timeout-ms: 400",
+                    "x-envoy-upstream-rq-per-try-timeout-ms: 100",
+                    "x-envoy-retry-grpc-on: deadline-exceeded",
+                    "x-envoy-max-retries: 1",
+                ),
+            )
         )
     ],
     *[

@@ -75,6 +75,17 @@ class RouteTests(RouterCase):
         self.assertEqual(self.stat("rq_redirect"), 1)
         self.assertEqual(self.logged(), "301 direct_response -")
 
+    def test_directLocation(self) -> None:
+        """
+        One that says "created", or a redirect, tells where: here. A fault does not, and closes.
+        """
+        statuses = (201, 302, 400)
+        self.start(routes=[{"match": {"path": f"/{each}"}, "direct_response": {"status": each}} for each in statuses])
+        for status, location in ((201, "http://example.com/201?a=b"), (302, "http://example.com/302?a=b"), (400, None)):
+            response = self.proxy.request("GET", f"/{status}?a=b")
+            closes = "close" if status == 400 else None
+            self.assertEqual((response.header("location"), response.header("connection")), (location, closes))
+
     def test_directResponse(self) -> None:
         """
         A direct response is its body.
