@@ -190,7 +190,7 @@ class DownstreamTLS:
         common = section.child("common_tls_context")
         self._secrets = secrets
         self._source: ContextSource[DownstreamContexts] = ContextSource(
-            section.childOrEmpty("common_tls_context"), secrets, True, self._updated
+            section.childOrEmpty("common_tls_context"), secrets, True, self._updated, self.stats.expire
         )
         self.parameters = self._source.parameters
         self.alpn = self._source.alpn

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from meshproxy.config import Report, Section
@@ -16,10 +17,13 @@ from meshproxy.errors import ConfigErrors
 from meshproxy.secrets.keys import CertifiedKey, loadCertifiedKey
 from meshproxy.secrets.parameters import Parameters, compileParameters
 from meshproxy.secrets.sources import Loading
-from meshproxy.secrets.store import NamedSecret, SecretStore
+from meshproxy.secrets.store import FileSecret, NamedSecret, SecretStore
 from meshproxy.secrets.validation import Validation, compileValidation
 
 __all__ = ["ContextSource", "Material", "prepare"]
+
+# Envoy's: the digits are of a digest of no name.
+_UNNAMED = "unnamed_{}_e3b0c442"
 
 # What a context is, as its maker sees it.
 Made = TypeVar("Made")
@@ -55,10 +59,16 @@ class ContextSource(Generic[Made]):
     """
 
     def __init__(
-        self, common: Section, secrets: SecretStore, isServer: bool, updated: Callable[[], object]
+        self,
+        common: Section,
+        secrets: SecretStore,
+        isServer: bool,
+        updated: Callable[[], object],
+        expire: Callable[[dict[str, float]], object],
     ) -> None:
         """
-        @param updated: Is told of each version after the first.
+        @param updated: Is told of each version after the first, and of what came by SDS for that.
+        @param expire: Is told of each version when its certificates end.
         """
         self.made: Made | None = None
         self.material: Material | None = None
@@ -66,6 +76,7 @@ class ContextSource(Generic[Made]):
         self.alpn: tuple[bytes, ...] = tuple(name.encode("utf-8") for name in common.scalars("alpn_protocols"))
         self._secrets = secrets
         self._updated = updated
+        self._expire = expire
         self._common = common
         self._make: Callable[[Material], Made] | None = None
         self._inlineKeys = common.children("tls_certificates")
@@ -98,6 +109,11 @@ class ContextSource(Generic[Made]):
         if material is not None and len(self._common.report.ordered()) == before:
             try:
                 self.made, self.material = make(material), material
+                self._expire(self._ends(material))
+                for secret in (*self._namedKeys, self._namedValidation):
+                    if isinstance(secret, FileSecret):
+                        # It came by SDS, though no connection had to wait for it.
+                        self._updated()
             except SSL.Error as error:
                 self._common.refuse(f"OpenSSL does not take it: {_reason(error)}")
 
@@ -150,8 +166,26 @@ class ContextSource(Generic[Made]):
             self._watch.look(loading.files)
         if made is not None:
             self.made, self.material = made, material
+            if material is not None:
+                self._expire(self._ends(material))
             self._secrets.updated.value += 1
             self._updated()
+
+    def _ends(self, material: Material) -> dict[str, float]:
+        """
+        When certificates end, by Envoy's names for them: that of the secret, or one for all that have none.
+        """
+        names = [_UNNAMED.format("cert")] * len(self._inlineKeys)
+        names += [_UNNAMED.format("cert") if secret is None else secret.name for secret in self._namedKeys]
+        ends = {name: _end(key.chain[0]) for name, key in zip(names, material.keys, strict=False) if key.chain}
+        roots, named = material.validation.roots, self._namedValidation
+        if material.validation.domains is not None:
+            # Of trust domains, each root has its own.
+            name = "unnamed_ca_cert" if named is None else named.name
+            ends |= {f"{name}_{number}": _end(root) for number, root in enumerate(roots)}
+        elif roots:
+            ends[_UNNAMED.format("ca_cert") if named is None else named.name] = min(map(_end, roots))
+        return ends
 
     def stop(self) -> None:
         """
@@ -161,6 +195,10 @@ class ContextSource(Generic[Made]):
             leave()
         self._subscriptions = []
         self._watch.stop()
+
+
+def _end(certificate: x509.Certificate) -> float:
+    return certificate.not_valid_after_utc.timestamp()
 
 
 def _reporting(section: Section, report: Report | None) -> Section:

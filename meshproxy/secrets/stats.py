@@ -5,6 +5,8 @@ What is counted of TLS: C{listener.ADDRESS.ssl.*} and C{cluster.NAME.ssl.*}.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.stats import Scope
 
@@ -29,9 +31,19 @@ class TLSStats:
             name: scope.counter(f"ssl.{name}")
             for name in ("fail_verify_no_cert", "fail_verify_error", "fail_verify_san", "fail_verify_cert_hash")
         }
+        self._scope = scope
         self._ciphers = scope.counters("ssl.ciphers.")
         self._versions = scope.counters("ssl.versions.")
         self._groups = scope.counters("ssl.curves.")
+
+    def expire(self, ends: Mapping[str, float]) -> None:
+        """
+        Another version of the context is in use.
+
+        @param ends: When its certificates end, by name, in seconds since the epoch.
+        """
+        for name, end in ends.items():
+            self._scope.gauge(f"ssl.certificate.{name}.expiration_unix_time_seconds").value = int(end)
 
     def shaken(self, info: TLSInfo) -> None:
         """

@@ -139,7 +139,9 @@ class UpstreamTLS:
         if len(self.sni) > 255:
             section.refuse("a server name has 255 characters at most", "sni")
         self._secrets = secrets
-        self._source: ContextSource[_UpstreamContext] = ContextSource(common, secrets, False, self._updated)
+        self._source: ContextSource[_UpstreamContext] = ContextSource(
+            common, secrets, False, self._updated, self.stats.expire
+        )
         self.parameters = self._source.parameters
         self.alpn = self._source.alpn
         self._source.begin(lambda material: _UpstreamContext(self, material))

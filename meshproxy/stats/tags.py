@@ -78,6 +78,11 @@ _OWNER = r"^(?:listener|cluster)\..*?"
 DEFAULT_RULES: tuple[TagRule, ...] = (
     regexRule("envoy.response_code", r"_rq(_(\d{3}))$", "_rq_"),
     regexRule("envoy.response_code_class", r"_rq_((\d))xx$", "_rq_"),
+    regexRule(
+        "envoy.tls_certificate",
+        _OWNER + r"\.ssl\.certificate\.((.+)\.)expiration_unix_time_seconds$",
+        ".ssl.certificate.",
+    ),
     regexRule("envoy.ssl_cipher", r"^listener\..*?\.ssl\.ciphers(\.([\w-]+))$", ".ssl.ciphers."),
     regexRule("envoy.ssl_curve", _OWNER + r"\.ssl\.curves(\.([\w-]+))$", ".ssl.curves."),
     regexRule("envoy.ssl_sigalg", _OWNER + r"\.ssl\.sigalgs(\.([\w-]+))$", ".ssl.sigalgs."),

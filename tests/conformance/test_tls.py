@@ -724,8 +724,9 @@ _NOT_COMPARED = (
     "connection_error",
     "sigalgs",
     "ocsp",
-    ".certificate.",
     "TLS_AES_",
+    # Roots that are not there: Envoy says that they never end.
+    "listener.hash.ssl.certificate.",
     "listener.plain.",
     "listener.unverified.",
     "listener.sniNeeded.",

@@ -553,6 +553,41 @@ class RotationTests(HandshakeCase):
         self.assertFalse(self.room.shake(downstream, upstream)[0].isMade)
         self.assertEqual(self.room.counted("listener.a.server_ssl_socket_factory."), {"ssl_context_update_by_sds": 1})
 
+    def test_expirations(self) -> None:
+        """
+        Gauges tell when certificates end: by the name of their secret, or by Envoy's for those that have none; the next
+        version tells anew.
+        """
+
+        def ends(credential: Credential) -> int:
+            return int(credential.certificate.not_valid_after_utc.timestamp())
+
+        def told() -> dict[str, float]:
+            return {
+                name.removeprefix("listener.a.ssl.certificate.").removesuffix(".expiration_unix_time_seconds"): (
+                    gauge.value
+                )
+                for name, gauge in self.room.store.gauges.items()
+                if name.startswith("listener.a.ssl.certificate.")
+            }
+
+        brief = self.authority.issue("example.com", ends=timedelta(days=2))
+        second = Authority("second")
+        mixed = {"trusted_ca": {"inline_string": second.root + brief.chain}}
+        unnamed = self.downstream(self.server, brief, common={"validation_context": mixed})
+        self.assertEqual(
+            told(), {"unnamed_cert_e3b0c442": ends(brief), "unnamed_ca_cert_e3b0c442": ends(brief)}
+        )
+        unnamed.stop()
+        secrets = self.room.secrets
+        secrets.compile([self.secret("mine", {"tls_certificate": self.server.inline})])
+        secrets.replace()
+        self.room.downstream({"common_tls_context": {"tls_certificate_sds_secret_configs": [{"name": "mine"}]}})
+        self.assertEqual(told()["mine"], ends(self.server))
+        secrets.compile([self.secret("mine", {"tls_certificate": brief.inline})])
+        secrets.replace()
+        self.assertEqual(told()["mine"], ends(brief))
+
     def test_wrongKind(self) -> None:
         """
         A secret of another kind is refused where it is named.

@@ -36,6 +36,11 @@ CASES: list[tuple[str, str, dict[str, str]]] = [
         "cluster.ssl.ciphers",
         {"envoy.ssl_cipher_suite": "ECDHE-RSA-AES128-GCM-SHA256", "envoy.cluster_name": "a"},
     ),
+    (
+        "cluster.a.ssl.certificate.of.mine.expiration_unix_time_seconds",
+        "cluster.ssl.certificate.expiration_unix_time_seconds",
+        {"envoy.tls_certificate": "of.mine", "envoy.cluster_name": "a"},
+    ),
     ("cluster_manager.cluster_added", "cluster_manager.cluster_added", {}),
     (
         "http.ingress.downstream_rq_total",
