@@ -131,6 +131,8 @@ class Cluster:
         # An endpoint that is found again stays the object that it was, with its connections and its figures.
         known = {endpoint.key: endpoint for endpoint in self.endpoints}
         kept = tuple(_update(known.pop(endpoint.key, endpoint), endpoint) for endpoint in endpoints)
+        for new in set(kept).difference(self.endpoints):
+            self.transports.found(new)
         for gone in known.values():
             for pool in gone.pools.values():
                 pool.drain()

@@ -285,6 +285,7 @@ class HTTP1Pool:
         if self._durations is not None:
             self._durations.cancel(connection)
         self.stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
+        self.stats.rqPerCx.record(connection.served)
         self._closed(connection)
         if self.pending:
             self._connectIfNeeded()

@@ -75,6 +75,7 @@ class ClusterStats:
         self.cxConnectAttemptsExceeded = counter("upstream_cx_connect_attempts_exceeded")
         self.cxConnectMs = histogram("upstream_cx_connect_ms", unit="ms")
         self.cxLengthMs = histogram("upstream_cx_length_ms", unit="ms")
+        self.rqPerCx = histogram("upstream_rq_per_cx")
         self.cxIdleTimeout = counter("upstream_cx_idle_timeout")
         self.cxMaxDurationReached = counter("upstream_cx_max_duration_reached")
         self.cxMaxRequests = counter("upstream_cx_max_requests")

@@ -21,6 +21,7 @@ from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.net.tlsdial import TLSDial
 from meshproxy.secrets.store import SecretStore
 from meshproxy.secrets.upstream import UpstreamTLS
+from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.plain import plainStruct
@@ -122,10 +123,16 @@ class _Transport(NamedTuple):
 
     @ivar tls: L{None} for cleartext.
     @ivar header: What a connection begins with; L{None} for nothing.
+    @ivar matched: C{NAME.total_match_count}.
     """
 
     tls: UpstreamTLS | None = None
     header: UpstreamHeader | None = None
+    matched: Counter | None = None
+
+
+def _matched(scope: Scope, name: str) -> Counter:
+    return scope.counter(f"{name}.total_match_count")
 
 
 class UpstreamTransports:
@@ -150,7 +157,7 @@ class UpstreamTransports:
         self._clock = clock
         self._all: list[UpstreamTLS] = []
         self.tellsClient = False
-        self._default = self._compile(section.child("transport_socket"))
+        self._default = self._compile(section.child("transport_socket"))._replace(matched=_matched(scope, "default"))
         self._matches = [self._compileMatch(each) for each in section.children("transport_socket_matches")]
         self.wishOf: Callable[[RequestHeaders], TLSWish] | None = None
         if options is not None:
@@ -159,7 +166,8 @@ class UpstreamTransports:
     def _compileMatch(self, section: Section) -> tuple[dict[str, object], _Transport]:
         match = section.child("match")
         wanted = {} if match is None else plainStruct(match.message)
-        return wanted, self._compile(section.child("transport_socket"))
+        transport = self._compile(section.child("transport_socket"))
+        return wanted, transport._replace(matched=_matched(self._scope, section.get("name")))
 
     def _compile(self, section: Section | None) -> _Transport:
         config = None if section is None else section.any("typed_config")
@@ -221,6 +229,14 @@ class UpstreamTransports:
         """
         return self._of(endpoint).tls
 
+    def found(self, endpoint: Endpoint) -> None:
+        """
+        Count an endpoint that is new.
+        """
+        matched = self._of(endpoint).matched
+        if matched is not None:
+            matched.value += 1
+
     def _of(self, endpoint: Endpoint) -> _Transport:
         if self._matches:
             said = (endpoint.metadata or {}).get(_MATCH, {})
@@ -235,7 +251,7 @@ class UpstreamTransports:
 
         @param alpn: What to offer where the configuration offers nothing.
         """
-        tls, header = self._of(endpoint)
+        tls, header, _ = self._of(endpoint)
         network: IConnector = self._network
         if header is not None:
             network = HeaderConnector(network, header, wish.told)

@@ -70,7 +70,35 @@ static_resources:
               - {match: {path: /404}, direct_response: {status: 404}}
               - {match: {path: /dead}, route: {cluster: dead}}
               - {match: {prefix: /}, direct_response: {status: 200, body: {inline_string: hello}}}
+  - name: back
+    address: {socket_address: {address: 127.0.0.1, port_value: BACK}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: back
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: self}}]}]
   clusters:
+  - name: self
+    max_requests_per_connection: 2
+    transport_socket_matches:
+    - name: raw
+      match: {a: b}
+      transport_socket:
+        name: raw
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}
+    load_assignment:
+      cluster_name: self
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: FRONT}}}
+        - endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: FRONT}}}
+          metadata: {filter_metadata: {envoy.transport_socket_match: {a: b}}}
   - {name: hidden, load_assignment: {cluster_name: hidden}}
   - {name: dead, load_assignment: {cluster_name: dead}}
   - name: statsd
@@ -102,6 +130,7 @@ QUESTIONS = (
     ),
     *(f"/stats?{_RQ}&type={kind}" for kind in ("All", "Counters", "Gauges", "Histograms", "TextReadouts")),
     f"/stats?{_FILTER}",
+    "/stats?filter=^cluster.self.(upstream_(rq_per_cx|cx_(total|destroy|max_requests))|.*total_match_count)$",
     f"/stats?{_FILTER}&format=json",
     f"/stats?{_FILTER}&usedonly",
     f"/stats/prometheus?{_FILTER}",
@@ -251,7 +280,8 @@ class StatsTests(SynchronousTestCase):
             folder.mkdir(parents=True)
             collector = self.collectors[kind] = _Collector()
             self.addCleanup(collector.close)
-            ports = self.ports[kind] = {"ADMIN": freePort(), "FRONT": freePort(), **collector.ports}
+            ports = self.ports[kind] = {name: freePort() for name in ("ADMIN", "FRONT", "BACK")}
+            ports.update(collector.ports)
             text = BOOTSTRAP
             for name, port in ports.items():
                 text = text.replace(name, str(port))
@@ -262,6 +292,8 @@ class StatsTests(SynchronousTestCase):
         for ports in self.ports.values():
             for target in ("/", "/", "/404", "/dead", "/"):
                 Asked(ports["FRONT"], f"GET {target}")
+            for _ in range(8):
+                Asked(ports["BACK"], "GET /")
         # Whatever they recorded is older than the last whole interval then.
         time.sleep(0.5)
 

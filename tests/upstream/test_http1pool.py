@@ -217,6 +217,19 @@ class EndTests(PoolCase):
         self.assertEqual(len(kit.pool.connections), 0)
         self.assertEqual(kit["upstream_cx_max_duration_reached"], 1)
 
+    def test_requestsPerConnection(self) -> None:
+        """
+        When a connection ends, it is counted how many requests it had.
+        """
+        kit = self.make()
+        kit.served()
+        connection = kit.served().connection
+        assert connection is not None
+        self.assertEqual(dict(kit.stats.rqPerCx.bins), {})
+        connection.close()
+        kit.reactor.advance(1)
+        self.assertEqual(dict(kit.stats.rqPerCx.bins), {2: 1})
+
     def test_durationsAreWatched(self) -> None:
         """
         One that is idle is told by the clock, as long as it is there.

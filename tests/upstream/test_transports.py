@@ -289,6 +289,10 @@ class UpstreamTLSTests(SynchronousTestCase):
         proxy = self.start(self.bootstrap(None, endpoint=metadata, transport_socket_matches=matches))
         self.get(proxy)
         self.assertEqual(self.backend.asked, [b"matched.com"])
+        found = proxy.stats("cluster.backend.")
+        self.assertEqual(
+            [found[f"cluster.backend.{name}.total_match_count"] for name in ("tls", "any", "default")], [1, 0, 0]
+        )
         proxy = self.start(self.bootstrap(None, transport_socket_matches=matches))
         self.get(proxy)
         self.assertEqual(self.backend.asked, [b"any.com"])
