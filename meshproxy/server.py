@@ -246,10 +246,15 @@ class ProxyServer(MultiService):
         static, report = bootstrap.childOrEmpty("static_resources"), bootstrap.report
         sections = dynamic.sections(CLUSTER, report)
         clusters = self.clusters.compile([*static.children("clusters"), *sections.values()])
+        for key, cluster in zip(reversed(sections), reversed(clusters), strict=False):
+            cluster.addedViaAPI, cluster.versionInfo = True, dynamic.versions.get((CLUSTER, *key), "")
         self.context.clusterNames = frozenset(cluster.name for cluster in clusters)
         self.context.routes = dynamic.sections(ROUTES, report)
         sections = dynamic.sections(LISTENER, report)
-        return clusters, self.listeners.compile([*static.children("listeners"), *sections.values()], kept)
+        listeners = self.listeners.compile([*static.children("listeners"), *sections.values()], kept)
+        for key, listener in zip(reversed(sections), reversed(listeners), strict=False):
+            listener.addedViaAPI, listener.versionInfo = True, dynamic.versions.get((LISTENER, *key), "")
+        return clusters, listeners
 
     # Configuration from elsewhere
 
@@ -399,6 +404,10 @@ class ProxyServer(MultiService):
             self._begin()
             return
         self.clusters.replace(clusters)
+        for key, value in dynamic.routes.items():
+            if self._dynamic.routes.get(key) != value:
+                told = (dynamic.versions.get((ROUTES, *key), ""), self.reactor.seconds())
+                self.context.routeVersions[key] = told
         self._dynamic = dynamic
         self._noteParts()
         self._begin()

@@ -20,6 +20,7 @@ from meshproxy.admin.messages import anyOf, dictOf, redacted, setTimestamp
 from meshproxy.admin.served import Served
 from meshproxy.config import Section
 from meshproxy.config.pool import messageType, newMessage, typeURL
+from meshproxy.http.context import RouteKey
 from meshproxy.listener.listener import Listener
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
@@ -253,6 +254,18 @@ def _routes(server: Served, matches: Matches) -> _Dump:
 
         return made
 
+    def discovered(key: RouteKey, routes: Section) -> Make:
+        version, updated = server.context.routeVersions.get(key, ("", server.loaded))
+
+        def made() -> Any:
+            message: Any = newMessage(_ADMIN + "RoutesConfigDump.DynamicRouteConfig")
+            message.version_info = version
+            message.route_config.CopyFrom(anyOf(routes.message))
+            setTimestamp(message.last_updated, updated)
+            return message
+
+        return made
+
     return _Dump(
         "RoutesConfigDump",
         {
@@ -261,7 +274,10 @@ def _routes(server: Served, matches: Matches) -> _Dump:
                 for listener in server.listeners
                 for routes in _routesOf(listener)
                 if matches(routes.get("name"))
-            ]
+            ],
+            "dynamic_route_configs": [
+                discovered(key, routes) for key, routes in server.context.routes.items() if matches(key[1])
+            ],
         },
     )
 

@@ -35,6 +35,7 @@ class ProxyContext:
     @ivar clusterNames: The clusters that routes may name: those of the configuration that is being compiled, which
         serve only when it is accepted.
     @ivar routes: Route configurations that came by RDS.
+    @ivar routeVersions: With which version those that are served came, and when, in the clock's seconds.
     @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
@@ -54,4 +55,5 @@ class ProxyContext:
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
     routes: dict[RouteKey, Section] = field(default_factory=dict)
+    routeVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
     missingRoutes: set[RouteKey] = field(default_factory=set)

@@ -35,12 +35,14 @@ class DynamicResources:
     Serialized messages, by name.
 
     @ivar origins: Where those from files stand there, by type, file and name.
+    @ivar versions: The version of the response that each came with, likewise.
     """
 
     clusters: Mapping[str, bytes] = field(default_factory=dict)
     listeners: Mapping[str, bytes] = field(default_factory=dict)
     routes: Mapping[RouteKey, bytes] = field(default_factory=dict)
     origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
+    versions: Mapping[tuple[str, str, str], str] = field(default_factory=dict, compare=False)
 
     def sections(self, typeURL: str, report: Report) -> dict[RouteKey, Section]:
         """
@@ -207,6 +209,14 @@ def _changed(before: DynamicResources, update: Update) -> DynamicResources:
     The resources after a response.
     """
     typeURL, path = update.typeURL, update.path
+    held = before.clusters if typeURL == CLUSTER else before.listeners
+    versions = dict(before.versions)
+    for name, value in update.resources.items():
+        # As in Envoy, what is sent again as it was keeps the version that it first came with.
+        known = before.routes.get((path, name)) if typeURL == ROUTES else held.get(name)
+        if known != value:
+            versions[typeURL, path if typeURL == ROUTES else "", name] = update.versions.get(name, update.version)
+    before = replace(before, versions=versions)
     origins = {key: origin for key, origin in before.origins.items() if key[0] != typeURL or typeURL == ROUTES}
     if typeURL == ROUTES:
         origins |= {(typeURL, path, name): origin for name, origin in update.origins.items()}

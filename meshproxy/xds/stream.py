@@ -64,6 +64,7 @@ class DiscoveryStream:
         self._call: ClientCall | None = None
         self._again: Any = None
         self._pause = _FIRST_PAUSE
+        self._isBegun = False
         self._isStopped = False
         self._connected = store.scope("control_plane.").gauge("connected_state")
         self._counters = {
@@ -75,6 +76,10 @@ class DiscoveryStream:
         Begin.
         """
         self._again = None
+        if not self._isBegun:
+            # As in Envoy, the beginning counts as an attempt, and so does each response and each stream that ends.
+            self._isBegun = True
+            self._count("attempt")
         self._client.begin()
         self._call = self._channel.open(self._path, self, self._metadata)
         self.flush()
@@ -100,6 +105,15 @@ class DiscoveryStream:
         if self._call is not None:
             self._call.cancel()
         self._channel.close()
+
+    def _count(self, *names: str) -> None:
+        """
+        Count something for each type that is asked for.
+        """
+        for typeURL, counters in self._counters.items():
+            if typeURL in self._client.types:
+                for name in names:
+                    getattr(counters, name).value += 1
 
     def timedOut(self, taken: Container[str]) -> None:
         """
@@ -165,6 +179,7 @@ class DiscoveryStream:
         self._connected.value = 0
         if self._isStopped:
             return
+        self._count("attempt", "failure")
         # Fully jittered, so that a thousand proxies do not come back at once.
         pause = self._pause * (0.5 + self._chance() / 2)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)

@@ -93,6 +93,17 @@ class ConfigDumpTests(SynchronousTestCase):
         self.assertEqual((dynamic["name"], dynamic["active_state"]["version_info"]), ("back", "v8"))
         self.assertEqual(dynamic["active_state"]["listener"]["name"], "back")
 
+    def test_dynamicRoutes(self) -> None:
+        """
+        So are routes that came by RDS.
+        """
+        routes = Section.of("envoy.config.route.v3.RouteConfiguration", {"name": "r"})
+        self.server.context.routes["", "r"] = routes
+        self.server.context.routeVersions["", "r"] = ("v9", 7.0)
+        (told,) = self.named("RoutesConfigDump")["dynamic_route_configs"]
+        self.assertEqual((told["version_info"], told["route_config"]["name"]), ("v9", "r"))
+        self.assertEqual(told["last_updated"], "1970-01-01T00:00:07Z")
+
     def test_listenersAndRoutes(self) -> None:
         """
         Listeners of the bootstrap are static; the route configurations in them are listed on their own.

@@ -210,6 +210,29 @@ class DynamicTests(XDSTestCase):
         self.change(clusters=[cluster("a"), cluster("xds")], endpoints=[], listeners=[listener()], routes=[])
         self.assertIn("there are two clusters of the name 'xds'", self.states()["Cluster"])
 
+    def test_dump(self) -> None:
+        """
+        C{/config_dump} tells what came so, with the version that it came with; what is sent again as it was keeps its.
+        """
+        self.start()
+        self.backends()
+        server = self.proxy.server
+        before = server.clusters.byName["a"].versionInfo
+        self.assertTrue(before)
+        self.assertTrue(server.clusters.byName["a"].addedViaAPI)
+        self.assertFalse(server.clusters.byName["xds"].addedViaAPI)
+        self.assertTrue(server.listeners.byName["in"].addedViaAPI)
+        version, _ = server.context.routeVersions["", "r"]
+        self.change(
+            clusters=[cluster("a"), cluster("b")],
+            endpoints=[endpoints("a", "192.0.2.11"), endpoints("b")],
+            listeners=[listener()],
+            routes=[routes("r", "a", "/only")],
+        )
+        self.assertEqual(server.clusters.byName["a"].versionInfo, before)
+        self.assertNotIn(server.clusters.byName["b"].versionInfo, ("", before))
+        self.assertNotIn(server.context.routeVersions["", "r"][0], ("", version))
+
     def test_controlPlaneAway(self) -> None:
         """
         While the control plane is away the proxy serves what it has; when it is back it follows, and what it has is not
@@ -222,6 +245,10 @@ class DynamicTests(XDSTestCase):
         self.server.stop()
         self.reactor.advance(5)
         self.assertEqual((self.get(), self.proxy.stat("control_plane.connected_state")), (200, 0))
+        # As in Envoy: an attempt for the beginning, for the response, and for each stream that ended.
+        counted = [self.proxy.stat(f"cluster_manager.cds.update_{name}") for name in ("success", "failure", "attempt")]
+        self.assertGreater(counted[1], 0)
+        self.assertEqual(counted, [1, counted[1], 2 + counted[1]])
         self.listening = self.network.listen(CONTROL, self.server.buildProtocol)
         self.reactor.advance(30)
         self.assertEqual(self.xds.pushes, pushes)
