@@ -13,18 +13,14 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from meshproxy.config.structure import Seconds
 from meshproxy.controlplane.registry.registry import indexOf
@@ -32,6 +28,7 @@ from meshproxy.controlplane.translate.mesh import ExtAuthzHTTP, ExtensionProvide
 from meshproxy.controlplane.translate.proxy import DataPlane, Interception, Proxy, Role
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import translate
+from meshproxy.testing.pki import Authority
 from tests.conformance.meshresources import EDGE, RESOURCES, SEALED, TOKENS
 from tests.conformance.proxies import Proxy as Process
 from tests.controlplane.given import resourcesOf
@@ -152,30 +149,12 @@ def _static(value: Any) -> Any:
     return value
 
 
-def _signed(subject: str, key: Any, issuer: str, signer: Any, extension: Any) -> str:
-    """
-    A certificate, in PEM.
-    """
-    begin = datetime.now(UTC) - timedelta(hours=1)
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (subject, issuer)]
-    builder = x509.CertificateBuilder(names[1], names[0], key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=1))
-    signed = builder.add_extension(extension, True).sign(signer, hashes.SHA256())
-    return signed.public_bytes(Encoding.PEM).decode()
-
-
-def _pem(key: Any) -> str:
-    pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return pem.decode()
-
-
 @cache
-def _root() -> tuple[Any, str]:
+def _root() -> Authority:
     """
-    The key and the certificate that sign all others.
+    What signs all certificates, and the tokens.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key, _signed("root", key, "root", key, x509.BasicConstraints(True, None))
+    return Authority("root")
 
 
 @cache
@@ -183,9 +162,8 @@ def _pair(name: str) -> tuple[str, str]:
     """
     A certificate for a DNS name or an identity, and its key.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
-    general = x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
-    return _signed("own", key, "root", _root()[0], x509.SubjectAlternativeName([general])), _pem(key)
+    credential = _root().issue(name)
+    return credential.chain, credential.keyText
 
 
 def _encoded(value: bytes) -> str:
@@ -196,7 +174,7 @@ def _keys() -> str:
     """
     The key of the issuer of tokens, which is the root's.
     """
-    numbers = _root()[0].public_key().public_numbers()
+    numbers = _root().key.public_key().public_numbers()
     x, y = (_encoded(part.to_bytes(32, "big")) for part in (numbers.x, numbers.y))
     return json.dumps({"keys": [{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k", "x": x, "y": y}]})
 
@@ -208,7 +186,7 @@ def token(subject: str, group: str, spoilt: bool = False) -> str:
     claims = {"iss": "issuer", "sub": subject, "groups": [group], "exp": 4102444800}
     parts = [_encoded(json.dumps(part).encode()) for part in ({"alg": "ES256", "kid": "k"}, claims)]
     text = ".".join(parts)
-    signature = _root()[0].sign(text.encode() + (b"!" if spoilt else b""), ec.ECDSA(hashes.SHA256()))
+    signature = _root().key.sign(text.encode() + (b"!" if spoilt else b""), ec.ECDSA(hashes.SHA256()))
     r, s = decode_dss_signature(signature)
     return f"{text}.{_encoded(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
@@ -221,7 +199,7 @@ def _identity(account: str) -> list[Any]:
     certificate = {"certificateChain": {"inlineString": chain}, "privateKey": {"inlineString": key}}
     return [
         {"name": "default", "tlsCertificate": certificate},
-        {"name": "ROOTCA", "validationContext": {"trustedCa": {"inlineString": _root()[1]}}},
+        {"name": "ROOTCA", "validationContext": {"trustedCa": {"inlineString": _root().root}}},
     ]
 
 
@@ -230,7 +208,7 @@ def _secret(name: str, host: str) -> str:
     A Secret for a gateway, as text.
     """
     chain, key = _pair(host)
-    values = {"tls.crt": chain, "tls.key": key, "ca.crt": _root()[1]}
+    values = {"tls.crt": chain, "tls.key": key, "ca.crt": _root().root}
     data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
     return (
         f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\ntype: kubernetes.io/tls\n"
@@ -287,7 +265,7 @@ class Mesh:
         """
         A request in TLS at the edge, perhaps with a certificate; L{None} if there is no answer.
         """
-        context = ssl.create_default_context(cadata=_root()[1])
+        context = ssl.create_default_context(cadata=_root().root)
         if client:
             with tempfile.NamedTemporaryFile("w") as file:
                 file.write("".join(_pair(client)))
