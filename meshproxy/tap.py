@@ -147,12 +147,16 @@ class DemoUsage(_Usage):
 
     longdesc = "A mesh in one process: Istio's bookinfo, sidecars, a gateway, the control plane. Ctrl-C ends it all."
 
+    optFlags = [["processes", None, "Everything in a process of its own: control plane, sidecars, services."]]
     optParameters = [
         ["port", "p", 9080, "Where the gateway listens on 127.0.0.1; 0 for any port that is free.", int],
         ["rest-port", None, 15014, "Where the API of the control plane listens; 0 likewise.", int],
-        ["xds-port", None, 15010, "Where proxies find the control plane; 0 likewise.", int],
+        ["xds-port", None, 15010, "Where proxies of yours find the control plane, in clear; 0 likewise.", int],
+        ["xds-tls-port", None, 15012, "Where sidecars and gateway find it, with mutual TLS; 0 likewise.", int],
         ["network", None, "127.0", "The first two numbers of the workloads' addresses; another for a second demo."],
         ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
+        ["lifetime", None, "24h", "How long certificates are valid; they are renewed at half of it."],
+        ["workload", None, None, "Run the program of one workload, and nothing else: reviews-v1."],
         ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
     ]
 
@@ -160,13 +164,13 @@ class DemoUsage(_Usage):
         """
         How it is called.
         """
-        return "Usage: twistd [twistd options] meshproxy demo [--engine envoy] [options]"
+        return "Usage: twistd [twistd options] meshproxy demo [--engine envoy] [--processes] [options]"
 
     def postOptions(self) -> None:
         """
         Look at what the options say.
         """
-        for name in ("port", "rest-port", "xds-port"):
+        for name in ("port", "rest-port", "xds-port", "xds-tls-port"):
             if not 0 <= self[name] <= 65535:
                 raise usage.UsageError(f"--{name} is a port, 0 to 65535, not {self[name]}")
         numbers = self["network"].split(".")
@@ -333,6 +337,8 @@ def _makeDemo(options: DemoUsage) -> IService:
     from twisted.internet import reactor
     from twisted.python.reflect import namedAny
 
+    from meshproxy.config.scalars import WrongValue
+    from meshproxy.config.structure import goDuration
     from meshproxy.errors import MeshProxyError
     from meshproxy.logs import levels
 
@@ -340,14 +346,27 @@ def _makeDemo(options: DemoUsage) -> IService:
         # It tells of each connection; here one looks for the requests.
         levels.setFor("twisted.web.client", "warning")
     mesh = namedAny("meshproxy.controlplane.demo.mesh")
+    try:
+        lifetime = goDuration(options["lifetime"])
+        if lifetime < 1:
+            raise WrongValue("1s at least")
+    except WrongValue as error:
+        os.write(2, f"--lifetime {options['lifetime']!r}: {error}\n".encode())
+        raise SystemExit(1) from None
     demoOptions = mesh.DemoOptions(
         port=options["port"],
         rest=options["rest-port"],
         xds=options["xds-port"],
+        secure=options["xds-tls-port"],
         network=options["network"],
         engine=options["engine"],
+        processes=bool(options["processes"]),
+        lifetime=lifetime,
+        logLevel=options["log-level"],
     )
     try:
+        if options["workload"] is not None:
+            return _Process(mesh.programOf(options["workload"], options["network"], reactor), reactor, None)
         return _Process(mesh.Demo(demoOptions, reactor), reactor, None)
     except MeshProxyError as error:
         os.write(2, f"{error}\n".encode())

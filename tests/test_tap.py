@@ -74,7 +74,8 @@ class OptionTests(SynchronousTestCase):
         """
         options = DemoUsage()
         options.parseOptions([])
-        self.assertEqual([options[name] for name in ("port", "rest-port", "xds-port")], [9080, 15014, 15010])
+        ports = [options[name] for name in ("port", "rest-port", "xds-port", "xds-tls-port")]
+        self.assertEqual(ports, [9080, 15014, 15010, 15012])
         for words, told in (
             (("--port", "70000"), "0 to 65535"),
             (("--xds-port", "-1"), "--xds-port"),

@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.controlplane.demo.test_bootstraps -*-
 """
-What the proxies of the demo are started with: who they are, and where the control plane is. All else comes from there.
+What the proxies of the demo are started with: who they are, how they come by their identity, and where the control
+plane is. All else comes from there.
 """
 
 from __future__ import annotations
@@ -8,23 +9,46 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from meshproxy.controlplane.demo.workloads import Workload
+from attrs import frozen
 
-__all__ = ["gatewayBootstrap", "sidecarBootstrap"]
+from meshproxy.controlplane.demo.workloads import GATEWAY_ACCOUNT, Workload
+from meshproxy.identity.credential import CERTIFICATE, ROOTS
+from meshproxy.identity.settings import EXTENSION, IdentitySettings
+
+__all__ = ["Member", "envoyBootstrap", "gateway", "ownBootstrap", "sidecar"]
 
 _DOMAIN = "default.svc.cluster.local"
+_TYPES = "type.googleapis.com/"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_SDS = "sds-grpc"
+
+#: By this name proxies know the control plane; it is in its certificate.
+_CONTROL = "localhost"
+
+_OWN = {"ads": {}, "resource_api_version": "V3"}
 
 
-def sidecarBootstrap(workload: Workload, network: str, control: int) -> str:
+@frozen
+class Member:
     """
-    The bootstrap of the sidecar of a workload, for either kind of proxy.
+    A proxy of the demo.
 
-    @param control: The port of xDS.
+    @ivar account: The service account of its workload: its identity.
+    @ivar node: Its node, as the control plane sees it.
+    """
+
+    name: str
+    account: str
+    node: dict[str, Any]
+
+
+def sidecar(workload: Workload, network: str) -> Member:
+    """
+    The sidecar of a workload.
     """
     address = workload.inbound(network)
     metadata = {
-        "NAMESPACE": "default",
         "INSTANCE_IPS": address,
         "LABELS": {"app": workload.app, "version": workload.version},
         "INTERCEPTION_MODE": "NONE",
@@ -32,46 +56,98 @@ def sidecarBootstrap(workload: Workload, network: str, control: int) -> str:
         "OUTBOUND_ADDRESS": workload.outbound(network),
         "APPLICATION_ADDRESS": workload.own(network),
     }
-    return _bootstrap(f"sidecar~{address}~{workload.name}.default~{_DOMAIN}", workload.name, metadata, control)
+    return _member(workload.name, workload.account, f"sidecar~{address}", metadata)
 
 
-def gatewayBootstrap(control: int) -> str:
+def gateway() -> Member:
     """
-    The bootstrap of the gateway.
+    The gateway.
     """
-    metadata = {"NAMESPACE": "default", "LABELS": {"istio": "ingressgateway"}}
-    return _bootstrap(f"router~127.0.0.1~ingressgateway.default~{_DOMAIN}", "ingressgateway", metadata, control)
+    metadata = {"LABELS": {"istio": "ingressgateway"}}
+    return _member("ingressgateway", GATEWAY_ACCOUNT, "router~127.0.0.1", metadata)
 
 
-def _bootstrap(identifier: str, cluster: str, metadata: dict[str, Any], control: int) -> str:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": control}}
+def _member(name: str, account: str, begin: str, metadata: dict[str, Any]) -> Member:
+    metadata = {"NAMESPACE": "default", "SERVICE_ACCOUNT": account, **metadata}
+    return Member(name, account, {"id": f"{begin}~{name}.default~{_DOMAIN}", "cluster": name, "metadata": metadata})
+
+
+def ownBootstrap(member: Member, port: int, identity: IdentitySettings) -> str:
+    """
+    For this project's proxy, which comes by its identity itself.
+
+    @param port: Where xDS is served over TLS.
+    """
+    value = {
+        "address": identity.address,
+        "server_name": identity.serverName,
+        "roots": identity.roots,
+        "token": identity.token,
+        "lifetime": f"{identity.lifetime:g}s",
+    }
+    struct = {"@type": _TYPES + "xds.type.v3.TypedStruct", "type_url": EXTENSION, "value": value}
+    extension = {"name": "identity", "typed_config": struct}
+    return json.dumps({**_bootstrap(member.node, port, _OWN, []), "bootstrap_extensions": [extension]})
+
+
+def envoyBootstrap(member: Member, port: int, socket: str) -> str:
+    """
+    For Envoy, which has its identity from an agent.
+
+    @param socket: The agent's.
+    """
+    node = {**member.node, "metadata": {**member.node["metadata"], "SDS_CLUSTER": _SDS}}
+    service = {"envoy_grpc": {"cluster_name": _SDS}}
+    source = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
+    agent = _http2Cluster(_SDS, {"pipe": {"path": socket}})
+    return json.dumps(_bootstrap(node, port, {"api_config_source": source, "resource_api_version": "V3"}, [agent]))
+
+
+def _bootstrap(node: dict[str, Any], port: int, secrets: dict[str, Any], clusters: list[dict[str, Any]]) -> Any:
+    """
+    @param secrets: Where the identity comes from.
+    """
     ads = {"ads": {}, "resource_api_version": "V3"}
-    xds = {
-        "name": "xds-grpc",
-        "type": "STATIC",
-        "typed_extension_protocol_options": {
-            _OPTIONS: {
-                "@type": f"type.googleapis.com/{_OPTIONS}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
+    names = [{"san_type": "DNS", "matcher": {"exact": _CONTROL}}]
+    common = {
+        "tls_certificate_sds_secret_configs": [{"name": CERTIFICATE, "sds_config": secrets}],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": names},
+            "validation_context_sds_secret_config": {"name": ROOTS, "sds_config": secrets},
         },
+        "tls_params": {"tls_maximum_protocol_version": "TLSv1_3"},
+        "alpn_protocols": ["h2"],
+    }
+    xds = {
+        **_http2Cluster("xds-grpc", {"socket_address": {"address": "127.0.0.1", "port_value": port}}),
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {"@type": _TYPES + _TLS, "sni": _CONTROL, "common_tls_context": common},
+        },
+    }
+    return {
+        "node": node,
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+            "cds_config": ads,
+            "lds_config": ads,
+        },
+        "static_resources": {"clusters": [xds, *clusters]},
+    }
+
+
+def _http2Cluster(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    http2 = {"@type": _TYPES + _OPTIONS, "explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "typed_extension_protocol_options": {_OPTIONS: http2},
         "load_assignment": {
-            "cluster_name": "xds-grpc",
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     }
-    return json.dumps(
-        {
-            "node": {"id": identifier, "cluster": cluster, "metadata": metadata},
-            "dynamic_resources": {
-                "ads_config": {
-                    "api_type": "DELTA_GRPC",
-                    "transport_api_version": "V3",
-                    "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
-                },
-                "cds_config": ads,
-                "lds_config": ads,
-            },
-            "static_resources": {"clusters": [xds]},
-        }
-    )

@@ -1,40 +1,32 @@
 # -*- test-case-name: tests.controlplane.demo.test_engines -*-
 """
-What runs the proxies of the demo: this process itself, or real Envoys as children of it.
+What runs the proxies of the demo: this process itself, processes of their own, or real Envoys, each with an agent.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
+from twisted.application.service import IService, MultiService
 
+from meshproxy.controlplane.demo.bootstraps import Member, envoyBootstrap, ownBootstrap
+from meshproxy.controlplane.demo.children import Child, twistdWords
+from meshproxy.identity.agent import Agent, AgentOptions
+from meshproxy.identity.settings import IdentitySettings
 from meshproxy.net.network import ReactorNetwork
 from meshproxy.server import ProxyOptions, ProxyServer
 
-__all__ = ["EnvoyProcess", "Engine", "envoyEngine", "findEnvoy", "meshproxyEngine"]
+__all__ = ["Engine", "envoyEngine", "findEnvoy", "meshproxyEngine", "processEngine"]
 
-#: A name and a bootstrap to a proxy that runs as long as the service does.
-Engine = Callable[[str, str], IService]
+#: A proxy, the port of xDS, and how it comes by its identity, to what runs it as long as the service does.
+Engine = Callable[[Member, int, IdentitySettings], IService]
 
 #: Seconds that requests have to end when the demo stops; people wait for their prompt.
 _DRAIN = 1.0
-
-#: Seconds that an Envoy has to end before it is killed.
-_PATIENCE = 5.0
-
-#: A Ctrl-C goes to Envoys too, perhaps earlier than to us: they may end first by this many seconds.
-_GRACE = 1.0
 
 
 def meshproxyEngine(reactor: Any) -> Engine:
@@ -43,9 +35,28 @@ def meshproxyEngine(reactor: Any) -> Engine:
     """
     network = ReactorNetwork(reactor)
 
-    def make(name: str, bootstrap: str) -> IService:
-        server: IService = ProxyServer(ProxyOptions(configText=bootstrap, drainTime=_DRAIN), reactor, network)
+    def make(member: Member, port: int, identity: IdentitySettings) -> IService:
+        options = ProxyOptions(configText=ownBootstrap(member, port, identity), drainTime=_DRAIN)
+        server: IService = ProxyServer(options, reactor, network)
         return server
+
+    return make
+
+
+def processEngine(folder: Path, reactor: Any, failed: Callable[[str], None], logLevel: str = "info") -> Engine:
+    """
+    Proxies in processes of their own.
+
+    @param folder: Where their bootstraps go.
+    @param failed: Told why if one ends by itself.
+    """
+
+    def make(member: Member, port: int, identity: IdentitySettings) -> IService:
+        file = folder / f"{member.name}.json"
+        file.write_text(ownBootstrap(member, port, identity))
+        words = twistdWords("proxy", "-c", str(file), "--drain-time-s", f"{_DRAIN:g}", "--log-level", logLevel)
+        child: IService = Child(f"the proxy of {member.name}", words, reactor, failed)
+        return child
 
     return make
 
@@ -67,84 +78,40 @@ def findEnvoy() -> str | None:
     return None
 
 
-def envoyEngine(path: str, folder: Path, reactor: Any, failed: Callable[[str], None]) -> Engine:
+def envoyEngine(
+    path: str, folder: Path, reactor: Any, failed: Callable[[str], None], agentWords: list[str] | None = None
+) -> Engine:
     """
-    Proxies that are Envoys.
+    Proxies that are Envoys, each with an agent that has its identity.
 
     @param path: The program.
-    @param folder: Where their bootstraps go.
+    @param folder: Where their bootstraps go, and the sockets of the agents.
     @param failed: Told why if one ends by itself.
+    @param agentWords: The command of an agent, which lacks only the options of one; L{None} for agents in this process.
     """
+    network = ReactorNetwork(reactor)
 
-    def make(name: str, bootstrap: str) -> IService:
-        file = folder / f"{name}.json"
-        file.write_text(bootstrap)
-        service: IService = EnvoyProcess(name, path, file, reactor, failed)
+    def agent(name: str, identity: IdentitySettings, socket: str) -> IService:
+        if agentWords is None:
+            made: IService = Agent(AgentOptions(identity=identity, socket=socket), reactor, network)
+            return made
+        words = [*agentWords, "--address", identity.address, "--server-name", identity.serverName]
+        words += ["--roots", identity.roots, "--token-file", identity.token, "--socket", socket]
+        words += ["--lifetime", f"{identity.lifetime:g}s"]
+        child: IService = Child(f"the agent of {name}", words, reactor, failed)
+        return child
+
+    def make(member: Member, port: int, identity: IdentitySettings) -> IService:
+        socket = str(folder / f"{member.name}.sock")
+        file = folder / f"{member.name}.json"
+        file.write_text(envoyBootstrap(member, port, socket))
+        words = [path, "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+        # Istio's strategy: connections of a former listener end with their next response, so that a policy soon holds.
+        words += ["--drain-strategy", "immediate", "--drain-time-s", "5"]
+        both: Any = MultiService()
+        both.addService(agent(member.name, identity, socket))
+        both.addService(Child(f"the Envoy of {member.name}", words, reactor, failed))
+        service: IService = both
         return service
 
     return make
-
-
-class EnvoyProcess(Service, ProcessProtocol):
-    """
-    An Envoy.
-    """
-
-    def __init__(self, name: str, path: str, file: Path, reactor: Any, failed: Callable[[str], None]) -> None:
-        self._name = name
-        self._path = path
-        self._file = file
-        self._reactor = reactor
-        self._failed = failed
-        self._gone: Deferred[None] | None = None
-        self._last: IDelayedCall | None = None
-
-    def startService(self) -> None:
-        """
-        Start it. What it says goes to stderr, as our log does.
-        """
-        Service.startService(self)
-        words = [self._path, "-c", str(self._file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-        # Istio's strategy: connections of a former listener end with their next response, so that a policy soon holds.
-        words += ["--drain-strategy", "immediate", "--drain-time-s", "5"]
-        # Where util-linux is, the kernel ends it with us even if nobody can ask it to.
-        wrapper = shutil.which("setpriv")
-        if wrapper is not None:
-            words = [wrapper, "--pdeathsig", "TERM", *words]
-        self._gone = Deferred()
-        self._reactor.spawnProcess(self, words[0], words, dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
-
-    def processEnded(self, reason: Failure) -> None:
-        """
-        It is gone, because we wanted it or not.
-        """
-        gone, self._gone = self._gone, None
-        if self._last is not None and self._last.active():
-            self._last.cancel()
-        if self.running:
-            why = f"the Envoy of {self._name} ended: {reason.getErrorMessage()}"
-            self._last = self._reactor.callLater(_GRACE, self._failed, why)
-        if gone is not None:
-            gone.callback(None)
-
-    def stopService(self) -> Deferred[None]:
-        """
-        End it, by force in the end.
-
-        @return: Fires when it is gone.
-        """
-        Service.stopService(self)
-        if self._last is not None and self._last.active():
-            self._last.cancel()
-        if self._gone is None:
-            return succeed(None)
-        self._signal("TERM")
-        self._last = self._reactor.callLater(_PATIENCE, self._signal, "KILL")
-        return self._gone
-
-    def _signal(self, name: str) -> None:
-        try:
-            self.transport.signalProcess(name)  # type: ignore[union-attr]
-        except ProcessExitedAlready:
-            # It is about to be told.
-            pass

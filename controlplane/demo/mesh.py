@@ -5,6 +5,7 @@ The demo, put together: what C{twistd meshproxy demo} runs.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -14,29 +15,29 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import MultiService
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
-from twisted.web.server import Site
-from zope.interface import implementer
 
-from meshproxy.controlplane.demo.bootstraps import gatewayBootstrap, sidecarBootstrap
-from meshproxy.controlplane.demo.engines import Engine, envoyEngine, findEnvoy, meshproxyEngine
+from meshproxy.config.structure import Seconds
+from meshproxy.controlplane.demo.api import ControlAPI
+from meshproxy.controlplane.demo.bootstraps import Member, gateway, sidecar
+from meshproxy.controlplane.demo.children import Child, twistdWords
+from meshproxy.controlplane.demo.engines import Engine, envoyEngine, findEnvoy, meshproxyEngine, processEngine
+from meshproxy.controlplane.demo.programs import Program
 from meshproxy.controlplane.demo.web import content
-from meshproxy.controlplane.demo.workloads import PORT, WORKLOADS, bookinfo, makeApp
+from meshproxy.controlplane.demo.workloads import PORT, WORKLOADS, Workload, bookinfo
 from meshproxy.controlplane.service import ControlPlane
-from meshproxy.controlplane.settings import ListenSettings, RESTSettings, Settings, StoreSettings, XDSSettings
+from meshproxy.controlplane.settings import loadSettings
 from meshproxy.errors import MeshProxyError
+from meshproxy.identity.settings import IdentitySettings
 
-__all__ = ["Demo", "DemoError", "DemoOptions"]
+__all__ = ["Demo", "DemoError", "DemoOptions", "programOf"]
 
 #: Seconds that all has to be there.
 _START = 60.0
@@ -55,15 +56,36 @@ class DemoOptions:
     What the command line says.
 
     @ivar port: Where the gateway listens; 0 for any port that is free.
+    @ivar rest: Where the API of the control plane listens; C{xds} and C{secure}: where it serves proxies, in clear and
+        with mutual TLS.
     @ivar network: The first two numbers of the addresses of the workloads.
     @ivar engine: C{meshproxy} or C{envoy}.
+    @ivar processes: Whether everything has a process of its own.
+    @ivar lifetime: Seconds that certificates are valid.
+    @ivar logLevel: For those processes.
     """
 
     port: int = PORT
     rest: int = 15014
     xds: int = 15010
+    secure: int = 15012
     network: str = "127.0"
     engine: str = "meshproxy"
+    processes: bool = False
+    lifetime: float = 86400.0
+    logLevel: str = "info"
+
+
+def programOf(name: str, network: str, reactor: Any) -> Program:
+    """
+    The program of one workload, alone.
+
+    @raise DemoError: If there is no such workload.
+    """
+    found = [workload for workload in WORKLOADS if workload.name == name]
+    if not found:
+        raise DemoError(f"there is no workload {name!r}: {', '.join(one.name for one in WORKLOADS)}")
+    return Program(found[0], network, reactor)
 
 
 class Demo(MultiService):
@@ -95,7 +117,6 @@ class Demo(MultiService):
         self._envoy = envoy
         self._pool = HTTPConnectionPool(reactor)
         self._agent = Agent(reactor, pool=self._pool)
-        self._ports: list[Any] = []
         self._stopping = False
         self._proxies: list[Any] = []
 
@@ -106,15 +127,41 @@ class Demo(MultiService):
         options, reactor = self._options, self._reactor
         self._folder = TemporaryDirectory(prefix="meshproxy-demo-")
         folder = Path(self._folder.name)
-        self._engine: Engine = (
-            meshproxyEngine(reactor) if self._envoy is None else envoyEngine(self._envoy, folder, reactor, self._failed)
-        )
-        settings = Settings(
-            store=StoreSettings(type="memory"),
-            rest=RESTSettings(listen=ListenSettings(port=options.rest)),
-            xds=XDSSettings(plain=ListenSettings(port=options.xds), secure=None),
-        )
-        self._control = ControlPlane(settings, folder / "control", reactor)
+        level = options.logLevel
+        if self._envoy is not None:
+            words = twistdWords("agent", "--log-level", level) if options.processes else None
+            self._engine: Engine = envoyEngine(self._envoy, folder, reactor, self._failed, words)
+        elif options.processes:
+            self._engine = processEngine(folder, reactor, self._failed, level)
+        else:
+            self._engine = meshproxyEngine(reactor)
+
+    def _makeControl(self) -> Any:
+        """
+        The control plane; of what may be anywhere the ports are known from now on.
+        """
+        options, reactor, folder = self._options, self._reactor, Path(self._folder.name)
+        rest, xds, secure = (_free("127.0.0.1", port) for port in (options.rest, options.xds, options.secure))
+        self._rest, self._secure = rest, secure
+        told = {
+            "store": {"type": "memory"},
+            "rest": {"listen": {"port": rest}},
+            "xds": {"plain": {"port": xds}, "secure": {"port": secure}},
+        }
+        file, data = folder / "control.json", folder / "control"
+        file.write_text(json.dumps(told))
+        if not options.processes:
+            return ControlPlane(loadSettings(str(file)), data, reactor)
+        words = twistdWords("control", "--config", str(file), "--data", str(data), "--log-level", options.logLevel)
+        return Child("the control plane", words, reactor, self._failed)
+
+    def _makeProgram(self, workload: Workload) -> Any:
+        options = self._options
+        if not options.processes:
+            return Program(workload, options.network, self._reactor)
+        _free(workload.own(options.network), PORT)
+        words = ["--workload", workload.name, "--network", options.network, "--log-level", options.logLevel]
+        return Child(workload.name, twistdWords("demo", *words), self._reactor, self._failed)
 
     # Life
 
@@ -131,14 +178,12 @@ class Demo(MultiService):
             for workload in WORKLOADS:
                 for address in (workload.inbound(options.network), workload.outbound(options.network)):
                     _free(address, PORT)
-                site = _Site(makeApp(workload, self._agent, self._reactor, options.network))
-                address = workload.own(options.network)
-                self._ports.append(self._reactor.listenTCP(PORT, site, interface=address))
-            self._control.setServiceParent(self)
+                self._makeProgram(workload).setServiceParent(self)
+            self._makeControl().setServiceParent(self)
             MultiService.privilegedStartService(self)
         except CannotListenError:
             self._folder.cleanup()
-            hint = "--port, --rest-port, --xds-port and --network say where else; twistd meshproxy demo --help"
+            hint = "--port, --rest-port, --xds-port, --xds-tls-port and --network say where else"
             os.write(2, f"an address of the demo is taken ({hint})\n".encode())
             raise
 
@@ -190,7 +235,6 @@ class Demo(MultiService):
         try:
             await gatherResults([maybeDeferred(proxy.disownServiceParent) for proxy in self._proxies])
             await self._pool.closeCachedConnections()
-            await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
             await MultiService.stopService(self)
         finally:
             self._folder.cleanup()
@@ -199,12 +243,13 @@ class Demo(MultiService):
 
     async def _start(self) -> None:
         options = self._options
-        rest = self._control.addresses["rest"][1]
-        await self._apply(rest, bookinfo(options.network, self._port))
-        xds = self._control.addresses["xds"][1]
-        for workload in WORKLOADS:
-            self._run(workload.name, sidecarBootstrap(workload, options.network, xds))
-        self._run("ingressgateway", gatewayBootstrap(xds))
+        api = ControlAPI(self._agent, self._rest, self._reactor)
+        await api.ready()
+        await api.apply(bookinfo(options.network, self._port))
+        roots = Path(self._folder.name) / "roots.pem"
+        roots.write_text(await api.roots())
+        for member in (*(sidecar(workload, options.network) for workload in WORKLOADS), gateway()):
+            self._run(member, roots, await api.token(member.account))
         for workload in WORKLOADS:
             await self._listening(workload.inbound(options.network), PORT)
             await self._listening(workload.outbound(options.network), PORT)
@@ -213,20 +258,25 @@ class Demo(MultiService):
         while not await self._answers(page):
             await self._pause()
         self._tell(page)
-        self._tell(f"http://127.0.0.1:{rest}/v1/proxies")
+        self._tell(f"http://127.0.0.1:{self._rest}/v1/proxies")
 
-    def _run(self, name: str, bootstrap: str) -> None:
-        proxy = self._engine(name, bootstrap)
+    def _run(self, member: Member, roots: Path, token: str) -> None:
+        """
+        Start a proxy, with a token by which it proves who it is.
+        """
+        file = roots.with_name(f"{member.name}.token")
+        file.touch(0o600)
+        file.write_text(token)
+        identity = IdentitySettings(
+            address=f"127.0.0.1:{self._secure}",
+            serverName="localhost",
+            roots=str(roots),
+            token=str(file),
+            lifetime=Seconds(self._options.lifetime),
+        )
+        proxy: Any = self._engine(member, self._secure, identity)
         self._proxies.append(proxy)
         proxy.setServiceParent(self)
-
-    async def _apply(self, port: int, text: str) -> None:
-        url = f"http://127.0.0.1:{port}/v1/apply?filename=bookinfo.yaml&message=demo"
-        headers = Headers({"content-type": ["application/yaml"]})
-        response = await self._agent.request(b"POST", url.encode(), headers, _Body(text.encode()))
-        told = await content(response)
-        if response.code != 200:
-            raise DemoError(f"the resources are refused: {told.decode('utf-8', 'replace')}")
 
     async def _listening(self, host: str, port: int) -> None:
         """
@@ -255,52 +305,6 @@ class Demo(MultiService):
 
     async def _pause(self) -> None:
         await deferLater(self._reactor, _PAUSE)
-
-
-class _Site(Site):
-    """
-    A service's; its own lines in the log say more than C{twisted.web}'s.
-    """
-
-    noisy = False
-
-    def log(self, request: Any) -> None:
-        """
-        Say nothing.
-        """
-
-
-@implementer(IBodyProducer)
-class _Body:
-    """
-    A text to send.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """
-        All of it at once: it is short.
-        """
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """
-        It is written already.
-        """
-
-    def resumeProducing(self) -> None:
-        """
-        Likewise.
-        """
-
-    def stopProducing(self) -> None:
-        """
-        Likewise.
-        """
 
 
 def _free(host: str, port: int) -> int:

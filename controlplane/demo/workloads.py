@@ -16,7 +16,10 @@ from meshproxy.controlplane.demo.productpage import ProductPage
 from meshproxy.controlplane.demo.services import Details, Ratings, Reviews
 from meshproxy.controlplane.demo.web import App, Caller
 
-__all__ = ["PORT", "WORKLOADS", "Workload", "bookinfo", "makeApp"]
+__all__ = ["GATEWAY_ACCOUNT", "PORT", "WORKLOADS", "Workload", "bookinfo", "makeApp"]
+
+#: The service account of the gateway.
+GATEWAY_ACCOUNT = "bookinfo-gateway"
 
 #: The port of all services, as in Istio's bookinfo.
 PORT = 9080
@@ -40,6 +43,13 @@ class Workload:
         Its name, C{reviews-v1}.
         """
         return f"{self.app}-{self.version}"
+
+    @property
+    def account(self) -> str:
+        """
+        Its service account, by which it is known to others; as in Istio's bookinfo, the versions of a service share it.
+        """
+        return f"bookinfo-{self.app}"
 
     def inbound(self, network: str) -> str:
         """

@@ -162,10 +162,25 @@ class Session:
             if typeURL == ENDPOINTS:
                 subscription.invented = self._withoutEndpoints(self.snapshot.ofType(typeURL))
             subscription.settledOn = None
+            before = subscription.sent
             made.append((typeURL, self._respond(typeURL, subscription)))
+            if typeURL == CLUSTER:
+                self._sendEndpointsAgain(before, subscription.sent)
             subscription.isUnderWay = True
             subscription.isDue = False
         return made
+
+    def _sendEndpointsAgain(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        """
+        A cluster that changed waits for its endpoints again, and a proxy that asked for them once does not ask anew
+        (xDS protocol, "Resource warming"): they are sent with it, though they are the same.
+        """
+        endpoints = self.subscriptions.get(ENDPOINTS)
+        if endpoints is not None:
+            for name, version in after.items():
+                if before.get(name, version) != version:
+                    endpoints.sent.pop(name, None)
+                    endpoints.settledOn = None
 
     def _resume(self, typeURL: str, subscription: Subscription) -> None:
         """

@@ -18,7 +18,9 @@ class FilterChain:
     A filter chain of a listener.
 
     @ivar name: Its name; may be empty.
-    @ivar key: What makes it the same chain after a reload: its name, or what it matches where it has none.
+    @ivar key: What makes it the same chain after a reload, so that its connections live on: its name, what it matches,
+        and by what it believes peers. Names alone may be shared; and who came in clear is not to stay where clients
+        need a certificate now.
     @ivar fingerprint: The bytes of its configuration.
     @ivar transport: Makes the transports of its connections.
     @ivar filters: The filters before the terminal one.
@@ -29,11 +31,11 @@ class FilterChain:
         self.name: str = section.get("name")
         self.section = section
         self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
-        self.key: object = self.name or ("default" if isDefault else self.rule)
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.filters: list[PassingFilter] = []
         self.terminal: NetworkFilter | None = None
         self.transport = compileTransport(section, context.proxy.secrets, context.listenerScope)
+        self.key: object = (self.name, "default" if isDefault else self.rule, self.transport.trust)
         filters = section.children("filters")
         if not filters:
             section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")

@@ -24,6 +24,9 @@ __all__ = ["DEFAULT_TIMEOUT", "ChainTransport", "RawTransport", "TLSTransports",
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
+#: The fields of a CommonTlsContext that say how clients are verified.
+_VALIDATION = ("validation_context", "validation_context_sds_secret_config", "combined_validation_context")
+
 #: Seconds that a handshake may take where C{transport_socket_connect_timeout} says nothing. Envoy waits for ever.
 DEFAULT_TIMEOUT = 60.0
 
@@ -31,7 +34,11 @@ DEFAULT_TIMEOUT = 60.0
 class ChainTransport(Protocol):
     """
     How the connections of a filter chain get their transports.
+
+    @ivar trust: By what peers are believed; connections that came under one do not live on under another.
     """
+
+    trust: object
 
     def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
         """
@@ -51,6 +58,8 @@ class RawTransport:
     """
     Leaves the bytes as they are.
     """
+
+    trust: object = "raw"
 
     def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
         """
@@ -75,6 +84,10 @@ class TLSTransports:
         @param scope: The listener's.
         """
         self.tls = tls
+        common = tls.section.childOrEmpty("common_tls_context")
+        rules = [common.child(name) for name in _VALIDATION]
+        told = tuple(None if rule is None else rule.message.SerializeToString(deterministic=True) for rule in rules)
+        self.trust: object = ("tls", tls.isRequired, told)
         self._timeout = timeout
         self._timedOut = scope.counter("downstream_cx_transport_socket_connect_timeout")
 

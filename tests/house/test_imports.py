@@ -86,7 +86,7 @@ def mayImport(importer: str, imported: str) -> bool:
     if here == "controlplane":
         if there == "xds":
             return imported.split(".")[2:3] == ["types"]
-        if there == "server":
+        if there in ("server", "identity"):
             return importer.split(".")[2:3] == ["demo"]
         return there in _from("grpc")
     if here not in RANK or there not in RANK:

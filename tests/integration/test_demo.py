@@ -4,11 +4,16 @@ The demo as its users start it, looked at from outside: on this proxy, and on re
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
-from http.client import HTTPConnection
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +38,18 @@ class _DemoTests:
 
     engine = ""
 
-    def start(self: Any) -> None:
+    def start(self: Any, *more: str) -> None:
         """
         Start the demo, and wait until it says where to look.
         """
         folder = Path(self.mktemp()).absolute()
-        self.temporary = folder / "temporary"
-        self.temporary.mkdir(parents=True)
+        # The paths of the agents' sockets are to be short.
+        made = tempfile.TemporaryDirectory(prefix="mesh-")
+        self.addCleanup(made.cleanup)
+        self.temporary = Path(made.name)
         self.patch(os, "environ", {**os.environ, "TMPDIR": str(self.temporary)})
-        ports = ("--port", "0", "--rest-port", "0", "--xds-port", "0")
-        arguments = (*ports, "--network", _NETWORK, "--engine", self.engine)
+        ports = ("--port", "0", "--rest-port", "0", "--xds-port", "0", "--xds-tls-port", "0")
+        arguments = (*ports, "--network", _NETWORK, "--engine", self.engine, *more)
         self.demo = Proxy(self, *arguments, program=("meshproxy", "demo"), folder=folder)
         # A demo that is killed takes no Envoys along: in a test that fails it is asked to end.
         self.addCleanup(self.end)
@@ -139,6 +146,12 @@ class _DemoTests:
         self.sample("timeout.yaml")
         self.until(lambda: _NO_REVIEWS in self.page(), "a time-out")
 
+        self.leaveNothing()
+
+    def leaveNothing(self: Any) -> None:
+        """
+        End the demo; nothing is left of it.
+        """
         self.demo.signal(signal.SIGTERM)
         self.assertEqual(self.demo.ended(), 0)
         self.assertNotIn("[critical]", self.demo.log)
@@ -147,6 +160,126 @@ class _DemoTests:
         addresses = [(f"{_NETWORK}.{kind}.{number}", 9080) for kind in (1, 2, 3) for number in range(1, 7)]
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]
         self.assertEqual(left, [])
+
+
+    def asked(self: Any, host: str, headers: dict[str, str] | None = None) -> int:
+        """
+        How details are answered to who asks at an address; 0 where the connection is closed without a word.
+        """
+        connection = HTTPConnection(f"{_NETWORK}.{host}", 9080, timeout=15)
+        try:
+            connection.request("GET", "/details/0", headers={"host": "details:9080", **(headers or {})})
+            status: int = connection.getresponse().status
+            return status
+        except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            return 0
+        finally:
+            connection.close()
+
+    def askedBy(self: Any, caller: int) -> int:
+        """
+        How they are answered to a workload: at its sidecar.
+        """
+        status: int = self.asked(f"2.{caller}")
+        return status
+
+    def inClear(self: Any) -> int:
+        """
+        How they are answered to who comes in clear, past all sidecars but that of details; an identity that a header
+        tells is none.
+        """
+        uri = "spiffe://cluster.local/ns/default/sa/bookinfo-productpage"
+        status: int = self.asked("1.2", {"x-forwarded-client-cert": f"URI={uri}"})
+        return status
+
+    def test_identities(self: Any) -> None:
+        """
+        Each proxy has an identity. A policy goes by who asks, whoever that pretends to be; in STRICT mode nobody comes
+        in clear. Certificates are renewed meanwhile.
+        """
+        self.start("--lifetime", "6s")
+        accounts = ["details", "gateway", "productpage", "ratings", "reviews"]
+        expected = [f"spiffe://cluster.local/ns/default/sa/bookinfo-{account}" for account in accounts]
+        first = self.certificates()
+        self.assertEqual(sorted(first), expected)
+        told = json.loads(call(self.rest, "GET", "/v1/proxies")[1])["proxies"]
+        self.assertEqual(sorted({one["identity"] for one in told}), expected)
+        self.assertEqual(len(told), 7)
+        self.assertEqual((self.askedBy(1), self.askedBy(6), self.inClear()), (200, 200, 200))
+
+        self.sample("authorization-by-identity.yaml")
+        self.until(lambda: (self.askedBy(1), self.askedBy(6), self.inClear()) == (200, 403, 403), "a policy")
+        self.assertIn("Book Details", self.page())
+
+        self.sample("strict.yaml")
+        self.until(lambda: (self.askedBy(1), self.askedBy(6), self.inClear()) == (200, 403, 0), "STRICT")
+        self.assertIn("Book Details", self.page())
+        self.sample("authorization-by-identity.yaml", "delete")
+        self.until(lambda: (self.askedBy(6), self.inClear()) == (200, 0), "the policy's end")
+
+        def renewed() -> bool:
+            self.page()
+            now = self.certificates()
+            return all(now[uri] != first[uri] for uri in expected)
+
+        self.until(renewed, "other certificates")
+        self.assertEqual(self.versions(6), {"v1", "v2", "v3"})
+        self.assertEqual(self.meshctlCerts(), expected)
+        self.leaveNothing()
+
+    def certificates(self: Any) -> dict[str, str]:
+        """
+        The serial number of each identity's newest certificate.
+        """
+        told = json.loads(call(self.rest, "GET", "/v1/ca/certificates")[1])["certificates"]
+        return {one["identity"]: one["serial"] for one in told}
+
+    def meshctlCerts(self: Any) -> list[str]:
+        """
+        The identities that C{meshctl certs} lists.
+        """
+        command = [sys.executable, "-m", "meshproxy.controlplane.cli.main"]
+        command += ["--server", f"http://127.0.0.1:{self.rest}", "certs"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return sorted(re.findall(r"spiffe://\S+", done.stdout))
+
+    def test_circuitBreaking(self: Any) -> None:
+        """
+        What is more than one request under way and one that waits is answered at once.
+        """
+        self.start()
+        self.sample("circuit-breaking.yaml")
+        self.until(lambda: self.overflows() > 0, "an overflow")
+        self.sample("circuit-breaking.yaml", "delete")
+        self.until(lambda: self.overflows() == 0, "its end")
+        self.leaveNothing()
+
+    def overflows(self: Any) -> int:
+        """
+        Of some pages that are asked for at once, how many are answered with 503 because there are too many.
+        """
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda _: self.pageOrRefusal(), range(6)))
+        self.assertTrue(any(status == 200 for status, _ in answers), answers)
+        refused = [(status, text) for status, text in answers if status != 200]
+        expected = (503, "upstream connect error or disconnect/reset before headers. reset reason: overflow")
+        self.assertTrue(all(one == expected for one in refused), refused)
+        return len(refused)
+
+    def pageOrRefusal(self: Any) -> tuple[int, str]:
+        """
+        A page, or why there is none.
+        """
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/productpage")
+            response = connection.getresponse()
+            if response.status == 503:
+                self.assertEqual(response.headers["x-envoy-overloaded"], "true")
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
 
 
 class MeshproxyDemoTests(_DemoTests, SynchronousTestCase):

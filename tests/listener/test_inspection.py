@@ -295,6 +295,8 @@ class InspectionTests(SynchronousTestCase):
             A transport that cannot be made.
             """
 
+            trust: object = None
+
             def begin(self, *arguments: object) -> None:
                 """
                 Raise.

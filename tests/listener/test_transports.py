@@ -218,6 +218,65 @@ class TLSTransportsTests(TLSCase):
         self.assertEqual(second.connection.get_peer_certificate(as_cryptography=True), self.server.certificate)
         self.assertEqual(old.request(b"GET", b"/").status, 200)
 
+    def test_reloadOtherTrust(self) -> None:
+        """
+        Who came in clear, or without a certificate, does not stay where that is not enough any more, though the chain
+        has the same name; nor do those who were verified by other rules.
+        """
+        rules = {"validation_context": {"trusted_ca": {"inline_string": self.authority.root}}}
+        other = {"validation_context": {"trusted_ca": {"inline_string": Authority().root}}}
+        named = {"name": "same"}
+        clear = {"name": "same", "transport_socket": None}
+        strict = {"require_client_certificate": True}
+        for before, after in (
+            ({"chain": clear}, {"chain": named}),
+            ({"chain": named}, {"chain": named, "common": rules, **strict}),
+            ({"chain": named, "common": rules}, {"chain": named, "common": rules, **strict}),
+            ({"chain": named, "common": rules}, {"chain": named, "common": other}),
+        ):
+            proxy = self.proxy(**before)
+            if before["chain"] is clear:
+                client = proxy.client("127.0.0.1:443")
+            else:
+                client, _ = self.connect(proxy)
+            self.assertEqual(client.request(b"GET", b"/").status, 200)
+            self.assertTrue(proxy.reload(self.bootstrap(**after)))
+            proxy.settle()
+            self.assertTrue(client.ended or client.lost)
+
+    def test_reloadSharedName(self) -> None:
+        """
+        Of two chains with one name each keeps its own connections.
+        """
+
+        def both(status: int) -> str:
+            document = json.loads(self.bootstrap(chain={"name": "same"}))
+            (listener,) = document["static_resources"]["listeners"]
+            listener["listener_filters"] = [
+                {
+                    "name": "tls",
+                    "typed_config": {"@type": f"{_TYPES}filters.listener.tls_inspector.v3.TlsInspector"},
+                }
+            ]
+            (chain,) = listener["filter_chains"]
+            clear = json.loads(json.dumps(chain))
+            del clear["transport_socket"]
+            for number, (one, transport) in enumerate(((chain, "tls"), (clear, "raw_buffer"))):
+                one["filter_chain_match"] = {"transport_protocol": transport}
+                (host,) = one["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+                answer = {"match": {"prefix": "/"}, "direct_response": {"status": status + number}}
+                host["routes"] = [answer]
+            listener["filter_chains"] = [chain, clear]
+            return json.dumps(document)
+
+        proxy = MemoryProxy(both(201))
+        secure, _ = self.connect(proxy)
+        plain = proxy.client("127.0.0.1:443")
+        for first in (201, 203, 205):
+            self.assertTrue(proxy.reload(both(first)))
+            answers = [client.request(b"GET", b"/").status for client in (secure, plain)]
+            self.assertEqual(answers, [first, first + 1])
+
     def test_notReady(self) -> None:
         """
         While the certificate has not come by SDS, connections are closed at once.

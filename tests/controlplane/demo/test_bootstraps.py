@@ -5,13 +5,21 @@ L{meshproxy.controlplane.demo.bootstraps}.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.load import loadBootstrap
-from meshproxy.controlplane.demo.bootstraps import gatewayBootstrap, sidecarBootstrap
+from meshproxy.config.structure import structureOrRaise
+from meshproxy.controlplane.demo.bootstraps import envoyBootstrap, gateway, ownBootstrap, sidecar
 from meshproxy.controlplane.demo.workloads import WORKLOADS
 from meshproxy.controlplane.translate.proxy import Interception, Role, proxyOf
+from meshproxy.identity.settings import IdentitySettings, compileIdentity
+from meshproxy.server import ProxyOptions, validate
+from meshproxy.testing.clock import VirtualReactor
+from meshproxy.testing.network import MemoryNetwork
+from meshproxy.testing.pki import Authority
 
 
 class BootstrapTests(SynchronousTestCase):
@@ -23,8 +31,8 @@ class BootstrapTests(SynchronousTestCase):
         """
         A sidecar without interception, between the addresses of its workload.
         """
-        text = sidecarBootstrap(WORKLOADS[2], "127.9", 1)
-        proxy = proxyOf(json.loads(text)["node"])
+        member = sidecar(WORKLOADS[2], "127.9")
+        proxy = proxyOf(member.node)
         self.assertEqual(
             (proxy.role, proxy.interception, proxy.namespace), (Role.SIDECAR, Interception.NONE, "default")
         )
@@ -34,11 +42,33 @@ class BootstrapTests(SynchronousTestCase):
             (proxy.inboundAddress, proxy.outboundAddress, proxy.applicationAddress),
             ("127.9.1.3", "127.9.2.3", "127.9.3.3"),
         )
-        loadBootstrap(None, text, False).report.raiseIfAny()
+        self.assertEqual((proxy.serviceAccount, member.account), ("bookinfo-reviews", "bookinfo-reviews"))
 
     def test_gateway(self) -> None:
         """
         A proxy at the edge, that the Gateway selects.
         """
-        proxy = proxyOf(json.loads(gatewayBootstrap(1))["node"])
+        proxy = proxyOf(gateway().node)
         self.assertEqual((proxy.role, proxy.labels), (Role.ROUTER, {"istio": "ingressgateway"}))
+        self.assertEqual(proxy.serviceAccount, "bookinfo-gateway")
+
+    def test_own(self) -> None:
+        """
+        This project's proxy comes by its identity itself, and shows it to the control plane.
+        """
+        roots = Path(self.mktemp())
+        roots.write_text(Authority().root)
+        identity = structureOrRaise(IdentitySettings, {"roots": str(roots), "token": "t", "lifetime": "1h"})
+        text = ownBootstrap(gateway(), 15012, identity)
+        found = compileIdentity(loadBootstrap(None, text, False))
+        self.assertEqual(found, identity)
+        validate(ProxyOptions(configText=text), Clock(), MemoryNetwork(VirtualReactor()))
+
+    def test_envoy(self) -> None:
+        """
+        Envoy has it from its agent, and the control plane is told so.
+        """
+        told = json.loads(envoyBootstrap(gateway(), 15012, "/run/socket"))
+        self.assertEqual(proxyOf(told["node"]).sdsCluster, "sds-grpc")
+        self.assertEqual(proxyOf(gateway().node).sdsCluster, "")
+        self.assertNotIn("bootstrap_extensions", told)

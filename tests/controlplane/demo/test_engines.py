@@ -1,130 +1,78 @@
 """
-L{meshproxy.controlplane.demo.engines}. Both run in L{tests.integration.test_demo}.
+L{meshproxy.controlplane.demo.engines}. All run in L{tests.integration.test_demo}.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.config.structure import structureOrRaise
 from meshproxy.controlplane.demo import engines
-from meshproxy.controlplane.demo.engines import EnvoyProcess, envoyEngine, findEnvoy
+from meshproxy.controlplane.demo.bootstraps import gateway
+from meshproxy.controlplane.demo.engines import envoyEngine, findEnvoy, processEngine
+from meshproxy.identity.settings import IdentitySettings
+from tests.controlplane.demo.test_children import Processes
 
 
-class _Processes(Clock):
+class EngineTests(SynchronousTestCase):
     """
-    A reactor that starts nothing.
-    """
-
-    def __init__(self) -> None:
-        Clock.__init__(self)
-        self.commands: list[list[str]] = []
-        self.signals: list[str] = []
-        self.isGone = False
-
-    def spawnProcess(self, protocol: Any, path: str, words: list[str], env: Any, childFDs: Any) -> None:
-        """
-        Note what is wanted.
-        """
-        self.commands.append(words)
-        protocol.makeConnection(self)
-
-    def signalProcess(self, name: str) -> None:
-        """
-        Note a signal.
-        """
-        if self.isGone:
-            raise ProcessExitedAlready
-        self.signals.append(name)
-
-
-class EnvoyTests(SynchronousTestCase):
-    """
-    The life of an Envoy.
+    What is started for a proxy.
     """
 
     def setUp(self) -> None:
-        self.reactor = _Processes()
-        self.told: list[str] = []
+        self.reactor = Processes()
         self.patch(shutil, "which", lambda name: None)
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        made: Any = envoyEngine("/envoy", folder, self.reactor, self.told.append)("reviews-v1", "{}")
-        self.envoy: EnvoyProcess = made
-        self.envoy.startService()
-        self.assertEqual((folder / "reviews-v1.json").read_text(), "{}")
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        told = {"roots": "roots.pem", "token": "t", "lifetime": "90s", "server_name": "localhost"}
+        self.identity = structureOrRaise(IdentitySettings, told)
 
-    def ended(self) -> None:
+    def start(self, engine: Any) -> Any:
         """
-        It ends.
+        Start the gateway.
         """
-        self.envoy.processEnded(Failure(ProcessDone(0)))
+        made = engine(gateway(), 15012, self.identity)
+        made.startService()
+        return made
 
-    def test_stop(self) -> None:
+    def bootstrap(self) -> Any:
         """
-        It is asked to end, and waited for.
+        What it was given.
         """
-        self.assertEqual(self.reactor.commands[0][:2], ["/envoy", "-c"])
-        stopped = self.envoy.stopService()
-        self.assertEqual(self.reactor.signals, ["TERM"])
-        self.assertNoResult(stopped)
-        self.ended()
-        self.successResultOf(stopped)
-        self.assertEqual((self.reactor.getDelayedCalls(), self.told), ([], []))
+        return json.loads((self.folder / "ingressgateway.json").read_text())
 
-    def test_withUs(self) -> None:
+    def test_process(self) -> None:
         """
-        The kernel is asked to end it when this process does, by the program that can ask.
+        A process of its own is given a bootstrap with its identity.
         """
-        self.patch(shutil, "which", {"setpriv": "/bin/setpriv"}.get)
-        self.envoy.startService()
-        self.assertEqual(self.reactor.commands[1], ["/bin/setpriv", "--pdeathsig", "TERM", *self.reactor.commands[0]])
+        self.start(processEngine(self.folder, self.reactor, lambda why: None, "warning"))
+        (words,) = self.reactor.commands
+        file = str(self.folder / "ingressgateway.json")
+        self.assertEqual(words[-7:], ["proxy", "-c", file, "--drain-time-s", "1", "--log-level", "warning"])
+        (extension,) = self.bootstrap()["bootstrap_extensions"]
+        self.assertEqual(extension["typed_config"]["value"]["token"], "t")
 
-    def test_kill(self) -> None:
+    def test_envoyWithAgent(self) -> None:
         """
-        If it does not listen, it is made to end.
+        Envoy and its agent are children; the one has its secrets from the socket of the other.
         """
-        stopped = self.envoy.stopService()
-        self.reactor.advance(5)
-        self.assertEqual(self.reactor.signals, ["TERM", "KILL"])
-        self.ended()
-        self.successResultOf(stopped)
-
-    def test_alone(self) -> None:
-        """
-        One that ends by itself is told of, after the moment that a Ctrl-C may take to come to us.
-        """
-        self.ended()
-        self.assertEqual(self.told, [])
-        self.reactor.advance(1)
-        self.assertIn("the Envoy of reviews-v1 ended", self.told[0])
-        self.successResultOf(self.envoy.stopService())
-
-    def test_together(self) -> None:
-        """
-        A Ctrl-C that it got first is no fault.
-        """
-        self.ended()
-        self.successResultOf(self.envoy.stopService())
-        self.reactor.advance(10)
-        self.assertEqual(self.told, [])
-
-    def test_gone(self) -> None:
-        """
-        One that is gone, and has not told yet, takes no signal.
-        """
-        self.reactor.isGone = True
-        stopped = self.envoy.stopService()
-        self.ended()
-        self.successResultOf(stopped)
+        self.start(envoyEngine("/envoy", self.folder, self.reactor, lambda why: None, ["agent"]))
+        agent, envoy = self.reactor.commands
+        socket = str(self.folder / "ingressgateway.sock")
+        self.assertEqual(agent[:3], ["agent", "--address", "127.0.0.1:15012"])
+        self.assertEqual(agent[agent.index("--socket") + 1], socket)
+        self.assertEqual(agent[agent.index("--lifetime") + 1], "90s")
+        self.assertEqual(envoy[:2], ["/envoy", "-c"])
+        told = self.bootstrap()
+        self.assertEqual(told["node"]["metadata"]["SDS_CLUSTER"], "sds-grpc")
+        self.assertIn(socket, json.dumps(told["static_resources"]["clusters"][1]))
 
 
 class FindTests(SynchronousTestCase):

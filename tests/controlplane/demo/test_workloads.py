@@ -28,8 +28,11 @@ class WorkloadTests(SynchronousTestCase):
         self.assertEqual(problems, [])
         entries = {one.name: one.spec for one in found if one.kind == "WorkloadEntry"}
         self.assertEqual(
-            {name: (spec.address, spec.labels) for name, spec in entries.items()},
-            {one.name: (one.inbound("127.9"), {"app": one.app, "version": one.version}) for one in WORKLOADS},
+            {name: (spec.address, spec.labels, spec.serviceAccount) for name, spec in entries.items()},
+            {
+                one.name: (one.inbound("127.9"), {"app": one.app, "version": one.version}, one.account)
+                for one in WORKLOADS
+            },
         )
         (gateway,) = [one for one in found if one.kind == "Gateway"]
         self.assertEqual(gateway.spec.servers[0].port.number, 8000)
@@ -40,7 +43,7 @@ class WorkloadTests(SynchronousTestCase):
         """
         folder = resources.files("meshproxy.controlplane.demo") / "samples"
         names = sorted(file.name for file in folder.iterdir())
-        self.assertEqual(len(names), 7)
+        self.assertEqual(len(names), 10)
         for name in names:
             found, problems = parseDocuments((folder / name).read_text(), name)
             self.assertEqual(problems, [])

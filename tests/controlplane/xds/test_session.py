@@ -135,7 +135,8 @@ class WorldSessionTests(SynchronousTestCase):
 
     def test_onlyWhatChanged(self) -> None:
         """
-        Nothing is sent again, of endpoints and routes only what changed; all clusters go if one changes.
+        Nothing is sent again, of endpoints and routes only what changed; all clusters go if one changes, and that one's
+        endpoints, for which it waits.
         """
         self.start(clusters="a b", endpoints="a b", listeners="l", routes="r s")
         self.session.setSnapshot(snapshot(clusters="a b", endpoints="a b=2", listeners="l", routes="r s"))
@@ -145,7 +146,7 @@ class WorldSessionTests(SynchronousTestCase):
         self.assertEqual(self.told(), {"RDS": "r"})
         self.answer("RDS", "r s")
         self.session.setSnapshot(snapshot(clusters="a b=2", endpoints="a b=2", listeners="l", routes="r=2 s"))
-        self.assertEqual(self.told(), {"CDS": "a b"})
+        self.assertEqual(self.told(), {"CDS": "a b", "EDS": "b"})
 
     def test_oneUnderWay(self) -> None:
         """
@@ -315,6 +316,24 @@ class DeltaSessionTests(SynchronousTestCase):
         Take the last response of a type, or not.
         """
         self.session.receive(deltaRequest(_TYPES[name], nonce=self.last[name].nonce, error=error))
+
+    def test_endpointsAgain(self) -> None:
+        """
+        A cluster that changed gets its endpoints again, which a proxy waits for and does not ask for a second time;
+        those of others are not sent.
+        """
+        self.session.setSnapshot(snapshot(clusters="a b", endpoints="a b"))
+        self.ask("CDS")
+        self.ask("EDS", "a b")
+        self.assertEqual(self.told(), {"CDS": ("a b", ""), "EDS": ("a b", "")})
+        self.answer("CDS")
+        self.answer("EDS")
+        self.session.setSnapshot(snapshot(clusters="a b=2 c", endpoints="a b"))
+        self.assertEqual(self.told(), {"CDS": ("b c", ""), "EDS": ("b", "")})
+        # It may wait for them before it says that it took the clusters.
+        self.answer("EDS")
+        self.answer("CDS")
+        self.assertEqual(self.told(), {})
 
     def test_wildcard(self) -> None:
         """

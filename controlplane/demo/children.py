@@ -1,0 +1,103 @@
+# -*- test-case-name: tests.controlplane.demo.test_children -*-
+"""
+Programs that run as children of the demo, as long as it does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+__all__ = ["Child", "twistdWords"]
+
+#: Seconds that one has to end before it is killed.
+_PATIENCE = 5.0
+
+#: A Ctrl-C goes to children too, perhaps earlier than to us: they may end first by this many seconds.
+_GRACE = 1.0
+
+_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+
+def twistdWords(*arguments: str) -> list[str]:
+    """
+    The command of a C{twistd meshproxy} by the Python that runs this, wherever its scripts are.
+    """
+    return [sys.executable, "-c", _TWISTD, "-n", "meshproxy", *arguments]
+
+
+class Child(Service, ProcessProtocol):
+    """
+    One program.
+    """
+
+    def __init__(self, name: str, words: Sequence[str], reactor: Any, failed: Callable[[str], None]) -> None:
+        """
+        @param name: How it is called when it ends by itself.
+        @param words: The command.
+        @param failed: Told why if it ends by itself.
+        """
+        self._name = name
+        self._words = list(words)
+        self._reactor = reactor
+        self._failed = failed
+        self._gone: Deferred[None] | None = None
+        self._last: IDelayedCall | None = None
+
+    def startService(self) -> None:
+        """
+        Start it. What it says goes to stderr, as our log does.
+        """
+        Service.startService(self)
+        words = self._words
+        # Where util-linux is, the kernel ends it with us even if nobody can ask it to.
+        wrapper = shutil.which("setpriv")
+        if wrapper is not None:
+            words = [wrapper, "--pdeathsig", "TERM", *words]
+        self._gone = Deferred()
+        self._reactor.spawnProcess(self, words[0], words, dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        It is gone, because we wanted it or not.
+        """
+        gone, self._gone = self._gone, None
+        if self._last is not None and self._last.active():
+            self._last.cancel()
+        if self.running:
+            why = f"{self._name} ended: {reason.getErrorMessage()}"
+            self._last = self._reactor.callLater(_GRACE, self._failed, why)
+        if gone is not None:
+            gone.callback(None)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        End it, by force in the end.
+
+        @return: Fires when it is gone.
+        """
+        Service.stopService(self)
+        if self._last is not None and self._last.active():
+            self._last.cancel()
+        if self._gone is None:
+            return succeed(None)
+        self._signal("TERM")
+        self._last = self._reactor.callLater(_PATIENCE, self._signal, "KILL")
+        return self._gone
+
+    def _signal(self, name: str) -> None:
+        try:
+            self.transport.signalProcess(name)  # type: ignore[union-attr]
+        except ProcessExitedAlready:
+            # It is about to be told.
+            pass
