@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
@@ -19,8 +18,9 @@ from meshproxy.errors import TLSError
 from meshproxy.net.certificates import fingerprint
 from meshproxy.net.openssl import onServerName
 from meshproxy.secrets.keys import CertifiedKey
-from meshproxy.secrets.material import ContextSource, Material, prepare
+from meshproxy.secrets.material import Material, prepare
 from meshproxy.secrets.session import TLSSession, verifyPeer
+from meshproxy.secrets.side import TLSSide
 from meshproxy.secrets.stats import TLSStats
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Scope
@@ -161,11 +161,10 @@ def _firstOfKinds(keys: _Keys) -> _Keys:
     return tuple(found.values())
 
 
-class DownstreamTLS:
+class DownstreamTLS(TLSSide[DownstreamContexts]):
     """
     The TLS of a filter chain.
 
-    @ivar alpn: The protocols that are served, the preferred one first.
     @ivar isRequired: Whether clients need a certificate.
     """
 
@@ -174,7 +173,7 @@ class DownstreamTLS:
         @param section: A C{DownstreamTlsContext} message.
         @param scope: The listener's.
         """
-        self.section = section
+        TLSSide.__init__(self, section, secrets, scope, stats, True)
         self.isRequired: bool = section.wrapped("require_client_certificate", False)
         self.requireSNI: bool = section.wrapped("require_sni", False)
         self.fullScan: bool = section.wrapped("full_scan_certs_on_sni_mismatch", False)
@@ -182,18 +181,7 @@ class DownstreamTLS:
         self.hasTickets = not section.get("disable_stateless_session_resumption")
         self.hasSessions = not section.get("disable_stateful_session_resumption")
         self.sessionTimeout = int(section.seconds("session_timeout", 0.0))
-        self.stats = TLSStats(scope) if stats is None else stats
-        factory = scope.scope("server_ssl_socket_factory.")
-        self._updates = factory.counter("ssl_context_update_by_sds")
-        self._notReady = factory.counter("downstream_context_secrets_not_ready")
-        factory.counter("upstream_context_secrets_not_ready")
         common = section.child("common_tls_context")
-        self._secrets = secrets
-        self._source: ContextSource[DownstreamContexts] = ContextSource(
-            section.childOrEmpty("common_tls_context"), secrets, True, self._updated, self.stats.expire
-        )
-        self.parameters = self._source.parameters
-        self.alpn = self._source.alpn
         if common is None or not (
             common.has("tls_certificates") or common.has("tls_certificate_sds_secret_configs")
         ):
@@ -205,31 +193,12 @@ class DownstreamTLS:
         self._source.begin(lambda material: DownstreamContexts(self, material))
         secrets.users[self] = None
 
-    def _updated(self) -> None:
-        self._updates.value += 1
-
     @property
     def contexts(self) -> DownstreamContexts | None:
         """
         The version that the next handshake takes.
         """
         return self._source.made
-
-    @property
-    def isReady(self) -> bool:
-        """
-        Whether all secrets have come.
-        """
-        return self._source.made is not None
-
-    def notReady(self) -> str:
-        """
-        A connection is refused because a secret has not come: count it.
-
-        @return: The transport failure reason.
-        """
-        self._notReady.value += 1
-        return "TLS_error: Secret is not supplied by SDS"
 
     def session(self, sock: Any) -> TLSSession:
         """
@@ -254,22 +223,3 @@ class DownstreamTLS:
             if name in offered:
                 return name
         raise _NoCommonProtocol("SSL routines::no application protocol")
-
-    def certificates(self) -> list[tuple[list[tuple[str, x509.Certificate]], list[tuple[str, x509.Certificate]]]]:
-        """
-        See L{meshproxy.secrets.store.SecretUser.certificates}.
-        """
-        material = self._source.material
-        if material is None:
-            return []
-        validation = material.validation
-        roots = [(validation.path, root) for root in validation.roots]
-        chains = [(key.path, each) for key in material.keys for each in key.chain]
-        return [(roots, chains)]
-
-    def stop(self) -> None:
-        """
-        No new connections: follow the secrets no more.
-        """
-        self._source.stop()
-        self._secrets.users.pop(self, None)

@@ -17,9 +17,10 @@ from meshproxy.config import Section
 from meshproxy.errors import TLSError
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.secrets.downstream import useKeys
-from meshproxy.secrets.material import ContextSource, Material, prepare
+from meshproxy.secrets.material import Material, prepare
 from meshproxy.secrets.names import isNamed
 from meshproxy.secrets.session import TLSSession, verifyPeer
+from meshproxy.secrets.side import TLSSide
 from meshproxy.secrets.stats import TLSStats
 from meshproxy.secrets.store import SecretStore
 from meshproxy.secrets.validation import Validation
@@ -108,14 +109,13 @@ def _misnamed(leaf: x509.Certificate, names: Sequence[str]) -> tuple[str, str] |
     return "fail_verify_san", "verify cert failed: verify SAN list"
 
 
-class UpstreamTLS:
+class UpstreamTLS(TLSSide[_UpstreamContext]):
     """
     The TLS of a cluster, or of some of its endpoints.
 
     @ivar sni: The server name that is asked for, empty for none.
     @ivar usesHostname: Whether it is the endpoint's host name, where that is known.
     @ivar verifiesServerName: Whether the endpoint's certificate has to be for the server name that was asked for.
-    @ivar isReady: Whether all secrets have come.
     """
 
     def __init__(self, section: Section, secrets: SecretStore, scope: Scope, stats: TLSStats | None = None) -> None:
@@ -123,42 +123,21 @@ class UpstreamTLS:
         @param section: An C{UpstreamTlsContext} message.
         @param scope: The cluster's.
         """
-        self.section = section
+        TLSSide.__init__(self, section, secrets, scope, stats, False)
         self.sni: str = section.get("sni")
         self.usesHostname: bool = section.get("auto_host_sni")
         self.verifiesServerName: bool = section.get("auto_sni_san_validation")
         self.mostSessions: int = section.wrapped("max_session_keys", 1)
-        self.stats = TLSStats(scope) if stats is None else stats
-        factory = scope.scope("client_ssl_socket_factory.")
-        self._updates = factory.counter("ssl_context_update_by_sds")
-        self._notReady = factory.counter("upstream_context_secrets_not_ready")
-        factory.counter("downstream_context_secrets_not_ready")
         common = section.childOrEmpty("common_tls_context")
         if len(common.children("tls_certificates")) + len(common.children("tls_certificate_sds_secret_configs")) > 1:
             section.refuse("a client has one certificate at most", "common_tls_context.tls_certificates")
         if len(self.sni) > 255:
             section.refuse("a server name has 255 characters at most", "sni")
-        self._secrets = secrets
-        self._source: ContextSource[_UpstreamContext] = ContextSource(
-            common, secrets, False, self._updated, self.stats.expire
-        )
-        self.parameters = self._source.parameters
-        self.alpn = self._source.alpn
         self._source.begin(lambda material: _UpstreamContext(self, material))
         material = self._source.material
         if self.verifiesServerName and material is not None and not material.validation.verifies:
             section.refuse("needs a trusted_ca: names in a certificate that nobody verifies are worth nothing")
         secrets.users[self] = None
-
-    def _updated(self) -> None:
-        self._updates.value += 1
-
-    @property
-    def isReady(self) -> bool:
-        """
-        Whether there is a context.
-        """
-        return self._source.made is not None
 
     @property
     def validation(self) -> Validation | None:
@@ -183,8 +162,7 @@ class UpstreamTLS:
         """
         made = self._source.made
         if made is None:
-            self._notReady.value += 1
-            raise TLSError("TLS_error: Secret is not supplied by SDS")
+            raise TLSError(self.notReady())
         connection = SSL.Connection(made.context, sock)
         name = (serverName or self.sni).encode("utf-8", "surrogateescape")
         if name:
@@ -200,22 +178,3 @@ class UpstreamTLS:
             connection.set_session(kept.pop())
         connection.set_connect_state()
         return UpstreamSession(connection, made, self.stats, key, self.mostSessions)
-
-    def certificates(self) -> list[tuple[list[tuple[str, x509.Certificate]], list[tuple[str, x509.Certificate]]]]:
-        """
-        See L{meshproxy.secrets.store.SecretUser.certificates}.
-        """
-        material = self._source.material
-        if material is None:
-            return []
-        validation = material.validation
-        roots = [(validation.path, root) for root in validation.roots]
-        chains = [(key.path, each) for key in material.keys for each in key.chain]
-        return [(roots, chains)]
-
-    def stop(self) -> None:
-        """
-        No new connections: follow the secrets no more.
-        """
-        self._source.stop()
-        self._secrets.users.pop(self, None)

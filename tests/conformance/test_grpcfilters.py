@@ -12,12 +12,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.conformance.admincase import Asked
 from tests.conformance.backend import Backend
 from tests.conformance.bootstrap import Manager, Ports, bootstrap
 from tests.conformance.case import Case, Do, Pause, Script, Step, ok, request
 from tests.conformance.comparison import Comparison, compared
 from tests.conformance.proxies import Proxy, findEnvoy
-from tests.conformance.test_admin import Asked
 from tests.ports import bindFree, freePorts
 
 _TYPES = "type.googleapis.com/envoy.extensions."

