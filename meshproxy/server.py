@@ -28,7 +28,7 @@ from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
 from meshproxy.errors import ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
-from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.http.context import ProxyContext
 from meshproxy.identity.settings import compileIdentity
 from meshproxy.identity.workload import WorkloadIdentity, intoStore
 from meshproxy.interfaces import INetwork
@@ -43,13 +43,10 @@ from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.statssinks import compileStatsSinks
-from meshproxy.xds.client import Client, Update
-from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, routeSources
-from meshproxy.xds.files import FileSources
-from meshproxy.xds.localcopy import LocalCopy
-from meshproxy.xds.settings import StreamSettings, channelTo, compileDiscovery, nodeOf
-from meshproxy.xds.stream import DiscoveryStream
-from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES, shortName
+from meshproxy.xds.discovery import Discovery, Taker
+from meshproxy.xds.dynamic import DynamicResources, routeSources
+from meshproxy.xds.settings import compileDiscovery, nodeOf
+from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
 
 __all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "validate"]
 
@@ -153,7 +150,7 @@ class ProxyServer(MultiService):
         # What came by xDS and is served, and for each listener what it was made of.
         self._dynamic = DynamicResources()
         self._madeOf: dict[str, tuple[bytes, ...]] = {}
-        self.discovery: DynamicConfiguration | None = None
+        self.discovery: Discovery | None = None
         self._discoverySettings = compileDiscovery(self.bootstrap)
         secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
         self.identity = self._makeIdentity(store)
@@ -262,106 +259,13 @@ class ProxyServer(MultiService):
         """
         Begin to ask the control plane, if there is one, and to look at the files that configuration comes from.
         """
-        if self.discovery is not None:
-            return
-        settings, options = self._discoverySettings, self.options
-        client = None
-        if settings.stream is not None:
+        if self.discovery is None:
+            options = self.options
             node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
-            client = settings.stream.client(node)
-        discovery = DynamicConfiguration(client, self.clusters.assignments, self.secrets, self.applyDynamic)
-        files = FileSources(
-            settings.files, self.secrets.files, self.context.store, self.reactor.seconds, discovery.receive
-        )
-        discovery.wantRoutes = files.wantRoutes
-        self.discovery, self._discoveryFiles = discovery, files
-        self._noteStaticRoutes()
-        if settings.stream is not None and client is not None:
-            self._makeStream(settings.stream, client, discovery)
-        discovery.wantAll()
-        files.start()
-        # What a file says, or does not, is known now: there is no more to wait for.
-        discovery.taken.update(settings.files)
-        if self._stream is not None:
-            self._stream.start()
-
-    def _makeStream(self, settings: StreamSettings, client: Client, discovery: DynamicConfiguration) -> None:
-        copy = self._localCopy = self._makeCopy(client)
-
-        def receive(update: Update) -> list[str]:
-            errors = discovery.receive(update)
-            if copy is not None and not errors:
-                copy.take(update)
-            self._begin()
-            return errors
-
-        def wantMore() -> None:
-            discovery.wantAll()
-            stream.flush()
-
-        stream = self._stream = DiscoveryStream(
-            client,
-            channelTo(settings, self.clusters, self.reactor),
-            settings.path,
-            receive,
-            self.reactor,
-            self.context.store,
-            self.context.random,
-            list(settings.metadata),
-        )
-        self.clusters.assignments.changed = wantMore
-        if settings.timeout:
-            self._firstFetch = self.reactor.callLater(settings.timeout, self._firstFetchTimedOut)
-
-    def _makeCopy(self, client: Client) -> LocalCopy | None:
-        folder = self.options.xdsCopyPath
-        if folder is None:
-            return None
-        store, threads = self.context.store, inReactorsThreads(self.reactor)
-        return LocalCopy(folder, self.context.nodeId, self.reactor, store, threads, client.asksFor)
-
-    def _firstFetchTimedOut(self) -> None:
-        """
-        The control plane did not say everything in time.
-        """
-        stream, discovery, settings = self._stream, self.discovery, self._discoverySettings.stream
-        assert stream is not None and discovery is not None and settings is not None
-        stream.timedOut(discovery.taken)
-        if self._localCopy is None or not self._serveCopy(self._localCopy, discovery, stream):
-            self._begin(True)
-            return
-        # Its clusters may have to look for their endpoints: that may take as long again.
-        self._firstFetch = self.reactor.callLater(settings.timeout, self._begin, True)
-        self._begin()
-
-    def _serveCopy(self, copy: LocalCopy, discovery: DynamicConfiguration, stream: DiscoveryStream) -> bool:
-        """
-        Serve what the control plane said some other time.
-
-        @return: Whether there is anything.
-        """
-        missing = self._discoverySettings.types.difference(discovery.taken)
-        updates = copy.load(frozenset(discovery.taken)) if missing else []
-        for update in updates:
-            errors = discovery.receive(update)
-            if errors:
-                told = {"type": shortName(update.typeURL), "why": "\n".join(errors)}
-                self.log.error("{type} of the local copy cannot be served:\n{why}", **told)
-        if updates:
-            discovery.taken.update(missing)
-            stream.hold(copy.versions())
-        return bool(updates)
-
-    def _noteStaticRoutes(self) -> None:
-        """
-        Note the routes that listeners of the bootstrap take by RDS.
-        """
-        static = self.bootstrap.childOrEmpty("static_resources").children("listeners")
-        wanted: dict[RouteKey, str] = {}
-        for section in static:
-            wanted.update(routeSources(section.message.SerializeToString()))
-        if self.discovery is not None:
-            self.discovery.staticRoutes = wanted
+            take = Taker(self.applyDynamic, self._begin)
+            self.discovery = Discovery(self._discoverySettings, self.context, take, node, options.xdsCopyPath)
+            self.discovery.follow(self.bootstrap)
+            self.discovery.start()
 
     def applyDynamic(self, dynamic: DynamicResources) -> list[str]:
         """
@@ -486,7 +390,7 @@ class ProxyServer(MultiService):
         if self.discovery is None:
             self._startDiscovery()
         else:
-            self._noteStaticRoutes()
+            self.discovery.follow(bootstrap)
             self.discovery.wantAll()
         self._begin()
         self.loaded = self.reactor.seconds()
@@ -609,10 +513,9 @@ class ProxyServer(MultiService):
             return
         if not isLate:
             isWarming = self._newest is not self._dynamic and self._newest is not self.bootstrap
-            if isWarming or not self.discovery.taken.issuperset(self._discoverySettings.types):
+            if isWarming or not self.discovery.isComplete:
                 return
-        if self._firstFetch is not None and self._firstFetch.active():
-            self._firstFetch.cancel()
+        self.discovery.stopWaiting()
         self.state = "LIVE"
         self.stats.initializationTime.record(int((self.reactor.seconds() - self.started) * 1000))
 
@@ -626,10 +529,6 @@ class ProxyServer(MultiService):
 
     exitStatus = 0
     _hasListeners = False
-    _stream: DiscoveryStream | None = None
-    _discoveryFiles: FileSources | None = None
-    _localCopy: LocalCopy | None = None
-    _firstFetch: IDelayedCall | None = None
 
     def failHealthCheck(self, failed: bool) -> None:
         """
@@ -684,15 +583,9 @@ class ProxyServer(MultiService):
     def _stopped(self) -> Deferred[Any]:
         for sink in self._sinks:
             sink.close()
-        if self._stream is not None:
-            self._stream.stop()
-        if self._discoveryFiles is not None:
-            self._discoveryFiles.stop()
-        kept = succeed(None) if self._localCopy is None else self._localCopy.stop()
+        kept = succeed(None) if self.discovery is None else self.discovery.stop()
         if self.identity is not None:
             self.identity.stop()
-        if self._firstFetch is not None and self._firstFetch.active():
-            self._firstFetch.cancel()
         self.admin.stop()
         self.clusters.stop()
         self.listeners.stop()
