@@ -2,7 +2,8 @@
 Ask the API of a control plane that runs for everything that its description allows, and for more: what schemathesis
 makes of C{/openapi.json}. Fails on a 5xx, and on any answer that the description does not have.
 
-C{tox -e fuzz} runs it; what is added to that goes to schemathesis, for example C{--max-examples 200}.
+C{tox -e fuzz} runs it; what is added to that goes to schemathesis, for example C{--max-examples 200}. C{--all-versions}
+also asks by the older versions of the API, which the same operations serve.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def main() -> int:
 
     @return: The exit status.
     """
+    options = [one for one in sys.argv[1:] if one != "--all-versions"]
+    isWhole = len(options) < len(sys.argv) - 1
     program = str(Path(sys.executable).with_name("schemathesis"))
     program = os.environ.get("SCHEMATHESIS", program)
     with tempfile.TemporaryDirectory() as name:
@@ -81,16 +84,14 @@ def main() -> int:
                     # It answers for ever.
                     "--exclude-path",
                     "/v1/events",
-                    # The older versions of the API are served by the same operations.
-                    "--exclude-path-regex",
-                    "/(v1beta1|v1alpha3)/",
+                    *([] if isWhole else ["--exclude-path-regex", "/(v1beta1|v1alpha3)/"]),
                     # What is right as far as a schema can say may be wrong all the same: names that do not exist, two
                     # fields of which one is allowed.
                     "--exclude-checks",
                     "positive_data_acceptance",
                     "--request-timeout",
                     "20",
-                    *(sys.argv[1:] or ["--max-examples", "20", "--continue-on-failure"]),
+                    *(options or ["--max-examples", "20", "--continue-on-failure"]),
                 ],
                 cwd=folder,
                 env={**os.environ, "SCHEMATHESIS_HOOKS": "fuzzhooks", "PYTHONPATH": str(HERE.parent)},

@@ -55,12 +55,14 @@ class Watch:
 class SecretFiles:
     """
     Looks at all watched files again and again; it does so while there are any, and after L{start}.
+
+    @ivar clock: Says when.
     """
 
     _log = Logger()
 
     def __init__(self, clock: Any) -> None:
-        self._clock = clock
+        self.clock = clock
         self._watches: dict[Watch, None] = {}
         self._known: dict[str, tuple[tuple[int, ...] | None, bytes | None]] = {}
         self._call: IDelayedCall | None = None
@@ -113,7 +115,7 @@ class SecretFiles:
 
     def _arm(self) -> None:
         if self._isStarted and self._call is None and self._known:
-            self._call = self._clock.callLater(INTERVAL, self.check)
+            self._call = self.clock.callLater(INTERVAL, self.check)
 
     def check(self) -> None:
         """

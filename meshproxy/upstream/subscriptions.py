@@ -6,7 +6,9 @@ wrong with it is told in the log with its place, counted in Envoy's words, and c
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -14,10 +16,15 @@ from meshproxy.config import Report
 from meshproxy.config.sources import DiscoveryFile, readNodes, readResources
 from meshproxy.errors import ConfigErrors
 from meshproxy.routing.xxhash64 import xxhash64
-from meshproxy.secrets.watch import SecretFiles
+from meshproxy.secrets.watch import INTERVAL, SecretFiles
 from meshproxy.stats import Scope
 
 __all__ = ["FileSubscription", "SubscriptionStats"]
+
+_SETTLED = 1.5 * INTERVAL
+"""
+Seconds without a further change after which a file that is written in place is whole.
+"""
 
 
 class SubscriptionStats:
@@ -73,7 +80,9 @@ class FileSubscription:
         self._files = files
         self._stats = stats
         self._receive = receive
-        self._watch = files.watch(self.read)
+        self._watch = files.watch(self._changed)
+        self._file: tuple[int, int] | None = None
+        self._later: Any = None
 
     def start(self) -> bool:
         """
@@ -89,11 +98,29 @@ class FileSubscription:
         Look at it no more.
         """
         self._watch.stop()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._later is not None and self._later.active():
+            self._later.cancel()
+        self._later = None
+
+    def _changed(self) -> None:
+        """
+        The content is another one. Another file in its place is whole; one that is written in place may be half of
+        what it is to be, and is waited for: half a list of listeners is a list, too.
+        """
+        self._forget()
+        if _fileAt(self.path) == self._file:
+            self._later = self._files.clock.callLater(_SETTLED, self.read)
+        else:
+            self.read()
 
     def read(self) -> bool:
         """
         Read the file.
         """
+        self._file = _fileAt(self.path)
         self._stats.attempt.value += 1
         report = Report()
         try:
@@ -119,3 +146,15 @@ class FileSubscription:
 
     def _refused(self, why: str) -> None:
         self._log.error("{path} is refused, what was there before stays:\n{why}", path=self.path, why=why)
+
+
+def _fileAt(path: str) -> tuple[int, int] | None:
+    """
+    Which file a path leads to: its device and its number there. A new file may have the number of one that is gone;
+    then it is waited for without need.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -74,9 +74,10 @@ class FilesCase(SynchronousTestCase):
 
     def later(self) -> None:
         """
-        Let the files be looked at.
+        Let the files be looked at, until there is nothing to wait for.
         """
-        self.proxy.reactor.advance(INTERVAL)
+        for _ in range(4):
+            self.proxy.reactor.advance(INTERVAL)
 
     def cluster(self, name: str, **more: Any) -> JSON:
         """
