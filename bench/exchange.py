@@ -1,6 +1,6 @@
 """
-What one exchange costs in Python alone: the work of the cases C{http1} and C{full} on sockets that cost nothing, so
-that a change of a tenth of a microsecond shows on a machine that others use too.
+What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, and of C{http2} and C{http2-full},
+on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine that others use too.
 
 C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
 with another one, round for round in turn, and prints the median of the ratios. C{--profile} shows where the time goes,
@@ -26,17 +26,26 @@ from string import Template
 from types import CodeType, FrameType
 from typing import Any
 
+from bench.load import VARIED_FIELDS, variedPaths
+
 __all__ = ["Exchanges", "main", "variedRequests"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
 _PORT = 21999
 _BACKEND = 21998
 
+_CASES = ["http1", "full", "http2", "http2-full"]
+
+# How many streams of an HTTP/2 connection ask at once.
+_STREAMS = 4
+
+_BODY = b"x" * 200
+
 #: As wrk asks in the case C{http1}, and as the backend answers.
 PLAIN = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:21999\r\n\r\n"
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Thu, 26 Nov 2026 15:47:20 GMT\r\n"
-    b"Content-Type: application/octet-stream\r\nContent-Length: 200\r\nConnection: keep-alive\r\n\r\n" + b"x" * 200
+    b"Content-Type: application/octet-stream\r\nContent-Length: 200\r\nConnection: keep-alive\r\n\r\n" + _BODY
 )
 
 
@@ -64,6 +73,67 @@ def _varied(number: int, draw: random.Random) -> bytes:
         *(["X-Canary: yes"] if number % 5 == 0 else []),
     ]
     return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode("ascii")
+
+
+def _sections() -> list[tuple[bytes, bytes]]:
+    """
+    The HPACK sections of the requests of h2load in the case C{http2-full}: the first one of a connection, and the same
+    as one of its later ones.
+
+    As in nghttp2, a path is always a literal, and all else is in the dynamic table from the second request on.
+    """
+    from meshproxy.codec.http2.huffman import huffmanEncode
+
+    def string(text: str) -> bytes:
+        coded = huffmanEncode(text.encode())
+        return bytes((0x80 | len(coded),)) + coded
+
+    fields = [field.split(": ", 1) for field in VARIED_FIELDS]
+    # :scheme http and :method GET are in the static table; :authority is indexed as the first of what is not.
+    literals = [b"\x41" + string("127.0.0.1:21999")]
+    literals += [b"\x40" + string(name) + string(value) for name, value in fields]
+    newest = 62
+    indexed = bytes(0x80 | newest + len(literals) - 1 - number for number in range(len(literals)))
+    sections = []
+    for path in variedPaths():
+        head = b"\x04" + string(path) + b"\x86"
+        sections.append(
+            (head + literals[0] + b"\x82" + b"".join(literals[1:]), head + indexed[:1] + b"\x82" + indexed[1:])
+        )
+    return sections
+
+
+class _HTTP2Client:
+    """
+    What one connection of h2load sends.
+    """
+
+    _SAME = (b"\x82\x86\x84\x41\x0f127.0.0.1:21999", b"\x82\x86\x84\xbe")
+
+    def __init__(self, varied: bool, number: int) -> None:
+        self._sections = _sections() if varied else [self._SAME]
+        self._next = number * 7 % len(self._sections)
+        self._stream = 1
+
+    def first(self) -> bytes:
+        """
+        What comes before all requests: windows as wide as h2load's.
+        """
+        settings = b"\0\4" + (2**30 - 1).to_bytes(4, "big")
+        preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\6\4\0\0\0\0\0" + settings
+        return preface + b"\0\0\4\x08\0\0\0\0\0" + (2**30).to_bytes(4, "big")
+
+    def requests(self, count: int) -> bytes:
+        """
+        The frames of some more requests.
+        """
+        frames = []
+        for _ in range(count):
+            section = self._sections[self._next][self._stream > 1]
+            self._next = (self._next + 1) % len(self._sections)
+            frames.append(len(section).to_bytes(3, "big") + b"\1\5" + self._stream.to_bytes(4, "big") + section)
+            self._stream += 2
+        return b"".join(frames)
 
 
 class _Socket:
@@ -104,8 +174,9 @@ class Exchanges:
 
     def __init__(self, case: str, folder: Path, connections: int = 16) -> None:
         """
-        @param case: C{http1} or C{full}.
-        @param connections: How many clients ask at once: as many requests make one turn of the reactor.
+        @param case: C{http1}, C{full}, C{http2} or C{http2-full}.
+        @param connections: How many requests make one turn of the reactor: each from a client of its own or, of HTTP/2,
+            four from each.
         """
         from meshproxy.server import ProxyOptions, ProxyServer
         from meshproxy.testing import MemoryNetwork, Peer, VirtualReactor
@@ -118,8 +189,9 @@ class Exchanges:
         transports: list[Any] = []
         transport = network.transport
         network.transport = lambda *args: transports.append(transport(*args)) or transports[-1]  # type: ignore[method-assign, func-returns-value]
-        text = Template((_CONFIGS / f"{case}.yaml").read_text())
-        config = text.substitute(listen=_PORT, backend=_BACKEND, log=folder / "access.log")
+        name = case.removeprefix("http2-") if case != "http2" else case
+        text = Template((_CONFIGS / f"{name}.yaml").read_text())
+        config = text.substitute(listen=_PORT, backend=_BACKEND, log=folder / "access.log", transport="")
         self._server = ProxyServer(ProxyOptions(configText=config), reactor, network)
         self._server.privilegedStartService()
         self._server.startService()
@@ -130,12 +202,18 @@ class Exchanges:
         self.answer = self.asked = b""
         self._waiting: list[Any] = []
         self._downstreams: list[Any] = []
-        for _ in range(connections):
+        self._clients: list[_HTTP2Client] = []
+        if case.startswith("http2"):
+            self._clients = [_HTTP2Client(case == "http2-full", n) for n in range(connections // _STREAMS)]
+        for _ in self._clients or range(connections):
             network.dial(parseAddress(f"127.0.0.1:{_PORT}"), Peer())
             self._downstreams.append(transports[-1])
         # The first request of each makes its upstream connection.
         for downstream in self._downstreams:
-            downstream.protocol.dataReceived(self.requests[0])
+            if not self._clients:
+                downstream.protocol.dataReceived(self.requests[0])
+        for downstream, client in zip(self._downstreams, self._clients, strict=False):
+            downstream.protocol.dataReceived(client.first() + client.requests(_STREAMS))
         before = len(transports)
         while len(transports) < before + 2 * connections:
             reactor._turn()
@@ -156,7 +234,8 @@ class Exchanges:
         self.asked = data
 
     def _answered(self, sock: _Socket, data: bytes) -> None:
-        self.answered += 1
+        # The settings of HTTP/2 are none.
+        self.answered += data.count(_BODY)
         self.answer = data
 
     def turn(self) -> None:
@@ -166,10 +245,13 @@ class Exchanges:
         from meshproxy.net.turn import turn
 
         requests, position = self.requests, self._position
+        for client, downstream in zip(self._clients, self._downstreams, strict=False):
+            downstream.socket.inbox = client.requests(_STREAMS)
         turn.active = True
         for downstream in self._downstreams:
-            downstream.socket.inbox = requests[position]
-            position = (position + 1) % len(requests)
+            if not self._clients:
+                downstream.socket.inbox = requests[position]
+                position = (position + 1) % len(requests)
             downstream.doRead()
         turn.end()
         self._position = position
@@ -303,7 +385,7 @@ def main() -> None:
     Measure, compare or profile.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.exchange", description="the CPU of one exchange in memory")
-    parser.add_argument("--only", choices=["http1", "full"], help="one of the two cases")
+    parser.add_argument("--only", choices=_CASES, help="one of the cases")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with this one")
     parser.add_argument("--rounds", type=int, default=40, help="how often each is measured (40)")
     parser.add_argument("--count", type=int, default=1600, help="exchanges in a round (1600)")
@@ -312,7 +394,7 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     here = Path(__file__).resolve().parent.parent
-    for case in [options.only] if options.only else ["http1", "full"]:
+    for case in [options.only] if options.only else _CASES:
         if options.serve:
             _serve(case)
         elif options.profile:

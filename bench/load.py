@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.process import Failed, Process
 
-__all__ = ["CASES", "Case", "Idle", "Load", "Sample"]
+__all__ = ["CASES", "VARIED_FIELDS", "Case", "Idle", "Load", "Sample", "variedPaths"]
 
 _SCRIPT = Path(__file__).parent / "configs" / "load.lua"
 
@@ -99,6 +99,9 @@ class Case:
     #: Whether each measurement needs a proxy that has done nothing before.
     fresh = False
 
+    #: Whether the listener speaks TLS, where the configuration leaves that open.
+    isSecure = False
+
     def measure(self, proxy: Process, port: int, core: int, seconds: float) -> Sample:
         """
         Put a proxy to work.
@@ -133,6 +136,13 @@ class Load(Case):
     varied: bool = False
     perByte: bool = False
 
+    @property
+    def isSecure(self) -> bool:  # type: ignore[override]  # of the other kinds none leaves it open
+        """
+        See L{Case.isSecure}.
+        """
+        return self.scheme == "https"
+
     def measure(self, proxy: Process, port: int, core: int, seconds: float) -> Sample:
         """
         The CPU time of the proxy over the work done.
@@ -156,37 +166,48 @@ class Load(Case):
             return [*command, "--", "varied"] if self.varied else command
         if self.tool in ("h2load", "wrk") and (self.tool == "h2load" or self.scheme == "https"):
             h2load = shutil.which("h2load")
-            if h2load is None or self.scheme == "https":
+            if h2load is None or self.tool == "wrk":
                 raise Failed(f"{self.tool} is not installed")
             command = [h2load, "-t1", "-c", connections, "-m", "16", "-D", last]
-            return [*command, *_variedRequests(port)] if self.varied else [*command, url]
+            return [*command, *_variedRequests(port, self.scheme)] if self.varied else [*command, url]
         what = "requests" if self.tool == "wrk" else self.tool
         path = "/service/1/items" if self.varied else self.path
         options = ["--connections", connections, "--seconds", str(seconds), "--path", path]
         return [sys.executable, "-m", "bench.generator", what, str(port), *options]
 
 
-def _variedRequests(port: int) -> list[str]:
+VARIED_FIELDS = (
+    "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.1",
+    "accept: application/json, text/plain, */*",
+    "accept-encoding: gzip, deflate, br",
+    "accept-language: en-GB,en;q=0.7,de;q=0.3",
+    "cookie: session=0123456789abcdef; theme=dark; visit=7",
+    "x-tenant: t17",
+    "x-internal: drop-me",
+)
+"""
+Fields as browsers send them.
+"""
+
+
+def variedPaths(count: int = 2000) -> list[str]:
+    """
+    What h2load asks for where requests vary.
+    """
+    draw = random.Random(7)
+    return [
+        f"/service/{n % 10}/items/{draw.randrange(100000)}?page={n % 50}&q={draw.getrandbits(30):x}"
+        for n in range(count)
+    ]
+
+
+def _variedRequests(port: int, scheme: str) -> list[str]:
     """
     What makes h2load ask for 2000 paths, with fields as browsers send them.
     """
-    draw = random.Random(7)
-    paths = [
-        f"/service/{n % 10}/items/{draw.randrange(100000)}?page={n % 50}&q={draw.getrandbits(30):x}"
-        for n in range(2000)
-    ]
     uris = Path(tempfile.gettempdir()) / f"bench-uris-{port}"
-    uris.write_text("".join(f"http://127.0.0.1:{port}{path}\n" for path in paths))
-    fields = (
-        "user-agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.1",
-        "accept: application/json, text/plain, */*",
-        "accept-encoding: gzip, deflate, br",
-        "accept-language: en-GB,en;q=0.7,de;q=0.3",
-        "cookie: session=0123456789abcdef; theme=dark; visit=7",
-        "x-tenant: t17",
-        "x-internal: drop-me",
-    )
-    return [*(part for field in fields for part in ("-H", field)), "-i", str(uris)]
+    uris.write_text("".join(f"{scheme}://127.0.0.1:{port}{path}\n" for path in variedPaths()))
+    return [*(part for field in VARIED_FIELDS for part in ("-H", field)), "-i", str(uris)]
 
 
 @dataclass(frozen=True)
@@ -260,6 +281,10 @@ CASES = {
              connections=8, tool="h2load"),
         Load("http2-full", "HTTP/2, full chain, 20 routes, paths vary", "full", "us/request",
              connections=8, tool="h2load", varied=True),
+        Load("http2-tls", "HTTP/2 over TLS, small GET, 8 connections with 16 streams", "tls", "us/request",
+             connections=8, tool="h2load", scheme="https"),
+        Load("http2-tls-full", "HTTP/2 over TLS, full chain, 20 routes, paths vary", "full", "us/request",
+             connections=8, tool="h2load", scheme="https", varied=True),
         Load("tcp", "TCP, 200 bytes to and fro, 50 connections", "tcp", "us/message", True, 50, "echoes"),
         Load("tcp-bulk", "TCP, 16 MB pieces, 4 connections", "tcp", "s/GB", connections=4, path="/big", perByte=True),
         Load("http-bulk", "HTTP/1.1, 16 MB bodies, 4 connections", "http1", "s/GB", connections=4, path="/big",

@@ -25,6 +25,14 @@ __all__ = ["Outcome", "Ports", "backends", "runCase", "started"]
 
 _BIG = 16 << 20
 
+# What a configuration has in the place of $transport where clients speak TLS.
+_TLS = (
+    "transport_socket: {name: envoy.transport_sockets.tls, typed_config: {"
+    '"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, '
+    "common_tls_context: {alpn_protocols: [h2, http/1.1], tls_certificates: ["
+    "{certificate_chain: {filename: $folder/cert.pem}, private_key: {filename: $folder/key.pem}}]}}}"
+)
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -138,7 +146,8 @@ def started(name: str, case: Case, ports: Ports, folder: Path) -> Iterator[Proce
         raise Failed("is not installed")
     port = ports.proxy(name)
     backend = ports.echo if case.echo else ports.http
-    values = {"listen": port, "backend": backend, "log": folder / f"{name}.access.log"}
+    transport = _TLS.replace("$folder", str(folder)) if case.isSecure else ""
+    values = {"listen": port, "backend": backend, "log": folder / f"{name}.access.log", "transport": transport}
     config = write(template, folder, f"{name}-{template}", values)
     process = Process(name, kind.command(config), cores()[0], folder)
     try:

@@ -113,7 +113,7 @@ class ConfigurationTests(SynchronousTestCase):
         """
         folder = Path(self.mktemp())
         folder.mkdir()
-        values = {"listen": 1234, "backend": 2345, "log": "/dev/null", "body": "x"}
+        values = {"listen": 1234, "backend": 2345, "log": "/dev/null", "body": "x", "transport": ""}
         for path in sorted(Path(write.__code__.co_filename).parent.glob("configs/*.*")):
             if path.suffix == ".lua":
                 continue

@@ -24,11 +24,10 @@ class ExchangesTests(SynchronousTestCase):
         """
         folder = Path(self.mktemp())
         folder.mkdir()
-        exchanges = Exchanges(case, folder, connections=3)
+        exchanges = Exchanges(case, folder, connections=4)
         before = exchanges.answered
-        self.assertGreater(exchanges.run(9), 0)
-        self.assertEqual(exchanges.answered, before + 9)
-        self.assertTrue(exchanges.answer.startswith(b"HTTP/1.1 200 OK\r\n"), exchanges.answer)
+        self.assertGreater(exchanges.run(12), 0)
+        self.assertEqual(exchanges.answered, before + 12)
         exchanges.stop()
         log = folder / "access.log"
         return exchanges, log.read_text() if log.exists() else ""
@@ -38,6 +37,7 @@ class ExchangesTests(SynchronousTestCase):
         A router alone.
         """
         exchanges, _ = self.exchange("http1")
+        self.assertTrue(exchanges.answer.startswith(b"HTTP/1.1 200 OK\r\n"), exchanges.answer)
         self.assertTrue(exchanges.asked.startswith(b"GET / HTTP/1.1\r\n"), exchanges.asked)
 
     def test_full(self) -> None:
@@ -45,8 +45,30 @@ class ExchangesTests(SynchronousTestCase):
         All filters take part, and every exchange has its line in the log.
         """
         exchanges, log = self.exchange("full")
+        self.assertTrue(exchanges.answer.startswith(b"HTTP/1.1 200 OK\r\n"), exchanges.answer)
         self.assertIn(b"x-proxy: bench\r\n", exchanges.asked)
         self.assertIn(b"x-via: front\r\n", exchanges.asked)
         self.assertNotIn(b"x-internal", exchanges.asked)
         self.assertIn(b"x-served-by: bench\r\n", exchanges.answer)
         self.assertEqual(len(log.splitlines()), exchanges.answered)
+
+    def test_http2(self) -> None:
+        """
+        Four requests at once on one connection, all of which are answered.
+        """
+        exchanges, _ = self.exchange("http2")
+        self.assertTrue(exchanges.asked.startswith(b"GET / HTTP/1.1\r\n"), exchanges.asked)
+        self.assertEqual(exchanges.answer.count(b"x" * 200), 4)
+
+    def test_http2Full(self) -> None:
+        """
+        The same with all filters, paths that differ, and fields as browsers send them.
+        """
+        exchanges, log = self.exchange("http2-full")
+        self.assertIn(b"x-proxy: bench\r\n", exchanges.asked)
+        self.assertIn(b"user-agent: Mozilla/5.0 ", exchanges.asked)
+        self.assertIn(b"cookie: session=", exchanges.asked)
+        self.assertNotIn(b"x-internal", exchanges.asked)
+        lines = log.splitlines()
+        self.assertEqual(len(lines), exchanges.answered)
+        self.assertEqual(len({line.split('"')[1] for line in lines}), len(lines))

@@ -827,11 +827,15 @@ class ConnectionCodec:
         self._emit(data)
         self._floods.outboundDataFrames += 1
 
-    def sendBlock(self, streamId: int, fields: tuple[Field, ...], endStream: bool) -> None:
+    def sendBlock(
+        self, streamId: int, fields: tuple[Field, ...], endStream: bool, key: tuple[object, ...] = ()
+    ) -> None:
         """
         Send a field section.
+
+        @param key: What it can be recalled by.
         """
-        block = self._encoder.encode(fields)
+        block = self._encoder.encode(fields, key)
         size = len(block)
         flags = Flag.END_STREAM if endStream else 0
         if size <= self.peerMaxFrameSize:
@@ -846,11 +850,11 @@ class ConnectionCodec:
             kind = FrameType.CONTINUATION
             flags = 0
 
-    def recall(self, fields: tuple[Field, ...]) -> bytes | None:
+    def recall(self, key: tuple[object, ...]) -> bytes | None:
         """
-        The bytes of a field section that was sent before and is the same now.
+        The bytes of a field section that was sent before with this key and is the same now.
         """
-        block = self._encoder.recall(fields)
+        block = self._encoder.recall(key)
         return block if block is not None and len(block) <= self.peerMaxFrameSize else None
 
     def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:

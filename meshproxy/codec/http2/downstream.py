@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from meshproxy.codec.http2.connection import ConnectionCodec
 from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
+from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
+from meshproxy.codec.http2.shapes import RequestShape, cut, shapeOf
 from meshproxy.codec.http2.states import StreamState
 from meshproxy.codec.http2.stream import CodecStream
 from meshproxy.errors import RemoteProtocolError
@@ -26,6 +28,7 @@ _DEFAULTS = Http2Options()
 # How many heads are remembered by their bytes, and how long those are at most.
 _MOST_REMEMBERED = 64
 _LONGEST_REMEMBERED = 512
+_MOST_SHAPES = 16
 
 _HEAD_COST = 8
 
@@ -35,7 +38,7 @@ class DownstreamCodec(ConnectionCodec):
     Reads requests and writes their responses, on as many streams as the options allow at a time.
 
     A client's requests look alike: the head that the same bytes gave before, while the dynamic table is the same, is
-    taken from memory.
+    taken from memory; so is that of bytes which differ in a few literals only.
     """
 
     isDownstream = True
@@ -48,6 +51,7 @@ class DownstreamCodec(ConnectionCodec):
         self._prefaceLeft = PREFACE
         self._known: dict[bytes, RequestHeaders] = {}
         self._knownVersion = 0
+        self._shapes: dict[bytes, RequestShape] = {}
         self._once: set[bytes] = set()
         settings = [(Setting.MAX_CONCURRENT_STREAMS, options.maxConcurrentStreams)]
         if options.allowConnect:
@@ -84,17 +88,9 @@ class DownstreamCodec(ConnectionCodec):
             return
         self.lastStreamId = streamId
         decoder = self._decoder
-        known = self._known.get(block) if self._knownVersion == decoder.version else None
+        headers = self._recall(block) if self._knownVersion == decoder.version else None
         protocol = b""
-        if known is not None:
-            headers = _newRequest(RequestHeaders)
-            headers.method = known.method
-            headers.path = known.path
-            headers.authority = known.authority
-            headers.scheme = known.scheme
-            headers.first = known.first.copy()
-            headers.more = None
-        else:
+        if headers is None:
             taken = self._headOf(streamId, block, endStream)
             if taken is None:
                 return
@@ -116,6 +112,24 @@ class DownstreamCodec(ConnectionCodec):
         if not endStream and b"content-length" in headers.first:
             stream.bodyLeft = int(headers.first[b"content-length"])
         self._requestReceived(stream, headers, endStream)
+
+    def _recall(self, block: bytes) -> RequestHeaders | None:
+        """
+        The head of a section like one before.
+        """
+        known = self._known.get(block)
+        if known is None:
+            pieces = cut(block) if self._shapes else None
+            shape = self._shapes.get(pieces[0]) if pieces is not None else None
+            return shape.fill(pieces[1]) if shape is not None and pieces is not None else None
+        headers = _newRequest(RequestHeaders)
+        headers.method = known.method
+        headers.path = known.path
+        headers.authority = known.authority
+        headers.scheme = known.scheme
+        headers.first = known.first.copy()
+        headers.more = None
+        return headers
 
     def _headOf(self, streamId: int, block: bytes, endStream: bool) -> tuple[RequestHeaders, bytes] | None:
         """
@@ -147,8 +161,8 @@ class DownstreamCodec(ConnectionCodec):
             self.sendReset(streamId, ErrorCode.PROTOCOL_ERROR)
             self._sink.requestRefused(streamId, None, error)
             return None
-        if before == decoder.version and endStream and headers.more is None and not protocol:
-            self._remember(block, headers)
+        if before == decoder.version and headers.more is None and not protocol:
+            self._remember(block, fields, headers)
         return headers, protocol
 
     def _refuseHead(self, streamId: int, error: RemoteProtocolError) -> None:
@@ -163,18 +177,34 @@ class DownstreamCodec(ConnectionCodec):
             error = RemoteProtocolError("a head that breaks off", 400, "codec_error:protocol_error")
             self._sink.requestRefused(streamId, None, error)
 
-    def _remember(self, block: bytes, headers: RequestHeaders) -> None:
-        if len(block) > _LONGEST_REMEMBERED or headers.first.get(b"content-length"):
+    def _remember(self, block: bytes, fields: list[Field], headers: RequestHeaders) -> None:
+        if len(block) > _LONGEST_REMEMBERED or b"content-length" in headers.first:
             return
-        version = self._decoder.version
-        known = self._known
-        if known.get(block) is None and block not in self._once:
-            # Most that come once never come again.
-            if len(self._once) >= _MOST_REMEMBERED:
-                self._once.clear()
-            self._once.add(block)
-            return
-        if self._knownVersion != version or len(known) >= _MOST_REMEMBERED:
-            known.clear()
-            self._knownVersion = version
-        known[block] = headers.copy()
+        if self._knownVersion != self._decoder.version:
+            self._known.clear()
+            self._shapes.clear()
+            self._knownVersion = self._decoder.version
+        pieces = cut(block)
+        if pieces is not None and self._isAgain(pieces[0]):
+            shape = shapeOf(block, fields, headers, self._decoder, self.options.maxHeadBytes)
+            if shape is not None:
+                if len(self._shapes) >= _MOST_SHAPES:
+                    self._shapes.clear()
+                self._shapes[pieces[0]] = shape
+                return
+        if self._isAgain(block):
+            if len(self._known) >= _MOST_REMEMBERED:
+                self._known.clear()
+            self._known[block] = headers.copy()
+
+    def _isAgain(self, key: bytes) -> bool:
+        """
+        Whether this came before: most that come once never come again.
+        """
+        once = self._once
+        if key in once:
+            return True
+        if len(once) >= _MOST_REMEMBERED:
+            once.clear()
+        once.add(key)
+        return False

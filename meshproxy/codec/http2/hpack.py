@@ -176,6 +176,14 @@ class Decoder:
             *((field, len(field[0]) + len(field[1])) for field in islice(self._entries, 126 - _STATIC_COUNT)),
         ]
 
+    def nameOf(self, index: int) -> bytes:
+        """
+        The name that a literal with this index has.
+
+        @raise RemoteProtocolError: If there is none.
+        """
+        return self._entry(index)[0]
+
     def _entry(self, index: int) -> Field:
         if 0 < index <= _STATIC_COUNT:
             return STATIC_TABLE[index - 1]
@@ -294,7 +302,7 @@ class Encoder:
         self._inserted = 0
         self._updates: list[int] = [] if self._tableSize == 4096 else [self._tableSize]
         self._bytes: dict[Field, bytes] = {}
-        self._blocks: dict[tuple[Field, ...], bytes] = {}
+        self._blocks: dict[tuple[object, ...], bytes] = {}
         self._seen: set[Field] = set()
 
     def peerAllows(self, tableSize: int) -> None:
@@ -311,17 +319,20 @@ class Encoder:
         self._evict(min(smallest, size))
         self._forget()
 
-    def recall(self, fields: tuple[Field, ...]) -> bytes | None:
+    def recall(self, key: tuple[object, ...]) -> bytes | None:
         """
-        The section that was written for the same fields, if it is the same still.
+        The section that was written with this key, if it is the same still.
         """
-        return self._blocks.get(fields)
+        return self._blocks.get(key)
 
-    def encode(self, fields: tuple[Field, ...]) -> bytes:
+    def encode(self, fields: tuple[Field, ...], key: tuple[object, ...] = ()) -> bytes:
         """
         The section for these fields. They are legal: the caller has seen to that.
+
+        @param key: What it can be recalled by: equal ones stand for equal fields. By default, the fields.
         """
-        block = self._blocks.get(fields)
+        key = key or fields
+        block = self._blocks.get(key)
         if block is not None:
             return block
         inserted = self._inserted
@@ -341,7 +352,7 @@ class Encoder:
         if isWorthwhile and inserted == self._inserted:
             if len(self._blocks) >= _MOST_BLOCKS:
                 self._blocks.clear()
-            self._blocks[fields] = block
+            self._blocks[key] = block
         return block
 
     def _field(self, field: Field) -> bytes:

@@ -132,18 +132,26 @@ _MOST_PAIRS = 16384
 
 class _Pairs(dict[int, tuple[int, bytes]]):
     """
-    The same for two bytes at once, as C{node << 16 | pair}, for those that came lately.
+    The same for two bytes at once, from C{node << 16 | pair} to C{node << 16}, for those that came lately.
     """
 
     def __missing__(self, key: int) -> tuple[int, bytes]:
+        if key < 0:
+            return _NOWHERE
         node, first = _steps[key >> 8]
         if node < 0:
-            return node, b""
+            return _NOWHERE
         node, second = _steps[node | key & 0xFF]
+        if node < 0:
+            return _NOWHERE
         if len(self) >= _MOST_PAIRS:
             self.clear()
-        step = self[key] = (node, first + second)
+        step = self[key] = (node << 8, first + second)
         return step
+
+
+# After the code of the end of a string nothing follows; with a pair in its lower bits it stays less than 0.
+_NOWHERE = (-1 << 16, b"")
 
 
 _pairs = _Pairs()
@@ -169,18 +177,18 @@ def huffmanDecode(data: bytes) -> bytes:
     """
     node = 0
     pairs = _pairs
-    parts = []
+    parts: list[bytes] = []
+    append = parts.append
     length = len(data)
     for pair in _halves(length >> 1).unpack_from(data):
-        node, symbols = pairs[node << 8 | pair]
-        if node < 0:
-            raise _error("the end of the string within a Huffman-coded string")
-        parts.append(symbols)
-    if length & 1:
+        node, symbols = pairs[node | pair]
+        append(symbols)
+    node >>= 8
+    if length & 1 and node >= 0:
         node, symbols = _steps[node | data[-1]]
-        if node < 0:
-            raise _error("the end of the string within a Huffman-coded string")
-        parts.append(symbols)
+        append(symbols)
+    if node < 0:
+        raise _error("the end of the string within a Huffman-coded string")
     if node not in _ENDS:
         raise _error("a Huffman-coded string is not padded with ones, or with too many")
     return b"".join(parts)

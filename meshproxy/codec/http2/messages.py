@@ -19,6 +19,8 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 __all__ = [
     "CONNECTION_FIELDS",
     "UNDERSCORE",
+    "isPath",
+    "isTrimmedValue",
     "requestFields",
     "requestFrom",
     "responseFields",
@@ -49,13 +51,19 @@ _VALUE = rb"(?![\t ])[\t -~\x80-\xff]*+(?<![\t ])"
 _areNames = re.compile(_NAME + rb"(?:\n" + _NAME + rb")*+").fullmatch
 """Names with line feeds between them."""
 
+isTrimmedValue = re.compile(_VALUE).fullmatch
+"""A value without blanks around it."""
+
 _areValues = re.compile(_VALUE + rb"(?:\n" + _VALUE + rb")*+").fullmatch
 """Values likewise, without blanks around any."""
 
 _BLANKS = (b" ", b"\t")
 
 # As the HTTP/1 codec, and Envoy: bytes beyond ASCII are the upstream's to judge.
-_isPath = re.compile(rb"[!-~\x80-\xff]++").fullmatch
+isPath = re.compile(rb"[!-~\x80-\xff]++").fullmatch
+"""
+What may be a path, but for how it begins.
+"""
 
 _isScheme = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*+").fullmatch
 
@@ -169,7 +177,7 @@ def requestFrom(
         path, scheme = pseudo.get(b":path"), pseudo.get(b":scheme")
         if path is None or scheme is None:
             raise _malformed("no :path, or no :scheme", _VIOLATION)
-        if not _isPath(path) or not _isScheme(scheme):
+        if not isPath(path) or not _isScheme(scheme):
             raise _malformed("an illegal :path or :scheme")
         if path[:1] != b"/" and (path != b"*" or method != b"OPTIONS"):
             raise _malformed("a :path that does not begin with a slash", _VIOLATION)
@@ -289,7 +297,7 @@ def requestFields(headers: RequestHeaders) -> tuple[Field, ...]:
         pseudo.append((b":method", method))
         pseudo.append((b":authority", headers.authority))
     else:
-        if not _isPath(path):
+        if not isPath(path):
             raise LocalProtocolError("an illegal path")
         pseudo.append((b":method", method if upgrade is None else b"CONNECT"))
         if upgrade is not None:
@@ -304,14 +312,12 @@ def requestFields(headers: RequestHeaders) -> tuple[Field, ...]:
     return fields
 
 
-_STATUS_FIELDS = {status: (b":status", b"%d" % status) for status in range(100, 1000)}
-
-
-def responseKey(headers: ResponseHeaders) -> tuple[Field, ...]:
+def responseKey(headers: ResponseHeaders) -> tuple[object, ...]:
     """
-    The fields of a response of the usual kind, not judged: what was written before for the same ones may be again.
+    What tells a response of the usual kind from all others: what was written before for the same may be again.
     """
-    return (_STATUS_FIELDS[headers.status], *headers.first.items())
+    first = headers.first
+    return (headers.status, *first, *first.values())
 
 
 def responseFields(headers: ResponseHeaders, isUpgrade: bool = False) -> tuple[Field, ...]:

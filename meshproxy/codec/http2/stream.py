@@ -136,14 +136,16 @@ class CodecStream:
         if self.canSend:
             self._codec.sendBlock(self.id, responseFields(headers), False)
 
-    def sendHeaders(self, headers: ResponseHeaders, endStream: bool) -> None:
+    def sendHeaders(self, headers: ResponseHeaders, endStream: bool, key: tuple[object, ...] = ()) -> None:
         """
         Send the head of a response.
+
+        @param key: See L{responseKey}; nothing where it is not to be recalled.
 
         @raise LocalProtocolError: If it cannot be written.
         """
         if self.canSend:
-            self._codec.sendBlock(self.id, responseFields(headers, bool(self.protocol)), endStream)
+            self._codec.sendBlock(self.id, responseFields(headers, bool(self.protocol)), endStream, key)
             if endStream:
                 self._ended()
             else:
@@ -170,6 +172,7 @@ class CodecStream:
         """
         codec = self._codec
         length = len(body)
+        key: tuple[object, ...] = ()
         if (
             self.state is _HALF_CLOSED_REMOTE
             and headers.more is None
@@ -180,7 +183,8 @@ class CodecStream:
             and headers.first.get(b"content-length", b"%d" % length) == b"%d" % length
             and codec.mayEmit
         ):
-            block = codec.recall(responseKey(headers))
+            key = responseKey(headers)
+            block = codec.recall(key)
             if block is not None:
                 self.sendWindow -= length
                 codec.sendWindow -= length
@@ -190,7 +194,7 @@ class CodecStream:
                     self.creditAll()
                 codec.streamClosed(self)
                 return
-        self.sendHeaders(headers, False)
+        self.sendHeaders(headers, False, key)
         self.sendData(body, True)
 
     def sendData(self, data: bytes, endStream: bool) -> None:
