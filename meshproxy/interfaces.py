@@ -528,11 +528,12 @@ class INetwork(Interface):
         @return: Something with C{send(data)} and C{close()}.
         """
 
-    def resolve(host: str, family: str = "AUTO", needsTTL: bool = False) -> Any:
+    def resolve(host: str, family: str = "AUTO", needsTTL: bool = False, servers: Any = None) -> Any:
         """
         Find the addresses of a host.
 
         @param needsTTL: Whether the list shall say how long it holds: its C{ttl}, in seconds.
+        @param servers: The L{NameServers<meshproxy.net.dns.NameServers>} to ask; L{None} for the machine's own.
 
         @return: A Deferred of a list of addresses in text.
         """

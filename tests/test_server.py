@@ -36,7 +36,9 @@ class SlowNames(MemoryNetwork):
         super().__init__(reactor)
         self.waiting: dict[str, Deferred[list[str]]] = {}
 
-    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[list[str]]:
+    def resolve(
+        self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: object = None
+    ) -> Deferred[list[str]]:
         """
         Wait.
         """

@@ -6,14 +6,14 @@ Looking up host names through the reactor's resolver, which asks the system.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-__all__ = ["FAMILIES", "Addresses", "resolve"]
+__all__ = ["FAMILIES", "Addresses", "NameServers", "resolve"]
 
 # Envoy's Cluster.DnsLookupFamily: which kinds of address to ask for, and which to return.
 FAMILIES: dict[str, tuple[type, ...]] = {
@@ -23,6 +23,18 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "V4_PREFERRED": (IPv4Address, IPv6Address),
     "ALL": (IPv6Address, IPv4Address),
 }
+
+
+class NameServers(NamedTuple):
+    """
+    Whom to ask instead of the machine's own name servers.
+
+    @ivar addresses: Hosts and ports, in order.
+    @ivar timeouts: How long each try waits.
+    """
+
+    addresses: tuple[tuple[str, int], ...]
+    timeouts: tuple[float, ...]
 
 
 class Addresses(list[str]):

@@ -15,16 +15,24 @@ from twisted.names import client, dns, error, hosts
 from twisted.names.resolve import ResolverChain
 from twisted.python.failure import Failure
 
-from meshproxy.net.dns import FAMILIES, Addresses
+from meshproxy.net.dns import FAMILIES, Addresses, NameServers
 
 __all__ = ["makeResolver", "resolveWithTTL"]
 
 
-def makeResolver(reactor: Any, resolvconf: str = "/etc/resolv.conf", hostsFile: str = "/etc/hosts") -> Any:
+def makeResolver(
+    reactor: Any,
+    resolvconf: str = "/etc/resolv.conf",
+    hostsFile: str = "/etc/hosts",
+    others: NameServers | None = None,
+) -> Any:
     """
-    What asks the name servers of this machine, after its hosts file.
+    What asks the name servers of this machine, or others, after its hosts file.
     """
-    servers = client.Resolver(resolvconf.encode(), reactor=reactor)
+    if others is None:
+        servers = client.Resolver(resolvconf.encode(), reactor=reactor)
+    else:
+        servers = client.Resolver(servers=list(others.addresses), timeout=others.timeouts, reactor=reactor)
     return ResolverChain([hosts.Resolver(hostsFile.encode()), servers])
 
 

@@ -18,7 +18,7 @@ from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch
 from meshproxy.net.address import Address
 from meshproxy.net.datagrams import DatagramSender
 from meshproxy.net.dial import Dial, SocketOptions
-from meshproxy.net.dns import resolve
+from meshproxy.net.dns import NameServers, resolve
 from meshproxy.net.listenoptions import ListenOptions
 from meshproxy.net.port import Port
 from meshproxy.net.transport import SocketTransport
@@ -38,7 +38,7 @@ class ReactorNetwork:
         """
         self._reactor = reactor
         self._arrivals: ArrivalWatch | None = None
-        self._resolver: Any = None
+        self._resolvers: dict[NameServers | None, Any] = {}
 
     def listen(
         self,
@@ -111,15 +111,18 @@ class ReactorNetwork:
         """
         return DatagramSender(address)
 
-    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[Any]:
+    def resolve(
+        self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: NameServers | None = None
+    ) -> Deferred[Any]:
         """
         See L{INetwork.resolve}.
         """
-        if not needsTTL:
+        if not needsTTL and servers is None:
             return resolve(self._reactor, host, family)
         # Few need it, and it takes a while to load.
         from meshproxy.net.nameservers import makeResolver, resolveWithTTL
 
-        if self._resolver is None:
-            self._resolver = makeResolver(self._reactor)
-        return resolveWithTTL(self._resolver, host, family)
+        resolver = self._resolvers.get(servers)
+        if resolver is None:
+            resolver = self._resolvers[servers] = makeResolver(self._reactor, others=servers)
+        return resolveWithTTL(resolver, host, family)

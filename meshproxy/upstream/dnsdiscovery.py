@@ -18,8 +18,10 @@ from twisted.python.failure import Failure
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
+from meshproxy.net.dns import NameServers
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.named import NamedEndpoint, isIP
+from meshproxy.upstream.nameservers import compileNameServers
 from meshproxy.upstream.stats import ClusterStats
 
 __all__ = ["DNS_CLUSTER", "LogicalDNSDiscovery", "Lookups", "StrictDNSDiscovery", "compileLookups"]
@@ -38,6 +40,7 @@ class Lookups:
     @ivar failureBase: C{dns_failure_refresh_rate}: the next look-up after one failure comes within this, after each
         further one within twice as long, up to C{failureMost}; L{None} for C{refresh}.
     @ivar family: A name of C{DnsLookupFamily}.
+    @ivar servers: Whom to ask (C{typed_dns_resolver_config}); L{None} for the machine's own servers.
     """
 
     refresh: float = 5.0
@@ -46,6 +49,7 @@ class Lookups:
     failureBase: float | None = None
     failureMost: float = 0.0
     family: str = "AUTO"
+    servers: NameServers | None = None
 
     def pause(self, failures: int, ttl: float | None, random: Callable[[], float]) -> float:
         """
@@ -85,6 +89,7 @@ def compileLookups(section: Section) -> Lookups:
         base,
         most,
         "AUTO" if family == "UNSPECIFIED" else family,
+        compileNameServers(told),
     )
 
 
@@ -129,7 +134,9 @@ class _Name:
         self._call = None
         self._stats.updateAttempt.value += 1
         lookups = self._lookups
-        more = (True,) if lookups.heedsTTL else ()
+        more: tuple[Any, ...] = (True,) if lookups.heedsTTL else ()
+        if lookups.servers is not None:
+            more = (lookups.heedsTTL, lookups.servers)
         looking: Deferred[Any] = self._network.resolve(self.name, lookups.family, *more)
         looking.addCallbacks(self._cbFound, self._ebFound)
 

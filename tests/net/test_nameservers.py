@@ -12,7 +12,7 @@ from twisted.names import dns
 from twisted.names.error import DNSNameError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.net.dns import Addresses
+from meshproxy.net.dns import Addresses, NameServers
 from meshproxy.net.nameservers import makeResolver, resolveWithTTL
 
 
@@ -96,6 +96,15 @@ class ResolveTests(SynchronousTestCase):
         """
         failing = DNSServerError("broken")
         self.failureResultOf(resolveWithTTL(Servers(failing, failing), "a.example"), DNSServerError)
+
+    def test_others(self) -> None:
+        """
+        Other servers than the machine's are asked where they are named, each try for its time.
+        """
+        clock: Any = Clock()
+        resolver = makeResolver(clock, "/nowhere", "/nowhere", NameServers((("192.0.2.53", 5353),), (2.0, 4.0)))
+        servers = resolver.resolvers[-1]
+        self.assertEqual((servers.servers, servers.timeout), ([("192.0.2.53", 5353)], (2.0, 4.0)))
 
     def test_hosts(self) -> None:
         """

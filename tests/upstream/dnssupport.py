@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
+from meshproxy.net.dns import NameServers
 from meshproxy.stats import Store
 from meshproxy.upstream.discovery import compileDiscovery
 from meshproxy.upstream.endpoint import Endpoint
@@ -30,13 +31,17 @@ class Names:
         self.asked: list[tuple[str, str]] = []
         self.waiting: dict[str, Deferred[list[str]]] = {}
         self.neededTTL = False
+        self.servers: NameServers | None = None
 
-    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False) -> Deferred[list[str]]:
+    def resolve(
+        self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: NameServers | None = None
+    ) -> Deferred[list[str]]:
         """
         See L{meshproxy.interfaces.INetwork.resolve}.
         """
         self.asked.append((host, family))
         self.neededTTL = needsTTL
+        self.servers = servers
         self.waiting[host] = Deferred()
         return self.waiting[host]
 
