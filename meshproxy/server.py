@@ -163,6 +163,8 @@ class ProxyServer(MultiService):
             clusters.byName,
             self.context.clusterNames,
         )
+        if options.xdsCopyPath is not None and not self.context.nodeId:
+            self.bootstrap.refuse("--xds-copy-path needs an id, whose copy it is: node.id or --service-node", "node")
         self.admin = AdminServer(self, self.bootstrap.child("admin"), Exposition(store, stats.extractor))
         self.bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None

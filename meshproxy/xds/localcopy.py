@@ -40,6 +40,11 @@ _DELAY = 1.0
 Seconds from a response until the file is written: what comes together is written once.
 """
 
+_PAUSE = 10.0
+"""
+Seconds between two writings: where endpoints come and go all the time, all of it is not written for each of them.
+"""
+
 _LARGEST = 1 << 30
 """
 Bytes of a file that is read: far more than what a control plane may send.
@@ -98,19 +103,18 @@ def copyName(node: str) -> str:
 
 
 def _text(node: str, saved: float, types: Mapping[str, Held]) -> bytes:
-    body = {
-        typeURL: {
-            "version": held.version,
-            "resources": {
-                name: {"version": version, "value": b64encode(value).decode("ascii")}
-                for name, (version, value) in sorted(held.resources.items())
-            },
-        }
-        for typeURL, held in types.items()
-    }
-    data = json.dumps(body).encode("ascii")
-    digest = hashlib.sha256(data).hexdigest()
-    head = {"format": _FORMAT, "node": node, "saved": saved, "sha256": digest}
+    """
+    The file: a head, then a line for each type and each resource. It is made in a thread; line by line, it keeps the
+    reactor's from nothing for long.
+    """
+    lines = []
+    for typeURL, held in types.items():
+        lines.append(json.dumps({"type": typeURL, "version": held.version}))
+        for name, (version, value) in sorted(held.resources.items()):
+            told = {"name": name, "version": version, "value": b64encode(value).decode("ascii")}
+            lines.append(json.dumps(told))
+    data = "\n".join(lines).encode("ascii")
+    head = {"format": _FORMAT, "node": node, "saved": saved, "sha256": hashlib.sha256(data).hexdigest()}
     return json.dumps(head).encode("ascii") + b"\n" + data + b"\n"
 
 
@@ -173,26 +177,28 @@ def readCopy(path: str, node: str) -> tuple[float, dict[str, Held]]:
         body = rest.rstrip(b"\n")
         if hashlib.sha256(body).hexdigest() != told.get("sha256"):
             raise CopyFault("its checksum is wrong: it is damaged, or was changed by hand")
-        return float(told["saved"]), _parsed(json.loads(body))
+        return float(told["saved"]), _parsed(body.splitlines())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DecodeError) as error:
         raise CopyFault(f"it is damaged ({type(error).__name__})") from error
 
 
-def _parsed(body: Any) -> dict[str, Held]:
-    for typeURL, held in body.items():
-        if typeURL in _ORDER:
-            for one in held["resources"].values():
-                messageClass(typeURL.rpartition("/")[2]).FromString(b64decode(one["value"]))
-    return {
-        typeURL: Held(
-            held["version"],
-            {
-                name: (one["version"], b64decode(one["value"], validate=True))
-                for name, one in held["resources"].items()
-            },
-        )
-        for typeURL, held in body.items()
-    }
+def _parsed(lines: list[bytes]) -> dict[str, Held]:
+    found: dict[str, Held] = {}
+    held = Held()
+    make: Any = None
+    for line in lines:
+        told = json.loads(line)
+        if "type" in told:
+            typeURL = told["type"]
+            held = found[typeURL] = Held(told["version"])
+            make = messageClass(typeURL.rpartition("/")[2]) if typeURL in _ORDER else None
+            continue
+        value = b64decode(told["value"], validate=True)
+        if make is not None:
+            # Whether it is a message at all: nobody looks again.
+            make.FromString(value)
+        held.resources[told["name"]] = (told["version"], value)
+    return found
 
 
 class LocalCopy:
@@ -228,6 +234,7 @@ class LocalCopy:
         self._call: Any = None
         self._isChanged = False
         self._isWriting = False
+        self._savedAt = -_PAUSE
         self._stopped: Deferred[None] | None = None
         scope = store.scope("control_plane.local_copy.")
         self._saved = scope.counter("saved")
@@ -244,8 +251,12 @@ class LocalCopy:
         self._inUse.value = 0
         self._types.setdefault(update.typeURL, Held()).take(update)
         self._isChanged = True
+        self._saveSoon()
+
+    def _saveSoon(self) -> None:
         if self._call is None:
-            self._call = self._clock.callLater(_DELAY, self._save)
+            since = self._clock.seconds() - self._savedAt
+            self._call = self._clock.callLater(max(_DELAY, _PAUSE - since), self._save)
 
     def stop(self) -> Deferred[None]:
         """
@@ -267,7 +278,7 @@ class LocalCopy:
             return
         self._isChanged, self._isWriting = False, True
         kept = {typeURL: Held(held.version, self._kept(typeURL, held)) for typeURL, held in self._types.items()}
-        saved = self._clock.seconds()
+        saved = self._savedAt = self._clock.seconds()
         done = self._runInThread(lambda: _write(self.path, _text(self._node, saved, kept)))
         done.addCallbacks(self._cbSaved, self._ebSaved)
         done.addCallback(lambda _: self._written())
@@ -287,8 +298,8 @@ class LocalCopy:
     def _written(self) -> None:
         self._isWriting = False
         if self._stopped is None:
-            if self._isChanged and self._call is None:
-                self._call = self._clock.callLater(_DELAY, self._save)
+            if self._isChanged:
+                self._saveSoon()
             return
         self._save()
         if not self._isWriting:

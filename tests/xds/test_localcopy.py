@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from meshproxy.config import Section
+from meshproxy.errors import ConfigErrors
 from meshproxy.server import ProxyOptions
 from meshproxy.stats import Store
 from meshproxy.testing.pki import Authority
@@ -141,7 +142,8 @@ class LocalCopyTests(SynchronousTestCase):
 
     def test_together(self) -> None:
         """
-        What comes within a second is written once; what comes while it is written is written after.
+        What comes within a second is written once; what comes while it is written is written after, but not before ten
+        seconds are over.
         """
         copy = self.made(inThread=self.later)
         for version in ("1", "2"):
@@ -153,6 +155,8 @@ class LocalCopyTests(SynchronousTestCase):
         self.assertEqual(len(self.running), 1)
         self.finish()
         self.assertEqual(readCopy(copy.path, "p1")[1][ROUTES].version, "2")
+        self.clock.advance(4)
+        self.assertEqual(self.running, [])
         self.clock.advance(1)
         self.finish()
         self.assertEqual(readCopy(copy.path, "p1")[1][ROUTES].version, "3")
@@ -192,7 +196,7 @@ class LocalCopyTests(SynchronousTestCase):
         self.assertEqual((self.count("save_failed"), self.count("saved")), (1, 0))
         os.remove(self.folder)
         copy.take(Update(ROUTES, "2", "", {}))
-        self.clock.advance(1)
+        self.clock.advance(10)
         self.assertEqual((self.count("save_failed"), self.count("saved")), (1, 1))
 
     def refused(self, text: bytes | None = None, node: str = "p1") -> str:
@@ -421,6 +425,16 @@ class BeginTests(XDSTestCase):
         told = [event for event in self.events if "LDS of the local copy cannot be served" in event]
         self.assertEqual(len(told), 1)
         self.assertEqual(self.get("/", 82), 200)
+
+    def test_noName(self) -> None:
+        """
+        A proxy without a name has no copy of its own: it does not begin.
+        """
+        bootstrap = json.loads(self.bootstrap())
+        del bootstrap["node"]["id"]
+        options = ProxyOptions(xdsCopyPath=self.folder)
+        error = self.assertRaises(ConfigErrors, MemoryProxy, json.dumps(bootstrap), self.network, options=options)
+        self.assertIn("node: --xds-copy-path needs an id", str(error))
 
     def test_none(self) -> None:
         """
