@@ -333,7 +333,8 @@ class Siege:
         What gauges say is still there of the attackers, when all of them left.
         """
         names = ("http2.streams_active", "http2.pending_send_bytes", "http.front.downstream_rq_active")
-        limit = time.monotonic() + _PATIENCE
+        # What they sent before may be megabytes of small frames.
+        limit = time.monotonic() + 5 * _PATIENCE
         while True:
             stats = self.stats()
             found = {name: stats.get(name, 0) for name in names if stats.get(name, 0)}

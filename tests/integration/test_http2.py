@@ -20,15 +20,10 @@ from meshproxy.testing.pki import Authority
 from tests.codec.http2.client import Reading
 from tests.codec.http2.frames import (
     PREFACE,
-    block,
-    continuation,
     data,
     framesIn,
     headers,
-    ping,
-    priority,
     request,
-    reset,
     settings,
     windowUpdate,
 )
@@ -386,7 +381,7 @@ class ALPNTests(SynchronousTestCase):
 
 class HostileHTTP2Tests(HostileCase):
     """
-    What a client may do in HTTP/2.
+    Clients that say nothing whole in HTTP/2; those that do are in L{tests.integration.test_attacks}.
     """
 
     def attackWith(self, wire: Callable[[int], bytes], connections: int = 4, reads: bool = False) -> None:
@@ -404,74 +399,6 @@ class HostileHTTP2Tests(HostileCase):
                         pass
             except OSError:
                 pass  # put off: well done
-
-    def test_rapidReset(self) -> None:
-        """
-        CVE-2023-44487: requests that are reset at once.
-        """
-        wire = b"".join(headers(n, request(path=b"/victim")) + reset(n) for n in range(1, 20001, 2))
-        self.under(lambda: self.attackWith(lambda number: wire), 3.0)
-
-    def test_madeYouReset(self) -> None:
-        """
-        CVE-2025-8671: requests that make the proxy reset them.
-        """
-        wire = b"".join(headers(n, request(path=b"/victim")) + windowUpdate(n, 0) for n in range(1, 20001, 2))
-        self.under(lambda: self.attackWith(lambda number: wire), 3.0)
-
-    def test_continuations(self) -> None:
-        """
-        CVE-2024-27919, CVE-2024-30255: a head that does not end.
-        """
-        piece = continuation(1, block([(b"x", b"y" * 1000)]), False)
-        wire = headers(1, request(), True, False) + piece * 10000
-        self.under(lambda: self.attackWith(lambda number: wire), 2.0)
-
-    def test_floods(self) -> None:
-        """
-        CVE-2019-9512 to 9518: pings, settings, empty frames, priorities, credit in crumbs; nothing is read.
-        """
-        opened = headers(1, request(method=b"POST", path=b"/swallowing"), False)
-        wires = [
-            ping() * 50000,
-            settings() * 50000,
-            opened + data(1, b"") * 50000,
-            priority(1, 3) * 50000,
-            opened + windowUpdate(1, 1) * 50000,
-        ]
-        self.under(lambda: self.attackWith(wires.__getitem__, len(wires)), 4.0)
-
-    def test_bombs(self) -> None:
-        """
-        CVE-2026-47774, CVE-2026-73550: heads that are small on the wire and large when decoded.
-        """
-        names = (b"x-big", b"cookie", b"host")
-        wires = [
-            headers(1, block(request()) + block([(name, b"b" * 4000)], 0x40))
-            + b"".join(headers(n, block(request()) + b"\xbe" * 16000) for n in range(3, 203, 2))
-            for name in names
-        ]
-        self.under(lambda: self.attackWith(wires.__getitem__, len(wires)), 4.0)
-
-    def test_zeroWindows(self) -> None:
-        """
-        CVE-2020-12604: responses that are asked for and never read.
-        """
-        wire = settings((4, 0)) + b"".join(headers(n, request(path=b"/direct")) for n in range(1, 2001, 2))
-
-        def attack() -> None:
-            self.attackWith(lambda number: wire, 10)
-            time.sleep(0.5)
-
-        self.under(attack, 4.0)
-
-    def test_smallFrames(self) -> None:
-        """
-        A body in frames of one byte.
-        """
-        opened = headers(1, request(method=b"POST", path=b"/swallowing"), False)
-        wire = opened + data(1, b"x") * 100000
-        self.under(lambda: self.attackWith(lambda number: wire, 1), 3.0)
 
     def test_slow(self) -> None:
         """

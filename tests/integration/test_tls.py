@@ -66,9 +66,11 @@ class TLSCase(SynchronousTestCase):
         self.write("key.pem", credential.keyText)
         self.write("cert.pem", credential.chain)
 
-    def start(self, common: Any = None, **fields: Any) -> Proxy:
+    def start(self, common: Any = None, chain: Any = None, **fields: Any) -> Proxy:
         """
         The proxy, which answers every request itself.
+
+        @param chain: More fields of the filter chain.
         """
         self.port = freePort()
         made = listener("l", self.port, direct("secure"))
@@ -82,6 +84,7 @@ class TLSCase(SynchronousTestCase):
             **fields,
         }
         made["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": config}
+        made["filter_chains"][0].update(chain or {})
         return Proxy(self, "--config-yaml", bootstrap(made)).ready(self.port)
 
     def program(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -202,6 +205,34 @@ class HostileTests(TLSCase):
             sock.close()
         self.assertIn(b"secure", self.ask())
         self.assertNotIn("Traceback", proxy.log)
+
+    def test_slowHandshakes(self) -> None:
+        """
+        Hundreds of connections that send a C{ClientHello} byte by byte: others are served meanwhile, and when their
+        time is over they are closed.
+        """
+        proxy = self.start(chain={"transport_socket_connect_timeout": "1s"})
+        hello = SSL.Connection(clientContext(), None)
+        hello.set_connect_state()
+        try:
+            hello.do_handshake()
+        except SSL.WantReadError:
+            pass
+        first = hello.bio_read(65536)
+        before, memory = proxy.descriptors(), proxy.memory()
+        slow = [socket.create_connection(("127.0.0.1", self.port)) for _ in range(300)]
+        for place in range(12):
+            for sock in slow:
+                try:
+                    sock.sendall(first[place : place + 1])
+                except ConnectionError:
+                    pass  # its second is over
+            self.assertIn(b"secure", self.ask())
+        until(lambda: proxy.descriptors() <= before + 5, "the slow ones to be gone")
+        self.assertLess(proxy.memory() - memory, 20 << 20)
+        for sock in slow:
+            sock.close()
+        self.assertIn(b"secure", self.ask())
 
     def test_noKeyInSight(self) -> None:
         """
