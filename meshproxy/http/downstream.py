@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
@@ -17,6 +16,7 @@ from meshproxy.codec.http1 import WriteState, makeDownstreamCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.closing import ClosingConnection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.stream import Stream
 from meshproxy.net.relay import IRelay, RelayCounters, SocketRelay
@@ -155,7 +155,7 @@ class _RequestSink:
 
 
 @implementer(IPushProducer)
-class HTTP1Connection(TwistedProtocol):
+class HTTP1Connection(ClosingConnection):
     """
     One connection; one stream at a time.
 
@@ -169,7 +169,6 @@ class HTTP1Connection(TwistedProtocol):
     @ivar idleSince: When the last of them ended.
     """
 
-    closedHere = False
     version: VersionStats | None = None
     _readBlocked = False
     _readPaused = 0
@@ -573,50 +572,25 @@ class HTTP1Connection(TwistedProtocol):
 
     def close(self) -> None:
         """
-        Close after what was written is sent: finish writing, then wait for the peer to do the same, so that its kernel
-        does not throw away what it has not read yet (C{delayed_close_timeout}).
+        Close after what was written is sent.
         """
         if self.closing:
             return
-        self.closing = self.closedHere = True
-        manager = self.manager
-        transport: Any = self.transport
-        transport.unregisterProducer()
+        self.closing = True
         if self._readPaused:
             self._readPaused = 0
-            transport.resumeProducing()
-        if manager.closeDeadlines is None:
-            transport.loseConnection()
-        else:
-            transport.loseWriteConnection()
-            manager.closeDeadlines.start(self)
+            self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before
+        self.closeAfterWrites()
 
     def peerFinished(self) -> None:
         """
-        The downstream finished writing, and as in Envoy thereby its connection: nothing more is sent than what was
-        written, and that for as long as any closing may last, whether it is read or not.
+        See L{ClosingConnection.peerFinished}.
         """
         stream = self.stream
         if stream is not None:
             # There is no producer any more that the transport could pause.
             stream.pauseUpstream()
-        self.closing = True
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        waiting = self.manager.closeDeadlines
-        if waiting is None and transport.unsent:
-            transport.abortConnection()
-            return
-        if waiting is not None and self not in waiting:
-            waiting.start(self)
-        transport.loseConnection()
-
-    def abort(self) -> None:
-        """
-        Close at once.
-        """
-        self.closing = self.closedHere = True
-        self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
+        ClosingConnection.peerFinished(self)
 
     def drainLate(self) -> None:
         """

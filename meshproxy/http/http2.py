@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
@@ -17,6 +16,7 @@ from meshproxy.codec.http2 import CodecStream, DownstreamCodec, ErrorCode, IDown
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.closing import ClosingConnection
 from meshproxy.http.flush import Flush
 from meshproxy.http.resets import PrematureResets
 from meshproxy.http.stream import Stream
@@ -46,7 +46,7 @@ _DRAIN_PING = b"draining"
 
 
 @implementer(IPushProducer, IDownstreamSink)
-class HTTP2Connection(TwistedProtocol):
+class HTTP2Connection(ClosingConnection):
     """
     One connection; many streams.
 
@@ -63,7 +63,7 @@ class HTTP2Connection(TwistedProtocol):
     """
 
     # HTTP/2 tells which requests it did not take, so no first one needs a moment to arrive.
-    isFresh = closedHere = False
+    isFresh = False
     version: VersionStats | None = None
     _isDraining = _isDone = False
     _keepalive: Keepalive | None = None
@@ -426,44 +426,17 @@ class HTTP2Connection(TwistedProtocol):
 
     def close(self) -> None:
         """
-        Close after what was written is sent, as
-        L{HTTP1Connection.close<meshproxy.http.downstream.HTTP1Connection.close>} does.
+        Close after what was written is sent.
         """
         if self.closing:
             return
         self.flush()
-        self.closing = self.closedHere = True
-        self.codec.stop()
-        manager = self.manager
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        transport.resumeProducing()
-        if manager.closeDeadlines is None:
-            transport.loseConnection()
-        else:
-            transport.loseWriteConnection()
-            manager.closeDeadlines.start(self)
-
-    def peerFinished(self) -> None:
-        """
-        The downstream finished writing, and as in Envoy thereby its connection.
-        """
         self.closing = True
-        self.codec.stop()
-        transport: Any = self.transport
-        transport.unregisterProducer()
-        waiting = self.manager.closeDeadlines
-        if waiting is None and transport.unsent:
-            transport.abortConnection()
-            return
-        if waiting is not None and self not in waiting:
-            waiting.start(self)
-        transport.loseConnection()
+        self.transport.resumeProducing()  # type: ignore[union-attr]  # Twisted sets it before
+        self.closeAfterWrites()
 
-    def abort(self) -> None:
+    def stopped(self) -> None:
         """
-        Close at once.
+        See L{ClosingConnection.stopped}.
         """
-        self.closing = self.closedHere = True
         self.codec.stop()
-        self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
