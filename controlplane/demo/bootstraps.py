@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from meshproxy.controlplane.demo.workloads import GATEWAY_ACCOUNT, Workload
+from meshproxy.controlplane.demo.workloads import GATEWAY_ACCOUNT, OWN_PORT, PORT, Workload
 from meshproxy.identity.credential import CERTIFICATE, ROOTS
 from meshproxy.identity.settings import EXTENSION, IdentitySettings
 
@@ -54,7 +54,8 @@ def sidecar(workload: Workload, network: str) -> Member:
         "INTERCEPTION_MODE": "NONE",
         "INBOUND_ADDRESS": address,
         "OUTBOUND_ADDRESS": workload.outbound(network),
-        "APPLICATION_ADDRESS": workload.own(network),
+        "APPLICATION_ADDRESS": address,
+        "APPLICATION_PORTS": {str(PORT): OWN_PORT},
     }
     return _member(workload.name, workload.account, f"sidecar~{address}", metadata)
 

@@ -31,7 +31,7 @@ from meshproxy.controlplane.demo.children import Child, twistdWords
 from meshproxy.controlplane.demo.engines import Engine, envoyEngine, findEnvoy, meshproxyEngine, processEngine
 from meshproxy.controlplane.demo.programs import Program
 from meshproxy.controlplane.demo.web import content
-from meshproxy.controlplane.demo.workloads import PORT, WORKLOADS, Workload, bookinfo
+from meshproxy.controlplane.demo.workloads import OWN_PORT, PORT, WORKLOADS, Workload, bookinfo
 from meshproxy.controlplane.service import ControlPlane
 from meshproxy.controlplane.settings import loadSettings
 from meshproxy.errors import MeshProxyError
@@ -159,7 +159,7 @@ class Demo(MultiService):
         options = self._options
         if not options.processes:
             return Program(workload, options.network, self._reactor)
-        _free(workload.own(options.network), PORT)
+        _free(workload.inbound(options.network), OWN_PORT)
         words = ["--workload", workload.name, "--network", options.network, "--log-level", options.logLevel]
         return Child(workload.name, twistdWords("demo", *words), self._reactor, self._failed)
 

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.server import Site
 
-from meshproxy.controlplane.demo.workloads import PORT, Workload, makeApp
+from meshproxy.controlplane.demo.workloads import OWN_PORT, Workload, makeApp
 
 __all__ = ["Program"]
 
@@ -30,7 +30,7 @@ class Program(Service):
 
     def __init__(self, workload: Workload, network: str, reactor: Any) -> None:
         self._workload = workload
-        self._address = workload.own(network)
+        self._address = workload.inbound(network)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
         self._site = _Site(makeApp(workload, Agent(reactor, pool=self._pool), reactor, network))
@@ -42,7 +42,7 @@ class Program(Service):
 
         @raise twisted.internet.error.CannotListenError: If the address is taken.
         """
-        self._port = self._reactor.listenTCP(PORT, self._site, interface=self._address)
+        self._port = self._reactor.listenTCP(OWN_PORT, self._site, interface=self._address)
 
     def reloadAll(self) -> None:
         """

@@ -16,13 +16,16 @@ from meshproxy.controlplane.demo.productpage import ProductPage
 from meshproxy.controlplane.demo.services import Details, Ratings, Reviews
 from meshproxy.controlplane.demo.web import App, Caller
 
-__all__ = ["GATEWAY_ACCOUNT", "PORT", "WORKLOADS", "Workload", "bookinfo", "makeApp"]
+__all__ = ["GATEWAY_ACCOUNT", "OWN_PORT", "PORT", "WORKLOADS", "Workload", "bookinfo", "makeApp"]
 
 #: The service account of the gateway.
 GATEWAY_ACCOUNT = "bookinfo-gateway"
 
 #: The port of all services, as in Istio's bookinfo.
 PORT = 9080
+
+#: At which a workload listens itself, for its sidecar.
+OWN_PORT = 19080
 
 
 @frozen
@@ -53,7 +56,8 @@ class Workload:
 
     def inbound(self, network: str) -> str:
         """
-        Where its sidecar listens for it: its address in the mesh.
+        Where its sidecar listens for it, at L{PORT}: its address in the mesh. It listens itself there too, at
+        L{OWN_PORT}.
 
         @param network: The first two numbers of all addresses, C{127.0}.
         """
@@ -64,12 +68,6 @@ class Workload:
         Where its sidecar listens for what it calls.
         """
         return f"{network}.2.{self.number}"
-
-    def own(self, network: str) -> str:
-        """
-        Where it listens itself, for its sidecar.
-        """
-        return f"{network}.3.{self.number}"
 
 
 WORKLOADS = (

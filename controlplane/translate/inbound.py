@@ -161,7 +161,8 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
     for number, served in sorted(_served(context).items()):
         cluster = inboundName(number)
         # What is listened at in earnest has no original destination.
-        where = served.endpoint or ((proxy.applicationAddress, number) if served.binds else None)
+        application = proxy.applicationAddress, proxy.applicationPorts.get(number, number)
+        where = served.endpoint or (application if served.binds else None)
         made.clusters[cluster] = inboundCluster(context, cluster, served.port, served.services, where)
         own = _chains(context, number, served, cluster, peers, filters)
         if served.binds:

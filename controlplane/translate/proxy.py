@@ -57,6 +57,7 @@ class Proxy:
     @ivar inboundAddress: Where it listens for its workload, without interception; the first address if empty.
     @ivar outboundAddress: Where it listens for what the workload calls, without interception.
     @ivar applicationAddress: Where the workload itself listens, without interception.
+    @ivar applicationPorts: At which ports there, by those of the mesh; one that is not told of is the same.
     @ivar sdsCluster: The cluster of its bootstrap that serves its identity; empty for the stream of this control plane.
     """
 
@@ -72,6 +73,7 @@ class Proxy:
     inboundAddress: str = ""
     outboundAddress: str = "127.0.0.1"
     applicationAddress: str = "127.0.0.1"
+    applicationPorts: dict[int, int] = Factory(dict)
     sdsCluster: str = ""
 
     @property
@@ -130,5 +132,20 @@ def proxyOf(node: Mapping[str, Any]) -> Proxy:
         inboundAddress=str(metadata.get("INBOUND_ADDRESS") or ""),
         outboundAddress=str(metadata.get("OUTBOUND_ADDRESS") or "127.0.0.1"),
         applicationAddress=str(metadata.get("APPLICATION_ADDRESS") or "127.0.0.1"),
+        applicationPorts=_ports(metadata.get("APPLICATION_PORTS")),
         sdsCluster=str(metadata.get("SDS_CLUSTER") or ""),
     )
+
+
+def _ports(told: object) -> dict[int, int]:
+    """
+    What can be understood of C{{"9080": 19080}}; numbers in metadata come as floats.
+    """
+    if not isinstance(told, dict):
+        return {}
+    pairs = {str(key): value for key, value in told.items()}
+    return {
+        int(key): int(value)
+        for key, value in pairs.items()
+        if key.isdecimal() and isinstance(value, int | float) and 0 < value < 65536
+    }

@@ -40,8 +40,9 @@ class BootstrapTests(SynchronousTestCase):
         self.assertEqual(proxy.addresses, ("127.9.1.3",))
         self.assertEqual(
             (proxy.inboundAddress, proxy.outboundAddress, proxy.applicationAddress),
-            ("127.9.1.3", "127.9.2.3", "127.9.3.3"),
+            ("127.9.1.3", "127.9.2.3", "127.9.1.3"),
         )
+        self.assertEqual(proxy.applicationPorts, {9080: 19080})
         self.assertEqual((proxy.serviceAccount, member.account), ("bookinfo-reviews", "bookinfo-reviews"))
 
     def test_gateway(self) -> None:

@@ -128,6 +128,16 @@ class InboundTests(SynchronousTestCase):
         (endpoint,) = group["lbEndpoints"]
         self.assertEqual(endpoint["endpoint"]["address"]["socketAddress"], {"address": "127.0.3.1", "portValue": 8080})
 
+    def test_ports(self) -> None:
+        """
+        The application may listen at other ports than its sidecar.
+        """
+        proxy = evolve(SIDECAR, applicationAddress="127.0.1.1", applicationPorts={8080: 18080})
+        result = made(proxy, service("a", "{name: http, port: 80, targetPort: 8080}, {name: tcp, port: 81}"), OWN)
+        clusters = [result.clusters[f"inbound|{port}||"]["loadAssignment"]["endpoints"] for port in (8080, 81)]
+        endpoints = [group["lbEndpoints"][0]["endpoint"]["address"] for (group,) in clusters]
+        self.assertEqual([each["socketAddress"]["portValue"] for each in endpoints], [18080, 81])
+
     def test_intercepted(self) -> None:
         """
         One listener for all ports; each chain of a port is for that port; the port of the listener itself leads

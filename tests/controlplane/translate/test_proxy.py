@@ -50,6 +50,7 @@ class ProxyTests(SynchronousTestCase):
             "INBOUND_ADDRESS": "127.0.1.1",
             "OUTBOUND_ADDRESS": "127.0.2.1",
             "APPLICATION_ADDRESS": "127.0.3.1",
+            "APPLICATION_PORTS": {"9080": 19080.0, "80": "x", "http": 81, "81": 0},
             "SDS_CLUSTER": "sds-grpc",
         }
         proxy = proxyOf({"id": "router~~a.b~c", "userAgentName": "meshproxy", "metadata": metadata})
@@ -57,6 +58,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(proxy.addresses, ("127.0.1.1", "::1"))
         self.assertEqual((proxy.inboundAddress, proxy.outboundAddress), ("127.0.1.1", "127.0.2.1"))
         self.assertEqual((proxy.applicationAddress, proxy.sdsCluster), ("127.0.3.1", "sds-grpc"))
+        self.assertEqual(proxy.applicationPorts, {9080: 19080})
         self.assertFalse(proxy.intercepts)
 
     def test_poor(self) -> None:
