@@ -13,6 +13,7 @@ from twisted.python.failure import Failure as TwistedFailure
 from zope.interface import implementer
 
 from meshproxy.codec.http2 import CodecStream, DownstreamCodec, ErrorCode, IDownstreamSink
+from meshproxy.codec.http2.states import StreamState
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import RequestHeaders
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from meshproxy.http.stats import VersionStats
 
 __all__ = ["HTTP2Connection"]
+
+_CLOSED = StreamState.CLOSED
 
 # RFC 9113, 6.8: a GOAWAY with this identifier tells that another one will follow.
 _ANY_STREAM = 2**31 - 1
@@ -340,7 +343,7 @@ class HTTP2Connection(ClosingConnection):
         if self.closing:
             return
         self.wake()
-        if side.codecStream.canSend:
+        if side.codecStream.state is not _CLOSED and side.codecStream.canSend:
             flush = Flush(self, side.codecStream, stream.manager.flushDeadlines(stream))
             self.codec.flushing[side.codecStream] = flush.done
         elif not self.sides:
