@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from meshproxy.interfaces import IFilterFactory
 
-__all__ = ["FilterPlugin"]
+__all__ = ["FilterPlugin", "builtIn"]
 
 
 @implementer(IPlugin, IFilterFactory)
@@ -59,3 +59,23 @@ class FilterPlugin:
 
     def __repr__(self) -> str:
         return f"<FilterPlugin {self.name}: {self.module}:{self.className}>"
+
+
+def builtIn(kind: str, name: str, className: str, message: str, routeMessage: str = "") -> FilterPlugin:
+    """
+    A filter that comes with this program. Its name, its module and its messages are called as Envoy calls them, so that
+    they follow from each other.
+
+    @param kind: C{"http"}, C{"network"} or C{"listener"}.
+    @param name: Without what all of its kind begin with; the module's as well.
+    @param message: What configures it, without its package.
+    @param routeMessage: What C{typed_per_filter_config} may hold for it besides.
+    """
+    package = f"envoy.extensions.filters.{kind}.{name}.v3"
+    return FilterPlugin(
+        f"envoy.filters.{kind}.{name}",
+        kind,
+        f"meshproxy.filters.{kind}.{name}:{className}",
+        (f"{package}.{message}",),
+        (f"{package}.{routeMessage}",) if routeMessage else (),
+    )
