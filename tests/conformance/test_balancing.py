@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,8 +120,8 @@ _BY_KEY = "hash_policy: [{header: {header_name: x-key}}]"
 _KEYS = [f"x-key: key-{number}" for number in range(30)]
 _MANY = [""] * 240
 # For how long requests are under way together, and after what time each follows the one before.
-_HELD = 0.6
-_FOLLOWS = 0.015
+_HELD = 0.4
+_FOLLOWS = 0.01
 # Where chance decides, enough that both come out alike: the difference of two shares has a deviation of 0.035 or less.
 _CHANCE = [""] * 400
 
@@ -177,6 +178,30 @@ CASES = [
     ],
     *[
         Spread(
+            f"breakers{name}",
+            "Of requests that are under way together so many may be.",
+            "circuit_breakers: {%s}, " % limits + _assign(_group(hosts)),
+            route,
+            [""] * 10,
+            isHeld=True,
+        )
+        for name, limits, hosts, route in (
+            ("Requests", "thresholds: [{max_requests: 3}]", _ALL[:1], ""),
+            ("Pending", "thresholds: [{max_connections: 2, max_pending_requests: 3}]", _ALL[:1], ""),
+            ("NonePending", "thresholds: [{max_connections: 2, max_pending_requests: 0}]", _ALL[:1], ""),
+            ("Connections", "thresholds: [{max_connections: 2, max_pending_requests: 1}]", _ALL[:2], ""),
+            (
+                "PerHost",
+                "thresholds: [{max_pending_requests: 1}], per_host_thresholds: [{max_connections: 2}]",
+                _ALL[:1],
+                "",
+            ),
+            ("High", "thresholds: [{priority: HIGH, max_requests: 2}, {max_requests: 4}]", _ALL[:1], "priority: HIGH"),
+            ("Default", "thresholds: [{priority: HIGH, max_requests: 2}, {max_requests: 4}]", _ALL[:1], ""),
+        )
+    ],
+    *[
+        Spread(
             f"slowStart{policy}",
             "Those that begin together have their weights, however little of them.",
             f"lb_policy: {policy}, {policy.lower()}_lb_config: {{slow_start_config: {{slow_start_window: 100s}}}}, "
@@ -186,6 +211,20 @@ CASES = [
         )
         for policy in ("ROUND_ROBIN", "LEAST_REQUEST")
     ],
+    Spread(
+        "localitiesExtension",
+        "Localities by their weights, and turns within each.",
+        _extension(
+            _typed("round_robin", "RoundRobin", "locality_lb_config: {locality_weighted_lb_config: {}}")
+        )
+        + ", "
+        + _assign(
+            _group(_ALL[:2], ", locality: {zone: a}, load_balancing_weight: 1"),
+            _group(_ALL[2:], ", locality: {zone: b}, load_balancing_weight: 3"),
+        ),
+        fields=_MANY,
+        tolerance=0.02,
+    ),
     Spread(
         "firstKnown",
         "Of several policies the first counts that is known.",
@@ -696,7 +735,7 @@ def _askTogether(address: str, port: int, case: Spread) -> Iterator[str]:
             data = b""
             while received := sock.recv(65536):
                 data += received
-            yield data[-1:].decode("ascii")
+            yield data[-1:].decode("ascii") if data[9:12] == b"200" else data[9:12].decode("ascii")
 
 
 class _Run:
@@ -741,7 +780,12 @@ class _Run:
                 stack.callback(proxies[kind].stop)
             for kind, address in _ADDRESSES.items():
                 proxies[kind].ready(address, port)
-                self._answers[kind] = {case.name: list(_ask(address, port, case)) for case in CASES}
+            with ThreadPoolExecutor() as pool:
+                asking = {
+                    kind: pool.submit(lambda at: {case.name: list(_ask(at, port, case)) for case in CASES}, address)
+                    for kind, address in _ADDRESSES.items()
+                }
+                self._answers = {kind: asked.result() for kind, asked in asking.items()}
 
 
 def _config(port: int, address: str) -> str:
