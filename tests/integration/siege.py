@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -22,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meshproxy.testing.pki import Authority
 from tests.codec.http2.client import Reading
 from tests.codec.http2.frames import PREFACE, headers, request, settings
 from tests.conformance.proxies import Proxy
@@ -42,6 +44,7 @@ _UNWELCOME = 2.0
 _SEND_BUFFER = {"level": "1", "name": "7", "int_value": "16384", "state": "STATE_LISTENING"}
 
 _BODY = b"v" * 64
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 
 
 def _swallow(connection: socket.socket) -> None:
@@ -88,7 +91,12 @@ class _Attacker(threading.Thread):
     One connection of an attack.
     """
 
-    def __init__(self, port: int, attack: Attack, number: int, size: int) -> None:
+    def __init__(
+        self, port: int, attack: Attack, number: int, size: int, context: ssl.SSLContext | None = None
+    ) -> None:
+        """
+        @param context: For one over TLS.
+        """
         super().__init__(daemon=True)
         self.attack = attack
         self.reading = Reading(credits=False)
@@ -100,6 +108,8 @@ class _Attacker(threading.Thread):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.connect(("127.0.0.1", port))
+        if context is not None:
+            self._socket = context.wrap_socket(self._socket)
         self._socket.setblocking(False)
 
     def run(self) -> None:
@@ -123,6 +133,8 @@ class _Attacker(threading.Thread):
                     limit = time.monotonic() + _PATIENCE
                 if readable:
                     self._read()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass  # there was no whole record
             except OSError:
                 self.isEnded = True
             if not left and not (readable or self.isEnded):
@@ -142,11 +154,14 @@ class _Attacker(threading.Thread):
         return {each.resetCode for each in self.reading.exchanges.values() if each.resetCode is not None}
 
     def _read(self) -> None:
-        data = self._socket.recv(1 << 18)
-        if data:
+        while True:
+            data = self._socket.recv(1 << 18)
+            if not data:
+                self.isEnded = True
+                return
             self.reading.feed(data)
-        else:
-            self.isEnded = True
+            if not isinstance(self._socket, ssl.SSLSocket) or not self._socket.pending():
+                return
 
     def close(self) -> None:
         """
@@ -225,25 +240,37 @@ class Siege:
         """
         self._folder = Path(tempfile.mkdtemp(prefix="siege-"))
         self._backends = [Backend(_BODY), Backend(serve=_swallow), Backend(serve=_large)]
-        self.port, self._adminPort = freePorts(2)
+        self.port, self.securePort, self._adminPort = freePorts(3)
+        credential = Authority().issue("localhost")
+        self._context = ssl.create_default_context()
+        self._context.check_hostname = False
+        self._context.verify_mode = ssl.CERT_NONE
+        self._context.set_alpn_protocols(["h2"])
         others, swallowing, large = self._backends
-        front = listener(
-            "front",
-            self.port,
-            forward("swallowing", "/swallowing"),
-            forward("large", "/large"),
-            direct("d" * 4000, "/direct"),
-            forward("others"),
-            codec_type="AUTO",
-            request_headers_timeout="1s",
-            stream_idle_timeout="1.5s",
-            delayed_close_timeout="0.3s",
-            http2_protocol_options={"allow_connect": True},
-        )
-        if sendBuffer:
+        fronts = [
+            listener(
+                name,
+                port,
+                forward("swallowing", "/swallowing"),
+                forward("large", "/large"),
+                direct("d" * 4000, "/direct"),
+                forward("others"),
+                stat_prefix="front",
+                codec_type="AUTO",
+                request_headers_timeout="1s",
+                stream_idle_timeout="1.5s",
+                delayed_close_timeout="0.3s",
+                http2_protocol_options={"allow_connect": True},
+            )
+            for name, port in (("front", self.port), ("secure", self.securePort))
+        ]
+        common = {"tls_certificates": [credential.inline], "alpn_protocols": ["h2"]}
+        secure = {"@type": f"{_TLS}DownstreamTlsContext", "common_tls_context": common}
+        fronts[1]["filter_chains"][0]["transport_socket"] = {"name": "tls", "typed_config": secure}
+        for front in fronts if sendBuffer else ():
             front["socket_options"] = [_SEND_BUFFER]
         resources: list[Message] = [
-            front,
+            *fronts,
             cluster("others", others.port),
             cluster("swallowing", swallowing.port),
             cluster("large", large.port),
@@ -251,6 +278,7 @@ class Siege:
         admin = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self._adminPort}}}
         self._proxy = Proxy(kind, bootstrap(*resources, admin=admin), self._folder)
         self._proxy.ready("127.0.0.1", self.port)
+        self._proxy.ready("127.0.0.1", self.securePort)
         self._proxy.ready("127.0.0.1", self._adminPort)
 
     def close(self) -> None:
@@ -291,16 +319,18 @@ class Siege:
                 return int(line.split()[1]) * 1024
         raise AssertionError(f"no {name} in /proc")
 
-    def under(self, attack: Attack, factor: int = 1) -> Outcome:
+    def under(self, attack: Attack, factor: int = 1, secure: bool = False) -> Outcome:
         """
         Attack once.
 
         @param factor: How many times longer than usual.
+        @param secure: Whether over TLS.
         """
         outcome = Outcome()
         before = self.stats()
         size = attack.size * factor if attack.grows else attack.size
-        attackers = [_Attacker(self.port, attack, number, size) for number in range(attack.connections)]
+        port, context = (self.securePort, self._context) if secure else (self.port, None)
+        attackers = [_Attacker(port, attack, number, size, context) for number in range(attack.connections)]
         others = _Others(self.port, outcome)
         # From now on, the most that was ever resident is forgotten.
         Path(f"/proc/{self._proxy.pid}/clear_refs").write_text("5")
@@ -378,6 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.integration.siege")
     parser.add_argument("--proxy", choices=("meshproxy", "envoy"), default="meshproxy")
     parser.add_argument("--factor", type=int, default=1, help="how many times longer than in the tests (1)")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument("--only", default="", help="attacks whose names contain this")
     options = parser.parse_args(arguments)
     siege = Siege(options.proxy)
@@ -385,7 +416,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for attack in ATTACKS:
             if options.only not in attack.name:
                 continue
-            outcome = siege.under(attack, options.factor)
+            outcome = siege.under(attack, options.factor, options.tls)
             sys.stdout.write(_line(attack, outcome, siege.leftovers()))
             sys.stdout.flush()
     finally:

@@ -32,18 +32,24 @@ _WAIT = 0.25
 _CPU = 1.0
 
 
-class AttackTests(SynchronousTestCase):
+# Which of them the suite tries over TLS, too: those whose frames come in large pieces, unread ones, and ends.
+_SECURE = ("rapidReset", "continuations", "pings", "unread", "zeroWindowsLarge", "smallFrames", "leave")
+
+
+class AttackCase(SynchronousTestCase):
     """
     Each attack is ended, or is cheap; it is counted under Envoy's name; everybody else is served meanwhile; and nothing
     of it is left.
     """
+
+    secure = False
 
     def withstands(self, attack: Attack) -> None:
         """
         One of them.
         """
         siege = shared()
-        outcome = siege.under(attack, FACTOR)
+        outcome = siege.under(attack, FACTOR, self.secure)
         self.assertTrue(outcome.isAlive)
         self.assertEqual(outcome.failures, [])
         self.assertGreater(outcome.served, 0)
@@ -63,6 +69,20 @@ class AttackTests(SynchronousTestCase):
         if FACTOR > 1:
             self.assertLess(outcome.longest, _WAIT)
             self.assertLess(outcome.cpu / FACTOR, _CPU)
+
+
+class AttackTests(AttackCase):
+    """
+    All of them.
+    """
+
+
+class SecureAttackTests(AttackCase):
+    """
+    Some of them over TLS, and all where there is time.
+    """
+
+    secure = True
 
 
 _BODY = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -172,7 +192,7 @@ class MessageTests(SynchronousTestCase):
 
 def _addTests() -> None:
     def testOf(attack: Attack) -> Callable[[Any], None]:
-        def test(self: AttackTests) -> None:
+        def test(self: AttackCase) -> None:
             self.withstands(attack)
 
         test.__doc__ = f"\n        {attack.intent}\n        "
@@ -180,6 +200,8 @@ def _addTests() -> None:
 
     for attack in ATTACKS:
         setattr(AttackTests, f"test_{attack.name}", testOf(attack))
+        if FACTOR > 1 or attack.name in _SECURE:
+            setattr(SecureAttackTests, f"test_{attack.name}", testOf(attack))
 
 
 _addTests()
