@@ -7,6 +7,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +97,9 @@ class AdminCase(SynchronousTestCase):
         self.ports: dict[str, dict[str, int]] = {}
         self.folders: dict[str, Path] = {}
         for kind in _KINDS:
-            folder = self.folders[kind] = Path(self.mktemp()).absolute()
-            folder.mkdir(parents=True)
+            # The path of a socket may have 107 bytes.
+            folder = self.folders[kind] = Path(tempfile.mkdtemp())
+            self.addCleanup(shutil.rmtree, folder)
             prepare(folder)
             ports = self.ports[kind] = dict(zip(("ADMIN", "FRONT"), freePorts(2), strict=True))
             text = bootstrap.replace("FOLDER", str(folder))
