@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,6 +20,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 __all__ = ["Child", "twistdWords"]
+
+#: Seconds between two looks for what one needs.
+_LOOK = 0.05
 
 #: Seconds that one has to end before it is killed.
 _PATIENCE = 5.0
@@ -41,24 +45,43 @@ class Child(Service, ProcessProtocol):
     One program.
     """
 
-    def __init__(self, name: str, words: Sequence[str], reactor: Any, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        words: Sequence[str],
+        reactor: Any,
+        failed: Callable[[str], None],
+        needs: Path | None = None,
+    ) -> None:
         """
         @param name: How it is called when it ends by itself.
         @param words: The command.
         @param failed: Told why if it ends by itself.
+        @param needs: What has to be there before it is started.
         """
         self._name = name
         self._words = list(words)
         self._reactor = reactor
         self._failed = failed
+        self._needs = needs
         self._gone: Deferred[None] | None = None
         self._last: IDelayedCall | None = None
 
     def startService(self) -> None:
         """
-        Start it. What it says goes to stderr, as our log does.
+        Start it, as soon as it can be.
         """
         Service.startService(self)
+        self._look()
+
+    def _look(self) -> None:
+        if self._needs is None or self._needs.exists():
+            self._spawn()
+        else:
+            self._last = self._reactor.callLater(_LOOK, self._look)
+
+    def _spawn(self) -> None:
+        # What it says goes to stderr, as our log does.
         words = self._words
         # Where util-linux is, the kernel ends it with us even if nobody can ask it to.
         wrapper = shutil.which("setpriv")

@@ -110,7 +110,8 @@ def envoyEngine(
         words += ["--drain-strategy", "immediate", "--drain-time-s", "5"]
         both: Any = MultiService()
         both.addService(agent(member.name, identity, socket))
-        both.addService(Child(f"the Envoy of {member.name}", words, reactor, failed))
+        # Not before the socket is there: Envoy tries again after pauses that grow.
+        both.addService(Child(f"the Envoy of {member.name}", words, reactor, failed, Path(socket)))
         service: IService = both
         return service
 

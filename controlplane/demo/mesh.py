@@ -39,8 +39,8 @@ from meshproxy.identity.settings import IdentitySettings
 
 __all__ = ["Demo", "DemoError", "DemoOptions", "programOf"]
 
-#: Seconds that all has to be there.
-_START = 60.0
+#: Seconds that all has to be there; a dozen processes that start at once need them.
+_START = 120.0
 _PAUSE = 0.05
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.proxies import findEnvoy
 from tests.integration.control import call
@@ -25,10 +26,29 @@ from tests.integration.process import ROOT, Proxy, connectable, until
 
 # Of the tests that run at the same time each has addresses of its own.
 _NETWORK = f"127.{20 + os.getpid() % 200}"
+#: Whether what takes long is tried too.
+_LONG = "MESHPROXY_TEST_ROTATION" in os.environ
 _SAMPLES = ROOT / "controlplane" / "demo" / "samples"
 
 _NO_RATINGS = "Ratings service is currently unavailable"
 _NO_REVIEWS = "Sorry, product reviews are currently unavailable for this book."
+
+
+def _children(parent: int) -> list[int]:
+    """
+    The processes that a process started.
+    """
+    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _runs(process: int) -> bool:
+    """
+    Whether a process is there, and no zombie that nobody looked after.
+    """
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class _DemoTests:
@@ -54,7 +74,7 @@ class _DemoTests:
         # A demo that is killed takes no Envoys along: in a test that fails it is asked to end.
         self.addCleanup(self.end)
         pattern = r"http://127\.0\.0\.1:(\d+)/productpage\nhttp://127\.0\.0\.1:(\d+)/v1/proxies\n"
-        told = until(lambda: re.fullmatch(pattern, self.demo.output) or self.demo._gone(), "the demo", 60.0)
+        told = until(lambda: re.fullmatch(pattern, self.demo.output) or self.demo._gone(), "the demo", 120.0)
         self.port, self.rest = map(int, told.groups())
 
     def end(self: Any) -> None:
@@ -243,6 +263,27 @@ class _DemoTests:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
         self.assertEqual(done.returncode, 0, done.stderr)
         return sorted(re.findall(r"spiffe://\S+", done.stdout))
+
+    def test_processes(self: Any) -> None:
+        """
+        With a process for everything the page is there; Ctrl-C leaves no process behind. So does an end by force, which
+        is tried, as are Envoys, in the long run only: so many processes take their time to start.
+        """
+        if self.engine == "envoy" and not _LONG:
+            raise SkipTest("only in the long run (tox -e soak)")
+        for number in (signal.SIGINT, signal.SIGKILL) if _LONG else (signal.SIGINT,):
+            self.start("--processes", "--log-level", "warning")
+            self.assertIn("Book Details", self.page())
+            children = _children(self.demo.process.pid)
+            # Control plane, six services, seven proxies, and as many agents where those are Envoys.
+            self.assertEqual(len(children), 14 if self.engine == "meshproxy" else 21)
+            if number == signal.SIGKILL and shutil.which("setpriv") is None:
+                continue
+            self.demo.signal(number)
+            self.assertEqual(self.demo.process.wait(60), 0 if number == signal.SIGINT else -signal.SIGKILL)
+            until(lambda: not any(map(_runs, children)), "the end of all processes", 60.0)  # noqa: B023
+            if number == signal.SIGINT:
+                self.assertEqual(list(self.temporary.iterdir()), [])
 
     def test_circuitBreaking(self: Any) -> None:
         """

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
@@ -62,6 +63,26 @@ class ChildTests(SynchronousTestCase):
         It ends.
         """
         self.child.processEnded(Failure(ProcessDone(0)))
+
+    def test_needs(self) -> None:
+        """
+        One that needs something is started when that is there, and not at all if it is to end before.
+        """
+        path = Path(self.mktemp())
+        for appears in (True, False):
+            self.reactor.commands.clear()
+            child = Child("it", ["/it"], self.reactor, self.told.append, path)
+            child.startService()
+            self.reactor.advance(1)
+            self.assertEqual(self.reactor.commands, [])
+            if appears:
+                path.write_text("")
+                self.reactor.pump([0.1])
+                self.assertEqual(self.reactor.commands, [["/it"]])
+                path.unlink()
+            else:
+                self.successResultOf(child.stopService())
+                self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop(self) -> None:
         """

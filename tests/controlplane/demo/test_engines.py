@@ -64,8 +64,11 @@ class EngineTests(SynchronousTestCase):
         Envoy and its agent are children; the one has its secrets from the socket of the other.
         """
         self.start(envoyEngine("/envoy", self.folder, self.reactor, lambda why: None, ["agent"]))
-        agent, envoy = self.reactor.commands
+        self.assertEqual(len(self.reactor.commands), 1)
         socket = str(self.folder / "ingressgateway.sock")
+        Path(socket).write_text("")
+        self.reactor.advance(1)
+        agent, envoy = self.reactor.commands
         self.assertEqual(agent[:3], ["agent", "--address", "127.0.0.1:15012"])
         self.assertEqual(agent[agent.index("--socket") + 1], socket)
         self.assertEqual(agent[agent.index("--lifetime") + 1], "90s")
