@@ -199,7 +199,8 @@ class AgentUsage(_Usage):
         ["roots", "r", None, "A file with the roots that it is verified by, PEM. Needed."],
         ["token-file", "t", None, "A file with a bootstrap token, for the first certificate: meshctl token makes one."],
         ["folder", "f", None, "Where key and certificate are kept, so that a new start needs no new token."],
-        ["lifetime", None, "24h", "How long certificates are to be valid; they are renewed at half of it."],
+        ["lifetime", None, "24h", "How long certificates are to be valid."],
+        ["grace-period-ratio", None, 0.5, "Which part of it is left when a certificate is renewed.", float],
         ["socket", "s", None, "The unix socket; by default var/run/secrets/workload-spiffe-uds/socket."],
         ["socket-mode", None, "600", "Who may use the socket, as chmod takes it."],
         ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
@@ -321,6 +322,7 @@ def _makeAgent(options: AgentUsage) -> IService:
         "token": options["token-file"],
         "folder": options["folder"],
         "lifetime": options["lifetime"],
+        "grace_period_ratio": options["grace-period-ratio"],
     }
     try:
         settings = structureOrRaise(IdentitySettings, {key: value for key, value in told.items() if value is not None})

@@ -167,6 +167,7 @@ class AgentUsageTests(SynchronousTestCase):
             (["--roots", "/nowhere"], b"'/nowhere' cannot be read: No such file or directory"),
             (["--roots", "r", "--address", "here"], b"'here' is not of the form HOST:PORT"),
             (["--roots", "r", "--lifetime", "soon"], b"lifetime"),
+            (["--roots", "r", "--grace-period-ratio", "1"], b"grace_period_ratio"),
         ):
             options = Options()
             options.parent = None

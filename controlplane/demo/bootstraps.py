@@ -85,6 +85,7 @@ def ownBootstrap(member: Member, port: int, identity: IdentitySettings) -> str:
         "roots": identity.roots,
         "token": identity.token,
         "lifetime": f"{identity.lifetime:g}s",
+        "grace_period_ratio": identity.gracePeriodRatio,
     }
     struct = {"@type": _TYPES + "xds.type.v3.TypedStruct", "type_url": EXTENSION, "value": value}
     extension = {"name": "identity", "typed_config": struct}

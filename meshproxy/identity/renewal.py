@@ -28,9 +28,9 @@ Issue = Callable[[Credential | None, str], Awaitable[Credential]]
 Gets a certificate, proven by the one before or by a token.
 """
 
-_EARLIEST, _SPREAD = 0.45, 0.1
+_SPREAD = 0.1
 """
-When to renew: between these parts of its life. Workloads that were started together do not come together.
+By which part of the time it is renewed earlier or later: workloads that were started together do not come together.
 """
 
 _FIRST_PAUSE = 1.0
@@ -66,6 +66,7 @@ class Renewal:
         chance: Callable[[], float],
         scope: Scope,
         kept: Credential | None = None,
+        gracePeriodRatio: float = 0.5,
     ) -> None:
         """
         @param token: Reads the bootstrap token; nothing where there is none.
@@ -73,6 +74,7 @@ class Renewal:
         @param clock: C{IReactorTime}, which tells seconds since 1970.
         @param chance: From 0 up to 1, for the spread.
         @param kept: The certificate of an earlier process.
+        @param gracePeriodRatio: Which part of its life a certificate has left when it is renewed.
         """
         self.credential: Credential | None = None
         self.isOver = False
@@ -82,6 +84,7 @@ class Renewal:
         self._clock = clock
         self._chance = chance
         self._kept = kept
+        self._when = 1 - gracePeriodRatio
         self._pause = _FIRST_PAUSE
         self._call: IDelayedCall | None = None
         self._work: Deferred[Any] | None = None
@@ -135,7 +138,7 @@ class Renewal:
         self._left.value = NEVER if held is None else max(int(held.ends - self._clock.seconds()), 0)
 
     def _part(self) -> float:
-        return _EARLIEST + _SPREAD * self._chance()
+        return self._when * (1 - _SPREAD + 2 * _SPREAD * self._chance())
 
     def _later(self, seconds: float) -> None:
         self._call = self._clock.callLater(seconds, self._ask)

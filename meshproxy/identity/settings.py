@@ -56,6 +56,11 @@ def _lifetime(instance: object, attribute: Attribute[Seconds], value: Seconds) -
         raise ValueError(f"a certificate lives for {LEAST_LIFETIME:g} s at least")
 
 
+def _ratio(instance: object, attribute: Attribute[float], value: float) -> None:
+    if not 0.05 <= value <= 0.95:
+        raise ValueError("it is a part of a life: 0.05 to 0.95")
+
+
 def _notEmpty(instance: object, attribute: Attribute[str], value: str) -> None:
     if not value:
         raise ValueError("it is the path of a file")
@@ -69,7 +74,9 @@ class IdentitySettings:
     @ivar roots: A file with the roots that the control plane is verified by, in PEM.
     @ivar token: A file with a bootstrap token, which proves the identity for the first time; it may come later.
     @ivar folder: Where key and certificate are kept, so that they outlive this process; nowhere if empty.
-    @ivar lifetime: How long certificates are to be valid; they are renewed at half of it.
+    @ivar lifetime: How long certificates are to be valid.
+    @ivar gracePeriodRatio: Which part of its life a certificate has left when it is renewed (Istio's
+        C{SECRET_GRACE_PERIOD_RATIO}).
     """
 
     address: str = field(default="127.0.0.1:15012", validator=_address)
@@ -78,6 +85,7 @@ class IdentitySettings:
     token: str = ""
     folder: str = ""
     lifetime: Seconds = field(default=Seconds(86400.0), validator=_lifetime)
+    gracePeriodRatio: float = field(default=0.5, validator=_ratio)
 
     @property
     def where(self) -> tuple[str, int]:

@@ -67,7 +67,8 @@ class WorkloadIdentity:
         self._timer: IDelayedCall | None = None
         self._hasWaited = False
         client = CertificateClient(settings, readRoots(settings.roots), network, reactor, scope)
-        self.renewal = Renewal(client.issue, self._token, self._took, reactor, chance, scope, self._kept())
+        kept, ratio = self._kept(), settings.gracePeriodRatio
+        self.renewal = Renewal(client.issue, self._token, self._took, reactor, chance, scope, kept, ratio)
 
     def _kept(self) -> Credential | None:
         if not self._settings.folder:

@@ -123,6 +123,23 @@ class RenewalTests(ControlPlaneTestCase):
             self.assertEqual(len(self.asked), before + 1)
             renewal.stop()
 
+    def test_ratio(self) -> None:
+        """
+        How much of its life is left may be said; the spread is a tenth of the time either way.
+        """
+        for chance, due in ((0.0, 180), (0.5, 200), (1.0, 220)):
+            self.chance = chance
+            scope = Store().scope("identity.")
+            renewal = Renewal(
+                self.issue, lambda: "t", self.taken.append, self.clock, lambda: self.chance, scope, None, 0.8
+            )
+            renewal.start()
+            given = self.give()
+            (call,) = self.clock.getDelayedCalls()
+            self.assertAlmostEqual(call.getTime() - self.clock.seconds(), due, 3)
+            self.assertEqual(given.ends - self.clock.seconds(), 1000)
+            renewal.stop()
+
     def test_failing(self) -> None:
         """
         A failure keeps what there is, is counted, and is tried again with pauses that double, up to a minute.

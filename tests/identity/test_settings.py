@@ -62,9 +62,10 @@ class SettingsTests(ControlPlaneTestCase):
         All fields, by the names of a configuration.
         """
         told = {"address": "[2001:db8::1]:15012", "server_name": "control.test", "roots": self.roots, "token": "t"}
-        found = self.read(extension({**told, "folder": "/f", "lifetime": "1h30m"}))
+        found = self.read(extension({**told, "folder": "/f", "lifetime": "1h30m", "grace_period_ratio": 0.25}))
         self.assertEqual((found.where, found.verifiedName), (("2001:db8::1", 15012), "control.test"))
         self.assertEqual((found.token, found.folder, found.lifetime), ("t", "/f", 5400))
+        self.assertEqual(found.gracePeriodRatio, 0.25)
 
     def test_faults(self) -> None:
         """
@@ -74,6 +75,8 @@ class SettingsTests(ControlPlaneTestCase):
         self.assertIn(f"{path}.roots: '/nowhere' cannot be read", self.why(extension({"roots": "/nowhere"})))
         self.assertIn(f"{path}.address", self.why(extension({"roots": self.roots, "address": "localhost"})))
         self.assertIn(f"{path}.lifetime", self.why(extension({"roots": self.roots, "lifetime": "0.5s"})))
+        told = self.why(extension({"roots": self.roots, "grace_period_ratio": 1}))
+        self.assertIn(f"{path}.grace_period_ratio", told)
         self.assertIn("did you mean", self.why(extension({"roots": self.roots, "tokens": "t"})))
         self.assertIn("roots", self.why(extension({})))
         two = extension({"roots": self.roots})

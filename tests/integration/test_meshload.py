@@ -1,0 +1,229 @@
+"""
+A small mesh under load, with mutual TLS only: its certificates change every two seconds, its resources ten times a
+second, its control plane is killed and started again. No request fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from meshproxy.config.structure import structureOrRaise
+from meshproxy.controlplane.demo.bootstraps import Member, gateway, ownBootstrap, sidecar
+from meshproxy.controlplane.demo.workloads import OWN_PORT, Workload
+from meshproxy.identity.settings import IdentitySettings
+from tests.integration.control import ControlTestCase, call
+from tests.integration.process import Proxy, until
+
+#: Seconds; a whole minute in the long run.
+_TIME = 60.0 if "MESHPROXY_TEST_ROTATION" in os.environ else 10.0
+_NETWORK = f"127.{20 + os.getpid() % 200}"
+_DETAILS = Workload("details", "v1", 9)
+
+_RESOURCES = """
+apiVersion: v1
+kind: Service
+metadata: {{name: details, labels: {{app: details}}}}
+spec: {{selector: {{app: details}}, ports: [{{name: http, port: 9080}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {{name: details-v1}}
+spec: {{address: {address}, labels: {{app: details, version: v1}}, serviceAccount: bookinfo-details}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default}}
+spec: {{mtls: {{mode: STRICT}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: front}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, hosts: ["*"]}}]
+"""
+
+_CHANGING = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: details}}
+spec:
+  hosts: ["*"]
+  gateways: [front]
+  http:
+  - route: [{{destination: {{host: details, port: {{number: 9080}}}}}}]
+    headers: {{response: {{set: {{x-round: "{number}"}}}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: details}}
+spec: {{host: details, trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {seconds}s}}}}}}}}
+"""
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """
+    The workload.
+    """
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """
+        Say who asked.
+        """
+        body = self.headers.get("x-forwarded-client-cert", "").encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *told: Any) -> None:
+        """
+        Say nothing.
+        """
+
+
+class _Load:
+    """
+    Requests, one after the other, each second one on a connection of its own.
+
+    @ivar faults: What went wrong.
+    @ivar rounds: The versions of the resources that were seen.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.count = 0
+        self.faults: list[str] = []
+        self.rounds: set[str] = set()
+        self.callers: set[str] = set()
+        self._port = port
+
+    def run(self, isOver: Callable[[], bool]) -> None:
+        """
+        Go on until it is over.
+        """
+        kept = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        while not isOver():
+            connection = kept if self.count % 2 else HTTPConnection("127.0.0.1", self._port, timeout=20)
+            self.count += 1
+            try:
+                self._ask(connection)
+            except Exception as error:
+                self.faults.append(repr(error))
+            if connection is not kept:
+                connection.close()
+            # The machine is to have time for the rest.
+            time.sleep(0.005)
+        kept.close()
+
+    def _ask(self, connection: HTTPConnection) -> None:
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        body = response.read().decode()
+        if response.status != 200:
+            self.faults.append(f"{response.status} {body}")
+        self.rounds.add(response.headers.get("x-round", ""))
+        self.callers.add(body.partition("URI=")[2])
+
+
+def _certificates(proxy: Proxy) -> int:
+    """
+    How many a proxy had.
+    """
+    return proxy.log.count("has a certificate until")
+
+
+class MeshLoadTests(ControlTestCase):
+    """
+    See the module.
+    """
+
+    def member(self, member: Member) -> Proxy:
+        """
+        Start a proxy with an identity whose certificates are renewed after two seconds; they last for longer, since the
+        control plane takes a while to start.
+        """
+        asked = json.dumps({"serviceAccount": member.account}).encode()
+        token = self.folder / f"{member.name}.token"
+        token.write_text(self.ask("POST", "/v1/ca/tokens", asked)["token"])
+        roots = self.folder / "roots.pem"
+        roots.write_text(self.ask("GET", "/v1/ca/roots")["pem"])
+        told = {"address": f"127.0.0.1:{self.xdsTLS}", "server_name": "localhost", "roots": str(roots)}
+        lives = {"lifetime": "40s", "grace_period_ratio": 0.95}
+        identity = structureOrRaise(IdentitySettings, {**told, **lives, "token": str(token)})
+        path = self.folder / f"{member.name}.json"
+        path.write_text(ownBootstrap(member, self.xdsTLS, identity))
+        return Proxy(self, "-c", str(path), "--drain-time-s", "0.5", folder=self.folder / member.name)
+
+    def change(self, number: int) -> None:
+        """
+        Apply the next version; the control plane may be away.
+        """
+        text = _CHANGING.format(number=number, seconds=5 + number % 2)
+        try:
+            status, told = call(self.rest, "POST", "/v1/apply", text.encode(), "application/yaml")
+        except OSError:
+            return
+        self.assertEqual(status, 200, told)
+
+    def test_load(self) -> None:
+        """
+        See the module.
+        """
+        server = ThreadingHTTPServer((_DETAILS.inbound(_NETWORK), OWN_PORT), _Answers)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        for undo in (thread.join, server.server_close, server.shutdown):
+            self.addCleanup(undo)
+        self.apply(_RESOURCES.format(address=_DETAILS.inbound(_NETWORK), port=self.gateway))
+        self.change(0)
+        self.proxies = [self.member(sidecar(_DETAILS, _NETWORK)), self.member(gateway())]
+        until(lambda: self.status("/") == 200, "the way through the mesh", 30)
+        load = _Load(self.gateway)
+        over = threading.Event()
+        worker = threading.Thread(target=load.run, args=(over.is_set,))
+        worker.start()
+        try:
+            self.upset(load)
+        finally:
+            over.set()
+            worker.join()
+        self.assertEqual(load.faults, [])
+        self.assertGreater(load.count, 10 * _TIME)
+        # In clear nobody comes through.
+        self.assertEqual(load.callers, {"spiffe://cluster.local/ns/default/sa/bookinfo-gateway"})
+        for proxy in self.proxies:
+            self.assertGreater(_certificates(proxy), 3)
+            self.assertNotIn("Traceback", proxy.log)
+
+    def upset(self, load: _Load) -> None:
+        """
+        Change the resources again and again, and kill the control plane in the middle of it.
+        """
+        began = time.monotonic()
+        number = 0
+        wasKilled = False
+        before: list[int] = []
+        while (gone := time.monotonic() - began) < _TIME:
+            number += 1
+            self.change(number)
+            if not wasKilled and gone > _TIME / 3:
+                wasKilled = True
+                self.control.process.kill()
+                self.control.process.wait()
+                self.start()
+                before = list(map(_certificates, self.proxies))
+            time.sleep(0.1)
+        seen = len(load.rounds)
+        self.assertGreater(seen, 5)
+        self.change(number + 1)
+        until(lambda: str(number + 1) in load.rounds, "what was changed after the control plane came again", 30)
+        until(lambda: all(map(int.__gt__, map(_certificates, self.proxies), before)), "certificates after it", 30)
