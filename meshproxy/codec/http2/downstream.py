@@ -119,9 +119,10 @@ class DownstreamCodec(ConnectionCodec):
         """
         known = self._known.get(block)
         if known is None:
-            pieces = cut(block) if self._shapes else None
-            shape = self._shapes.get(pieces[0]) if pieces is not None else None
-            return shape.fill(pieces[1]) if shape is not None and pieces is not None else None
+            if not self._shapes or (pieces := cut(block)) is None:
+                return None
+            shape = self._shapes.get(pieces[0])
+            return shape.fill(pieces[1]) if shape is not None else None
         headers = _newRequest(RequestHeaders)
         headers.method = known.method
         headers.path = known.path

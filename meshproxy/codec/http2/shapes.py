@@ -34,6 +34,8 @@ _JUDGED = frozenset({b"te", b"content-length", b"host", b"connection", b"upgrade
 
 _PSEUDO_COUNT = 4
 
+_PATH = b":path"
+
 _newRequest = RequestHeaders.__new__
 
 
@@ -45,18 +47,21 @@ def cut(block: bytes) -> tuple[bytes, list[bytes]] | None:
         literals in the same order; and the literals, each with the byte before it that tells whether it is
         Huffman-coded. L{None} if it has none, or too many, or something else.
     """
-    around: list[bytes] = []
-    literals: list[bytes] = []
-    position = 0
-    while (found := _literal(block, position)) is not None:
-        start = found.end()
-        around.append(block[position : start - 1])
-        position = start + (block[start - 1] & 0x7F)
-        literals.append(block[start - 1 : position])
-    if not 0 < len(literals) <= _MOST_LITERALS or position > len(block):
+    found = _literal(block)
+    if found is None:
         return None
-    around.append(block[position:])
-    return b"".join(around), literals
+    start = found.end()
+    stop = start + (block[start - 1] & 0x7F)
+    literals = [block[start - 1 : stop]]
+    around = block[: start - 1]
+    while (found := _literal(block, stop)) is not None:
+        start = found.end()
+        around += block[stop : start - 1]
+        stop = start + (block[start - 1] & 0x7F)
+        literals.append(block[start - 1 : stop])
+        if len(literals) > _MOST_LITERALS:
+            return None
+    return (around + block[stop:], literals) if stop <= len(block) else None
 
 
 class RequestShape:
@@ -97,20 +102,20 @@ class RequestShape:
         if len(literals) != len(names):
             # One breaks off before its length.
             return None
-        try:
-            for name, literal in zip(names, literals, strict=True):
+        for name, literal in zip(names, literals, strict=True):
+            try:
                 value = huffmanDecode(literal[1:]) if literal[0] & 0x80 else literal[1:]
-                size += len(value)
-                if name == b":path":
-                    if not isPath(value) or value[0] != 0x2F:
-                        return None
-                    headers.path = value
-                elif isTrimmedValue(value):
-                    first[name] = value
-                else:
+            except RemoteProtocolError:
+                return None
+            size += len(value)
+            if name is _PATH:
+                if not isPath(value) or value[0] != 0x2F:
                     return None
-        except RemoteProtocolError:
-            return None
+                headers.path = value
+            elif isTrimmedValue(value):
+                first[name] = value
+            else:
+                return None
         return headers if size <= self._mostBytes else None
 
 
@@ -136,11 +141,11 @@ def shapeOf(
         return None
     if len(set(names)) != len(names) or not _JUDGED.isdisjoint(headers.first):
         return None
-    if any(name != b":path" and name not in headers.first for name in names):
+    if any(name is not _PATH and name not in headers.first for name in names):
         return None
     like = headers.copy()
     like.first = withRoom(headers.first)
-    values = [headers.path if name == b":path" else headers.first[name] for name in names]
+    values = [headers.path if name is _PATH else headers.first[name] for name in names]
     size = sum(len(name) + len(value) for name, value in fields) - sum(map(len, values))
     return RequestShape(like, names, size, mostBytes)
 
@@ -154,6 +159,7 @@ def _names(block: bytes, decoder: Decoder) -> tuple[bytes, ...] | None:
     while (found := _literal(block, position)) is not None:
         start = found.end()
         head = found[1]
-        names.append(decoder.nameOf(head[0] & 0x0F if len(head) == 1 else 0x0F + head[1]))
+        name = decoder.nameOf(head[0] & 0x0F if len(head) == 1 else 0x0F + head[1])
+        names.append(_PATH if name == _PATH else name)
         position = start + (block[start - 1] & 0x7F)
     return tuple(names) if _areIndexes(block, position) else None
