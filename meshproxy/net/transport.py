@@ -25,15 +25,17 @@ from zope.interface import implementer
 from meshproxy.net.address import Address
 from meshproxy.net.turn import turn
 
-__all__ = ["DEFAULT_BUFFER_LIMIT", "SocketTransport", "lost"]
+__all__ = ["DEFAULT_BUFFER_LIMIT", "READ_SIZE", "SocketTransport", "lost"]
 
 # Envoy's per_connection_buffer_limit_bytes.
 DEFAULT_BUFFER_LIMIT = 1 << 20
 
-# What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops paying, but for what is encrypted next.
-_READ_SIZE = 65536
+READ_SIZE = 65536
+"""
+What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops paying, but for what is encrypted next.
+"""
 
-# What it takes from a peer that has filled one: a little less than what a TLS connection encrypts at once.
+# What it takes where much is expected: a little less than what a TLS connection encrypts at once.
 _LONG_READ_SIZE = 14 * 16384
 
 # How many pieces are gathered. What one read of many small requests makes its connection write would grow without bound
@@ -72,7 +74,7 @@ class SocketTransport(FileDescriptor):
         FileDescriptor.__init__(self, reactor)
         # What Twisted has on the class is read with each send; an instance's own attribute is read faster.
         self.dataBuffer = b""
-        self._readSize = _READ_SIZE
+        self._readSize = READ_SIZE
         self._writeDisconnected = False
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
@@ -113,9 +115,6 @@ class SocketTransport(FileDescriptor):
             return lost(exception)
         if not data:
             return cast(Exception, main.CONNECTION_DONE)
-        if len(data) == _READ_SIZE:
-            # Within what may wait here for a peer that is slower.
-            self._readSize = max(_READ_SIZE, min(self.bufferSize, _LONG_READ_SIZE))
         if turn.active:
             self.protocol.dataReceived(data)  # type: ignore[union-attr]  # set before reading begins
             return None
@@ -125,6 +124,12 @@ class SocketTransport(FileDescriptor):
         finally:
             turn.end()
         return None
+
+    def expectMuch(self) -> None:
+        """
+        Take more with each read from now on, within what may wait here for a peer that is slower.
+        """
+        self._readSize = max(READ_SIZE, min(self.bufferSize, _LONG_READ_SIZE))
 
     def readConnectionLost(self, reason: Failure) -> None:
         """

@@ -18,6 +18,7 @@ from meshproxy.codec.http1 import IResponseSink, ReadState, makeUpstreamCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.net.transport import READ_SIZE
 
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -189,6 +190,9 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         Bytes that are not a whole response.
         """
         codec = self.codec
+        if len(data) == READ_SIZE:
+            # A long body that is not spliced; what is encrypted next is best read in longer pieces.
+            self.transport.expectMuch()  # type: ignore[union-attr]  # Twisted sets it before
         try:
             codec.receiveParts(data)
         except RemoteProtocolError as error:

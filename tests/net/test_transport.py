@@ -227,6 +227,19 @@ class InterfaceTests(TransportCase):
     What it is.
     """
 
+    def test_expectMuch(self) -> None:
+        """
+        Where much is expected a read takes more than the usual 64 KiB, but no more than may wait here, and never less.
+        """
+        for limit, sizes in ((1 << 20, [229376, 20624]), (100000, [100000, 100000, 50000]), (1, [65536] * 3 + [53392])):
+            self.setUp()
+            self.transport.bufferSize = limit
+            self.transport.expectMuch()
+            self.assertEqual(self.peer.send(b"x" * 250000), 250000)
+            for _ in sizes:
+                self.transport.doRead()
+            self.assertEqual([len(each) for each in self.protocol.received], sizes)
+
     def test_interface(self) -> None:
         """
         A TCP transport as Twisted knows them.

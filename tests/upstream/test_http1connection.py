@@ -218,6 +218,24 @@ class BackPressureTests(ConnectionCase):
         self.assertEqual(self.kit["upstream_flow_control_backed_up_total"], 1)
         self.assertEqual(self.kit["upstream_flow_control_drained_total"], 1)
 
+    def test_longBody(self) -> None:
+        """
+        From a peer that fills a read, more is read at once.
+        """
+        asker, connection = self.hanging()
+        seen: list[int] = []
+        receive = connection._receiveParts
+
+        def receiveParts(data: bytes) -> None:
+            seen.append(len(data))
+            receive(data)
+
+        self.patch(connection, "_receiveParts", receiveParts)
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: 250000\r\n\r\n"
+        self.respond(head + b"x" * 250000)
+        self.assertEqual(seen, [65536, len(head) + 250000 - 65536])
+        self.assertEqual(asker.told[-1], "end")
+
     def test_slowDownstream(self) -> None:
         """
         A downstream that does not read stops the reading here.
