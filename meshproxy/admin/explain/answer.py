@@ -224,7 +224,7 @@ class _Explanation:
         table, host = self._chooseHost(manager, found, headers, stream)
         if table is None or host is None:
             self._end("404 from the router (route_not_found): no virtual host is for this authority")
-            self._explainFilters(manager, None, [])
+            self._explainFilters(manager, running, None, [])
             self.answer["timeouts"] = timeoutsOf(manager, None, None, None, headers)
             return
         self.answer["virtual_host"] = {
@@ -249,7 +249,7 @@ class _Explanation:
                 break
             before.append({**told, "missed": [asdict(condition) for condition in conditions if not condition.holds]})
         self.answer["routes_before"] = before
-        self._explainFilters(manager, found, [level for level in (route, host, table) if level is not None])
+        self._explainFilters(manager, running, found, [level for level in (route, host, table) if level is not None])
         if route is None or found is None:
             self._end("404 from the router (route_not_found): no route of the virtual host matches")
             self.answer["timeouts"] = timeoutsOf(manager, None, None, None, headers)
@@ -292,7 +292,9 @@ class _Explanation:
         asked.authority = bare
         return hostOf(table, self._context, asked, stream)
 
-    def _explainFilters(self, manager: Section, found: Route | None, levels: Sequence[Section]) -> None:
+    def _explainFilters(
+        self, manager: Section, running: ConnectionManager, found: Route | None, levels: Sequence[Section]
+    ) -> None:
         """
         @param levels: What may say something to filters, nearest first.
         """
@@ -302,6 +304,8 @@ class _Explanation:
             name: str = item.get("name")
             off = disabled.get(name, item.get("disabled"))
             entry: Answer = {"name": name, "at": placeOf(item), "disabled": bool(off)}
+            if item.get("is_optional") and name not in running.chain.names:
+                entry["left_out"] = "no such filter is known here, and it is_optional"
             for level in levels:
                 own = level.entries("typed_per_filter_config").get(name)
                 if own is not None:

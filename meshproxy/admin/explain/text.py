@@ -103,6 +103,7 @@ def _filters(answer: Answer) -> Iterator[str]:
         yield "filters:"
     for each in answer.get("filters", ()):
         off = ", disabled" if each["disabled"] else ""
+        off += f", left out: {each['left_out']}" if "left_out" in each else ""
         own = f", configured for this route at {each['route_config_at']}" if "route_config_at" in each else ""
         yield f"  {each['name']}{_at(each)}{off}{own}"
 

@@ -47,6 +47,8 @@ static_resources:
           - name: quiet
             disabled: true
             typed_config: {{{_FAULT}}}
+          - name: nobody  # nobody
+            is_optional: true
           - name: envoy.filters.http.router
             typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
           route_config:

@@ -59,8 +59,9 @@ class AnswerTests(ExplainCase):
         Filters in order: which are disabled, and what the route says to them.
         """
         filters = self.ask("/cart")["filters"]
-        self.assertEqual([each["name"] for each in filters][1:], ["quiet", "envoy.filters.http.router"])
-        self.assertEqual([each["disabled"] for each in filters], [False, True, False])
+        self.assertEqual([each["name"] for each in filters][1:], ["quiet", "nobody", "envoy.filters.http.router"])
+        self.assertEqual([each["disabled"] for each in filters], [False, True, False, False])
+        self.assertEqual([number for number, each in enumerate(filters) if "left_out" in each], [2])
         self.assertEqual((filters[0]["at"], filters[0]["route_config_at"]), (lineOf("fault"), lineOf("fault of cart")))
         self.assertNotIn("route_config_at", self.ask("/now")["filters"][0])
 

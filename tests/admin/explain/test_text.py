@@ -38,6 +38,7 @@ class ReadableTests(ExplainCase):
         places = [lines.index(line) for line in expected]
         self.assertEqual(places, sorted(places))
         self.assertTrue(any(", disabled" in line for line in lines))
+        self.assertTrue(any("nobody" in line and "left out: no such filter" in line for line in lines))
         self.assertIn("  no endpoints: 503, no healthy upstream", lines)
 
     def test_ends(self) -> None:
