@@ -258,7 +258,7 @@ class UpstreamStream:
         if self.request is None:
             return
         codecStream = self._codecStream
-        if codecStream is not None and codecStream.canSend:
+        if codecStream is not None and codecStream.canSend and not self.upgraded:
             # The upstream answered without giving credit for all of the request: nobody waits for that any more.
             codecStream.reset(ErrorCode.NO_ERROR)
             self.connection.wake()

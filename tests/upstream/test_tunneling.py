@@ -12,7 +12,7 @@ from meshproxy.interfaces import INetworkFilter
 from meshproxy.net.filter import PassingFilter
 from meshproxy.testing import Peer
 from meshproxy.upstream.tunneling import DISABLE_TUNNELING, RESPONSE_HEADERS, RESPONSE_TRAILERS, TunnelFields
-from tests.codec.http2.frames import data, headers, reset
+from tests.codec.http2.frames import data, headers, reset, windowUpdate
 from tests.http.http2backend import HTTP2Backend, Seen, ServiceConnection
 from tests.upstream.tcpsupport import BACKEND, BytesProxy, Message
 
@@ -316,6 +316,25 @@ class HTTP2Tests(SynchronousTestCase):
             self.assertEqual((seen.body, seen.ended, seen.resetCode), (b"last", True, None))
             self.assertEqual((client.received, client.ended), (b"late", True))
             self.assertEqual(proxy.stats("cluster.backend.upstream_rq_active"), {})
+
+    def test_late(self) -> None:
+        """
+        A service that ends its side, and gives credit for what came before the client's end later, gets all of it.
+        """
+        proxy = self.begin()
+        self.service.credits = False
+        client = proxy.connect()
+        (connection,), (seen,) = self.service.connections, self.service.requests
+        client.write(b"x" * 100000)
+        client.finish()
+        proxy.settle()
+        connection.write(data(1, b"late", True))
+        proxy.settle()
+        self.assertEqual((len(seen.body), seen.resetCode), (65535, None))
+        connection.write(windowUpdate(0, 1 << 20) + windowUpdate(1, 1 << 20))
+        proxy.settle()
+        self.assertEqual((len(seen.body), seen.ended, seen.resetCode), (100000, True, None))
+        self.assertEqual((client.received, client.ended), (b"late", True))
 
     def test_gone(self) -> None:
         """
