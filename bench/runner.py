@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bench.load import Case, Sample
+from bench.load import MESSAGE, Case, Sample
 from bench.process import Failed, Process, cores
 from bench.proxies import KINDS, nginxPath, write
 
@@ -48,6 +48,13 @@ class Ports:
         The HTTP backend.
         """
         return self.base
+
+    @property
+    def grpc(self) -> int:
+        """
+        The gRPC backend.
+        """
+        return self.base + 2
 
     @property
     def echo(self) -> int:
@@ -117,7 +124,8 @@ def backends(ports: Ports, folder: Path) -> Iterator[None]:
     with (folder / "big").open("wb") as big:
         big.truncate(_BIG)
     _writeCertificate(folder)
-    values = {"backend": ports.http, "body": "x" * 200}
+    (folder / "message").write_bytes(MESSAGE)
+    values = {"backend": ports.http, "grpc": ports.grpc, "body": "x" * 200}
     config = write("backend.nginx.conf", folder, "backend.conf", values)
     with contextlib.ExitStack() as stack:
         http = Process("backend", [str(nginx), "-c", str(config)], core, folder)
@@ -127,6 +135,7 @@ def backends(ports: Ports, folder: Path) -> Iterator[None]:
         echo = Process("echo", [sys.executable, "-c", start, "echo", str(ports.echo)], core, folder)
         stack.callback(echo.stop)
         http.ready(ports.http)
+        http.ready(ports.grpc)
         echo.ready(ports.echo)
         yield
 
@@ -145,8 +154,8 @@ def started(name: str, case: Case, ports: Ports, folder: Path) -> Iterator[Proce
     if kind.program() is None:
         raise Failed("is not installed")
     port = ports.proxy(name)
-    backend = ports.echo if case.echo else ports.http
     transport = _TLS.replace("$folder", str(folder)) if case.isSecure else ""
+    backend = getattr(ports, case.behind)
     values = {"listen": port, "backend": backend, "log": folder / f"{name}.access.log", "transport": transport}
     config = write(template, folder, f"{name}-{template}", values)
     process = Process(name, kind.command(config), cores()[0], folder)

@@ -418,7 +418,11 @@ class Stream(StreamFacts):
         Its trailers enter the chain.
         """
         self.responseTrailers = trailers
+        walk = self._responseWalk
         try:
+            if not self.chain.responseTrailers and not self.responseHalted and (walk is None or not walk.holds):
+                self.sendTrailers(trailers)
+                return
             self.responseWalk.push(TRAILERS, trailers, True)
         except Exception:
             self.filterRaised(TwistedFailure())

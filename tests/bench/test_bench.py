@@ -113,7 +113,7 @@ class ConfigurationTests(SynchronousTestCase):
         """
         folder = Path(self.mktemp())
         folder.mkdir()
-        values = {"listen": 1234, "backend": 2345, "log": "/dev/null", "body": "x", "transport": ""}
+        values = {"listen": 1234, "backend": 2345, "grpc": 2346, "log": "/dev/null", "body": "x", "transport": ""}
         for path in sorted(Path(write.__code__.co_filename).parent.glob("configs/*.*")):
             if path.suffix == ".lua":
                 continue
@@ -128,7 +128,7 @@ class ConfigurationTests(SynchronousTestCase):
         Backends and proxies have a port each.
         """
         ports = Ports(1000)
-        used = [ports.http, ports.echo, *(ports.proxy(name) for name in KINDS)]
+        used = [ports.http, ports.echo, ports.grpc, *(ports.proxy(name) for name in KINDS)]
         self.assertEqual(len(set(used)), len(used))
         self.assertTrue(all(1000 <= port < 1020 for port in used))
 

@@ -38,13 +38,18 @@ RFC 7541, appendix A; the first entry has the index 1.
 
 _STATIC_COUNT = len(STATIC_TABLE)
 
-# By index, with their sizes; there is no entry 0. Nothing at all while a section changes the table.
+# By index, with their sizes; there is no entry 0. No others while a section changes the table.
 _STATIC_SIZED: list[tuple[Field, int]] = [((b"", b""), 0)]
 _STATIC_SIZED += [((name, value), len(name) + len(value)) for name, value in STATIC_TABLE]
-_NO_SIZED: list[tuple[Field, int]] = []
 
 # RFC 7541, 4.1: what an entry takes beside its name and value.
 _ENTRY_OVERHEAD = 32
+
+# After how many sections in a row that leave the table as it is.
+_STAYS = 3
+# How many sections that look at nothing in the table are remembered, and how long they may be.
+_MOST_APART = 32
+_LONGEST_APART = 512
 
 # RFC 7541, 5.1 allows integers without end. Nothing that can be meant takes more than 28 bits after the prefix.
 _MOST_INTEGER_BYTES = 4
@@ -87,7 +92,9 @@ class Decoder:
         self._size = 0
         self._tableSize = tableSize
         self._sized: list[tuple[Field, int]] = _STATIC_SIZED
-        self._sizedVersion = 0
+        self._sizedVersion = self._lastVersion = self._stays = 0
+        # Sections that mean the same whatever is in the table, each with its fields and those that it puts there.
+        self._apart: dict[bytes, tuple[list[Field], list[Field]]] = {}
 
     def decode(self, block: bytes) -> list[Field]:
         """
@@ -95,15 +102,27 @@ class Decoder:
 
         @raise RemoteProtocolError: If it is no HPACK, or a bomb. The table is not to be relied on any more.
         """
+        entries = self._entries
+        self.overflowed = self.tooMany = False
+        if block in self._apart:
+            known, inserted = self._apart[block]
+            for field in inserted:
+                self._insert(field, entries)
+            return known.copy()
         fields: list[Field] = []
+        inserted = []
         counted = count = position = 0
         stop = len(block)
-        entries = self._entries
         maxBytes, maxCount = self._maxBytes, self._maxCount
-        if self._sizedVersion != self.version:
-            self._sizeEntries()
         sized = self._sized
-        self.overflowed = self.tooMany = False
+        isApart = False
+        if self._sizedVersion != self.version:
+            # Peers that put the same into the table with each message do not point at it: only one that stays is worth
+            # to be looked through.
+            self._stays = self._stays + 1 if self._lastVersion == self.version else 0
+            self._lastVersion = self.version
+            isApart = self._stays < _STAYS
+            sized = _STATIC_SIZED if isApart else self._sizeEntries()
         while position < stop:
             byte = block[position]
             position += 1
@@ -121,6 +140,7 @@ class Decoder:
                     continue
                 if index == 0x7F:
                     index, position = self._integer(block, position, 0x7F)
+                isApart = False
                 field = self._entry(index)
             elif byte & 0x60 == 0x20:
                 if count:
@@ -129,7 +149,8 @@ class Decoder:
                 if size == 0x1F:
                     size, position = self._integer(block, position, 0x1F)
                 self._resize(size)
-                sized = _NO_SIZED
+                sized = _STATIC_SIZED
+                isApart = False
                 continue
             else:
                 prefix = 0x3F if byte & 0x40 else 0x0F
@@ -137,6 +158,8 @@ class Decoder:
                 if index == prefix:
                     index, position = self._integer(block, position, prefix)
                 if index:
+                    if index > _STATIC_COUNT:
+                        isApart = False
                     name = self._entry(index)[0]
                 else:
                     name, position = self._string(block, position)
@@ -145,13 +168,18 @@ class Decoder:
                 field = (name, value)
                 if byte & 0x40:
                     self._insert(field, entries)
-                    sized = _NO_SIZED
+                    inserted.append(field)
+                    sized = _STATIC_SIZED
             count += 1
             counted += len(field[0]) + len(field[1])
             if counted > maxBytes or count > maxCount:
                 self._overflow(counted, count)
             else:
                 fields.append(field)
+        if isApart and inserted and not self.overflowed and stop <= _LONGEST_APART:
+            if len(self._apart) >= _MOST_APART:
+                self._apart.clear()
+            self._apart[block] = (fields.copy(), inserted)
         return fields
 
     def _overflow(self, counted: int, count: int) -> None:
@@ -166,7 +194,7 @@ class Decoder:
             details = "http2.too_many_headers" if self.tooMany else "http2.header_list_size_too_large"
             raise RemoteProtocolError("a field section that unfolds far beyond the limit", 431, details, _CALM)
 
-    def _sizeEntries(self) -> None:
+    def _sizeEntries(self) -> list[tuple[Field, int]]:
         """
         Put both tables into one list, by index, each entry with its size, as far as one byte can name them.
         """
@@ -175,6 +203,7 @@ class Decoder:
             *_STATIC_SIZED,
             *((field, len(field[0]) + len(field[1])) for field in islice(self._entries, 126 - _STATIC_COUNT)),
         ]
+        return self._sized
 
     def nameOf(self, index: int) -> bytes:
         """

@@ -267,10 +267,25 @@ def trailersFrom(fields: Sequence[Field]) -> HeaderMap:
 # Written messages
 
 
+_NOT_WRITTEN = frozenset((*CONNECTION_FIELDS, b"host"))
+
+
 def _written(headers: HeaderMap, fields: list[Field]) -> tuple[Field, ...]:
     """
     The fields of a head that is to be sent: pseudo-header fields, then what HTTP/2 takes of the rest.
     """
+    first = headers.first
+    if headers.more is None and _NOT_WRITTEN.isdisjoint(first):
+        # The usual head, judged at once and not field by field.
+        names, values = b"\n".join(first), b"\n".join(first.values())
+        count = len(first)
+        if (
+            names.count(b"\n") + 1 == values.count(b"\n") + 1 == count
+            and _areNames(names)
+            and b"\r" not in values
+            and b"\0" not in values
+        ):
+            return (*fields, *first.items())
     for field in headers.fields():
         name, value = field
         if name in CONNECTION_FIELDS or name == b"host":

@@ -166,6 +166,41 @@ class DecoderTests(SynchronousTestCase):
         decoder.decode(block([(b"a", b"b" * 40)], 0x40))
         self.assertRaises(RemoteProtocolError, decoder.decode, b"\xbe")
 
+    def test_apart(self) -> None:
+        """
+        A section that looks at nothing in the table is remembered, and still fills the table each time: what comes
+        between finds the entries where another decoder, that never saw a section twice, has them.
+        """
+        # ":status: 200" of the static table; "server: x" and "date: y" into the dynamic one.
+        filling = bytes.fromhex("88760178610179")
+        fields = [(b":status", b"200"), (b"server", b"x"), (b"date", b"y")]
+        decoder, other = Decoder(tableSize=200), Decoder(tableSize=200)
+        for turn in range(8):
+            self.assertEqual(decoder.decode(filling), fields)
+            other._apart.clear()
+            self.assertEqual(other.decode(filling), fields)
+            self.assertEqual(decoder._entries, other._entries)
+            # The newest entries, and one that another section put there meanwhile.
+            self.assertEqual(decoder.decode(b"\xbf\xbe"), [fields[1], fields[2]])
+            for each in (decoder, other):
+                self.assertEqual(each.decode(b"\x76\x01%d" % turn), [(b"server", b"%d" % turn)])
+            self.assertEqual(decoder.decode(b"\xbe\xbf"), [(b"server", b"%d" % turn), fields[2]])
+        self.assertIn(filling, decoder._apart)
+
+    def test_apartLimits(self) -> None:
+        """
+        Many such sections, or long ones, do not fill the memory; one over the limits is counted each time.
+        """
+        decoder = Decoder(maxBytes=100)
+        for number in range(500):
+            decoder.decode(b"\x76\x04%04d" % number)
+        self.assertLess(len(decoder._apart), 100)
+        for _ in range(3):
+            decoder.decode(b"\x76\x7f\x01" + b"a" * 128)
+            self.assertTrue(decoder.overflowed)
+        decoder.decode(b"\x76\x01x")
+        self.assertFalse(decoder.overflowed)
+
     def test_overflow(self) -> None:
         """
         What is over the limits is counted, not kept, and the table is right afterwards.

@@ -249,3 +249,25 @@ class WrittenTests(SynchronousTestCase):
         ):
             self.assertRaises(LocalProtocolError, requestFields, headers)
         self.assertRaises(LocalProtocolError, trailerFields, HeaderMap([(b"a", b"\0")]))
+
+    def test_shortWay(self) -> None:
+        """
+        A head whose names differ is judged at once, another one field by field: with the same outcome.
+        """
+        twice = [(b"t", b"1"), (b"t", b"2")]
+        for field in (
+            (b"x", b"y\n"),
+            (b"x", b"y\r"),
+            (b"x", b"\0"),
+            (b"X", b"y"),
+            (b"x\ny", b"z"),
+            (b"", b""),
+            (b":x", b"y"),
+        ):
+            for more in ([], twice):
+                self.assertRaises(LocalProtocolError, trailerFields, HeaderMap([(b"a", b"b"), field, *more]))
+        for fields in ([], [(b"a", b"")], [(b"a", b"b"), (b"c", b"\t\xff")]):
+            for dropped in ([], [(b"host", b"h")], [(b"connection", b"close")]):
+                for more in ([], twice):
+                    written = trailerFields(HeaderMap([*fields, *dropped, *more]))
+                    self.assertEqual(written, (*fields, *more))
