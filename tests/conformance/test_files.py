@@ -184,12 +184,12 @@ class FilesTests(SynchronousTestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         ports = freePorts(4)
-        self.sides = [
-            Side("envoy", folder / "envoy", ports[0], ports[1]),
-            Side("meshproxy", folder / "meshproxy", ports[2], ports[3]),
-        ]
-        for side in self.sides:
+        self.sides: list[Side] = []
+        for kind, (front, admin) in {"envoy": ports[:2], "meshproxy": ports[2:]}.items():
+            side = Side(kind, folder / kind, front, admin)
             self.addCleanup(side.proxy.stop)
+            self.sides.append(side)
+        for side in self.sides:
             side.proxy.ready("127.0.0.1", side.front)
 
     def settled(self, side: Side, scope: str, attempts: int) -> None:
