@@ -120,12 +120,13 @@ class _Attacker(threading.Thread):
         attack = self.attack
         limit = time.monotonic() + _PATIENCE
         readsNow = attack.reads
-        ended = select.poll()
+        ended, ready = select.poll(), select.poll()
         ended.register(self._socket, select.POLLRDHUP)
         while not self.isEnded and time.monotonic() < limit:
-            readable, writable, _ = select.select(
-                [self._socket] if readsNow else [], [self._socket] if left else [], [], 0.05
-            )
+            ready.register(self._socket, (select.POLLIN if readsNow else 0) | (select.POLLOUT if left else 0))
+            events = sum(event for _, event in ready.poll(50))
+            readable = readsNow and events & ~select.POLLOUT
+            writable = left and events & ~select.POLLIN
             try:
                 if writable:
                     sent = self._socket.send(left[: 1 << 18])

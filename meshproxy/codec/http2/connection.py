@@ -383,6 +383,8 @@ class ConnectionCodec:
 
     def _decode(self, block: bytes) -> list[Field]:
         decoder = self._decoder
+        # A long one takes longer.
+        self._budget -= len(block) >> 8
         try:
             return decoder.decode(block)
         finally:

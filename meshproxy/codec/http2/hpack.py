@@ -54,6 +54,9 @@ _LONGEST_APART = 512
 # RFC 7541, 5.1 allows integers without end. Nothing that can be meant takes more than 28 bits after the prefix.
 _MOST_INTEGER_BYTES = 4
 
+# RFC 7541, 4.2: the smallest size since the last section, and the last one.
+_MOST_UPDATES = 2
+
 _COMPRESSION_ERROR = 9
 _CALM = 11
 
@@ -111,7 +114,7 @@ class Decoder:
             return known.copy()
         fields: list[Field] = []
         inserted = []
-        counted = count = position = 0
+        counted = count = position = updates = 0
         stop = len(block)
         maxBytes, maxCount = self._maxBytes, self._maxCount
         sized = self._sized
@@ -145,6 +148,9 @@ class Decoder:
             elif byte & 0x60 == 0x20:
                 if count:
                     raise _error("a dynamic table size update after a field")
+                updates += 1
+                if updates > _MOST_UPDATES:
+                    raise _error("more than two dynamic table size updates")
                 size = byte & 0x1F
                 if size == 0x1F:
                     size, position = self._integer(block, position, 0x1F)

@@ -201,6 +201,14 @@ class DecoderTests(SynchronousTestCase):
         decoder.decode(b"\x76\x01x")
         self.assertFalse(decoder.overflowed)
 
+    def test_sizeUpdates(self) -> None:
+        """
+        RFC 7541, 4.2: the table's size may be told twice before a section, not over and over.
+        """
+        decoder = Decoder()
+        self.assertEqual(decoder.decode(b"\x20\x3f\xe1\x1f\x82"), [(b":method", b"GET")])
+        self.assertRaises(RemoteProtocolError, Decoder().decode, b"\x20\x3f\xe1\x1f\x20\x82")
+
     def test_overflow(self) -> None:
         """
         What is over the limits is counted, not kept, and the table is right afterwards.
