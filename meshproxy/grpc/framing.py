@@ -10,7 +10,7 @@ import zlib
 
 from meshproxy.grpc.status import GRPCError, Status
 
-__all__ = ["ACCEPTED", "MAX_MESSAGE", "FrameCounter", "MessageReader", "encodeFrame"]
+__all__ = ["ACCEPTED", "ENCODINGS", "MAX_MESSAGE", "FrameCounter", "MessageReader", "encodeFrame"]
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """
@@ -20,6 +20,11 @@ Bytes of a message by default, as in gRPC's own libraries.
 ACCEPTED = b"identity, gzip"
 """
 What C{grpc-accept-encoding} says.
+"""
+
+ENCODINGS = frozenset(ACCEPTED.split(b", "))
+"""
+What C{grpc-encoding} may say.
 """
 
 _HEAD = struct.Struct(">BL")

@@ -22,7 +22,7 @@ from meshproxy.codec.http2 import CodecStream, DownstreamCodec, Http2Options, ID
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.grpc.connection import GRPCConnection
 from meshproxy.grpc.deadline import parseTimeout
-from meshproxy.grpc.framing import ACCEPTED, MAX_MESSAGE, MessageReader, encodeFrame
+from meshproxy.grpc.framing import ACCEPTED, ENCODINGS, MAX_MESSAGE, MessageReader, encodeFrame
 from meshproxy.grpc.status import GRPCError, Status, encodeMessage
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
@@ -203,7 +203,7 @@ class ServerCall:
         self.isOver = False
         self._connection = connection
         self._stream = stream
-        encoding = headers.get(b"grpc-encoding") or b"identity"
+        self._encoding = encoding = headers.get(b"grpc-encoding") or b"identity"
         self._reader = MessageReader(connection.server.options.maxMessage, encoding)
         self._receiver: Any = None
         self._hasSent = False
@@ -224,6 +224,10 @@ class ServerCall:
             if method is None:
                 path = self.headers.path.decode("latin-1")
                 raise GRPCError(Status.UNIMPLEMENTED, f"this server has no method {path}")
+            if self._encoding not in ENCODINGS:
+                # https://github.com/grpc/grpc/blob/master/doc/compression.md: and the client is told what is.
+                encoding = self._encoding[:32].decode("latin-1")
+                raise GRPCError(Status.UNIMPLEMENTED, f"the grpc-encoding {encoding} is not supported")
             timeout = self.headers.get(b"grpc-timeout")
             if timeout is not None:
                 self._deadline = self._connection.reactor.callLater(parseTimeout(timeout), self._expired)
@@ -266,6 +270,8 @@ class ServerCall:
         if self._hasSent:
             stream.sendTrailers(HeaderMap(fields))
         else:
+            if error is not None and error.status is Status.UNIMPLEMENTED:
+                fields.append((b"grpc-accept-encoding", ACCEPTED))
             stream.sendHeaders(ResponseHeaders(200, [(b"content-type", _CONTENT_TYPE), *fields]), True)
         stream.stopReading()
         self._connection.flush()

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 from twisted.internet import reactor as installed
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
@@ -29,15 +30,17 @@ except ImportError:
 reactor: Any = installed
 
 _LARGE = bytes(range(256)) * 12_000
+_HUGE = bytes(range(256)) * 44_000
+
+
+def _soon() -> Deferred[None]:
+    later: Deferred[None] = Deferred()
+    reactor.callLater(0.01, later.callback, None)
+    return later
 
 
 async def _refuse(request: bytes, call: ServerCall) -> bytes:
     raise GRPCError(Status.FAILED_PRECONDITION, "nöt now")
-
-
-async def _never(request: bytes, call: ServerCall) -> bytes:
-    await Deferred()
-    return b""
 
 
 @implementer(IResponseReceiver)
@@ -80,15 +83,34 @@ class TheirClientTests(TestCase):
         methods = {
             "/t.T/Echo": unary(echo),
             "/t.T/Refuse": unary(_refuse),
-            "/t.T/Never": unary(_never),
-            "/t.T/Bidi": Echo,
+            "/t.T/Never": unary(self._never),
+            "/t.T/Bidi": self._bidi,
         }
-        self.server = GRPCServer(methods, reactor, ServerOptions(maxMessage=8 << 20, maxStreams=1000))
+        self.cancelled: list[Status] = []
+        self.server = GRPCServer(methods, reactor, ServerOptions(maxMessage=16 << 20, maxStreams=1000))
         self.port = reactor.listenTCP(0, self.server, interface="127.0.0.1")
         self.addCleanup(self._stop)
         self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{self.port.getHost().port}", options=[("grpc.max_receive_message_length", 8 << 20)]
+            f"127.0.0.1:{self.port.getHost().port}",
+            options=[("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 64 << 20)],
         )
+
+    async def _never(self, request: bytes, call: ServerCall) -> bytes:
+        try:
+            await Deferred()
+        except CancelledError:
+            self.cancelled.append(Status.DEADLINE_EXCEEDED)
+            raise
+        return b""
+
+    def _bidi(self, call: ServerCall) -> Echo:
+        case = self
+
+        class Noting(Echo):
+            def cancelled(self, error: GRPCError) -> None:
+                case.cancelled.append(error.status)
+
+        return Noting(call)
 
     @inlineCallbacks
     def _stop(self) -> Any:
@@ -140,6 +162,49 @@ class TheirClientTests(TestCase):
         self.assertEqual((yield deferToThread(fails, "/t.T/Never", 0.1))[0], "DEADLINE_EXCEEDED")
 
     @inlineCallbacks
+    def test_large(self) -> Any:
+        """
+        Ten megabytes each way pass where that is allowed; more than is allowed is refused by a status, not a reset.
+        """
+        call = self.channel.unary_unary("/t.T/Echo")
+        self.assertEqual((yield deferToThread(call, _HUGE, timeout=30)), _HUGE)
+        failure = yield deferToThread(lambda: call.future(bytes(20 << 20), timeout=30).exception())
+        self.assertEqual(failure.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+    @inlineCallbacks
+    def test_compression(self) -> Any:
+        """
+        gzip is taken; what this server does not know is refused as gRPC says, with what it knows.
+        """
+        call = self.channel.unary_unary("/t.T/Echo")
+        gzip, deflate = grpc.Compression.Gzip, grpc.Compression.Deflate
+        self.assertEqual((yield deferToThread(call, _LARGE, timeout=20, compression=gzip)), _LARGE)
+        failure = yield deferToThread(lambda: call.future(_LARGE, timeout=20, compression=deflate).exception())
+        self.assertEqual(failure.code(), grpc.StatusCode.UNIMPLEMENTED)
+        self.assertIn("deflate", failure.details())
+
+    @inlineCallbacks
+    def test_givenUp(self) -> Any:
+        """
+        A call that its client cancels, or whose deadline passes, is cancelled here; the connection goes on.
+        """
+
+        def cancel() -> None:
+            requests = iter(lambda: b"again", b"")
+            call = self.channel.stream_stream("/t.T/Bidi")(requests)
+            next(call)
+            call.cancel()
+
+        yield deferToThread(cancel)
+        never = self.channel.unary_unary("/t.T/Never")
+        failure = yield deferToThread(lambda: never.future(b"", timeout=0.1).exception())
+        self.assertEqual(failure.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        while len(self.cancelled) < 2:
+            yield _soon()
+        self.assertLessEqual(set(self.cancelled), {Status.CANCELLED, Status.DEADLINE_EXCEEDED})
+        self.assertEqual(len(self.server.connections), 1)
+
+    @inlineCallbacks
     def test_many(self) -> Any:
         """
         A thousand calls at once.
@@ -174,6 +239,13 @@ class TheirServerTests(TestCase):
         def bidi(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
             yield from requests
 
+        def slow(request: bytes, context: Any) -> bytes:
+            self.remaining.append(context.time_remaining())
+            ended = Event()
+            context.add_callback(ended.set)
+            self.ends.append(ended.wait(20))
+            return b""
+
         def count(request: bytes, context: Any) -> Iterator[bytes]:
             for number in range(int(request)):
                 yield b"%d" % number
@@ -185,11 +257,14 @@ class TheirServerTests(TestCase):
             "Echo": grpc.unary_unary_rpc_method_handler(echo),
             "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
             "Bidi": grpc.stream_stream_rpc_method_handler(bidi),
+            "Slow": grpc.unary_unary_rpc_method_handler(slow),
             "Count": grpc.unary_stream_rpc_method_handler(count),
             "Total": grpc.stream_unary_rpc_method_handler(total),
         }
+        self.remaining: list[float] = []
+        self.ends: list[bool] = []
         self.pool = ThreadPoolExecutor(8)
-        size = [("grpc.max_receive_message_length", 8 << 20)]
+        size = [("grpc.max_receive_message_length", 16 << 20)]
         self.server = grpc.server(self.pool, options=size, compression=grpc.Compression.Gzip)
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", handlers),))
         address = Address("127.0.0.1", self.server.add_insecure_port("127.0.0.1:0"))
@@ -198,7 +273,7 @@ class TheirServerTests(TestCase):
         self.channel = GRPCChannel(
             lambda protocol, failed: network.connect(address, protocol, failed),
             reactor,
-            ChannelOptions(maxMessage=8 << 20),
+            ChannelOptions(maxMessage=12 << 20),
         )
         self.addCleanup(self._stop)
 
@@ -249,3 +324,32 @@ class TheirServerTests(TestCase):
         self.assertEqual((failure.status, failure.message), (Status.NOT_FOUND, "nö %"))
         failure = yield self.assertFailure(self.channel.unary("/t.T/None", b""), GRPCError)
         self.assertEqual(failure.status, Status.UNIMPLEMENTED)
+
+    @inlineCallbacks
+    def test_large(self) -> Any:
+        """
+        More than ten megabytes each way, compressed on the way back; more than either side takes is refused.
+        """
+        self.assertEqual((yield self.channel.unary("/t.T/Echo", _HUGE, timeout=30)), _HUGE)
+        for size in (13 << 20, 20 << 20):
+            failure = yield self.assertFailure(self.channel.unary("/t.T/Echo", bytes(size), timeout=30), GRPCError)
+            self.assertEqual(failure.status, Status.RESOURCE_EXHAUSTED)
+        self.assertEqual((yield self.channel.unary("/t.T/Echo", b"still", timeout=20)), b"still")
+
+    @inlineCallbacks
+    def test_givenUp(self) -> Any:
+        """
+        The server is told of the deadline, and of the end of a call that its client gives up, by deadline or by hand.
+        """
+        failure = yield self.assertFailure(self.channel.unary("/t.T/Slow", b"", timeout=0.2), GRPCError)
+        self.assertEqual(failure.status, Status.DEADLINE_EXCEEDED)
+        call = self.channel.unary("/t.T/Slow", b"", timeout=15)
+        while len(self.remaining) < 2:
+            yield _soon()
+        call.cancel()
+        failure = yield self.assertFailure(call, GRPCError, CancelledError)
+        while len(self.ends) < 2:
+            yield _soon()
+        self.assertEqual(self.ends, [True, True])
+        self.assertLess(self.remaining[0], 1.5)
+        self.assertLess(self.remaining[1], 16.5)
