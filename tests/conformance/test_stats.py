@@ -260,6 +260,12 @@ class _Collector:
         return found
 
 
+_TRIES = 8
+_TIMES = "/stats?filter=downstream_rq_time$"
+# A maximum that is not 0.
+_SLOW = re.compile(r"P100\([^,]*,(?!0\))")
+
+
 class StatsTests(SynchronousTestCase):
     """
     Both, with the same requests.
@@ -272,25 +278,37 @@ class StatsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         """
-        Start both, and let some requests pass.
+        Start both, and let some requests pass. Each takes less than a millisecond, unless the machine is busy; then
+        there is another try, for only that makes the histograms of times the same.
         """
-        self.ports: dict[str, dict[str, int]] = {}
-        self.collectors: dict[str, _Collector] = {}
-        for kind in ("envoy", "meshproxy"):
-            folder = Path(self.mktemp()).absolute()
-            folder.mkdir(parents=True)
-            collector = self.collectors[kind] = _Collector()
-            self.addCleanup(collector.close)
-            names = ("ADMIN", "FRONT", "BACK")
-            ports = self.ports[kind] = dict(zip(names, freePorts(len(names)), strict=True))
-            ports.update(collector.ports)
-            text = BOOTSTRAP
-            for name, port in ports.items():
-                text = text.replace(name, str(port))
-            proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder)
-            self.addCleanup(proxy.stop)
-            proxy.ready("127.0.0.1", ports["ADMIN"])
-            proxy.ready("127.0.0.1", ports["FRONT"])
+        for _ in range(_TRIES):
+            self.ports: dict[str, dict[str, int]] = {}
+            self.collectors: dict[str, _Collector] = {}
+            self.proxies = [self._start(kind) for kind in ("envoy", "meshproxy")]
+            self._request()
+            if not any(_SLOW.search(answer.body) for answer in self.both(f"GET {_TIMES}")):
+                break
+            for proxy in self.proxies:
+                proxy.stop()
+
+    def _start(self, kind: str) -> Proxy:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        collector = self.collectors[kind] = _Collector()
+        self.addCleanup(collector.close)
+        names = ("ADMIN", "FRONT", "BACK")
+        ports = self.ports[kind] = dict(zip(names, freePorts(len(names)), strict=True))
+        ports.update(collector.ports)
+        text = BOOTSTRAP
+        for name, port in ports.items():
+            text = text.replace(name, str(port))
+        proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder)
+        self.addCleanup(proxy.stop)
+        proxy.ready("127.0.0.1", ports["ADMIN"])
+        proxy.ready("127.0.0.1", ports["FRONT"])
+        return proxy
+
+    def _request(self) -> None:
         for ports in self.ports.values():
             for target in ("/", "/", "/404", "/dead", "/"):
                 Asked(ports["FRONT"], f"GET {target}")

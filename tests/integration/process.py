@@ -146,11 +146,11 @@ class Proxy:
             raise AssertionError(f"the proxy ended with {self.process.returncode}: {self.log}")
         return False
 
-    def waitLogged(self, text: str, times: int = 1) -> None:
+    def waitLogged(self, text: str, times: int = 1, patience: float = PATIENCE) -> None:
         """
         Wait until the log holds a text so many times.
         """
-        until(lambda: self.log.count(text) >= times or self._gone(), f"{text!r} in the log")
+        until(lambda: self.log.count(text) >= times or self._gone(), f"{text!r} in the log", patience)
 
     def signal(self, number: int) -> None:
         """

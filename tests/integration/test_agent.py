@@ -218,13 +218,15 @@ class AgentTests(ControlTestCase):
         While the control plane is away the agent serves what it has and says so; when it is there again, it goes on.
         """
         (self.folder / "token").write_text(self.token("cart"))
-        agent = self.agent("12s")
+        agent = self.agent("10m")
         agent.waitLogged("has a certificate until")
         self.control.process.kill()
         self.control.process.wait()
+        agent.signal(signal.SIGHUP)
         agent.waitLogged("the one before is good for")
         self.start()
-        agent.waitLogged("has a certificate until", 2)
+        # Its pauses double while it is away.
+        agent.waitLogged("has a certificate until", 2, patience=60.0)
 
     def test_refused(self) -> None:
         """
