@@ -141,6 +141,17 @@ class ServerTests(GRPCTestCase):
         self.settle()
         self.assertEqual((received.status, self.echoes), ("INTERNAL", []))
 
+    def test_unknownEncoding(self) -> None:
+        """
+        A call with messages in an encoding that nobody knows here ends at once, and its client is told what is known.
+        """
+        received = Received()
+        call = self.channel.open("/test.Test/Bidi", received, [(b"grpc-encoding", b"deflate")])
+        self.settle()
+        self.assertEqual((received.status, self.echoes), ("UNIMPLEMENTED", []))
+        assert call.headers is not None
+        self.assertEqual(call.headers.get(b"grpc-accept-encoding"), b"identity, gzip")
+
     def test_clientCancels(self) -> None:
         """
         A client that gives up is told to the method; work under way is cancelled.
