@@ -202,10 +202,10 @@ class SecretStore:
                 known = ", ".join(sorted(self._next)) or "none"
                 section.refuse(f"there is no static secret {name!r}; there are: {known}", "name")
             return found
-        if name in self.own and (source.has("ads") or source.has("api_config_source")):
-            # Whoever else has secrets of that name: as with Istio's agent, they are the proxy's own.
-            return self.own[name]
         if source.has("ads"):
+            if name in self.own:
+                # Whoever else has secrets of that name: as with Istio's agent, they are the proxy's own.
+                return self.own[name]
             if not self.hasStream:
                 source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
                 return None
