@@ -14,7 +14,7 @@ from meshproxy.config import Section
 from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
-from meshproxy.http.manager import ManagerSlot
+from meshproxy.http.slot import ManagerSlot
 from meshproxy.http.wirecount import CountingHTTP1Connection
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 

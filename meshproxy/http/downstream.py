@@ -24,7 +24,8 @@ from meshproxy.net.transport import SocketTransport
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
-    from meshproxy.http.manager import ConnectionManager, ManagerSlot
+    from meshproxy.http.manager import ConnectionManager
+    from meshproxy.http.slot import ManagerSlot
     from meshproxy.http.stats import VersionStats
     from meshproxy.upstream.stats import ClusterStats
 

@@ -28,7 +28,8 @@ from meshproxy.upstream.keepalive import Keepalive
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
     from meshproxy.http.downstream import HTTP1Connection
-    from meshproxy.http.manager import ConnectionManager, ManagerSlot
+    from meshproxy.http.manager import ConnectionManager
+    from meshproxy.http.slot import ManagerSlot
     from meshproxy.http.stats import VersionStats
 
 __all__ = ["HTTP2Connection"]

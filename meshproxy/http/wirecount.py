@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
     from meshproxy.config import Section
     from meshproxy.headers import RequestHeaders, ResponseHeaders
-    from meshproxy.http.manager import ManagerSlot
+    from meshproxy.http.slot import ManagerSlot
     from meshproxy.http.stream import Stream
     from meshproxy.net.relay import IRelay
     from meshproxy.upstream.stats import ClusterStats
