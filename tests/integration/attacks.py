@@ -254,6 +254,7 @@ ATTACKS = (
         "http2.tx_flush_timeout",
         size=1000,
         code=None,
+        grows=False,
         resets=2,
         settings=((4, 0),),
         lingers=3.5,
@@ -286,8 +287,9 @@ ATTACKS = (
         "More streams at a time than there may be.",
         lambda number, size: _each(size, lambda n: headers(n, _POST, False)),
         "http2.stream_refused_errors",
-        size=3000,
+        size=1900,
         code=None,
+        grows=False,
         resets=7,
         connections=1,
         lingers=3.0,
@@ -370,7 +372,9 @@ ATTACKS = (
         size=20,
         code=9,
     ),
-    Attack("churn", "Heads that change all of the dynamic table.", _churn, size=500, code=None),
+    Attack(
+        "churn", "Heads that change all of the dynamic table.", _churn, size=500, code=None, grows=False
+    ),
     Attack(
         "smallFrames",
         "CVE-2020-8659, CVE-2020-12603: a body in frames of one byte.",
