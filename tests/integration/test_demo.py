@@ -219,17 +219,28 @@ class _DemoTests:
         """
         self.start("--lifetime", "6s")
         accounts = ["details", "gateway", "productpage", "ratings", "reviews"]
-        expected = [f"spiffe://cluster.local/ns/default/sa/bookinfo-{account}" for account in accounts]
+        identities = [f"spiffe://cluster.local/ns/default/sa/bookinfo-{account}" for account in accounts]
         first = self.certificates()
-        self.assertEqual(sorted(first), expected)
+        self.assertEqual(sorted(first), identities)
         told = json.loads(call(self.rest, "GET", "/v1/proxies")[1])["proxies"]
-        self.assertEqual(sorted({one["identity"] for one in told}), expected)
+        self.assertEqual(sorted({one["identity"] for one in told}), identities)
         self.assertEqual(len(told), 7)
         self.assertEqual((self.askedBy(1), self.askedBy(6), self.inClear()), (200, 200, 200))
 
         self.sample("authorization-by-identity.yaml")
         self.until(lambda: (self.askedBy(1), self.askedBy(6), self.inClear()) == (200, 403, 403), "a policy")
         self.assertIn("Book Details", self.page())
+
+        text = (_SAMPLES / "authorization-by-identity.yaml").read_text()
+        principals = "principals: [cluster.local/ns/default/sa/bookinfo-productpage]"
+        for namespace, expected in (("default", (200, 200, 403)), ("elsewhere", (403, 403, 403))):
+            by = text.replace(principals, f"namespaces: [{namespace}]").encode()
+            self.assertEqual(call(self.rest, "POST", "/v1/apply", by, "application/yaml")[0], 200)
+            self.until(
+                lambda expected=expected: (self.askedBy(1), self.askedBy(6), self.inClear()) == expected,
+                f"a policy for the namespace {namespace}",
+            )
+        self.sample("authorization-by-identity.yaml")
 
         self.sample("strict.yaml")
         self.until(lambda: (self.askedBy(1), self.askedBy(6), self.inClear()) == (200, 403, 0), "STRICT")
@@ -240,11 +251,11 @@ class _DemoTests:
         def renewed() -> bool:
             self.page()
             now = self.certificates()
-            return all(now[uri] != first[uri] for uri in expected)
+            return all(now[uri] != first[uri] for uri in identities)
 
         self.until(renewed, "other certificates")
         self.assertEqual(self.versions(6), {"v1", "v2", "v3"})
-        self.assertEqual(self.meshctlCerts(), expected)
+        self.assertEqual(self.meshctlCerts(), identities)
         self.leaveNothing()
 
     def certificates(self: Any) -> dict[str, str]:
