@@ -25,6 +25,7 @@ from meshproxy.grpc.status import isServerError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.internalredirect import prepareRedirect
+from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.retry import RetryState
 from meshproxy.http.routestats import RequestStats
 from meshproxy.http.shadow import Shadow, startShadows
@@ -49,12 +50,16 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.stats import ClusterStats, IRequestStats
 
-__all__ = ["ORDERS", "PlainRequest", "RoutedRequest"]
+__all__ = ["ORDERS", "RoutedRequest"]
 
 # Orders to a router that this one does not follow; as in Envoy, they end here.
 _UNHEARD = (b"x-envoy-hedge-on-per-try-timeout",)
 _ALT_STAT_NAME = b"x-envoy-upstream-alt-stat-name"
 _ALT_RESPONSE = b"x-envoy-upstream-rq-timeout-alt-response"
+_KEY, _ACCEPT = b"sec-websocket-key", b"sec-websocket-accept"
+
+# What a request that ends here may want the connection to become.
+_NO_OTHER = (b"connect", b"")
 # How long a body is to be for a relay to pay.
 _RELAY_FROM = 131072
 
@@ -86,7 +91,7 @@ class RoutedRequest:
     attempts = 1
     responseStarted = False
     over = False
-    _body: _Body | None = None
+    _body: KeptBody | None = None
     _pool: HTTP1Pool | None = None
     _retry: RetryState | None = None
     _choice: EndpointChoice | None = None
@@ -186,7 +191,7 @@ class RoutedRequest:
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
         if action.redirectPolicy is not None and self._body is None and not self._requestEnded:
-            self._body = _Body(self._bodyLimit)
+            self._body = KeptBody(self._bodyLimit)
         if timeout:
             self._timeouts = router.timeouts[timeout]
             if not router.suppressHeaders:
@@ -228,7 +233,7 @@ class RoutedRequest:
                 policy, self._cluster, action.isHighPriority, router.random, router.clock, self._also
             )
             if not self._requestEnded:
-                self._body = _Body(self._bodyLimit)
+                self._body = KeptBody(self._bodyLimit)
         return total
 
     @property
@@ -379,7 +384,7 @@ class RoutedRequest:
         if stream.downstreamPaused:
             stream.resumeDownstream()
 
-    def _sendKept(self, connection: HTTP1UpstreamConnection, body: _Body) -> None:
+    def _sendKept(self, connection: HTTP1UpstreamConnection, body: KeptBody) -> None:
         """
         Send the head, and what came of the body until now.
         """
@@ -408,13 +413,13 @@ class RoutedRequest:
         connection = self.connection
         body = self._body
         if body is None and connection is None:
-            body = self._body = _Body(self._stream.bufferLimit)
+            body = self._body = KeptBody(self._stream.bufferLimit)
         if body is not None:
             self._keep(body, data, endStream)
         if connection is not None:
             connection.sendData(data, endStream)
 
-    def _keep(self, body: _Body, data: bytes, endStream: bool) -> None:
+    def _keep(self, body: KeptBody, data: bytes, endStream: bool) -> None:
         body.pieces.append(data)
         body.size += len(data)
         body.ended = endStream
@@ -441,7 +446,7 @@ class RoutedRequest:
             return
         self._requestEnded = True
         if self._body is None and self.connection is None:
-            self._body = _Body(self._stream.bufferLimit)
+            self._body = KeptBody(self._stream.bufferLimit)
         if self._body is not None:
             self._body.trailers = trailers
             self._body.ended = True
@@ -991,89 +996,3 @@ class RoutedRequest:
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.resumeRequest}.
         """
         self._stream.resumeDownstream()
-
-
-class PlainRequest(RoutedRequest):
-    """
-    A request that is nothing but a head, to a route that asks for nothing but a cluster, a time-out, and changes of
-    heads. L{meshproxy.http.router.Router} makes it and puts it on a connection, in one step. Whatever happens then
-    besides a whole response is the business of its base class.
-    """
-
-    _requestEnded = _complete = True
-
-    def __init__(
-        self, router: Router, stream: Stream, route: Route, stats: ClusterStats, endpoint: Endpoint, now: float
-    ) -> None:
-        """
-        @param now: The clock's seconds.
-        """
-        self._router = router
-        self._stream = stream
-        self._route = route
-        self._action = route.action  # type: ignore[assignment]  # a route of this kind has one
-        self._stats = stats
-        self._endpoint = endpoint
-        self._tryBegan = now
-        # It is read of every one: an attribute of its own is found faster than a default on the class.
-        self._responsePaused = False
-
-    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
-        """
-        See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}: the same as the base class does, but
-        for what such a request does not have.
-        """
-        stream = self._stream
-        router = self._router
-        now = router.clock.seconds()
-        stream.upstreamResponseStart = stream.upstreamResponseEnd = now
-        stats = self._stats
-        try:
-            stats.responses.counts[headers.status] += 1
-        except KeyError:
-            stats.responses.add(headers.status)
-        endpoint = self._endpoint
-        if headers.status < 500:
-            endpoint.rqSuccess.value += 1
-        else:
-            endpoint.rqError.value += 1
-        if not router.suppressHeaders:
-            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
-            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
-        finalize = self._route.finalizeResponseHeaders
-        if finalize is not None:
-            self._finalizeResponse(finalize, headers)
-        self.responseStarted = self.over = True
-        stream.responseCodeDetails = "via_upstream"
-        if self._timeouts is not None:
-            self._timeouts.waiting.pop(self, None)
-        if self._responsePaused:
-            self._unpause()
-        self.connection = None
-        elapsed = int((now - self._tryBegan) * 1000)
-        try:
-            stats.rqTime.bins[elapsed] += 1
-        except KeyError:
-            stats.rqTime.record(elapsed)
-        stream.responseReceived(headers, body, now)
-
-
-_KEY, _ACCEPT = b"sec-websocket-key", b"sec-websocket-accept"
-
-# What a request that ends here may want the connection to become.
-_NO_OTHER = (b"connect", b"")
-
-
-class _Body:
-    """
-    What came of a request's body: until there is a connection, and for another try.
-    """
-
-    __slots__ = ("ended", "limit", "pieces", "size", "trailers")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.pieces: list[bytes] = []
-        self.size = 0
-        self.ended = False
-        self.trailers: HeaderMap | None = None

@@ -16,7 +16,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.routedrequest import ORDERS, PlainRequest, RoutedRequest
+from meshproxy.http.plainrequest import PlainRequest
+from meshproxy.http.routedrequest import ORDERS, RoutedRequest
 from meshproxy.http.routestats import RouteStats
 from meshproxy.http.shadow import Shadow
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
