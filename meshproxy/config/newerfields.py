@@ -2,91 +2,199 @@
 """
 Fields that Envoy 1.40 has and the descriptors of C{xds-protos} do not have yet, since it takes Envoy's API later.
 
-They are added when the descriptors are loaded, so that a configuration with one of them is read as any other. A field
-that C{xds-protos} has by now stays as it is there.
+They are added when the descriptors are loaded, so that a configuration with one of them is read as any other: what is
+implemented is declared as ever, and the others are refused as not implemented. A field that C{xds-protos} has by now
+stays as it is there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorProto as File
 
-if TYPE_CHECKING:
-    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from meshproxy.config.newertable import NEWER
 
-__all__ = ["NEWER_FIELDS", "NewerField", "addNewerFields"]
+__all__ = ["NEWER_ENUMS", "NEWER_FIELDS", "NewerEnum", "NewerField", "addNewerFields", "inOrder"]
 
-_BOOL: Final = ""
-_PERCENT: Final = ".envoy.type.v3.Percent"
+_SCALARS: Final = {
+    "bool": FieldDescriptorProto.TYPE_BOOL,
+    "string": FieldDescriptorProto.TYPE_STRING,
+    "uint32": FieldDescriptorProto.TYPE_UINT32,
+}
+
+#: The options of C{validate.rules}, as they are on the wire: the extension is not known yet when they are added.
+_RULES: Final = {
+    # string: {min_len: 1}
+    "notEmpty": bytes.fromhex("fa420472021001"),
+    # string: {min_len: 1, max_bytes: 1024}
+    "nameRule": bytes.fromhex("fa420772051001288008"),
+    # string: {pattern: "^[^\\x00-\\x1f\\x7f]*$"}
+    "printable": b"\xfa\x42\x17\x72\x15\x32\x13" + rb"^[^\x00-\x1f\x7f]*$",
+    # message: {required: true}
+    "required": bytes.fromhex("fa42058a01021001"),
+}
 
 
 class NewerField(NamedTuple):
     """
     A field.
 
-    @ivar file: The proto file, which imports that of the field's message already.
-    @ivar message: Its message, within the package of the file.
+    @ivar file: Its proto file.
+    @ivar message: Its message, within the package of the file. Where the file has none of that name, it gets one.
     @ivar number: As in Envoy's API.
-    @ivar held: The message that it holds; empty for a boolean.
+    @ivar kind: C{bool}, C{string}, C{uint32}; the full name of a message, after a point; C{enum} before such a name.
+    @ivar words: C{repeated}, C{in:} before the name of a oneof, the name of a rule.
     """
 
     file: str
     message: str
     name: str
     number: int
-    held: str
+    kind: str
+    words: tuple[str, ...] = ()
 
 
-_MANAGER = "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto"
+class NewerEnum(NamedTuple):
+    """
+    An enumeration.
+
+    @ivar values: The names of its values, from zero on.
+    """
+
+    file: str
+    name: str
+    values: tuple[str, ...]
+
+
+def _package(file: str) -> str:
+    return file.rpartition("/")[0].replace("/", ".")
+
+
+def _read(table: str) -> Iterator[NewerField | NewerEnum]:
+    file = ""
+    for line in table.strip().splitlines():
+        first, *words = line.split()
+        if not words:
+            file = first
+        elif first == "enum":
+            yield NewerEnum(file, words[0], tuple(words[1:]))
+        else:
+            message, _, name = first.rpartition(".")
+            kind = words[1].replace("+", f".{_package(file)}.")
+            yield NewerField(file, message, name, int(words[0]), kind, tuple(words[2:]))
+
 
 #: They, in the order of their files.
-NEWER_FIELDS: Final = (
-    NewerField(
-        "envoy/config/core/v3/protocol.proto",
-        "HttpProtocolOptions",
-        "max_connection_duration_jitter",
-        8,
-        _PERCENT,
-    ),
-    NewerField(
-        "envoy/extensions/common/ratelimit/v3/ratelimit.proto", "LocalRateLimitDescriptor", "shadow_mode", 3, _BOOL
-    ),
-    NewerField(
-        "envoy/extensions/filters/http/local_ratelimit/v3/local_rate_limit.proto",
-        "LocalRateLimit",
-        "enable_retry_after_header",
-        19,
-        _BOOL,
-    ),
-    NewerField(_MANAGER, "HttpConnectionManager", "drain_timeout_jitter", 62, _PERCENT),
-)
+NEWER_FIELDS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerField))
+#: The enumerations that some of them are of.
+NEWER_ENUMS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerEnum))
 
 
-def addNewerFields(files: Iterable[FileDescriptorProto], fields: Iterable[NewerField] = NEWER_FIELDS) -> None:
+def addNewerFields(
+    files: Iterable[File], fields: Iterable[NewerField] = NEWER_FIELDS, enums: Iterable[NewerEnum] = NEWER_ENUMS
+) -> None:
     """
-    Add fields to the files that lack them.
+    Add fields to the files that lack them, with the messages and the enumerations that they need.
     """
-    wanted: dict[str, list[NewerField]] = {}
-    for field in fields:
-        wanted.setdefault(field.file, []).append(field)
-    for file in files:
-        for field in wanted.get(file.name, ()):
-            _add(next(each for each in file.message_type if each.name == field.message), field)
+    known = {file.name: file for file in files}
+    for enum in enums:
+        if enum.file in known:
+            _addEnum(known[enum.file], enum)
+    added = [field for field in fields if field.file in known and _add(known[field.file], field)]
+    homes = {f".{file.package}.{name}": file.name for file in known.values() for name in _names(file)}
+    for field in added:
+        home = homes.get(field.kind.removeprefix("enum"), field.file)
+        dependencies = known[field.file].dependency
+        if home != field.file and home not in dependencies:
+            dependencies.append(home)
 
 
-def _add(message: DescriptorProto, field: NewerField) -> None:
+def inOrder(files: Iterable[File]) -> Iterator[File]:
+    """
+    The files, each after those that it imports.
+    """
+    waiting = {file.name: file for file in files}
+
+    def take(name: str) -> Iterator[File]:
+        file = waiting.pop(name, None)
+        if file is not None:
+            for imported in file.dependency:
+                yield from take(imported)
+            yield file
+
+    for name in list(waiting):
+        yield from take(name)
+
+
+def _names(file: File) -> Iterator[str]:
+    yield from (enum.name for enum in file.enum_type)
+    for message in file.message_type:
+        yield from _namesIn(message, message.name)
+
+
+def _namesIn(message: DescriptorProto, name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}.{enum.name}" for enum in message.enum_type)
+    for nested in message.nested_type:
+        yield from _namesIn(nested, f"{name}.{nested.name}")
+
+
+def _message(file: File, name: str) -> DescriptorProto:
+    """
+    A message of a file; a new one where it has none of the name.
+    """
+    outer, _, own = name.rpartition(".")
+    siblings = _message(file, outer).nested_type if outer else file.message_type
+    for each in siblings:
+        if each.name == own:
+            return each
+    return siblings.add(name=own)
+
+
+def _addEnum(file: File, enum: NewerEnum) -> None:
+    outer, _, own = enum.name.rpartition(".")
+    siblings = _message(file, outer).enum_type if outer else file.enum_type
+    if all(each.name != own for each in siblings):
+        added: EnumDescriptorProto = siblings.add(name=own)
+        for number, name in enumerate(enum.values):
+            added.value.add(name=name, number=number)
+
+
+def _add(file: File, field: NewerField) -> bool:
+    """
+    @return: Whether it was lacking.
+    """
+    message = _message(file, field.message)
     if any(field.name == each.name or field.number == each.number for each in message.field):
-        return
+        return False
     added = message.field.add(
         name=field.name, number=field.number, label=FieldDescriptorProto.LABEL_OPTIONAL, json_name=_camel(field.name)
     )
-    if field.held:
-        added.type = FieldDescriptorProto.TYPE_MESSAGE
-        added.type_name = field.held
+    if field.kind in _SCALARS:
+        added.type = _SCALARS[field.kind]
     else:
-        added.type = FieldDescriptorProto.TYPE_BOOL
+        isEnum = field.kind.startswith("enum")
+        added.type = FieldDescriptorProto.TYPE_ENUM if isEnum else FieldDescriptorProto.TYPE_MESSAGE
+        added.type_name = field.kind.removeprefix("enum")
+    for word in field.words:
+        if word == "repeated":
+            added.label = FieldDescriptorProto.LABEL_REPEATED
+        elif word.startswith("in:"):
+            added.oneof_index = _oneof(message, word[3:])
+        else:
+            added.options.MergeFromString(_RULES[word])
+    return True
+
+
+def _oneof(message: DescriptorProto, name: str) -> int:
+    names = [each.name for each in message.oneof_decl]
+    if name not in names:
+        message.oneof_decl.add(name=name)
+        names.append(name)
+    return names.index(name)
 
 
 def _camel(name: str) -> str:

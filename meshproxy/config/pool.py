@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from meshproxy.config.newerfields import addNewerFields
+from meshproxy.config.newerfields import addNewerFields, inOrder
 from meshproxy.errors import MeshProxyError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def descriptorPool() -> DescriptorPool:
     The pool that holds every message of Envoy's API, its xds and udpa companions, and the well-known types.
     """
     pool = DescriptorPool()
-    for file in _descriptorSet().file:
+    for file in inOrder(_descriptorSet().file):
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 

@@ -18,11 +18,13 @@ from meshproxy.config.matchers import (
     compileHeaderMatchers,
     compileQueryMatchers,
     compileRegexMatcher,
+    compileStringMatcher,
 )
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import compileFilterStateMatcher, compileMetadataMatcher
 from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.hashing import cookieValue
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 from meshproxy.runtime import always
 
@@ -100,6 +102,28 @@ def _isGRPC(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
 def _queryTest(section: Section) -> RequestTest | None:
     test = compileQueryMatchers(section.children("query_parameters"))
     return None if test is None else lambda headers, info, path: test(headers.path)
+
+
+def _cookieTest(section: Section) -> RequestTest | None:
+    """
+    C{cookies}: all have to match.
+    """
+    tests = tuple(
+        (each.get("name").encode("utf-8"), compileStringMatcher(each.childOrEmpty("string_match")), invert)
+        for each in section.children("cookies")
+        for invert in (each.get("invert_match"),)
+    )
+    if not tests:
+        return None
+
+    def matches(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
+        for name, test, invert in tests:
+            value = cookieValue(headers, name)
+            if (value is not None and test(value)) is invert:
+                return False
+        return True
+
+    return matches
 
 
 def _fractionTest(section: Section, context: RouteContext) -> RequestTest | None:
@@ -197,6 +221,7 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         _fractionTest(section, context),
         _isGRPC if section.has("grpc") else None,
         _queryTest(section),
+        _cookieTest(section),
         _metadataTest(section),
         _stateTest(section),
         _tlsTest(section),

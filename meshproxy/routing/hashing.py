@@ -25,11 +25,12 @@ _MASK = (1 << 64) - 1
 
 def cookieValue(headers: RequestHeaders, name: bytes) -> bytes | None:
     """
-    The value of a cookie, without the quotes around it; L{None} where there is none.
+    The value of a cookie, without the quotes around it; L{None} where there is none. As in Envoy, spaces before a name
+    count for nothing, those behind a value do.
     """
     for line in headers.values(b"cookie"):
         for pair in line.split(b";"):
-            key, mark, value = pair.strip(b" \t").partition(b"=")
+            key, mark, value = pair.lstrip(b" ").partition(b"=")
             if mark and key == name:
                 return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
     return None

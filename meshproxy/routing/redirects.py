@@ -14,6 +14,7 @@ from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
 from meshproxy.routing.rewrites import PathRewrite, replacePrefix, substitutePath
+from meshproxy.routing.values import compileValue
 
 __all__ = [
     "DirectResponse",
@@ -91,10 +92,30 @@ def _pathRewrite(section: Section, matched: int | None) -> PathRewrite | None:
     return None if regex is None else substitutePath(regex)
 
 
+def _formattedPath(section: Section) -> Location:
+    """
+    C{path_rewrite}: a format, with the query of the request behind it unless it made one of its own, as for
+    C{path_redirect}. Where nothing comes of it, the path stays.
+    """
+    value = compileValue(section, "path_rewrite", omitEmpty=True)
+    stripQuery: bool = section.get("strip_query")
+
+    def path(headers: RequestHeaders, info: StreamInfo) -> bytes:
+        made = value if isinstance(value, bytes) else value(info)
+        if b"?" in made:
+            return made
+        bare, mark, query = headers.path.partition(b"?")
+        return (made or bare) + (b"" if stripQuery else mark + query)
+
+    return path
+
+
 def _newPath(section: Section, matched: int | None) -> Location:
     """
     The path of the location, with the query that it is to have.
     """
+    if section.get("path_rewrite"):
+        return _formattedPath(section)
     fixed: bytes = section.get("path_redirect").encode("utf-8")
     stripQuery: bool = section.get("strip_query")
     rewrite = _pathRewrite(section, matched)

@@ -51,6 +51,16 @@ LISTENERS = {
         "prefix: /f, query_parameters: [{name: 'k%20', present_match: true}]",
         "prefix: /g, query_parameters: [{name: k, string_match: {exact: ''}}]",
     ),
+    "byCookie": _rules(
+        "prefix: /a, cookies: [{name: c, string_match: {exact: v}}]",
+        "prefix: /b, cookies: [{name: c, string_match: {exact: v}, invert_match: true}]",
+        "prefix: /c, cookies: [{name: c, string_match: {prefix: v}}, {name: d, string_match: {exact: ''}}]",
+        "prefix: /d, cookies: [{name: c, string_match: {safe_regex: {regex: 'v+'}}}], headers: [{name: x-a}]",
+        "prefix: /e, cookies: [{name: C, string_match: {contains: V, ignore_case: true}}]",
+        "prefix: /f, cookies: [{name: c, string_match: {suffix: '='}}]",
+        "prefix: /g, cookies: [{name: c, string_match: {exact: v}}, {name: c, string_match: {exact: v},"
+        " invert_match: true}]",
+    ),
     "tls": _rules("prefix: /a, tls_context: {presented: true}", "prefix: /a, tls_context: {presented: false}"),
     "missing": _rules(
         *[
@@ -78,6 +88,15 @@ LISTENERS = {
         "prefix: /i -> redirect: {response_code: SEE_OTHER, host_redirect: 'h.example:99'}",
         "prefix: /j -> redirect: {response_code: TEMPORARY_REDIRECT, port_redirect: 80}",
         "prefix: /k -> redirect: {response_code: PERMANENT_REDIRECT, host_redirect: '[::1]'}",
+    ),
+    "redirectsByFormat": _rules(
+        "prefix: /a -> redirect: {path_rewrite: '/new/%REQ(x-p)%/%REQ(:path)%'}",
+        "prefix: /b -> redirect: {path_rewrite: '/new?x=%REQ(x-p)%'}",
+        "prefix: /c -> redirect: {path_rewrite: '%REQ(x-p)%', strip_query: true}",
+        "prefix: /d -> redirect: {path_rewrite: /fixed, host_redirect: h.example}",
+        "prefix: /e -> redirect: {path_rewrite: '/fixed?y=1', strip_query: true}",
+        "prefix: /f -> redirect: {path_rewrite: '%PATH(NQ)%.html'}",
+        "prefix: /g -> redirect: {path_rewrite: ''}",
     ),
     "tlsAll": Manager(host="require_tls: ALL"),
     "tlsExternal": Manager(
@@ -113,6 +132,41 @@ _OLDER = {
     "twice": "x-a: v\r\nx-a: other",
 }
 
+# Lines of cookies, between bars.
+_COOKIES = (
+    "",
+    "c=v",
+    "c=w",
+    "b=1; c=v; d=2",
+    "b=1;c=v",
+    "b=1 ;  c=v ",
+    "b=1,c=v",
+    'c="v"',
+    "c='v'",
+    'c="v',
+    'c=v"',
+    "c= v",
+    "c =v",
+    "c=v ; d=1",
+    'c="v" ; d=1',
+    "b=1;\tc=v",
+    "b=1;   c=v;d",
+    "c",
+    "c=",
+    "C=v",
+    "cc=v",
+    "c=w; c=v",
+    "c=v; c=w",
+    "c=w|c=v",
+    "c=v|c=w",
+    "b=1|c=v",
+    "c; c=v",
+    "=v; c=v",
+    ";;c=v;",
+    "c=; c=v",
+    'c="; c=v"',
+)
+
 CASES = [
     *[
         Case(f"older_{letter}_{name}", f"/{letter} with {field!r}.", get(f"/{letter}", field), listener="older")
@@ -145,6 +199,25 @@ CASES = [
             " /f?k%20=1 /g?k /g?k= /g?k=x /a?k=v#x /a?K=v /d?&&k /d?=k".split()
         )
     ],
+    *[
+        Case(
+            f"byCookie_{letter}{len(extra)}_{number}",
+            f"/{letter} with {line!r}.",
+            get(f"/{letter}", *(f"cookie: {each}" for each in line.split("|") if line), *extra),
+            listener="byCookie",
+        )
+        for letter, lines, extra in (
+            ("a", _COOKIES, ()),
+            ("b", _COOKIES, ()),
+            ("c", ("c=vv; d=", "c=vv; d", "c=v", "d=; c=v", "c=v|d=", 'c=v; d=""'), ()),
+            ("d", ("c=vv", "c=vx"), ("x-a: 1",)),
+            ("d", ("c=v",), ()),
+            ("e", ("C=av", "c=av", "C=AV"), ()),
+            ("f", ("c=v=", "c=v", 'c="v="', 'c="v"='), ()),
+            ("g", ("c=v", ""), ()),
+        )
+        for number, line in enumerate(lines)
+    ],
     Case("tlsContext", "There is no TLS.", get("/a"), listener="tls"),
     *[
         Case(f"missing_{path[1:]}_{bool(field)}", f"{path}, {field}.", get(path, *field), listener="missing")
@@ -176,6 +249,27 @@ CASES = [
                 ("/j", "Host: h:1"),
                 ("/k/x", "Host: h:1"),
                 ("/e", "Host: [::1]:80"),
+            )
+        )
+    ],
+    *[
+        Case(f"redirectByFormat_{number}", f"{path}.", get(path, *fields), listener="redirectsByFormat")
+        for number, (path, *fields) in enumerate(
+            (
+                ("/a/b", "x-p: it"),
+                ("/a/b?q=1", "x-p: it"),
+                ("/a?q",),
+                ("/b", "x-p: it"),
+                ("/b?q=1", "x-p: it"),
+                ("/b?q=1", "x-p: a?b#c"),
+                ("/c?q", "x-p: /it?z"),
+                ("/c?q", "x-p: it"),
+                ("/c?q",),
+                ("/d?q",),
+                ("/d",),
+                ("/e?q",),
+                ("/f/x?q=1",),
+                ("/g?q",),
             )
         )
     ],

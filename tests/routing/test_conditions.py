@@ -120,6 +120,27 @@ class OtherConditionTests(SynchronousTestCase):
         table = tableOf(one(match), forward())
         self.assertEqual([ask(table, "/?x=1", x_h="a"), ask(table, "/?x=1"), ask(table, "/?x=2", x_h="a")], [0, 1, 1])
 
+    def test_cookies(self) -> None:
+        """
+        All cookies have to match, the first of a name counts; a missing one matches nothing, so inverted always.
+        Compared with Envoy 1.40.
+        """
+        both = [{"name": "c", "string_match": {"exact": "v"}}, {"name": "d", "string_match": {"prefix": ""}}]
+        table = tableOf(one({"prefix": "/", "cookies": both}), forward())
+        for line, expected in (
+            ("c=v; d=", 0),
+            ("d=1;c=v", 0),
+            ('c="v"; d', 1),
+            ('c="v"; d=x', 0),
+            ("c=v", 1),
+            ("c=w; c=v; d=1", 1),
+            ("c=v ; d=1", 1),
+        ):
+            self.assertEqual(ask(table, cookie=line), expected, line)
+        self.assertEqual(ask(table), 1)
+        table = tableOf(one({"prefix": "/", "cookies": [{**both[0], "invert_match": True}]}), forward())
+        self.assertEqual([ask(table), ask(table, cookie="c=w"), ask(table, cookie="c=v")], [0, 0, 1])
+
     def test_grpc(self) -> None:
         """
         Recorded from Envoy 1.40: which content types are gRPC.

@@ -22,6 +22,7 @@ from meshproxy.config.pool import newMessage
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
+from meshproxy.routing.hashing import cookieValue
 from meshproxy.routing.route import Route
 from meshproxy.routing.table import compileRouteConfiguration
 
@@ -31,7 +32,7 @@ _CONFIGURATION = "envoy.config.route.v3.RouteConfiguration"
 
 # Of a route's match, what says something of the path: these are one condition together.
 _PATH = ("prefix", "path", "safe_regex", "path_separated_prefix", "connect_matcher", "path_match_policy")
-_LISTS = ("headers", "query_parameters", "dynamic_metadata", "filter_state")
+_LISTS = ("headers", "query_parameters", "cookies", "dynamic_metadata", "filter_state")
 
 ABSENT = "(not there)"
 """
@@ -154,6 +155,9 @@ def _listed(match: Section, field: str, number: int, judge: _Judge, headers: Req
     elif field == "query_parameters":
         values = list(_queryValues(headers, name))
         what, actual = f"query parameter {name}", values[0] if values else ABSENT
+    elif field == "cookies":
+        cookie = cookieValue(headers, name.encode("utf-8"))
+        what, actual = f"cookie {name}", ABSENT if cookie is None else fromBytes(cookie)
     elif name:
         what = f"{what} {name}"
     return Condition(what, _json(wanted) if wanted else "present", actual, placeOf(match, f"{field}[{number}]"), holds)

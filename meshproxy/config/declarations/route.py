@@ -44,6 +44,8 @@ declare(_ROUTE + "FilterConfig", "config", "is_optional", "disabled")
 declare(_ROUTE + "RouteMatch", "prefix", "path", "safe_regex", "path_separated_prefix", "connect_matcher")
 declare(_ROUTE + "RouteMatch", "case_sensitive", "runtime_fraction", "headers", "query_parameters")
 declare(_ROUTE + "RouteMatch", "grpc", "dynamic_metadata", "filter_state", "tls_context", "path_match_policy")
+declare(_ROUTE + "RouteMatch", "cookies")
+declare(_ROUTE + "CookieMatcher", "name", "string_match", "invert_match")
 declare(_ROUTE + "RouteMatch.TlsContextMatchOptions", "presented", "validated")
 declare("envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig", "path_template")
 declare("envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig", "path_template_rewrite")
@@ -108,6 +110,7 @@ declare(_ROUTE + "RetryPolicy.RetryBackOff", "base_interval", "max_interval")
 
 declare(_ROUTE + "RedirectAction", "https_redirect", "scheme_redirect", "host_redirect", "port_redirect")
 declare(_ROUTE + "RedirectAction", "path_redirect", "prefix_rewrite", "regex_rewrite", "response_code", "strip_query")
+declare(_ROUTE + "RedirectAction", "path_rewrite")
 declare(_ROUTE + "DirectResponseAction", "status", "body")
 
 # Filters read them.

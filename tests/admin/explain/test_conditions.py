@@ -114,6 +114,21 @@ class ConditionTests(SynchronousTestCase):
         self.assertEqual(found[0].wanted, '{"string_match": {"exact": "1"}}')
         self.assertEqual(found[0].at, "virtual_hosts[0].routes[0].match.headers[0]")
 
+    def test_cookies(self) -> None:
+        """
+        A cookie that differs, and one that is not there.
+        """
+        wants = {"string_match": {"exact": "1"}}
+        match = {"prefix": "/", "cookies": [{"name": name, **wants} for name in ("a", "b", "c")]}
+        found = judged(match, request(cookie='a=1; b="2"'))[1:]
+        self.assertEqual(
+            [(condition.what, condition.actual, condition.holds) for condition in found],
+            [("cookie a", "1", True), ("cookie b", "2", False), ("cookie c", ABSENT, False)],
+        )
+        self.assertEqual(
+            (found[1].wanted, found[1].at.rpartition(".")[2]), ('{"string_match": {"exact": "1"}}', "cookies[1]")
+        )
+
     def test_others(self) -> None:
         """
         gRPC is told by the content type; a share by chance holds unless it is nothing.
