@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha1
 from hmac import compare_digest
+from typing import NamedTuple
 
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
@@ -19,12 +20,13 @@ from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.routing.redirects import readDataSource
 
-__all__ = ["BasicAuth", "BasicAuthPlan", "Users", "readUsers"]
+__all__ = ["BasicAuth", "BasicAuthPlan", "RouteUsers", "Users", "readUsers"]
 
 _PACKAGE = "envoy.extensions.filters.http.basic_auth.v3."
 
-declare(_PACKAGE + "BasicAuth", "users", "forward_username_header", "authentication_header")
-declare(_PACKAGE + "BasicAuthPerRoute", "users")
+declare(_PACKAGE + "BasicAuth", "users", "forward_username_header", "authentication_header", "realm")
+declare(_PACKAGE + "BasicAuth", "allow_missing")
+declare(_PACKAGE + "BasicAuthPerRoute", "users", "realm")
 
 # How much of a path is told in the realm, as in Envoy.
 _LONGEST_PATH = 256
@@ -44,11 +46,24 @@ class BasicAuthPlan:
 
     @ivar forwarded: The header that tells the service the user's name, or empty.
     @ivar asked: The header that holds the credentials.
+    @ivar realm: What C{www-authenticate} tells in place of the URL, quoted; empty for the URL.
+    @ivar allowMissing: Whether a request without credentials passes.
     """
 
     users: Users
     forwarded: bytes
     asked: bytes
+    realm: bytes = b""
+    allowMissing: bool = False
+
+
+class RouteUsers(NamedTuple):
+    """
+    A compiled C{BasicAuthPerRoute}.
+    """
+
+    users: Users
+    realm: bytes
 
 
 class BasicAuth(HTTPFilter):
@@ -71,18 +86,25 @@ class BasicAuth(HTTPFilter):
         forwarded: str = section.get("forward_username_header")
         asked: str = section.get("authentication_header") or "authorization"
         return BasicAuthPlan(
-            readUsers(section.childOrEmpty("users")), forwarded.lower().encode("utf-8"), asked.lower().encode("utf-8")
+            readUsers(section.childOrEmpty("users")),
+            forwarded.lower().encode("utf-8"),
+            asked.lower().encode("utf-8"),
+            _quoted(section.get("realm")),
+            section.get("allow_missing"),
         )
 
     @classmethod
-    def compileRouteConfig(cls, section: Section, context: FilterContext) -> Users:
-        return readUsers(section.childOrEmpty("users"))
+    def compileRouteConfig(cls, section: Section, context: FilterContext) -> RouteUsers:
+        return RouteUsers(readUsers(section.childOrEmpty("users")), _quoted(section.get("realm")))
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> Stop | None:
         plan: BasicAuthPlan = self.config
-        users: Users | None = stream.routeConfig(self.context.name)
+        route: RouteUsers | None = stream.routeConfig(self.context.name)
         # All of them: the service might read another one than this filter.
         value = headers.joined(plan.asked)
+        if plan.allowMissing and (value is None or not value.startswith(b"Basic ")):
+            # As in Envoy: other schemes are for others to judge, and none of this is counted.
+            return None
         if value is None:
             return self._deny(stream, headers, b"Missing username and password.", "no_credential_for_basic_auth")
         if not value.startswith(b"Basic "):
@@ -92,7 +114,7 @@ class BasicAuth(HTTPFilter):
         name, colon, password = _decoded(value[6:]).partition(b":")
         if not colon:
             return self._deny(stream, headers, b"Invalid basic credential format.", "invalid_format_for_basic_auth")
-        if not _knows(plan.users if users is None else users, name, password):
+        if not _knows(plan.users if route is None else route.users, name, password):
             return self._deny(
                 stream, headers, b"Invalid username/password combination.", "invalid_credential_for_basic_auth"
             )
@@ -103,10 +125,20 @@ class BasicAuth(HTTPFilter):
 
     def _deny(self, stream: IHTTPStream, headers: RequestHeaders, why: bytes, details: str) -> Stop:
         self._denied.value += 1
-        path = headers.first.get(b"x-envoy-original-path", headers.path)[:_LONGEST_PATH]
-        realm = b'Basic realm="%s://%s%s"' % (headers.scheme, headers.authority, path)
+        route: RouteUsers | None = stream.routeConfig(self.context.name)
+        realm = (route.realm if route is not None else b"") or self.config.realm
+        if not realm:
+            path = headers.first.get(b"x-envoy-original-path", headers.path)[:_LONGEST_PATH]
+            realm = b"%s://%s%s" % (headers.scheme, headers.authority, path)
         body = b"User authentication failed. " + why
-        return stream.reply(401, body, ((b"www-authenticate", realm),), details)
+        return stream.reply(401, body, ((b"www-authenticate", b'Basic realm="%s"' % realm),), details)
+
+
+def _quoted(realm: str) -> bytes:
+    """
+    What may stand between quotes (RFC 9110, section 5.6.4).
+    """
+    return realm.replace("\\", "\\\\").replace('"', '\\"').encode("utf-8")
 
 
 def _decoded(token: bytes) -> bytes:

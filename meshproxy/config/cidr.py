@@ -9,12 +9,12 @@ many ranges there are.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 
 from meshproxy.config.section import Section
 
-__all__ = ["CidrRange", "CidrSet", "compileCidrRange", "compileCidrSet", "packAddress"]
+__all__ = ["CidrRange", "CidrSet", "compileAddressMatcher", "compileCidrRange", "compileCidrSet", "packAddress"]
 
 # RFC 4291, 2.5.5.2: an IPv4 peer on a dual-stack socket.
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -132,6 +132,21 @@ def compileCidrRange(section: Section) -> CidrRange | None:
         length -= 96
     # As in Envoy, a length beyond the address is the whole address.
     return CidrRange(packed, max(length, 0))
+
+
+def compileAddressMatcher(section: Section) -> Callable[[str], bool]:
+    """
+    Compile C{envoy.type.matcher.v3.AddressMatcher}: a test of the text of an address. What is no IP address is in no
+    range, nor outside of any.
+    """
+    contains = compileCidrSet(section.children("ranges")).containsText
+    if not section.get("invert_match"):
+        return contains
+
+    def isOutside(host: str) -> bool:
+        return not contains(host) and packAddress(host) is not None
+
+    return isOutside
 
 
 def compileCidrSet(sections: Sequence[Section]) -> CidrSet:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from meshproxy.config.cidr import compileCidrSet
+from meshproxy.config.cidr import compileAddressMatcher
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
 
@@ -77,11 +77,11 @@ def compileFilterStateMatcher(section: Section) -> StateTest:
     """
     key: str = section.get("key")
     if section.oneof("matcher") == "address_match":
-        ranges = compileCidrSet(section.childOrEmpty("address_match").children("ranges"))
+        isListed = compileAddressMatcher(section.childOrEmpty("address_match"))
 
         def isWithin(state: Mapping[str, object] | None) -> bool:
             host = getattr(None if state is None else state.get(key), "host", None)
-            return isinstance(host, str) and ranges.containsText(host)
+            return isinstance(host, str) and isListed(host)
 
         return isWithin
     test = compileStringMatcher(section.childOrEmpty("string_match"))

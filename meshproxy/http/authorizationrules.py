@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from meshproxy.config import expressions
-from meshproxy.config.cidr import CidrSet, compileCidrSet
+from meshproxy.config.cidr import CidrSet, compileAddressMatcher, compileCidrSet
 from meshproxy.config.matchers import compileHeaderMatcher, compilePathMatcher, compileStringMatcher, withoutQuery
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
@@ -45,7 +45,7 @@ declare(_MATCHER + "DoubleMatcher", "range", "exact")
 declare(_MATCHER + "ListMatcher", "one_of")
 declare(_MATCHER + "OrMatcher", "value_matchers")
 declare(_MATCHER + "FilterStateMatcher", "key", "string_match", "address_match")
-declare(_MATCHER + "AddressMatcher", "ranges")
+declare(_MATCHER + "AddressMatcher", "ranges", "invert_match")
 declare(_MATCHER + "PathMatcher", "path")
 declare("envoy.type.v3.Int32Range", "start", "end")
 declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
@@ -397,11 +397,10 @@ def _filterState(section: Section, field: str) -> Rule:
     matcher = section.childOrEmpty(field)
     key: str = matcher.get("key")
     if matcher.oneof("matcher") == "address_match":
-        held = matcher.childOrEmpty("address_match")
-        ranges = compileCidrSet(held.children("ranges"))
+        isListed = compileAddressMatcher(matcher.childOrEmpty("address_match"))
 
         def matches(value: object) -> bool:
-            return isinstance(value, Address) and ranges.containsText(value.host)
+            return isinstance(value, Address) and isListed(value.host)
     else:
         test = compileStringMatcher(matcher.childOrEmpty("string_match"))
 

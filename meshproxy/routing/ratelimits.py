@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from meshproxy.config.cidr import compileAddressMatcher
 from meshproxy.config.matchers import compileHeaderMatchers, compileQueryMatchers, parseInteger, parseQuery
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import lookUp
@@ -226,6 +227,27 @@ def _queryParameterValueMatch(section: Section) -> Make:
     return lambda stream, headers: entries if (test is None or test(headers.path)) is expected else None
 
 
+def _remoteAddressMatch(section: Section) -> Make:
+    """
+    C{descriptor_value} is a format here, as in Envoy, for which C{default_value} stands in where nothing comes of it.
+    Without that, there is no descriptor then.
+    """
+    key: str = section.get("descriptor_key") or "remote_address_match"
+    value = compileValue(section, "descriptor_value", omitEmpty=True)
+    default: str = section.get("default_value")
+    test = compileAddressMatcher(section.childOrEmpty("address_matcher"))
+
+    def make(stream: Any, headers: RequestHeaders) -> tuple[Entry, ...] | None:
+        address = _clientAddress(stream)
+        if address is None or not test(address.host):
+            return None
+        made = value if isinstance(value, bytes) else value(stream)
+        text = made.decode("utf-8", "surrogateescape") or default
+        return ((key, text),) if text else None
+
+    return make
+
+
 def _destinationCluster(section: Section) -> Make:
     def make(stream: Any, headers: RequestHeaders) -> tuple[Entry, ...] | None:
         action = None if stream.route is None else stream.route.action
@@ -264,6 +286,7 @@ _ACTIONS: dict[str, Callable[[Section], Make]] = {
     "remote_address": _remoteAddress,
     "masked_remote_address": _maskedRemoteAddress,
     "header_value_match": _headerValueMatch,
+    "remote_address_match": _remoteAddressMatch,
     "query_parameter_value_match": _queryParameterValueMatch,
     "destination_cluster": _destinationCluster,
     "metadata": _metadata,

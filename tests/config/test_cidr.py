@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.config.cidr import CidrRange, CidrSet, compileCidrRange, compileCidrSet, packAddress
+from meshproxy.config.cidr import (
+    CidrRange,
+    CidrSet,
+    compileAddressMatcher,
+    compileCidrRange,
+    compileCidrSet,
+    packAddress,
+)
 from meshproxy.config.section import Section
 
 
@@ -118,6 +125,18 @@ class CidrSetTests(SynchronousTestCase):
         bad = section("10.0.0", 8)
         self.assertIsNone(compileCidrRange(bad))
         self.assertEqual([error.path for error in bad.report.errors], ["address_prefix"])
+
+    def test_matcher(self) -> None:
+        """
+        An address matcher may be inverted; what is no address is neither inside nor outside.
+        """
+        held = {"ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
+        for invert in (False, True):
+            test = compileAddressMatcher(
+                Section.of("envoy.type.matcher.v3.AddressMatcher", {**held, "invert_match": invert})
+            )
+            found = [test(host) for host in ("10.1.1.1", "11.0.0.1", "::1", "/run/x", "")]
+            self.assertEqual(found, [not invert, invert, invert, False, False])
 
     def test_sameRangeOnce(self) -> None:
         """

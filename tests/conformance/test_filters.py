@@ -32,6 +32,29 @@ _NOBODY = (
 # What one level says of the filter "fault".
 _PER_FILTER = "typed_per_filter_config: {fault: {'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, %s}}"
 
+# What makes a descriptor of one entry, by the first letter of the path.
+_ACTIONS = {
+    "a": "{generic_key: {descriptor_value: '%REQ(x-a)%'}}",
+    "b": "{generic_key: {descriptor_value: '%REQ(x-a)%', default_value: away}}",
+    "c": "{generic_key: {descriptor_value: here, default_value: away}}",
+    "d": "{header_value_match: {descriptor_value: '%REQ(x-a)%', default_value: away, headers: [{name: x-b}]}}",
+    "e": "{header_value_match: {descriptor_value: '%REQ(x-a)%', headers: [{name: x-b}]}}",
+    "f": "{query_parameter_value_match: {descriptor_value: '%REQ(x-a)%', default_value: away,"
+    " query_parameters: [{name: q, present_match: true}]}}",
+    "g": "{remote_address_match: {descriptor_value: here, address_matcher: {ranges:"
+    " [{address_prefix: 127.0.0.0, prefix_len: 8}]}}}",
+    "h": "{remote_address_match: {descriptor_value: here, address_matcher: {ranges:"
+    " [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}",
+    "i": "{remote_address_match: {descriptor_value: here, descriptor_key: k, address_matcher: {invert_match: true,"
+    " ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}",
+    "j": "{remote_address_match: {descriptor_value: '%REQ(x-a)%', descriptor_key: k, default_value: away,"
+    " address_matcher: {ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}}",
+    "k": "{remote_address_match: {descriptor_value: '%REQ(x-a)%', address_matcher: {ranges:"
+    " [{address_prefix: 127.0.0.0, prefix_len: 8}]}}}",
+    "l": "{remote_address_match: {descriptor_value: here, default_value: away, address_matcher: {ranges:"
+    " [{address_prefix: 10.0.0.0, prefix_len: 8}]}}}",
+}
+
 LISTENERS = {
     "abort": Manager(filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}"),
     "abortNever": Manager(filters=_FAULT % "abort: {http_status: 418, percentage: {numerator: 0}}"),
@@ -145,6 +168,30 @@ LISTENERS = {
         " {name: optional, domains: [optional], %s, routes: [{match: {prefix: /}, direct_response: {status: 202}}]}]"
         % (_NOBODY, _PER_FILTER % ("is_optional: true, config: {%s}" % _NOBODY)),
     ),
+    "limitActions": Manager(
+        routes="["
+        + ", ".join(
+            f"{{match: {{prefix: /{letter}}}, route: {{cluster: backend, rate_limits: [{{actions: [{action}]}}]}}}}"
+            for letter, action in _ACTIONS.items()
+        )
+        + "]",
+        filters=_LIMIT
+        % (
+            (_ENABLED % 5)
+            + ", enable_x_ratelimit_headers: DRAFT_VERSION_03, always_consume_default_token_bucket: false,"
+            " descriptors: ["
+            + ", ".join(
+                f"{{entries: [{{key: {key}, value: '{value}'}}],"
+                f" token_bucket: {{max_tokens: {100 + number}, fill_interval: 3600s}}}}"
+                for number, (key, value) in enumerate(
+                    (key, value)
+                    for key in ("generic_key", "header_match", "query_match", "remote_address_match", "k")
+                    for value in ("here", "away", "other", "%REQ(x-a)%", "-", "127.1.0.9")
+                )
+            )
+            + "]"
+        ),
+    ),
     "limitHits": Manager(
         filters=_LIMIT
         % (
@@ -185,6 +232,16 @@ def _thrice(request: bytes) -> list[Step]:
 
 
 CASES = [
+    *[
+        Case(
+            f"limitActions_{letter}_{number}",
+            f"{_ACTIONS[letter]} with {fields}.",
+            get(f"/{letter}?q=1", *fields),
+            listener="limitActions",
+        )
+        for letter in _ACTIONS
+        for number, fields in enumerate(((), ("x-a: other", "x-b: 1"), ("x-b: 1",)))
+    ],
     *[
         Case(f"{listener}_{name}", f"{name} through {listener}.", data, listener=listener, limit=1.5)
         for listener in (

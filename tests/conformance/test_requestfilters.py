@@ -64,10 +64,22 @@ _RULES = (
     " response_rules: [{header: x-up, on_header_present: {metadata_namespace: n, key: up}, remove: true}]"
 )
 
+_REALM = r"""realm: 'a "quoted" \ realm'"""
+
 LISTENERS = {
     "auth": Manager(
         routes=_routes("basic_auth", "BasicAuthPerRoute", f"users: {{inline_string: {_OTHERS}}}"),
         filters=f"[{_filter('basic_auth', 'BasicAuth', f'users: {{inline_string: {_USERS}}}')}]",
+    ),
+    "authRealm": Manager(
+        routes=_routes("basic_auth", "BasicAuthPerRoute", f"realm: of the route, users: {{inline_string: {_OTHERS}}}"),
+        filters=f"[{_filter('basic_auth', 'BasicAuth', _REALM + f', users: {{inline_string: {_USERS}}}')}]",
+    ),
+    "authRealmHere": Manager(
+        routes=_routes("basic_auth", "BasicAuthPerRoute", f"users: {{inline_string: {_OTHERS}}}"),
+        filters="["
+        + _filter("basic_auth", "BasicAuth", f"realm: here, allow_missing: true, users: {{inline_string: {_USERS}}}")
+        + "]",
     ),
     "authNamed": Manager(
         filters="["
@@ -219,6 +231,12 @@ CASES = [
             listener="auth",
         )
         for name in ("right", "routed", "none")
+    ],
+    *[
+        Case(f"{listener}_{path[1:]}_{name}", f"{path} with {name}.", get(path, *_CREDENTIALS[name]), listener=listener)
+        for listener in ("authRealm", "authRealmHere")
+        for path in ("/a?b", "/route")
+        for name in ("none", "wrong", "right", "empty", "bearer")
     ],
     Case(
         "auth_grpc", "gRPC.", request("POST /", "content-type: application/grpc", "content-length: 0"), listener="auth"

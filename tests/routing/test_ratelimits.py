@@ -97,6 +97,21 @@ class ActionTests(SynchronousTestCase):
         self.assertMakes(masks, six, ("masked_remote_address", "2001:db8::/32"))
         self.assertMakes("{masked_remote_address: {}}", FakeStream(), ("masked_remote_address", "192.0.2.7/32"))
 
+    def test_remoteAddressMatch(self) -> None:
+        """
+        Something fixed or made, for clients of some networks or of all others. Compared with Envoy 1.40.
+        """
+        action = "{remote_address_match: {descriptor_value: '%s', %s address_matcher: {%s}}}"
+        near, far = (f"ranges: [{{address_prefix: {each}, prefix_len: 24}}]" for each in ("192.0.2.0", "10.0.0.0"))
+        made = ("remote_address_match", "v")
+        self.assertMakes(action % ("v", "", near), FakeStream(), made)
+        self.assertMakes(action % ("v", "", far), FakeStream())
+        self.assertMakes(action % ("v", "descriptor_key: k,", f"invert_match: true, {far}"), FakeStream(), ("k", "v"))
+        self.assertMakes(action % ("v", "", f"invert_match: true, {near}"), FakeStream())
+        info = connection()
+        info.remoteAddress = Address("/run/x")
+        self.assertMakes(action % ("v", "", f"invert_match: true, {far}"), FakeStream(connectedBy=info))
+
     def test_headerValueMatch(self) -> None:
         """
         Something fixed, for requests that match, or for those that do not.

@@ -28,7 +28,7 @@ declare(_MATCHER + "OrMatcher", "value_matchers")
 declare("envoy.type.v3.DoubleRange", "start", "end")
 declare(_MATCHER + "PathMatcher", "path")
 declare(_MATCHER + "FilterStateMatcher", "key", "string_match", "address_match")
-declare(_MATCHER + "AddressMatcher", "ranges")
+declare(_MATCHER + "AddressMatcher", "ranges", "invert_match")
 declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
 
 # What trees of conditions look at.

@@ -30,7 +30,7 @@ class BasicAuthTests(SynchronousTestCase):
     L{BasicAuth} in a proxy.
     """
 
-    def harness(self, users: object = None, route: str = "", **fields: str) -> FilterHarness:
+    def harness(self, users: object = None, route: str = "", **fields: object) -> FilterHarness:
         """
         A filter, perhaps with users of a route.
         """
@@ -87,6 +87,37 @@ class BasicAuthTests(SynchronousTestCase):
         harness = self.harness(route=OTHERS)
         self.assertEqual(harness.request(headers=[basic("user3:test1")]).status, 200)
         self.assertEqual(harness.request(headers=[basic("user1:test1")]).status, 401)
+
+    def test_realm(self) -> None:
+        """
+        A realm of the filter's takes the place of the URL, with what is special between quotes escaped.
+        """
+        for realm, told in (("here", "here"), ('a "b" \\ c', 'a \\"b\\" \\\\ c')):
+            result = self.harness(route=OTHERS, realm=realm).request()
+            self.assertEqual((result.status, result.header("www-authenticate")), (401, f'Basic realm="{told}"'))
+        with self.assertRaises(ConfigErrors):
+            self.harness(realm="a\nb")
+
+    def test_realmOfRoute(self) -> None:
+        """
+        That of a route goes before the filter's.
+        """
+        users = {"inline_string": USERS}
+        harness = FilterHarness(BasicAuth, {"users": users, "realm": "filter"}, {"users": users, "realm": "route"})
+        self.assertEqual(harness.request().header("www-authenticate"), 'Basic realm="route"')
+
+    def test_missingAllowed(self) -> None:
+        """
+        No credentials, or such of another scheme, may be let pass: without being counted, as in Envoy. Wrong ones are
+        refused nonetheless.
+        """
+        harness = self.harness(allow_missing=True)
+        for fields in ([], [("authorization", "Bearer x")], [("authorization", "")]):
+            self.assertEqual(harness.request(headers=fields).status, 200)
+        self.assertEqual(harness.proxy.stat("http.test.basic_auth.allowed"), 0)
+        for field in (basic("user1:test2"), basic("nobody:x"), ("authorization", "Basic x")):
+            self.assertEqual(harness.request(headers=[field]).status, 401)
+        self.assertEqual(harness.request(headers=[basic("user1:test1")]).status, 200)
 
     def test_file(self) -> None:
         """
