@@ -37,7 +37,7 @@ declare(_FAULT + "HTTPFault", "downstream_nodes", "max_active_faults", "disable_
 declare(_FAULT + "HTTPFault", "filter_metadata", "delay_percent_runtime", "abort_percent_runtime")
 declare(_FAULT + "HTTPFault", "delay_duration_runtime", "abort_http_status_runtime", "abort_grpc_status_runtime")
 declare(_FAULT + "HTTPFault", "max_active_faults_runtime", "response_rate_limit_percent_runtime")
-declare(_FAULT + "FaultAbort", "http_status", "grpc_status", "header_abort", "percentage")
+declare(_FAULT + "FaultAbort", "http_status", "grpc_status", "header_abort", "percentage", "response_body")
 declare(_FAULT + "FaultAbort.HeaderAbort")
 declare(_COMMON + "FaultDelay", "fixed_delay", "header_delay", "percentage")
 declare(_COMMON + "FaultDelay.HeaderDelay")
@@ -65,11 +65,13 @@ class Abort:
     @ivar chance: Whether to.
     @ivar status: The HTTP status; L{None} to ask L{grpcStatus} instead.
     @ivar grpcStatus: The gRPC status.
+    @ivar body: What the answer says: to who speaks gRPC, in C{grpc-message}.
     """
 
     chance: Chance
     status: Ask
     grpcStatus: Ask
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +254,7 @@ class Fault(HTTPFilter):
         # As in Envoy, an abort with a gRPC status answers 200 to those who do not speak gRPC.
         return stream.reply(
             200 if status is None else status,
-            b"fault filter abort",
+            abort.body,
             extra,
             "fault_filter_abort",
             ResponseFlag.FAULT_INJECTED,
@@ -364,17 +366,19 @@ def _abort(section: Section, keys: dict[str, str], runtime: Runtime) -> Abort:
     byHeader = kind == "header_abort"
     percentHeader = b"x-envoy-fault-abort-request" if byHeader else b""
     chance = _chance(section, keys["abort_percent"], percentHeader, "abort.abort_percent", runtime)
+    body = section.get("response_body").encode("utf-8") or b"fault filter abort"
     if not byHeader:
         value: int = section.get(kind or "http_status")
         asked = _ask(b"", value)
-        return Abort(chance, asked, _nothing) if kind == "http_status" else Abort(chance, _nothing, asked)
+        isHTTP = kind == "http_status"
+        return Abort(chance, asked if isHTTP else _nothing, _nothing if isHTTP else asked, body)
     status = _ask(b"x-envoy-fault-abort-request", 0)
 
     def legalStatus(headers: RequestHeaders) -> int | None:
         asked = status(headers)
         return asked if asked is not None and 200 <= asked < 600 else None
 
-    return Abort(chance, legalStatus, _ask(b"x-envoy-fault-abort-grpc-request", 0))
+    return Abort(chance, legalStatus, _ask(b"x-envoy-fault-abort-grpc-request", 0), body)
 
 
 def _ask(header: bytes, fixed: int) -> Ask:

@@ -57,6 +57,10 @@ _ACTIONS = {
 
 LISTENERS = {
     "abort": Manager(filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}"),
+    "abortSaying": Manager(
+        filters=_FAULT % f"abort: {{http_status: 418, response_body: 'own: %REQ(:path)%', {_ALWAYS}}}"
+    ),
+    "abortGrpcSaying": Manager(filters=_FAULT % f"abort: {{grpc_status: 8, response_body: own, {_ALWAYS}}}"),
     "abortNever": Manager(filters=_FAULT % "abort: {http_status: 418, percentage: {numerator: 0}}"),
     "abortGrpc": Manager(filters=_FAULT % f"abort: {{grpc_status: 8, {_ALWAYS}}}"),
     "abortByHeader": Manager(filters=_FAULT % f"abort: {{header_abort: {{}}, {_ALWAYS}}}"),
@@ -246,6 +250,8 @@ CASES = [
         Case(f"{listener}_{name}", f"{name} through {listener}.", data, listener=listener, limit=1.5)
         for listener in (
             "abort",
+            "abortSaying",
+            "abortGrpcSaying",
             "abortNever",
             "abortGrpc",
             "abortByHeader",

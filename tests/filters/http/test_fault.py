@@ -71,6 +71,15 @@ class AbortTests(FaultTestCase):
         self.fault.streamEnded(stream)
         self.assertEqual(self.count("active_faults"), 0)
 
+    def test_body(self) -> None:
+        """
+        An abort may say something else, as it stands.
+        """
+        for kind, status in (("http_status: 418", 418), ("grpc_status: 5", 200), ("header_abort: {}", 504)):
+            self.make(f"abort: {{{kind}, percentage: {{numerator: 100}}, response_body: '%REQ(a)%'}}")
+            fields = [(b"x-envoy-fault-abort-request", b"504")] if status == 504 else []
+            self.assertEqual(self.send(*fields).replies[0][:2], (status, b"%REQ(a)%"))
+
     def test_grpcStatus(self) -> None:
         """
         A gRPC status goes to who speaks gRPC; others get a 200 with the body, as from Envoy.
