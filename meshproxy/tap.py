@@ -155,7 +155,8 @@ class DemoUsage(_Usage):
         ["xds-tls-port", None, 15012, "Where sidecars and gateway find it, with mutual TLS; 0 likewise.", int],
         ["network", None, "127.0", "The first two numbers of the workloads' addresses; another for a second demo."],
         ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
-        ["lifetime", None, "24h", "How long certificates are valid; they are renewed at half of it."],
+        ["lifetime", None, "24h", "How long certificates are valid."],
+        ["grace-period-ratio", None, 0.5, "Which part of it is left when one is renewed.", float],
         ["workload", None, None, "Run the program of one workload, and nothing else: reviews-v1."],
         ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
     ]
@@ -178,6 +179,8 @@ class DemoUsage(_Usage):
             raise usage.UsageError(f"--network is 127.0 to 127.255, not {self['network']!r}")
         if self["engine"] not in ("meshproxy", "envoy"):
             raise usage.UsageError(f"--engine is meshproxy or envoy, not {self['engine']!r}")
+        if not 0.05 <= self["grace-period-ratio"] <= 0.95:
+            raise usage.UsageError(f"--grace-period-ratio is 0.05 to 0.95, not {self['grace-period-ratio']}")
         if self["log-level"] not in _LEVELS:
             raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
 
@@ -364,6 +367,7 @@ def _makeDemo(options: DemoUsage) -> IService:
         engine=options["engine"],
         processes=bool(options["processes"]),
         lifetime=lifetime,
+        gracePeriodRatio=options["grace-period-ratio"],
         logLevel=options["log-level"],
     )
     try:

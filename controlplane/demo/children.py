@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 __all__ = ["Child", "twistdWords"]
@@ -45,6 +46,8 @@ class Child(Service, ProcessProtocol):
     One program.
     """
 
+    log = Logger()
+
     def __init__(
         self,
         name: str,
@@ -52,18 +55,21 @@ class Child(Service, ProcessProtocol):
         reactor: Any,
         failed: Callable[[str], None],
         needs: Path | None = None,
+        restarts: bool = False,
     ) -> None:
         """
         @param name: How it is called when it ends by itself.
         @param words: The command.
         @param failed: Told why if it ends by itself.
         @param needs: What has to be there before it is started.
+        @param restarts: Whether it is started again where it ends by itself, instead.
         """
         self._name = name
         self._words = list(words)
         self._reactor = reactor
         self._failed = failed
         self._needs = needs
+        self._restarts = restarts
         self._gone: Deferred[None] | None = None
         self._last: IDelayedCall | None = None
 
@@ -99,9 +105,13 @@ class Child(Service, ProcessProtocol):
             self._last.cancel()
         if self.running:
             why = f"{self._name} ended: {reason.getErrorMessage()}"
-            self._last = self._reactor.callLater(_GRACE, self._failed, why)
+            self._last = self._reactor.callLater(_GRACE, self._again if self._restarts else self._failed, why)
         if gone is not None:
             gone.callback(None)
+
+    def _again(self, why: str) -> None:
+        self.log.warn("{why}; it is started again", why=why)
+        self._spawn()
 
     def stopService(self) -> Deferred[None]:
         """

@@ -97,7 +97,7 @@ def envoyEngine(
             return made
         words = [*agentWords, "--address", identity.address, "--server-name", identity.serverName]
         words += ["--roots", identity.roots, "--token-file", identity.token, "--socket", socket]
-        words += ["--lifetime", f"{identity.lifetime:g}s"]
+        words += ["--lifetime", f"{identity.lifetime:g}s", "--grace-period-ratio", f"{identity.gracePeriodRatio:g}"]
         child: IService = Child(f"the agent of {name}", words, reactor, failed)
         return child
 

@@ -62,6 +62,7 @@ class DemoOptions:
     @ivar engine: C{meshproxy} or C{envoy}.
     @ivar processes: Whether everything has a process of its own.
     @ivar lifetime: Seconds that certificates are valid.
+    @ivar gracePeriodRatio: Which part of that is left when they are renewed.
     @ivar logLevel: For those processes.
     """
 
@@ -73,6 +74,7 @@ class DemoOptions:
     engine: str = "meshproxy"
     processes: bool = False
     lifetime: float = 86400.0
+    gracePeriodRatio: float = 0.5
     logLevel: str = "info"
 
 
@@ -143,17 +145,19 @@ class Demo(MultiService):
         options, reactor, folder = self._options, self._reactor, Path(self._folder.name)
         rest, xds, secure = (_free("127.0.0.1", port) for port in (options.rest, options.xds, options.secure))
         self._rest, self._secure = rest, secure
-        told = {
-            "store": {"type": "memory"},
+        told: dict[str, Any] = {
             "rest": {"listen": {"port": rest}},
             "xds": {"plain": {"port": xds}, "secure": {"port": secure}},
         }
         file, data = folder / "control.json", folder / "control"
+        if not options.processes:
+            told["store"] = {"type": "memory"}
         file.write_text(json.dumps(told))
         if not options.processes:
             return ControlPlane(loadSettings(str(file)), data, reactor)
         words = twistdWords("control", "--config", str(file), "--data", str(data), "--log-level", options.logLevel)
-        return Child("the control plane", words, reactor, self._failed)
+        # One that is killed comes again, with all that was applied: the mesh goes on meanwhile.
+        return Child("the control plane", words, reactor, self._failed, restarts=True)
 
     def _makeProgram(self, workload: Workload) -> Any:
         options = self._options
@@ -273,6 +277,7 @@ class Demo(MultiService):
             roots=str(roots),
             token=str(file),
             lifetime=Seconds(self._options.lifetime),
+            gracePeriodRatio=self._options.gracePeriodRatio,
         )
         proxy: Any = self._engine(member, self._secure, identity)
         self._proxies.append(proxy)

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, RemoteDisconnected
@@ -28,7 +30,28 @@ from tests.integration.process import ROOT, Proxy, connectable, until
 _NETWORK = f"127.{20 + os.getpid() % 200}"
 #: Whether what takes long is tried too.
 _LONG = "MESHPROXY_TEST_ROTATION" in os.environ
+#: Seconds of load.
+_TIME = 60.0 if _LONG else 10.0
 _SAMPLES = ROOT / "controlplane" / "demo" / "samples"
+
+# What is changed again and again: where reviews are asked for, and how they are connected to.
+_CHANGING = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews}}
+spec: {{hosts: [reviews], http: [{{route: [{{destination: {{host: reviews, subset: {version}}}}}]}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews}}
+spec:
+  host: reviews
+  trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {seconds}s}}}}}}
+  subsets:
+  - {{name: v1, labels: {{version: v1}}}}
+  - {{name: v2, labels: {{version: v2}}}}
+  - {{name: v3, labels: {{version: v3}}}}
+"""
 
 _NO_RATINGS = "Ratings service is currently unavailable"
 _NO_REVIEWS = "Sorry, product reviews are currently unavailable for this book."
@@ -39,6 +62,10 @@ def _children(parent: int) -> list[int]:
     The processes that a process started.
     """
     return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def _isControlPlane(process: int) -> bool:
+    return b"control" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
 
 
 def _runs(process: int) -> bool:
@@ -177,7 +204,8 @@ class _DemoTests:
         self.assertNotIn("[critical]", self.demo.log)
         self.assertNotIn("twisted.web.client", self.demo.log)
         self.assertEqual(list(self.temporary.iterdir()), [])
-        addresses = [(f"{_NETWORK}.{kind}.{number}", 9080) for kind in (1, 2, 3) for number in range(1, 7)]
+        ports = ((1, 9080), (1, 19080), (2, 9080))
+        addresses = [(f"{_NETWORK}.{kind}.{number}", port) for kind, port in ports for number in range(1, 7)]
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]
         self.assertEqual(left, [])
 
@@ -277,14 +305,20 @@ class _DemoTests:
 
     def test_processes(self: Any) -> None:
         """
-        With a process for everything the page is there; Ctrl-C leaves no process behind. So does an end by force, which
-        is tried, as are Envoys, in the long run only: so many processes take their time to start.
+        With a process for everything the page is there, whatever happens to the control plane; Ctrl-C leaves no process
+        behind. So does an end by force, which is tried, as are Envoys, in the long run only: so many processes take
+        their time to start.
         """
         if self.engine == "envoy" and not _LONG:
             raise SkipTest("only in the long run (tox -e soak)")
         for number in (signal.SIGINT, signal.SIGKILL) if _LONG else (signal.SIGINT,):
-            self.start("--processes", "--log-level", "warning")
-            self.assertIn("Book Details", self.page())
+            # Certificates are renewed every two seconds.
+            lives = ("--lifetime", "40s", "--grace-period-ratio", "0.95")
+            self.start("--processes", "--log-level", "warning", *lives)
+            self.sample("strict.yaml")
+            self.until(lambda: self.inClear() == 0, "STRICT")
+            if number == signal.SIGINT:
+                self.endure()
             children = _children(self.demo.process.pid)
             # Control plane, six services, seven proxies, and as many agents where those are Envoys.
             self.assertEqual(len(children), 14 if self.engine == "meshproxy" else 21)
@@ -295,6 +329,76 @@ class _DemoTests:
             until(lambda: not any(map(_runs, children)), "the end of all processes", 60.0)  # noqa: B023
             if number == signal.SIGINT:
                 self.assertEqual(list(self.temporary.iterdir()), [])
+
+    def endure(self: Any) -> None:
+        """
+        Under load, certificates change every two seconds and resources ten times a second; the control plane is killed
+        in the middle of it. Every page is whole.
+        """
+        faults: list[str] = []
+        seen: list[str] = []
+        over = threading.Event()
+
+        def load() -> None:
+            while not over.is_set():
+                try:
+                    page = self.page()
+                    if "Book Details" not in page or _NO_REVIEWS in page or _NO_RATINGS in page:
+                        faults.append(page)
+                    seen.extend(re.findall(r"Reviews served by: reviews-(v\d)", page))
+                except Exception as error:
+                    faults.append(repr(error))
+
+        workers = [threading.Thread(target=load) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        try:
+            first, second = self.upset()
+        finally:
+            over.set()
+            for worker in workers:
+                worker.join()
+        self.assertEqual(faults, [])
+        self.assertGreater(len(seen), _TIME)
+        self.assertEqual(set(seen), {"v1", "v2", "v3"})
+        self.assertEqual([uri for uri in first if first[uri] == second.get(uri)], [])
+
+    def upset(self: Any) -> tuple[dict[str, str], dict[str, str]]:
+        """
+        Do what a mesh has to endure.
+
+        @return: The certificates when the control plane came again, and in the end.
+        """
+        began = time.monotonic()
+        first: dict[str, str] = {}
+        number = 0
+        while (gone := time.monotonic() - began) < _TIME:
+            number += 1
+            text = _CHANGING.format(version=f"v{1 + number % 3}", seconds=5 + number % 2)
+            self.assertEqual(call(self.rest, "POST", "/v1/apply", text.encode(), "application/yaml")[0], 200)
+            if not first and gone > _TIME / 3:
+                (control,) = [one for one in _children(self.demo.process.pid) if _isControlPlane(one)]
+                os.kill(control, signal.SIGKILL)
+                # It remembers what it signed since it began.
+                until(lambda: self.isThere() and len(self.certificates()) == 5, "the control plane", 60.0)
+                first = self.certificates()
+            time.sleep(0.1)
+
+        def renewed() -> bool:
+            now = self.certificates()
+            return all(now[uri] != first[uri] for uri in first)
+
+        until(renewed, "new certificates", 60.0)
+        return first, self.certificates()
+
+    def isThere(self: Any) -> bool:
+        """
+        Whether the control plane answers.
+        """
+        try:
+            return call(self.rest, "GET", "/v1/proxies")[0] == 200
+        except OSError:
+            return False
 
     def test_circuitBreaking(self: Any) -> None:
         """

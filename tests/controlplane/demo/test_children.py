@@ -124,6 +124,21 @@ class ChildTests(SynchronousTestCase):
         self.assertIn("the Envoy of reviews-v1 ended", self.told[0])
         self.successResultOf(self.child.stopService())
 
+    def test_restarts(self) -> None:
+        """
+        One that is to go on is started again, unless it was to end meanwhile.
+        """
+        child = Child("the control plane", ["/control"], self.reactor, self.told.append, restarts=True)
+        child.startService()
+        for _ in range(2):
+            child.processEnded(Failure(ProcessDone(9)))
+            self.reactor.advance(1)
+        self.assertEqual(self.reactor.commands[1:], [["/control"]] * 3)
+        child.processEnded(Failure(ProcessDone(9)))
+        self.successResultOf(child.stopService())
+        self.reactor.advance(10)
+        self.assertEqual((len(self.reactor.commands), self.told), (4, []))
+
     def test_together(self) -> None:
         """
         A Ctrl-C that it got first is no fault.
