@@ -17,6 +17,7 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.routing.redirects import readDataSource
 
@@ -25,9 +26,11 @@ __all__ = ["BasicAuth", "BasicAuthPlan", "RouteUsers", "Users", "readUsers"]
 _PACKAGE = "envoy.extensions.filters.http.basic_auth.v3."
 
 declare(_PACKAGE + "BasicAuth", "users", "forward_username_header", "authentication_header", "realm")
-declare(_PACKAGE + "BasicAuth", "allow_missing")
+declare(_PACKAGE + "BasicAuth", "allow_missing", "emit_dynamic_metadata")
 declare(_PACKAGE + "BasicAuthPerRoute", "users", "realm")
 
+# Whatever the filter is called, as in Envoy.
+_NAMESPACE = "envoy.filters.http.basic_auth"
 # How much of a path is told in the realm, as in Envoy.
 _LONGEST_PATH = 256
 _base64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}\Z").match
@@ -48,6 +51,7 @@ class BasicAuthPlan:
     @ivar asked: The header that holds the credentials.
     @ivar realm: What C{www-authenticate} tells in place of the URL, quoted; empty for the URL.
     @ivar allowMissing: Whether a request without credentials passes.
+    @ivar notesName: Whether the user's name goes into the dynamic metadata.
     """
 
     users: Users
@@ -55,6 +59,7 @@ class BasicAuthPlan:
     asked: bytes
     realm: bytes = b""
     allowMissing: bool = False
+    notesName: bool = False
 
 
 class RouteUsers(NamedTuple):
@@ -91,6 +96,7 @@ class BasicAuth(HTTPFilter):
             asked.lower().encode("utf-8"),
             _quoted(section.get("realm")),
             section.get("allow_missing"),
+            section.get("emit_dynamic_metadata"),
         )
 
     @classmethod
@@ -120,6 +126,8 @@ class BasicAuth(HTTPFilter):
             )
         if plan.forwarded:
             headers.set(plan.forwarded, name)
+        if plan.notesName:
+            noteMetadata(stream, _NAMESPACE, {"username": name.decode("utf-8", "surrogateescape")})
         self._allowed.value += 1
         return None
 

@@ -64,6 +64,7 @@ _RULES = (
     " response_rules: [{header: x-up, on_header_present: {metadata_namespace: n, key: up}, remove: true}]"
 )
 
+_NOTING = "realm: here, allow_missing: true, emit_dynamic_metadata: true, "
 _REALM = r"""realm: 'a "quoted" \ realm'"""
 
 LISTENERS = {
@@ -78,8 +79,9 @@ LISTENERS = {
     "authRealmHere": Manager(
         routes=_routes("basic_auth", "BasicAuthPerRoute", f"users: {{inline_string: {_OTHERS}}}"),
         filters="["
-        + _filter("basic_auth", "BasicAuth", f"realm: here, allow_missing: true, users: {{inline_string: {_USERS}}}")
+        + _filter("basic_auth", "BasicAuth", _NOTING + f"users: {{inline_string: {_USERS}}}")
         + "]",
+        table=_told("envoy.filters.http.basic_auth"),
     ),
     "authNamed": Manager(
         filters="["

@@ -119,6 +119,17 @@ class BasicAuthTests(SynchronousTestCase):
             self.assertEqual(harness.request(headers=[field]).status, 401)
         self.assertEqual(harness.request(headers=[basic("user1:test1")]).status, 200)
 
+    def test_noted(self) -> None:
+        """
+        The name of the user may be noted in the dynamic metadata.
+        """
+        for notes, noted in ((False, {}), (True, {"envoy.filters.http.basic_auth": {"username": "user1"}})):
+            harness = self.harness(emit_dynamic_metadata=notes)
+            for password, expected in (("test1", noted), ("bad", {})):
+                stream = harness.request(headers=[basic(f"user1:{password}")]).stream
+                assert stream is not None
+                self.assertEqual(stream.dynamicMetadata or {}, expected)
+
     def test_file(self) -> None:
         """
         The users may stand in a file.
