@@ -321,7 +321,7 @@ class RetryBudget:
 
     percent: float | None = None
     minRetryConcurrency: int = 0
-    budgetInterval: Seconds | None = field(default=None, metadata={"notProgrammed": "Envoy 1.40 has no such field"})
+    budgetInterval: Seconds | None = field(default=None, metadata={"notProgrammed": "it is not passed on yet"})
 
 
 @frozen(kw_only=True)
