@@ -18,6 +18,10 @@ from meshproxy.controlplane.demo.workloads import OWN_PORT, Workload, makeApp
 __all__ = ["Program"]
 
 
+#: Seconds that a connection may be idle: longer than a sidecar keeps one, so that none ends as a request begins.
+_IDLE = 7200.0
+
+
 class Program(Service):
     """
     See the module.
@@ -33,7 +37,8 @@ class Program(Service):
         self._address = workload.inbound(network)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
-        self._site = _Site(makeApp(workload, Agent(reactor, pool=self._pool), reactor, network))
+        app = makeApp(workload, Agent(reactor, pool=self._pool), reactor, network)
+        self._site = _Site(app, timeout=_IDLE)
         self._port: Any = None
 
     def privilegedStartService(self) -> None:
