@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
@@ -25,6 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["AgentUsage", "ControlUsage", "DemoUsage", "Options", "ProxyUsage", "makeService"]
 
 _LEVELS = ("trace", "debug", "info", "warning", "warn", "error", "critical", "off")
+
+
+def _named(rows: list[list[Any]]) -> list[list[Any]]:
+    """
+    Parameters whose numbers are read so that a wrong one is told with its option: twistd itself tells only the number.
+    """
+
+    def reader(name: str, kind: type[int] | type[float]) -> Callable[[str], float]:
+        def read(text: str) -> float:
+            try:
+                return kind(text)
+            except ValueError:
+                what = "a whole number" if kind is int else "a number"
+                raise ValueError(f"--{name} is {what}, not {text!r}") from None
+
+        return read
+
+    return [[*row[:4], *(reader(row[0], kind) for kind in row[4:])] for row in rows]
 
 
 class _Usage(usage.Options):
@@ -47,24 +66,26 @@ class ProxyUsage(_Usage):
 
     longdesc = "A proxy that takes Envoy's v3 configuration. Example: twistd -n meshproxy proxy -c etc/01-http.yaml"
 
-    optParameters = [
-        ["config-path", "c", None, "The bootstrap: a file with Envoy's v3 configuration, YAML or JSON."],
-        ["config-yaml", None, None, "A bootstrap in text, merged over the file; either is enough alone."],
-        ["mode", None, "serve", "serve; validate: tell every error of the configuration, and exit; or explain."],
-        ["url", None, None, "--mode explain: the request, http://host:port/path; the port says which listener."],
-        ["method", None, "GET", "--mode explain: its method."],
-        ["source", None, None, "--mode explain: the client's address."],
-        ["listener", None, None, "--mode explain: the name of the listener, whatever the port."],
-        ["format", None, "text", "--mode explain: text or json."],
-        ["service-node", None, None, "The name of this node; replaces node.id."],
-        ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
-        ["service-zone", None, None, "The zone that this node runs in; replaces node.locality.zone."],
-        ["concurrency", None, 1, "How many worker processes; only 1 so far.", int],
-        ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
-        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
-        ["admin-address-path", None, None, "A file to write the admin's address to."],
-        ["xds-copy-path", None, None, "A folder for a copy of what the control plane says, to start from without it."],
-    ]
+    optParameters = _named(
+        [
+            ["config-path", "c", None, "The bootstrap: a file with Envoy's v3 configuration, YAML or JSON."],
+            ["config-yaml", None, None, "A bootstrap in text, merged over the file; either is enough alone."],
+            ["mode", None, "serve", "serve; validate: tell every error of the configuration, and exit; or explain."],
+            ["url", None, None, "--mode explain: the request, http://host:port/path; the port says which listener."],
+            ["method", None, "GET", "--mode explain: its method."],
+            ["source", None, None, "--mode explain: the client's address."],
+            ["listener", None, None, "--mode explain: the name of the listener, whatever the port."],
+            ["format", None, "text", "--mode explain: text or json."],
+            ["service-node", None, None, "The name of this node; replaces node.id."],
+            ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
+            ["service-zone", None, None, "The zone that this node runs in; replaces node.locality.zone."],
+            ["concurrency", None, 1, "How many worker processes; only 1 so far.", int],
+            ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
+            ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+            ["admin-address-path", None, None, "A file to write the admin's address to."],
+            ["xds-copy-path", None, None, "A folder for a copy of what the control plane says, to start without it."],
+        ]
+    )
     optFlags = [
         ["allow-unknown-static-fields", None, "Tell fields that are not implemented as warnings instead of errors."],
         ["watch-filters", None, "Reload a filter whose file is saved."],
@@ -148,18 +169,20 @@ class DemoUsage(_Usage):
     longdesc = "A mesh in one process: Istio's bookinfo, sidecars, a gateway, the control plane. Ctrl-C ends it all."
 
     optFlags = [["processes", None, "Everything in a process of its own: control plane, sidecars, services."]]
-    optParameters = [
-        ["port", "p", 9080, "Where the gateway listens on 127.0.0.1; 0 for any port that is free.", int],
-        ["rest-port", None, 15014, "Where the API of the control plane listens; 0 likewise.", int],
-        ["xds-port", None, 15010, "Where proxies of yours find the control plane, in clear; 0 likewise.", int],
-        ["xds-tls-port", None, 15012, "Where sidecars and gateway find it, with mutual TLS; 0 likewise.", int],
-        ["network", None, "127.0", "The first two numbers of the workloads' addresses; another for a second demo."],
-        ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
-        ["lifetime", None, "24h", "How long certificates are valid."],
-        ["grace-period-ratio", None, 0.5, "Which part of it is left when one is renewed.", float],
-        ["workload", None, None, "Run the program of one workload, and nothing else: reviews-v1."],
-        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
-    ]
+    optParameters = _named(
+        [
+            ["port", "p", 9080, "Where the gateway listens on 127.0.0.1; 0 for any port that is free.", int],
+            ["rest-port", None, 15014, "Where the API of the control plane listens; 0 likewise.", int],
+            ["xds-port", None, 15010, "Where proxies of yours find the control plane, in clear; 0 likewise.", int],
+            ["xds-tls-port", None, 15012, "Where sidecars and gateway find it, with mutual TLS; 0 likewise.", int],
+            ["network", None, "127.0", "The first two numbers of the workloads' addresses; another for a second demo."],
+            ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
+            ["lifetime", None, "24h", "How long certificates are valid."],
+            ["grace-period-ratio", None, 0.5, "Which part of it is left when one is renewed.", float],
+            ["workload", None, None, "Run the program of one workload, and nothing else: reviews-v1."],
+            ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+        ]
+    )
 
     def getSynopsis(self) -> str:
         """
@@ -196,18 +219,20 @@ class AgentUsage(_Usage):
         "twistd -n meshproxy agent --roots root-cert.pem --token-file token --folder /var/lib/meshproxy"
     )
 
-    optParameters = [
-        ["address", "a", "127.0.0.1:15012", "Where the control plane signs certificates, HOST:PORT, over TLS."],
-        ["server-name", None, None, "For whom its certificate has to be; by default the host of --address."],
-        ["roots", "r", None, "A file with the roots that it is verified by, PEM. Needed."],
-        ["token-file", "t", None, "A file with a bootstrap token, for the first certificate: meshctl token makes one."],
-        ["folder", "f", None, "Where key and certificate are kept, so that a new start needs no new token."],
-        ["lifetime", None, "24h", "How long certificates are to be valid."],
-        ["grace-period-ratio", None, 0.5, "Which part of it is left when a certificate is renewed.", float],
-        ["socket", "s", None, "The unix socket; by default var/run/secrets/workload-spiffe-uds/socket."],
-        ["socket-mode", None, "600", "Who may use the socket, as chmod takes it."],
-        ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
-    ]
+    optParameters = _named(
+        [
+            ["address", "a", "127.0.0.1:15012", "Where the control plane signs certificates, HOST:PORT, over TLS."],
+            ["server-name", None, None, "For whom its certificate has to be; by default the host of --address."],
+            ["roots", "r", None, "A file with the roots that it is verified by, PEM. Needed."],
+            ["token-file", "t", None, "A file with a bootstrap token, for the first one: meshctl token makes it."],
+            ["folder", "f", None, "Where key and certificate are kept, so that a new start needs no new token."],
+            ["lifetime", None, "24h", "How long certificates are to be valid."],
+            ["grace-period-ratio", None, 0.5, "Which part of it is left when a certificate is renewed.", float],
+            ["socket", "s", None, "The unix socket; by default var/run/secrets/workload-spiffe-uds/socket."],
+            ["socket-mode", None, "600", "Who may use the socket, as chmod takes it."],
+            ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
+        ]
+    )
 
     def getSynopsis(self) -> str:
         """

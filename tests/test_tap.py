@@ -52,6 +52,8 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("concurrency", self.refused("-c", "x", "--concurrency", "2"))
         self.assertIn("critical", self.refused("-c", "x", "--log-level", "loud"))
         self.assertIn("0 or more", self.refused("-c", "x", "--drain-time-s", "-1"))
+        self.assertIn("--drain-time-s is a number, not 'x'", self.refused("-c", "x", "--drain-time-s", "x"))
+        self.assertIn("--concurrency is a whole number, not '1.5'", self.refused("-c", "x", "--concurrency", "1.5"))
         self.assertIn("sleep", self.refused("-c", "x", "--", "sleep", "1"))
         self.assertRaises(usage.UsageError, Options().parseOptions, [])
 
