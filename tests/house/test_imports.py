@@ -13,6 +13,7 @@ from tests.house.source import Module, modules, parsed
 #: Each room imports only rooms of later lines.
 ORDER = (
     {"tap"},
+    {"commandline", "process"},
     {"server"},
     {"admin", "workers"},
     {"logs", "reload"},
