@@ -15,7 +15,7 @@ from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.slot import ManagerSlot
-from meshproxy.http.wirecount import CountingHTTP1Connection
+from meshproxy.http.wirecount import CountingHTTP1Connection, CountingHTTP2Connection
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 
 __all__ = ["HTTPConnectionManager"]
@@ -38,9 +38,10 @@ class HTTPConnectionManager(NetworkFilter):
         See L{NetworkFilter.buildProtocol}.
         """
         codecType = self.slot.current.settings.codecType
+        counts = self.slot.current.countsBytes
         if codecType == "HTTP2":
-            return HTTP2Connection(self.slot, info)
-        kind = CountingHTTP1Connection if self.slot.current.countsBytes else HTTP1Connection
+            return (CountingHTTP2Connection if counts else HTTP2Connection)(self.slot, info)
+        kind = CountingHTTP1Connection if counts else HTTP1Connection
         return kind(self.slot, info, codecType == "AUTO")
 
     def streams(self) -> Iterable[Any]:

@@ -135,6 +135,7 @@ class StreamInfo:
     @ivar responseFlags: A mask of L{meshproxy.flags.ResponseFlag}.
     @ivar bytesReceived: Bytes of the request body (of the connection, for tcp_proxy).
     @ivar bytesSent: Bytes of the response body.
+    @ivar tellsOriginalPath: Whether a path that is rewritten is kept in C{x-envoy-original-path}.
     @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head;
         likewise sent, and for the upstream.
     @ivar remoteAddress: The client, where the request's head tells another one than the connection.
@@ -227,6 +228,7 @@ class StreamInfo:
     healthCheck: bool = False
     traced: bool = False
     logType: str = "NotSet"
+    tellsOriginalPath: bool = True
 
 
 # A stream made without a connection (a test, a shadow request) shows "-" for each of its facts.

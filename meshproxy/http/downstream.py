@@ -64,9 +64,7 @@ class IDownstream(Protocol):
         Send its trailers.
         """
 
-    def relay(
-        self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]
-    ) -> IRelay | None:
+    def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
         Arrange for bytes of the response's body to come from an upstream's transport past the codecs.
 
@@ -168,8 +166,10 @@ class HTTP1Connection(ClosingConnection):
     @ivar closing: Whether it takes no further request.
     @ivar served: How many requests it had.
     @ivar idleSince: When the last of them ended.
+    @cvar http2Class: What takes the connection over where the peer turns out to speak HTTP/2.
     """
 
+    http2Class: type[HTTP2Connection] = HTTP2Connection
     version: VersionStats | None = None
     _readBlocked = False
     _readPaused = 0
@@ -272,7 +272,7 @@ class HTTP1Connection(ClosingConnection):
         self.closing = True
         transport: Any = self.transport
         transport.unregisterProducer()
-        connection = HTTP2Connection(self.slot, self.info, self)
+        connection = self.http2Class(self.slot, self.info, self)
         owner = transport.protocol
         if isinstance(owner, IOwner):
             owner.replaceInner(connection)
@@ -448,9 +448,7 @@ class HTTP1Connection(ClosingConnection):
         self.manager.stats.cxTxBytesTotal.value += len(data)
         self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
 
-    def relay(
-        self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]
-    ) -> IRelay | None:
+    def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
         See L{IDownstream.relay}.
         """

@@ -64,7 +64,10 @@ class HTTP2Connection(ClosingConnection):
     @ivar began: When it was accepted.
     @ivar isWoken: Whether what is to be sent will be, later in this turn.
     @ivar idleSince: When the last stream ended.
+    @cvar codecClass: What its codec is: one that counts, where somebody wants it.
     """
+
+    codecClass: type[DownstreamCodec] = DownstreamCodec
 
     # HTTP/2 tells which requests it did not take, so no first one needs a moment to arrive.
     isFresh = False
@@ -80,7 +83,7 @@ class HTTP2Connection(ClosingConnection):
         self.info = info
         manager = slot.current
         self.manager: ConnectionManager = manager
-        self.codec = DownstreamCodec(self, manager.http2Options, manager.http2Counters)
+        self.codec = self.codecClass(self, manager.http2Options, manager.http2Counters)
         self.sides: dict[StreamSide, None] = {}
         self.closing = self.isWoken = self._isWriteBlocked = False
         self._resets = PrematureResets()

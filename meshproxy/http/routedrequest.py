@@ -182,6 +182,8 @@ class RoutedRequest:
         route = self._route
         finalize = route.finalizeRequestHeaders
         if finalize is not None:
+            if router.suppressHeaders:
+                stream.tellsOriginalPath = False
             finalize(headers, stream)
         if cluster.transports.wishOf is not None:
             # As in Envoy, the name is the one that the route wrote, if it did.

@@ -123,6 +123,8 @@ class Router:
         stream.upstreamAttempts = 1
         finalize = plan.finalize
         if finalize is not None:
+            if self.suppressHeaders:
+                stream.tellsOriginalPath = False
             finalize(headers, stream)
         timeouts = plan.timeouts
         if timeouts is not None:

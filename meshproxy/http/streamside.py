@@ -41,6 +41,13 @@ class StreamSide:
         # What came on the way to a tunnel that is not open yet.
         self._held: list[tuple[bytes, bool]] | None = None
 
+    @property
+    def connection(self) -> HTTP2Connection:
+        """
+        The connection that it is a stream of.
+        """
+        return self._connection
+
     # Told by the codec
 
     def dataReceived(self, data: bytes, endStream: bool) -> None:

@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.http.test_wirecount -*-
 """
 How many bytes each stream takes on the wire, for connection managers whose access logs show it: their downstream
-connections are L{CountingHTTP1Connection}s, which do what others do not spend time on.
+connections are L{CountingHTTP1Connection}s and L{CountingHTTP2Connection}s, which do what others do not spend time on.
 
-Of HTTP/1 alone. The bytes of heads are counted as Envoy counts them: of a head that was sent, its fields with their
-line ends; of one that came, names and values, and three bytes for each field.
+The bytes of heads are counted as Envoy counts them. Of HTTP/1: of a head that was sent, its fields with their line
+ends; of one that came, names and values, and three bytes for each field. Of HTTP/2 it is the frames.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.accesslog.logs import AccessLogs
+from meshproxy.codec.http2 import CountingDownstreamCodec
 from meshproxy.http.downstream import HTTP1Connection
+from meshproxy.http.http2 import HTTP2Connection
+from meshproxy.http.streamside import RefusedSide, StreamSide
 from meshproxy.upstream.wirecount import headBytes, receivedHeadBytes
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from meshproxy.net.relay import IRelay
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "showWireBytes"]
+__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "CountingHTTP2Connection", "showWireBytes"]
 
 _OPERATORS = (b"_WIRE_BYTES_", b"_HEADER_BYTES_")
 
@@ -67,12 +70,49 @@ def _count(info: StreamInfo) -> None:
     connection = getattr(info, "downstream", None)
     if isinstance(connection, CountingHTTP1Connection):
         connection.countInto(info)
+    elif isinstance(connection, RefusedSide):
+        info.wireBytesReceived = info.headerBytesReceived = info.wireBytesSent = info.headerBytesSent = 0
+        _withoutUpstream(info)
+    elif isinstance(connection, StreamSide):
+        codec = connection.connection.codec
+        tally = codec.tallyOf(connection.codecStream.id) if isinstance(codec, CountingDownstreamCodec) else None
+        if tally is not None:
+            info.wireBytesReceived, info.headerBytesReceived = tally.received, tally.headReceived
+            info.wireBytesSent, info.headerBytesSent = tally.sent, tally.headSent
+        _withoutUpstream(info)
+
+
+def _withoutUpstream(info: StreamInfo) -> None:
+    """
+    Where no upstream connection was had, nothing went over one.
+    """
+    if info.upstreamWireBytesSent is None and not info.upstreamConnectionId:
+        info.upstreamWireBytesReceived = info.upstreamWireBytesSent = 0
+        info.upstreamHeaderBytesReceived = info.upstreamHeaderBytesSent = 0
+
+
+class CountingHTTP2Connection(HTTP2Connection):
+    """
+    A connection of HTTP/2 that counts.
+    """
+
+    codecClass = CountingDownstreamCodec
+
+    def streamEnded(self, side: StreamSide, stream: Stream) -> None:
+        """
+        See L{HTTP2Connection.streamEnded}.
+        """
+        codec: Any = self.codec
+        codec.forgetTally(side.codecStream.id)
+        super().streamEnded(side, stream)
 
 
 class CountingHTTP1Connection(HTTP1Connection):
     """
     A connection that counts.
     """
+
+    http2Class = CountingHTTP2Connection
 
     def __init__(self, slot: ManagerSlot, info: ConnectionInfo, isAuto: bool = False) -> None:
         super().__init__(slot, info, isAuto)
@@ -89,9 +129,7 @@ class CountingHTTP1Connection(HTTP1Connection):
         info.headerBytesReceived = self._headReceived
         info.wireBytesSent = self._sent
         info.headerBytesSent = self._headSent
-        if info.upstreamWireBytesSent is None and not info.upstreamConnectionId:
-            info.upstreamWireBytesReceived = info.upstreamWireBytesSent = 0
-            info.upstreamHeaderBytesReceived = info.upstreamHeaderBytesSent = 0
+        _withoutUpstream(info)
 
     def _ofStream(self) -> int:
         # What waits belongs to the next one.

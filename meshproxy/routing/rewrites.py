@@ -119,13 +119,15 @@ def compilePathRewrite(action: Section, matched: int | None, template: UriTempla
 
 def pathMutation(rewrite: PathRewrite) -> Mutation:
     """
-    Rewrite the path in place, and keep the one that was asked for in C{x-envoy-original-path}.
+    Rewrite the path in place, and keep the one that was asked for in C{x-envoy-original-path}, where the router adds
+    such fields.
     """
 
     def mutate(headers: HeaderMap, info: StreamInfo) -> None:
         assert isinstance(headers, RequestHeaders)
         path = headers.path
-        HeaderMap.set(headers, b"x-envoy-original-path", path)
+        if info.tellsOriginalPath:
+            HeaderMap.set(headers, b"x-envoy-original-path", path)
         headers.path = rewrite(path, info)
 
     return mutate

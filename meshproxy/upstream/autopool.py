@@ -43,7 +43,7 @@ class AutoPool(HTTP2Pool):
         (HTTP1Pool if self._isHTTP1 else HTTP2Pool)._connectIfNeeded(self)
 
     def _make(self) -> Any:
-        return HTTP2UpstreamConnection(self)
+        return self.http2ConnectionClass(self)
 
     def isSpoken(self, connection: HTTP2UpstreamConnection, transport: Any) -> bool:
         """

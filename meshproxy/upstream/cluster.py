@@ -33,7 +33,7 @@ from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
 from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
-from meshproxy.upstream.wirecount import CountingHTTP1UpstreamConnection
+from meshproxy.upstream.wirecount import countBytesOf
 
 __all__ = ["Cluster"]
 
@@ -195,7 +195,7 @@ class Cluster:
             pool = endpoint.pools[key] = self._makePool(endpoint, priority, wish, protocol)
             pool.draining = self._draining
             if self._countsBytes:
-                pool.connectionClass = CountingHTTP1UpstreamConnection
+                countBytesOf(pool)
         return pool
 
     def _makePool(self, endpoint: Endpoint, priority: str, wish: TLSWish, protocol: UpstreamProtocol) -> HTTP1Pool:
@@ -215,11 +215,11 @@ class Cluster:
 
     def countBytes(self) -> None:
         """
-        Let connections of HTTP/1.1 that are made from now on count the bytes of streams that want it.
+        Let connections that are made from now on count the bytes of streams that want it.
         """
         self._countsBytes = True
         for pool in self.pools():
-            pool.connectionClass = CountingHTTP1UpstreamConnection
+            countBytesOf(pool)
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """

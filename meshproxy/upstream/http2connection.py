@@ -291,7 +291,11 @@ class HTTP2UpstreamConnection(TwistedProtocol):
     @ivar idleSince: When its last request ended.
     @ivar closedHere: Whether this side ends it.
     @ivar isRetired: Whether it takes no further request; it closes with the last one.
+    @cvar codecClass: What its codec is, and C{streamClass} its streams: such as count, where somebody wants it.
     """
+
+    codecClass: type[UpstreamCodec] = UpstreamCodec
+    streamClass: type[UpstreamStream] = UpstreamStream
 
     closedHere = False
     connectedAt: float | None = None
@@ -304,7 +308,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
     def __init__(self, pool: HTTP2Pool) -> None:
         self.pool = pool
         self.id = next(_ids)
-        self.codec = UpstreamCodec(self, pool.settings.http2, pool.counters)
+        self.codec = self.codecClass(self, pool.settings.http2, pool.counters)
         self.streams: dict[UpstreamStream, None] = {}
         self.served = 0
         self._isWoken = False
@@ -482,7 +486,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         """
         Carry a request.
         """
-        stream = UpstreamStream(self, request)
+        stream = self.streamClass(self, request)
         self.streams[stream] = None
         self.served += 1
         settings = self.pool.settings

@@ -25,7 +25,10 @@ class HTTP2Pool(HTTP1Pool):
     @ivar idle: Always empty: no connection is a request's own.
     @ivar ready: The connections that may have room.
     @ivar expectedStreams: How many streams a connection is going to have room for.
+    @ivar http2ConnectionClass: What its connections are: such as count, where somebody wants it.
     """
+
+    http2ConnectionClass: type[HTTP2UpstreamConnection] = HTTP2UpstreamConnection
 
     def __init__(self, *args: Any, counters: Http2Counters, random: Callable[[], float]) -> None:
         """
@@ -75,7 +78,7 @@ class HTTP2Pool(HTTP1Pool):
 
     def _make(self) -> Any:
         self.stats.cxHttp2Total.value += 1
-        return HTTP2UpstreamConnection(self)
+        return self.http2ConnectionClass(self)
 
     def isSpoken(self, connection: HTTP2UpstreamConnection, transport: Any) -> bool:
         """

@@ -1,19 +1,29 @@
 # -*- test-case-name: tests.http.test_wirecount -*-
 """
-How many bytes the tries of each stream take on the wire to upstreams of HTTP/1.1, where anybody asks for it.
+How many bytes the tries of each stream take on the wire to upstreams, where anybody asks for it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from meshproxy.codec.http2 import CountingUpstreamCodec
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection, IUpstreamRequest, ResponseSink
+from meshproxy.upstream.http2connection import HTTP2UpstreamConnection, UpstreamStream
+from meshproxy.upstream.http2pool import HTTP2Pool
 
 if TYPE_CHECKING:
     from meshproxy.headers import RequestHeaders, ResponseHeaders
     from meshproxy.upstream.http1pool import HTTP1Pool
 
-__all__ = ["CountingHTTP1UpstreamConnection", "IUpstreamCounts", "headBytes", "receivedHeadBytes"]
+__all__ = [
+    "CountingHTTP1UpstreamConnection",
+    "CountingHTTP2UpstreamConnection",
+    "IUpstreamCounts",
+    "countBytesOf",
+    "headBytes",
+    "receivedHeadBytes",
+]
 
 
 class IUpstreamCounts(Protocol):
@@ -25,6 +35,15 @@ class IUpstreamCounts(Protocol):
     upstreamWireBytesSent: int | None
     upstreamHeaderBytesReceived: int | None
     upstreamHeaderBytesSent: int | None
+
+
+def _begin(counts: IUpstreamCounts | None) -> None:
+    """
+    The first try counts from zero.
+    """
+    if counts is not None and counts.upstreamWireBytesSent is None:
+        counts.upstreamWireBytesSent = counts.upstreamWireBytesReceived = 0
+        counts.upstreamHeaderBytesSent = counts.upstreamHeaderBytesReceived = 0
 
 
 def headBytes(data: bytes) -> int:
@@ -104,9 +123,7 @@ class CountingHTTP1UpstreamConnection(HTTP1UpstreamConnection):
         """
         counts: IUpstreamCounts | None = getattr(request, "countedFor", None)
         self._counts = self._sink.counts = counts
-        if counts is not None and counts.upstreamWireBytesSent is None:
-            counts.upstreamWireBytesSent = counts.upstreamWireBytesReceived = 0
-            counts.upstreamHeaderBytesSent = counts.upstreamHeaderBytesReceived = 0
+        _begin(counts)
         super().begin(request)
 
     def carry(self, request: IUpstreamRequest, headers: RequestHeaders) -> None:
@@ -141,3 +158,64 @@ class CountingHTTP1UpstreamConnection(HTTP1UpstreamConnection):
                 counts.upstreamHeaderBytesSent = (counts.upstreamHeaderBytesSent or 0) + headBytes(data)
         self._writesHead = False
         super()._write(data)
+
+
+class _Tally:
+    """
+    What the codec of HTTP/2 tells how many bytes a try takes: all tries of a stream add up.
+    """
+
+    __slots__ = ("_counts",)
+
+    def __init__(self, counts: IUpstreamCounts) -> None:
+        self._counts = counts
+
+    def addReceived(self, size: int, ofHead: int) -> None:
+        """
+        Bytes came, of them so many of a field section.
+        """
+        counts = self._counts
+        counts.upstreamWireBytesReceived = (counts.upstreamWireBytesReceived or 0) + size
+        counts.upstreamHeaderBytesReceived = (counts.upstreamHeaderBytesReceived or 0) + ofHead
+
+    def addSent(self, size: int, ofHead: int) -> None:
+        """
+        Bytes went out.
+        """
+        counts = self._counts
+        counts.upstreamWireBytesSent = (counts.upstreamWireBytesSent or 0) + size
+        counts.upstreamHeaderBytesSent = (counts.upstreamHeaderBytesSent or 0) + ofHead
+
+
+class _CountingStream(UpstreamStream):
+    """
+    A request that is counted, if it wants to be.
+
+    @ivar tally: Where, for the codec.
+    """
+
+    __slots__ = ("tally",)
+
+    def __init__(self, connection: HTTP2UpstreamConnection, request: IUpstreamRequest) -> None:
+        super().__init__(connection, request)
+        counts: IUpstreamCounts | None = getattr(request, "countedFor", None)
+        _begin(counts)
+        self.tally = None if counts is None else _Tally(counts)
+
+
+class CountingHTTP2UpstreamConnection(HTTP2UpstreamConnection):
+    """
+    A connection that counts for the streams that want it.
+    """
+
+    codecClass = CountingUpstreamCodec
+    streamClass = _CountingStream
+
+
+def countBytesOf(pool: HTTP1Pool) -> None:
+    """
+    Let the connections count that a pool makes from now on.
+    """
+    pool.connectionClass = CountingHTTP1UpstreamConnection
+    if isinstance(pool, HTTP2Pool):
+        pool.http2ConnectionClass = CountingHTTP2UpstreamConnection

@@ -232,11 +232,12 @@ LISTENERS = {
         ("scheme", _SCHEME),
         ("peers", _PEERS),
         ("sizes", _SIZES),
-        ("wire", _WIRE),
         ("coalesce", _COALESCE),
     )
 }
 LISTENERS["times"] = Manager(_logs(_TIMES), _ROUTES)
+# How many digits the time takes that Envoy tells is no business of the sizes.
+LISTENERS["wire"] = Manager(_logs(_WIRE), _ROUTES, _HOST, router="suppress_envoy_headers: true")
 LISTENERS["state"] = Manager(_logs(_STATE), _ROUTES, _HOST, filters=_METADATA, listener=_LISTENER)
 LISTENERS["json"] = Manager(_logs({"json_format": _JSON}), _ROUTES, _HOST)
 LISTENERS["jsonSparse"] = Manager(_logs({"json_format": _JSON, "omit_empty_values": True}), _ROUTES, _HOST)

@@ -599,10 +599,11 @@ class HeadTests(RouterCase):
         """
         router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
         filters = [{"name": "r", "typed_config": {"@type": router, "suppress_envoy_headers": True}}]
-        self.start(manager={"http_filters": filters})
-        response = self.proxy.request()
-        self.assertEqual([name for name in response.headers.first if name.startswith(b"x-envoy")], [])
-        self.assertEqual([name for name in self.backend.last.headers.first if name.startswith(b"x-envoy")], [])
+        for route in ({}, {"prefix_rewrite": "/a/"}, {"prefix_rewrite": "/b/", "retry_policy": {"retry_on": "5xx"}}):
+            self.start(manager={"http_filters": filters}, route=route)
+            response = self.proxy.request()
+            self.assertEqual([name for name in response.headers.first if name.startswith(b"x-envoy")], [])
+            self.assertEqual([name for name in self.backend.last.headers.first if name.startswith(b"x-envoy")], [])
 
     def test_attempts(self) -> None:
         """

@@ -12,7 +12,11 @@ from meshproxy.config import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.wirecount import showWireBytes
 from meshproxy.testing import Answer, httpBootstrap
+from meshproxy.testing.bootstraps import BACKEND
 from meshproxy.upstream.wirecount import headBytes, receivedHeadBytes
+from tests.codec.http2.frames import framesIn, headers, request
+from tests.http.http2backend import HTTP2Backend, answer
+from tests.http.http2support import HTTP2Case
 from tests.http.support import ProxyCase
 
 _LOG = " ".join(
@@ -119,12 +123,15 @@ class WireTests(ProxyCase):
         All tries are counted, on the upstream's side.
         """
         raw = b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n"
-        (line,) = self.lines(
-            _GET,
-            b"",
-            answers=(Answer(raw=raw), Answer(raw=_OK)),
-            route={"retry_policy": {"retry_on": "5xx", "retry_back_off": {"base_interval": "0.001s"}}},
-        ) or self.later()
+        (line,) = (
+            self.lines(
+                _GET,
+                b"",
+                answers=(Answer(raw=raw), Answer(raw=_OK)),
+                route={"retry_policy": {"retry_on": "5xx", "retry_back_off": {"base_interval": "0.001s"}}},
+            )
+            or self.later()
+        )
         self.assertEqual((line[0], line[4], line[6]), (len(_GET), len(raw) + len(_OK), 18 + 18))
         self.assertEqual(line[5], line[7] + 2 * len(b"GET / HTTP/1.1\r\n\r\n"))
 
@@ -180,3 +187,60 @@ class WireTests(ProxyCase):
         self.proxy.settle()
         line = [int(word) for word in self.proxy.accessLog[-1].split()]
         self.assertEqual((line[0], line[1], line[4]), (len(_GET), len(client.received), len(_OK)))
+
+
+class HTTP2WireTests(HTTP2Case):
+    """
+    Streams of HTTP/2, on either side.
+    """
+
+    def line(self, place: int = -1) -> list[int]:
+        """
+        The numbers of a line.
+        """
+        return [int(word) for word in self.proxy.accessLog[place].split()]
+
+    def test_downstream(self) -> None:
+        """
+        Each stream has its own figures, whether the connection was known to speak HTTP/2 or is found to; a local reply,
+        too.
+        """
+        routes = [
+            {"match": {"path": "/direct"}, "direct_response": {"status": 200, "body": {"inline_string": "abc"}}},
+            {"match": {"prefix": "/"}, "route": {"cluster": "backend"}},
+        ]
+        for codec in ("HTTP2", "AUTO"):
+            self.start(accessLog=_LOG, manager={"codec_type": codec}, routes=routes)
+            self.backend.answer(Answer(raw=_OK), Answer(raw=_OK))
+            peer = self.connect()
+            for path in (b"/", b"/direct", b"/"):
+                before = len(peer.received)
+                exchange = self.get(peer, path=path)
+                self.assertEqual(exchange.status, 200)
+                streamId = peer.nextId - 2
+                came = framesIn(bytes(peer.received[before:]))
+                sent = sum(9 + len(payload) for _, _, of, payload in came if of == streamId)
+                heads = sum(9 + len(payload) for kind, _, of, payload in came if of == streamId and kind == 1)
+                asked = len(headers(streamId, request(path=path)))
+                self.assertEqual(self.line()[:4], [asked, sent, asked, heads])
+                expected = [0, 0, 0, 0] if path == b"/direct" else [len(_OK), 18]
+                self.assertEqual([self.line()[4], self.line()[6]], [expected[0], expected[1]])
+
+    def test_upstream(self) -> None:
+        """
+        The bytes of the tries that go upstream by HTTP/2.
+        """
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        protocol = {
+            "@type": f"type.googleapis.com/{options}",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+        self.start(accessLog=_LOG, cluster={"typed_extension_protocol_options": {options: protocol}})
+        self.backend.stop()
+        service = HTTP2Backend(self.proxy, BACKEND)
+        service.respond = answer(b"hello")
+        self.assertEqual(self.proxy.request("GET", "/").status, 200)
+        (connection,) = service.connections
+        sent = sum(9 + len(payload) for _, _, of, payload in connection.frames if of == 1)
+        self.assertEqual(self.line()[5:8:2], [sent, sent])
+        self.assertGreater(self.line()[4], self.line()[6])

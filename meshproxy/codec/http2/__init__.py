@@ -7,6 +7,7 @@ A codec takes bytes by C{receiveData}, in any split, and tells its sinks what th
 C{dataToSend}, all frames of a turn in one piece. Each L{CodecStream} is written to on its own.
 """
 
+from meshproxy.codec.http2.counting import CountingDownstreamCodec, CountingUpstreamCodec
 from meshproxy.codec.http2.downstream import DownstreamCodec
 from meshproxy.codec.http2.frames import PREFACE, ErrorCode
 from meshproxy.codec.http2.interfaces import (
@@ -23,6 +24,8 @@ from meshproxy.codec.http2.upstream import UpstreamCodec
 __all__ = [
     "PREFACE",
     "CodecStream",
+    "CountingDownstreamCodec",
+    "CountingUpstreamCodec",
     "DownstreamCodec",
     "ErrorCode",
     "Http2Counters",
