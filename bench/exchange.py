@@ -1,6 +1,7 @@
 """
-What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, and of C{http2} and C{http2-full},
-on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine that others use too.
+What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, of C{http2} and C{http2-full}, and
+of C{grpc}, on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine that others
+use too.
 
 C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
 with another one, round for round in turn, and prints the median of the ratios. C{--profile} shows where the time goes,
@@ -26,7 +27,7 @@ from string import Template
 from types import CodeType, FrameType
 from typing import Any
 
-from bench.load import VARIED_FIELDS, variedPaths
+from bench.load import CALL_FIELDS, MESSAGE, VARIED_FIELDS, variedPaths
 
 __all__ = ["Exchanges", "main", "variedRequests"]
 
@@ -34,12 +35,15 @@ _CONFIGS = Path(__file__).resolve().parent / "configs"
 _PORT = 21999
 _BACKEND = 21998
 
-_CASES = ["http1", "full", "http2", "http2-full"]
+_CASES = ["http1", "full", "http2", "http2-full", "grpc"]
 
 # How many streams of an HTTP/2 connection ask at once.
 _STREAMS = 4
 
 _BODY = b"x" * 200
+
+#: What a backend of HTTP/2 begins with: a window for all streams as wide as nginx's.
+_SETTINGS = b"\0\0\0\4\0\0\0\0\0\0\0\4\x08\0\0\0\0\0\x7f\xff\0\0"
 
 #: As wrk asks in the case C{http1}, and as the backend answers.
 PLAIN = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:21999\r\n\r\n"
@@ -75,6 +79,16 @@ def _varied(number: int, draw: random.Random) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode("ascii")
 
 
+def _string(text: str) -> bytes:
+    """
+    A string of HPACK, as nghttp2 writes it.
+    """
+    from meshproxy.codec.http2.huffman import huffmanEncode
+
+    coded = huffmanEncode(text.encode())
+    return bytes((0x80 | len(coded),)) + coded
+
+
 def _sections() -> list[tuple[bytes, bytes]]:
     """
     The HPACK sections of the requests of h2load in the case C{http2-full}: the first one of a connection, and the same
@@ -82,25 +96,48 @@ def _sections() -> list[tuple[bytes, bytes]]:
 
     As in nghttp2, a path is always a literal, and all else is in the dynamic table from the second request on.
     """
-    from meshproxy.codec.http2.huffman import huffmanEncode
-
-    def string(text: str) -> bytes:
-        coded = huffmanEncode(text.encode())
-        return bytes((0x80 | len(coded),)) + coded
-
     fields = [field.split(": ", 1) for field in VARIED_FIELDS]
     # :scheme http and :method GET are in the static table; :authority is indexed as the first of what is not.
-    literals = [b"\x41" + string("127.0.0.1:21999")]
-    literals += [b"\x40" + string(name) + string(value) for name, value in fields]
+    literals = [b"\x41" + _string("127.0.0.1:21999")]
+    literals += [b"\x40" + _string(name) + _string(value) for name, value in fields]
     newest = 62
     indexed = bytes(0x80 | newest + len(literals) - 1 - number for number in range(len(literals)))
     sections = []
     for path in variedPaths():
-        head = b"\x04" + string(path) + b"\x86"
+        head = b"\x04" + _string(path) + b"\x86"
         sections.append(
             (head + literals[0] + b"\x82" + b"".join(literals[1:]), head + indexed[:1] + b"\x82" + indexed[1:])
         )
     return sections
+
+
+def _callSection() -> tuple[bytes, bytes]:
+    """
+    The same of the calls of h2load in the case C{grpc}. Of a length, too, nghttp2 always makes a literal.
+    """
+    fields = [field.split(": ", 1) for field in CALL_FIELDS]
+    literals = [b"\x41" + _string("127.0.0.1:21999")]
+    literals += [b"\x40" + _string(name) + _string(value) for name, value in fields]
+    indexed = bytes(0x80 | 62 + len(literals) - 1 - number for number in range(len(literals)))
+    head = b"\x04" + _string("/bench.Service/Method") + b"\x86"
+    length = b"\x0f\x0d" + _string(str(len(MESSAGE)))
+    return (
+        head + literals[0] + b"\x83" + b"".join(literals[1:]) + length,
+        head + indexed[:1] + b"\x83" + indexed[1:] + length,
+    )
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _callAnswer() -> tuple[bytes, bytes]:
+    """
+    The sections that nginx answers a call with: it puts the fields of the head into the table each time anew.
+    """
+    date, content = _string("Thu, 26 Nov 2026 15:47:20 GMT"), _string("application/grpc")
+    head = b"\x88\x76" + _string("nginx/1.22.1") + b"\x61" + date + b"\x5f" + content + b"\x5c\x03205\x6c" + date
+    return head, b"\x00" + _string("grpc-status") + b"\x010"
 
 
 class _HTTP2Client:
@@ -110,8 +147,9 @@ class _HTTP2Client:
 
     _SAME = (b"\x82\x86\x84\x41\x0f127.0.0.1:21999", b"\x82\x86\x84\xbe")
 
-    def __init__(self, varied: bool, number: int) -> None:
-        self._sections = _sections() if varied else [self._SAME]
+    def __init__(self, case: str, number: int) -> None:
+        self._calls = case == "grpc"
+        self._sections = _sections() if case == "http2-full" else [_callSection() if self._calls else self._SAME]
         self._next = number * 7 % len(self._sections)
         self._stream = 1
 
@@ -128,10 +166,37 @@ class _HTTP2Client:
         The frames of some more requests.
         """
         frames = []
+        first = self._stream
         for _ in range(count):
             section = self._sections[self._next][self._stream > 1]
             self._next = (self._next + 1) % len(self._sections)
-            frames.append(len(section).to_bytes(3, "big") + b"\1\5" + self._stream.to_bytes(4, "big") + section)
+            frames.append(_frame(1, 4 if self._calls else 5, self._stream, section))
+            self._stream += 2
+        if self._calls:
+            # As h2load does, all heads before all messages.
+            frames += [_frame(0, 1, number, MESSAGE) for number in range(first, self._stream, 2)]
+        return b"".join(frames)
+
+
+class _CallServer:
+    """
+    What stands behind the case C{grpc}: it answers the streams in the order in which they come.
+    """
+
+    def __init__(self) -> None:
+        self._stream = 1
+        self._head, self._trailers = _callAnswer()
+
+    def answers(self, asked: bytes) -> bytes:
+        """
+        The frames that answer what is in some bytes. As of nginx, a stream that is answered before its message was
+        looked at is reset, too.
+        """
+        frames = []
+        for _ in range(asked.count(MESSAGE)):
+            stream = self._stream
+            frames += [_frame(1, 4, stream, self._head), _frame(0, 0, stream, MESSAGE)]
+            frames += [_frame(1, 5, stream, self._trailers), _frame(3, 0, stream, b"\0\0\0\0")]
             self._stream += 2
         return b"".join(frames)
 
@@ -174,7 +239,7 @@ class Exchanges:
 
     def __init__(self, case: str, folder: Path, connections: int = 16) -> None:
         """
-        @param case: C{http1}, C{full}, C{http2} or C{http2-full}.
+        @param case: C{http1}, C{full}, C{http2}, C{http2-full} or C{grpc}.
         @param connections: How many requests make one turn of the reactor: each from a client of its own or, of HTTP/2,
             four from each.
         """
@@ -203,8 +268,10 @@ class Exchanges:
         self._waiting: list[Any] = []
         self._downstreams: list[Any] = []
         self._clients: list[_HTTP2Client] = []
-        if case.startswith("http2"):
-            self._clients = [_HTTP2Client(case == "http2-full", n) for n in range(connections // _STREAMS)]
+        self._service = _CallServer() if case == "grpc" else None
+        self._content = _BODY if self._service is None else MESSAGE
+        if case.startswith("http2") or self._service is not None:
+            self._clients = [_HTTP2Client(case, n) for n in range(connections // _STREAMS)]
         for _ in self._clients or range(connections):
             network.dial(parseAddress(f"127.0.0.1:{_PORT}"), Peer())
             self._downstreams.append(transports[-1])
@@ -215,7 +282,8 @@ class Exchanges:
         for downstream, client in zip(self._downstreams, self._clients, strict=False):
             downstream.protocol.dataReceived(client.first() + client.requests(_STREAMS))
         before = len(transports)
-        while len(transports) < before + 2 * connections:
+        # Calls share one connection to the backend.
+        while len(transports) < before + (2 * connections if self._service is None else 2):
             reactor._turn()
         # Of two transports made for an upstream connection, the second one is the backend's.
         self._upstreams = {}
@@ -226,16 +294,23 @@ class Exchanges:
         for downstream in self._downstreams:
             downstream.socket = _Socket(self._answered)
         for each in self._upstreams.values():
-            each.socket.inbox = ANSWER
+            each.socket.inbox = (
+                ANSWER if self._service is None else _SETTINGS + self._service.answers(MESSAGE * connections)
+            )
             each.doRead()
 
     def _asked(self, sock: _Socket, data: bytes) -> None:
-        self._waiting.append(self._upstreams[sock])
+        upstream = self._upstreams[sock]
+        if self._service is None:
+            self._waiting.append(upstream)
+        elif answers := self._service.answers(data):
+            sock.inbox = answers
+            self._waiting.append(upstream)
         self.asked = data
 
     def _answered(self, sock: _Socket, data: bytes) -> None:
         # The settings of HTTP/2 are none.
-        self.answered += data.count(_BODY)
+        self.answered += data.count(self._content)
         self.answer = data
 
     def turn(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.process import Failed, Process
 
-__all__ = ["CASES", "MESSAGE", "VARIED_FIELDS", "Case", "Idle", "Load", "Sample", "variedPaths"]
+__all__ = ["CALL_FIELDS", "CASES", "MESSAGE", "VARIED_FIELDS", "Case", "Idle", "Load", "Sample", "variedPaths"]
 
 #: A message of gRPC in its frame, as both ends send it.
 MESSAGE = b"\0" + (200).to_bytes(4, "big") + b"m" * 200
@@ -190,14 +190,19 @@ def _call(port: int) -> list[str]:
     """
     message = Path(tempfile.gettempdir()) / f"bench-message-{port}"
     message.write_bytes(MESSAGE)
-    fields = (
-        "content-type: application/grpc",
-        "te: trailers",
-        "user-agent: grpc-c++/1.74.0 grpc-c/48.0.0 (linux; chttp2)",
-        "grpc-accept-encoding: identity, deflate, gzip",
-        "grpc-timeout: 10S",
-    )
-    return [*(part for field in fields for part in ("-H", field)), "-d", str(message)]
+    return [*(part for field in CALL_FIELDS for part in ("-H", field)), "-d", str(message)]
+
+
+CALL_FIELDS = (
+    "content-type: application/grpc",
+    "te: trailers",
+    "user-agent: grpc-c++/1.74.0 grpc-c/48.0.0 (linux; chttp2)",
+    "grpc-accept-encoding: identity, deflate, gzip",
+    "grpc-timeout: 10S",
+)
+"""
+Fields as the clients of gRPC send them.
+"""
 
 
 VARIED_FIELDS = (

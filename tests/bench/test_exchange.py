@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench.exchange import Exchanges
+from bench.load import MESSAGE
 
 
 class ExchangesTests(SynchronousTestCase):
@@ -72,3 +73,13 @@ class ExchangesTests(SynchronousTestCase):
         lines = log.splitlines()
         self.assertEqual(len(lines), exchanges.answered)
         self.assertEqual(len({line.split('"')[1] for line in lines}), len(lines))
+
+    def test_grpc(self) -> None:
+        """
+        Four calls at once on one connection; all have their message and their status.
+        """
+        exchanges, _ = self.exchange("grpc")
+        self.assertEqual(exchanges.asked.count(MESSAGE), 4)
+        self.assertIn(b"\x00\x00\xcd\x00\x01", exchanges.asked)
+        self.assertEqual(exchanges.answer.count(MESSAGE), 4)
+        self.assertNotIn(b"\x00\x00\x04\x03", exchanges.answer)
