@@ -321,7 +321,7 @@ class RetryBudget:
 
     percent: float | None = None
     minRetryConcurrency: int = 0
-    budgetInterval: Seconds | None = field(default=None, metadata={"notProgrammed": "it is not passed on yet"})
+    budgetInterval: Seconds | None = None
 
 
 @frozen(kw_only=True)

@@ -107,6 +107,7 @@ def applyPolicy(context: Context, cluster: JSON, policy: TrafficPolicy, rule: Ru
             {
                 "budgetPercent": {"value": budget.percent if budget.percent is not None else 20.0},
                 "minRetryConcurrency": budget.minRetryConcurrency or None,
+                "budgetInterval": duration(budget.budgetInterval) if budget.budgetInterval is not None else None,
             }
         )
     if policy.outlierDetection is not None:

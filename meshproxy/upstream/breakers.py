@@ -5,16 +5,21 @@ Circuit breakers: how much of a cluster's resources may be in use at a time (C{c
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 from meshproxy.config import Section
 from meshproxy.stats.metrics import Gauge
 from meshproxy.stats.store import Scope
 
-__all__ = ["NO_LIMIT", "Breaker", "Breakers", "Resource"]
+__all__ = ["NO_LIMIT", "Breaker", "Breakers", "RecentRequests", "Resource", "RetryBudget"]
 
 #: More than can be.
 NO_LIMIT: Final = 0xFFFF_FFFF
+
+#: How finely the window of a retry budget moves on; Envoy's.
+_SLOTS: Final = 10
 
 
 class Resource:
@@ -75,13 +80,84 @@ class Resource:
             self._remaining.value = max(0, self.limit - self.used)
 
 
+class RecentRequests(Resource):
+    """
+    Requests of which it is also known how many began within a window of time. As in Envoy, the window moves on by
+    tenths, so that up to one tenth more is looked at.
+    """
+
+    __slots__ = ("_before", "_now", "_slots", "_width")
+
+    def __init__(
+        self, limit: int, opened: Gauge, remaining: Gauge | None, interval: float, now: Callable[[], float]
+    ) -> None:
+        """
+        @param interval: Seconds of the window.
+        @param now: Gives the seconds.
+        """
+        Resource.__init__(self, limit, opened, remaining)
+        # Each use is to be told of, whoever counts it.
+        self.watched = 0
+        self._before = 0
+        self._now = now
+        self._width = interval / _SLOTS
+        # The number of each tenth in which any began, and how many; the oldest first.
+        self._slots: deque[list[int]] = deque()
+
+    def tell(self) -> None:
+        """
+        See L{Resource.tell}.
+        """
+        if self.used > self._before:
+            slot = self._slot()
+            if self._slots and self._slots[-1][0] == slot:
+                self._slots[-1][1] += self.used - self._before
+            else:
+                self._slots.append([slot, self.used - self._before])
+                self._forget(slot)
+        self._before = self.used
+        Resource.tell(self)
+
+    @property
+    def recent(self) -> int:
+        """
+        How many began within the window.
+        """
+        self._forget(self._slot())
+        return sum(count for _, count in self._slots)
+
+    def _slot(self) -> int:
+        return int(self._now() / self._width)
+
+    def _forget(self, slot: int) -> None:
+        while self._slots and self._slots[0][0] < slot - _SLOTS:
+            self._slots.popleft()
+
+
+class RetryBudget(NamedTuple):
+    """
+    How many retries may be under way, instead of a fixed number.
+
+    @ivar share: Of the requests, 0 to 1.
+    @ivar least: As many are always allowed.
+    @ivar interval: Seconds, of which all requests count, those that are over too; 0 to count those under way.
+    """
+
+    share: float = 0.2
+    least: int = 3
+    interval: float = 0.0
+
+
+def _never() -> float:
+    return 0.0
+
+
 class Breaker:
     """
     The limits of one priority.
 
     @ivar perHost: How many connections one endpoint may have.
-    @ivar retryBudget: C{(share of active requests, 0 to 1; least retries that are always allowed)}, or L{None} where
-        C{max_retries} counts.
+    @ivar retryBudget: L{None} where C{max_retries} counts.
     """
 
     __slots__ = ("connections", "pending", "perHost", "requests", "retries", "retryBudget")
@@ -94,15 +170,23 @@ class Breaker:
         requests: int = 1024,
         retries: int = 3,
         trackRemaining: bool = False,
-        retryBudget: tuple[float, int] | None = None,
+        retryBudget: RetryBudget | None = None,
         perHost: int = NO_LIMIT,
+        now: Callable[[], float] = _never,
     ) -> None:
+        """
+        @param now: Gives the seconds, for budgets with an interval.
+        """
+
         def resource(limit: int, opened: str, remaining: str) -> Resource:
             return Resource(limit, scope.gauge(opened), scope.gauge(remaining) if trackRemaining else None)
 
         self.connections = resource(connections, "cx_open", "remaining_cx")
         self.pending = resource(pending, "rq_pending_open", "remaining_pending")
         self.requests = resource(requests, "rq_open", "remaining_rq")
+        if retryBudget is not None and retryBudget.interval:
+            shown = scope.gauge("remaining_rq") if trackRemaining else None
+            self.requests = RecentRequests(requests, scope.gauge("rq_open"), shown, retryBudget.interval, now)
         self.retries = resource(retries, "rq_retry_open", "remaining_retries")
         self.retryBudget = retryBudget
         self.perHost = perHost
@@ -114,9 +198,12 @@ class Breaker:
         """
         if self.retryBudget is None:
             return self.retries.exhausted
-        share, least = self.retryBudget
-        active = self.requests.used + self.pending.used
-        return self.retries.used >= max(least, int(share * active))
+        requests = self.requests
+        if isinstance(requests, RecentRequests):
+            counted = requests.recent
+        else:
+            counted = requests.used + self.pending.used
+        return self.retries.used >= max(self.retryBudget.least, int(self.retryBudget.share * counted))
 
 
 class Breakers:
@@ -129,14 +216,15 @@ class Breakers:
 
     __slots__ = ("default", "high")
 
-    def __init__(self, scope: Scope, section: Section | None = None) -> None:
+    def __init__(self, scope: Scope, section: Section | None = None, now: Callable[[], float] = _never) -> None:
         """
         @param scope: The cluster's, C{cluster.NAME.}.
         @param section: A C{CircuitBreakers} message.
+        @param now: Gives the seconds.
         """
         thresholds = {} if section is None else {t.get("priority"): t for t in section.children("thresholds")}
-        self.default = _breaker(scope.scope("circuit_breakers.default."), thresholds.get("DEFAULT"))
-        self.high = _breaker(scope.scope("circuit_breakers.high."), thresholds.get("HIGH"))
+        self.default = _breaker(scope.scope("circuit_breakers.default."), thresholds.get("DEFAULT"), now)
+        self.high = _breaker(scope.scope("circuit_breakers.high."), thresholds.get("HIGH"), now)
         for limits in [] if section is None else section.children("per_host_thresholds"):
             # As in Envoy, connections are all that can be limited by endpoint.
             for name in ("max_pending_requests", "max_requests", "max_retries", "max_connection_pools", "retry_budget"):
@@ -146,7 +234,7 @@ class Breakers:
             breaker.perHost = limits.wrapped("max_connections", NO_LIMIT)
 
 
-def _breaker(scope: Scope, section: Section | None) -> Breaker:
+def _breaker(scope: Scope, section: Section | None, now: Callable[[], float]) -> Breaker:
     if section is None:
         return Breaker(scope)
     budget = None
@@ -154,7 +242,8 @@ def _breaker(scope: Scope, section: Section | None) -> Breaker:
     if retryBudget is not None:
         percent = retryBudget.child("budget_percent")
         share = 20.0 if percent is None else percent.get("value")
-        budget = (share / 100.0, retryBudget.wrapped("min_retry_concurrency", 3))
+        least = retryBudget.wrapped("min_retry_concurrency", 3)
+        budget = RetryBudget(share / 100.0, least, retryBudget.seconds("budget_interval", 0.0))
     return Breaker(
         scope,
         section.wrapped("max_connections", 1024),
@@ -163,4 +252,5 @@ def _breaker(scope: Scope, section: Section | None) -> Breaker:
         section.wrapped("max_retries", 3),
         bool(section.get("track_remaining")),
         budget,
+        now=now,
     )

@@ -95,7 +95,7 @@ class Cluster:
             network,
             clock,
         )
-        self.breakers = Breakers(self.scope, section.child("circuit_breakers"))
+        self.breakers = Breakers(self.scope, section.child("circuit_breakers"), clock.seconds)
         self.endpoints: tuple[Endpoint, ...] = ()
         self.warmed: Deferred[Cluster] = Deferred()
         self.network = network

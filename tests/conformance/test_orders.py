@@ -9,7 +9,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import OK, Case, Do, Pause, Script, get, request
+from tests.conformance.case import OK, Case, Do, Pause, Script, Until, get, request
 from tests.conformance.comparison import Comparison, compared
 
 _INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 10.0.0.0, prefix_len: 8}]}"
@@ -41,6 +41,9 @@ LISTENERS = {
     "budget": Manager(
         _INTERNAL, "[{match: {prefix: /}, route: {cluster: budget, retry_policy: {retry_on: 5xx, num_retries: 4}}}]"
     ),
+    "window": Manager(
+        _INTERNAL, "[{match: {prefix: /}, route: {cluster: window, retry_policy: {retry_on: 5xx, num_retries: 4}}}]"
+    ),
     "idle": _route(
         ", retry_policy: {retry_on: 5xx, per_try_idle_timeout: 0.12s, num_retries: 1}",
     ),
@@ -53,6 +56,8 @@ LISTENERS = {
 CLUSTERS = {
     "budget": "circuit_breakers: {thresholds: "
     "[{retry_budget: {budget_percent: {value: 0}, min_retry_concurrency: 1}}]}",
+    "window": "circuit_breakers: {thresholds: "
+    "[{retry_budget: {budget_percent: {value: 50}, min_retry_concurrency: 0, budget_interval: 600s}}]}",
 }
 
 # By this a client is an internal one.
@@ -130,6 +135,14 @@ _CASES = [
         )
     ],
     Case("budget_one", "A budget.", get("/"), (_says(500), OK), "budget"),
+    Case(
+        "budget_window",
+        "A budget of those that were: the first request has none, the third has one.",
+        [get("/"), Until(b"content-length: 0"), get("/"), Until(b"ok"), get("/")],
+        (_says(500), OK, _says(500), OK),
+        "window",
+        responses=3,
+    ),
     Case("idle_tries", "Nothing comes for a while.", get("/"), (_HANGS, OK), "idle"),
     Case(
         "idle_body",
@@ -177,9 +190,12 @@ _CASES = [
 
 # Those that hang are not to be waited for.
 CASES = [
-    replace(case, limit=min(case.limit, 0.7), send=case.steps[0].replace(b"\r\n\r\n", _INSIDE, 1))
+    replace(
+        case,
+        limit=min(case.limit, 0.7),
+        send=[step.replace(b"\r\n\r\n", _INSIDE, 1) if isinstance(step, bytes) else step for step in case.steps],
+    )
     for case in _CASES
-    if isinstance(case.steps[0], bytes)
 ]
 
 

@@ -303,6 +303,27 @@ class NumberTests(RetryCase):
         self.assertEqual(self.clusterStat("upstream_rq_retry"), 2)
         self.assertEqual(self.clusterStat("upstream_rq_retry_overflow"), 2)
 
+    def test_budgetInterval(self) -> None:
+        """
+        With an interval a budget is a share of what was asked within it, even of what is over, and however it went.
+        """
+        budget = {"budget_percent": {"value": 50.0}, "min_retry_concurrency": 0, "budget_interval": "10s"}
+        self.retrying(
+            "5xx",
+            retry_back_off={"base_interval": "1s"},
+            chance=lambda: 1.0,
+            cluster={"circuit_breakers": {"thresholds": [{"retry_budget": budget}]}},
+        )
+        for _ in range(5):
+            self.assertEqual(self.proxy.request().status, 200)
+        self.backend.default = Answer(503)
+        for _ in range(6):
+            self.proxy.client().send()
+        self.proxy.settle()
+        # With the last there were eleven, of which half are five.
+        self.assertEqual(self.clusterStat("upstream_rq_retry"), 5)
+        self.assertEqual(self.clusterStat("upstream_rq_retry_overflow"), 1)
+
     def test_attempts(self) -> None:
         """
         Both sides may be told which try it is.

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
 from meshproxy.stats import Store
-from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
+from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers, RetryBudget
 from tests.upstream.support import value
 
 
@@ -67,7 +67,7 @@ class BreakerTests(SynchronousTestCase):
         """
         With one, the share of what is active or waits; the least number is always allowed.
         """
-        breaker = Breaker(self.scope, retries=0, retryBudget=(0.2, 3))
+        breaker = Breaker(self.scope, retries=0, retryBudget=RetryBudget(0.2, 3))
         breaker.retries.used = 2
         self.assertFalse(breaker.retriesExhausted)
         breaker.retries.used = 3
@@ -76,6 +76,52 @@ class BreakerTests(SynchronousTestCase):
         self.assertFalse(breaker.retriesExhausted)
         breaker.retries.used = 4
         self.assertTrue(breaker.retriesExhausted)
+
+    def test_budgetInterval(self) -> None:
+        """
+        With an interval the share is of all requests that began within it, those that are over too; they are forgotten
+        by tenths of it, at the latest one tenth late.
+        """
+        now = [100.0]
+        budget = RetryBudget(0.5, 1, 10.0)
+        breaker = Breaker(self.scope, retryBudget=budget, requests=5, trackRemaining=True, now=lambda: now[0])
+        requests, retries = breaker.requests, breaker.retries
+
+        def allowed() -> int:
+            retries.used = 0
+            while not breaker.retriesExhausted:
+                retries.used += 1
+            return retries.used
+
+        seen = [allowed()]
+        for _ in range(4):
+            requests.take()
+            requests.give()
+        seen.append(allowed())
+        now[0] = 105.0
+        requests.take()
+        requests.take()
+        seen.append(allowed())
+        for now[0] in (110.5, 111.0, 115.0, 116.0):
+            seen.append(allowed())
+        self.assertEqual(seen, [1, 2, 3, 3, 1, 1, 1])
+        # What is under way counts as ever for the limit and its gauges.
+        self.assertEqual((requests.used, value(self.store, "b.remaining_rq"), requests.exhausted), (2, 3, False))
+
+    def test_budgetWithoutEnd(self) -> None:
+        """
+        However many requests there are, no more than a window of them is kept.
+        """
+        now = [0.0]
+        breaker = Breaker(self.scope, retryBudget=RetryBudget(1.0, 0, 1.0), now=lambda: now[0])
+        for number in range(1000):
+            now[0] = number / 4
+            breaker.requests.take()
+            breaker.requests.give()
+        breaker.retries.used = 5
+        self.assertTrue(breaker.retriesExhausted)
+        breaker.retries.used = 4
+        self.assertFalse(breaker.retriesExhausted)
 
 
 class BreakersTests(SynchronousTestCase):
@@ -112,9 +158,11 @@ class BreakersTests(SynchronousTestCase):
         """
         A retry budget, with its defaults and without.
         """
-        self.assertEqual(self.breakers({"retry_budget": {}}).default.retryBudget, (0.2, 3))
-        given = {"budget_percent": {"value": 50.0}, "min_retry_concurrency": 7}
-        self.assertEqual(self.breakers({"retry_budget": given}).default.retryBudget, (0.5, 7))
+        self.assertEqual(self.breakers({"retry_budget": {}}).default.retryBudget, (0.2, 3, 0.0))
+        given: dict[str, object] = {"budget_percent": {"value": 50.0}, "min_retry_concurrency": 7}
+        self.assertEqual(self.breakers({"retry_budget": given}).default.retryBudget, (0.5, 7, 0.0))
+        given["budget_interval"] = "2.5s"
+        self.assertEqual(self.breakers({"retry_budget": given}).default.retryBudget, (0.5, 7, 2.5))
 
     def test_perHost(self) -> None:
         """

@@ -67,7 +67,8 @@ accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are 
 declare(_CLUSTER + "CircuitBreakers", "thresholds", "per_host_thresholds")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "priority", "max_connections", "max_pending_requests", "max_requests")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "max_retries", "retry_budget", "track_remaining")
-declare(_CLUSTER + "CircuitBreakers.Thresholds.RetryBudget", "budget_percent", "min_retry_concurrency")
+_BUDGET = ("budget_percent", "min_retry_concurrency", "budget_interval")
+declare(_CLUSTER + "CircuitBreakers.Thresholds.RetryBudget", *_BUDGET)
 
 declare(_CLUSTER + "UpstreamConnectionOptions", "tcp_keepalive")
 

@@ -46,7 +46,7 @@ trafficPolicy:
   - port: {number: 80}
     loadBalancer: {simple: LEAST_REQUEST}
   proxyProtocol: {version: V2}
-  retryBudget: {percent: 25, minRetryConcurrency: 4}
+  retryBudget: {percent: 25, minRetryConcurrency: 4, budgetInterval: 10s}
 subsets:
 - {name: v1, labels: {version: v1}}
 - {name: v2, labels: {}, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
