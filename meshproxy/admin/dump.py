@@ -372,9 +372,11 @@ def _assignment(cluster: Cluster) -> Any:
 def _addEndpoint(item: Any, endpoint: Endpoint) -> None:
     addressMessage(item.endpoint.address, endpoint.address)
     item.endpoint.hostname = endpoint.hostname
-    item.health_status = item.DESCRIPTOR.fields_by_name["health_status"].enum_type.values_by_name[
-        "HEALTHY" if endpoint.healthStatus == "UNKNOWN" else endpoint.healthStatus
-    ].number
+    item.health_status = (
+        item.DESCRIPTOR.fields_by_name["health_status"]
+        .enum_type.values_by_name["HEALTHY" if endpoint.healthStatus == "UNKNOWN" else endpoint.healthStatus]
+        .number
+    )
     item.load_balancing_weight.value = endpoint.weight
     for name, values in (endpoint.metadata or {}).items():
         item.metadata.filter_metadata[name].update(values)

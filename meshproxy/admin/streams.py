@@ -12,9 +12,11 @@ from meshproxy.accesslog.values import fromBytes
 from meshproxy.admin.commands import AdminRequest, AdminResponse, Lazy, jsonResponse
 from meshproxy.admin.served import Served
 from meshproxy.flags import flagsShort
+from meshproxy.http.pending import waitsFor
+from meshproxy.listener.filterchain import FilterChain
 from meshproxy.listener.listener import Listener
 
-__all__ = ["streamList"]
+__all__ = ["streamFacts", "streamList", "streamsOf"]
 
 # How many are told of: whoever asks wants to know what hangs, not all of a busy proxy.
 _MOST = 1000
@@ -25,26 +27,33 @@ def streamList(server: Served, request: AdminRequest) -> AdminResponse:
     Answer C{/streams}: the oldest first. Queries and fields are not told: they may hold secrets.
     """
     now = server.context.clock.seconds()
-    found = [each for listener in server.listeners.byName.values() for each in _streamsOf(listener)]
+    listeners = server.listeners.byName.values()
+    found = [(listener, stream) for listener in listeners for _, stream in streamsOf(listener)]
     found.sort(key=lambda each: each[1].startTime)
     if not found:
         return jsonResponse({"total": 0, "streams": []})
 
     def items() -> Iterator[object]:
         for listener, stream in found[:_MOST]:
-            yield _told(listener, stream, now)
+            yield streamFacts(listener, stream, now)
 
     return jsonResponse({"total": len(found), "streams": Lazy(items)})
 
 
-def _streamsOf(listener: Listener) -> Iterator[tuple[Listener, Any]]:
+def streamsOf(listener: Listener) -> Iterator[tuple[FilterChain, Any]]:
+    """
+    The streams under way on a listener, each with its filter chain.
+    """
     for chain in listener.chains:
         if chain.terminal is not None:
             for stream in chain.terminal.streams():
-                yield listener, stream
+                yield chain, stream
 
 
-def _told(listener: Listener, stream: Any, now: float) -> dict[str, object]:
+def streamFacts(listener: Listener, stream: Any, now: float) -> dict[str, object]:
+    """
+    What is told of a stream: nothing that may be secret.
+    """
     headers = stream.requestHeaders
     client = stream.remoteAddress or stream.connection.remoteAddress
     told: dict[str, object] = {
@@ -62,25 +71,10 @@ def _told(listener: Listener, stream: Any, now: float) -> dict[str, object]:
         "cluster": stream.upstreamCluster,
         "upstream_host": "" if stream.upstreamHost is None else stream.upstreamHost.address.text,
         "attempts": stream.upstreamAttempts,
-        "waits_for": _waitsFor(stream),
+        "waits_for": waitsFor(stream),
         "response_code": stream.responseCode,
         "response_flags": flagsShort(stream.responseFlags),
         "bytes_received": stream.bytesReceived,
         "bytes_sent": stream.bytesSent,
     }
     return told
-
-
-def _waitsFor(stream: Any) -> str:
-    """
-    What a stream waits for, as far as one can tell from outside.
-    """
-    if stream.tunnel:
-        return "the end of the tunnel"
-    if stream.responseCode:
-        return "the rest of the response"
-    if not stream.requestEnded:
-        return "the rest of the request"
-    if stream.upstream is None:
-        return "a filter"
-    return "an upstream connection" if stream.upstreamConnection is None else "the response"

@@ -116,6 +116,8 @@ def _reading() -> Sequence[Command]:
                 Parameter("header", "name: value; there may be several"),
                 Parameter("listener", "The listener's name, whatever the port"),
                 Parameter("source", "The client's address"),
+                Parameter("request_id", "Of a request under way: its x-request-id"),
+                Parameter("connection_id", "The oldest request under way on a connection, as /streams tells it"),
                 json,
             ),
         ),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.upstream.cluster import Cluster
 
-__all__ = ["Answer", "explain", "explainInSteps"]
+__all__ = ["Answer", "Explanation", "explain", "explainInSteps"]
 
 #: What can be written as JSON.
 Answer = dict[str, Any]
@@ -69,12 +69,12 @@ def explainInSteps(
     The same as L{explain}, a few milliseconds at a time: a table may have thousands of routes, and others are to be
     served meanwhile.
     """
-    explanation = _Explanation(question, clusters, runtime)
+    explanation = Explanation(question, clusters, runtime)
     yield from explanation.run(listeners)
     return explanation.answer
 
 
-class _Explanation:
+class Explanation:
     """
     One answer in the making.
 
@@ -220,7 +220,19 @@ class _Explanation:
     def _explainRoute(
         self, manager: Section, running: ConnectionManager, headers: RequestHeaders, stream: StreamInfo
     ) -> Iterator[None]:
-        found = running.routes.match(headers, stream)
+        yield from self.explainFound(manager, running, running.routes.match(headers, stream), headers, stream)
+
+    def explainFound(
+        self,
+        manager: Section,
+        running: ConnectionManager,
+        found: Route | None,
+        headers: RequestHeaders,
+        stream: StreamInfo,
+    ) -> Iterator[None]:
+        """
+        Tell what follows from the route that was found.
+        """
         table, host = self._chooseHost(manager, found, headers, stream)
         if table is None or host is None:
             self._end("404 from the router (route_not_found): no virtual host is for this authority")
@@ -266,7 +278,7 @@ class _Explanation:
         if found is not None:
             tables = [table for table in tables if found.path.startswith(f"{table.path}.")]
         table = tables[0] if len(tables) == 1 or found is not None else None
-        host = None if table is None else hostOf(table, self._context, headers, stream)
+        host = None if table is None else self._hostIn(table, found, headers, stream)
         portless = self._withoutPort(table, headers, stream)
         others: list[Answer] = []
         for each in tables:
@@ -280,6 +292,16 @@ class _Explanation:
                 others.append({"name": other.get("name"), "at": placeOf(other), "domains": domains, "why": why})
         self.answer["other_virtual_hosts"] = others
         return table, host
+
+    def _hostIn(
+        self, table: Section, found: Route | None, headers: RequestHeaders, stream: StreamInfo
+    ) -> Section | None:
+        if found is not None:
+            # Of a request under way the authority may be rewritten by now.
+            for host in table.children("virtual_hosts"):
+                if found.path == host.pathOf("require_tls") or found.path.startswith(f"{host.path}."):
+                    return host
+        return hostOf(table, self._context, headers, stream)
 
     def _withoutPort(self, table: Section | None, headers: RequestHeaders, stream: StreamInfo) -> Section | None:
         """

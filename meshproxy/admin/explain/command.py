@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 
 from meshproxy.admin.commands import JSON, TEXT, AdminRequest, AdminResponse
 from meshproxy.admin.explain.answer import Answer, explainInSteps
+from meshproxy.admin.explain.live import explainUnderWay, findUnderWay
 from meshproxy.admin.explain.question import QuestionError, askedIn
 from meshproxy.admin.explain.text import readable
 from meshproxy.admin.served import Served
@@ -19,6 +20,7 @@ __all__ = ["explainCommand"]
 _USAGE = (
     "usage: /explain?url=http://host:port/path[&method=GET][&header=name:value]...[&listener=NAME][&source=ADDRESS]"
     "[&format=text|json]\n"
+    "of a request under way: /explain?request_id=ID or /explain?connection_id=NUMBER, as /streams tells them\n"
 )
 
 
@@ -30,6 +32,14 @@ def explainCommand(server: Served, request: AdminRequest) -> AdminResponse:
     form = parameters.get("format") or "text"
     if form not in ("text", "json"):
         return AdminResponse(_USAGE, 400)
+    requestId, connectionId = (parameters.get(name, "") for name in ("request_id", "connection_id"))
+    if requestId or connectionId:
+        found = findUnderWay(server.listeners.byName.values(), requestId, connectionId)
+        if found is None:
+            return AdminResponse("no request of this identifier is under way; /streams lists those that are\n", 404)
+        context = server.context
+        live = explainUnderWay(found, server.clusters.byName, context.runtime, context.clock.seconds())
+        return AdminResponse(_pieces(live, form), contentType=JSON if form == "json" else TEXT)
     try:
         question = askedIn(
             parameters.get("url", ""),

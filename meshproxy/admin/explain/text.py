@@ -25,6 +25,7 @@ def _lines(answer: Answer) -> Iterator[str]:
     yield f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}"
     yield from (f"  {field}" for field in request["headers"])
     yield f"=> {answer['outcome']}"
+    yield from _stream(answer)
     yield ""
     yield from _listener(answer)
     if "connection_manager" in answer:
@@ -77,6 +78,23 @@ def _listener(answer: Answer) -> Iterator[str]:
         yield from _missed(other)
 
 
+def _stream(answer: Answer) -> Iterator[str]:
+    """
+    Of a request under way: how far it is, and which time-outs run.
+    """
+    stream = answer.get("stream")
+    if stream is None:
+        return
+    yield f"   for {stream['idle_ms'] / 1000:g}s; it came {stream['age_ms'] / 1000:g}s ago, from {stream['client']}"
+    if stream["upstream_host"]:
+        yield f"   sent to {stream['upstream_host']}, try {stream['attempts']}"
+    if "began_with" in stream:
+        yield f"   it began with {stream['began_with']}"
+    for row in answer.get("deadlines", ()):
+        place = f" ({row['set_by']})" if row["set_by"] else ""
+        yield f"   {row['name']} in {row['in_ms'] / 1000:g}s{place}"
+
+
 def _hosts(answer: Answer) -> Iterator[str]:
     if "virtual_host" in answer:
         host = answer["virtual_host"]
@@ -104,6 +122,7 @@ def _filters(answer: Answer) -> Iterator[str]:
     for each in answer.get("filters", ()):
         off = ", disabled" if each["disabled"] else ""
         off += f", left out: {each['left_out']}" if "left_out" in each else ""
+        off += f", holds the {each['holds']}" if "holds" in each else ""
         own = f", configured for this route at {each['route_config_at']}" if "route_config_at" in each else ""
         yield f"  {each['name']}{_at(each)}{off}{own}"
 
