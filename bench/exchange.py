@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from string import Template
@@ -44,6 +45,10 @@ _BODY = b"x" * 200
 
 #: What a backend of HTTP/2 begins with: a window for all streams as wide as nginx's.
 _SETTINGS = b"\0\0\0\4\0\0\0\0\0\0\0\4\x08\0\0\0\0\0\x7f\xff\0\0"
+
+# How long the backend takes, in milliseconds on average. As of one under load, it is often less and at times much more,
+# and `x-envoy-upstream-service-time` tells of it.
+_LATENCY = 5
 
 #: As wrk asks in the case C{http1}, and as the backend answers.
 PLAIN = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:21999\r\n\r\n"
@@ -248,8 +253,11 @@ class Exchanges:
         from meshproxy.testing.network import parseAddress
 
         reactor: Any = VirtualReactor()
-        # Time passes as in service, and asking for it costs what it costs there.
-        reactor.seconds = time.time
+        # Time passes as in service, also where the machine is busy or instructions are counted. Asking for it costs
+        # what it costs there: a call of a function in C.
+        self._now = [time.time()]
+        reactor.seconds = partial(self._now.__getitem__, 0)
+        self._draw = random.Random(7)
         network = MemoryNetwork(reactor)
         transports: list[Any] = []
         transport = network.transport
@@ -330,6 +338,7 @@ class Exchanges:
             downstream.doRead()
         turn.end()
         self._position = position
+        self._now[0] += self._draw.expovariate(1 / _LATENCY) / 1000
         waiting, self._waiting = self._waiting, []
         turn.active = True
         for upstream in waiting:

@@ -53,6 +53,18 @@ class ExchangesTests(SynchronousTestCase):
         self.assertIn(b"x-served-by: bench\r\n", exchanges.answer)
         self.assertEqual(len(log.splitlines()), exchanges.answered)
 
+    def test_serviceTime(self) -> None:
+        """
+        The backend takes another time each turn, and the answers tell of it.
+        """
+        exchanges, _ = self.exchange("http1")
+        told = set()
+        for _ in range(20):
+            exchanges.turn()
+            told.add(exchanges.answer.partition(b"x-envoy-upstream-service-time: ")[2].partition(b"\r")[0])
+        self.assertGreater(len(told), 3, told)
+        self.assertTrue(all(time.isdigit() for time in told), told)
+
     def test_http2(self) -> None:
         """
         Four requests at once on one connection, all of which are answered.
