@@ -50,6 +50,13 @@ _USUAL = (
     HOP_BY_HOP | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"x-forwarded-proto", b"expect"}
 ).isdisjoint
 _USUAL_AT_EDGE = (HOP_BY_HOP | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}).isdisjoint
+# Nor where there is C{te: trailers}, which goes on as it is; every call of gRPC has it.
+_USUAL_BUT_TE = (
+    (HOP_BY_HOP - {b"te"}) | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"x-forwarded-proto", b"expect"}
+).isdisjoint
+_USUAL_BUT_TE_AT_EDGE = (
+    (HOP_BY_HOP - {b"te"}) | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}
+).isdisjoint
 
 
 class ConnectionManager(Timeouts):
@@ -117,6 +124,7 @@ class ConnectionManager(Timeouts):
         # Whether each head has to be looked at, whatever is in it.
         self._tellEdge = compileEdgeHeaders(forwarding, newRequestId)
         self._isUsual = _USUAL if self._tellEdge is None else _USUAL_AT_EDGE
+        self._isUsualButTE = _USUAL_BUT_TE if self._tellEdge is None else _USUAL_BUT_TE_AT_EDGE
         self._judges = bool(
             settings.stripAuthority is not None
             or settings.mutateEarly is not None
@@ -253,7 +261,7 @@ class ConnectionManager(Timeouts):
         isUsual, tellEdge, match = self._isUsual, self._tellEdge, self._match
         if (
             self._judges
-            or not isUsual(first)
+            or not (isUsual(first) or self._isUsualCall(headers))
             or not path.startswith(b"/")
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)
@@ -289,6 +297,13 @@ class ConnectionManager(Timeouts):
                 return
             chain = self._upgradeChains.get(stream.upgrade, chain)
         stream.begin(chain)
+
+    def _isUsualCall(self, headers: RequestHeaders) -> bool:
+        """
+        Whether nothing is unusual about a head but that it has the one C{te} that goes on.
+        """
+        first = headers.first
+        return first.get(b"te") == b"trailers" and headers.more is None and self._isUsualButTE(first)
 
     def serveAgain(self, stream: Stream) -> None:
         """

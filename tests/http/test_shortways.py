@@ -229,6 +229,25 @@ class ShortWayTests(ProxyCase):
             self.assertEqual((usual.client, usual.log), (other.client, other.log))
             self.assertEqual(sorted(usual.upstream.split(b"\r\n")), sorted(other.upstream.split(b"\r\n")))
 
+    def test_trailersWanted(self) -> None:
+        """
+        C{te: trailers}, which each call of gRPC has, is as usual: it goes on. What else a C{te} may say does not.
+        """
+        plain = {"use_remote_address": False}
+        for manager in (plain, {"use_remote_address": True}, {"use_remote_address": True, "via": "us"}):
+            self.make(manager=manager)
+            expected = self.exchange([self.GET], [self.SHORT]).upstream.split(b"\r\n")
+            for te, goesOn in (
+                (b"te: trailers\r\n", True),
+                (b"te: gzip, trailers\r\n", True),
+                (b"te: gzip\r\n", False),
+                (b"te: trailers\r\nte: gzip\r\n", True),
+                (b"te: trailers\r\nkeep-alive: 5\r\n", True),
+                (b"te: trailers\r\nx-envoy-internal: true\r\n", True),
+            ):
+                asked = self.exchange([self.GET.replace(b"x-a", te + b"x-a")], [self.SHORT]).upstream.split(b"\r\n")
+                self.assertEqual(sorted(asked), sorted([*expected, *([b"te: trailers"] if goesOn else [])]), te)
+
     def test_stoppingFilter(self) -> None:
         """
         A filter that replies instead of the response.

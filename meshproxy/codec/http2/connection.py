@@ -17,11 +17,17 @@ from meshproxy.codec.http2.messages import trailersFrom
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
 from meshproxy.errors import RemoteProtocolError
-from meshproxy.headers import ResponseHeaders
+from meshproxy.headers import HeaderMap, ResponseHeaders
 
 __all__ = ["ConnectionCodec"]
 
 _unpackHead = struct.Struct(">HBBBL").unpack_from
+# How many trailers are remembered by their bytes, and how long those are at most.
+_MOST_TRAILERS = 32
+_LONGEST_TRAILERS = 256
+
+_newMap = HeaderMap.__new__
+
 _WHOLE_HEAD = Flag.END_HEADERS | Flag.END_STREAM
 _IDENTIFIER = 0x7FFFFFFF
 
@@ -107,6 +113,8 @@ class ConnectionCodec:
         self._section: tuple[int, int] | None = None
         self._sectionParts: list[bytes] = []
         self._sectionSize = 0
+        self._knownTrailers: dict[bytes, HeaderMap] = {}
+        self._trailersVersion = 0
         self._mostSection = 2 * options.maxHeadBytes + _SMALLEST_FRAME
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // _SMALLEST_FRAME
         self._receiveWindow = options.initialConnectionWindow
@@ -422,7 +430,9 @@ class ConnectionCodec:
         """
         A second section on a stream.
         """
-        fields = self._decode(block)
+        trailers = self._recallTrailers(block)
+        before = self._decoder.version
+        fields = [] if trailers is not None else self._decode(block)
         if not stream.canReceive:
             self.refuse(stream, ErrorCode.STREAM_CLOSED, "HEADERS on a stream that its sender ended")
             return
@@ -430,13 +440,16 @@ class ConnectionCodec:
         try:
             if not endStream:
                 raise RemoteProtocolError("trailers without END_STREAM", 400, "http2.violation.of.messaging.rule")
-            if self._decoder.overflowed:
+            if trailers is None and self._decoder.overflowed:
                 self._tooLarge(stream, "trailers over the limit")
                 return
             if stream.bodyLeft > 0:
                 self._wrongLength(stream)
                 return
-            trailers = trailersFrom(fields)
+            if trailers is None:
+                trailers = trailersFrom(fields)
+                if before == self._decoder.version and len(block) <= _LONGEST_TRAILERS:
+                    self._rememberTrailers(block, trailers)
         except RemoteProtocolError as error:
             self._malformed(stream, error)
             return
@@ -444,6 +457,26 @@ class ConnectionCodec:
         stream.happen(Happening.REMOTE_ENDED)
         if sink is not None:
             sink.trailersReceived(trailers)
+
+    def _recallTrailers(self, block: bytes) -> HeaderMap | None:
+        """
+        The trailers of a section like one before.
+        """
+        known = self._knownTrailers.get(block)
+        if known is None or self._trailersVersion != self._decoder.version:
+            return None
+        trailers = _newMap(HeaderMap)
+        trailers.first = known.first.copy()
+        trailers.more = None
+        return trailers
+
+    def _rememberTrailers(self, block: bytes, trailers: HeaderMap) -> None:
+        known, version = self._knownTrailers, self._decoder.version
+        if self._trailersVersion != version or len(known) >= _MOST_TRAILERS:
+            known.clear()
+            self._trailersVersion = version
+        if trailers.more is None:
+            known[block] = trailers.copy()
 
     def _malformed(self, stream: CodecStream, error: RemoteProtocolError) -> None:
         """

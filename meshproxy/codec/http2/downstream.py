@@ -50,6 +50,8 @@ class DownstreamCodec(ConnectionCodec):
         self._requestReceived = sink.requestReceived
         self._prefaceLeft = PREFACE
         self._known: dict[bytes, RequestHeaders] = {}
+        # Heads that tell the length of a body, and are wrong where there is none.
+        self._knownWithLength: dict[bytes, RequestHeaders] = {}
         self._knownVersion = 0
         self._shapes: dict[bytes, RequestShape] = {}
         self._once: set[bytes] = set()
@@ -88,7 +90,7 @@ class DownstreamCodec(ConnectionCodec):
             return
         self.lastStreamId = streamId
         decoder = self._decoder
-        headers = self._recall(block) if self._knownVersion == decoder.version else None
+        headers = self._recall(block, endStream) if self._knownVersion == decoder.version else None
         protocol = b""
         if headers is None:
             taken = self._headOf(streamId, block, endStream)
@@ -113,11 +115,13 @@ class DownstreamCodec(ConnectionCodec):
             stream.bodyLeft = int(headers.first[b"content-length"])
         self._requestReceived(stream, headers, endStream)
 
-    def _recall(self, block: bytes) -> RequestHeaders | None:
+    def _recall(self, block: bytes, endStream: bool) -> RequestHeaders | None:
         """
         The head of a section like one before.
         """
         known = self._known.get(block)
+        if known is None and not endStream:
+            known = self._knownWithLength.get(block)
         if known is None:
             if not self._shapes or (pieces := cut(block)) is None:
                 return None
@@ -179,10 +183,11 @@ class DownstreamCodec(ConnectionCodec):
             self._sink.requestRefused(streamId, None, error)
 
     def _remember(self, block: bytes, fields: list[Field], headers: RequestHeaders) -> None:
-        if len(block) > _LONGEST_REMEMBERED or b"content-length" in headers.first:
+        if len(block) > _LONGEST_REMEMBERED:
             return
         if self._knownVersion != self._decoder.version:
             self._known.clear()
+            self._knownWithLength.clear()
             self._shapes.clear()
             self._knownVersion = self._decoder.version
         pieces = cut(block)
@@ -194,9 +199,10 @@ class DownstreamCodec(ConnectionCodec):
                 self._shapes[pieces[0]] = shape
                 return
         if self._isAgain(block):
-            if len(self._known) >= _MOST_REMEMBERED:
-                self._known.clear()
-            self._known[block] = headers.copy()
+            heads = self._knownWithLength if b"content-length" in headers.first else self._known
+            if len(heads) >= _MOST_REMEMBERED:
+                heads.clear()
+            heads[block] = headers.copy()
 
     def _isAgain(self, key: bytes) -> bool:
         """

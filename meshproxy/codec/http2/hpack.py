@@ -98,6 +98,9 @@ class Decoder:
         self._sizedVersion = self._lastVersion = self._stays = 0
         # Sections that mean the same whatever is in the table, each with its fields and those that it puts there.
         self._apart: dict[bytes, tuple[list[Field], list[Field]]] = {}
+        # What was put there again and again since: how many bytes, and the version that came of it.
+        self._cycle: list[Field] = []
+        self._cycleSize = self._cycleVersion = 0
 
     def decode(self, block: bytes) -> list[Field]:
         """
@@ -109,8 +112,8 @@ class Decoder:
         self.overflowed = self.tooMany = False
         if block in self._apart:
             known, inserted = self._apart[block]
-            for field in inserted:
-                self._insert(field, entries)
+            if inserted:
+                self._insertAgain(inserted)
             return known.copy()
         fields: list[Field] = []
         inserted = []
@@ -235,6 +238,21 @@ class Decoder:
         if size <= self._tableSize:
             entries.appendleft(field)
             self._size += size
+
+    def _insertAgain(self, fields: list[Field]) -> None:
+        """
+        Insert what a section inserts that came before. Once such sections alone have filled the table, each further one
+        leaves it as it is, and so does the version.
+        """
+        if fields is not self._cycle or self.version != self._cycleVersion:
+            self._cycle = fields
+            self._cycleSize = 0
+        if self._cycleSize <= self._tableSize:
+            entries = self._entries
+            for field in fields:
+                self._insert(field, entries)
+                self._cycleSize += len(field[0]) + len(field[1]) + _ENTRY_OVERHEAD
+            self._cycleVersion = self.version
 
     def _evict(self, most: int) -> None:
         entries = self._entries

@@ -29,8 +29,8 @@ _areIndexes = re.compile(rb"[\x81-\xfe]*+").fullmatch
 # With more of them the slower way costs less, and gains nothing but memory for whoever sends them.
 _MOST_LITERALS = 4
 
-# What a head is judged or rewritten by, beside the path.
-_JUDGED = frozenset({b"te", b"content-length", b"host", b"connection", b"upgrade", b"transfer-encoding"})
+# What a head is judged or rewritten by, beside the path; the one C{te} that is legal may stand among the indexes.
+_JUDGED = frozenset({b"content-length", b"host", b"connection", b"upgrade", b"transfer-encoding"})
 
 _PSEUDO_COUNT = 4
 
@@ -139,7 +139,7 @@ def shapeOf(
     crumbs = max(0, sum(name == b"cookie" for name, _ in fields) - 1)
     if len(fields) != len(headers.first) + _PSEUDO_COUNT + crumbs or (crumbs and b"cookie" in names):
         return None
-    if len(set(names)) != len(names) or not _JUDGED.isdisjoint(headers.first):
+    if len(set(names)) != len(names) or b"te" in names or not _JUDGED.isdisjoint(headers.first):
         return None
     if any(name is not _PATH and name not in headers.first for name in names):
         return None

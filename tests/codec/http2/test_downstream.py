@@ -129,6 +129,55 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(sink.transcript[4][2][-1], (b"x", b"old"))
         self.assertEqual(sink.transcript[6][2][-1], (b"x", b"new"))
 
+    def test_rememberedWithLength(self) -> None:
+        """
+        So does a head that tells how long the body is; the body is held to it each time, and its absence is noticed.
+        """
+        post = block(request((b"content-length", b"5"), method=b"POST"))
+        codec, sink, _ = downstream()
+        for number in range(1, 9, 2):
+            codec.receiveData(headers(number, post, False) + data(number, b"hello", True))
+        self.assertIn(post, codec._knownWithLength)
+        self.assertEqual(
+            sink.transcript[:2], [("request", 1, sink.transcript[0][2], False), ("data", 1, b"hello", True)]
+        )
+        for number in range(3):
+            self.assertEqual(
+                [each[2:] for each in sink.transcript[2 * number :][:2]], [each[2:] for each in sink.transcript[:2]]
+            )
+        codec.receiveData(headers(9, post, False) + data(9, b"hell", True))
+        self.assertEqual(sink.transcript[-1], ("reset", 9, 1, False))
+        self.assertRaises(RemoteProtocolError, codec.receiveData, headers(11, post))
+        self.assertEqual(sink.transcript[-1], ("refused", 11, "http2.violation.of.messaging.rule"))
+
+    def test_rememberedTrailers(self) -> None:
+        """
+        Trailers are remembered likewise, for as long as the table is the same, and are the sink's to change.
+        """
+        codec, sink, counters = downstream()
+        kept: list[HeaderMap] = []
+        sink.during = lambda stream: self.patch(stream.sink, "trailersReceived", kept.append)
+        codec.receiveData(headers(1, block([*request(), (b"x", b"old")], 0x40)))
+        number = 3
+        for section in (block([(b"t", b"1")]), b"\xbe", b"\xbe"):
+            for _ in range(3):
+                codec.receiveData(headers(number, request(method=b"POST"), False) + headers(number, section))
+                number += 2
+            self.assertEqual(kept[-1], kept[-2])
+            kept[-1].set(b"t", b"changed")
+            codec.receiveData(headers(number, request(method=b"POST"), False) + headers(number, section))
+            number += 2
+            self.assertEqual(kept[-1], kept[-3])
+            if section == b"\xbe" and kept[-1].get(b"x") == b"old":
+                codec.receiveData(headers(number, block([*request(), (b"x", b"new")], 0x40)))
+                number += 2
+        self.assertEqual([trailers.get(b"x") for trailers in kept if b"t" not in trailers], [b"old"] * 3 + [b"new"] * 3)
+        self.assertEqual(counters.trailers.value, 12)
+        # Wrong ones stay wrong: those that end nothing.
+        self.assertRaises(
+            RemoteProtocolError, codec.receiveData, headers(number, request(), False) + headers(number, b"\xbe", False)
+        )
+
     def test_changed(self) -> None:
         """
         What filters do to a head does not change the one that is remembered.

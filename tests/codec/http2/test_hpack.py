@@ -187,6 +187,36 @@ class DecoderTests(SynchronousTestCase):
             self.assertEqual(decoder.decode(b"\xbe\xbf"), [(b"server", b"%d" % turn), fields[2]])
         self.assertIn(filling, decoder._apart)
 
+    def test_apartSettles(self) -> None:
+        """
+        Where the same section fills the table over and over, each time leaves it as it is in the end: bytes that were
+        read with it then mean the same. Anything else that changes it is noticed.
+        """
+        filling = [bytes.fromhex("88760178610179"), bytes.fromhex("887601786102797a5f017a")]
+        # The entry put in between is there to be named for a while, and never again.
+        between = [b"", b"\xbe", b"\x76\x02ab", b"\x20\x3f\x81\x01", b"\x3f\x20", b"\x76\x7f\x64" + b"a" * 227]
+        for size in (0, 40, 100, 200, 333):
+            for each in filling:
+                for other in between:
+                    decoder, plain = Decoder(tableSize=size), Decoder(tableSize=size)
+                    steps = [*[each] * 20, other, *[each] * 20, other, filling[0], each, *[each] * 20]
+                    for step in steps:
+                        outcomes = []
+                        for one in (decoder, plain):
+                            one._cycleVersion = one._cycleVersion if one is decoder else -1
+                            try:
+                                outcomes.append(one.decode(step))
+                            except RemoteProtocolError as error:
+                                outcomes.append([(error.why.encode(), b"")])
+                        self.assertEqual(*outcomes)
+                        self.assertEqual(decoder._entries, plain._entries)
+                        self.assertEqual(decoder._size, plain._size)
+                    version = decoder.version
+                    decoder.decode(each)
+                    self.assertEqual(decoder.version, version)
+                    plain.decode(each)
+                    self.assertGreater(plain.version, version)
+
     def test_apartLimits(self) -> None:
         """
         Many such sections, or long ones, do not fill the memory; one over the limits is counted each time.

@@ -155,6 +155,7 @@ class ShapesTests(SynchronousTestCase):
             (b"\x01", (b"test", b"test", b"other", b"a b", b"test")),
             (b"\x02", (b"GET", b"GET", b"PUT", b"CONNECT", b"G T")),
             (b"\x06", (b"http", b"http", b"https", b"0", b"http")),
+            (b"\x0f\x30", (b"trailers", b"trailers", b"trailers", b"gzip", b"trailers")),
         ):
             for indexes in (INDEXES, b"\x82\x86\xc2", b"\x86\xc2", b"\x82\xc2", b"\x82\x86"):
                 for endStream in (True, False):
@@ -163,6 +164,22 @@ class ShapesTests(SynchronousTestCase):
                         if order:
                             blocks = [indexes[:1] + literal(head, value) + indexes[1:] + path(b"/") for value in values]
                         self.assertAlike(*blocks, endStream=endStream, streamErrorOnInvalidMessage=True)
+
+    def test_calls(self) -> None:
+        """
+        Calls of gRPC, whose C{te} is in the table, differ in path and deadline.
+        """
+        codec, sink, _ = downstream()
+        kept = [(b":authority", b"test"), (b"te", b"trailers"), (b"grpc-timeout", b"9S")]
+        codec.receiveData(headers(1, b"\x83\x86\x84" + block(kept, 0x40), False))
+        expected = []
+        for number in range(6):
+            section = b"\x83\x86\xc0" + path(b"/s/%d" % number) + b"\xbf" + literal(b"\x0f\x2f", b"%dS" % number)
+            codec.receiveData(headers(3 + 2 * number, section, False))
+            expected.append({b":path": b"/s/%d" % number, b"te": b"trailers", b"grpc-timeout": b"%dS" % number})
+        self.assertEqual(len(codec._shapes), 1)
+        seen = [{name: value for name, value in told[2] if name in expected[0]} for told in sink.transcript[1:]]
+        self.assertEqual(seen, expected)
 
     def test_underscores(self) -> None:
         """
