@@ -10,6 +10,7 @@ from argparse import Action, ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Sequence
 
 from meshproxy.controlplane.cli.client import APIClient, CommandFailed, path
+from meshproxy.controlplane.cli.proxynames import namesOf
 from meshproxy.controlplane.cli.tables import Printer
 from meshproxy.controlplane.model.kinds import KINDS, Kind
 
@@ -178,7 +179,8 @@ def _asked(client: APIClient, what: str, said: Namespace) -> list[str]:
     if what == "namespace":
         return [one["metadata"]["name"] for one in client.ask("GET", path("api", "v1", "namespaces"))["items"]]
     if what == "proxy":
-        return [one["id"] for one in client.ask("GET", path("v1", "proxies"))["proxies"]]
+        proxies = client.ask("GET", path("v1", "proxies"))["proxies"]
+        return [name for name, ids in namesOf(proxies).items() if len(ids) == 1] + [one["id"] for one in proxies]
     if what == "revision":
         return [str(one["revision"]) for one in client.ask("GET", path("v1", "history", limit=50))["commits"]]
     kind = _kindOf(getattr(said, "kind", "")) if what == "name" else None

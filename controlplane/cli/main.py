@@ -77,7 +77,7 @@ def makeParser() -> ArgumentParser:
     add("proxy-status", "tell which proxies have what they are to have", "proxies", "proxyStatus", "json")
     config = add("proxy-config", "show what a proxy was sent, or what it holds", "proxies", "proxyConfig")
     config.add_argument("what", choices=["clusters", "listeners", "routes", "endpoints", "secrets"])
-    config.add_argument("proxy", nargs="?", metavar="PROXY", help="its id, as proxy-status shows it")
+    config.add_argument("proxy", nargs="?", metavar="PROXY", help="its id, NAME.NAMESPACE, or NAME")
     config.add_argument("--admin", metavar="HOST:PORT", help="the proxy's own admin: what it holds")
     config.add_argument("--name", metavar="NAME", help="only this resource")
     config.add_argument("-o", "--output", choices=["table", "yaml", "json"], default="table")

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from meshproxy.controlplane.cli.client import APIClient, CommandFailed, path
+from meshproxy.controlplane.cli.proxynames import proxyNamed
 from meshproxy.controlplane.cli.tables import Printer, ago
 
 __all__ = ["certs", "proxyConfig", "proxyStatus", "token"]
@@ -62,8 +63,8 @@ def proxyConfig(client: APIClient, printer: Printer, arguments: Namespace) -> in
         found = _held(arguments.admin, arguments.what)
     else:
         if not arguments.proxy:
-            raise CommandFailed("proxy-config takes the id of a proxy (meshctl proxy-status shows them), or --admin", 2)
-        answer = client.ask("GET", path("v1", "proxies", arguments.proxy, arguments.what))
+            raise CommandFailed("proxy-config takes a proxy's name (meshctl proxy-status shows them), or --admin", 2)
+        answer = client.ask("GET", path("v1", "proxies", proxyNamed(client, arguments.proxy), arguments.what))
         found = [(one["name"], one["config"]) for one in answer["resources"]]
     if arguments.name:
         found = [one for one in found if one[0] == arguments.name]

@@ -15,13 +15,16 @@ from meshproxy.controlplane.demo.workloads import GATEWAY_ACCOUNT, OWN_PORT, POR
 from meshproxy.identity.credential import CERTIFICATE, ROOTS
 from meshproxy.identity.settings import EXTENSION, IdentitySettings
 
-__all__ = ["Member", "envoyBootstrap", "gateway", "ownBootstrap", "sidecar"]
+__all__ = ["ADMIN_PORT", "Member", "envoyBootstrap", "gateway", "ownBootstrap", "sidecar"]
 
 _DOMAIN = "default.svc.cluster.local"
 _TYPES = "type.googleapis.com/"
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _SDS = "sds-grpc"
+
+#: The port of each proxy's admin, as in Istio's sidecars.
+ADMIN_PORT = 15000
 
 #: By this name proxies know the control plane; it is in its certificate.
 _CONTROL = "localhost"
@@ -36,11 +39,13 @@ class Member:
 
     @ivar account: The service account of its workload: its identity.
     @ivar node: Its node, as the control plane sees it.
+    @ivar admin: The address of its admin, which listens on L{ADMIN_PORT}.
     """
 
     name: str
     account: str
     node: dict[str, Any]
+    admin: str
 
 
 def sidecar(workload: Workload, network: str) -> Member:
@@ -57,20 +62,23 @@ def sidecar(workload: Workload, network: str) -> Member:
         "APPLICATION_ADDRESS": address,
         "APPLICATION_PORTS": {str(PORT): OWN_PORT},
     }
-    return _member(workload.name, workload.account, f"sidecar~{address}", metadata)
+    return _member(workload.name, workload.account, f"sidecar~{address}", metadata, address)
 
 
-def gateway() -> Member:
+def gateway(network: str) -> Member:
     """
     The gateway.
+
+    @param network: The first two numbers of the address of its admin.
     """
     metadata = {"LABELS": {"istio": "ingressgateway"}}
-    return _member("ingressgateway", GATEWAY_ACCOUNT, "router~127.0.0.1", metadata)
+    return _member("ingressgateway", GATEWAY_ACCOUNT, "router~127.0.0.1", metadata, f"{network}.0.1")
 
 
-def _member(name: str, account: str, begin: str, metadata: dict[str, Any]) -> Member:
+def _member(name: str, account: str, begin: str, metadata: dict[str, Any], admin: str) -> Member:
     metadata = {"NAMESPACE": "default", "SERVICE_ACCOUNT": account, **metadata}
-    return Member(name, account, {"id": f"{begin}~{name}.default~{_DOMAIN}", "cluster": name, "metadata": metadata})
+    node = {"id": f"{begin}~{name}.default~{_DOMAIN}", "cluster": name, "metadata": metadata}
+    return Member(name, account, node, admin)
 
 
 def ownBootstrap(member: Member, port: int, identity: IdentitySettings) -> str:
@@ -89,7 +97,7 @@ def ownBootstrap(member: Member, port: int, identity: IdentitySettings) -> str:
     }
     struct = {"@type": _TYPES + "xds.type.v3.TypedStruct", "type_url": EXTENSION, "value": value}
     extension = {"name": "identity", "typed_config": struct}
-    return json.dumps({**_bootstrap(member.node, port, _OWN, []), "bootstrap_extensions": [extension]})
+    return json.dumps({**_bootstrap(member, member.node, port, _OWN, []), "bootstrap_extensions": [extension]})
 
 
 def envoyBootstrap(member: Member, port: int, socket: str) -> str:
@@ -102,11 +110,15 @@ def envoyBootstrap(member: Member, port: int, socket: str) -> str:
     service = {"envoy_grpc": {"cluster_name": _SDS}}
     source = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
     agent = _http2Cluster(_SDS, {"pipe": {"path": socket}})
-    return json.dumps(_bootstrap(node, port, {"api_config_source": source, "resource_api_version": "V3"}, [agent]))
+    secrets = {"api_config_source": source, "resource_api_version": "V3"}
+    return json.dumps(_bootstrap(member, node, port, secrets, [agent]))
 
 
-def _bootstrap(node: dict[str, Any], port: int, secrets: dict[str, Any], clusters: list[dict[str, Any]]) -> Any:
+def _bootstrap(
+    member: Member, node: dict[str, Any], port: int, secrets: dict[str, Any], clusters: list[dict[str, Any]]
+) -> Any:
     """
+    @param node: What the member is known by here.
     @param secrets: Where the identity comes from.
     """
     ads = {"ads": {}, "resource_api_version": "V3"}
@@ -129,6 +141,7 @@ def _bootstrap(node: dict[str, Any], port: int, secrets: dict[str, Any], cluster
     }
     return {
         "node": node,
+        "admin": {"address": {"socket_address": {"address": member.admin, "port_value": ADMIN_PORT}}},
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",

@@ -26,7 +26,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from meshproxy.config.structure import Seconds
 from meshproxy.controlplane.demo.api import ControlAPI
-from meshproxy.controlplane.demo.bootstraps import Member, gateway, sidecar
+from meshproxy.controlplane.demo.bootstraps import ADMIN_PORT, Member, gateway, sidecar
 from meshproxy.controlplane.demo.children import Child, twistdWords
 from meshproxy.controlplane.demo.engines import Engine, envoyEngine, findEnvoy, meshproxyEngine, processEngine
 from meshproxy.controlplane.demo.programs import Program
@@ -183,6 +183,8 @@ class Demo(MultiService):
                 for address in (workload.inbound(options.network), workload.outbound(options.network)):
                     _free(address, PORT)
                 self._makeProgram(workload).setServiceParent(self)
+            for member in self._members():
+                _free(member.admin, ADMIN_PORT)
             self._makeControl().setServiceParent(self)
             MultiService.privilegedStartService(self)
         except CannotListenError:
@@ -252,7 +254,7 @@ class Demo(MultiService):
         await api.apply(bookinfo(options.network, self._port))
         roots = Path(self._folder.name) / "roots.pem"
         roots.write_text(await api.roots())
-        for member in (*(sidecar(workload, options.network) for workload in WORKLOADS), gateway()):
+        for member in self._members():
             self._run(member, roots, await api.token(member.account))
         for workload in WORKLOADS:
             await self._listening(workload.inbound(options.network), PORT)
@@ -263,6 +265,10 @@ class Demo(MultiService):
             await self._pause()
         self._tell(page)
         self._tell(f"http://127.0.0.1:{self._rest}/v1/proxies")
+
+    def _members(self) -> list[Member]:
+        network = self._options.network
+        return [*(sidecar(workload, network) for workload in WORKLOADS), gateway(network)]
 
     def _run(self, member: Member, roots: Path, token: str) -> None:
         """

@@ -87,6 +87,6 @@ class MeshctlTests(ControlTestCase):
         routes = json.loads(self.run_("proxy-config", "routes", proxy, "-o", "json"))
         self.assertEqual(len(routes), 1)
         self.assertIn("1 of 1", self.run_("get", "vs"))
-        self.assertIn("proxy none not found", self.run_("proxy-config", "clusters", "none", code=1))
+        self.assertIn("no proxy 'none' is connected", self.run_("proxy-config", "clusters", "none", code=1))
         self.assertTrue(self.run_("token", "shop").startswith("mpboot-"))
         self.assertIn("CN=meshproxy root CA", self.run_("certs"))

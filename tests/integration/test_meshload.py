@@ -185,7 +185,7 @@ class MeshLoadTests(ControlTestCase):
             self.addCleanup(undo)
         self.apply(_RESOURCES.format(address=_DETAILS.inbound(_NETWORK), port=self.gateway))
         self.change(0)
-        self.proxies = [self.member(sidecar(_DETAILS, _NETWORK)), self.member(gateway())]
+        self.proxies = [self.member(sidecar(_DETAILS, _NETWORK)), self.member(gateway(_NETWORK))]
         until(lambda: self.status("/") == 200, "the way through the mesh", 30)
         load = _Load(self.gateway)
         over = threading.Event()

@@ -109,14 +109,15 @@ class NamesTests(SynchronousTestCase):
             {
                 vs: {"items": [{"metadata": {"name": "a"}}]},
                 "/api/v1/namespaces": {"items": [{"metadata": {"name": "prod"}}]},
-                "/v1/proxies": {"proxies": [{"id": "p"}]},
+                "/v1/proxies": {"proxies": [{"id": "sidecar~1~p.prod~x", "cluster": "c"}]},
                 "/v1/history?limit=50": {"nothing": "of this"},
             }
         )
         names = namesFrom(lambda said: client)
         said = Namespace(kind="vs", namespace="prod")
         told = {what: list(names(what, said)) for what in ("name", "namespace", "proxy", "revision", "ttl")}
-        self.assertEqual(told, {"name": ["a"], "namespace": ["prod"], "proxy": ["p"], "revision": [], "ttl": []})
+        proxy = ["p.prod", "p", "c", "sidecar~1~p.prod~x"]
+        self.assertEqual(told, {"name": ["a"], "namespace": ["prod"], "proxy": proxy, "revision": [], "ttl": []})
         self.assertEqual(names("name", Namespace(kind="dr")), [])
         self.assertEqual(names("name", Namespace()), [])
 

@@ -49,7 +49,7 @@ class BootstrapTests(SynchronousTestCase):
         """
         A proxy at the edge, that the Gateway selects.
         """
-        proxy = proxyOf(gateway().node)
+        proxy = proxyOf(gateway("127.9").node)
         self.assertEqual((proxy.role, proxy.labels), (Role.ROUTER, {"istio": "ingressgateway"}))
         self.assertEqual(proxy.serviceAccount, "bookinfo-gateway")
 
@@ -60,7 +60,7 @@ class BootstrapTests(SynchronousTestCase):
         roots = Path(self.mktemp())
         roots.write_text(Authority().root)
         identity = structureOrRaise(IdentitySettings, {"roots": str(roots), "token": "t", "lifetime": "1h"})
-        text = ownBootstrap(gateway(), 15012, identity)
+        text = ownBootstrap(gateway("127.9"), 15012, identity)
         found = compileIdentity(loadBootstrap(None, text, False))
         self.assertEqual(found, identity)
         validate(ProxyOptions(configText=text), Clock(), MemoryNetwork(VirtualReactor()))
@@ -69,7 +69,7 @@ class BootstrapTests(SynchronousTestCase):
         """
         Envoy has it from its agent, and the control plane is told so.
         """
-        told = json.loads(envoyBootstrap(gateway(), 15012, "/run/socket"))
+        told = json.loads(envoyBootstrap(gateway("127.9"), 15012, "/run/socket"))
         self.assertEqual(proxyOf(told["node"]).sdsCluster, "sds-grpc")
-        self.assertEqual(proxyOf(gateway().node).sdsCluster, "")
+        self.assertEqual(proxyOf(gateway("127.9").node).sdsCluster, "")
         self.assertNotIn("bootstrap_extensions", told)

@@ -38,7 +38,7 @@ class EngineTests(SynchronousTestCase):
         """
         Start the gateway.
         """
-        made = engine(gateway(), 15012, self.identity)
+        made = engine(gateway("127.9"), 15012, self.identity)
         made.startService()
         return made
 
