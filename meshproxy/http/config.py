@@ -103,7 +103,7 @@ def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext)
     found = proxy.routes.get(key)
     if found is None:
         proxy.missingRoutes.add(key)
-        found = Section.of("envoy.config.route.v3.RouteConfiguration", {"name": name})
+        return RouteTable(name, lambda headers, info: None, (), ())
     return compileRouteConfiguration(found, replace(context, validateClusters=False))
 
 

@@ -46,6 +46,7 @@ def compileScopedRoutes(section: Section, context: RouteContext) -> RouteTable:
         _match(builders, tables),
         [host for table in tables.values() for host in table.virtualHosts],
         [route for table in tables.values() for route in table.routes],
+        [section for table in tables.values() for section in table.sections],
     )
 
 

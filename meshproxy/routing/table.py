@@ -42,15 +42,24 @@ class RouteTable:
     @ivar match: Finds the route of a request, or L{None}: 404, C{route_not_found}.
     @ivar virtualHosts: Its virtual hosts, in order.
     @ivar routes: All routes, in order, as they stand in the configuration: those with weighted clusters once.
+    @ivar sections: The route configurations that it was compiled from; none while they have not come.
     """
 
-    __slots__ = ("match", "name", "routes", "virtualHosts")
+    __slots__ = ("match", "name", "routes", "sections", "virtualHosts")
 
-    def __init__(self, name: str, match: Match, virtualHosts: Sequence[VirtualHost], routes: Sequence[Route]) -> None:
+    def __init__(
+        self,
+        name: str,
+        match: Match,
+        virtualHosts: Sequence[VirtualHost],
+        routes: Sequence[Route],
+        sections: Sequence[Section] = (),
+    ) -> None:
         self.name = name
         self.match = match
         self.virtualHosts = tuple(virtualHosts)
         self.routes = tuple(routes)
+        self.sections = tuple(sections)
 
     def __repr__(self) -> str:
         return f"<RouteTable {self.name!r}: {len(self.virtualHosts)} virtual hosts, {len(self.routes)} routes>"
@@ -200,7 +209,8 @@ def compileRouteConfiguration(section: Section, context: RouteContext) -> RouteT
         _addDomains(child, domains, _requireTLS(child, virtualHost, match), name)
         virtualHosts.append(virtualHost)
         routes.extend(found)
-    return RouteTable(name, _byHost(domains, section.get("ignore_port_in_host_matching")), virtualHosts, routes)
+    match = _byHost(domains, section.get("ignore_port_in_host_matching"))
+    return RouteTable(name, match, virtualHosts, routes, [section])
 
 
 def _compileHost(

@@ -110,9 +110,15 @@ class Explanation:
                 found.append(listener)
             else:
                 others.append({"name": listener.name, "at": placeOf(listener.section), "why": why})
+        # Several may have one port on addresses of their own, as the sidecars of one machine have.
+        chosen = next((each for each in found if question.host in _hostsOf(each)), found[0] if found else None)
+        for listener in found:
+            if listener is not chosen:
+                why = f"another one is nearer to {question.host or 'the address'}"
+                others.append({"name": listener.name, "at": placeOf(listener.section), "why": why})
         self.answer["other_listeners"] = others
-        if found:
-            return found[0]
+        if chosen is not None:
+            return chosen
         # Nobody listens on the port that the URL names, which is the usual one where it names none: a single listener
         # is meant all the same.
         if len(listeners) == 1 and not question.listener and question.port in (80, 443):
@@ -233,9 +239,13 @@ class Explanation:
         """
         Tell what follows from the route that was found.
         """
-        table, host = self._chooseHost(manager, found, headers, stream)
+        table, host = self._chooseHost(running, found, headers, stream)
         if table is None or host is None:
-            self._end("404 from the router (route_not_found): no virtual host is for this authority")
+            if running.routes.sections:
+                self._end("404 from the router (route_not_found): no virtual host is for this authority")
+            else:
+                # A proxy that serves waits for them; offline nobody brings them.
+                self._end(f"the routes {running.routes.name!r} come by RDS, and have not come")
             self._explainFilters(manager, running, None, [])
             self.answer["timeouts"] = timeoutsOf(manager, None, None, None, headers)
             return
@@ -269,12 +279,12 @@ class Explanation:
         self._explainAction(manager, route, host, found, headers)
 
     def _chooseHost(
-        self, manager: Section, found: Route | None, headers: RequestHeaders, stream: StreamInfo
+        self, running: ConnectionManager, found: Route | None, headers: RequestHeaders, stream: StreamInfo
     ) -> tuple[Section | None, Section | None]:
         """
         The route configuration and the virtual host.
         """
-        tables = list(_tablesOf(manager))
+        tables = list(running.routes.sections)
         if found is not None:
             tables = [table for table in tables if found.path.startswith(f"{table.path}.")]
         table = tables[0] if len(tables) == 1 or found is not None else None
@@ -425,6 +435,13 @@ def _endpointsOf(cluster: Cluster) -> Iterator[Answer]:
             yield {"address": text, "hostname": item.childOrEmpty("endpoint").get("hostname"), "healthy": healthy}
 
 
+def _hostsOf(listener: Listener) -> set[str]:
+    """
+    The IP addresses that a listener is bound to.
+    """
+    return {address.host for address, _ in listener.addresses}
+
+
 def _request(question: Question) -> Answer:
     return {
         "method": question.method,
@@ -445,15 +462,3 @@ def _changes(before: RequestHeaders, after: RequestHeaders) -> Iterator[Answer]:
         was, now = (b",".join(values.get(name, [])) for values in (old, new))
         if was != now:
             yield {"field": fromBytes(name), "before": fromBytes(was), "after": fromBytes(now)}
-
-
-def _tablesOf(manager: Section) -> Iterator[Section]:
-    """
-    The route configurations of a connection manager.
-    """
-    table = manager.child("route_config")
-    if table is not None:
-        yield table
-    scoped = manager.childOrEmpty("scoped_routes").childOrEmpty("scoped_route_configurations_list")
-    for scope in scoped.children("scoped_route_configurations"):
-        yield scope.childOrEmpty("route_configuration")

@@ -28,7 +28,7 @@ class Question:
     """
     A request, and where it comes in.
 
-    @ivar port: Where it was sent to.
+    @ivar port: Where it was sent to; C{host}: to which name or address, as the URL has it.
     @ivar listener: The name of the listener that gets it, whatever the port; empty to look for one.
     @ivar source: The client's address.
     """
@@ -41,6 +41,7 @@ class Question:
     fields: tuple[tuple[str, str], ...] = ()
     listener: str = ""
     source: str = "127.0.0.1"
+    host: str = ""
 
     def headers(self) -> RequestHeaders:
         """
@@ -80,6 +81,7 @@ def askedIn(
     try:
         split = urlsplit(url if "://" in url else f"http://{'' if url.startswith('/') else '/'}{url}", "http")
         port = split.port or (443 if split.scheme == "https" else 80)
+        host = split.hostname or ""
     except ValueError as error:
         raise QuestionError("url is http://host:port/path?query") from error
     if not url or split.scheme not in ("http", "https"):
@@ -92,7 +94,7 @@ def askedIn(
             text.encode("ascii")
     except UnicodeEncodeError as error:
         raise QuestionError("an URL is ASCII; other letters stand in it percent-encoded") from error
-    return Question(method, split.scheme, authority, path, port, kept, listener, source or "127.0.0.1")
+    return Question(method, split.scheme, authority, path, port, kept, listener, source or "127.0.0.1", host)
 
 
 def placeOf(section: Section, field: str = "") -> str:
