@@ -16,7 +16,7 @@ from google.protobuf.json_format import MessageToDict
 from twisted.internet.defer import Deferred
 
 from meshproxy.config import Section
-from meshproxy.config.expressions import compileFunction, expressionOf
+from meshproxy.config.expressions import Expression, compileFunction, expressionOf
 from meshproxy.config.matchers import HeadersTest, compileHeaderMatchers, parseInteger
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
@@ -24,6 +24,7 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.metadata import noteMetadata
+from meshproxy.http.passage import Step, usually
 from meshproxy.interfaces import IHTTPStream, Stop
 from meshproxy.runtime import Runtime, fractionOf
 
@@ -171,7 +172,8 @@ class Fault(HTTPFilter):
             f"if {test.source} or (route is not None and route.overrides.configs):",
             "    return general(stream, headers, endStream)",
         ]
-        return compileFunction("stream, headers, endStream", body, {**test.names, "general": self.requestHeaders})
+        function = compileFunction("stream, headers, endStream", body, {**test.names, "general": self.requestHeaders})
+        return usually(function, Step(Expression(f"(not ({test.source} or configured))", test.names)))
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> FaultPlan:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.passage import Step, usually
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import compileHeaderMutations
 from meshproxy.routing.querymutations import compileQueryMutations
@@ -131,4 +133,7 @@ def _where(mutate: Mutate, general: Callable[[Any, Any, bool], None]) -> Callabl
         else:
             mutate(headers, stream)
 
-    return method
+    statements = getattr(mutate, "statements", None)
+    if statements is None:
+        return method
+    return usually(method, Step(Expression.of("not configured and headers.more is None"), statements))

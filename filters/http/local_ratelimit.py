@@ -13,11 +13,13 @@ from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import expectsGRPC
+from meshproxy.http.passage import Step, usually
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
@@ -232,7 +234,10 @@ class LocalRateLimit(HTTPFilter):
                 return None
             return self._overLimit(stream, headers, plan, bucket)
 
-        return requestHeaders
+        isThere, taken = bucket.taking(seconds)
+        count = Expression.statement("{enabled}.value += 1; {ok}.value += 1", enabled=enabled, ok=ok)
+        isUsual = Expression(f"(not configured and {isThere.source})", isThere.names)
+        return usually(requestHeaders, Step(isUsual, (taken, count)))
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorization import (
@@ -23,7 +24,8 @@ from meshproxy.http.authorization import (
     compilePolicies,
 )
 from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
-from meshproxy.http.metadata import noteMetadata
+from meshproxy.http.metadata import noteMetadata, noteShared
+from meshproxy.http.passage import Step, usually
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.stats.store import CounterFamily, Scope
 
@@ -107,7 +109,29 @@ class Engine:
             noteMetadata(stream, _NAMESPACE, noted)
             return None
 
-        return requestHeaders
+        told = self.policies.told(self._noteOf)
+        return requestHeaders if told is None else usually(requestHeaders, self._step(told))
+
+    def _noteOf(self, verdict: Verdict) -> tuple[str, dict[str, object]] | None:
+        """
+        What is noted of a verdict that lets a request pass; L{None} for one that does not.
+        """
+        if not verdict.allowed:
+            return None
+        noted: dict[str, object] = {self._resultKey: "allowed"}
+        if verdict.policy:
+            noted[self._idKey] = verdict.policy
+        return _NAMESPACE, noted
+
+    def _step(self, told: Expression) -> Step:
+        return Step(
+            Expression(f"(not configured and (note := {told.source}) is not None)", told.names),
+            (
+                Expression.statement("{allowed}.value += 1", allowed=self._allowed),
+                Expression.statement("if stream.noted is None: stream.noted = note"),
+                Expression.statement("else: {noteShared}(stream, note)", noteShared=noteShared),
+            ),
+        )
 
     def because(self, stream: Any) -> str:
         """

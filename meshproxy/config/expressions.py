@@ -45,8 +45,18 @@ class Expression(NamedTuple):
 
         @param template: Its source, with names in braces, which become names that no other expression has.
         """
+        statement = cls.statement(template, **names)
+        return statement._replace(source=f"({statement.source})")
+
+    @classmethod
+    def statement(cls, template: str, **names: Any) -> Expression:
+        """
+        Make a statement, on one line, for a function that is written of several.
+
+        @param template: As of L{of}.
+        """
         own = {name: f"{name}{next(_numbers)}" for name in names}
-        return cls(f"({template.format_map(own)})", {own[name]: value for name, value in names.items()})
+        return cls(template.format_map(own), {own[name]: value for name, value in names.items()})
 
     def negated(self) -> Expression:
         """

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from meshproxy.config.expressions import compileFunction, expressionOf
+from meshproxy.config.expressions import Expression, compileFunction, expressionOf
 from meshproxy.config.matchertree import MatcherTree, compileMatcherTree
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
@@ -30,6 +30,9 @@ declare(_RBAC + "Action", "name", "action")
 
 # Saying why costs more than refusing, and whoever is refused chooses how often: no more policies are compared.
 _MOST_COMPARED = 32
+
+# So many policies, and no more, stand in one function with what other filters do.
+_MOST_INLINE = 8
 
 Test = Callable[[Any, RequestHeaders], bool]
 
@@ -106,6 +109,23 @@ class Policies:
             body.append(f"if {expression.source}: return verdict{number}")
         return compileFunction("stream, headers", [*body, "return unmatched"], names)
 
+    def told(self, tell: Callable[[Verdict], object]) -> Expression | None:
+        """
+        What is to be told of the verdict, for a function that is written of many steps; L{None} where the policies are
+        too many for that.
+
+        @param tell: What is told of each verdict there is.
+        """
+        if len(self._tests) > _MOST_INLINE:
+            return None
+        told = Expression.of("{unmatched}", unmatched=tell(self._unmatched))
+        for test, verdict in reversed(self._tests):
+            asked = expressionOf(test, "stream, headers")
+            mine = Expression.of("{matched}", matched=tell(verdict))
+            source = f"({mine.source} if {asked.source} else {told.source})"
+            told = Expression(source, {**mine.names, **asked.names, **told.names})
+        return told
+
     def checkEach(self, stream: Any, headers: RequestHeaders) -> Verdict:
         """
         Decide, by asking each policy; L{check} does so in one function.
@@ -162,6 +182,11 @@ class MatchedPolicies:
         """
         verdict: Verdict | None = self._find(stream)
         return self._UNMATCHED if verdict is None else verdict
+
+    def told(self, tell: Callable[[Verdict], object]) -> None:
+        """
+        See L{Policies.told}.
+        """
 
     def hints(self, verdict: Verdict) -> bool | None:
         """

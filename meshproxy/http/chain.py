@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.passage import Passage, compilePassage, passEachInRequest, passEachInResponse
+
+if TYPE_CHECKING:
+    from meshproxy.http.stream import Stream
 
 __all__ = ["EMPTY_CHAIN", "ChainLink", "FilterChain"]
 
@@ -54,12 +59,15 @@ class FilterChain:
     the direction begins.
 
     @ivar streamEnded: The methods of that name, in any order.
+    @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
     """
 
     __slots__ = (
         "_links",
         "_made",
         "_variants",
+        "passRequestHeaders",
+        "passResponseHeaders",
         "perStream",
         "requestData",
         "requestDataPlaces",
@@ -89,6 +97,8 @@ class FilterChain:
     responseDataPlaces: tuple[int, ...]
     responseTrailersPlaces: tuple[int, ...]
     streamEnded: tuple[Method, ...]
+    passRequestHeaders: Passage
+    passResponseHeaders: Passage
 
     def __init__(self, links: Sequence[ChainLink]) -> None:
         """
@@ -100,6 +110,9 @@ class FilterChain:
         self._made = [link.make() if link.filterClass.shared else link for link in enabled]
         self.perStream = any(isinstance(made, ChainLink) for made in self._made)
         self._bind([made for made in self._made if isinstance(made, HTTPFilter)] if not self.perStream else [])
+        # Most chains of a mesh never see a stream: the functions are made for the first one that comes.
+        self.passRequestHeaders = _passFirstInRequest
+        self.passResponseHeaders = _passFirstInResponse
 
     def _bind(self, filters: Sequence[HTTPFilter]) -> None:
         for event in _REQUEST:
@@ -121,6 +134,9 @@ class FilterChain:
             return self
         chain = FilterChain.__new__(FilterChain)
         chain._bind([made.make() if isinstance(made, ChainLink) else made for made in self._made])
+        # To compile it would pay for thousands of streams, and it has one.
+        chain.passRequestHeaders = passEachInRequest
+        chain.passResponseHeaders = passEachInResponse
         return chain
 
     def variant(self, changes: Mapping[str, bool]) -> FilterChain:
@@ -149,6 +165,24 @@ class FilterChain:
 
 def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
     return getattr(filterClass, event) is not getattr(HTTPFilter, event)
+
+
+def _passFirstInRequest(stream: Stream, headers: RequestHeaders, endStream: bool) -> bool:
+    """
+    Make the function for the requests of a chain, and use it.
+    """
+    chain = stream.chain
+    chain.passRequestHeaders = made = compilePassage(chain.requestHeaders, chain.requestHeadersPlaces, True)
+    return made(stream, headers, endStream)
+
+
+def _passFirstInResponse(stream: Stream, headers: ResponseHeaders, endStream: bool) -> bool:
+    """
+    The same for its responses.
+    """
+    chain = stream.chain
+    chain.passResponseHeaders = made = compilePassage(chain.responseHeaders, chain.responseHeadersPlaces, False)
+    return made(stream, headers, endStream)
 
 
 EMPTY_CHAIN = FilterChain(())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["mergeInto", "noteMetadata"]
+__all__ = ["NotedMetadata", "mergeInto", "noteMetadata", "noteShared"]
 
 
 def noteMetadata(stream: Any, namespace: str, values: dict[str, Any]) -> None:
@@ -24,6 +24,33 @@ def noteMetadata(stream: Any, namespace: str, values: dict[str, Any]) -> None:
         metadata[namespace].update(values)
     else:
         metadata[namespace] = values
+
+
+class NotedMetadata:
+    """
+    The C{dynamicMetadata} of a stream: a dictionary of its own, made when it is read for the first time. Most streams
+    have nothing noted but the verdict that let them pass, and nobody asks for that: it waits as the stream's C{noted},
+    a namespace with values that all such streams share.
+    """
+
+    def __get__(self, stream: Any, owner: type) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        if stream is not None:
+            if stream.noted:
+                namespace, values = stream.noted
+                made[namespace] = dict(values)
+            stream.noted = ()
+            # Not by __dict__: asking for that takes the instance's attributes out of their inline place, for good.
+            stream.dynamicMetadata = made
+        return made
+
+
+def noteShared(stream: Any, note: tuple[str, Mapping[str, object]]) -> None:
+    """
+    Note values that many streams share, of a stream of which something was noted, or read, before. Else it is enough to
+    put them into its C{noted}.
+    """
+    noteMetadata(stream, note[0], dict(note[1]))
 
 
 def mergeInto(held: dict[str, object], values: Mapping[str, object]) -> None:

@@ -8,7 +8,7 @@ downstream connection. It is the record that access logs read, and what filters 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -19,8 +19,9 @@ from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import EMPTY_CHAIN, FilterChain
 from meshproxy.http.localreply import replyHeaders
+from meshproxy.http.metadata import NotedMetadata
 from meshproxy.http.streamfacts import StreamFacts
-from meshproxy.http.walk import DATA, HEADERS, TRAILERS, RequestWalk, ResponseWalk
+from meshproxy.http.walk import DATA, TRAILERS, RequestWalk, ResponseWalk
 from meshproxy.interfaces import STOP, IHTTPStream, Stop
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Stream(StreamFacts):
     @ivar responseEnded: Whether the response was sent to its end.
     @ivar upstreamConnection: The upstream connection of the last try.
     @ivar idleWatch: What watches it for the C{idle_timeout} of its route.
+    @ivar noted: What stands for its C{dynamicMetadata} until that is read; empty afterwards.
     @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
@@ -91,6 +93,7 @@ class Stream(StreamFacts):
         "lastActive",
         "logType",
         "manager",
+        "noted",
         "over",
         "protocol",
         "requestEnd",
@@ -126,7 +129,7 @@ class Stream(StreamFacts):
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
     _upstreamPaused = False
-    dynamicMetadata = _MadeWhenRead()
+    dynamicMetadata: NotedMetadata = NotedMetadata()
     filterState = _MadeWhenRead()
 
     def __init__(
@@ -147,6 +150,7 @@ class Stream(StreamFacts):
         self.route = self.responseHeaders = self.upstreamHost = self.upstreamConnection = None
         self.upstream: RoutedRequest | None = None
         self.idleWatch: IdleWatch[Stream] | None = None
+        self.noted: tuple[str, Mapping[str, object]] | tuple[()] | None = None
         self.upstreamResponseStart = self.upstreamResponseEnd = self.responseStart = self.end = None
         self.responseCode = self.responseFlags = self.bytesReceived = self.bytesSent = self.upstreamAttempts = 0
         self.responseCodeDetails = self.routeName = self.upstreamCluster = ""
@@ -205,18 +209,11 @@ class Stream(StreamFacts):
         """
         Let the request's head pass the chain.
         """
-        headers = self.requestHeaders
-        ended = self.requestEnd is not None
         try:
             if chain.perStream:
                 chain = chain.begin()
             self.chain = chain
-            for method in chain.requestHeaders:
-                verdict = method(self, headers, ended)
-                if verdict is not None or self.requestHalted:
-                    place = chain.requestHeadersPlaces[chain.requestHeaders.index(method)]
-                    if self.requestWalk.answered(verdict, place, (HEADERS, headers, ended))[0] is not None:
-                        return
+            chain.passRequestHeaders(self, self.requestHeaders, self.requestEnd is not None)
         except Exception:
             self.filterRaised(TwistedFailure())
 
@@ -317,18 +314,11 @@ class Stream(StreamFacts):
 
         @return: Whether it passed them all; else one holds it, or answered in its stead.
         """
-        chain = self.chain
         try:
-            for method in chain.responseHeaders:
-                verdict = method(self, headers, endStream)
-                if verdict is not None or self.responseHalted:
-                    place = chain.responseHeadersPlaces[chain.responseHeaders.index(method)]
-                    if self.responseWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is not None:
-                        return False
+            return self.chain.passResponseHeaders(self, headers, endStream)
         except Exception:
             self.filterRaised(TwistedFailure())
             return False
-        return True
 
     def responseDataReceived(self, data: bytes, endStream: bool) -> None:
         """

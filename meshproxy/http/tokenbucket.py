@@ -5,8 +5,10 @@ A token bucket that fills without a timer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 
+from meshproxy.config.expressions import Expression
 from meshproxy.config.section import Section
 
 __all__ = ["TokenBucket", "compileTokenBucket"]
@@ -46,6 +48,24 @@ class TokenBucket:
             return False
         self._emptyAt = emptyAt
         return True
+
+    def taking(self, seconds: Callable[[], float]) -> tuple[Expression, Expression]:
+        """
+        L{take} of one token, for a function that is written of many steps: whether there is one, and the statement that
+        takes it.
+
+        @param seconds: The clock's seconds.
+        """
+        isThere = Expression.of(
+            "(emptyAt := (earliest if (last := {bucket}._emptyAt) < (earliest := (now := {seconds}()) - {span})"
+            " else last) + {tokenTime}) <= now + {hair}",
+            bucket=self,
+            seconds=seconds,
+            span=self._span,
+            tokenTime=self._tokenTime,
+            hair=_HAIR,
+        )
+        return isThere, Expression.statement("{bucket}._emptyAt = emptyAt", bucket=self)
 
     def tokens(self, now: float) -> float:
         """

@@ -17,10 +17,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.headers import HeaderMap
-from meshproxy.http.chain import Method
 from meshproxy.interfaces import STOP
 
 if TYPE_CHECKING:
+    from meshproxy.http.chain import Method
     from meshproxy.http.stream import Stream
 
 __all__ = ["DATA", "HEADERS", "TRAILERS", "Hold", "RequestWalk", "ResponseWalk", "Walk"]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from meshproxy.accesslog.streaminfo import StreamInfo
+from meshproxy.config.expressions import Expression
 from meshproxy.config.matchers import BytesTest, compileStringMatcher
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap
@@ -22,6 +23,9 @@ __all__ = ["Mutation", "chain", "compileHeaderMutations", "compileHeaderOptions"
 
 #: Changes headers in place, with what is known about the stream.
 Mutation: TypeAlias = Callable[[HeaderMap, StreamInfo], None]
+
+# So many changes, and no more, stand in one function with what other filters do.
+_MOST_TOLD = 16
 
 _APPEND = "APPEND_IF_EXISTS_OR_ADD"
 _ABSENT = "ADD_IF_ABSENT"
@@ -61,13 +65,31 @@ def chain(mutations: Sequence[Mutation | None]) -> Mutation | None:
             first(headers, info)
             second(headers, info)
 
-        return both
+        return _tellingAll(both, steps)
 
     def each(headers: HeaderMap, info: StreamInfo) -> None:
         for step in steps:
             step(headers, info)
 
-    return each
+    return _tellingAll(each, steps)
+
+
+def _telling(mutation: Mutation, *statements: Expression) -> Mutation:
+    """
+    A mutation that tells what it does, to heads that have no name twice, as statements about their dictionary C{first}.
+    """
+    mutation.statements = statements  # type: ignore[attr-defined]  # functions take any
+    return mutation
+
+
+def _tellingAll(mutation: Mutation, steps: Sequence[Mutation]) -> Mutation:
+    """
+    One that tells what all of its steps do, if each tells that.
+    """
+    told = [getattr(step, "statements", None) for step in steps]
+    if len(told) > _MOST_TOLD or None in told:
+        return mutation
+    return _telling(mutation, *[statement for statements in told for statement in statements or ()])
 
 
 def _readOption(section: Section) -> _Option | None:
@@ -138,7 +160,7 @@ def _fixedMutation(changes: Sequence[tuple[bytes, bytes, bool]]) -> Mutation:
             else:
                 headers.first[onlyName] = onlyValue
 
-        return add if adding else overwrite
+        return add if adding else _telling(overwrite, *_overwriting(each))
 
     def mutate(headers: HeaderMap, info: StreamInfo) -> None:
         # The steps of HeaderMap.set and add, without their calls: this runs for most requests of a mesh.
@@ -151,7 +173,17 @@ def _fixedMutation(changes: Sequence[tuple[bytes, bytes, bool]]) -> Mutation:
             else:
                 HeaderMap.set(headers, name, value)
 
-    return mutate
+    if len(each) > _MOST_TOLD or any(adds for _, _, adds in each):
+        # What is added may be a name's second value, and then the dictionary is not all that there is of the head.
+        return mutate
+    return _telling(mutate, *_overwriting(each))
+
+
+def _overwriting(changes: Sequence[tuple[bytes, bytes, bool]]) -> list[Expression]:
+    """
+    Statements that give names their values.
+    """
+    return [Expression.statement("first[{name}] = {value}", name=name, value=value) for name, value, _ in changes]
 
 
 def _generalMutation(options: Sequence[_Option]) -> Mutation:
@@ -190,7 +222,7 @@ def _removal(names: Sequence[bytes]) -> Mutation | None:
             if headers.more is not None:
                 headers.more.pop(only, None)
 
-        return removeOne
+        return _telling(removeOne, Expression.statement("first.pop({name}, None)", name=only))
 
     def remove(headers: HeaderMap, info: StreamInfo) -> None:
         first, more = headers.first, headers.more

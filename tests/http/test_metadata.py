@@ -4,10 +4,12 @@ L{meshproxy.http.metadata}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.accesslog.streaminfo import StreamInfo
-from meshproxy.http.metadata import mergeInto, noteMetadata
+from meshproxy.http.metadata import NotedMetadata, mergeInto, noteMetadata, noteShared
 
 
 class NoteTests(SynchronousTestCase):
@@ -24,6 +26,48 @@ class NoteTests(SynchronousTestCase):
         noteMetadata(stream, "n", {"b": 2})
         noteMetadata(stream, "o", {"c": 3})
         self.assertEqual(stream.dynamicMetadata, {"n": {"a": 1, "b": 2}, "o": {"c": 3}})
+
+
+class _Stream:
+    """
+    What notes need of a stream.
+    """
+
+    noted: Any = None
+    dynamicMetadata = NotedMetadata()
+
+
+class SharedTests(SynchronousTestCase):
+    """
+    L{NotedMetadata}, and values that many streams share.
+    """
+
+    note = ("n", {"a": 1})
+
+    def test_read(self) -> None:
+        """
+        What waits is there when it is read, as a dictionary of the stream's own, and stays one.
+        """
+        stream = _Stream()
+        stream.noted = self.note
+        stream.dynamicMetadata["n"]["a"] = 2
+        self.assertEqual((stream.dynamicMetadata, self.note), ({"n": {"a": 2}}, ("n", {"a": 1})))
+        self.assertEqual(_Stream().dynamicMetadata, {})
+
+    def test_again(self) -> None:
+        """
+        A note of which the stream has one already is merged with it, be it read or not, and changes no other stream's.
+        """
+        for isRead in (False, True):
+            stream = _Stream()
+            stream.noted = self.note
+            if isRead:
+                self.assertEqual(stream.dynamicMetadata, {"n": {"a": 1}})
+            noteShared(stream, ("n", {"b": 1}))
+            noteShared(stream, ("o", {"c": 1}))
+            self.assertEqual(stream.dynamicMetadata, {"n": {"a": 1, "b": 1}, "o": {"c": 1}})
+            self.assertFalse(stream.noted)
+        self.assertEqual(self.note, ("n", {"a": 1}))
 
 
 class MergeTests(SynchronousTestCase):
