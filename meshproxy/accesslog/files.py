@@ -107,7 +107,9 @@ class LogFile:
         self._clock = clock
         self._runInThread = runInThread
         self._descriptor = self._open()
-        self._lines: list[str] = []
+        # What waits, how many lines that is, and how many bytes.
+        self._pieces: list[bytes] = []
+        self._lines = 0
         self._size = 0
         self._timer: IDelayedCall | None = None
         self._isWriting = False
@@ -137,36 +139,29 @@ class LogFile:
         """
         Add a line, its end included.
         """
-        size = self._size = self._size + len(line)
-        if size > MAX_WAITING_BYTES:
-            self._size -= len(line)
+        if not self.add(encodeText(line), 1):
             self._dropped.value += 1
-            return
-        self._lines.append(line)
-        self._buffered.value += 1
-        self._total.value += len(line)
+
+    def add(self, data: bytes, lines: int) -> bool:
+        """
+        Add several lines, if there is room for all of them.
+
+        @param data: They, their ends included.
+        @param lines: How many they are.
+        """
+        size = self._size + len(data)
+        if size > MAX_WAITING_BYTES:
+            return False
+        self._size = size
+        self._pieces.append(data)
+        self._lines += lines
+        self._buffered.value += lines
+        self._total.value += len(data)
         if self._timer is None:
             self._timer = self._clock.callLater(FLUSH_SECONDS, self._timeOut)
         elif size >= FLUSH_BYTES and not self._isWriting:
             self._begin()
-
-    def writeLines(self, lines: list[str]) -> None:
-        """
-        Add several lines, in one step where there is room for all of them.
-        """
-        size = sum(map(len, lines))
-        if self._size + size > MAX_WAITING_BYTES or not lines:
-            for line in lines:
-                self.write(line)
-            return
-        self._size += size
-        self._lines += lines
-        self._buffered.value += len(lines)
-        self._total.value += size
-        if self._timer is None:
-            self._timer = self._clock.callLater(FLUSH_SECONDS, self._timeOut)
-        elif self._size >= FLUSH_BYTES and not self._isWriting:
-            self._begin()
+        return True
 
     def _timeOut(self) -> None:
         self._timer = None
@@ -186,7 +181,7 @@ class LogFile:
                 return succeed(None)
             waiters = self._waiters
         else:
-            waiters = self._later if self._lines else self._waiters
+            waiters = self._later if self._pieces else self._waiters
         waiter: Deferred[None] = Deferred()
         waiters.append(waiter)
         return waiter
@@ -195,18 +190,19 @@ class LogFile:
         """
         Write one batch. One at a time, which keeps the order.
         """
-        if not self._lines:
+        if not self._pieces:
             return
-        lines, self._lines = self._lines, []
+        pieces, self._pieces = self._pieces, []
+        lines, self._lines = self._lines, 0
         size, self._size = self._size, 0
         descriptor = self._descriptor
 
         def work() -> None:
-            writeAll(descriptor, encodeText("".join(lines)), lambda: self._isClosing)
+            writeAll(descriptor, b"".join(pieces), lambda: self._isClosing)
 
         self._isWriting = True
         writing = maybeDeferred(self._runInThread, work)
-        writing.addCallbacks(self._cbWritten, self._ebWritten, callbackArgs=(len(lines),))
+        writing.addCallbacks(self._cbWritten, self._ebWritten, callbackArgs=(lines,))
         writing.addBoth(self._cbDone, size)
 
     def _cbWritten(self, _: None, lines: int) -> None:
@@ -269,7 +265,8 @@ class LogFile:
         os.close(self._descriptor)
         # A stream that outlived its log: nothing more is taken, lest it be written to whoever has the descriptor next.
         self._total.value -= self._size
-        self._lines = []
+        self._pieces = []
+        self._lines = 0
         self._size = MAX_WAITING_BYTES
         if self._timer is not None:
             self._timer.cancel()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.commands import Command, FormatError, parseFormat
-from meshproxy.accesslog.inline import compileTemplate
+from meshproxy.accesslog.inline import Format, Lines, compileLines, compileTemplate
 from meshproxy.accesslog.operators import compileOperator
 from meshproxy.accesslog.values import Value, encodeText, plainText
 
@@ -38,12 +38,27 @@ class Formatter:
     @ivar constant: The text, if it is always the same, else L{None}.
     """
 
-    __slots__ = ("constant", "format", "source")
+    __slots__ = ("_makeLines", "constant", "format", "source")
 
-    def __init__(self, source: str, format: Callable[[StreamInfo], str], constant: str | None = None) -> None:
+    def __init__(
+        self, source: str, format: Format, constant: str | None = None, makeLines: Callable[[], Lines] | None = None
+    ) -> None:
+        """
+        @param makeLines: Makes a quicker L{lines}, where there is one.
+        """
         self.source = source
         self.format = format
         self.constant = constant
+        self._makeLines = makeLines
+
+    def lines(self) -> Lines:
+        """
+        Make a function for the texts of many streams at once, one after the other.
+        """
+        if self._makeLines is not None:
+            return self._makeLines()
+        format = self.format
+        return lambda infos: encodeText("".join([format(info) for info in infos]))
 
     def formatBytes(self, info: StreamInfo) -> bytes:
         """
@@ -71,7 +86,8 @@ def compileFormat(text: str, section: Section | None = None, field: str = "", om
         if all(isinstance(item, str) for item in items):
             constant = "".join(map(str, items))
             return Formatter(text, lambda info: constant, constant)
-        return Formatter(text, compileItems(items, missing))
+        format = compileItems(items, missing)
+        return Formatter(text, format, None, lambda: compileLines(*_separated(items), plainText, missing, format))
     except FormatError as error:
         if section is None:
             raise

@@ -14,14 +14,19 @@ asks once of the whole line whether it may be shown as it is. For a line that ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshproxy.accesslog.values import Value, encodeText
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
 
-__all__ = ["Inline", "compileTemplate"]
+__all__ = ["Format", "Inline", "Lines", "compileLines", "compileTemplate"]
+
+#: The line of a stream.
+Format: TypeAlias = "Callable[[StreamInfo], str]"
+#: The lines of some streams, as bytes.
+Lines: TypeAlias = "Callable[[Sequence[StreamInfo]], bytes]"
 
 # What an expression may use besides its own names: the request, its fields, those of the response and the trailers.
 _PRELUDE = {
@@ -30,6 +35,10 @@ _PRELUDE = {
     "responseFirst": "responseFirst = response.first if (response := info.responseHeaders) is not None else {}",
     "trailersFirst": "trailersFirst = trailers.first if (trailers := info.responseTrailers) is not None else {}",
 }
+
+
+# What may be shown as it is: from the blank to the tilde, and the tab, which the codecs let through. All else changes.
+_VISIBLE = bytes(byte if 0x20 <= byte < 0x7F or byte == 0x09 else 0x20 for byte in range(256))
 
 
 class Inline:
@@ -76,6 +85,30 @@ def compileTemplate(
     return _compileQuick(literals, values, show, missing, plain)
 
 
+def compileLines(
+    literals: Sequence[str], values: Sequence[Value], show: Callable[[object], str], missing: str, format: Format
+) -> Lines:
+    """
+    A function that does for many streams what C{format} does for each, and gives the bytes: it puts the lines together
+    as such, and asks once of all of them whether they may be shown as they are. Where they may not, or are more than
+    ASCII, C{format} makes each.
+    """
+    end = "\n" if literals[-1].endswith("\n") else ""
+    template, shown, names = _template(literals, values, show, missing, end)
+    names |= {"template": template, "end": end.encode(), "format": format, "visible": _VISIBLE}
+    body = [
+        "made = []",
+        "for info in infos:",
+        *(f" {line}" for line in _prelude(shown)),
+        f" made.append(template % ({shown},))",
+        "text = b''.join(made)",
+        "if text.translate(visible) != text: return encodeText(''.join([format(info) for info in infos]))",
+        "made.append(b'')",
+        "return end.join(made)",
+    ]
+    return _compiled("infos", body, names)  # type: ignore[no-any-return]  # it is written here
+
+
 def _compilePlain(
     literals: Sequence[str], values: Sequence[Value], show: Callable[[object], str], missing: str | None
 ) -> Callable[[StreamInfo], str]:
@@ -115,8 +148,22 @@ def _compileQuick(
     A function that does what C{plain} does for all lines that are fit to print, and asks it for the others.
     """
     end = "\n" if literals[-1].endswith("\n") else ""
+    template, shown, names = _template(literals, values, show, missing, end)
+    names |= {"template": template, "plain": plain}
+    line = f"(template % ({shown},)).decode('utf-8', 'surrogateescape')"
+    body = [f"line = {line}", f"return line + {end!r} if line.isprintable() else plain(info)"]
+    built: Callable[[StreamInfo], str] = _build([], names, body)  # type: ignore[assignment]  # it returns text
+    return built
+
+
+def _template(
+    literals: Sequence[str], values: Sequence[Value], show: Callable[[object], str], missing: str, end: str
+) -> tuple[bytes, str, dict[str, object]]:
+    """
+    A line of bytes to fill in, without its end; the expressions for what is filled in; and what their names are.
+    """
     names: dict[str, object] = {
-        "show": show, "missing": encodeText(missing), "plain": plain, "encoded": _ENCODED, "encodeText": encodeText
+        "show": show, "missing": encodeText(missing), "encoded": _ENCODED, "encodeText": encodeText
     }
     template = [encodeText(literal).replace(b"%", b"%%") for literal in literals]
     template[-1] = template[-1][: len(template[-1]) - len(end)]
@@ -125,11 +172,7 @@ def _compileQuick(
         isNumber = isinstance(value, Inline) and value.isNumber
         whole += (b"%d" if isNumber else b"%b") + template[position + 1]
         shown.append(_raw(position, value, names))
-    names["template"] = whole
-    line = f"(template % ({', '.join(shown)},)).decode('utf-8', 'surrogateescape')"
-    body = [f"line = {line}", f"return line + {end!r} if line.isprintable() else plain(info)"]
-    built: Callable[[StreamInfo], str] = _build([], names, body)  # type: ignore[assignment]  # it returns text
-    return built
+    return whole, ", ".join(shown), names
 
 
 def _raw(position: int, value: Value, names: dict[str, object]) -> str:
@@ -196,13 +239,23 @@ def _build(lines: list[str], names: dict[str, object], body: list[str]) -> Value
     """
     Write and compile the function: the prelude, then C{lines}, then C{body}.
     """
-    used = "\n".join([*lines, *body])
+    return _compiled("info", [*_prelude("\n".join([*lines, *body])), *lines, *body], names)  # type: ignore[no-any-return]
+
+
+def _prelude(used: str) -> list[str]:
+    """
+    The lines that find what is used.
+    """
     prelude = [line for name, line in _PRELUDE.items() if name in used]
     if "requestFirst" in used and _PRELUDE["request"] not in prelude:
         prelude.insert(0, _PRELUDE["request"])
+    return prelude
+
+
+def _compiled(argument: str, body: Sequence[str], names: dict[str, object]) -> Any:
     # Names as arguments with defaults are local variables, the quickest there are.
-    arguments = ", ".join(["info", *(f"{name}={name}" for name in names)])
-    source = f"def format({arguments}):\n " + "\n ".join([*prelude, *lines, *body])
-    made: dict[str, Value] = {}
-    exec(compile(source, "<access log format>", "exec"), dict(names), made)
-    return made["format"]
+    arguments = ", ".join([argument, *(f"{name}={name}" for name in names if name != "format")])
+    source = f"def made({arguments}):\n " + "\n ".join(body)
+    space: dict[str, Any] = dict(names)
+    exec(compile(source, "<access log format>", "exec"), space)
+    return space["made"]

@@ -167,11 +167,17 @@ def compileAccessLogs(
 
 
 def _writer(file: LogFile, formatter: Formatter, test: LogFilter | None) -> _Write:
-    write = file.writeLines
-    format = formatter.format
+    lines, format = formatter.lines(), formatter.format
+
+    def write(infos: Sequence[StreamInfo]) -> None:
+        if infos and not file.add(lines(infos), len(infos)):
+            # There is no room for all of them.
+            for info in infos:
+                file.write(format(info))
+
     if test is None:
-        return lambda infos: write([format(info) for info in infos])
-    return lambda infos: write([format(info) for info in infos if test(info)])
+        return write
+    return lambda infos: write([info for info in infos if test(info)])
 
 
 def _openLog(section: Section, context: AccessLogContext) -> tuple[LogFile, Formatter] | None:

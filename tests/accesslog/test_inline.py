@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.accesslog.commands import parseFormat
 from meshproxy.accesslog.formatter import _separated
-from meshproxy.accesslog.inline import Inline, _compilePlain, compileTemplate
+from meshproxy.accesslog.inline import Inline, _compilePlain, compileLines, compileTemplate
 from meshproxy.accesslog.streaminfo import StreamInfo
-from meshproxy.accesslog.values import Value, plainText
+from meshproxy.accesslog.values import Value, encodeText, plainText
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.net.address import Address
 from meshproxy.upstream.endpoint import Endpoint
@@ -83,7 +83,11 @@ class QuickLineTests(SynchronousTestCase):
         """
         literals, values = _separated(parseFormat(self.FORMAT + end))
         line = _compilePlain(literals, values, plainText, "-")(info)
-        self.assertEqual(compileTemplate(literals, values, plainText, "-")(info), line)
+        quick = compileTemplate(literals, values, plainText, "-")
+        self.assertEqual(quick(info), line)
+        lines = compileLines(literals, values, plainText, "-", quick)
+        for streams in ([], [info], [info, StreamInfo(), info]):
+            self.assertEqual(lines(streams), encodeText("".join(map(quick, streams))))
         return line
 
     def info(self, value: bytes) -> StreamInfo:
