@@ -713,7 +713,11 @@ class RoutedRequest:
             stream.responseCodeDetails = reason.details(Details.LATE_UPSTREAM_RESET, why)
             stream.manager.stats.rqResetAfterResponseStarted.value += 1
             self._over()
-            stream.reset()
+            if stream.responseCode:
+                stream.reset()
+            else:
+                # A filter holds the head: as in Envoy, the client can be answered still.
+                stream.localReply(replace(upstreamResetReply(reason, why), details=stream.responseCodeDetails))
             return
         self._failed(upstreamResetReply(reason, why, self.attempts > 1))
 

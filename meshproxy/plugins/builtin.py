@@ -14,6 +14,7 @@ customResponse = builtIn("http", "custom_response", "CustomResponse", "CustomRes
 decompressor = builtIn("http", "decompressor", "Decompressor", "Decompressor")
 extAuthz = builtIn("http", "ext_authz", "ExtAuthz", "ExtAuthz", "ExtAuthzPerRoute")
 fault = builtIn("http", "fault", "Fault", "HTTPFault")
+grpcHTTP1Bridge = builtIn("http", "grpc_http1_bridge", "GRPCHTTP1Bridge", "Config")
 grpcStats = builtIn("http", "grpc_stats", "GRPCStatsFilter", "FilterConfig")
 grpcWeb = builtIn("http", "grpc_web", "GRPCWeb", "GrpcWeb")
 headerToMetadata = builtIn("http", "header_to_metadata", "HeaderToMetadata", "Config")
