@@ -72,7 +72,7 @@ class ProxyUsage(CommandUsage):
             ["service-cluster", None, None, "The cluster that this node is of; replaces node.cluster."],
             ["service-zone", None, None, "The zone that this node runs in; replaces node.locality.zone."],
             ["concurrency", None, 1, "How many worker processes; only 1 so far.", int],
-            ["drain-time-s", None, 10.0, "How long connections have to end when the proxy stops.", float],
+            ["drain-time-s", None, 10.0, "How long connections have when it, or their listener, ends.", float],
             ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
             ["admin-address-path", None, None, "A file to write the admin's address to."],
             ["xds-copy-path", None, None, "A folder for a copy of what the control plane says, to start without it."],
@@ -171,6 +171,8 @@ class DemoUsage(CommandUsage):
             ["engine", None, "meshproxy", "What runs sidecars and gateway: meshproxy or envoy."],
             ["lifetime", None, "24h", "How long certificates are valid."],
             ["grace-period-ratio", None, 0.5, "Which part of it is left when one is renewed.", float],
+            ["access-log", None, None, "A file for the access logs of all sidecars and the gateway."],
+            ["patience", None, 1.0, "How many times as long services wait for each other, on a slow machine.", float],
             ["workload", None, None, "Run the program of one workload, and nothing else: reviews-v1."],
             ["log-level", "l", "info", f"One of {', '.join(_LEVELS)}."],
         ]
@@ -196,6 +198,8 @@ class DemoUsage(CommandUsage):
             raise usage.UsageError(f"--engine is meshproxy or envoy, not {self['engine']!r}")
         if not 0.05 <= self["grace-period-ratio"] <= 0.95:
             raise usage.UsageError(f"--grace-period-ratio is 0.05 to 0.95, not {self['grace-period-ratio']}")
+        if not 0.1 <= self["patience"] <= 100:
+            raise usage.UsageError(f"--patience is 0.1 to 100, not {self['patience']}")
         if self["log-level"] not in _LEVELS:
             raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
 

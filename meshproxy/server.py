@@ -142,7 +142,7 @@ class ProxyServer(MultiService):
         )
         self.files = files
         self.clusters = clusters
-        self.listeners = Listeners(self.context)
+        self.listeners = Listeners(self.context, options.drainTime)
         self.stats = ServerStats(store, self.bootstrap.wrapped("stats_server_version_override", None))
         self._identify(self.bootstrap)
         runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
@@ -168,6 +168,8 @@ class ProxyServer(MultiService):
         self.admin = AdminServer(self, self.bootstrap.child("admin"), Exposition(store, stats.extractor))
         self.bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None
+        # Fires when nothing of the discovery is under way any more.
+        self._left: Deferred[None] = succeed(None)
         self._drainCall: IDelayedCall | None = None
         self._drainingListeners = False
         self.filterFiles = FilesWatch(registry.loadedFiles, reactor)
@@ -261,7 +263,7 @@ class ProxyServer(MultiService):
         """
         Begin to ask the control plane, if there is one, and to look at the files that configuration comes from.
         """
-        if self.discovery is None:
+        if self.discovery is None and self.state != "DRAINING":
             options = self.options
             node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
             take = Taker(self.applyDynamic, self._begin)
@@ -275,8 +277,6 @@ class ProxyServer(MultiService):
 
         @return: What is wrong with it; then all stays as it is.
         """
-        if self.state == "DRAINING":
-            return ["the proxy is about to end"]
         report = Report()
         bootstrap = Section(self.bootstrap.message, "", report, self.bootstrap.places)
         routes = self.context.routes
@@ -565,6 +565,9 @@ class ProxyServer(MultiService):
         Accept no more, let what is under way end, but no longer than C{drainTime}.
         """
         self.state = "DRAINING"
+        if self.discovery is not None:
+            # Who is about to end takes nothing new: it leaves the control plane, rather than refuse what is sent.
+            self._left = self.discovery.stop()
         self.listeners.stopAccepting()
         self.listeners.drain()
         drained: Deferred[None] = Deferred()
@@ -585,7 +588,6 @@ class ProxyServer(MultiService):
     def _stopped(self) -> Deferred[Any]:
         for sink in self._sinks:
             sink.close()
-        kept = succeed(None) if self.discovery is None else self.discovery.stop()
         if self.identity is not None:
             self.identity.stop()
         self.admin.stop()
@@ -593,7 +595,7 @@ class ProxyServer(MultiService):
         self.listeners.stop()
         self.secrets.stop()
         stopping: Deferred[Any] = self.files.close()
-        stopping.addCallback(lambda _: kept)
+        stopping.addCallback(lambda _: self._left)
         return stopping.addCallback(lambda _: MultiService.stopService(self))
 
 

@@ -162,10 +162,13 @@ def _makeDemo(options: DemoUsage) -> IService:
         lifetime=lifetime,
         gracePeriodRatio=options["grace-period-ratio"],
         logLevel=options["log-level"],
+        patience=options["patience"],
+        accessLog=options["access-log"] or "",
     )
     try:
         if options["workload"] is not None:
-            return Process(mesh.programOf(options["workload"], options["network"], reactor), reactor, None)
+            program = mesh.programOf(options["workload"], options["network"], reactor, options["patience"])
+            return Process(program, reactor, None)
         return Process(mesh.Demo(demoOptions, reactor), reactor, None)
     except MeshProxyError as error:
         os.write(2, f"{error}\n".encode())

@@ -82,6 +82,7 @@ class OptionTests(SynchronousTestCase):
             (("--network", "10.0"), "127.0 to 127.255"),
             (("--network", "127.256"), "127.0 to 127.255"),
             (("--engine", "nginx"), "meshproxy or envoy"),
+            (("--patience", "0"), "0.1 to 100"),
             (("--log-level", "loud"), "critical"),
         ):
             self.assertIn(told, str(self.assertRaises(usage.UsageError, DemoUsage().parseOptions, list(words))))

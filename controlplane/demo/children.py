@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,12 @@ _PATIENCE = 5.0
 #: A Ctrl-C goes to children too, perhaps earlier than to us: they may end first by this many seconds.
 _GRACE = 1.0
 
+#: Seconds before one that is to go on is started again, for each time in a row; more often it is not tried.
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+#: Seconds after which one runs well: should it end then, that has nothing to do with the times before.
+_WELL = 60.0
+
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 
@@ -39,6 +46,16 @@ def twistdWords(*arguments: str) -> list[str]:
     The command of a C{twistd meshproxy} by the Python that runs this, wherever its scripts are.
     """
     return [sys.executable, "-c", _TWISTD, "-n", "meshproxy", *arguments]
+
+
+def _how(reason: Failure) -> str:
+    """
+    How a process ended, in words.
+    """
+    number, status = getattr(reason.value, "signal", None), getattr(reason.value, "exitCode", None)
+    if number is not None:
+        return f"was ended by signal {number} ({signal.strsignal(number)})"
+    return f"ended with status {status}" if status else "ended"
 
 
 class Child(Service, ProcessProtocol):
@@ -62,7 +79,8 @@ class Child(Service, ProcessProtocol):
         @param words: The command.
         @param failed: Told why if it ends by itself.
         @param needs: What has to be there before it is started.
-        @param restarts: Whether it is started again where it ends by itself, instead.
+        @param restarts: Whether it is started again where it ends by itself, instead, unless it does so again and
+            again.
         """
         self._name = name
         self._words = list(words)
@@ -70,6 +88,9 @@ class Child(Service, ProcessProtocol):
         self._failed = failed
         self._needs = needs
         self._restarts = restarts
+        # How often in a row it ended soon after it was started, and when it was.
+        self._failures = 0
+        self._began = 0.0
         self._gone: Deferred[None] | None = None
         self._last: IDelayedCall | None = None
 
@@ -94,6 +115,7 @@ class Child(Service, ProcessProtocol):
         if wrapper is not None:
             words = [wrapper, "--pdeathsig", "TERM", *words]
         self._gone = Deferred()
+        self._began = self._reactor.seconds()
         self._reactor.spawnProcess(self, words[0], words, dict(os.environ), childFDs={0: "w", 1: 2, 2: 2})
 
     def processEnded(self, reason: Failure) -> None:
@@ -104,13 +126,30 @@ class Child(Service, ProcessProtocol):
         if self._last is not None and self._last.active():
             self._last.cancel()
         if self.running:
-            why = f"{self._name} ended: {reason.getErrorMessage()}"
-            self._last = self._reactor.callLater(_GRACE, self._again if self._restarts else self._failed, why)
+            self._endedByItself(f"{self._name} {_how(reason)}")
         if gone is not None:
             gone.callback(None)
 
+    def _endedByItself(self, why: str) -> None:
+        """
+        Start it again, or tell.
+        """
+        if not self._restarts:
+            self._last = self._reactor.callLater(_GRACE, self._failed, why)
+            return
+        if self._reactor.seconds() - self._began >= _WELL:
+            self._failures = 0
+        self._failures += 1
+        if self._failures > len(_PAUSES):
+            why += f", {self._failures} times in a row: it is not started again. What it said last tells why"
+            self._last = self._reactor.callLater(_GRACE, self._failed, why)
+            return
+        pause = _PAUSES[self._failures - 1]
+        self._last = self._reactor.callLater(pause, self._again, f"{why}; it was started again after {pause:g} s")
+
     def _again(self, why: str) -> None:
-        self.log.warn("{why}; it is started again", why=why)
+        # Said now, since a Ctrl-C may have been what ended it.
+        self.log.warn("{why}", why=why)
         self._spawn()
 
     def stopService(self) -> Deferred[None]:

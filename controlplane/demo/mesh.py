@@ -64,6 +64,8 @@ class DemoOptions:
     @ivar lifetime: Seconds that certificates are valid.
     @ivar gracePeriodRatio: Which part of that is left when they are renewed.
     @ivar logLevel: For those processes.
+    @ivar patience: How many times as long as in Istio's bookinfo the services wait for each other.
+    @ivar accessLog: The file that all proxies write their access logs to; empty for none.
     """
 
     port: int = PORT
@@ -76,9 +78,11 @@ class DemoOptions:
     lifetime: float = 86400.0
     gracePeriodRatio: float = 0.5
     logLevel: str = "info"
+    patience: float = 1.0
+    accessLog: str = ""
 
 
-def programOf(name: str, network: str, reactor: Any) -> Program:
+def programOf(name: str, network: str, reactor: Any, patience: float = 1.0) -> Program:
     """
     The program of one workload, alone.
 
@@ -87,7 +91,7 @@ def programOf(name: str, network: str, reactor: Any) -> Program:
     found = [workload for workload in WORKLOADS if workload.name == name]
     if not found:
         raise DemoError(f"there is no workload {name!r}: {', '.join(one.name for one in WORKLOADS)}")
-    return Program(found[0], network, reactor)
+    return Program(found[0], network, reactor, patience)
 
 
 class Demo(MultiService):
@@ -149,6 +153,8 @@ class Demo(MultiService):
             "rest": {"listen": {"port": rest}},
             "xds": {"plain": {"port": xds}, "secure": {"port": secure}},
         }
+        if options.accessLog:
+            told["mesh"] = {"accessLogFile": str(Path(options.accessLog).absolute())}
         file, data = folder / "control.json", folder / "control"
         if not options.processes:
             told["store"] = {"type": "memory"}
@@ -162,9 +168,10 @@ class Demo(MultiService):
     def _makeProgram(self, workload: Workload) -> Any:
         options = self._options
         if not options.processes:
-            return Program(workload, options.network, self._reactor)
+            return Program(workload, options.network, self._reactor, options.patience)
         _free(workload.inbound(options.network), OWN_PORT)
         words = ["--workload", workload.name, "--network", options.network, "--log-level", options.logLevel]
+        words += ["--patience", f"{options.patience:g}"]
         return Child(workload.name, twistdWords("demo", *words), self._reactor, self._failed)
 
     # Life

@@ -32,12 +32,15 @@ class Program(Service):
     _log = Logger()
     exitStatus = 0
 
-    def __init__(self, workload: Workload, network: str, reactor: Any) -> None:
+    def __init__(self, workload: Workload, network: str, reactor: Any, patience: float = 1.0) -> None:
+        """
+        @param patience: See L{makeApp}.
+        """
         self._workload = workload
         self._address = workload.inbound(network)
         self._reactor = reactor
         self._pool = HTTPConnectionPool(reactor)
-        app = makeApp(workload, Agent(reactor, pool=self._pool), reactor, network)
+        app = makeApp(workload, Agent(reactor, pool=self._pool), reactor, network, patience)
         self._site = _Site(app, timeout=_IDLE)
         self._port: Any = None
 

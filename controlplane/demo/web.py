@@ -183,13 +183,15 @@ class Caller:
 
     log = Logger()
 
-    def __init__(self, agent: IAgent, reactor: IReactorTime, sidecar: str) -> None:
+    def __init__(self, agent: IAgent, reactor: IReactorTime, sidecar: str, patience: float = 1.0) -> None:
         """
         @param sidecar: Where the sidecar listens for the workload: C{HOST:PORT}.
+        @param patience: How many times as long as it is told to it waits.
         """
         self._agent = agent
         self._reactor = reactor
         self._sidecar = sidecar
+        self._patience = patience
 
     async def get(
         self, host: str, path: str, headers: Mapping[str, str], timeout: float, tries: int = 1
@@ -204,7 +206,7 @@ class Caller:
         """
         for _ in range(tries):
             work = Deferred.fromCoroutine(self._once(host, path, headers))
-            end = self._reactor.callLater(timeout, work.cancel)
+            end = self._reactor.callLater(timeout * self._patience, work.cancel)
             try:
                 return await work
             except Exception as error:

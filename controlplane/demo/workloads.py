@@ -80,13 +80,16 @@ WORKLOADS = (
 )
 
 
-def makeApp(workload: Workload, agent: IAgent, reactor: IReactorTime, network: str) -> App:
+def makeApp(
+    workload: Workload, agent: IAgent, reactor: IReactorTime, network: str, patience: float = 1.0
+) -> App:
     """
     The program of a workload.
 
     @param agent: How it calls others.
+    @param patience: How many times as long as in Istio's bookinfo it waits for them.
     """
-    caller = Caller(agent, reactor, f"{workload.outbound(network)}:{PORT}")
+    caller = Caller(agent, reactor, f"{workload.outbound(network)}:{PORT}", patience)
     if workload.app == "productpage":
         return App(workload.name, ProductPage(caller, f"details:{PORT}", f"reviews:{PORT}").answer)
     if workload.app == "details":

@@ -591,19 +591,34 @@ class HTTP1Connection(ClosingConnection):
             stream.pauseUpstream()
         ClosingConnection.peerFinished(self)
 
-    def drainLate(self) -> None:
-        """
-        Its last response takes too long.
-        """
-        self.abort()
-
     def drain(self) -> None:
         """
         Take no new request: close now if there is none, else after the response.
         """
         self._draining = True
-        if self.stream is None:
+        stream = self.stream
+        if stream is None:
             self.close()
+        elif stream.responseCode:
+            # Its head went out, and told nothing of this.
+            self.codec.closeAfterResponse()
+
+    def drainGently(self) -> None:
+        """
+        Let the next response be the last. As in Envoy there is the C{drain_timeout} for it: a request may be on its
+        way, and who sent it cannot tell whether it was served.
+        """
+        if self.isFresh and not self.headBegun:
+            self.drain()
+        elif not self._draining:
+            self._draining = True
+            self.manager.awaitDrain(self)
+
+    def drainLate(self) -> None:
+        """
+        The C{drain_timeout} is over.
+        """
+        self.drain()
 
     # Back pressure: towards the upstream ...
 

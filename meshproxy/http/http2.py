@@ -413,6 +413,12 @@ class HTTP2Connection(ClosingConnection):
         self.manager.awaitDrain(self)
         self.wake()
 
+    def drainGently(self) -> None:
+        """
+        The same: here the downstream is told at once, and loses nothing.
+        """
+        self.drain()
+
     def finishDraining(self) -> None:
         """
         The downstream knows, or had time enough to: name the last stream.

@@ -121,6 +121,9 @@ class Timeouts:
         """
         if self.drainDeadlines is not None:
             self.drainDeadlines.start(connection)
+        elif connection.version is not self.stats.http2:
+            # That has a ping to wait for.
+            connection.drainLate()
 
     def startDeadlines(self, stream: Stream) -> None:
         now = stream.startMonotonic
@@ -169,7 +172,7 @@ class Timeouts:
     def _connectionIdle(self, connection: AnyConnection) -> None:
         if connection.isIdle:
             self.stats.cxIdleTimeout.value += 1
-            connection.drain()
+            connection.drainGently()
 
     def _connectionOld(self, connection: AnyConnection) -> None:
         self.stats.cxMaxDurationReached.value += 1
@@ -178,9 +181,7 @@ class Timeouts:
             self.stats.cxHttp1SoftDrain.value += 1
             connection.closeAfterResponse()
             return
-        connection.drain()
-        if not connection.isIdle:
-            self.awaitDrain(connection)
+        connection.drainGently()
 
     def _drainLate(self, connection: AnyConnection) -> None:
         connection.drainLate()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
@@ -94,6 +95,8 @@ class Listener:
         self.isReplaced = False
         self.drainingChains = 0
         self.whenEmpty: Callable[[], object] | None = None
+        # When the time to drain is over, once it has begun.
+        self._end: IDelayedCall | None = None
         self.connections: set[DownstreamConnection] = set()
         self.inspecting: set[Inspection] = set()
         self._bindStats()
@@ -273,6 +276,24 @@ class Listener:
             port.stopListening()
         self.ports = []
 
+    def giveWay(self, seconds: float, keep: Callable[[FilterChain], bool] = lambda chain: False) -> None:
+        """
+        Let connections end, for the listener, or a chain of it, is not there any more. As in Envoy each ends with its
+        next response: one that is idle may have a request on its way, and is closed only when the time to drain is
+        over.
+
+        @param seconds: That time.
+        @param keep: Says which chains live on.
+        """
+        for chain in self.chains:
+            if chain.terminal is not None and not keep(chain):
+                chain.terminal.closeGently(True)
+        self._end = self.proxy.clock.callLater(seconds, self._giveWayNow, keep)
+
+    def _giveWayNow(self, keep: Callable[[FilterChain], bool]) -> None:
+        self._end = None
+        self.drain(keep)
+
     def drain(self, keep: Callable[[FilterChain], bool] = lambda chain: False) -> None:
         """
         Let connections end: idle ones now, the rest with what is under way.
@@ -315,6 +336,9 @@ class Listener:
         Give up what is held.
         """
         self.stopAccepting()
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
         self.accessLogs.close()
         if self.inspection is not None:
             self.inspection.stop()

@@ -34,7 +34,11 @@ class Listeners:
     @ivar closing: Whether responses tell their connections to close (C{/healthcheck/fail}).
     """
 
-    def __init__(self, proxy: ProxyContext) -> None:
+    def __init__(self, proxy: ProxyContext, drainTime: float = 10.0) -> None:
+        """
+        @param drainTime: Seconds that connections of what is gone may be idle before they are closed.
+        """
+        self._drainTime = drainTime
         self.byName: dict[str, Listener] = {}
         self.draining: list[Listener] = []
         self.former: list[Listener] = []
@@ -120,7 +124,7 @@ class Listeners:
             before.stopAccepting()
             if name not in new:
                 self._removed.value += 1
-                before.drain()
+                before.giveWay(self._drainTime)
             self._leave(before, self.former if name in new else self.draining)
         self.byName = new
         if self.closing:
@@ -201,7 +205,7 @@ class Listeners:
                 successor.terminal.succeed(chain.terminal)
                 kept.add(chain.key)
         before.drainingChains = sum(chain.key not in kept for chain in before.chains)
-        before.drain(lambda chain: chain.key in kept)
+        before.giveWay(self._drainTime, lambda chain: chain.key in kept)
 
     def drain(self) -> None:
         """

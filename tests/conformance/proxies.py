@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 # Never one on PATH: comparisons are with the version that setup.cfg pins.
@@ -39,11 +40,12 @@ class Proxy:
     A running proxy.
     """
 
-    def __init__(self, kind: str, config: str, folder: Path) -> None:
+    def __init__(self, kind: str, config: str, folder: Path, options: Sequence[str] = ()) -> None:
         """
         @param kind: C{"envoy"} or C{"meshproxy"}.
         @param config: The bootstrap.
         @param folder: Where its files go.
+        @param options: More words of its command, which count for more than the usual ones.
         """
         self.kind = kind
         path = folder / f"{kind}.json"
@@ -51,7 +53,7 @@ class Proxy:
         self._output = tempfile.TemporaryFile()
         self._errors = tempfile.TemporaryFile()
         self._popen = subprocess.Popen(
-            _command(kind, str(path.resolve())),
+            [*_command(kind, str(path.resolve())), *options],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._errors,

@@ -20,6 +20,7 @@ _TESTED_ELSEWHERE = {
     "Certificates are read again",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",
+    "Streams outlast the time to drain",
     "The cipher of TLS 1.3",
     "Values in x-forwarded-client-cert are quoted",
 }

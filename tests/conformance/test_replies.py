@@ -294,6 +294,15 @@ CASES = [
         limit=1.0,
         settle=0.3,
     ),
+    Case(
+        "connectionDurationLate",
+        "While one takes longer than the drain_timeout.",
+        get("/1"),
+        ([Pause(0.6), OK],),
+        listener="connectionDurationBusy",
+        limit=2.0,
+        settle=0.3,
+    ),
     # Limits of a cluster
     Case("noPending", "No request may wait for a connection.", get(), listener="noPending"),
     Case("oneRequest", "No request may be under way.", get(), listener="oneRequest"),

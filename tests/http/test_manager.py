@@ -166,9 +166,10 @@ class ConnectionTimeoutTests(ManagerCase):
 
     def test_idle(self) -> None:
         """
-        A connection without a request for C{idle_timeout} is closed; one with a request is not idle.
+        A connection without a request for C{idle_timeout}, and for the C{drain_timeout} after it, is closed; one with a
+        request is not idle.
         """
-        self.managed(common_http_protocol_options={"idle_timeout": "5s"})
+        self.managed(common_http_protocol_options={"idle_timeout": "5s"}, drain_timeout="2s")
         fresh, used, busy = (self.proxy.client() for _ in range(3))
         self.backend.answer(Answer(delay=20.0), Answer(body=b"x"))
         busy.send()
@@ -176,31 +177,53 @@ class ConnectionTimeoutTests(ManagerCase):
         self.assertEqual(used.request().status, 200)
         self.proxy.advance(2)
         self.assertEqual([fresh.ended, used.ended, busy.ended], [True, False, False])
-        self.proxy.advance(3)
+        self.proxy.advance(4.9)
+        self.assertEqual([used.ended, busy.ended], [False, False])
+        self.proxy.advance(0.2)
         self.assertEqual([used.ended, busy.ended], [True, False])
         self.assertEqual(busy.response().status, 200)
-        self.proxy.advance(5)
+        self.proxy.advance(7.1)
         self.assertTrue(busy.ended)
         self.assertEqual(self.stat("downstream_cx_idle_timeout"), 3)
 
+    def test_idleAsks(self) -> None:
+        """
+        A request that was on its way when its connection had been idle for too long is served: the response tells that
+        it was the last.
+        """
+        self.managed(common_http_protocol_options={"idle_timeout": "5s"}, drain_timeout="2s")
+        client = self.proxy.client()
+        self.assertIsNone(client.request().header("connection"))
+        self.proxy.advance(6)
+        self.assertEqual(client.request().header("connection"), "close")
+        self.proxy.settle()
+        self.assertTrue(client.ended)
+        self.assertEqual(self.stat("downstream_cx_drain_close"), 1)
+        self.proxy.advance(3)
+        self.assertQuiet()
+
     def test_duration(self) -> None:
         """
-        C{max_connection_duration} drains: an idle connection closes, a busy one after its response, or when
-        C{drain_timeout} is over.
+        C{max_connection_duration} drains: a connection closes with its next response, or when it is idle and the
+        C{drain_timeout} is over; one that never asked, at once.
         """
         self.managed(common_http_protocol_options={"max_connection_duration": "5s"}, drain_timeout="3s")
-        idle, soon, late = (self.proxy.client() for _ in range(3))
-        self.backend.answer(Answer(delay=6.0, body=b"x"), Answer(delay=60.0))
+        silent, idle, soon, late = (self.proxy.client() for _ in range(4))
+        self.backend.answer(Answer(), Answer(delay=6.0, body=b"x"), Answer(delay=20.0))
+        idle.request()
         soon.send()
         late.send()
         self.proxy.advance(5.5)
-        self.assertEqual([idle.closed, soon.closed, late.closed], [True, False, False])
+        self.assertEqual([each.closed for each in (silent, idle, soon, late)], [True, False, False, False])
         self.proxy.advance(1)
         self.assertEqual((soon.responses[0].status, soon.responses[0].header("connection")), (200, "close"))
-        self.assertEqual([soon.closed, late.closed], [True, False])
+        self.assertEqual([idle.closed, soon.closed, late.closed], [False, True, False])
         self.proxy.advance(2)
+        self.assertEqual([idle.closed, late.closed], [True, False])
+        answer = late.response()
+        self.assertEqual((answer.status, answer.header("connection")), (200, "close"))
         self.assertTrue(late.closed)
-        self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 3)
+        self.assertEqual(self.stat("downstream_cx_max_duration_reached"), 4)
         self.assertQuiet()
 
     def test_durationJitter(self) -> None:
@@ -217,8 +240,7 @@ class ConnectionTimeoutTests(ManagerCase):
         )
         # The proxy of tests has a random number of one half.
         client = self.proxy.client()
-        self.backend.answer(Answer(delay=1000.0))
-        client.send()
+        client.request()
         old = "downstream_cx_max_duration_reached"
         self.proxy.advance(125)
         self.assertEqual(self.stat(old), 0)
@@ -372,13 +394,14 @@ class DrainTests(ManagerCase):
         client.send()
         self.proxy.settle()
         routes = [{"match": {"prefix": "/"}, "direct_response": {"status": 418, "body": {"inline_string": "new"}}}]
-        manager = {"common_http_protocol_options": {"idle_timeout": "5s"}, "server_name": "new"}
+        idle = {"idle_timeout": "5s"}
+        manager = {"common_http_protocol_options": idle, "drain_timeout": "1s", "server_name": "new"}
         self.assertTrue(self.proxy.reload(httpBootstrap(routes=routes, accessLog=LOG, manager=manager)))
         first = client.response()
         self.assertEqual((first.body, first.header("server")), (b"old", "envoy"))
         second = client.request()
         self.assertEqual((second.body, second.header("server")), (b"new", "new"))
-        self.proxy.advance(5)
+        self.proxy.advance(6.1)
         self.assertTrue(client.ended)
         self.assertQuiet()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ spec:
 """
 
 _NO_RATINGS = "Ratings service is currently unavailable"
+_NO_DETAILS = "Sorry, product details are currently unavailable for this book."
 _NO_REVIEWS = "Sorry, product reviews are currently unavailable for this book."
 
 
@@ -76,6 +79,15 @@ def _runs(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _failedHops(text: str) -> list[str]:
+    """
+    Of access logs, all lines of the requests that failed at some hop: who failed, why, and what became of it.
+    """
+    lines = [(line, shlex.split(line)) for line in text.splitlines()]
+    failed = {words[13] for _, words in lines if words[2] != "200" or words[3] != "-"}
+    return [line for line, words in lines if words[13] in failed]
 
 
 class _DemoTests:
@@ -116,7 +128,7 @@ class _DemoTests:
         """
         The page, as somebody sees it.
         """
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=15)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/productpage", headers={"cookie": f"user={user}"} if user else {})
             response = connection.getresponse()
@@ -311,10 +323,13 @@ class _DemoTests:
         """
         if self.engine == "envoy" and not _LONG:
             raise SkipTest("only in the long run (tox -e soak)")
+        self.accessLog = Path(self.mktemp()).absolute()
         for number in (signal.SIGINT, signal.SIGKILL) if _LONG else (signal.SIGINT,):
             # Certificates are renewed every two seconds.
             lives = ("--lifetime", "40s", "--grace-period-ratio", "0.95")
-            self.start("--processes", "--log-level", "warning", *lives)
+            # A machine that has much else to do is no fault of the mesh.
+            more = ("--access-log", str(self.accessLog), "--patience", "5")
+            self.start("--processes", "--log-level", "warning", *lives, *more)
             self.sample("strict.yaml")
             self.until(lambda: self.inClear() == 0, "STRICT")
             if number == signal.SIGINT:
@@ -341,13 +356,14 @@ class _DemoTests:
 
         def load() -> None:
             while not over.is_set():
+                began = datetime.now(UTC).isoformat(timespec="milliseconds")
                 try:
                     page = self.page()
-                    if "Book Details" not in page or _NO_REVIEWS in page or _NO_RATINGS in page:
-                        faults.append(page)
+                    missing = [one for one in (_NO_DETAILS, _NO_REVIEWS, _NO_RATINGS) if one in page]
+                    faults.extend(f"{began}: {one}" for one in missing)
                     seen.extend(re.findall(r"Reviews served by: reviews-(v\d)", page))
                 except Exception as error:
-                    faults.append(repr(error))
+                    faults.append(f"{began}: {error!r}")
 
         workers = [threading.Thread(target=load) for _ in range(2)]
         for worker in workers:
@@ -358,7 +374,10 @@ class _DemoTests:
             over.set()
             for worker in workers:
                 worker.join()
-        self.assertEqual(faults, [])
+        if faults:
+            # Ended by itself, it has written all that it has to say.
+            self.end()
+            self.fail("\n".join([*faults, "", *_failedHops(self.accessLog.read_text()), "", self.demo.log]))
         self.assertGreater(len(seen), _TIME)
         self.assertEqual(set(seen), {"v1", "v2", "v3"})
         self.assertEqual([uri for uri in first if first[uri] == second.get(uri)], [])

@@ -179,6 +179,7 @@ class ChainTests(SynchronousTestCase):
         for client in (stays, goes):
             client.request()
         self.assertTrue(proxy.reload(bootstrap(chained(("a", sources["a"]), ("c", sources["c"])))))
+        self.assertEqual([client.request().header("connection") for client in (stays, goes)], [None, "close"])
         proxy.settle()
         self.assertEqual((stays.closed, goes.closed), (False, True))
         self.assertEqual(stays.request().body, b"a")

@@ -267,19 +267,16 @@ class ConnectionTests(ListenersCase):
 
     def test_removed(self) -> None:
         """
-        A removed listener closes idle connections, one that has not asked anything yet after a second, and is forgotten
-        with the last of its streams.
+        The connections of a removed listener end with their next response, and the listener is forgotten with the last
+        of them.
         """
         other = listener("m", B, forward("c"))
         proxy = self.start(listener("l", A, direct("1")), other, cluster("c", 80))
         proxy.backend("127.0.0.1:80", Answer(body=b"slow", delay=5))
-        idle, busy = proxy.client("m"), proxy.client("m")
+        busy = proxy.client("m")
         busy.send()
         proxy.advance(1)
         self.change(listener("l", A, direct("1")))
-        proxy.advance(1)
-        self.assertTrue(idle.closed)
-        idle.close()
         self.assertFalse(self.listens(B))
         self.assertEqual(self.count("total_listeners_draining"), 1)
         proxy.advance(5)
@@ -309,9 +306,79 @@ class ConnectionTests(ListenersCase):
         near, far = proxy.client(source="10.0.0.1"), proxy.client(source="20.0.0.1")
         self.assertEqual((near.request().body, far.request().body), (b"near", b"far"))
         self.change(chains("near"))
+        answers = [(one.body, one.header("connection")) for one in (near.request(), far.request())]
+        self.assertEqual(answers, [(b"near", None), (b"far", "close")])
         proxy.settle()
         self.assertEqual((near.closed, far.closed), (False, True))
         self.assertEqual(near.request().body, b"near")
+
+    def test_idleOfTheGone(self) -> None:
+        """
+        A connection that is idle when its listener goes may have a request on its way: it is served, whether it comes
+        in the same turn or late in the time to drain. Only at the end of that idle connections are closed, those that
+        have not asked anything after another second.
+        """
+        proxy = self.start(listener("l", A, direct("1")), listener("m", B, direct("2")))
+        clients = [proxy.client("m") for _ in range(4)]
+        same, late, idle, _ = clients
+        for client in (same, late, idle):
+            client.request()
+        same.send()
+        self.change(listener("l", A, direct("1")))
+        answer = same.response()
+        self.assertEqual((answer.body, answer.header("connection")), (b"2", "close"))
+        proxy.advance(9)
+        answer = late.request()
+        self.assertEqual((answer.body, answer.header("connection")), (b"2", "close"))
+        self.assertEqual([client.closed for client in clients], [True, True, False, False])
+        proxy.advance(1.1)
+        self.assertEqual([client.closed for client in clients], [True, True, True, False])
+        proxy.advance(1)
+        self.assertEqual([client.closed for client in clients], [True] * 4)
+        for client in clients:
+            client.close()
+        proxy.advance(2)
+        self.assertEqual((self.count("total_listeners_draining"), proxy.server.listeners.connections), (0, 0))
+
+    def test_busyOfTheGone(self) -> None:
+        """
+        A stream that lasts for longer than the time to drain comes to its end; its connection then closes, though the
+        head of the response was sent before anybody knew.
+        """
+        other = listener("m", B, forward("c", timeout="0s"))
+        proxy = self.start(listener("l", A, direct("1")), other, cluster("c", 80))
+        proxy.backend("127.0.0.1:80", Answer(body=[b"a", b"b", b"c"], delay=7))
+        client = proxy.client("m")
+        client.send()
+        proxy.advance(8)
+        self.change(listener("l", A, direct("1")))
+        answer = client.response()
+        self.assertEqual((answer.body, answer.header("connection")), (b"abc", None))
+        proxy.settle()
+        self.assertTrue(client.closed)
+
+    def test_severalLeave(self) -> None:
+        """
+        Each version that goes has its own time; a proxy that stops waits for none of them.
+        """
+
+        def named(name: str) -> dict[str, Any]:
+            made = listener("l", A, direct(name))
+            made["filter_chains"][0]["name"] = name
+            return made
+
+        proxy = self.start(named("0"))
+        clients = []
+        for name in "123":
+            clients.append(proxy.client())
+            clients[-1].request()
+            self.change(named(name))
+            proxy.advance(4)
+        self.assertEqual([client.closed for client in clients], [True, False, False])
+        self.assertEqual(clients[1].request().body, b"1")
+        proxy.server.stopService()
+        proxy.advance(1)
+        self.assertTrue(all(client.closed for client in clients))
 
     def test_draining(self) -> None:
         """

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from meshproxy.errors import ConfigErrors
+from meshproxy.testing import Answer
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.proxy import MemoryProxy
 from tests.xds.support import CONTROL, XDSTestCase, cluster, endpoints, listener, routes
@@ -318,6 +319,26 @@ class DynamicTests(XDSTestCase):
         self.proxy.server.stopService()
         self.reactor.advance(60)
         self.assertEqual((self.xds.connected(), self.server.connections), ([], set()))
+
+    def test_ending(self) -> None:
+        """
+        A proxy that lets its last streams end has left its control plane: what that would send is no fault of anybody.
+        """
+        self.start()
+        one, _ = self.backends()
+        one.answer(Answer(body=b"slow", delay=5))
+        client = self.proxy.client("192.0.2.1:80")
+        client.send()
+        self.reactor.advance(1)
+        (connected,) = self.xds.connected()
+        self.proxy.server.stopService()
+        self.reactor.advance(1)
+        self.change(clusters=[cluster("a", connectTimeout="1s")], listeners=[listener("in", 81)])
+        self.reactor.advance(1)
+        self.assertEqual(self.xds.connected(), [])
+        self.assertFalse(any(one.rejection for one in connected.session.subscriptions.values()))
+        self.assertEqual(client.response().body, b"slow")
+        self.reactor.advance(60)
 
 
 class DeltaDynamicTests(DynamicTests):

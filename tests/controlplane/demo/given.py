@@ -147,8 +147,8 @@ class Peers:
     @ivar seen: What was asked: host, path, headers.
     """
 
-    def __init__(self, **answers: list[tuple[int, bytes]]) -> None:
+    def __init__(self, patience: float = 1.0, **answers: list[tuple[int, bytes]]) -> None:
         self.answers = answers
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.clock = Clock()
-        self.caller = Caller(RequestTraversalAgent(_Peer(self)), self.clock, "127.0.2.1:9080")
+        self.caller = Caller(RequestTraversalAgent(_Peer(self)), self.clock, "127.0.2.1:9080", patience)

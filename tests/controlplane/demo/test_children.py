@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -124,20 +124,64 @@ class ChildTests(SynchronousTestCase):
         self.assertIn("the Envoy of reviews-v1 ended", self.told[0])
         self.successResultOf(self.child.stopService())
 
+    def restarting(self) -> Child:
+        """
+        One that is to go on.
+        """
+        child = Child("the control plane", ["/control"], self.reactor, self.told.append, restarts=True)
+        self.reactor.commands.clear()
+        child.startService()
+        return child
+
     def test_restarts(self) -> None:
         """
         One that is to go on is started again, unless it was to end meanwhile.
         """
-        child = Child("the control plane", ["/control"], self.reactor, self.told.append, restarts=True)
-        child.startService()
-        for _ in range(2):
-            child.processEnded(Failure(ProcessDone(9)))
-            self.reactor.advance(1)
-        self.assertEqual(self.reactor.commands[1:], [["/control"]] * 3)
+        child = self.restarting()
+        for pause in (1, 2):
+            child.processEnded(Failure(ProcessTerminated(None, 9)))
+            self.reactor.advance(pause)
+        self.assertEqual(self.reactor.commands, [["/control"]] * 3)
         child.processEnded(Failure(ProcessDone(9)))
         self.successResultOf(child.stopService())
-        self.reactor.advance(10)
-        self.assertEqual((len(self.reactor.commands), self.told), (4, []))
+        self.reactor.advance(100)
+        self.assertEqual((len(self.reactor.commands), self.told), (3, []))
+
+    def test_pauses(self) -> None:
+        """
+        One that ends again and again is started after pauses that grow, and then no more: that is told.
+        """
+        child = self.restarting()
+        for number, pause in enumerate((1, 2, 4, 8, 16), 1):
+            child.processEnded(Failure(ProcessTerminated(1)))
+            self.reactor.advance(pause - 0.1)
+            self.assertEqual(len(self.reactor.commands), number)
+            self.reactor.advance(0.1)
+            self.assertEqual(len(self.reactor.commands), number + 1)
+        self.assertEqual(self.told, [])
+        child.processEnded(Failure(ProcessTerminated(1)))
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.commands), 6)
+        self.assertIn("the control plane ended with status 1, 6 times in a row: it is not started again", self.told[0])
+
+    def test_ranWell(self) -> None:
+        """
+        What ended one before counts no more, once it ran well.
+        """
+        child = self.restarting()
+        for _ in range(10):
+            self.reactor.advance(60)
+            child.processEnded(Failure(ProcessTerminated(None, 9)))
+            self.reactor.advance(1)
+        self.assertEqual((len(self.reactor.commands), self.told), (11, []))
+
+    def test_how(self) -> None:
+        """
+        How it ended is said in words.
+        """
+        self.child.processEnded(Failure(ProcessTerminated(None, 9)))
+        self.reactor.advance(1)
+        self.assertEqual(self.told, ["the Envoy of reviews-v1 was ended by signal 9 (Killed)"])
 
     def test_together(self) -> None:
         """

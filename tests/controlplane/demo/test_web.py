@@ -162,3 +162,14 @@ class CallerTests(SynchronousTestCase):
         self.assertNoResult(work)
         peers.clock.advance(3)
         self.assertIsNone(self.successResultOf(work))
+
+    def test_patience(self) -> None:
+        """
+        Each try has as many times of it as it was told.
+        """
+        peers = Peers(5.0, a=[(0, b"")])
+        work = Deferred.fromCoroutine(peers.caller.get("a", "/x", {}, 3.0))
+        peers.clock.advance(14.9)
+        self.assertNoResult(work)
+        peers.clock.advance(0.2)
+        self.assertIsNone(self.successResultOf(work))
