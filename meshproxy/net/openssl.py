@@ -43,8 +43,8 @@ RECORD: Final = 16384
 #: How many bytes L{RecordMemory} takes at once.
 BATCH: Final = 15 * RECORD
 
-# How many whole records one read takes before others are served.
-_MOST_RECORDS = 4
+# How many bytes of whole records one read takes before others are served.
+_MOST_READ = 4 * RECORD
 
 # Shared by all reads: what is in it is copied before anybody else can read.
 _buffer = _ffi.new("char[]", RECORD)
@@ -68,9 +68,11 @@ _SYSCALL: Final = _lib.SSL_ERROR_SYSCALL
 _PRIORITIZE_CHACHA: Final = 1 << 21
 
 
-def readPlain(connection: SSL.Connection) -> bytes | None:
+def readPlain(connection: SSL.Connection, most: int = _MOST_READ) -> bytes | None:
     """
     Read what is there: one record, or a few where the first was a full one.
+
+    @param most: After how many bytes no other record is begun.
 
     @return: L{None} if there is nothing yet, empty if the peer finished, with a C{close_notify} or without one.
 
@@ -82,10 +84,10 @@ def readPlain(connection: SSL.Connection) -> bytes | None:
     if count <= 0:
         return _nothingRead(ssl, count)
     data: bytes = _unpack(_buffer, count)
-    if count < RECORD:
+    if count < RECORD or most <= RECORD:
         return data
     pieces = [data]
-    while len(pieces) < _MOST_RECORDS:
+    while len(pieces) * RECORD < most:
         count = _SSL_read(ssl, _buffer, RECORD)
         if count <= 0:
             # The end, or an error, is found again by the next read, but its words are not.

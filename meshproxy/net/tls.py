@@ -29,7 +29,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
 from meshproxy.net.tlsbatches import Batches
 from meshproxy.net.tlsinfo import TLSInfo
-from meshproxy.net.transport import SocketTransport, lost
+from meshproxy.net.transport import READ_SIZE, SocketTransport, lost
 from meshproxy.net.turn import turn
 
 __all__ = ["Handshake", "TLSTransport"]
@@ -202,7 +202,7 @@ class TLSTransport(SocketTransport):
     # Reading
 
     def _read(self) -> bytes | None:
-        return readPlain(self._connection)
+        return readPlain(self._connection, min(self.readSize, READ_SIZE))
 
     def doRead(self) -> Exception | None:
         """

@@ -38,6 +38,9 @@ What one read takes. Larger reads make bulk cheaper; 64 KiB is where it stops pa
 # What it takes where much is expected: a little less than what a TLS connection encrypts at once.
 _LONG_READ_SIZE = 14 * 16384
 
+# What it takes where there may be a thousand others whose bytes nobody wants.
+_SHORT_READ_SIZE = 16384
+
 # How many pieces are gathered. What one read of many small requests makes its connection write would grow without bound
 # else, for a producer is paused only when something is found unsent.
 _MOST_GATHERED = 32
@@ -57,6 +60,7 @@ class SocketTransport(FileDescriptor):
     @ivar isGated: Whether somebody between the socket and the protocol wants to see what comes or goes, so that it must
         not be moved past them.
     @ivar bytesWritten: How many bytes were given to C{write}.
+    @ivar readSize: How many bytes one read takes at the most.
     """
 
     _log = Logger()
@@ -74,7 +78,7 @@ class SocketTransport(FileDescriptor):
         FileDescriptor.__init__(self, reactor)
         # What Twisted has on the class is read with each send; an instance's own attribute is read faster.
         self.dataBuffer = b""
-        self._readSize = READ_SIZE
+        self.readSize = READ_SIZE
         self._writeDisconnected = False
         self.socket = sock
         self.fileno = sock.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
@@ -108,7 +112,7 @@ class SocketTransport(FileDescriptor):
         Read once, and pass it to the protocol.
         """
         try:
-            data = self.socket.recv(self._readSize)
+            data = self.socket.recv(self.readSize)
         except BlockingIOError:
             return None
         except OSError as exception:
@@ -125,11 +129,18 @@ class SocketTransport(FileDescriptor):
             turn.end()
         return None
 
-    def expectMuch(self) -> None:
+    def expectLittle(self) -> None:
         """
-        Take more with each read from now on, within what may wait here for a peer that is slower.
+        Take little with each read from now on: as much as waits when nobody wants what comes.
         """
-        self._readSize = max(READ_SIZE, min(self.bufferSize, _LONG_READ_SIZE))
+        self.readSize = min(self.bufferSize, _SHORT_READ_SIZE)
+
+    def expectMore(self) -> None:
+        """
+        A read was a full one: take more with each from now on, within what may wait here for a peer that is slower.
+        """
+        most = READ_SIZE if self.readSize < READ_SIZE else _LONG_READ_SIZE
+        self.readSize = min(self.bufferSize, most)
 
     def readConnectionLost(self, reason: Failure) -> None:
         """

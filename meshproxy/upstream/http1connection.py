@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -18,7 +18,6 @@ from meshproxy.codec.http1 import IResponseSink, ReadState, makeUpstreamCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
-from meshproxy.net.transport import READ_SIZE
 
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -165,7 +164,9 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         """
         Connected: the pool may use it.
         """
-        self.transport.registerProducer(self, True)  # type: ignore[union-attr]  # Twisted sets it before
+        transport: Any = self.transport
+        transport.registerProducer(self, True)
+        transport.expectLittle()
         self.connectedAt = self.pool.clock.seconds()
         self.pool.connected(self)
 
@@ -190,16 +191,20 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         Bytes that are not a whole response.
         """
         codec = self.codec
-        if len(data) == READ_SIZE:
+        transport: Any = self.transport
+        if len(data) == transport.readSize:
             # A long body that is not spliced; what is encrypted next is best read in longer pieces.
-            self.transport.expectMuch()  # type: ignore[union-attr]  # Twisted sets it before
+            transport.expectMore()
         try:
             codec.receiveParts(data)
         except RemoteProtocolError as error:
             self._protocolError(error)
             return
         state = codec.readState
-        if (state is _WAITING or state is _CLOSED) and self.request is not None and self._requestEnded:
+        if state is not _WAITING and state is not _CLOSED:
+            return
+        transport.expectLittle()
+        if self.request is not None and self._requestEnded:
             # A request that is still being sent keeps the connection until its sender is done with it; as in Envoy,
             # the router resets it when the response is over.
             self._finish()
@@ -413,7 +418,10 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         The downstream does not read: take no more of the response from the socket.
         """
         self.pool.stats.flowControlPausedReading.value += 1
-        self.transport.pauseProducing()  # type: ignore[union-attr]  # Twisted sets it before
+        transport: Any = self.transport
+        transport.pauseProducing()
+        # As long as it is slow, no more of it is to be here than has to.
+        transport.expectLittle()
 
     def resumeReading(self) -> None:
         """

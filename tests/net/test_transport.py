@@ -227,18 +227,27 @@ class InterfaceTests(TransportCase):
     What it is.
     """
 
-    def test_expectMuch(self) -> None:
+    def test_readSizes(self) -> None:
         """
-        Where much is expected a read takes more than the usual 64 KiB, but no more than may wait here, and never less.
+        Where little is expected a read takes 16 KiB, where more is 64 KiB, then 224 KiB; never more than may wait here.
         """
-        for limit, sizes in ((1 << 20, [229376, 20624]), (100000, [100000, 100000, 50000]), (1, [65536] * 3 + [53392])):
+        for limit, sizes in (
+            (1 << 20, [16384, 65536, 229376]),
+            (100000, [16384, 65536, 100000]),
+            (20000, [16384, 20000, 20000]),
+            (1000, [1000, 1000, 1000]),
+        ):
             self.setUp()
             self.transport.bufferSize = limit
-            self.transport.expectMuch()
-            self.assertEqual(self.peer.send(b"x" * 250000), 250000)
-            for _ in sizes:
+            self.transport.expectLittle()
+            for size in sizes:
+                self.assertEqual(self.peer.send(b"x" * size), size)
                 self.transport.doRead()
-            self.assertEqual([len(each) for each in self.protocol.received], sizes)
+                self.transport.expectMore()
+            self.transport.expectLittle()
+            self.peer.send(b"x" * 100000)
+            self.transport.doRead()
+            self.assertEqual([len(each) for each in self.protocol.received], [*sizes, min(limit, 16384)])
 
     def test_interface(self) -> None:
         """

@@ -4,6 +4,8 @@ L{meshproxy.upstream.http1connection}.
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -220,7 +222,7 @@ class BackPressureTests(ConnectionCase):
 
     def test_longBody(self) -> None:
         """
-        From a peer that fills a read, more is read at once.
+        From a peer that fills a read, more is read at once, until the response is over or has to wait.
         """
         asker, connection = self.hanging()
         seen: list[int] = []
@@ -233,8 +235,13 @@ class BackPressureTests(ConnectionCase):
         self.patch(connection, "_receiveParts", receiveParts)
         head = b"HTTP/1.1 200 OK\r\ncontent-length: 250000\r\n\r\n"
         self.respond(head + b"x" * 250000)
-        self.assertEqual(seen, [65536, len(head) + 250000 - 65536])
+        self.assertEqual(seen, [16384, 65536, len(head) + 250000 - 16384 - 65536])
         self.assertEqual(asker.told[-1], "end")
+        transport: Any = connection.transport
+        self.assertEqual(transport.readSize, 16384)
+        transport.expectMore()
+        connection.pauseReading()
+        self.assertEqual(transport.readSize, 16384)
 
     def test_slowDownstream(self) -> None:
         """

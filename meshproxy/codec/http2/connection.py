@@ -47,6 +47,9 @@ _MOST_SETTINGS = 32
 # How many times the limits a section may be before it is no mistake any more.
 _MOST_EXCESS = 8
 
+# How many times what one stream may keep unsent all of a connection may.
+_MOST_UNSENT = 4
+
 # What this side has reset may still get what was on its way; so many of those are kept in mind.
 _MOST_RESET = 1000
 # And so many of those that ended well, to tell a late frame from one on a stream that was never begun.
@@ -71,6 +74,8 @@ class ConnectionCodec:
     @ivar streams: Those that are not closed, by identifier.
     @ivar sendWindow: How many bytes of all streams together may be sent.
     @ivar unsent: How many bytes wait for windows, or for the transport.
+    @ivar mostUnsent: How many it may be before no stream may keep as much as it could alone.
+    @ivar isCrowded: Whether there were more, and are not fewer than half by now.
     @ivar lastStreamId: The highest identifier that the peer began a stream with.
     @ivar goAwaySent: The last identifier that this side will serve, once it said so.
     @ivar goAwayReceived: The same of the peer.
@@ -91,6 +96,8 @@ class ConnectionCodec:
         self.peerMaxStreams = _LARGEST_WINDOW
         self.peerAllowsConnect = False
         self.unsent = 0
+        self.mostUnsent = _MOST_UNSENT * options.sendBufferLimit
+        self.isCrowded = False
         self.lastStreamId = 0
         self.goAwaySent: int | None = None
         self.goAwayReceived: int | None = None
@@ -835,6 +842,14 @@ class ConnectionCodec:
         A stream has something that could not be sent at once.
         """
         self._waiting[stream] = None
+
+    def crowd(self) -> None:
+        """
+        More waits than is to be kept for a peer that gives no credit, or does not read.
+        """
+        self.isCrowded = True
+        for stream in list(self.streams.values()):
+            stream.crowd()
 
     def forget(self, stream: CodecStream) -> None:
         """

@@ -29,8 +29,8 @@ What is left of a message whose length was not told.
 # What waits is cut so that taking it frame by frame copies each byte once.
 _PIECE = 16384
 
-# When all streams of a connection together keep more than so many times what one may.
-_MOST_UNSENT = 4
+# What one may keep when all streams of a connection together keep too much: less than one read of an upstream brings.
+_CROWDED = 8192
 
 _OPEN = StreamState.OPEN
 _HALF_CLOSED_LOCAL = StreamState.HALF_CLOSED_LOCAL
@@ -234,14 +234,36 @@ class CodecStream:
             codec.counters.pendingSendBytes.value += length
         if endStream:
             self._end = True
-        limit = codec.options.sendBufferLimit
-        if codec.unsent > _MOST_UNSENT * limit:
-            # Many streams of a peer that gives no credit: each may keep little only.
-            limit = min(limit, _PIECE)
-        if self.unsent > limit and not self._isBackedUp:
-            self._isBackedUp = True
+        if codec.unsent > codec.mostUnsent and not codec.isCrowded:
+            codec.crowd()
+        elif self.unsent > self._limit and not self._isBackedUp:
+            self._backUp()
+
+    @property
+    def _limit(self) -> int:
+        """
+        How many unsent bytes pause who sends them.
+        """
+        limit = self._codec.options.sendBufferLimit
+        return min(limit, _CROWDED) if self._codec.isCrowded else limit
+
+    def _backUp(self) -> None:
+        self._isBackedUp = True
+        if self.sink is not None:
+            self.sink.pauseSending()
+
+    def crowd(self) -> None:
+        """
+        All streams of the connection together keep too much, so each may keep little from now on. Who sends may have
+        much ready; a pause, however short, tells that it comes too fast.
+        """
+        if self._isBackedUp or not self.canSend:
+            return
+        self._backUp()
+        if self.unsent <= self._limit:
+            self._isBackedUp = False
             if self.sink is not None:
-                self.sink.pauseSending()
+                self.sink.resumeSending()
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
@@ -325,10 +347,9 @@ class CodecStream:
         """
         if self._isBackedUp and self.canSend:
             codec = self._codec
-            limit = codec.options.sendBufferLimit
-            if codec.unsent > _MOST_UNSENT * limit:
-                limit = min(limit, _PIECE)
-            if self.unsent <= limit // 2:
+            if codec.isCrowded and codec.unsent <= codec.mostUnsent // 2:
+                codec.isCrowded = False
+            if self.unsent <= self._limit // 2:
                 self._isBackedUp = False
                 return True
         return False

@@ -140,6 +140,39 @@ class SendingTests(SynchronousTestCase):
             pass
         self.assertEqual(sink.transcript.count(("resume", 1)), 1)
 
+    def test_crowd(self) -> None:
+        """
+        When all streams together keep four times what one may, each may keep little: those that keep more pause, and
+        the others are told, by a pause that is over at once, that what they send comes too fast. When half of it is
+        gone, a stream may keep as much as before.
+        """
+        codec, sink, _ = downstream(sendBufferLimit=100000)
+        codec.receiveData(settings((4, 0)))
+        streams = [begin(codec, sink, streamId) for streamId in range(1, 15, 2)]
+        much, little, nothing = streams[:5], streams[5], streams[6]
+        for stream in much:
+            stream.sendData(b"x" * 79000, False)
+        little.sendData(b"x" * 5000, False)
+        self.assertEqual([event for event in sink.transcript if event[0] in ("pause", "resume")], [])
+        little.sendData(b"x" * 1, False)
+        self.assertEqual(
+            [event for event in sink.transcript if event[0] in ("pause", "resume")],
+            [
+                *[("pause", stream.id) for stream in much],
+                *[(what, stream.id) for stream in (little, nothing) for what in ("pause", "resume")],
+            ],
+        )
+        nothing.sendData(b"x" * 8193, False)
+        self.assertEqual(sink.transcript[-1], ("pause", nothing.id))
+        for stream in much[:3]:
+            codec.receiveData(windowUpdate(0, 79000) + windowUpdate(stream.id, 79000))
+            while codec.dataToSend():
+                pass
+            self.assertEqual(sink.transcript[-1], ("resume", stream.id))
+        before = len(sink.transcript)
+        much[0].sendData(b"x" * 80000, False)
+        self.assertEqual(len(sink.transcript), before)
+
     def test_smallPieces(self) -> None:
         """
         What waits in small pieces goes out in full frames.
