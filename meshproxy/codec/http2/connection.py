@@ -907,6 +907,13 @@ class ConnectionCodec:
         block = self._encoder.recall(key)
         return block if block is not None and len(block) <= self.peerMaxFrameSize else None
 
+    def recallLike(self, key: tuple[object, ...], first: dict[bytes, bytes]) -> bytes | None:
+        """
+        The bytes of a head that was sent before with this key and is the same now, but for its numbers.
+        """
+        block = self._encoder.recallLike(key, first)
+        return block if block is not None and len(block) <= self.peerMaxFrameSize else None
+
     def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:
         """
         Send HEADERS, and DATA that ends the stream.

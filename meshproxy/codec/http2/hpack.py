@@ -10,6 +10,7 @@ from itertools import islice
 
 from meshproxy.codec.http1.grammar import INTERN
 from meshproxy.codec.http2.huffman import huffmanDecode, huffmanEncode, huffmanLength
+from meshproxy.codec.http2.templates import NUMBERS, Template, numberString
 from meshproxy.errors import RemoteProtocolError
 
 __all__ = ["STATIC_TABLE", "Decoder", "Encoder", "Field"]
@@ -338,9 +339,9 @@ class Encoder:
     Encodes the field sections of one connection, in order.
 
     A field goes into the dynamic table when it is sent for the second time, so that what never comes again (a request's
-    identifier) drives nothing out. What was encoded without a change of the table is remembered: each field's bytes,
-    and those of whole sections. What is sent once is not Huffman-coded: that costs this program more than it saves the
-    network.
+    identifier) drives nothing out; of L{NUMBERS} only the names do, once. What was encoded without a change of the
+    table is remembered: each field's bytes, and those of whole sections. What is sent once is not Huffman-coded: that
+    costs this program more than it saves the network.
     """
 
     def __init__(self, tableSize: int = 4096) -> None:
@@ -356,6 +357,9 @@ class Encoder:
         self._updates: list[int] = [] if self._tableSize == 4096 else [self._tableSize]
         self._bytes: dict[Field, bytes] = {}
         self._blocks: dict[tuple[object, ...], bytes] = {}
+        self._templates: dict[tuple[object, ...], Template] = {}
+        # What was sent last with a name of NUMBERS that the static table does not have, or is in the table.
+        self._named: dict[bytes, Field] = {}
         self._seen: set[Field] = set()
 
     def peerAllows(self, tableSize: int) -> None:
@@ -378,18 +382,27 @@ class Encoder:
         """
         return self._blocks.get(key)
 
+    def recallLike(self, key: tuple[object, ...], first: dict[bytes, bytes]) -> bytes | None:
+        """
+        The section that was written with this key, and is the same still but for L{NUMBERS}, which it is given here.
+        """
+        template = self._templates.get(key)
+        return None if template is None else template.fill(first)
+
     def encode(self, fields: tuple[Field, ...], key: tuple[object, ...] = ()) -> bytes:
         """
         The section for these fields. They are legal: the caller has seen to that.
 
-        @param key: What it can be recalled by: equal ones stand for equal fields. By default, the fields.
+        @param key: What it can be recalled by; see L{keyOf<meshproxy.codec.http2.templates.keyOf>}. By default, the
+            fields.
         """
-        key = key or fields
-        block = self._blocks.get(key)
-        if block is not None:
-            return block
+        if not key:
+            block = self._blocks.get(fields)
+            if block is not None:
+                return block
         inserted = self._inserted
         parts = []
+        gaps: list[tuple[int, bytes]] = []
         isWorthwhile = True
         if self._updates:
             parts = [_integer(size, 0x1F, 0x20) for size in self._updates]
@@ -398,14 +411,26 @@ class Encoder:
         for field in fields:
             code = self._bytes.get(field)
             if code is None:
-                code = self._field(field)
-                isWorthwhile = isWorthwhile and field in self._bytes
+                if field[0] in NUMBERS:
+                    gaps.append((len(parts), field[0]))
+                    isWorthwhile = isWorthwhile and numberString(field[1]) != b""
+                    code = self._number(field)
+                else:
+                    code = self._field(field)
+                    isWorthwhile = isWorthwhile and field in self._bytes
             parts.append(code)
         block = b"".join(parts)
         if isWorthwhile and inserted == self._inserted:
-            if len(self._blocks) >= _MOST_BLOCKS:
-                self._blocks.clear()
-            self._blocks[key] = block
+            if key:
+                if len(self._templates) >= _MOST_BLOCKS:
+                    self._templates.clear()
+                for position, name in gaps:
+                    parts[position] = self._numberHead(name)
+                self._templates[key] = Template(parts, gaps)
+            elif not gaps:
+                if len(self._blocks) >= _MOST_BLOCKS:
+                    self._blocks.clear()
+                self._blocks[fields] = block
         return block
 
     def _field(self, field: Field) -> bytes:
@@ -424,21 +449,57 @@ class Encoder:
     def _literal(self, field: Field) -> bytes:
         name, value = field
         index = _STATIC_NAMES.get(name, 0)
-        size = len(name) + len(value) + _ENTRY_OVERHEAD
         if name in _SENSITIVE:
             return _integer(index, 0x0F, 0x10) + (b"" if index else _string(name)) + _string(value)
-        if field in self._seen and size <= self._tableSize // 4:
+        if field in self._seen and self._fits(field):
             self._seen.discard(field)
-            self._evict(self._tableSize - size)
-            self._entries[field] = self._inserted
-            self._inserted += 1
-            self._size += size
-            self._forget()
-            return _integer(index, 0x3F, 0x40) + (b"" if index else _huffmanString(name)) + _huffmanString(value)
+            return self._insert(field, index)
         if len(self._seen) >= _MOST_SEEN:
             self._seen.clear()
         self._seen.add(field)
         return _integer(index, 0x0F, 0) + (b"" if index else _string(name)) + _string(value)
+
+    def _number(self, field: Field) -> bytes:
+        """
+        One of L{NUMBERS}: a literal that does not change the table, but where its name comes for the second time.
+        """
+        name, value = field
+        if name not in _STATIC_NAMES and self._named.get(name) not in self._entries:
+            isAgain = name in self._named
+            self._named[name] = field
+            if isAgain and self._fits(field):
+                return self._insert(field, 0)
+        return self._numberHead(name) + _string(value)
+
+    def _numberHead(self, name: bytes) -> bytes:
+        """
+        A literal without its value.
+        """
+        index = _STATIC_NAMES.get(name, 0)
+        if not index:
+            number = self._entries.get(self._named[name])
+            if number is None:
+                return b"\0" + _string(name)
+            index = _STATIC_COUNT + self._inserted - number
+        return _integer(index, 0x0F, 0)
+
+    def _fits(self, field: Field) -> bool:
+        return len(field[0]) + len(field[1]) + _ENTRY_OVERHEAD <= self._tableSize // 4
+
+    def _insert(self, field: Field, index: int) -> bytes:
+        """
+        Put a field into the table.
+
+        @param index: That of its name in the static table, or 0.
+        """
+        name, value = field
+        size = len(name) + len(value) + _ENTRY_OVERHEAD
+        self._evict(self._tableSize - size)
+        self._entries[field] = self._inserted
+        self._inserted += 1
+        self._size += size
+        self._forget()
+        return _integer(index, 0x3F, 0x40) + (b"" if index else _huffmanString(name)) + _huffmanString(value)
 
     def _evict(self, most: int) -> None:
         entries = self._entries
@@ -451,3 +512,4 @@ class Encoder:
         # The indexes of all entries are others now.
         self._bytes.clear()
         self._blocks.clear()
+        self._templates.clear()

@@ -25,7 +25,6 @@ __all__ = [
     "requestFrom",
     "responseFields",
     "responseFrom",
-    "responseKey",
     "trailerFields",
     "trailersFrom",
 ]
@@ -325,14 +324,6 @@ def requestFields(headers: RequestHeaders) -> tuple[Field, ...]:
     if te is not None and te != b"trailers":
         fields = tuple(field for field in fields if field[0] != b"te")
     return fields
-
-
-def responseKey(headers: ResponseHeaders) -> tuple[object, ...]:
-    """
-    What tells a response of the usual kind from all others: what was written before for the same may be again.
-    """
-    first = headers.first
-    return (headers.status, *first, *first.values())
 
 
 def responseFields(headers: ResponseHeaders, isUpgrade: bool = False) -> tuple[Field, ...]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from meshproxy.codec.http1.grammar import parseLength
 from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
 from meshproxy.codec.http2.hpack import Field
-from meshproxy.codec.http2.messages import responseFields, responseKey, trailerFields
+from meshproxy.codec.http2.messages import responseFields, trailerFields
 from meshproxy.codec.http2.states import NEXT_STATE, Happening, StreamState
+from meshproxy.codec.http2.templates import keyOf
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, ResponseHeaders
 
@@ -140,7 +141,7 @@ class CodecStream:
         """
         Send the head of a response.
 
-        @param key: See L{responseKey}; nothing where it is not to be recalled.
+        @param key: See L{keyOf}; nothing where it is not to be recalled.
 
         @raise LocalProtocolError: If it cannot be written.
         """
@@ -172,6 +173,8 @@ class CodecStream:
         """
         codec = self._codec
         length = len(body)
+        told = b"%d" % length
+        first = headers.first
         key: tuple[object, ...] = ()
         if (
             self.state is _HALF_CLOSED_REMOTE
@@ -180,11 +183,11 @@ class CodecStream:
             and length <= self.sendWindow
             and length <= codec.sendWindow
             and length <= codec.peerMaxFrameSize
-            and headers.first.get(b"content-length", b"%d" % length) == b"%d" % length
+            and first.get(b"content-length", told) == told
             and codec.mayEmit
         ):
-            key = responseKey(headers)
-            block = codec.recall(key)
+            key = keyOf(headers.status, first)
+            block = codec.recallLike(key, first)
             if block is not None:
                 self.sendWindow -= length
                 codec.sendWindow -= length
