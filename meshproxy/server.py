@@ -40,8 +40,10 @@ from meshproxy.runtime import Runtime
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Exposition, Store
 from meshproxy.stats.settings import compileStatsSettings
+from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
+from meshproxy.upstream.endpoint import Locality
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
 from meshproxy.xds.dynamic import DynamicResources, routeSources
@@ -145,6 +147,7 @@ class ProxyServer(MultiService):
         self.listeners = Listeners(self.context, options.drainTime)
         self.stats = ServerStats(store, self.bootstrap.wrapped("stats_server_version_override", None))
         self._identify(self.bootstrap)
+        clusters.zone = self._localZone()
         runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self._newest: object = self.bootstrap
         # What came by xDS and is served, and for each listener what it was made of.
@@ -219,6 +222,23 @@ class ProxyServer(MultiService):
         node = bootstrap.childOrEmpty("node")
         self.context.nodeId = self.options.serviceNode or node.get("id")
         self.context.nodeCluster = self.options.serviceCluster or node.get("cluster")
+
+    def _localZone(self) -> LocalZone | None:
+        """
+        Where this proxy runs, and the cluster of its likes, if there is one.
+        """
+        section = self.bootstrap.childOrEmpty("cluster_manager")
+        name: str = section.get("local_cluster_name")
+        if not name:
+            return None
+        static = self.bootstrap.childOrEmpty("static_resources").children("clusters")
+        if all(cluster.get("name") != name for cluster in static):
+            # As in Envoy, it is not one of those that may come and go.
+            section.refuse(f"local cluster {name!r} must be defined", "local_cluster_name")
+        locality = self.bootstrap.childOrEmpty("node").childOrEmpty("locality")
+        zone = self.options.serviceZone or locality.get("zone")
+        place = Locality(locality.get("region"), zone, locality.get("sub_zone"))
+        return LocalZone(name, place, self.context.runtime.number)
 
     def _makeIdentity(self, store: Store) -> WorkloadIdentity | None:
         settings = compileIdentity(self.bootstrap)

@@ -115,6 +115,43 @@ class StartTests(SynchronousTestCase):
         context = MemoryProxy(text, options=ProxyOptions(serviceNode="x", serviceCluster="y")).server.context
         self.assertEqual((context.nodeId, context.nodeCluster), ("x", "y"))
 
+    def test_localCluster(self) -> None:
+        """
+        The local cluster must be there; where it is, requests stay in the zone of this proxy, which the command line
+        may tell, as long as that cluster allows it.
+        """
+        manager = {"cluster_manager": {"local_cluster_name": "proxies"}}
+        error = self.assertRaises(ConfigErrors, MemoryProxy, bootstrap(listener("l", PORT, direct("x")), **manager))
+        self.assertIn("local cluster 'proxies' must be defined", str(error))
+
+        def zoned(name: str, zones: str) -> dict[str, Any]:
+            groups = [
+                {
+                    "locality": {"zone": zone},
+                    "lb_endpoints": [
+                        {"endpoint": {"address": {"socket_address": {"address": "192.0.2.1", "port_value": number}}}}
+                        for number, each in enumerate(zones, 1)
+                        if each == zone
+                    ],
+                }
+                for zone in sorted(set(zones))
+            ]
+            return {"name": name, "load_assignment": {"cluster_name": name, "endpoints": groups}}
+
+        def text(proxies: str) -> str:
+            parts = [zoned("web", "aaabbb"), zoned("proxies", proxies)]
+            return bootstrap(listener("l", PORT, forward("web")), *parts, node={"locality": {"zone": "b"}}, **manager)
+
+        for options, zone in ((ProxyOptions(), "b"), (ProxyOptions(serviceZone="a"), "a")):
+            proxy = MemoryProxy(text("ab"), options=options)
+            web = proxy.server.clusters.byName["web"]
+            found = {web.chooseEndpoint().locality.zone for _ in range(9)}  # type: ignore[union-attr]  # there are some
+            self.assertEqual(found, {zone})
+            self.assertTrue(proxy.reload(text("aa")))
+            self.assertIs(proxy.server.clusters.byName["web"], web)
+            found = {web.chooseEndpoint().locality.zone for _ in range(9)}  # type: ignore[union-attr]
+            self.assertEqual(found, {"a", "b"})
+
     def test_validate(self) -> None:
         """
         Validating raises what is wrong, returns what is warned of, and binds nothing.

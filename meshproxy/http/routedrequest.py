@@ -84,6 +84,7 @@ class RoutedRequest:
     @ivar connection: The upstream connection of the current try, or L{None}.
     @ivar attempts: How many tries began, the current one included.
     @ivar responseStarted: Whether the head of the response went on to the stream.
+    @ivar foundNone: Whether the cluster was asked for an endpoint already, and has none.
     """
 
     # What is seldom set stands on the class: an instance costs what it differs in.
@@ -91,6 +92,7 @@ class RoutedRequest:
     attempts = 1
     responseStarted = False
     over = False
+    foundNone = False
     _body: KeptBody | None = None
     _pool: HTTP1Pool | None = None
     _retry: RetryState | None = None
@@ -275,7 +277,7 @@ class RoutedRequest:
     def _connect(self, endpoint: Endpoint | None = None) -> None:
         cluster = self._cluster
         self._stream.upstreamAttempts = self.attempts
-        if endpoint is None:
+        if endpoint is None and not self.foundNone:
             endpoint = self._choose(cluster)
         if endpoint is None:
             self._stats.cxNoneHealthy.value += 1

@@ -111,6 +111,7 @@ class Router:
                 pool = endpoint.pools.get("DEFAULT")
         if pool is None or not pool.idle or (requests := pool.breaker.requests).used + 1 >= requests.watched:
             stream.upstream = RoutedRequest(self, stream, route)
+            stream.upstream.foundNone = endpoint is None and cluster is not None and not cluster.isParticular
             stream.upstream.start(headers, True, endpoint)
             return
         assert cluster is not None and endpoint is not None

@@ -22,6 +22,7 @@ from meshproxy.upstream.autopool import AutoPool
 from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
+from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.breakers import Breaker, Breakers
 from meshproxy.upstream.discovery import compileDiscovery, discoveryKind
 from meshproxy.upstream.endpoint import Endpoint
@@ -54,10 +55,12 @@ class Cluster:
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
+    @ivar refreshed: Is told all endpoints after any of them changed.
     """
 
     addedViaAPI = False
     versionInfo = ""
+    refreshed: Callable[[tuple[Endpoint, ...]], object] | None = None
 
     def __init__(
         self,
@@ -68,12 +71,14 @@ class Cluster:
         random: Callable[[], float],
         secrets: SecretStore | None = None,
         assignments: Assignments | None = None,
+        zone: LocalZone | None = None,
     ) -> None:
         """
         @param section: A C{Cluster} message.
         @param random: From 0 up to 1.
         @param secrets: Where TLS contexts find what they name; by default there is nothing to find.
         @param assignments: Where C{EDS} clusters find their endpoints; by default nowhere.
+        @param zone: Where this proxy runs, if there is a local cluster that tells of its likes.
         """
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
@@ -101,8 +106,11 @@ class Cluster:
         self.network = network
         self.clock = clock
         self.updated = clock.seconds()
+        # As in Envoy, the local cluster itself is not routed by zones.
+        self._zone = None if zone is None or zone.name == self.name else zone
+        panics = self.stats.lbHealthyPanic
         self._chooser = compileChooser(
-            section, random, self.scope, self.stats.lbHealthyPanic, clock.seconds, self._activeRequests
+            section, random, self.scope, panics, clock.seconds, self._activeRequests, self._zone
         )
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, Subsets)
@@ -125,6 +133,8 @@ class Cluster:
         """
         Begin to look for endpoints.
         """
+        if self._zone is not None:
+            self._zone.watchers[self._chooseAnew] = None
         self._discovery.start(self._found)
 
     def _found(self, endpoints: list[Endpoint]) -> None:
@@ -151,8 +161,7 @@ class Cluster:
         """
         Choose anew among the endpoints that may be chosen, after any of them changed.
         """
-        self._chooser.update(self.endpoints)
-        self.chooseEndpoint = self._chooser.choose
+        self._chooseAnew()
         stats = self.stats
         stats.membershipTotal.value = len(self.endpoints)
         degraded = sum(endpoint.healthy and endpoint.healthStatus == "DEGRADED" for endpoint in self.endpoints)
@@ -160,6 +169,12 @@ class Cluster:
         stats.membershipDegraded.value = degraded
         stats.membershipExcluded.value = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.endpoints)
         stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
+        if self.refreshed is not None:
+            self.refreshed(self.endpoints)
+
+    def _chooseAnew(self) -> None:
+        self._chooser.update(self.endpoints)
+        self.chooseEndpoint = self._chooser.choose
 
     def chooseEndpointFor(self, choice: IChoice) -> Endpoint | None:
         """
@@ -244,6 +259,9 @@ class Cluster:
         The cluster is replaced or removed: what is under way ends in peace, nothing is kept.
         """
         self._draining = True
+        self.refreshed = None
+        if self._zone is not None:
+            self._zone.watchers.pop(self._chooseAnew, None)
         self._discovery.stop()
         self.transports.stop()
         for pool in self.pools():

@@ -15,6 +15,7 @@ from meshproxy.interfaces import INetwork
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
+from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
 
 __all__ = ["Clusters"]
@@ -27,7 +28,10 @@ class Clusters:
     @ivar byName: Those that serve. The router looks names up here on each request.
     @ivar assignments: What C{EDS} clusters want, and get.
     @ivar warming: The names of those that have not found their endpoints yet.
+    @ivar zone: Where this proxy runs, if a cluster tells of its likes. It is set before any cluster is made.
     """
+
+    zone: LocalZone | None = None
 
     def __init__(
         self,
@@ -79,7 +83,15 @@ class Clusters:
             if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
                 clusters.append(current)
             else:
-                parts = (self._store, self._network, self._clock, self._random, self.secrets, self.assignments)
+                parts = (
+                    self._store,
+                    self._network,
+                    self._clock,
+                    self._random,
+                    self.secrets,
+                    self.assignments,
+                    self.zone,
+                )
                 clusters.append(Cluster(section, *parts))
                 if self._countsBytes:
                     clusters[-1].countBytes()
@@ -141,6 +153,10 @@ class Clusters:
         self._removed.value += sum(cluster.name not in new for cluster in gone)
         old.clear()
         old.update(new)
+        if self.zone is not None and self.zone.name in new:
+            local = new[self.zone.name]
+            local.refreshed = self.zone.membersChanged
+            self.zone.membersChanged(local.endpoints)
         self._active.value = len(new)
         for cluster in gone:
             cluster.drain()

@@ -18,8 +18,7 @@ _SUBSETS = ("fallback_policy", "default_subset", "subset_selectors", "locality_w
 _SELECTOR = ("keys", "fallback_policy", "fallback_keys_subset")
 _SLOW_START = ("slow_start_window", "aggression", "min_weight_percent")
 _HASHING = ("use_hostname_for_hashing", "hash_balance_factor")
-_ZONES = ("fail_traffic_on_panic",)
-_NO_LOCAL_CLUSTER = "it belongs to zone aware routing, which needs a local cluster, and there is none"
+_ZONES = ("routing_enabled", "min_cluster_size", "fail_traffic_on_panic")
 
 declare(_CLUSTER + "Cluster", "name", "alt_stat_name", "load_assignment", "transport_socket")
 declare(_CLUSTER + "Cluster", "transport_socket_matches")
@@ -60,8 +59,6 @@ declare(_CLUSTER + "Cluster.CommonLbConfig", "consistent_hashing_lb_config", "zo
 declare(_CLUSTER + "Cluster.CommonLbConfig.LocalityWeightedLbConfig")
 declare(_CLUSTER + "Cluster.CommonLbConfig.ConsistentHashingLbConfig", *_HASHING)
 declare(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", *_ZONES)
-accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "routing_enabled", _NO_LOCAL_CLUSTER)
-accept(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", "min_cluster_size", _NO_LOCAL_CLUSTER)
 accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are applied at once")
 
 declare(_CLUSTER + "CircuitBreakers", "thresholds", "per_host_thresholds")
@@ -87,9 +84,9 @@ declare(_BALANCING + "subset.v3.Subset.LbSubsetSelector", *_SELECTOR)
 declare(_BALANCING + "wrr_locality.v3.WrrLocality", "endpoint_picking_policy")
 declare(_BALANCING + "common.v3.LocalityLbConfig", "zone_aware_lb_config", "locality_weighted_lb_config")
 declare(_BALANCING + "common.v3.LocalityLbConfig.LocalityWeightedLbConfig")
-declare(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", *_ZONES)
-accept(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", "routing_enabled", _NO_LOCAL_CLUSTER)
-accept(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", "min_cluster_size", _NO_LOCAL_CLUSTER)
+declare(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", *_ZONES, "force_locality_direct_routing")
+declare(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig", "force_local_zone", "locality_basis")
+declare(_BALANCING + "common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone", "min_size")
 declare(_BALANCING + "common.v3.ConsistentHashingLbConfig", *_HASHING)
 declare(_BALANCING + "common.v3.SlowStartConfig", *_SLOW_START)
 

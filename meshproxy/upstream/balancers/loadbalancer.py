@@ -14,6 +14,7 @@ from meshproxy.upstream.balancers.base import Choose, IBalancer, IChoice, IHashT
 from meshproxy.upstream.balancers.localities import WeightedTurns, effectiveWeight
 from meshproxy.upstream.balancers.priorities import Health, Loads, choosePriority, spread
 from meshproxy.upstream.balancers.slowstart import SlowStart
+from meshproxy.upstream.balancers.zones import ZonePlan, Zones
 from meshproxy.upstream.endpoint import Endpoint, Locality
 
 __all__ = ["BalancerOptions", "IEndpointChooser", "LoadBalancer", "Policy"]
@@ -109,10 +110,16 @@ class _Level:
         if self._options.weighsLocalities:
             turns = self._localities(isDegraded)
             if turns is not None:
-                locality = turns.next()
-                there = [endpoint for endpoint in some if endpoint.locality == locality]
-                return self._balancer((isDegraded, locality), there).choose()
+                return self.chooseIn(turns.next(), isDegraded)
         return self._balancer(isDegraded, some).choose()
+
+    def chooseIn(self, locality: Locality, isDegraded: bool) -> Endpoint | None:
+        """
+        Among the endpoints of a locality.
+        """
+        some = self.degraded if isDegraded else self.healthy
+        there = [endpoint for endpoint in some if endpoint.locality == locality]
+        return self._balancer((isDegraded, locality), there).choose()
 
     def _balancer(self, key: object, endpoints: Sequence[Endpoint]) -> IBalancer:
         balancer = self._balancers.get(key)
@@ -196,12 +203,20 @@ class LoadBalancer:
     loads: Loads
 
     def __init__(
-        self, policy: Policy, options: BalancerOptions, random: Callable[[], float], panicked: Callable[[], object]
+        self,
+        policy: Policy,
+        options: BalancerOptions,
+        random: Callable[[], float],
+        panicked: Callable[[], object],
+        zones: Zones | None = None,
     ) -> None:
         """
         @param random: From 0 up to 1.
         @param panicked: Is called for each choice that disregarded health.
+        @param zones: Where requests are to stay in the locality of this proxy; L{None} where nobody asked for it.
         """
+        self._zones = zones
+        self._zonePlan: ZonePlan | None = None
         self._policy = policy
         self._options = options
         self._random = random
@@ -229,11 +244,13 @@ class LoadBalancer:
         self._available = [state.availability(options.factor) for state in states]
         self.loads = spread(states, options.factor, options.panicThreshold)
         self.choose = self._chooseAny
+        if self._zones is not None:
+            self._zonePlan = self._zones.plan(groups[0])
         if self._policy.build is not None:
             # Not when the first request comes, which would have to wait for it.
             for level, isPanic in zip(self._levels, self.loads.panic, strict=True):
                 level.table(isPanic)
-        elif not options.weighsLocalities and self._isSimple():
+        elif not options.weighsLocalities and self._zonePlan is None and self._isSimple():
             self.choose = self._levels[0].healthyBalancer().choose
 
     def _isSimple(self) -> bool:
@@ -279,7 +296,18 @@ class LoadBalancer:
             if self._options.failsInPanic:
                 return None
         if build is None:
+            if self._zonePlan is not None and not isPanic and not priority:
+                return self._chooseByZone(level, isDegraded)
             return level.choose(isPanic, isDegraded)
         assert key is not None
         table = level.table(isPanic)
         return None if table is None else table.choose(key, attempt)
+
+    def _chooseByZone(self, level: _Level, isDegraded: bool) -> Endpoint | None:
+        zones, plan = self._zones, self._zonePlan
+        assert zones is not None and plan is not None
+        if not zones.isOn:
+            return level.choose(False, isDegraded)
+        if zones.isLocalInPanic(self._options.panicThreshold):
+            return None if self._options.failsInPanic else level.choose(False, isDegraded)
+        return level.chooseIn(zones.choose(plan), isDegraded)

@@ -22,6 +22,7 @@ from meshproxy.upstream.balancers.random import RandomChoice
 from meshproxy.upstream.balancers.roundrobin import RoundRobin
 from meshproxy.upstream.balancers.slowstart import compileSlowStart
 from meshproxy.upstream.balancers.subsets import Selector, SubsetOptions, Subsets
+from meshproxy.upstream.balancers.zones import LocalZone, ZoneOptions, Zones, ZoneStats, compileZoneOptions
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.plain import plainStruct
 
@@ -38,12 +39,14 @@ class _Plan:
 
     @ivar subsets: L{None} where there are none.
     @ivar weighsSubsets: Whether localities have weights in subsets as well.
+    @ivar zones: How requests stay in a locality; L{None} for policies that do not heed it.
     """
 
     policy: Policy
     options: BalancerOptions
     subsets: SubsetOptions | None = None
     weighsSubsets: bool = False
+    zones: ZoneOptions | None = None
 
 
 class _Compiler:
@@ -72,18 +75,19 @@ class _Compiler:
         section = self._section
         common = section.childOrEmpty("common_lb_config")
         threshold = common.child("healthy_panic_threshold")
-        policy = section.childOrEmpty("load_assignment").childOrEmpty("policy")
+        assigned = section.childOrEmpty("load_assignment").childOrEmpty("policy")
         options = BalancerOptions(
             50.0 if threshold is None else float(round(threshold.get("value"))),
-            policy.wrapped("overprovisioning_factor", 140),
-            policy.get("weighted_priority_health"),
+            assigned.wrapped("overprovisioning_factor", 140),
+            assigned.get("weighted_priority_health"),
         )
         chosen = section.child("load_balancing_policy")
         if chosen is not None:
             return self._extension(chosen, options)
         if section.get("lb_policy") == "LOAD_BALANCING_POLICY_CONFIG":
             section.refuse("cluster: LOAD_BALANCING_POLICY_CONFIG needs a load_balancing_policy", "lb_policy")
-        plan = _Plan(self._oldPolicy(section, common), _withLocalities(common, options))
+        policy = self._oldPolicy(section, common)
+        plan = _Plan(policy, _withLocalities(common, options), zones=_zonesOf(policy, common))
         subsets = section.child("lb_subset_config")
         return plan if subsets is None else self._withSubsets(plan, subsets)
 
@@ -125,9 +129,7 @@ class _Compiler:
             section.refuse(f"ring hash: minimum_ring_size ({least}) > maximum_ring_size ({most})", "minimum_ring_size")
         isMurmur = section.get("hash_function") == "MURMUR_HASH_2"
         scope = self._scope.scope("ring_hash_lb.")
-        size, fewest, greatest = (
-            scope.gauge(name) for name in ("size", "min_hashes_per_host", "max_hashes_per_host")
-        )
+        size, fewest, greatest = (scope.gauge(name) for name in ("size", "min_hashes_per_host", "max_hashes_per_host"))
         name = _namer(byHostname or hashing.get("use_hostname_for_hashing"))
         factor: int = hashing.wrapped("hash_balance_factor", 0)
 
@@ -192,19 +194,31 @@ class _Compiler:
             return self._withSubsets(plan, config)
         if kind == "wrr_locality":
             plan = self._extension(config.childOrEmpty("endpoint_picking_policy"), options)
-            return replace(plan, options=replace(plan.options, weighsLocalities=True))
+            return replace(plan, options=replace(plan.options, weighsLocalities=True), zones=None)
         if kind in ("ring_hash", "maglev"):
             hashing = config.childOrEmpty("consistent_hashing_lb_config")
             options = replace(options, weighsLocalities=config.has("locality_weighted_lb_config"))
             if kind == "maglev":
                 return _Plan(self._maglev(config, hashing), options)
             return _Plan(self._ring(config, hashing, config.get("use_hostname_for_hashing")), options)
-        options = _withLocalities(config.childOrEmpty("locality_lb_config"), options)
+        localities = config.childOrEmpty("locality_lb_config")
+        options = _withLocalities(localities, options)
         if kind == "least_request":
-            return _Plan(self._leastRequest(config), options)
-        if kind == "random":
-            return _Plan(Policy(lambda: RandomChoice(random)), options)
-        return _Plan(self._roundRobin(config), options)
+            policy = self._leastRequest(config)
+        elif kind == "random":
+            policy = Policy(lambda: RandomChoice(random))
+        else:
+            policy = self._roundRobin(config)
+        return _Plan(policy, options, zones=_zonesOf(policy, localities))
+
+
+def _zonesOf(policy: Policy, section: Section) -> ZoneOptions | None:
+    """
+    What a C{CommonLbConfig}, or a C{LocalityLbConfig}, says of zones, for a policy that heeds them.
+    """
+    if policy.build is not None or section.has("locality_weighted_lb_config"):
+        return None
+    return compileZoneOptions(section.child("zone_aware_lb_config"))
 
 
 def _withLocalities(section: Section, options: BalancerOptions) -> BalancerOptions:
@@ -248,6 +262,7 @@ def compileChooser(
     panics: Counter,
     now: Callable[[], float],
     active: Callable[[], int],
+    zone: LocalZone | None = None,
 ) -> IEndpointChooser:
     """
     Compile the load balancing of a C{Cluster}.
@@ -257,13 +272,19 @@ def compileChooser(
     @param panics: C{lb_healthy_panic}.
     @param now: The clock's seconds.
     @param active: How many requests the cluster has under way.
+    @param zone: Where this proxy runs, if there is a local cluster that tells of its likes.
     """
     plan = _Compiler(section, random, scope, now, active).compile()
 
     def panicked() -> None:
         panics.value += 1
 
+    zones = None
+    if zone is not None:
+        stats = ZoneStats(scope)
+        if plan.zones is not None:
+            zones = Zones(plan.zones, zone, stats, random)
     if plan.subsets is None:
-        return LoadBalancer(plan.policy, plan.options, random, panicked)
+        return LoadBalancer(plan.policy, plan.options, random, panicked, zones)
     options = plan.options if plan.weighsSubsets else replace(plan.options, weighsLocalities=False)
-    return Subsets(plan.subsets, lambda: LoadBalancer(plan.policy, options, random, panicked), scope)
+    return Subsets(plan.subsets, lambda: LoadBalancer(plan.policy, options, random, panicked, zones), scope)
