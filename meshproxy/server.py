@@ -44,6 +44,7 @@ from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.endpoint import Locality
+from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
 from meshproxy.xds.dynamic import DynamicResources, routeSources
@@ -126,7 +127,9 @@ class ProxyServer(MultiService):
         store = Store(stats.accepts, stats.boundaries)
         runtime = Runtime(chance, store.scope())
         secrets = self.secrets = SecretStore(store, reactor)
-        clusters = Clusters(store, network, reactor, chance, secrets)
+        servers = compileNameServers(self.bootstrap)
+        upstream = network if servers is None else AskingNetwork(network, servers)
+        clusters = Clusters(store, upstream, reactor, chance, secrets)
         if files is None:
             files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
         self.context = ProxyContext(

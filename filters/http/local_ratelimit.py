@@ -46,8 +46,8 @@ declare("envoy.type.v3.HttpStatus", "code")
 _RESOURCE_EXHAUSTED = 8
 
 
-#: A descriptor, and for how many requests it counts.
-Counted = tuple[Descriptor, int]
+#: A descriptor, for how many requests it counts, and whether it is shown (L{RateLimit.shows}).
+Counted = tuple[Descriptor, int, bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,13 @@ class Taken(NamedTuple):
     @ivar isAllowed: Whether all buckets had enough that must have.
     @ivar bucket: The one that decided, to be shown to the client.
     @ivar isShadowed: Whether one had not that need not.
+    @ivar shows: Whether it is shown; L{None} where the filter decides.
     """
 
     isAllowed: bool
     bucket: TokenBucket | None
     isShadowed: bool
+    shows: bool | None = None
 
 
 class Buckets:
@@ -126,19 +128,25 @@ class Buckets:
         """
         Take of each bucket that a request needs.
         """
-        found = [(*held, hits) for descriptor, hits in counted if (held := self._bucketOf(descriptor)) is not None]
+        found = [
+            (*held, hits, shows)
+            for descriptor, hits, shows in counted
+            if (held := self._bucketOf(descriptor)) is not None
+        ]
         # As in Envoy, the slowest first: where one is empty, those after it keep their tokens.
         found.sort(key=lambda each: each[0].perSecond)
         isShadowed = False
-        for bucket, isShadow, hits in found:
+        for bucket, isShadow, hits, shows in found:
             if not bucket.take(now, hits):
                 if not isShadow:
-                    return Taken(False, bucket, False)
+                    return Taken(False, bucket, False, shows)
                 isShadowed = True
         default = self.default
         if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now):
             return Taken(False, default, False)
-        return Taken(True, found[0][0] if found else default, isShadowed)
+        if found:
+            return Taken(True, found[0][0], isShadowed, found[0][3])
+        return Taken(True, default, isShadowed)
 
     def _bucketOf(self, descriptor: Descriptor) -> tuple[TokenBucket, bool] | None:
         fixed = self._fixed.get(descriptor)
@@ -166,6 +174,7 @@ class LimitPlan:
     @ivar isEnabled: Whether a request is counted.
     @ivar isEnforced: Whether one over the limit is refused.
     @ivar bucket: The arguments of the default L{TokenBucket}, if there is one.
+    @ivar showsLimits: Whether the client is told of its limit; C{mayShow} whether rate limits may say so of their own.
     @ivar tellsWhen: Whether a refusal has C{retry-after}.
     @ivar descriptorsOf: What makes the descriptors of a request; L{None} where nothing is limited by them.
     """
@@ -180,6 +189,7 @@ class LimitPlan:
     mostDynamic: int
     perConnection: bool
     showsLimits: bool
+    mayShow: bool
     tellsWhen: bool
     isResourceExhausted: bool
     requestHeaders: Mutation | None
@@ -205,7 +215,7 @@ class LocalRateLimit(HTTPFilter):
     def __new__(cls, config: tuple[LimitPlan, Buckets], context: FilterContext) -> LocalRateLimit:
         # Responses that no filter looks at take a shorter way through the proxy, so only a filter that may change one
         # looks. A route with a configuration of its own has its own chain, made when its configuration is known.
-        if cls is LocalRateLimit and (config[0].showsLimits or LocalRateLimit.routesShow):
+        if cls is LocalRateLimit and (config[0].mayShow or LocalRateLimit.routesShow):
             return object.__new__(ShowingLocalRateLimit)
         return object.__new__(cls)
 
@@ -249,7 +259,7 @@ class LocalRateLimit(HTTPFilter):
         if not section.has("token_bucket"):
             section.refuse("local rate limit token bucket must be set for per filter configs", "token_bucket")
         plan, buckets = cls.compileConfig(section, context)
-        if plan.showsLimits:
+        if plan.mayShow:
             LocalRateLimit.routesShow = True
         return plan, buckets
 
@@ -262,7 +272,7 @@ class LocalRateLimit(HTTPFilter):
             buckets = buckets.ofConnection(stream.connection)
         counted = plan.descriptorsOf(stream) if plan.descriptorsOf is not None else []
         taken = buckets.take(counted, self.context.clock.seconds())
-        if plan.showsLimits and taken.bucket is not None:
+        if taken.bucket is not None and (plan.showsLimits if taken.shows is None else taken.shows):
             self._shown[stream] = taken.bucket
         if taken.isShadowed:
             plan.rateLimited.value += 1
@@ -326,6 +336,8 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
     code: int = 0 if status is None else status.message.code
     limits = tuple(_limit(held) for held in section.children("descriptors"))
     _refuseDouble(section, limits)
+    own = compileRateLimits(section.children("rate_limits"))
+    showsLimits = section.get("enable_x_ratelimit_headers") == "DRAFT_VERSION_03"
     return LimitPlan(
         isEnabled=context.runtime.fraction(section.child("filter_enabled")),
         isEnforced=context.runtime.fraction(section.child("filter_enforced")),
@@ -333,11 +345,13 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
         status=code if code >= 400 else 429,
         bucket=None if bucket is None else compileTokenBucket(bucket),
         limits=limits,
-        descriptorsOf=_descriptorsOf(section) if limits else None,
+        descriptorsOf=_descriptorsOf(section, own) if limits else None,
         alwaysDefault=section.wrapped("always_consume_default_token_bucket", True),
         mostDynamic=section.wrapped("max_dynamic_descriptors", 20),
         perConnection=section.get("local_rate_limit_per_downstream_connection"),
-        showsLimits=section.get("enable_x_ratelimit_headers") == "DRAFT_VERSION_03",
+        showsLimits=showsLimits,
+        # What routes say of their own limits is not known yet.
+        mayShow=showsLimits or (bool(limits) and (not own or any(limit.shows for limit in own.limits))),
         tellsWhen=section.get("enable_retry_after_header"),
         isResourceExhausted=section.get("rate_limited_as_resource_exhausted"),
         requestHeaders=compileHeaderOptions(section, "request_headers_to_add_when_not_enforced"),
@@ -350,16 +364,15 @@ def _compile(section: Section, context: FilterContext) -> LimitPlan:
     )
 
 
-def _descriptorsOf(section: Section) -> Callable[[Any], list[Counted]]:
+def _descriptorsOf(section: Section, mine: RateLimits) -> Callable[[Any], list[Counted]]:
     """
     What makes the descriptors of a request: the C{rate_limits} of the filter, or else those of routes.
     """
-    mine = compileRateLimits(section.children("rate_limits"))
     stage: int = section.get("stage")
     option: str = section.get("vh_rate_limits")
     if mine:
         return lambda stream: [
-            (descriptor, limit.hits(stream)) for limit, descriptor in _applicable(mine.limits, stream)
+            (descriptor, limit.hits(stream), limit.shows) for limit, descriptor in _applicable(mine.limits, stream)
         ]
 
     def ofRoute(stream: Any) -> list[Counted]:
@@ -375,7 +388,7 @@ def _descriptorsOf(section: Section) -> Callable[[Any], list[Counted]]:
         ):
             limits += _ofStage(route.virtualHost.rateLimits, stage)
         # As in Envoy, hits_addend counts in the filter's own limits alone.
-        return [(descriptor, 1) for _, descriptor in _applicable(limits, stream)]
+        return [(descriptor, 1, limit.shows) for limit, descriptor in _applicable(limits, stream)]
 
     return ofRoute
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import SystemRandom
 from struct import iter_unpack
 from typing import TYPE_CHECKING
@@ -99,6 +99,8 @@ class ForwardingSettings:
     @ivar serviceNode: C{node.id}.
     @ivar clientCert: Sees to C{x-forwarded-client-cert}; L{None} leaves it as it is.
     @ivar setsClientCert: Whether requests without that field may get it.
+    @ivar protoOfPort: What C{x-forwarded-proto} is, by the port that a load balancer says the client connected to
+        (C{forward_proto_config}); by whether the connection has TLS, else.
     """
 
     useRemoteAddress: bool = False
@@ -115,6 +117,7 @@ class ForwardingSettings:
     via: bytes = b""
     clientCert: ClientCert | None = sanitizeClientCert
     setsClientCert: bool = False
+    protoOfPort: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def isPeculiar(self) -> bool:
@@ -131,7 +134,19 @@ class ForwardingSettings:
             or self.serviceCluster
             or self.via
             or self.setsClientCert
+            or self.protoOfPort
         )
+
+    def proto(self, connection: ConnectionInfo) -> bytes:
+        """
+        What the client spoke, by the connection.
+        """
+        told = connection.localAddress
+        if self.protoOfPort and told is not None and told is not (connection.directLocalAddress or told):
+            found = self.protoOfPort.get(told.port or 0)
+            if found is not None:
+                return found
+        return b"http" if connection.tls is None else b"https"
 
 
 def compileRequestHeaders(
@@ -170,7 +185,9 @@ def compileRequestHeaders(
             headers.set(b"x-forwarded-proto", scheme)
         proto = first.get(b"x-forwarded-proto")
         if proto is None:
-            if connection.tls is None:
+            if settings.protoOfPort:
+                first[b"x-forwarded-proto"] = headers.scheme = settings.proto(connection)
+            elif connection.tls is None:
                 first[b"x-forwarded-proto"] = b"http"
             else:
                 first[b"x-forwarded-proto"] = headers.scheme = b"https"
@@ -288,7 +305,7 @@ def _tellClient(
         forwarded = headers.joined(b"x-forwarded-for")
         headers.set(b"x-forwarded-for", (forwarded + b"," if forwarded else b"") + told.encode("ascii"))
     if settings.useRemoteAddress and (not settings.trustedHops or b"x-forwarded-proto" not in first):
-        headers.set(b"x-forwarded-proto", b"http" if connection.tls is None else b"https")
+        headers.set(b"x-forwarded-proto", settings.proto(connection))
     if settings.appendXForwardedPort:
         _tellPort(headers, connection, settings.trustedHops)
     internal = bool(found.mayBeInternal and client and settings.isInternal and settings.isInternal(client))

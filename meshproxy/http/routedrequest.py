@@ -175,7 +175,7 @@ class RoutedRequest:
             # A tunnel has no end to wait for: Envoy begins its time-out when the request's head is there.
             self._expectsTunnel = self._complete = True
         timeout = action.timeout
-        if action.retryPolicy is not None or not _hasNoOrders(headers.first):
+        if action.readsOrders or not _hasNoOrders(headers.first):
             timeout = self._readOrders(headers)
         elif action.maxStreamDuration:
             tellDuration(headers, action.maxStreamDuration)

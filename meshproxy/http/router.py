@@ -199,7 +199,7 @@ class _Plan:
         self.isPlain = bool(action.cluster) and not (
             matchesUpstream
             or router.suppressGRPCCodes
-            or action.retryPolicy is not None
+            or action.readsOrders
             or action.maxStreamDuration
             or action.isHighPriority
             or action.autoHostRewrite

@@ -220,7 +220,15 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
         via=via,
         clientCert=clientCert,
         setsClientCert=setsClientCert,
+        protoOfPort=_protoOfPort(section.child("forward_proto_config")),
     )
+
+
+def _protoOfPort(section: Section | None) -> dict[int, bytes]:
+    if section is None:
+        return {}
+    secure = dict.fromkeys(section.scalars("https_destination_ports"), b"https")
+    return {**dict.fromkeys(section.scalars("http_destination_ports"), b"http"), **secure}
 
 
 _EARLY_MUTATION = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"

@@ -93,6 +93,9 @@ def compileRouteAction(
         maxStreamDuration=duration.seconds("max_stream_duration"),
         grpcTimeoutHeaderMax=duration.seconds("grpc_timeout_header_max"),
         grpcTimeoutHeaderOffset=duration.seconds("grpc_timeout_header_offset", 0.0),
+        # As in Envoy, max_stream_duration stands in for the older fields.
+        maxGRPCTimeout=None if section.has("max_stream_duration") else section.seconds("max_grpc_timeout"),
+        grpcTimeoutOffset=section.seconds("grpc_timeout_offset", 0.0),
         retryPolicy=compileRetryPolicy(section.child("retry_policy")) or defaultRetries,
         isHighPriority=section.get("priority") == "HIGH",
         upgrades=upgrades,

@@ -42,6 +42,8 @@ class RateLimit:
     @ivar stage: Which filters it is for: those of the same C{stage}.
     @ivar disableKey: C{disable_key}: C{ratelimit.KEY.http_filter_enabled} of the runtime can switch it off.
     @ivar onStreamDone: Whether it counts the end of a stream instead of its beginning.
+    @ivar shows: Whether the client is told of it in C{x-ratelimit-*}; L{None} where the filter decides
+        (C{x_ratelimit_option}).
     """
 
     actions: tuple[Make, ...]
@@ -49,6 +51,7 @@ class RateLimit:
     disableKey: str = ""
     onStreamDone: bool = False
     hitsAddend: Callable[[Any], int | None] | None = None
+    shows: bool | None = None
 
     def descriptor(self, stream: Any) -> Descriptor | None:
         """
@@ -104,6 +107,8 @@ class RateLimits:
         return made
 
 
+_SHOWS: Final = {"UNSPECIFIED": None, "OFF": False, "DRAFT_VERSION_03": True}
+
 #: Of who has none.
 NO_RATE_LIMITS: Final = RateLimits()
 
@@ -124,6 +129,7 @@ def _compile(section: Section, serviceCluster: str) -> RateLimit:
         section.get("disable_key"),
         section.get("apply_on_stream_done"),
         _hitsAddend(section.child("hits_addend")),
+        _SHOWS[section.get("x_ratelimit_option")],
     )
 
 
@@ -131,16 +137,18 @@ def _hitsAddend(section: Section | None) -> Callable[[Any], int | None] | None:
     if section is None:
         return None
     text: str = section.get("format")
+    # As in Envoy, a negative number gives tokens back, up to what fits in.
+    sign = -1 if section.get("is_negative_hits") else 1
     if not text:
-        number: int = section.wrapped("number", 1)
-        return lambda stream: number
+        fixed: int = sign * section.wrapped("number", 1)
+        return lambda stream: fixed
     if section.has("number"):
         section.refuse("a number or a format, not both", "format")
     value = compileValue(section, "format", omitEmpty=True)
 
     def formatted(stream: Any) -> int | None:
         number = parseInteger(value if isinstance(value, bytes) else value(stream))
-        return None if number is None or number < 0 else number
+        return None if number is None or number < 0 else sign * number
 
     return formatted
 

@@ -87,6 +87,9 @@ class RouteAction:
     @ivar idleTimeout: Seconds, in place of the connection manager's C{stream_idle_timeout}; 0 for no limit, L{None}
         to leave it.
     @ivar maxStreamDuration: Seconds, 0 for no limit, L{None} to leave it to the connection manager.
+    @ivar maxGRPCTimeout: C{max_grpc_timeout}: where it is set, C{grpc-timeout} of a gRPC request is the time-out, up to
+        so many seconds; 0 for any. C{grpcTimeoutOffset} comes off it.
+    @ivar readsOrders: Whether there is more to find out for a request than the time-out of the route.
     @ivar grpcTimeoutHeaderMax: Where it is set, C{grpc-timeout} counts, up to so many seconds; 0 for any.
     @ivar isHighPriority: Whether the C{HIGH} circuit breakers are used.
     @ivar upgrades: Which upgrades the route allows or forbids, by lower-case name, whatever the connection manager
@@ -114,6 +117,9 @@ class RouteAction:
     maxStreamDuration: float | None = None
     grpcTimeoutHeaderMax: float | None = None
     grpcTimeoutHeaderOffset: float = 0.0
+    maxGRPCTimeout: float | None = None
+    grpcTimeoutOffset: float = 0.0
+    readsOrders: bool = field(init=False)
     retryPolicy: RetryPolicy | None = None
     isHighPriority: bool = False
     upgrades: Mapping[str, bool] = field(default_factory=dict)
@@ -132,6 +138,7 @@ class RouteAction:
     def __post_init__(self) -> None:
         perTry = 0.0 if self.retryPolicy is None else self.retryPolicy.perTryTimeout
         object.__setattr__(self, "timeouts", combineTimeouts(self.timeout, perTry))
+        object.__setattr__(self, "readsOrders", self.retryPolicy is not None or self.maxGRPCTimeout is not None)
 
     @property
     def isChoosy(self) -> bool:

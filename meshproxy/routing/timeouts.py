@@ -82,9 +82,10 @@ def effectiveTimeout(action: RouteAction, headers: RequestHeaders, policy: Retry
     @param policy: The retry policy in force, with a per-try timeout.
     """
     first = headers.first
-    if policy is action.retryPolicy and _TIMEOUT not in first and _PER_TRY not in first:
+    isGRPCTimed = action.maxGRPCTimeout is not None and isGRPC(headers)
+    if policy is action.retryPolicy and _TIMEOUT not in first and _PER_TRY not in first and not isGRPCTimed:
         return action.timeouts
-    total = action.timeout
+    total = _ofGRPC(action, headers) if isGRPCTimed else action.timeout
     perTry = 0.0 if policy is None else policy.perTryTimeout
     if _TIMEOUT in first:
         asked = _readMilliseconds(first[_TIMEOUT])
@@ -94,7 +95,23 @@ def effectiveTimeout(action: RouteAction, headers: RequestHeaders, policy: Retry
         asked = _readMilliseconds(first[_PER_TRY])
         perTry = perTry if asked is None else asked
         headers.remove(_PER_TRY)
-    return combineTimeouts(total, perTry)
+    found = combineTimeouts(total, perTry)
+    if isGRPCTimed and (expected := found.perTry or found.total):
+        headers.set(b"grpc-timeout", formatMilliseconds(round(expected * 1000)))
+    return found
+
+
+def _ofGRPC(action: RouteAction, headers: RequestHeaders) -> float:
+    """
+    The time-out that a gRPC client asks for, as far as C{max_grpc_timeout} lets it; 0 for none.
+    """
+    asked = parseGRPCTimeout(headers.first.get(b"grpc-timeout", b"")) or 0.0
+    if action.grpcTimeoutOffset < asked:
+        asked -= action.grpcTimeoutOffset
+    # As in Envoy, parts of a millisecond are a whole one; the conversion to seconds was not exact.
+    asked = ceil(asked * 1000 - _INEXACT) / 1000
+    most = action.maxGRPCTimeout or 0.0
+    return most if most and (not asked or asked > most) else asked
 
 
 def effectiveMaxStreamDuration(action: RouteAction, headers: RequestHeaders) -> float | None:

@@ -124,7 +124,7 @@ class DownstreamContexts:
             context.set_timeout(tls.sessionTimeout)
         context.set_session_id(self._sessionId)
         context.set_verify(self._mode, verifyPeer)
-        for root in self.validation.roots:
+        for root in self.validation.namedRoots:
             context.add_client_ca(crypto.X509.from_cryptography(root))
         if tls.alpn:
             context.set_alpn_select_callback(tls.chooseProtocol)

@@ -55,6 +55,7 @@ class Validation:
     @ivar domains: SPIFFE trust domains with the fingerprints of their roots, L{None} where none is asked for.
     @ivar digest: Tells one set of rules from another.
     @ivar path: The file of the roots, or C{<inline>}.
+    @ivar tellsRoots: Whether clients are told the names of the roots (not C{suppress_client_ca_list}).
     """
 
     roots: tuple[x509.Certificate, ...] = ()
@@ -69,6 +70,14 @@ class Validation:
     domains: Mapping[str, frozenset[str]] | None = None
     digest: bytes = b""
     path: str = ""
+    tellsRoots: bool = True
+
+    @property
+    def namedRoots(self) -> tuple[x509.Certificate, ...]:
+        """
+        The roots that a client is told when it is asked for a certificate.
+        """
+        return self.roots if self.tellsRoots else ()
 
     @property
     def verifies(self) -> bool:
@@ -206,6 +215,7 @@ def compileValidation(section: Section | None, loading: Loading) -> Validation:
         domains=domains,
         digest=_digest(section, roots, crls),
         path=path or ("<inline>" if roots else ""),
+        tellsRoots=not section.get("suppress_client_ca_list"),
     )
 
 

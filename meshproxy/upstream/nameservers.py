@@ -1,18 +1,21 @@
 # -*- test-case-name: tests.upstream.test_nameservers -*-
 """
-C{typed_dns_resolver_config}: which name servers a cluster asks.
+C{typed_dns_resolver_config}: which name servers a cluster asks, or all that say nothing of their own.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from zope.interface import implementer
 
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
+from meshproxy.interfaces import INetwork
 from meshproxy.net.dns import NameServers
 from meshproxy.upstream.named import isIP
 
-__all__ = ["compileNameServers"]
+__all__ = ["AskingNetwork", "compileNameServers"]
 
 _CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 
@@ -21,7 +24,7 @@ declare(_CARES, "resolvers", "query_timeout_seconds", "query_tries")
 
 def compileNameServers(section: Section) -> NameServers | None:
     """
-    Read them from a C{Cluster} or a C{DnsCluster}.
+    Read them from a C{Cluster}, a C{DnsCluster} or a C{Bootstrap}.
 
     @return: L{None} where the machine's own are asked.
     """
@@ -45,3 +48,22 @@ def compileNameServers(section: Section) -> NameServers | None:
     # The defaults of c-ares.
     timeout, tries = config.wrapped("query_timeout_seconds", 5), config.wrapped("query_tries", 4)
     return NameServers(tuple(addresses), (float(timeout),) * max(tries, 1))
+
+
+@implementer(INetwork)
+class AskingNetwork:
+    """
+    A network in which names are asked of some name servers, where whoever asks names none.
+    """
+
+    def __init__(self, network: Any, servers: NameServers) -> None:
+        self._servers = servers
+        self._resolve = network.resolve
+        self.listen, self.accept, self.connect = network.listen, network.accept, network.connect
+        self.datagrams = network.datagrams
+
+    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: Any = None) -> Any:
+        """
+        See L{INetwork.resolve}.
+        """
+        return self._resolve(host, family, needsTTL, servers or self._servers)

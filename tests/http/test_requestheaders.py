@@ -319,6 +319,32 @@ class AdditionsTests(RequestHeadersCase):
         self.assertEqual(self.fields((b"via", b"1.0 you"), via=b"1.1 me")[b"via"], b"1.0 you, 1.1 me")
 
 
+class ProtoOfPortTests(SynchronousTestCase):
+    """
+    C{forward_proto_config}.
+    """
+
+    def test_ports(self) -> None:
+        """
+        The port that a load balancer tells says what the client spoke; that of the socket does not.
+        """
+        ports = {443: b"https", 80: b"http"}
+        for edge in (False, True):
+            settings = ForwardingSettings(useRemoteAddress=edge, protoOfPort=ports)
+            prepare = compileRequestHeaders(settings, lambda: b"id")
+            for told, socket, expected in ((443, 8080, b"https"), (80, 443, b"http"), (8443, 443, b"http")):
+                connection = connectionFrom()
+                connection.directLocalAddress = Address("198.51.100.1", socket)
+                connection.localAddress = Address("198.51.100.1", told)
+                headers = RequestHeaders(b"GET", b"/")
+                prepare(headers, connection)
+                self.assertEqual((headers.first[b"x-forwarded-proto"], headers.scheme), (expected, expected))
+            connection.localAddress = connection.directLocalAddress = Address("198.51.100.1", 443)
+            headers = RequestHeaders(b"GET", b"/")
+            prepare(headers, connection)
+            self.assertEqual(headers.first[b"x-forwarded-proto"], b"http")
+
+
 class ShortWayTests(RequestHeadersCase):
     """
     L{compileEdgeHeaders} does what L{compileRequestHeaders} does, in less.

@@ -213,6 +213,8 @@ class ActionTests(SynchronousTestCase):
             ("", 1),
             (", hits_addend: {number: 4}", 4),
             (", hits_addend: {number: 0}", 0),
+            (", hits_addend: {number: 4, is_negative_hits: true}", -4),
+            (", hits_addend: {format: '%REQ(x-n)%', is_negative_hits: true}", -7),
             (", hits_addend: {format: '%REQ(x-n)%'}", 7),
             (", hits_addend: {format: '%REQ(x-bad)%'}", 1),
             (", hits_addend: {format: '%REQ(x-none)%'}", 1),

@@ -51,6 +51,36 @@ class EffectiveTimeoutTests(SynchronousTestCase):
         self.assertEqual(effectiveTimeout(action, request(), RetryPolicy(1, perTryTimeout=2.0)), (3.0, 2.0))
 
 
+    def test_maxGRPC(self) -> None:
+        """
+        C{max_grpc_timeout} lets a gRPC client say, up to a limit; the service is told what came of it, of a try where
+        that has less.
+        """
+        for most, offset, asked, expected, told in (
+            (2.0, 0.0, "500m", 0.5, b"500m"),
+            (2.0, 0.0, "5S", 2.0, b"2000m"),
+            (2.0, 0.0, None, 2.0, b"2000m"),
+            (2.0, 0.0, "what", 2.0, b"2000m"),
+            (0.0, 0.0, "5S", 5.0, b"5000m"),
+            (0.0, 0.0, None, 0.0, None),
+            (2.0, 0.1, "500m", 0.4, b"400m"),
+            (2.0, 0.1, "100m", 0.1, b"100m"),
+            (2.0, 0.0, "1500u", 0.002, b"2m"),
+        ):
+            action = RouteAction("c", timeout=3.0, maxGRPCTimeout=most, grpcTimeoutOffset=offset)
+            headers = request(content_type="application/grpc", **({} if asked is None else {"grpc_timeout": asked}))
+            found = effectiveTimeout(action, headers)
+            self.assertAlmostEqual(found.total, expected)
+            self.assertEqual(headers.first.get(b"grpc-timeout"), told, (most, offset, asked))
+            self.assertTrue(action.readsOrders)
+        policy = RetryPolicy(1, perTryTimeout=0.3)
+        action = RouteAction("c", maxGRPCTimeout=2.0, retryPolicy=policy)
+        headers = request(content_type="application/grpc", grpc_timeout="1S")
+        self.assertEqual(effectiveTimeout(action, headers, policy), (1.0, 0.3))
+        self.assertEqual(headers.first[b"grpc-timeout"], b"300m")
+        self.assertEqual(effectiveTimeout(action, request(grpc_timeout="1S"), policy), (15.0, 0.3))
+
+
 class MaxStreamDurationTests(SynchronousTestCase):
     """
     L{effectiveMaxStreamDuration} knows C{grpc-timeout}.

@@ -62,6 +62,21 @@ class DownstreamTests(HandshakeCase):
     What clients get.
     """
 
+    def test_namedRoots(self) -> None:
+        """
+        A client that is asked for a certificate is told by whom it may be, unless the configuration says otherwise; it
+        is verified all the same.
+        """
+        for suppressed in (False, True):
+            tls = self.mutual({"suppress_client_ca_list": suppressed})
+            _, client = self.room.shake(tls, self.upstream(self.authority.issue("me"), validation=self.ca))
+            self.assertTrue(client.isMade)
+            transport: Any = client.transport
+            told = [name.CN for name in transport._connection.get_client_ca_list()]
+            self.assertEqual(bool(told), not suppressed)
+            server, _ = self.room.shake(tls, self.upstream(Authority("other").issue("me"), validation=self.ca))
+            self.assertFalse(server.isMade)
+
     def test_plain(self) -> None:
         """
         A handshake without client certificates is counted with its version, cipher and group.

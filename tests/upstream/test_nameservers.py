@@ -8,6 +8,7 @@ from typing import Any
 
 from meshproxy.config import Section
 from meshproxy.net.dns import NameServers
+from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from tests.upstream.dnssupport import DiscoveryCase
 from tests.upstream.support import clusterSection
 
@@ -55,6 +56,30 @@ class NameServersTests(DiscoveryCase):
         told = resolvers(one, query_timeout_seconds=2, query_tries=3)
         self.assertEqual(self.asked(typed_dns_resolver_config=told), NameServers(both[:1], (2.0, 2.0, 2.0)))
         self.assertIsNone(self.asked(typed_dns_resolver_config=resolvers()))
+
+    def test_bootstrap(self) -> None:
+        """
+        Those of a bootstrap are asked by whoever names no others.
+        """
+        section = Section.of(
+            "envoy.config.bootstrap.v3.Bootstrap",
+            {"typed_dns_resolver_config": resolvers(socketAddress("192.0.2.53", 53), query_tries=1)},
+        )
+        servers = compileNameServers(section)
+        assert servers is not None
+        own = NameServers((("192.0.2.54", 53),), (1.0,))
+        asked: list[object] = []
+
+        class Names:
+            listen = accept = connect = datagrams = None
+
+            def resolve(self, *args: object) -> None:
+                asked.append(args)
+
+        network = AskingNetwork(Names(), servers)
+        network.resolve("a.example", "ALL", True)
+        network.resolve("a.example", servers=own)
+        self.assertEqual(asked, [("a.example", "ALL", True, servers), ("a.example", "AUTO", False, own)])
 
     def test_custom(self) -> None:
         """

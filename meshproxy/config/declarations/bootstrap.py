@@ -19,7 +19,7 @@ accept(_BOOTSTRAP + "Bootstrap", "enable_dispatcher_stats", "there is no dispatc
 accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any more either")
 accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build of Envoy with performance tracing")
 
-declare(_BOOTSTRAP + "Bootstrap", "cluster_manager")
+declare(_BOOTSTRAP + "Bootstrap", "cluster_manager", "typed_dns_resolver_config")
 declare(_BOOTSTRAP + "ClusterManager", "local_cluster_name")
 accept(_BOOTSTRAP + "ClusterManager", "enable_deferred_cluster_creation", "clusters cost little until they are used")
 declare(_BOOTSTRAP + "Bootstrap", "dynamic_resources")

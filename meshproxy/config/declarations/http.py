@@ -23,7 +23,8 @@ declare(_HCM, "drain_timeout_jitter")
 declare(_HCM, "delayed_close_timeout", "stream_error_on_invalid_http_message")
 declare(_HCM, "access_log", "access_log_options", "access_log_flush_interval", "flush_access_log_on_new_request")
 declare(_HCM, "use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "internal_address_config")
-declare(_HCM, "append_x_forwarded_port")
+declare(_HCM, "append_x_forwarded_port", "forward_proto_config")
+declare(_HCM.rpartition(".")[0] + ".ForwardProtoConfig", "https_destination_ports", "http_destination_ports")
 accept(
     _HCM, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "Envoy 1.40 tells the same addresses, whatever it says"
 )
@@ -64,6 +65,7 @@ declare(_HTTP2, "max_inbound_window_update_frames_per_data_frame_sent")
 declare(_HTTP2, "stream_error_on_invalid_http_messaging", "override_stream_error_on_invalid_http_message")
 declare(_HTTP2 + ".SettingsParameter", "identifier", "value")
 accept(_HTTP2, "use_oghttp2_codec", "there is one codec, and it is our own")
+accept(_HTTP2, "max_header_field_size_kb", "a field may be as long as a whole head, up to max_request_headers_kb")
 accept(_HTTP2, "max_metadata_size", "METADATA frames are not passed on, so there is nothing to limit")
 declare(_CORE + "KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
 

@@ -64,7 +64,7 @@ declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite
 declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match", "path_rewrite_policy")
 for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
     declare(_ROUTE + _level, "request_mirror_policies")
-declare(_ROUTE + "RouteAction", "internal_redirect_policy")
+declare(_ROUTE + "RouteAction", "internal_redirect_policy", "max_grpc_timeout", "grpc_timeout_offset")
 declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_header")
 declare(_ROUTE + "VirtualCluster", "headers", "name")
 declare(_ROUTE + "VirtualHost", "matcher")
@@ -117,8 +117,8 @@ declare(_ROUTE + "DirectResponseAction", "status", "body")
 _RATE_LIMIT = _ROUTE + "RateLimit"
 _ACTION = _RATE_LIMIT + ".Action"
 
-declare(_RATE_LIMIT, "actions", "stage", "disable_key", "hits_addend", "apply_on_stream_done")
-declare(_RATE_LIMIT + ".HitsAddend", "number", "format")
+declare(_RATE_LIMIT, "actions", "stage", "disable_key", "hits_addend", "apply_on_stream_done", "x_ratelimit_option")
+declare(_RATE_LIMIT + ".HitsAddend", "number", "format", "is_negative_hits")
 declare(_ACTION, "generic_key", "request_headers", "query_parameters", "header_value_match", "remote_address")
 declare(_ACTION, "masked_remote_address", "query_parameter_value_match", "destination_cluster", "metadata")
 declare(_ACTION, "source_cluster", "dynamic_metadata")

@@ -38,7 +38,7 @@ declare(_TLS + "CertificateValidationContext", "trusted_ca", "system_root_certs"
 declare(_TLS + "CertificateValidationContext", "verify_certificate_hash", "match_typed_subject_alt_names", "crl")
 declare(_TLS + "CertificateValidationContext", "allow_expired_certificate", "trust_chain_verification")
 declare(_TLS + "CertificateValidationContext", "custom_validator_config", "only_verify_leaf_cert_crl")
-declare(_TLS + "CertificateValidationContext", "max_verify_depth")
+declare(_TLS + "CertificateValidationContext", "max_verify_depth", "suppress_client_ca_list")
 accept(_TLS + "CertificateValidationContext", "watched_directory", "all files of secrets are watched, by their content")
 declare(_TLS + "CertificateValidationContext.SystemRootCerts")
 declare(_TLS + "SubjectAltNameMatcher", "san_type", "matcher", "oid")

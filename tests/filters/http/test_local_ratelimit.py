@@ -216,6 +216,25 @@ class LocalRateLimitTests(LimitTestCase):
         self.limit.responseHeaders(self.send(stream=FakeStream(route=route)), response, True)
         self.assertEqual(response.get(b"x-ratelimit-remaining"), b"1")
 
+    def test_shownByLimit(self) -> None:
+        """
+        A rate limit says for itself whether it is shown; what routes say is heeded, too.
+        """
+        held = f"descriptors: [{{entries: [{{key: generic_key, value: v}}], token_bucket: {SLOW % 3}}}]"
+        limit = "rate_limits: [{actions: [{generic_key: {descriptor_value: v}}]%s}]"
+        for of, option, isShown in (
+            ("OFF", "", False),
+            ("OFF", ", x_ratelimit_option: DRAFT_VERSION_03", True),
+            ("DRAFT_VERSION_03", "", True),
+            ("DRAFT_VERSION_03", ", x_ratelimit_option: 'OFF'", False),
+        ):
+            self.make(f"enable_x_ratelimit_headers: '{of}', {held}, {limit % option}")
+            response = ResponseHeaders(200)
+            self.limit.responseHeaders(self.send(), response, True)
+            self.assertEqual(response.get(b"x-ratelimit-limit"), b"3" if isShown else None, (of, option))
+        self.make(held)
+        self.assertTrue(self.limit.config[0].mayShow)
+
     def test_refused(self) -> None:
         """
         Two descriptors of the same entries are refused, and what is not implemented.
