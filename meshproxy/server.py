@@ -128,7 +128,7 @@ class ProxyServer(MultiService):
         runtime = Runtime(chance, store.scope())
         secrets = self.secrets = SecretStore(store, reactor)
         servers = compileNameServers(self.bootstrap)
-        upstream = network if servers is None else AskingNetwork(network, servers)
+        upstream: Any = network if servers is None else AskingNetwork(network, servers)
         clusters = Clusters(store, upstream, reactor, chance, secrets)
         if files is None:
             files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))

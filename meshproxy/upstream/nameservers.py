@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from zope.interface import implementer
-
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
-from meshproxy.interfaces import INetwork
 from meshproxy.net.dns import NameServers
 from meshproxy.upstream.named import isIP
 
@@ -50,10 +47,10 @@ def compileNameServers(section: Section) -> NameServers | None:
     return NameServers(tuple(addresses), (float(timeout),) * max(tries, 1))
 
 
-@implementer(INetwork)
 class AskingNetwork:
     """
-    A network in which names are asked of some name servers, where whoever asks names none.
+    An L{INetwork<meshproxy.interfaces.INetwork>} in which names are asked of some name servers, where whoever asks
+    names none.
     """
 
     def __init__(self, network: Any, servers: NameServers) -> None:
@@ -64,6 +61,6 @@ class AskingNetwork:
 
     def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: Any = None) -> Any:
         """
-        See L{INetwork.resolve}.
+        See L{meshproxy.interfaces.INetwork.resolve}.
         """
         return self._resolve(host, family, needsTTL, servers or self._servers)

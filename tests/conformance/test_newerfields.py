@@ -67,9 +67,7 @@ LISTENERS = {
     "byRoute": _limited("'OFF'", "", _limits(", x_ratelimit_option: DRAFT_VERSION_03")),
     "notByRoute": _limited("DRAFT_VERSION_03", "", _limits(", x_ratelimit_option: 'OFF'")),
     "over": _limited("'OFF'", _limits(", x_ratelimit_option: DRAFT_VERSION_03"), tokens=1),
-    "negative": _limited(
-        "DRAFT_VERSION_03", _limits(", hits_addend: {number: 2, is_negative_hits: true}"), tokens=5
-    ),
+    "negative": _limited("DRAFT_VERSION_03", _limits(", hits_addend: {number: 2, is_negative_hits: true}"), tokens=5),
 }
 
 
@@ -130,7 +128,10 @@ CASES = [
 ]
 
 #: The tries have what was left of the time.
-_LEFT = [(re.compile(r"(?<=grpc-timeout: )(3\d\d|[1-9]\d)m$"), "(little)m"), (re.compile(r"reset: [56]\d$"), "reset: 60")]
+_LEFT = [
+    (re.compile(r"(?<=grpc-timeout: )(3\d\d|[1-9]\d)m$"), "(little)m"),
+    (re.compile(r"reset: [56]\d$"), "reset: 60"),
+]
 
 
 @compared(Comparison(LISTENERS, CASES, None, _LEFT))

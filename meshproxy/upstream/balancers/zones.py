@@ -89,7 +89,7 @@ class ZoneStats:
         counter("lb_zone_number_differs")
 
 
-class IRuntimeNumbers(Protocol):
+class _RuntimeNumbers(Protocol):
     """
     L{meshproxy.runtime.Runtime.number}.
     """
@@ -111,7 +111,7 @@ class LocalZone:
     @ivar watchers: Are called when the members change.
     """
 
-    def __init__(self, name: str, locality: Locality, number: IRuntimeNumbers) -> None:
+    def __init__(self, name: str, locality: Locality, number: _RuntimeNumbers) -> None:
         self.name = name
         self.locality = locality
         self.members: tuple[Endpoint, ...] = ()
