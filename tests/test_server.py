@@ -389,6 +389,20 @@ class StopTests(SynchronousTestCase):
         proxy.advance(15)
         self.assertEqual(proxy.reactor.getDelayedCalls(), [])
 
+    def test_drainTimeLog(self) -> None:
+        """
+        What is cut off has its line in the access log before that closes.
+        """
+        text = bootstrap(listener("l", PORT, forward("c"), logs=True), cluster("c", 80))
+        proxy = MemoryProxy(text, options=ProxyOptions(drainTime=2.0))
+        proxy.backend("127.0.0.1:80", Answer(body=b"slow", delay=5))
+        proxy.client().send()
+        proxy.advance(1)
+        logged: list[list[str]] = []
+        proxy.server.stopService().addBoth(lambda _: logged.append(list(proxy.accessLog)))
+        proxy.advance(2.1)
+        self.assertEqual([len(lines) for lines in logged], [1])
+
     def test_beforeItBegan(self) -> None:
         """
         A proxy that is stopped while it still looks for endpoints does not begin to listen afterwards.

@@ -393,7 +393,8 @@ class RoutedRequest:
         Send the head, and what came of the body until now.
         """
         whole = b"".join(body.pieces)
-        endsHere = body.ended and not whole and body.trailers is None
+        # A body that came has its framing, be it empty: how fast the connection was must not show.
+        endsHere = body.ended and not body.pieces and body.trailers is None
         connection.sendHeaders(self._headers, endsHere and not self._expectsTunnel)
         if whole or (body.ended and not endsHere and body.trailers is None):
             connection.sendData(whole, body.ended and body.trailers is None)

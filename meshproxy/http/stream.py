@@ -466,7 +466,7 @@ class Stream(StreamFacts):
             return
         if self.requestEnded or not self.tunnel:
             self._end()
-        elif self.upgrade == b"connect" and self.protocol != "HTTP/2":
+        elif self.protocol != "HTTP/2":
             # HTTP/1 cannot end one direction of a tunnel: as in Envoy, that is the end of both.
             self.reset()
 

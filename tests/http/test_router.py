@@ -438,6 +438,20 @@ class BodyTests(RouterCase):
         self.assertEqual(client.response().status, 200)
         self.assertEqual(self.backend.last.body, b"x" * 300_000)
 
+    def test_emptyBeforeConnection(self) -> None:
+        """
+        A body that turns out to be empty keeps its framing, whether there is a connection by then or not.
+        """
+        for latency in (0.0, 1.0):
+            self.start()
+            self.proxy.network.latency = latency
+            client = self.proxy.client()
+            client.write(b"POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+            self.assertEqual(client.response(0).status, 200)
+            seen = self.backend.last
+            self.assertEqual((seen.header("transfer-encoding"), seen.header("content-length")), ("chunked", None))
+            self.assertQuiet()
+
     def test_trailersBeforeConnection(self) -> None:
         """
         So do its trailers.

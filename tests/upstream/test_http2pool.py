@@ -605,6 +605,22 @@ class TunnelTests(UpstreamCase):
         self.assertTrue(client.closed)
         self.assertQuiet()
 
+    def test_socketEnds(self) -> None:
+        """
+        So it is with an upgrade: HTTP/1.1 has no end of one direction alone.
+        """
+        self.begin((8, 1), manager={"upgrade_configs": self.upgrades}, options={"allow_connect": True})
+        self.service.early = True
+        self.service.respond = lambda connection, request: connection.write(
+            headers(request.streamId, [(b":status", b"200")], False) + data(request.streamId, b"bye", True)
+        )
+        client = self.proxy.client()
+        client.send(headers={"connection": "upgrade", "upgrade": "websocket", "sec-websocket-key": "x"})
+        self.proxy.settle()
+        self.assertTrue(client.received.endswith(b"\r\n\r\nbye"))
+        self.assertTrue(client.closed)
+        self.assertQuiet()
+
     def test_connect(self) -> None:
         """
         CONNECT from end to end.
