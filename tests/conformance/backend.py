@@ -8,11 +8,12 @@ import re
 import socket
 import struct
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.conformance.case import OK, Do, Pause, Script, Step, Until
+from tests.conformance.rest import Player
 
 __all__ = ["Backend", "Received"]
 
@@ -45,6 +46,7 @@ class _Connection(threading.Thread):
     def __init__(self, backend: Backend, sock: socket.socket) -> None:
         super().__init__(daemon=True)
         self.sock = sock
+        self.player = Player(sock)
         self._backend = backend
         self._buffer = b""
         self._received: Received | None = None
@@ -60,13 +62,22 @@ class _Connection(threading.Thread):
         except _Ended:
             pass
         except OSError:
-            if self._received is not None:
-                self._received.ended = True
+            # The proxy has closed already; what it sent before is there to be read all the same.
+            self._readAll()
         finally:
             self.sock.close()
+            self.player.end()
+
+    def _readAll(self) -> None:
+        try:
+            while True:
+                self._receive()
+        except _Ended:
+            pass
 
     def _receive(self) -> None:
         try:
+            self.player.awaitBytes()
             data = self.sock.recv(65536)
         except OSError:
             data = b""
@@ -119,20 +130,25 @@ class _Connection(threading.Thread):
         if isinstance(step, bytes):
             self.sock.sendall(step)
         elif isinstance(step, Pause):
-            time.sleep(step.seconds)
+            self.player.pause(step.seconds)
+        elif step is Do.REST:
+            self.player.rest(self._backend.rest)
         elif isinstance(step, Until):
             while step.text not in self._buffer:
                 self._receive()
         elif step is Do.BODY:
             self._readBody(head)
         elif step is Do.CLOSE:
-            self.sock.shutdown(socket.SHUT_RDWR)
+            # A proxy may close as soon as it has read the answer, before this thread comes to its next step. Who of
+            # the two was first says nothing of the proxy: a connection that is to be closed here was closed here.
+            with suppress(OSError):
+                self.player.shutdown(socket.SHUT_RDWR)
             raise _Ended
         elif step is Do.RESET:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise _Ended
         elif step is Do.HALF_CLOSE:
-            self.sock.shutdown(socket.SHUT_WR)
+            self.player.shutdown(socket.SHUT_WR)
         elif step is Do.DRAIN:
             while True:
                 self._receive()
@@ -150,6 +166,7 @@ class Backend:
     @ivar received: What came within the current case, connection by connection.
     @ivar generation: How many cases there were.
     @ivar port: Where it listens.
+    @ivar rest: Waits until all that was said has been heard.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -162,6 +179,8 @@ class Backend:
         self._connections: list[_Connection] = []
         self._lock = threading.Lock()
         self._sock = sock
+        self._door = Player(sock)
+        self.rest: Callable[[], None] = lambda: None
         self.port: int = sock.getsockname()[1]
         sock.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -182,9 +201,16 @@ class Backend:
         with self._lock:
             return self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
 
+    def players(self) -> Iterable[Player]:
+        """
+        All who play a part: those of the connections, and who accepts them.
+        """
+        return [self._door, *(connection.player for connection in self._connections)]
+
     def _accept(self) -> None:
         while True:
             try:
+                self._door.awaitBytes()
                 sock, _ = self._sock.accept()
             except OSError:
                 return

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Listener", "Manager", "Ports", "bootstrap"]
+__all__ = ["REST", "RESTING", "Listener", "Manager", "Ports", "bootstrap"]
 
 _TYPES = "type.googleapis.com/envoy.extensions."
 _MANAGER = f"{_TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -90,6 +90,13 @@ class Listener:
         """
         chains: list[dict[str, Any]] = _load(self.text.replace("$LOG", json.dumps([accessLog()])))
         return chains
+
+
+# A listener that answers by itself and is in no log; it is asked in between, to learn how far the proxy has come.
+REST = "rest"
+RESTING = Manager(
+    "access_log: []", "[{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: rest}}}]"
+)
 
 
 @dataclass(frozen=True)

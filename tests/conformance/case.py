@@ -35,6 +35,7 @@ class Do(Enum):
     EARLY = "as the first step: do not read the body of the request"
     HALF_CLOSE = "end this side of the connection"
     RESET = "close with a reset"
+    REST = "go on when all that was said has been heard"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from tests.codec.http2.client import Exchange, Reading
 from tests.codec.http2.frames import PREFACE, settings
-from tests.conformance.case import Case, Step
+from tests.conformance.case import Case
 from tests.conformance.client import Conversation
+from tests.conformance.rest import Rest
 
 __all__ = ["HTTP2Conversation"]
 
@@ -19,13 +20,10 @@ class HTTP2Conversation(Conversation):
     GOAWAY is not looked at: by which code a connection ends, or whether it is told at all, is each proxy's own.
     """
 
-    def __init__(self, target: tuple[str, int], source: str, case: Case) -> None:
-        super().__init__(target, source, case)
+    def __init__(self, target: tuple[str, int], source: str, case: Case, rest: Rest) -> None:
+        super().__init__(target, source, case, rest)
         if not self.heard.ended:
             self._sock.sendall(PREFACE + settings())
-
-    def _do(self, step: Step) -> None:
-        super()._do(step)
 
     def _exchanges(self) -> dict[int, Exchange]:
         reading = Reading()

@@ -7,8 +7,8 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import hpack
 
 from tests.codec.http2.frames import PREFACE, data, headers, ping, settings
 from tests.conformance.case import Do, Pause
+from tests.conformance.rest import Player
 
 __all__ = ["Hello", "HTTP2Service", "Seen", "Step", "answered"]
 
@@ -66,6 +67,7 @@ class _Connection(threading.Thread):
     def __init__(self, service: HTTP2Service, sock: socket.socket, hello: Hello | None) -> None:
         super().__init__(daemon=True)
         self.sock = sock
+        self.player = Player(sock)
         self.seen = Seen()
         self._service = service
         self._hello = hello
@@ -85,14 +87,18 @@ class _Connection(threading.Thread):
             while True:
                 head = self._take(9)
                 payload = self._take(int.from_bytes(head[:3], "big"))
-                self._frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
+                # Whoever cannot be answered any more has said things before it went that are there to be read.
+                with suppress(OSError):
+                    self._frame(head[3], head[4], int.from_bytes(head[5:], "big"), payload)
         except (_Ended, OSError):
             pass
         finally:
             self.sock.close()
+            self.player.end()
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
+            self.player.awaitBytes()
             received = self.sock.recv(65536)
             if not received:
                 raise _Ended
@@ -124,15 +130,17 @@ class _Connection(threading.Thread):
             if isinstance(step, bytes):
                 self.sock.sendall(step)
             elif isinstance(step, Pause):
-                time.sleep(step.seconds)
+                self.player.pause(step.seconds)
+            elif step is Do.REST:
+                self.player.rest(self._service.rest)
             elif step is Do.CLOSE:
-                self.sock.shutdown(socket.SHUT_RDWR)
+                self.player.shutdown(socket.SHUT_RDWR)
                 raise _Ended
             elif step is Do.RESET:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise _Ended
             elif step is Do.HALF_CLOSE:
-                self.sock.shutdown(socket.SHUT_WR)
+                self.player.shutdown(socket.SHUT_WR)
             elif callable(step):
                 self.sock.sendall(step(streamId))
 
@@ -142,10 +150,8 @@ class HTTP2Service:
     Listens on a port of its own.
 
     @ivar received: What came within the current case, connection by connection.
+    @ivar rest: Waits until all that was said has been heard.
     """
-
-    # How long proxies may take to see that the connections of the last case are gone.
-    _FORGET = 0.02
 
     def __init__(self, sock: socket.socket) -> None:
         """
@@ -155,8 +161,11 @@ class HTTP2Service:
         self._scripts: list[Any] = []
         self._hello: Hello | None = None
         self._connections: list[_Connection] = []
+        self._ending: list[_Connection] = []
         self._lock = threading.Lock()
         self._sock = sock
+        self._door = Player(sock)
+        self.rest: Callable[[], None] = lambda: None
         sock.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -165,17 +174,17 @@ class HTTP2Service:
         Begin a case, with connections of its own.
         """
         with self._lock:
-            connections, self._connections = self._connections, []
+            connections, self._ending = self._connections, self._connections
+            self._connections = []
             self._hello = scripts[0] if isinstance(scripts[0], Hello) else None
             self._scripts = [script for script in scripts if not isinstance(script, Hello)]
             self.received = []
         for connection in connections:
-            try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # gone already
+            with suppress(OSError):  # gone already
+                connection.player.shutdown(socket.SHUT_RDWR)
         if connections:
-            time.sleep(self._FORGET)
+            # The proxies are to see that they are gone.
+            self.rest()
             self.received = []
 
     def nextScript(self) -> Sequence[Step]:
@@ -186,9 +195,16 @@ class HTTP2Service:
             script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         return [script] if callable(script) or isinstance(script, bytes) else script
 
+    def players(self) -> Iterable[Player]:
+        """
+        All who play a part: those of the connections, and who accepts them.
+        """
+        return [self._door, *(connection.player for connection in (*self._ending, *self._connections))]
+
     def _accept(self) -> None:
         while True:
             try:
+                self._door.awaitBytes()
                 sock, _ = self._sock.accept()
             except OSError:
                 return

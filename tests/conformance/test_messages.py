@@ -220,7 +220,8 @@ CASES = [
     Case(
         "chunkedTrailersBad",
         "A trailer that is none.",
-        _post(_CHUNKED, body="1\r\na\r\n0\r\nx t\r\n\r\n"),
+        # Its beginning is on its way before: whether it is at all, where both come at once, is chance of connections.
+        [_post(_CHUNKED, body="1\r\na\r\n"), Do.REST, b"0\r\nx t\r\n\r\n"],
         listener="trailers",
         limit=0.8,
     ),

@@ -48,9 +48,9 @@ LISTENERS = {
         ", retry_policy: {retry_on: 5xx, per_try_idle_timeout: 0.12s, num_retries: 1}",
     ),
     "grpcTime": _route(", max_stream_duration: {grpc_timeout_header_max: 0s}"),
-    "grpcMost": _route(", max_stream_duration: {grpc_timeout_header_max: 0.15s}"),
+    "grpcMost": _route(", max_stream_duration: {grpc_timeout_header_max: 0.08s}"),
     "grpcOffset": _route(", max_stream_duration: {grpc_timeout_header_max: 5s, grpc_timeout_header_offset: 0.1s}"),
-    "duration": _route(", max_stream_duration: {max_stream_duration: 0.15s}"),
+    "duration": _route(", max_stream_duration: {max_stream_duration: 0.08s}"),
 }
 
 CLUSTERS = {
@@ -177,13 +177,14 @@ _CASES = [
             f"call_{name}_{number}",
             f"A call of gRPC with {field!r}.",
             request("POST /", "content-type: application/grpc", field, "content-length: 0"),
-            ([Pause(0.2), OK],),
+            ([Pause(0.4), OK],),
             name,
         )
+        # Each time is far from the one that the answer takes.
         # A time that is over before anything can reach the upstream is left to tests of this proxy alone.
         for name in ("grpcTime", "grpcMost", "grpcOffset", "duration", "plain")
         for number, field in enumerate(
-            ("x-a: b", *(f"grpc-timeout: {each}" for each in ("5S", "1500m", "99999999H", "200001u", "nonsense")))
+            ("x-a: b", *(f"grpc-timeout: {each}" for each in ("5S", "2001m", "99999999H", "80001u", "nonsense")))
         )
     ],
 ]

@@ -77,7 +77,7 @@ CASES = [
         "connectEnds_half",
         "The client has no more to say.",
         [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Do.HALF_CLOSE, Until(b"rest")],
-        ([b"hi", Pause(0.1), b"rest", Do.CLOSE],),
+        ([b"hi", Pause(0.1), b"rest", Do.DRAIN],),
         "ends",
         limit=1.0,
     ),
