@@ -265,6 +265,8 @@ class ClientCall:
     @ivar isOver: Whether it ended.
     """
 
+    takesAnswer = False
+
     def __init__(
         self, channel: GRPCChannel, path: bytes, receiver: IResponseReceiver, metadata: Metadata, timeout: float
     ) -> None:
@@ -442,6 +444,12 @@ class ClientCall:
                 self._receiver.messageReceived(message)
         if endStream:
             self.end(GRPCError(Status.UNKNOWN, "the response ended without a grpc-status"))
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.answerReceived}; C{takesAnswer} says that it is not told.
+        """
+        raise NotImplementedError
 
     def trailersReceived(self, trailers: HeaderMap) -> None:
         """

@@ -170,6 +170,13 @@ class _ServerConnection(GRPCConnection):
         stream.sink = call
         call.begin(self.server.methods.get(headers.path), endStream)
 
+    def callReceived(self, stream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        """
+        See L{IDownstreamSink.callReceived}.
+        """
+        self.requestReceived(stream, headers, False)
+        return False
+
     def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
         """
         A head that is no request; the codec saw to it.

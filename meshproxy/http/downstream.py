@@ -59,6 +59,11 @@ class IDownstream(Protocol):
         Send a whole response.
         """
 
+    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        Send a whole response with trailers.
+        """
+
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Send its trailers.
@@ -467,6 +472,14 @@ class HTTP1Connection(ClosingConnection):
             upstream.flowControlResumedReading,
         )
         return SocketRelay(source, sink, counters, self.manager.clock.seconds, length=length, done=done)
+
+    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IDownstream.sendAnswer}.
+        """
+        self.sendHeaders(stream, headers, False)
+        self.sendData(body, False)
+        self.sendTrailers(trailers)
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """

@@ -22,6 +22,7 @@ from meshproxy.http.flush import Flush
 from meshproxy.http.resets import PrematureResets
 from meshproxy.http.stream import Stream
 from meshproxy.http.streamside import RefusedSide, StreamSide
+from meshproxy.http.unary import UnaryStream
 from meshproxy.net.turn import turn
 from meshproxy.upstream.keepalive import Keepalive
 
@@ -282,6 +283,23 @@ class HTTP2Connection(ClosingConnection):
             stream.localReply(Failure.PATH_NORMALIZATION_FAILED.value)
             return
         manager.serve(stream)
+
+    def callReceived(self, codecStream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        """
+        See L{IDownstreamSink.callReceived}. It does what L{requestReceived} does, to a stream that knows the message.
+        """
+        manager = self.slot.current
+        if manager is not self.manager or manager.maxRequestsPerConnection or b"#" in headers.path:
+            self.requestReceived(codecStream, headers, False)
+            return False
+        self.served += 1
+        side = StreamSide(self, codecStream)
+        codecStream.sink = side
+        stream = side.stream = UnaryStream(manager, side, headers, message, manager.clock.seconds())
+        self.sides[side] = None
+        manager.stats.http2.rqTotal.value += 1
+        manager.serve(stream)
+        return stream.isTaken
 
     def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
         """

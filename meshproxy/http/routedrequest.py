@@ -666,6 +666,7 @@ class RoutedRequest:
         The response came to its end.
         """
         self.over = True
+        self._stream.upstreamResponseEnd = now
         self._endTimeouts()
         connection = self.connection
         if connection is not None and self._requestEnded:

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
+from meshproxy.http import unary
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import ORDERS, RoutedRequest
 from meshproxy.http.routestats import RouteStats
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from meshproxy.routing.route import Route
     from meshproxy.upstream.cluster import Cluster
 
-__all__ = ["Router"]
+__all__ = ["Plan", "Router"]
 
 _hasNoOrders = ORDERS.isdisjoint
 
@@ -77,7 +78,7 @@ class Router:
         self.routeStats = RouteStats(Store() if store is None else store)
         self._expected: dict[float, bytes] = {}
         # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, Plan] = {}
 
     def route(self, stream: Stream, headers: RequestHeaders, endStream: bool) -> None:
         """
@@ -90,11 +91,13 @@ class Router:
             return
         plan = self._plans.get(id(route))
         if plan is None:
-            plan = self._plans[id(route)] = _Plan(self, route, stream.manager.settings.matchesUpstream)
+            plan = self._plans[id(route)] = Plan(self, route, stream.manager.settings.matchesUpstream)
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
         if not (endStream and plan.isPlain and _hasNoOrders(headers.first)) or stream.upgrade:
+            if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
+                return
             stream.upstream = RoutedRequest(self, stream, route)
             stream.upstream.start(headers, endStream)
             return
@@ -174,20 +177,34 @@ class Router:
         return text
 
 
-class _Plan:
+class Plan:
     """
     What is known of a route before any request comes.
 
     @ivar forwards: Whether it sends requests on.
-    @ivar isPlain: Whether it says nothing but where to, how long, and how the head changes.
+    @ivar carriesCalls: Whether it says nothing but where to, how long, and how the head changes.
+    @ivar lasts: Whether it says how long a stream may last.
+    @ivar isPlain: Whether it is for calls, and does not say that.
+    @ivar deadlines: How long its calls may last.
     """
 
-    __slots__ = ("cluster", "expected", "finalize", "forwards", "isPlain", "route", "timeouts")
+    __slots__ = (
+        "carriesCalls",
+        "cluster",
+        "deadlines",
+        "expected",
+        "finalize",
+        "forwards",
+        "isPlain",
+        "lasts",
+        "route",
+        "timeouts",
+    )
 
     def __init__(self, router: Router, route: Route, matchesUpstream: bool) -> None:
         self.route = route
         self.forwards = route.kind is RouteKind.ROUTE
-        self.isPlain = False
+        self.isPlain = self.carriesCalls = self.lasts = False
         self.cluster = ""
         self.timeouts: Deadlines[RoutedRequest] | None = None
         self.expected: bytes | None = None
@@ -196,11 +213,10 @@ class _Plan:
         if action is None or not self.forwards:
             return
         self.cluster = action.cluster
-        self.isPlain = bool(action.cluster) and not (
+        self.carriesCalls = bool(action.cluster) and not (
             matchesUpstream
             or router.suppressGRPCCodes
             or action.readsOrders
-            or action.maxStreamDuration
             or action.isHighPriority
             or action.autoHostRewrite
             or action.isChoosy
@@ -211,6 +227,9 @@ class _Plan:
             or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )
+        self.lasts = bool(action.maxStreamDuration)
+        self.isPlain = self.carriesCalls and not self.lasts
+        self.deadlines = unary.CallDeadlines(router, action)
         if action.timeout:
             self.timeouts = router.timeouts[action.timeout]
             self.expected = None if router.suppressHeaders else router.expectedTimeout(action.timeout)

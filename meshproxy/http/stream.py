@@ -71,6 +71,8 @@ class Stream(StreamFacts):
     @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
+    @ivar message: The whole body of the request, while the router may take it with the head; see
+        L{meshproxy.http.unary}.
     @ivar relay: What moves the response's body past the filters and codecs, while it does.
     @ivar lastActive: When anything moved last, for idle time-outs.
     @ivar replied: Whether the response is a local reply.
@@ -125,6 +127,7 @@ class Stream(StreamFacts):
     isWatched = False
     answersGRPC: bool | None = None
     relay: IRelay | None = None
+    message: bytes | None = None
     _requestWalk: RequestWalk | None = None
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None

@@ -175,6 +175,21 @@ class StreamSide:
         if not connection.isWoken:
             connection.wake()
 
+    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IDownstream.sendAnswer<meshproxy.http.downstream.IDownstream.sendAnswer>}.
+        """
+        connection = self._connection
+        if stream.manager.draining:
+            connection.responding(stream)
+        try:
+            self.codecStream.sendAnswer(headers, body, trailers)
+        except LocalProtocolError as error:
+            self._unwritable(error)
+            return
+        if not connection.isWoken:
+            connection.wake()
+
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         See L{IDownstream.sendTrailers<meshproxy.http.downstream.IDownstream.sendTrailers>}.

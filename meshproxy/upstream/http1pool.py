@@ -140,11 +140,11 @@ class HTTP1Pool:
             self._closed(connection)
 
     def _attach(self, connection: HTTP1UpstreamConnection, request: IPoolRequest) -> None:
-        self._took()
+        self.took()
         connection.begin(request)  # type: ignore[arg-type]  # whoever asks a pool for a connection takes its events
         request.connectionReady(connection)
 
-    def _took(self) -> None:
+    def took(self) -> None:
         """
         Count a request that gets a connection.
         """

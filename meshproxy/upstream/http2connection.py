@@ -6,7 +6,7 @@ One HTTP/2 connection to an endpoint, and the requests that share it.
 from __future__ import annotations
 
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http1connection import IUpstreamRequest
     from meshproxy.upstream.http2pool import HTTP2Pool
 
-__all__ = ["HTTP2UpstreamConnection", "UpstreamStream"]
+__all__ = ["HTTP2UpstreamConnection", "ICall", "UpstreamStream"]
 
 _ids = count(1)
 
@@ -34,6 +34,23 @@ _REASONS = {
     ErrorCode.CONNECT_ERROR: ResetReason.CONNECT_ERROR,
     ErrorCode.PROTOCOL_ERROR: ResetReason.PROTOCOL_ERROR,
 }
+
+
+class ICall(Protocol):
+    """
+    A request that was sent whole, and may be told of its response in one step.
+    """
+
+    @property
+    def takesAnswer(self) -> bool:
+        """
+        Whether it may be told so now.
+        """
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.answerReceived}.
+        """
 
 
 @implementer(IResponseStreamSink)
@@ -47,7 +64,7 @@ class UpstreamStream:
     @ivar upgraded: Whether the upstream agreed to the tunnel that was asked for.
     """
 
-    __slots__ = ("_codecStream", "_requestEnded", "_responseEnded", "connection", "request", "upgraded")
+    __slots__ = ("_call", "_codecStream", "_requestEnded", "_responseEnded", "connection", "request", "upgraded")
 
     isHTTP2 = True
     opaqueRemaining = 0
@@ -58,6 +75,7 @@ class UpstreamStream:
         self.request: IUpstreamRequest | None = request
         self.upgraded = False
         self._codecStream: CodecStream | None = None
+        self._call: ICall | None = None
         self._requestEnded = False
         self._responseEnded = False
 
@@ -110,6 +128,26 @@ class UpstreamStream:
         self._requestEnded = endStream
         self._codecStream = connection.codec.request(self, headers, endStream)
         connection.wake()
+
+    def sendCall(self, call: ICall, headers: RequestHeaders, message: bytes) -> None:
+        """
+        Send a whole request: the same as L{sendHeaders} and L{sendData}.
+
+        @param call: Whose it is.
+
+        @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
+        """
+        connection = self.connection
+        codecStream = connection.codec.call(self, headers, message)
+        if codecStream is None:
+            self.sendHeaders(headers, False)
+            self.sendData(message, True)
+            return
+        self._codecStream = codecStream
+        self._call = call
+        self._requestEnded = True
+        if not connection.isWoken:
+            connection.wake()
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
@@ -201,6 +239,39 @@ class UpstreamStream:
             self.request.wholeReceived(headers, body)
         self._responseComplete()
 
+    @property
+    def takesAnswer(self) -> bool:
+        """
+        See L{IResponseStreamSink.takesAnswer}.
+        """
+        call = self._call
+        return call is not None and self.request is not None and call.takesAnswer
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.answerReceived}.
+        """
+        self._responseEnded = True
+        call = self._call
+        if call is not None:
+            call.answerReceived(headers, body, trailers)
+        if self.request is None:
+            return
+        connection = self.connection
+        pool = connection.pool
+        if pool.pending or pool.draining or connection.isRetired or len(connection.streams) == 1:
+            self._detach()
+            return
+        # The same, where others are under way and nobody waits.
+        self.request = None
+        del connection.streams[self]
+        requests = pool.breaker.requests
+        requests.used -= 1
+        if requests.used + 1 >= requests.watched:
+            requests.tell()
+        pool.stats.rqActive.value -= 1
+        pool.endpoint.active -= 1
+
     def dataReceived(self, data: bytes, endStream: bool) -> None:
         """
         See L{IResponseStreamSink.dataReceived}.
@@ -290,6 +361,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
     @ivar connectedAt: When it was there.
     @ivar idleSince: When its last request ended.
     @ivar closedHere: Whether this side ends it.
+    @ivar isWoken: Whether what is to be sent will be, later in this turn.
     @ivar isRetired: Whether it takes no further request; it closes with the last one.
     @cvar codecClass: What its codec is, and C{streamClass} its streams: such as count, where somebody wants it.
     """
@@ -311,7 +383,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         self.codec = self.codecClass(self, pool.settings.http2, pool.counters)
         self.streams: dict[UpstreamStream, None] = {}
         self.served = 0
-        self._isWoken = False
+        self.isWoken = False
         self.began = self.idleSince = pool.clock.seconds()
 
     @property
@@ -361,17 +433,17 @@ class HTTP2UpstreamConnection(TwistedProtocol):
 
     def _receive(self, data: bytes | None) -> None:
         codec = self.codec
-        woken, self._isWoken = self._isWoken, True
+        woken, self.isWoken = self.isWoken, True
         try:
             if data is None:
                 codec.resume()
             else:
                 codec.receiveData(data)
         except RemoteProtocolError as error:
-            self._isWoken = woken
+            self.isWoken = woken
             self._protocolError(error)
             return
-        self._isWoken = woken
+        self.isWoken = woken
         if self.closedHere:
             return
         if codec.hasRest:
@@ -432,8 +504,8 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         """
         There is something to send: at the end of the turn, or now where there is no turn.
         """
-        if not self._isWoken:
-            self._isWoken = True
+        if not self.isWoken:
+            self.isWoken = True
             if turn.active:
                 turn.written.append(self)
             else:
@@ -443,7 +515,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         """
         Send it.
         """
-        self._isWoken = False
+        self.isWoken = False
         transport: Any = self.transport
         if transport is None or self._isLost:
             return

@@ -47,7 +47,7 @@ class HTTP2Pool(HTTP1Pool):
         """
         See L{HTTP1Pool.request}.
         """
-        connection = self._withRoom()
+        connection = self.withRoom()
         if connection is None:
             self._wait(request)
         elif self.breaker.requests.exhausted:
@@ -57,14 +57,17 @@ class HTTP2Pool(HTTP1Pool):
         else:
             self._attach(connection, request)
 
-    def _withRoom(self) -> HTTP2UpstreamConnection | None:
+    def withRoom(self) -> HTTP2UpstreamConnection | None:
+        """
+        The first connection that takes a further request, if one does.
+        """
         for connection in self.ready:
             if connection.availableStreams:
                 return connection
         return None
 
     def _attach(self, connection: Any, request: Any) -> None:
-        self._took()
+        self.took()
         request.connectionReady(connection.begin(request))
 
     # Connections

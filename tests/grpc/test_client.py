@@ -41,6 +41,13 @@ class _Scripted(GRPCConnection):
         self.requests.append(headers)
         self._script(stream)
 
+    def callReceived(self, stream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        """
+        One whose message is here, too.
+        """
+        self.requestReceived(stream, headers, False)
+        return False
+
 
 class ClientTests(GRPCTestCase):
     """

@@ -17,7 +17,7 @@ from meshproxy.codec.http2.messages import trailersFrom
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
 from meshproxy.errors import RemoteProtocolError
-from meshproxy.headers import HeaderMap, ResponseHeaders
+from meshproxy.headers import HeaderMap
 
 __all__ = ["ConnectionCodec"]
 
@@ -29,6 +29,7 @@ _LONGEST_TRAILERS = 256
 _newMap = HeaderMap.__new__
 
 _WHOLE_HEAD = Flag.END_HEADERS | Flag.END_STREAM
+_WHOLE_SECTION = Flag.END_HEADERS
 _IDENTIFIER = 0x7FFFFFFF
 
 _packHead = struct.Struct(">HBBBL").pack
@@ -126,8 +127,8 @@ class ConnectionCodec:
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // _SMALLEST_FRAME
         self._receiveWindow = options.initialConnectionWindow
         self._uncredited = 0
-        # The head of a response whose body may be here too, to be told in one with it.
-        self._held: tuple[CodecStream, ResponseHeaders] | None = None
+        # Streams of which something is held that may be told in one with what comes next.
+        self._held: dict[int, CodecStream] = {}
         self._budget = _BUDGET
         self._out: list[bytes] = []
         self._outSize = 0
@@ -224,6 +225,8 @@ class ConnectionCodec:
         @return: What is to be raised.
         """
         if self._error is None:
+            if self._held:
+                self._tellHeld()
             self._error = RemoteProtocolError(why, 400, details, code)
             if self._section is not None:
                 self._brokenOff(self._section[0])
@@ -258,7 +261,7 @@ class ConnectionCodec:
             self._partialSize = 0
         try:
             self._parse(data)
-            if self._held is not None:
+            if self._held:
                 self._tellHeld()
         except RemoteProtocolError as error:
             # A field section that cannot be decoded, or that this codec did not judge.
@@ -287,6 +290,7 @@ class ConnectionCodec:
         floods = self._floods
         most, mostAnswers = self.options.maxOutboundFrames, self.options.maxOutboundControlFrames
         handlers = self._handlers
+        held = self._held
         while size - position >= 9:
             high, low, kind, flags, streamId = _unpackHead(data, position)
             length = high << 8 | low
@@ -300,12 +304,19 @@ class ConnectionCodec:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             if self._section is not None and kind != FrameType.CONTINUATION:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a frame within a field section")
-            if self._held is not None and (kind != FrameType.DATA or streamId != self._held[0].id):
-                self._tellHeld()
-            if kind == 1 and flags == _WHOLE_HEAD and streamId & _IDENTIFIER:
-                # The usual frame: a head that is the whole message.
+            if held and kind > FrameType.HEADERS:
+                self._tellHeldBefore(kind, streamId & _IDENTIFIER)
+            if (
+                kind == 1
+                and (flags == _WHOLE_HEAD or (flags == _WHOLE_SECTION and length))
+                and streamId & _IDENTIFIER
+            ):
+                # The usual frame: a whole section.
                 floods.emptyFrames = 0
-                self._sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], True)
+                if flags != _WHOLE_SECTION or not (end := self._takeWhole(data, position, stop, streamId)):
+                    self._sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], flags == _WHOLE_HEAD)
+                else:
+                    stop = end
             elif kind < 10:
                 handlers[kind](data[position + 9 : stop], flags, streamId & 0x7FFFFFFF)
             position = stop
@@ -567,16 +578,6 @@ class ConnectionCodec:
                 self._wrongLength(stream)
                 return
         sink = stream.sink
-        held = self._held
-        if held is not None:
-            if ends and length and sink is not None:
-                self._held = None
-                stream.happen(Happening.REMOTE_ENDED)
-                sink.wholeReceived(held[1], payload)
-                stream.received(size)
-                return
-            self._tellHeld()
-            sink = stream.sink
         if ends and stream.canReceive:
             stream.happen(Happening.REMOTE_ENDED)
         if sink is not None and (length or ends):
@@ -600,13 +601,25 @@ class ConnectionCodec:
         """
         raise NotImplementedError
 
+    def _takeWhole(self, data: bytes, position: int, stop: int, streamId: int) -> int:
+        """
+        Take a head and what follows it at once, if that is a whole message of the usual kind.
+
+        @param position: Where the HEADERS frame begins; C{stop} is where it ends.
+
+        @return: Where the last frame ends; 0 if nothing was taken.
+        """
+        return 0
+
     def _tellHeld(self) -> None:
         """
-        The body did not come with the head: tell the head.
+        Tell what is held: nothing comes that it could be told with.
         """
-        held, self._held = self._held, None
-        if held is not None and held[0].sink is not None:
-            held[0].sink.responseReceived(held[1], False)
+
+    def _tellHeldBefore(self, kind: int, streamId: int) -> None:
+        """
+        Tell what is held and may be another's business when a frame of this type is received, neither DATA nor HEADERS.
+        """
 
     # Other frames
 
@@ -885,7 +898,12 @@ class ConnectionCodec:
 
         @param key: What it can be recalled by.
         """
-        block = self._encoder.encode(fields, key)
+        self.emitSection(streamId, self._encoder.encode(fields, key), endStream)
+
+    def emitSection(self, streamId: int, block: bytes, endStream: bool) -> None:
+        """
+        Send a field section that is encoded.
+        """
         size = len(block)
         flags = Flag.END_STREAM if endStream else 0
         if size <= self.peerMaxFrameSize:
@@ -929,6 +947,25 @@ class ConnectionCodec:
         self._outSize += len(wire)
         floods = self._floods
         floods.outboundFrames += 2
+        floods.outboundDataFrames += 1
+
+    def emitAnswer(self, streamId: int, block: bytes, message: bytes, trailers: bytes) -> None:
+        """
+        Send HEADERS, DATA, and the HEADERS that end a response.
+        """
+        size, length, last = len(block), len(message), len(trailers)
+        wire = b"%b%b%b%b%b%b" % (
+            _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
+            block,
+            _packHead(length >> 8, length & 0xFF, 0, 0, streamId),
+            message,
+            _packHead(last >> 8, last & 0xFF, 1, 5, streamId),
+            trailers,
+        )
+        self._out.append(wire)
+        self._outSize += len(wire)
+        floods = self._floods
+        floods.outboundFrames += 3
         floods.outboundDataFrames += 1
 
     def sendReset(self, streamId: int, code: int) -> None:

@@ -74,6 +74,8 @@ class _Counting(ConnectionCodec):
     What both roles do.
     """
 
+    # Calls pass frame by frame.
+    takesCalls = False
     # How many bytes the frames of the section under way took; none where it came the usual way, in one frame.
     _sectionWire = 0
 

@@ -5,14 +5,14 @@ The server's role: requests come in, responses go out.
 
 from __future__ import annotations
 
-from meshproxy.codec.http2.connection import ConnectionCodec
-from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
+from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, Setting
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
 from meshproxy.codec.http2.shapes import RequestShape, cut, shapeOf
-from meshproxy.codec.http2.states import StreamState
-from meshproxy.codec.http2.stream import CodecStream
+from meshproxy.codec.http2.states import Happening, StreamState
+from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
+from meshproxy.codec.http2.whole import WholeCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import RequestHeaders
 
@@ -22,6 +22,7 @@ _newRequest = RequestHeaders.__new__
 
 _OPEN = StreamState.OPEN
 _HALF_CLOSED = StreamState.HALF_CLOSED_REMOTE
+_CLOSED = StreamState.CLOSED
 
 _DEFAULTS = Http2Options()
 
@@ -33,7 +34,7 @@ _MOST_SHAPES = 16
 _HEAD_COST = 8
 
 
-class DownstreamCodec(ConnectionCodec):
+class DownstreamCodec(WholeCodec):
     """
     Reads requests and writes their responses, on as many streams as the options allow at a time.
 
@@ -48,6 +49,7 @@ class DownstreamCodec(ConnectionCodec):
     ) -> None:
         super().__init__(sink, options, counters or Http2Counters())
         self._requestReceived = sink.requestReceived
+        self._callReceived = sink.callReceived
         self._prefaceLeft = PREFACE
         self._known: dict[bytes, RequestHeaders] = {}
         # Heads that tell the length of a body, and are wrong where there is none.
@@ -80,6 +82,8 @@ class DownstreamCodec(ConnectionCodec):
     def _sectionReceived(self, streamId: int, block: bytes, endStream: bool) -> None:
         stream = self.streams.get(streamId)
         if stream is not None:
+            if stream.head is not None:
+                self._tell(stream)
             self._trailersReceived(stream, block, endStream)
             return
         self._budget -= _HEAD_COST
@@ -101,6 +105,9 @@ class DownstreamCodec(ConnectionCodec):
             # RFC 9113, 6.8: it was told that this one is not served.
             self._overlook(streamId)
             return
+        if len(self.streams) >= self.options.maxConcurrentStreams and self._held:
+            # Some of them may end on being told.
+            self._tellHeld()
         if len(self.streams) >= self.options.maxConcurrentStreams:
             self.counters.streamRefusedErrors.value += 1
             self.sendReset(streamId, ErrorCode.REFUSED_STREAM)
@@ -113,7 +120,47 @@ class DownstreamCodec(ConnectionCodec):
             stream.protocol = protocol
         if not endStream and b"content-length" in headers.first:
             stream.bodyLeft = int(headers.first[b"content-length"])
+        if not endStream and not protocol and self.takesCalls:
+            self._hold(stream, headers)
+            return
         self._requestReceived(stream, headers, endStream)
+
+    def _tellHead(self, stream: CodecStream, head: RequestHeaders) -> None:
+        # One that was dropped meanwhile is nobody's.
+        if stream.state is not _CLOSED:
+            self._requestReceived(stream, head, False)
+
+    def _dataReceived(self, payload: bytes, flags: int, streamId: int) -> None:
+        stream = self._held.get(streamId)
+        if stream is not None:
+            size = len(payload)
+            if (
+                flags == Flag.END_STREAM
+                and 0 < size <= self._receiveWindow
+                and size <= stream.receiveWindow
+                and (stream.bodyLeft == UNKNOWN_LENGTH or stream.bodyLeft == size)
+                and stream.state is _OPEN
+            ):
+                del self._held[streamId]
+                headers, stream.head = stream.head, None
+                if self._callReceived(stream, headers, payload):
+                    self._floods.emptyFrames = 0
+                    self._receiveWindow -= size
+                    stream.receiveWindow -= size
+                    if stream.state is _OPEN:
+                        stream.state = _HALF_CLOSED
+                    elif stream.canReceive:
+                        stream.happen(Happening.REMOTE_ENDED)
+                    if stream.isPaused:
+                        stream.received(size)
+                    else:
+                        self.creditConnection(size)
+                    return
+            else:
+                self._tell(stream)
+            if self._isStopped:
+                return
+        super()._dataReceived(payload, flags, streamId)
 
     def _recall(self, block: bytes, endStream: bool) -> RequestHeaders | None:
         """

@@ -342,6 +342,8 @@ class Encoder:
     identifier) drives nothing out; of L{NUMBERS} only the names do, once. What was encoded without a change of the
     table is remembered: each field's bytes, and those of whole sections. What is sent once is not Huffman-coded: that
     costs this program more than it saves the network.
+
+    @ivar version: Changes whenever what was encoded may be encoded otherwise from now on.
     """
 
     def __init__(self, tableSize: int = 4096) -> None:
@@ -361,6 +363,7 @@ class Encoder:
         # What was sent last with a name of NUMBERS that the static table does not have, or is in the table.
         self._named: dict[bytes, Field] = {}
         self._seen: set[Field] = set()
+        self.version = 0
 
     def peerAllows(self, tableSize: int) -> None:
         """
@@ -510,6 +513,7 @@ class Encoder:
 
     def _forget(self) -> None:
         # The indexes of all entries are others now.
+        self.version += 1
         self._bytes.clear()
         self._blocks.clear()
         self._templates.clear()

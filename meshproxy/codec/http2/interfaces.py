@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from meshproxy.codec.http1.interfaces import ICount, UnderscoreAction
 from meshproxy.errors import RemoteProtocolError
@@ -61,6 +61,17 @@ class IDownstreamSink(IConnectionSink):
         cares for a reset.
 
         @param headers: The caller's to keep and to change.
+        """
+
+    def callReceived(stream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        """
+        A request came whole, head and body at once: the same as C{requestReceived(stream, headers, False)} and
+        C{stream.sink.dataReceived(message, True)}. The codec may tell either.
+
+        @param message: At least one byte.
+
+        @return: Whether all of it was taken. Where only the head was, as by C{requestReceived}, the codec tells of the
+            body as if it came now.
         """
 
     def requestRefused(streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
@@ -124,6 +135,16 @@ class IResponseStreamSink(IRequestStreamSink):
         """
         A whole response came at once: the same as C{responseReceived(headers, False)} and
         C{dataReceived(body, True)}. The codec may tell either.
+
+        @param body: At least one byte.
+        """
+
+    takesAnswer = Attribute("Whether L{answerReceived} may be told now.")
+
+    def answerReceived(headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        A whole response with trailers came at once: the same as C{responseReceived(headers, False)},
+        C{dataReceived(body, False)} and C{trailersReceived(trailers)}. The codec may tell either.
 
         @param body: At least one byte.
         """

@@ -52,6 +52,7 @@ class CodecStream:
     @ivar bodyLeft: How many bytes are due of what comes in, or L{UNKNOWN_LENGTH}.
     @ivar isHead: Whether a response that comes in has no body whatever its length says: it answers HEAD.
     @ivar protocol: What an extended CONNECT asks for, or nothing.
+    @ivar head: The head of the message that comes in, while it is held; C{body} the body that follows it.
     @ivar hasFinalHead: Whether the head of the message that comes in was read; interim responses do not count.
     """
 
@@ -65,8 +66,10 @@ class CodecStream:
         "_queue",
         "_stopsReading",
         "_uncredited",
+        "body",
         "bodyLeft",
         "hasFinalHead",
+        "head",
         "id",
         "isHead",
         "protocol",
@@ -89,6 +92,8 @@ class CodecStream:
         self.isHead = False
         self.protocol = b""
         self.hasFinalHead = False
+        self.head: Any = None
+        self.body: bytes | None = None
         self._queue: deque[bytes] | None = None
         # What follows the queue: an end, or trailers.
         self._end: bool | tuple[Field, ...] = False
@@ -199,6 +204,44 @@ class CodecStream:
                 return
         self.sendHeaders(headers, False, key)
         self.sendData(body, True)
+
+    def sendAnswer(self, headers: ResponseHeaders, message: bytes, trailers: HeaderMap) -> None:
+        """
+        Send the answer to a call: the same as L{sendHeaders}, L{sendData} and L{sendTrailers}. One whose sections are
+        like others before, to a call that is over, goes a shorter way.
+        """
+        codec = self._codec
+        length = len(message)
+        told = b"%d" % length
+        first = headers.first
+        key: tuple[object, ...] = ()
+        if (
+            self.state is _HALF_CLOSED_REMOTE
+            and headers.more is None
+            and trailers.more is None
+            and not self.protocol
+            and length <= self.sendWindow
+            and length <= codec.sendWindow
+            and length <= codec.peerMaxFrameSize
+            and first.get(b"content-length", told) == told
+            and codec.mayEmit
+        ):
+            key = keyOf(headers.status, first)
+            block = codec.recallLike(key, first)
+            # Trailers are recalled by their fields.
+            end = codec.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
+            if block is not None and end is not None:
+                self.sendWindow -= length
+                codec.sendWindow -= length
+                codec.emitAnswer(self.id, block, message, end)
+                self.state = _CLOSED
+                if self._owed:
+                    self.creditAll()
+                codec.streamClosed(self)
+                return
+        self.sendHeaders(headers, False, key)
+        self.sendData(message, False)
+        self.sendTrailers(trailers)
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
@@ -401,6 +444,13 @@ class CodecStream:
                 self._codec.callOff(self)
 
     # Receiving
+
+    @property
+    def isPaused(self) -> bool:
+        """
+        Whether nobody wants more for now.
+        """
+        return self._isPaused
 
     def received(self, length: int) -> None:
         """

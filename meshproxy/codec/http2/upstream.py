@@ -5,12 +5,15 @@ The client's role: requests go out, responses come in.
 
 from __future__ import annotations
 
-from meshproxy.codec.http2.connection import ConnectionCodec
-from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Setting
+import struct
+
+from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, Setting, frameHead
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IConnectionSink, IResponseStreamSink
-from meshproxy.codec.http2.messages import requestFields, responseFrom
-from meshproxy.codec.http2.states import Happening
-from meshproxy.codec.http2.stream import CodecStream
+from meshproxy.codec.http2.messages import responseFrom
+from meshproxy.codec.http2.requestblocks import RequestBlocks
+from meshproxy.codec.http2.states import Happening, StreamState
+from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
+from meshproxy.codec.http2.whole import WholeCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 
@@ -21,13 +24,22 @@ _LAST_ID = 2**31 - 1
 
 _DEFAULTS = Http2Options(maxHeadBytes=60 * 1024)
 
+# RFC 9113, 4.2: no longer ones were allowed to the peer.
+_LONGEST_FRAME = 16384
+_ENDS = Flag.END_HEADERS | Flag.END_STREAM
+
+_unpackHead = struct.Struct(">HBBBL").unpack_from
+
 _MOST_REMEMBERED = 64
 _LONGEST_REMEMBERED = 512
 
 _newResponse = ResponseHeaders.__new__
 
+_HALF_CLOSED = StreamState.HALF_CLOSED_LOCAL
+_CLOSED = StreamState.CLOSED
 
-class UpstreamCodec(ConnectionCodec):
+
+class UpstreamCodec(WholeCodec):
     """
     Writes requests and reads their responses, on as many streams as the peer allows at a time.
     """
@@ -39,6 +51,9 @@ class UpstreamCodec(ConnectionCodec):
         self._nextId = 1
         self._known: dict[bytes, ResponseHeaders] = {}
         self._knownVersion = 0
+        # The same of responses that have a body, each with the length that it tells.
+        self._answers: dict[bytes, tuple[ResponseHeaders, int]] = {}
+        self._requests = RequestBlocks(self._encoder)
         self._announce(PREFACE, [(Setting.ENABLE_PUSH, 0)])
 
     @property
@@ -67,7 +82,8 @@ class UpstreamCodec(ConnectionCodec):
         """
         if not self.availableStreams:
             raise LocalProtocolError("a request where the peer takes none")
-        fields = requestFields(headers)
+        # Judged before there is a stream; what is encoded must go out.
+        block = self._requests.encode(headers)
         stream = self._open(self._nextId)
         self._nextId += 2
         stream.sink = sink
@@ -77,11 +93,52 @@ class UpstreamCodec(ConnectionCodec):
         elif b"upgrade" in headers.first:
             stream.protocol = headers.first[b"upgrade"]
             endStream = False
-        self.sendBlock(stream.id, fields, endStream)
+        self.emitSection(stream.id, block, endStream)
         if not endStream:
             stream.announce(headers)
         if endStream:
             stream.happen(Happening.LOCAL_ENDED)
+        return stream
+
+    def call(self, sink: IResponseStreamSink, headers: RequestHeaders, message: bytes) -> CodecStream | None:
+        """
+        Begin a request that is whole: the same as L{request} and L{CodecStream.sendData}, in one step. The caller saw
+        that the peer takes one.
+
+        @return: L{None}, and nothing is done, where it does not go in one step: for want of credit, for instance.
+
+        @raise LocalProtocolError: If the head cannot be written.
+        """
+        length = len(message)
+        first = headers.first
+        if (
+            not self.takesCalls
+            or length > self.peerInitialWindow
+            or length > self.sendWindow
+            or length > self.peerMaxFrameSize
+            or not self.mayEmit
+            or self._isStopped
+            or b"upgrade" in first
+            or headers.method == b"CONNECT"
+            or first.get(b"content-length", b"%d" % length) != b"%d" % length
+        ):
+            return None
+        block = self._requests.encode(headers)
+        streamId = self._nextId
+        self._nextId += 2
+        stream = CodecStream(self, streamId, _HALF_CLOSED)
+        stream.sink = sink
+        stream.isHead = headers.method == b"HEAD"
+        stream.sendWindow -= length
+        self.sendWindow -= length
+        self.streams[streamId] = stream
+        self.counters.streamsActive.value += 1
+        self._floods.openedStreams += 1
+        if len(block) <= self.peerMaxFrameSize:
+            self.emitResponse(streamId, block, message)
+        else:
+            self.emitSection(streamId, block, False)
+            self.emitData(frameHead(length, 0, Flag.END_STREAM, streamId) + message)
         return stream
 
     def _isIdle(self, streamId: int) -> bool:
@@ -103,6 +160,10 @@ class UpstreamCodec(ConnectionCodec):
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "HEADERS on an idle stream")
             self._dropSection(streamId, block)
         elif stream.hasFinalHead or not stream.canReceive:
+            if stream.head is not None:
+                if endStream and self._answerReceived(stream, block):
+                    return
+                self._tell(stream)
             self._trailersReceived(stream, block, endStream)
         else:
             self._responseReceived(stream, block, endStream)
@@ -153,10 +214,116 @@ class UpstreamCodec(ConnectionCodec):
         if endStream:
             stream.happen(Happening.REMOTE_ENDED)
         elif not stream.protocol:
-            self._held = (stream, headers)
+            self._hold(stream, headers)
             return
         if sink is not None:
             sink.responseReceived(headers, endStream)
+
+    def _tellHead(self, stream: CodecStream, head: ResponseHeaders) -> None:
+        sink = stream.sink
+        if sink is not None:
+            sink.responseReceived(head, False)
+
+    def _dataReceived(self, payload: bytes, flags: int, streamId: int) -> None:
+        stream = self._held.get(streamId)
+        if stream is not None:
+            size = len(payload)
+            left = stream.bodyLeft
+            if (
+                flags & ~Flag.END_STREAM == 0
+                and 0 < size <= self._receiveWindow
+                and size <= stream.receiveWindow
+                and stream.body is None
+                and (left == UNKNOWN_LENGTH or left == size)
+                and stream.sink is not None
+                and (flags or self.takesCalls)
+            ):
+                self._floods.emptyFrames = 0
+                self._receiveWindow -= size
+                stream.receiveWindow -= size
+                if left != UNKNOWN_LENGTH:
+                    stream.bodyLeft = 0
+                if not flags:
+                    # Trailers may follow at once.
+                    stream.body = payload
+                    return
+                del self._held[streamId]
+                headers, stream.head = stream.head, None
+                stream.happen(Happening.REMOTE_ENDED)
+                stream.sink.wholeReceived(headers, payload)
+                stream.received(size)
+                return
+            self._tell(stream)
+            if self._isStopped:
+                return
+        super()._dataReceived(payload, flags, streamId)
+
+    def _takeWhole(self, data: bytes, position: int, stop: int, streamId: int) -> int:
+        # An answer whose sections are known, to a call that is over: HEADERS, DATA, HEADERS.
+        stream = self.streams.get(streamId)
+        if stream is None or stream.state is not _HALF_CLOSED or stream.hasFinalHead or stream.isHead:
+            return 0
+        size = len(data)
+        last = stop + 9
+        if size < last:
+            return 0
+        high, low, kind, flags, follows = _unpackHead(data, stop)
+        length = high << 8 | low
+        last += length
+        if kind or flags or follows != streamId or size < last + 9 or not 0 < length <= _LONGEST_FRAME:
+            return 0
+        high, low, kind, flags, follows = _unpackHead(data, last)
+        end: int = last + 9 + (high << 8 | low)
+        if kind != 1 or flags != _ENDS or follows != streamId or size < end:
+            return 0
+        known = self._answers.get(data[position + 9 : stop])
+        sink = stream.sink
+        if (
+            known is None
+            or self._knownVersion != self._decoder.version
+            or (known[1] != length and known[1] != UNKNOWN_LENGTH)
+            or length > self._receiveWindow
+            or length > stream.receiveWindow
+            or stream.protocol
+            or sink is None
+            or not sink.takesAnswer
+            or (trailers := self._recallTrailers(data[last + 9 : end])) is None
+        ):
+            return 0
+        like = known[0]
+        headers = _newResponse(ResponseHeaders)
+        headers.status = like.status
+        headers.first = like.first.copy()
+        headers.more = None
+        self._budget -= 2
+        self.counters.trailers.value += 1
+        self._receiveWindow -= length
+        stream.state = _CLOSED
+        self.streamClosed(stream)
+        sink.answerReceived(headers, data[stop + 9 : last], trailers)
+        self.creditConnection(length)
+        return end
+
+    def _answerReceived(self, stream: CodecStream, block: bytes) -> bool:
+        """
+        The last section of an answer came, of which the rest is held.
+
+        @return: Whether it was told in one step.
+        """
+        body, sink = stream.body, stream.sink
+        if body is None or stream.state is not _HALF_CLOSED or sink is None or not sink.takesAnswer:
+            return False
+        trailers = self._recallTrailers(block)
+        if trailers is None or stream.bodyLeft > 0:
+            return False
+        del self._held[stream.id]
+        headers, stream.head, stream.body = stream.head, None, None
+        self.counters.trailers.value += 1
+        stream.state = _CLOSED
+        self.streamClosed(stream)
+        sink.answerReceived(headers, body, trailers)
+        self.creditConnection(len(body))
+        return True
 
     def _expectBody(self, stream: CodecStream, headers: ResponseHeaders, endStream: bool) -> bool:
         """
@@ -184,5 +351,8 @@ class UpstreamCodec(ConnectionCodec):
             known = self._known
             if self._knownVersion != version or len(known) >= _MOST_REMEMBERED:
                 known.clear()
+                self._answers.clear()
                 self._knownVersion = version
-            known[block] = headers.copy()
+            known[block] = like = headers.copy()
+            if headers.status >= 200 and headers.status not in (204, 304):
+                self._answers[block] = (like, int(like.first.get(b"content-length", UNKNOWN_LENGTH)))

@@ -61,6 +61,13 @@ class StreamSink:
     def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
         self.transcript.append(("response", self.id, list(headers.allFields()), endStream))
 
+    takesAnswer = True
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        self.responseReceived(headers, False)
+        self.dataReceived(body, False)
+        self.trailersReceived(trailers)
+
     def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
         self.responseReceived(headers, False)
         self.dataReceived(body, True)
@@ -74,7 +81,10 @@ class RecordingSink:
     @ivar transcript: What came.
     @ivar streams: The streams of requests, in order.
     @ivar during: Called with each stream whose request began.
+    @ivar takesCalls: Whether it takes requests that come whole in one step.
     """
+
+    takesCalls = True
 
     def __init__(self) -> None:
         self.transcript: Transcript = []
@@ -86,6 +96,13 @@ class RecordingSink:
         stream.sink = StreamSink(self.transcript, stream.id)
         self.streams.append(stream)
         self.during(stream)
+
+    def callReceived(self, stream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        self.requestReceived(stream, headers, False)
+        if not self.takesCalls or stream.sink is None:
+            return False
+        stream.sink.dataReceived(message, True)
+        return True
 
     def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
         self.transcript.append(("refused", streamId, error.details))

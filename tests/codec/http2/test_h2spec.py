@@ -57,6 +57,10 @@ class Server:
         if endStream:
             stream.sink.send()
 
+    def callReceived(self, stream: CodecStream, headers: RequestHeaders, message: bytes) -> bool:
+        self.requestReceived(stream, headers, False)
+        return False
+
     def requestRefused(self, streamId: int, headers: RequestHeaders | None, error: RemoteProtocolError) -> None:
         pass
 

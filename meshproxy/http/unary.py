@@ -1,0 +1,312 @@
+# -*- test-case-name: tests.http.test_unary -*-
+"""
+The short way of calls of gRPC that are one message each way.
+
+It is for a request over HTTP/2 whose head and only DATA frame came in one read, to a route that asks for little and a
+cluster of HTTP/2 with a connection that has room. Such a call takes one step from the codec through the route to the
+upstream connection, and leaves there as HEADERS and DATA at once. Its answer takes one step back where head, message
+and trailers come in one read, too, and no filter looks at messages or trailers.
+
+Whatever is otherwise is done as for any request: by L{Stream}, which takes the message after the head, and by
+L{RoutedRequest}, which takes the answer in parts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure as TwistedFailure
+
+from meshproxy.codec.http1 import DECIMAL
+from meshproxy.errors import LocalProtocolError
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
+from meshproxy.http.chain import FilterChain
+from meshproxy.http.routedrequest import ORDERS, RoutedRequest
+from meshproxy.http.stream import Stream
+from meshproxy.routing.timeouts import effectiveMaxStreamDuration
+from meshproxy.upstream.http2pool import HTTP2Pool
+
+if TYPE_CHECKING:
+    from meshproxy.http.downstream import IDownstream
+    from meshproxy.http.manager import ConnectionManager
+    from meshproxy.http.router import Plan, Router
+    from meshproxy.net.deadlines import Deadlines
+    from meshproxy.routing.route import Route, RouteAction
+    from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.endpoint import Endpoint
+
+__all__ = ["CallDeadlines", "UnaryRequest", "UnaryStream", "route"]
+
+_TIMEOUT = b"grpc-timeout"
+
+# A client may ask for any.
+_MOST_DEADLINES = 256
+
+# The one order to a router that is heeded here.
+_hasNoOther = (ORDERS - {_TIMEOUT}).isdisjoint
+
+
+class UnaryStream(Stream):
+    """
+    A stream whose request came whole.
+
+    @ivar message: What follows the head of the request, while the router may take it in the same step.
+    @ivar isTaken: Whether it did.
+    """
+
+    __slots__ = ("isTaken", "message")
+
+    def __init__(
+        self, manager: ConnectionManager, downstream: IDownstream, headers: RequestHeaders, message: bytes, now: float
+    ) -> None:
+        """
+        @param now: The clock's seconds.
+        """
+        Stream.__init__(self, manager, downstream, headers, False, now)
+        self.protocol = "HTTP/2"
+        self.message: bytes | None = message
+        self.isTaken = False
+
+    def begin(self, chain: FilterChain) -> None:
+        """
+        See L{Stream.begin}. A router that is told now takes the message, too, unless another filter wants to see it.
+        """
+        if chain.perStream or len(chain.requestData) > 1:
+            self.message = None
+        Stream.begin(self, chain)
+        self.message = None
+
+    @property
+    def goesStraight(self) -> bool:
+        """
+        Whether no filter made the request wait.
+        """
+        return self._requestWalk is None
+
+    @property
+    def passesAnswers(self) -> bool:
+        """
+        Whether no filter looks at what follows the head of a response.
+        """
+        chain = self.chain
+        return not chain.responseData and not chain.responseTrailers
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap, now: float) -> None:
+        """
+        A whole answer enters the chain at once: the same as L{Stream.responseHeadersReceived},
+        L{Stream.responseDataReceived} and L{Stream.responseTrailersReceived} one after the other.
+
+        @param now: The clock's seconds.
+        """
+        self.responseHeaders = headers
+        if self.chain.responseHeaders and not self._passResponseHeaders(headers):
+            if not self.over:
+                self.responseDataReceived(body, False)
+            if not self.over:
+                self.responseTrailersReceived(trailers)
+            return
+        finish = self.manager.finishResponse
+        finish(self, headers)
+        self.responseCode = headers.status
+        self.bytesSent = len(body)
+        self.lastActive = self.responseStart = now
+        self.responseTrailers = trailers
+        self.responseEnded = self.responseHalted = True
+        self.downstream.sendAnswer(self, headers, body, trailers)
+        if not self.over:
+            self._end(now)
+
+
+def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Plan) -> bool:
+    """
+    Send a call to its upstream, where that goes in one step: what L{RoutedRequest.start}, the pool, the connection and
+    L{RoutedRequest.sendData} would do one after the other.
+
+    @return: Whether the request is on its way, with its message (then the stream says so) or without; else nothing was
+        done.
+    """
+    first = headers.first
+    cluster = router.clusters.get(plan.cluster) if plan.carriesCalls else None
+    if (
+        cluster is None
+        or cluster.isParticular
+        or cluster.transports.wishOf is not None
+        or cluster.transports.tellsClient
+        or not stream.goesStraight
+        or not _hasNoOther(first)
+    ):
+        return False
+    choose = cluster.chooseEndpoint
+    endpoint = choose()
+    pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
+    connection = pool.withRoom() if isinstance(pool, HTTP2Pool) else None
+    if (
+        endpoint is None
+        or pool is None
+        or connection is None
+        or (requests := pool.breaker.requests).used + 1 >= requests.watched
+    ):
+        stream.upstream = RoutedRequest(router, stream, plan.route)
+        stream.upstream.start(headers, False, endpoint)
+        return True
+    manager = stream.manager
+    now = router.clock.seconds()
+    stream.upstream = request = UnaryRequest(router, stream, plan.route, cluster, endpoint, headers, now)
+    manager.stats.rqUpstreamTotal.value += 1
+    stream.upstreamCluster = cluster.statName
+    stream.upstreamHost = endpoint
+    stream.upstreamAttempts = 1
+    if _TIMEOUT in first or plan.lasts:
+        durations = plan.deadlines.heed(headers, request._isGRPC)
+        if durations is not None:
+            request._durations = durations
+            durations.start(request, now)
+    finalize = plan.finalize
+    if finalize is not None:
+        if router.suppressHeaders:
+            stream.tellsOriginalPath = False
+        finalize(headers, stream)
+    timeouts = plan.timeouts
+    if timeouts is not None:
+        request._timeouts = timeouts
+        timeouts.start(request, now)
+        if plan.expected is not None:
+            first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
+    # What L{HTTP1Pool.took} does; that no gauge changes was seen above.
+    requests.used += 1
+    stats = cluster.stats
+    stats.rqTotal.value += 1
+    stats.rqActive.value += 1
+    endpoint.rqTotal.value += 1
+    endpoint.active += 1
+    message = stream.message
+    assert message is not None
+    request.connection = stream.upstreamConnection = upstream = connection.begin(request)  # type: ignore[assignment]
+    try:
+        upstream.sendCall(request, headers, message)
+    except LocalProtocolError:
+        # Filters made a head of it that cannot be written.
+        request._requestEnded = False
+        stream.filterRaised(TwistedFailure())
+        return True
+    stream.isTaken = True
+    stream.bytesReceived = len(message)
+    stream.requestEnd = stream.lastActive = now
+    if manager.requestDeadlines is not None:
+        manager.requestDeadlines.cancel(stream)
+    return True
+
+
+class CallDeadlines:
+    """
+    How long the calls of one route may last, by what they ask for. Few different deadlines are asked for, and what
+    becomes of each is remembered.
+    """
+
+    __slots__ = ("_action", "_known", "_router")
+
+    def __init__(self, router: Router, action: RouteAction) -> None:
+        self._router = router
+        self._action = action
+        self._known: dict[tuple[bytes | None, bool], tuple[bytes | None, float | None]] = {}
+
+    def heed(self, headers: RequestHeaders, isGRPC: bool) -> Deadlines[RoutedRequest] | None:
+        """
+        Tell the service how long it has, and where the call waits for its end, if there is one.
+        """
+        first = headers.first
+        asked = first.get(_TIMEOUT)
+        known = self._known.get((asked, isGRPC))
+        if known is None or headers.more is not None:
+            duration = effectiveMaxStreamDuration(self._action, headers)
+            if len(self._known) >= _MOST_DEADLINES:
+                self._known.clear()
+            known = self._known[asked, isGRPC] = (first.get(_TIMEOUT), duration)
+        elif known[0] is not None:
+            first[_TIMEOUT] = known[0]
+        return self._router.durations[known[1]] if known[1] else None
+
+
+class UnaryRequest(RoutedRequest):
+    """
+    A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
+    business of its base class.
+    """
+
+    _requestEnded = _complete = True
+
+    def __init__(
+        self,
+        router: Router,
+        stream: UnaryStream,
+        route: Route,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        headers: RequestHeaders,
+        now: float,
+    ) -> None:
+        """
+        @param now: The clock's seconds.
+        """
+        self._router = router
+        self._stream: UnaryStream = stream
+        self._route = route
+        self._action = route.action  # type: ignore[assignment]  # a route of this kind has one
+        self._cluster = cluster
+        self._stats = cluster.stats
+        self._endpoint = endpoint
+        self._headers = headers
+        self._tryBegan = now
+        self._isGRPC = isGRPC(headers)
+        self._responsePaused = False
+
+    @property
+    def takesAnswer(self) -> bool:
+        """
+        See L{ICall<meshproxy.upstream.http2connection.ICall>}.
+        """
+        return not self._responsePaused and not self.responseStarted and self._stream.passesAnswers
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        A whole answer with trailers: the same as L{RoutedRequest.responseReceived}, L{RoutedRequest.dataReceived} and
+        L{RoutedRequest.trailersReceived}, but for what such a request does not have.
+        """
+        stream = self._stream
+        router = self._router
+        now = router.clock.seconds()
+        stream.upstreamResponseStart = stream.upstreamResponseEnd = now
+        stats = self._stats
+        status = headers.status
+        try:
+            stats.responses.counts[status] += 1
+        except KeyError:
+            stats.responses.add(status)
+        if status >= 500 or not self._isGRPC:
+            self._endpoint.responded(status < 500)
+        else:
+            grpcStatus = trailers.first.get(b"grpc-status")
+            if grpcStatus == b"0":
+                self._endpoint.rqSuccess.value += 1
+            else:
+                self._judgeStatus(grpcStatus)
+        if not router.suppressHeaders:
+            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
+            # The codec that tells of whole answers does so of heads without any field twice.
+            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
+        finalize = self._route.finalizeResponseHeaders
+        if finalize is not None:
+            self._finalizeResponse(finalize, headers)
+        self.responseStarted = self.over = True
+        stream.responseCodeDetails = "via_upstream"
+        if self._timeouts is not None:
+            self._timeouts.waiting.pop(self, None)
+        if self._durations is not None:
+            self._durations.waiting.pop(self, None)
+        self.connection = None
+        elapsed = int((now - self._tryBegan) * 1000)
+        try:
+            stats.rqTime.bins[elapsed] += 1
+        except KeyError:
+            stats.rqTime.record(elapsed)
+        stream.answerReceived(headers, body, trailers, now)
