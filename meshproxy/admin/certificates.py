@@ -31,17 +31,23 @@ def certificateList(server: Served, request: AdminRequest) -> AdminResponse:
 
     def shown() -> Iterator[object]:
         for user in list(server.context.secrets.users):
+            staples = user.staples()
             for roots, chains in user.certificates():
                 message: Any = newMessage(_ADMIN + "Certificate")
                 for path, certificate in roots:
                     _describe(message.ca_cert.add(), path, certificate, now)
                 for path, certificate in chains:
-                    _describe(message.cert_chain.add(), path, certificate, now)
+                    details = message.cert_chain.add()
+                    _describe(details, path, certificate, now)
+                    staple = staples.get(certificate)
+                    if staple is not None:
+                        setTimestamp(details.ocsp_details.valid_from, staple.begins)
+                        setTimestamp(details.ocsp_details.expiration, now if staple.ends is None else staple.ends)
                 found: dict[str, Any] = dictOf(message)
                 # As in Envoy, what is empty or nought is told as well.
-                for details in (*found.setdefault("ca_cert", []), *found.setdefault("cert_chain", [])):
-                    details.setdefault("days_until_expiration", "0")
-                    details.setdefault("subject_alt_names", [])
+                for shownDetails in (*found.setdefault("ca_cert", []), *found.setdefault("cert_chain", [])):
+                    shownDetails.setdefault("days_until_expiration", "0")
+                    shownDetails.setdefault("subject_alt_names", [])
                 yield found
 
     # A lazy list may not be empty.

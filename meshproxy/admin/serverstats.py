@@ -33,6 +33,7 @@ class ServerStats:
         self._uptime = scope.gauge("uptime")
         self._state = scope.gauge("state")
         self._daysUntilExpiry = scope.gauge("days_until_first_cert_expiring")
+        self._secondsUntilStaplesEnd = scope.gauge("seconds_until_first_ocsp_response_expiring")
         self._totalConnections = scope.gauge("total_connections")
         self._memoryAllocated = scope.gauge("memory_allocated")
         self._memoryHeapSize = scope.gauge("memory_heap_size")
@@ -60,6 +61,9 @@ class ServerStats:
         self._live.value = int(state == "LIVE")
         self._state.value = _STATES[state]
         self._daysUntilExpiry.value = server.context.secrets.daysUntilExpiry(now)
+        left = server.context.secrets.secondsUntilStaplesEnd(now)
+        if left is not None:
+            self._secondsUntilStaplesEnd.value = left
         memory = processMemory()
         self._memoryAllocated.value = memory.allocated
         self._memoryHeapSize.value = memory.heapSize

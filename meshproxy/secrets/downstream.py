@@ -21,6 +21,7 @@ from meshproxy.secrets.keys import CertifiedKey
 from meshproxy.secrets.material import Material, prepare
 from meshproxy.secrets.session import TLSSession, verifyPeer
 from meshproxy.secrets.side import TLSSide
+from meshproxy.secrets.stapling import MUST, Stapling, mustStaple
 from meshproxy.secrets.stats import TLSStats
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Scope
@@ -126,6 +127,7 @@ class DownstreamContexts:
         context.set_verify(self._mode, verifyPeer)
         for root in self.validation.namedRoots:
             context.add_client_ca(crypto.X509.from_cryptography(root))
+        context.set_ocsp_server_callback(Stapling(keys, tls.staplePolicy, tls.now, tls.stats).answer)
         if tls.alpn:
             context.set_alpn_select_callback(tls.chooseProtocol)
         return context
@@ -180,6 +182,8 @@ class DownstreamTLS(TLSSide[DownstreamContexts]):
         self.prefersClientCiphers: bool = section.get("prefer_client_ciphers")
         self.hasTickets = not section.get("disable_stateless_session_resumption")
         self.hasSessions = not section.get("disable_stateful_session_resumption")
+        self.staplePolicy: str = section.get("ocsp_staple_policy")
+        self.now = secrets.clock.seconds
         self.sessionTimeout = int(section.seconds("session_timeout", 0.0))
         common = section.child("common_tls_context")
         if common is None or not (
@@ -190,8 +194,29 @@ class DownstreamTLS(TLSSide[DownstreamContexts]):
                 "common_tls_context",
             )
             return
-        self._source.begin(lambda material: DownstreamContexts(self, material))
+        self._source.begin(self._makeContexts)
         secrets.users[self] = None
+
+    def _makeContexts(self, material: Material) -> DownstreamContexts:
+        """
+        Make another version.
+
+        @raise ConfigError: If a certificate that must not be shown without an OCSP response has none.
+        """
+        for key in material.keys:
+            if key.staple is None and mustStaple(key.leaf):
+                raise self.section.error(
+                    f"the certificate in {key.path} says that it must be stapled to an OCSP response: ocsp_staple is "
+                    "needed beside it",
+                    "common_tls_context",
+                )
+            if key.staple is None and self.staplePolicy == MUST:
+                raise self.section.error(
+                    f"MUST_STAPLE asks for an OCSP response for every certificate; that in {key.path} has no "
+                    "ocsp_staple",
+                    "ocsp_staple_policy",
+                )
+        return DownstreamContexts(self, material)
 
     @property
     def contexts(self) -> DownstreamContexts | None:

@@ -5,7 +5,7 @@ Certificates with their private keys (C{TlsCertificate}), loaded as a pair that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cryptography import x509
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from meshproxy.config import Section
 from meshproxy.net.certificates import altNames, commonName
 from meshproxy.secrets.sources import Loading, readSource
+from meshproxy.secrets.stapling import Staple, loadStaple
 
 __all__ = ["CertifiedKey", "loadCertifiedKey"]
 
@@ -33,6 +34,7 @@ class CertifiedKey:
     @ivar kind: C{"rsa"}, C{"ecdsa"} or C{"eddsa"}.
     @ivar names: For which server names it is: its DNS names, or its common name where it has no alternative names.
     @ivar path: The certificate's file, or C{<inline>}.
+    @ivar staple: What an authority says of it, for clients that ask.
     """
 
     chain: tuple[x509.Certificate, ...]
@@ -40,6 +42,7 @@ class CertifiedKey:
     kind: str
     names: tuple[str, ...]
     path: str
+    staple: Staple | None = None
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -55,6 +58,15 @@ def loadCertifiedKey(section: Section, loading: Loading) -> CertifiedKey | None:
 
     @return: L{None} if it was refused.
     """
+    found = _loadPair(section, loading)
+    source = section.child("ocsp_staple")
+    if found is None or source is None:
+        return found
+    staple = loadStaple(source, found.leaf, loading)
+    return None if staple is None else replace(found, staple=staple)
+
+
+def _loadPair(section: Section, loading: Loading) -> CertifiedKey | None:
     password = _password(section, loading)
     pkcs = section.child("pkcs12")
     if pkcs is not None:

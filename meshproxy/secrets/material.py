@@ -13,7 +13,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from meshproxy.config import Report, Section
-from meshproxy.errors import ConfigErrors
+from meshproxy.errors import ConfigError, ConfigErrors
 from meshproxy.secrets.keys import CertifiedKey, loadCertifiedKey
 from meshproxy.secrets.parameters import Parameters, compileParameters
 from meshproxy.secrets.sources import Loading
@@ -96,7 +96,7 @@ class ContextSource(Generic[Made]):
         """
         Make the first version; faults go to the report of the configuration.
 
-        @param make: Makes a context.
+        @param make: Makes a context; or raises L{ConfigError}, where what was loaded does not do.
 
         @raise OpenSSL.SSL.Error: If OpenSSL does not take what was loaded.
         """
@@ -116,6 +116,8 @@ class ContextSource(Generic[Made]):
                         self._updated()
             except SSL.Error as error:
                 self._common.refuse(f"OpenSSL does not take it: {_reason(error)}")
+            except ConfigError as error:
+                self._common.report.add(error)
 
     def _subscribe(self) -> None:
         named = [*self._namedKeys, self._namedValidation]
@@ -156,7 +158,7 @@ class ContextSource(Generic[Made]):
             material = self._load(loading, report)
             report.raiseIfAny()
             made = None if material is None else make(material)
-        except ConfigErrors as error:
+        except (ConfigErrors, ConfigError) as error:
             self._secrets.tellRejected(error)
             return
         except SSL.Error as error:

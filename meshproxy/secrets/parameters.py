@@ -51,6 +51,10 @@ _STANDARD_CHACHA = re.compile(r"TLS_ECDHE_(ECDSA|RSA)_WITH_CHACHA20_POLY1305_SHA
 DEFAULT_GROUPS = ("X25519MLKEM768", "X25519", "P-256")
 _GROUPS = ("X25519", "P-256", "P-384", "P-521", "X25519MLKEM768")
 
+# As in Envoy, the server takes the first of its groups that the client knows, whether the client sent a share for it or
+# has to be asked for one. Before 3.5 OpenSSL takes one that there is a share for.
+_GROUP_SEPARATOR = "/" if SSL.OPENSSL_VERSION_NUMBER >= 0x30500000 else ":"
+
 _SIGNATURES = frozenset(
     """
     rsa_pkcs1_sha256 rsa_pkcs1_sha384 rsa_pkcs1_sha512 ecdsa_secp256r1_sha256 ecdsa_secp384r1_sha384
@@ -87,7 +91,7 @@ class Parameters:
         context.set_tls13_ciphersuites(_TLS13_CIPHERS)
         if self.hasGroups:
             prioritizeChaCha(context)
-        setGroups(context, ":".join(self.groups))
+        setGroups(context, _GROUP_SEPARATOR.join(self.groups))
         if self.signatures:
             setSignatureAlgorithms(context, ":".join(self.signatures))
 

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from meshproxy.config import Section
 from meshproxy.secrets.material import ContextSource
+from meshproxy.secrets.stapling import Staple
 from meshproxy.secrets.stats import TLSStats
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Scope
@@ -81,6 +82,13 @@ class TLSSide(Generic[Made]):
         roots = [(validation.path, root) for root in validation.roots]
         chains = [(key.path, each) for key in material.keys for each in key.chain]
         return [(roots, chains)]
+
+    def staples(self) -> dict[x509.Certificate, Staple]:
+        """
+        See L{meshproxy.secrets.store.SecretUser.staples}.
+        """
+        material = self._source.material
+        return {} if material is None else {key.leaf: key.staple for key in material.keys if key.staple is not None}
 
     def stop(self) -> None:
         """

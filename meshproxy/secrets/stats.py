@@ -31,6 +31,10 @@ class TLSStats:
             name: scope.counter(f"ssl.{name}")
             for name in ("fail_verify_no_cert", "fail_verify_error", "fail_verify_san", "fail_verify_cert_hash")
         }
+        self.stapleRequests = scope.counter("ssl.ocsp_staple_requests")
+        self.stapleResponses = scope.counter("ssl.ocsp_staple_responses")
+        self.stapleOmitted = scope.counter("ssl.ocsp_staple_omitted")
+        self.stapleFailed = scope.counter("ssl.ocsp_staple_failed")
         self._scope = scope
         self._ciphers = scope.counters("ssl.ciphers.")
         self._versions = scope.counters("ssl.versions.")

@@ -8,7 +8,7 @@ that does not load is refused, counted, and told in the log with its place; what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
 from meshproxy.secrets.keys import loadCertifiedKey
 from meshproxy.secrets.sources import Loading, readSource
+from meshproxy.secrets.stapling import Staple
 from meshproxy.secrets.validation import compileValidation
 from meshproxy.secrets.watch import SecretFiles, Watch
 from meshproxy.stats import Store
@@ -48,6 +49,11 @@ class SecretUser(Protocol):
     def certificates(self) -> list[tuple[list[tuple[str, Any]], list[tuple[str, Any]]]]:
         """
         Pairs of lists: roots and chains, each certificate with the path of its file.
+        """
+
+    def staples(self) -> Mapping[Any, Staple]:
+        """
+        The OCSP responses, by the certificates that they are about.
         """
 
 
@@ -293,6 +299,16 @@ class SecretStore:
             for _, certificate in (*roots, *chains)
         ]
         return max(int((min(ends) - now) // 86400), 0) if ends else NEVER
+
+    def secondsUntilStaplesEnd(self, now: float) -> int | None:
+        """
+        Seconds until the first OCSP response in use is over; L{None} where there is none.
+
+        @param now: Seconds since the epoch.
+        """
+        # As in Envoy, one that does not say is over.
+        ends = [staple.ends or 0.0 for user in self.users for staple in user.staples().values()]
+        return max(int(min(ends) - now), 0) if ends else None
 
     # Life
 

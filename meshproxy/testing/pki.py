@@ -14,6 +14,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["Authority", "Credential", "pemChain"]
@@ -117,6 +118,7 @@ class Authority(Credential):
         begins: timedelta = -_DAY,
         ends: timedelta = 30 * _DAY,
         others: Sequence[x509.GeneralName] = (),
+        mustStaple: bool = False,
     ) -> Credential:
         """
         Sign a certificate.
@@ -127,6 +129,7 @@ class Authority(Credential):
         @param begins: When it becomes valid, from now.
         @param ends: When it is over.
         @param others: More alternative names.
+        @param mustStaple: Whether it says that it must not be shown without an OCSP response.
         """
         key = _newKey(kind)
         if subject is None:
@@ -142,7 +145,34 @@ class Authority(Credential):
         builder = builder.add_extension(_identifier(self.key), critical=False)
         if uses:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_USES[use] for use in uses]), critical=False)
+        if mustStaple:
+            builder = builder.add_extension(x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False)
         return Credential(builder.sign(self.key, hashes.SHA256()), key, self.issuers)
+
+    def staple(
+        self, credential: Credential, begins: timedelta = -_DAY, ends: timedelta | None = _DAY, isRevoked: bool = False
+    ) -> bytes:
+        """
+        Say by OCSP whether a certificate is good.
+
+        @param begins: From when on that holds, from now.
+        @param ends: Until when; L{None} for a response that does not say.
+
+        @return: The response in DER.
+        """
+        now = datetime.now(UTC)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=credential.certificate,
+            issuer=self.certificate,
+            algorithm=hashes.SHA1(),
+            cert_status=ocsp.OCSPCertStatus.REVOKED if isRevoked else ocsp.OCSPCertStatus.GOOD,
+            this_update=now + begins,
+            next_update=None if ends is None else now + ends,
+            revocation_time=now - _DAY if isRevoked else None,
+            revocation_reason=None,
+        )
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, self.certificate)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def revoke(self, *credentials: Credential) -> str:
         """

@@ -561,13 +561,15 @@ MEANT = {
 
 def _bootstrap(ports: dict[str, int], address: str) -> str:
     listeners = [server.made(name, ports[name]) for name, server in SERVERS.items()]
+    clusters = [_cluster(name, ports[listener]) for name, (listener, _, _) in CLUSTERS.items()]
+    return _bootstrapOf([*listeners, _front(ports["front"])], clusters, ports["admin"], address)
+
+
+def _bootstrapOf(listeners: list[Any], clusters: list[Any], admin: int, address: str) -> str:
     return json.dumps(
         {
-            "admin": {"address": {"socket_address": {"address": "$ADDRESS", "port_value": ports["admin"]}}},
-            "static_resources": {
-                "listeners": [*listeners, _front(ports["front"])],
-                "clusters": [_cluster(name, ports[listener]) for name, (listener, _, _) in CLUSTERS.items()],
-            },
+            "admin": {"address": {"socket_address": {"address": "$ADDRESS", "port_value": admin}}},
+            "static_resources": {"listeners": listeners, "clusters": clusters},
         }
     ).replace("$ADDRESS", address)
 

@@ -15,7 +15,7 @@ _CORE = "envoy.config.core.v3."
 declare(_TLS + "DownstreamTlsContext", "common_tls_context", "require_client_certificate", "require_sni")
 declare(_TLS + "DownstreamTlsContext", "disable_stateless_session_resumption", "disable_stateful_session_resumption")
 declare(_TLS + "DownstreamTlsContext", "session_timeout", "full_scan_certs_on_sni_mismatch", "prefer_client_ciphers")
-only(_TLS + "DownstreamTlsContext", "ocsp_staple_policy", "LENIENT_STAPLING")
+declare(_TLS + "DownstreamTlsContext", "ocsp_staple_policy")
 
 declare(_TLS + "UpstreamTlsContext", "common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation")
 declare(_TLS + "UpstreamTlsContext", "max_session_keys")
@@ -32,6 +32,7 @@ declare(_TLS + "TlsParameters", "tls_minimum_protocol_version", "tls_maximum_pro
 declare(_TLS + "TlsParameters", "ecdh_curves", "signature_algorithms")
 
 declare(_TLS + "TlsCertificate", "certificate_chain", "private_key", "password", "pkcs12")
+declare(_TLS + "TlsCertificate", "ocsp_staple")
 accept(_TLS + "TlsCertificate", "watched_directory", "all files of secrets are watched, by their content")
 
 declare(_TLS + "CertificateValidationContext", "trusted_ca", "system_root_certs", "verify_certificate_spki")
