@@ -13,6 +13,7 @@ directResponse = builtIn("network", "direct_response", "DirectResponse", "Config
 connectionLimit = builtIn("network", "connection_limit", "ConnectionLimit", "ConnectionLimit")
 networkLocalRateLimit = builtIn("network", "local_ratelimit", "LocalRateLimit", "LocalRateLimit")
 networkRBAC = builtIn("network", "rbac", "RBAC", "RBAC")
+setFilterState = builtIn("network", "set_filter_state", "SetFilterState", "Config")
 sniCluster = builtIn("network", "sni_cluster", "SNICluster", "SniCluster")
 tcpProxy = builtIn("network", "tcp_proxy", "TCPProxyFilter", "TcpProxy")
 httpConnectionManager = builtIn("network", "http_connection_manager", "HTTPConnectionManager", "HttpConnectionManager")

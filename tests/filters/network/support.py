@@ -30,6 +30,7 @@ MESSAGES = {
     "echo": _NETWORK + "echo.v3.Echo",
     "local_ratelimit": _NETWORK + "local_ratelimit.v3.LocalRateLimit",
     "rbac": _NETWORK + "rbac.v3.RBAC",
+    "set_filter_state": _NETWORK + "set_filter_state.v3.Config",
     "sni_cluster": _NETWORK + "sni_cluster.v3.SniCluster",
     "tcp_proxy": _NETWORK + "tcp_proxy.v3.TcpProxy",
     "http_inspector": _LISTENER + "http_inspector.v3.HttpInspector",
