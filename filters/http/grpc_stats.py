@@ -142,7 +142,8 @@ class _Call:
         """
         try:
             said = json.loads(self._response.end or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
+            # Brackets by the thousand (CVE-2026-48042).
             return False
         return isinstance(said, dict) and "error" not in said
 

@@ -122,6 +122,15 @@ class Client:
             body = self._exactly(len(self._data))
         return Response(int(first.split(" ")[1]), headers, body)
 
+    def firstHead(self) -> bytes:
+        """
+        Read the head of a response, empty where the connection ended instead; what follows stays.
+        """
+        try:
+            return self._upTo(b"\r\n\r\n")
+        except (EOFError, ConnectionError):
+            return b""
+
     def isClosed(self) -> bool:
         """
         Wait for the other side to close, and tell whether it sent nothing more.

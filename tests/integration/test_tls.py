@@ -5,14 +5,17 @@ transport on the same sockets.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from tests.integration.configs import bootstrap, direct, listener
 from tests.integration.process import Proxy, freePort, until
 
 #: How long certificates change under load, in seconds; C{tox -e soak} asks for minutes.
-ROTATION = float(os.environ.get("MESHPROXY_TEST_ROTATION", "6"))
+ROTATION = float(os.environ.get("MESHPROXY_TEST_ROTATION", "10"))
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 
@@ -252,12 +255,51 @@ class RotationTests(TLSCase):
     Certificates that change while the proxy serves.
     """
 
-    def test_underLoad(self) -> None:
+    def test_renamed(self) -> None:
         """
-        A new certificate every second, by renaming, while clients connect and ask without pause: no request fails, and
-        the new certificates are seen.
+        Files that are renamed into place.
         """
-        self.start()
+        self.underLoad(self.start(), self.rotate)
+
+    def test_inPlace(self) -> None:
+        """
+        Files that are written over, the key first: until both fit, the pair before serves.
+        """
+
+        def write(credential: Credential) -> None:
+            (self.folder / "key.pem").write_text(credential.keyText)
+            (self.folder / "cert.pem").write_text(credential.chain)
+
+        self.underLoad(self.start(), write, 0.4)
+
+    def test_links(self) -> None:
+        """
+        A symbolic link that is swapped for one to another folder, as Kubernetes does.
+        """
+        for name in ("key.pem", "cert.pem"):
+            (self.folder / name).unlink()
+            (self.folder / name).symlink_to(f"..data/{name}")
+        numbers = itertools.count()
+
+        def swap(credential: Credential) -> None:
+            folder = self.folder / f"..{next(numbers)}"
+            folder.mkdir()
+            (folder / "key.pem").write_text(credential.keyText)
+            (folder / "cert.pem").write_text(credential.chain)
+            beside = self.folder / "..data.new"
+            beside.symlink_to(folder.name)
+            os.replace(beside, self.folder / "..data")
+
+        swap(self.credential)
+        self.underLoad(self.start(), swap, 0.4)
+
+    def underLoad(self, proxy: Proxy, rotate: Callable[[Credential], object], share: float = 1.0) -> None:
+        """
+        A new certificate every second, while clients connect and ask without pause: no request fails, the new
+        certificates are seen, and nothing of the old ones stays.
+
+        @param share: Of the usual time, how much.
+        """
         context = self.context()
         stop = threading.Event()
         failures: list[str] = []
@@ -286,22 +328,32 @@ class RotationTests(TLSCase):
         threads = [threading.Thread(target=client) for _ in range(3)]
         for thread in threads:
             thread.start()
-        rotations = max(int(ROTATION), 2)
+        rotations = max(int(ROTATION * share), 2)
+        memory = 0
         try:
-            for _ in range(rotations):
+            for number in range(rotations):
                 time.sleep(1.0)
                 self.credential = self.authority.issue("localhost")
-                self.rotate(self.credential)
+                rotate(self.credential)
+                if number == rotations // 4:
+                    memory = proxy.memory()
             last = self.credential.certificate.public_bytes(serialization.Encoding.DER)
             until(lambda: last in seen, "the last certificate")
         finally:
             stop.set()
             for thread in threads:
                 thread.join(20)
+        grown = proxy.memory() - memory
+        if "MESHPROXY_TEST_ROTATION" in os.environ:
+            sys.stdout.write(
+                f"{rotations} certificates, {len(seen)} seen; {served[0]} requests served, {len(failures)} failed; "
+                f"memory grown by {grown / 1e6:.1f} MB in three quarters of the time\n"
+            )
         self.assertEqual(failures, [])
         self.assertGreater(served[0], 3 * rotations)
         # Each is there for a second, which is twice as long as it takes to be noticed on a machine with time to spare.
         self.assertGreater(len(seen), rotations // 2)
+        self.assertLess(grown, 4 << 20)
 
     def test_sds(self) -> None:
         """

@@ -86,6 +86,8 @@ class RouteTests(SynchronousTestCase):
         """
         table = tableOf(self.route("/a/{x}", "/b/{x}"), forward())
         self.assertEqual([ask(table, path) for path in ("/a/1?q=/", "/a/1/2", "/a/")], [0, 1, 1])
+        # CVE-2025-46821: every character that a segment may hold, the asterisk among them.
+        self.assertEqual([ask(table, f"/a/{each}") for each in "*!$&'()+,;=:@-._~"], [0] * 17)
         asked = request("/a/1?q=/")
         route = table.match(asked, streamOf(asked))
         assert route is not None and route.finalizeRequestHeaders is not None

@@ -166,9 +166,11 @@ class GRPCStatsTests(SynchronousTestCase):
         harness = self.harness()
         message = encodeFrame(b"{}")
         bodies = [end(b'{"metadata": {}}'), end(b'{"error": {"code": "aborted"}}'), end(b"{"), b"", end(b"{}")[:-1]]
+        # CVE-2026-48042: brackets by the thousand.
+        bodies.append(end(b"[" * 50000))
         for tail in bodies:
             harness.upstream.answer(Answer(200, message + tail, [CONNECT]))
             harness.request("POST", "/t.T/M", [CONNECT], body=BODY)
         counted = self.counted(harness)
-        self.assertEqual((counted["t.T.M.success"], counted["t.T.M.failure"]), (1, 4))
-        self.assertEqual(counted["t.T.M.response_message_count"], 5)
+        self.assertEqual((counted["t.T.M.success"], counted["t.T.M.failure"]), (1, 5))
+        self.assertEqual(counted["t.T.M.response_message_count"], 6)

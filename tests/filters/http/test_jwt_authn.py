@@ -371,6 +371,28 @@ class KeyTests(JWTCase):
         self.assertEqual([client.response().status for client in clients[1:]], [200, 200])
         self.assertEqual(len(self.keys.requests), 1)
 
+    def test_twoTokens(self) -> None:
+        """
+        CVE-2025-64527: a request with two fields of tokens waits for the keys once, and for both of its tokens; one
+        that leaves meanwhile leaves nothing behind.
+        """
+        provider = {"issuer": "one", "remote_jwks": {"http_uri": REMOTE, "cache_duration": "60s"}}
+        self.start({"one": {**provider, "from_headers": [{"name": "x-t"}]}})
+        self.keys = self.harness.backends["keys"]
+        for second, status in ((token(self.claims()), 200), ("a.b.c", 401)):
+            self.keys.answer(Answer(200, SET.encode(), delay=0.5))
+            fields = [("x-t", token(self.claims())), ("x-t", second)]
+            clients = [self.harness.client() for _ in range(2)]
+            for client in clients:
+                client.send("GET", "/", fields)
+            self.harness.advance(0.1)
+            clients[0].abort()
+            self.harness.advance(1)
+            self.assertEqual(clients[1].response().status, status)
+            self.harness.advance(61)
+        # One that is no token is refused before.
+        self.assertEqual(len(self.keys.requests), 1)
+
     def test_cache(self) -> None:
         """
         A token whose signature was verified is remembered, but held to its times again.
