@@ -11,8 +11,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.proxies import Proxy, findEnvoy
-from tests.integration.configs import bootstrap, cluster, forward, listener
+from tests.integration.configs import address, bootstrap, cluster, forward, listener
 from tests.integration.grpcinterop import InteropClient, InteropServer, grpc, pack, runCases
+from tests.integration.process import fetch
 from tests.ports import freePorts
 
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -42,15 +43,25 @@ class GRPCTests(SynchronousTestCase):
         """
         A client of a proxy in front of a server.
         """
-        (port,) = freePorts(1)
+        port, admin = freePorts(2)
         backend = cluster("backend", server.port, **_HTTP2)
-        text = bootstrap(listener("front", port, forward("backend", **route)), backend)
+        text = bootstrap(
+            listener("front", port, forward("backend", **route)), backend, admin={"address": address(admin)}
+        )
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
         proxy = Proxy(kind, json.dumps(json.loads(text)), folder)
         self.addCleanup(proxy.stop)
         proxy.ready("127.0.0.1", port)
-        client = InteropClient(port, server)
+        proxy.ready("127.0.0.1", admin)
+
+        def wire() -> tuple[int, int]:
+            names = "cluster.backend.upstream_cx_tx_bytes_total", "cluster.backend.upstream_cx_rx_bytes_total"
+            stats = json.loads(fetch(admin, "/stats?format=json&filter=upstream_cx_.x_bytes_total")[1])["stats"]
+            values = {each["name"]: int(each["value"]) for each in stats if "name" in each}
+            return values[names[0]], values[names[1]]
+
+        client = InteropClient(port, server, wire=wire)
         self.addCleanup(client.close)
         return client
 

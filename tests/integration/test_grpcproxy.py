@@ -75,9 +75,17 @@ class GRPCProxyTests(SynchronousTestCase):
         """
         Somebody who calls.
         """
-        client = InteropClient(port, server, credentials)
+        client = InteropClient(port, server, credentials, self.wire)
         self.addCleanup(client.close)
         return client
+
+    def wire(self) -> tuple[int, int]:
+        """
+        How many bytes went to the server and came from it.
+        """
+        return self.stat("cluster.backend.upstream_cx_tx_bytes_total"), self.stat(
+            "cluster.backend.upstream_cx_rx_bytes_total"
+        )
 
     def test_interop(self) -> None:
         """
@@ -87,7 +95,7 @@ class GRPCProxyTests(SynchronousTestCase):
         server = InteropServer()
         client = self.client(self.proxy(server), server)
         self.assertEqual(runCases(client), {})
-        self.assertEqual(len(CASES), 20)
+        self.assertEqual(len(CASES), 26)
         self.assertEqual(self.stat("cluster.backend.upstream_cx_total"), 1)
         # At a deadline either side may be the first; so it may be where the server ends a call before the client did.
         given = sum(name.startswith("cancel") for name in CASES)
