@@ -308,6 +308,70 @@ class UpstreamTests(CutCase):
                     self.assertIsNotNone(exchange.resetCode)
 
 
+    def test_silent(self) -> None:
+        """
+        An upstream that says nothing more and does not leave: the route's time-out tells the client, and ends the
+        stream upstream alone.
+        """
+        frames = self.frames
+        head = len(frames[0]) + len(frames[1])
+        for cut in _cuts(frames):
+            self.service.respond = lambda connection, asked, cut=cut: connection.write(  # type: ignore[misc]  # bound now
+                b"".join(make(asked.streamId) for make in _ANSWER)[:cut]
+            )
+            peer = self.connect()
+            exchange = self.get(peer, wait=21.0)
+            if cut < head:
+                self.assertEqual((exchange.status, exchange.ended), (504, True), f"cut at {cut}")
+            else:
+                self.assertEqual((exchange.status, exchange.ended), (200, False), f"cut at {cut}")
+                self.assertIsNotNone(exchange.resetCode)
+            peer.close()
+            self.proxy.settle()
+            self.assertNothingLeft()
+            # The rest of a frame never comes: whoever asks next needs another connection.
+            transport: Any = self.service.connections[-1].transport
+            transport.abortConnection()
+            self.proxy.settle()
+
+    def test_reordered(self) -> None:
+        """
+        The answers to two streams of one connection, their frames in each order that keeps that of each stream.
+        """
+        count = len(_ANSWER)
+        for places in combinations(range(2 * count), count):
+            asked: list[int] = []
+
+            def respond(
+                connection: ServiceConnection,
+                seen: Seen,
+                asked: list[int] = asked,
+                places: tuple[int, ...] = places,
+            ) -> None:
+                asked.append(seen.streamId)
+                if len(asked) == 2:
+                    rests = {streamId: [make(streamId) for make in _ANSWER] for streamId in asked}
+                    for place in range(2 * count):
+                        connection.write(rests[asked[place not in places]].pop(0))
+                        self.proxy.settle()
+
+            self.service.respond = respond
+            peer = self.connect()
+            streams = [peer.ask() for _ in range(2)]
+            self.proxy.settle()
+            for streamId in streams:
+                exchange = peer.of(streamId)
+                self.assertEqual(
+                    (exchange.status, exchange.body, exchange.trailers, len(exchange.interim)),
+                    (200, b"abcd", [(b"t", b"1")], 1),
+                    places,
+                )
+            peer.close()
+            self.proxy.settle()
+        self.assertEqual(len(self.service.connections), 1)
+        self.assertNothingLeft()
+
+
 class CrumbTests(CutCase):
     """
     Sockets that give and take little at a time.

@@ -4,6 +4,7 @@ HTTP/2 over sockets: real clients, h2spec's cases against the whole proxy, and h
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import socket
@@ -28,9 +29,9 @@ from tests.codec.http2.frames import (
     windowUpdate,
 )
 from tests.codec.http2.h2spec import CASES, Case, Frame, Wait, isAnswered
-from tests.integration.configs import bootstrap, cluster, direct, forward, listener
+from tests.integration.configs import address, bootstrap, cluster, direct, forward, listener
 from tests.integration.peers import Backend, answer, readHead
-from tests.integration.process import Proxy, freePort, until
+from tests.integration.process import Proxy, fetch, freePort, until
 from tests.integration.test_hostile import HostileCase
 
 _BODY = random.Random(2).randbytes(3 << 20)
@@ -302,8 +303,32 @@ class ClientTests(SynchronousTestCase):
         A thousand streams on one connection, some of whose bodies are read at once, some late, some never: each
         that is read arrives whole, and the proxy keeps little of the others.
         """
+        self.unequal(self.port)
+
+    def test_unequalReadersUpstream(self) -> None:
+        """
+        The same where all of them share one connection to an upstream that speaks HTTP/2.
+        """
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        protocol = {
+            "@type": f"type.googleapis.com/{options}",
+            # What those that do not read hold of the connection's window has to leave something of it to the others.
+            "explicit_http_config": {"http2_protocol_options": {"initial_stream_window_size": 1 << 20}},
+        }
+        far = cluster("far", self.port, typed_extension_protocol_options={options: protocol})
+        port, admin = freePort(), freePort()
+        text = bootstrap(listener("near", port, forward("far", timeout="0s")), far, admin={"address": address(admin)})
+        self.proxy = Proxy(self, "--config-yaml", text).ready(port, admin)
+        self.unequal(port)
+        stats = json.loads(fetch(admin, "/stats?format=json&filter=^cluster.far.upstream_(cx|rq)_total$")[1])["stats"]
+        self.assertEqual(sorted(each["value"] for each in stats), [1, 1000])
+
+    def unequal(self, port: int) -> None:
+        """
+        Ask for all of them.
+        """
         memory = self.proxy.memory()
-        conversation = Conversation(self.port)
+        conversation = Conversation(port)
         reading = Reading(credits=False)
         conversation.send(PREFACE + settings((4, 1000)) + windowUpdate(0, 1 << 30))
         streams = [2 * number + 1 for number in range(1000)]

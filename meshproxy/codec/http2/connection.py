@@ -590,7 +590,9 @@ class ConnectionCodec:
         Let the peer send as many bytes more, on any stream.
         """
         self._uncredited += size
-        if self._uncredited >= self.options.initialConnectionWindow >> 1 and not self._isStopped:
+        # When the peer has no more left than this: half of the window, or less where streams that nobody reads hold the
+        # rest. To wait for half of it then would be for ever.
+        if self._uncredited >= self._receiveWindow and not self._isStopped:
             self._receiveWindow += self._uncredited
             self.sendWindowUpdate(0, self._uncredited)
             self._uncredited = 0

@@ -262,6 +262,28 @@ class ReceivingTests(SynchronousTestCase):
         stream.resumeReading()
         self.assertEqual(updates(codec.dataToSend()), [(0, 65535), (1, 65535)])
 
+    def test_heldByOthers(self) -> None:
+        """
+        Streams that nobody reads hold most of the connection's window: what is left of it goes on being credited, so
+        that the others never wait for half of it.
+        """
+        codec, sink, _ = downstream(initialStreamWindow=65535, initialConnectionWindow=100000)
+        for streamId in (1, 3):
+            begin(codec, sink, streamId, endStream=False, respond=False).pauseReading()
+            codec.receiveData(data(streamId, bytes(16384)) * 2 + data(streamId, bytes(14000)))
+        begin(codec, sink, 5, endStream=False, respond=False)
+        left = 100000 - 2 * 46768
+        credited = 0
+        for _ in range(50):
+            codec.receiveData(data(5, bytes(1000)))
+            left -= 1000
+            for streamId, increment in updates(codec.dataToSend()):
+                if not streamId:
+                    left += increment
+                    credited += increment
+            self.assertGreaterEqual(left, 1000)
+        self.assertGreaterEqual(credited, 44000)
+
     def test_beyond(self) -> None:
         """
         More than a stream's window resets the stream.
