@@ -26,8 +26,8 @@ __all__ = ["Child", "twistdWords"]
 #: Seconds between two looks for what one needs.
 _LOOK = 0.05
 
-#: Seconds that one has to end before it is killed.
-_PATIENCE = 5.0
+#: Seconds that one has to end before it is killed; a proxy takes five for its last requests.
+_PATIENCE = 8.0
 
 #: A Ctrl-C goes to children too, perhaps earlier than to us: they may end first by this many seconds.
 _GRACE = 1.0

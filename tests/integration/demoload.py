@@ -1,0 +1,230 @@
+"""
+What a mesh has to endure: load, while its certificates, its resources and its mode change, and its control plane is
+killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import threading
+import time
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from pathlib import Path
+
+from tests.integration.control import call
+from tests.integration.process import until
+
+__all__ = ["Endurance", "children", "failedHops"]
+
+# What is changed again and again: where reviews are asked for, and how they are connected to.
+_CHANGING = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews}}
+spec: {{hosts: [reviews], http: [{{route: [{{destination: {{host: reviews, subset: {version}}}}}]}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews}}
+spec:
+  host: reviews
+  trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: {seconds}s}}}}}}
+  subsets:
+  - {{name: v1, labels: {{version: v1}}}}
+  - {{name: v2, labels: {{version: v2}}}}
+  - {{name: v3, labels: {{version: v3}}}}
+"""
+
+# Whether who comes in clear is let in: another filter chain takes the place of the one that there is.
+_MODE = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default}}
+spec: {{mtls: {{mode: {mode}}}}}
+"""
+_MODES = ("STRICT", "PERMISSIVE")
+
+_MISSING = (
+    "Sorry, product details are currently unavailable for this book.",
+    "Sorry, product reviews are currently unavailable for this book.",
+    "Ratings service is currently unavailable",
+)
+
+# Seconds between two changes of resources, of the mode, looks at the certificates, and kills: of those there is one
+# after a third of the time at least.
+_PAUSE, _MODE_LASTS, _LOOK, _LIFE = 0.1, 3.0, 1.0, 100.0
+
+# How many ask for pages, one after the other.
+_ASKING = 2
+
+# In a line of Istio's access log: the status, the flags, the request's id.
+_STATUS, _FLAGS, _ID = 2, 3, 13
+
+
+def children(parent: int) -> list[int]:
+    """
+    The processes that a process started.
+    """
+    return [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def failedHops(text: str) -> list[str]:
+    """
+    Of access logs, all lines of the requests that failed at some hop: who failed, why, and what became of it.
+    """
+    lines = [(line, shlex.split(line)) for line in text.splitlines()]
+    failed = {words[_ID] for _, words in lines if words[_STATUS] != "200" or words[_FLAGS] != "-"}
+    return [line for line, words in lines if words[_ID] in failed]
+
+
+class Endurance:
+    """
+    A while of that.
+
+    @ivar faults: What went wrong with pages, each with the time.
+    @ivar pages: How many there were, faults included.
+    @ivar versions: The reviews that were seen.
+    @ivar changes: How often resources changed; C{modes}: how often the mode did; C{kills}: how often the control plane
+        was killed.
+    @ivar serials: Those of all certificates that were seen.
+    """
+
+    def __init__(self, demo: int, port: int, rest: int, seconds: float) -> None:
+        """
+        @param demo: The process, whose child the control plane is.
+        @param port: Where the page is; C{rest}: where the control plane.
+        """
+        self.faults: list[str] = []
+        self.versions: set[str] = set()
+        self.serials: set[str] = set()
+        self.pages = self.changes = self.modes = self.kills = 0
+        self._demo = demo
+        self._port = port
+        self._rest = rest
+        self._seconds = seconds
+        self._over = threading.Event()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pages} pages, {len(self.faults)} faults, {self.changes} changes of resources, {self.modes} of the "
+            f"mode, {len(self.serials)} certificates, {self.kills} kills in {self._seconds:g} s"
+        )
+
+    def run(self) -> None:
+        """
+        Go through it. In the end all certificates are other ones than when the control plane last came again, and
+        nobody is let in in clear.
+        """
+        workers = [threading.Thread(target=self._load) for _ in range(_ASKING)]
+        for worker in workers:
+            worker.start()
+        try:
+            before = self._upset()
+            self._apply(_MODE.format(mode=_MODES[0]))
+            until(lambda: self._areOthers(before), "new certificates", 60.0)
+        finally:
+            self._over.set()
+            for worker in workers:
+                worker.join()
+
+    # Load
+
+    def _load(self) -> None:
+        while not self._over.is_set():
+            began = datetime.now(UTC).isoformat(timespec="milliseconds")
+            try:
+                page = self._page()
+            except Exception as error:
+                self.faults.append(f"{began}: {error!r}")
+            else:
+                self.faults += [f"{began}: {one}" for one in _MISSING if one in page]
+                self.versions.update(re.findall(r"Reviews served by: reviews-(v\d)", page))
+            self.pages += 1
+
+    def _page(self) -> str:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            connection.request("GET", "/productpage")
+            response = connection.getresponse()
+            text = response.read().decode()
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise AssertionError(f"{response.status} {text}")
+        return text
+
+    # What it goes on under
+
+    def _upset(self) -> dict[str, str]:
+        """
+        @return: The certificates when the control plane last came again.
+        """
+        began = time.monotonic()
+        now = nextMode = nextLook = 0.0
+        nextKill = min(self._seconds / 3, _LIFE)
+        before: dict[str, str] = {}
+        while now < self._seconds:
+            self.changes += 1
+            self._apply(_CHANGING.format(version=f"v{1 + self.changes % 3}", seconds=5 + self.changes % 2))
+            if now >= nextMode:
+                nextMode = now + _MODE_LASTS
+                self._apply(_MODE.format(mode=_MODES[self.modes % 2]))
+                self.modes += 1
+            if now >= nextLook:
+                nextLook = now + _LOOK
+                self.serials.update(self._certificates().values())
+            if now >= nextKill:
+                nextKill = now + _LIFE
+                before = self._kill()
+            time.sleep(_PAUSE)
+            now = time.monotonic() - began
+        return before
+
+    def _apply(self, text: str) -> None:
+        status, told = call(self._rest, "POST", "/v1/apply", text.encode(), "application/yaml")
+        if status != 200:
+            raise AssertionError(f"{status} {told.decode()}")
+
+    def _certificates(self) -> dict[str, str]:
+        """
+        The serial number of each identity's newest certificate.
+        """
+        told = json.loads(call(self._rest, "GET", "/v1/ca/certificates")[1])["certificates"]
+        return {one["identity"]: one["serial"] for one in told}
+
+    def _areOthers(self, before: dict[str, str]) -> bool:
+        """
+        Whether everybody has another certificate.
+        """
+        now = self._certificates()
+        self.serials.update(now.values())
+        return all(now.get(identity) not in (None, serial) for identity, serial in before.items())
+
+    def _kill(self) -> dict[str, str]:
+        """
+        Kill the control plane, and wait until it is there again, with certificates for all.
+        """
+        (control,) = [one for one in children(self._demo) if _isControlPlane(one)]
+        os.kill(control, signal.SIGKILL)
+        self.kills += 1
+        # It remembers what it signed since it began.
+        until(lambda: self._isThere() and len(self._certificates()) == 5, "the control plane", 60.0)
+        return self._certificates()
+
+    def _isThere(self) -> bool:
+        """
+        Whether the control plane answers.
+        """
+        try:
+            return call(self._rest, "GET", "/v1/proxies")[0] == 200
+        except OSError:
+            return False
+
+
+def _isControlPlane(process: int) -> bool:
+    return b"control" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
