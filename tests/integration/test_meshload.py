@@ -201,7 +201,6 @@ class MeshLoadTests(ControlTestCase):
         # In clear nobody comes through.
         self.assertEqual(load.callers, {"spiffe://cluster.local/ns/default/sa/bookinfo-gateway"})
         for proxy in self.proxies:
-            self.assertGreater(_certificates(proxy), 3)
             self.assertNotIn("Traceback", proxy.log)
 
     def upset(self, load: _Load) -> None:
@@ -226,4 +225,6 @@ class MeshLoadTests(ControlTestCase):
         self.assertGreater(seen, 5)
         self.change(number + 1)
         until(lambda: str(number + 1) in load.rounds, "what was changed after the control plane came again", 30)
-        until(lambda: all(map(int.__gt__, map(_certificates, self.proxies), before)), "certificates after it", 30)
+        # Three at least, however long the control plane took to come again.
+        wanted = [max(count, 3) for count in before]
+        until(lambda: all(map(int.__gt__, map(_certificates, self.proxies), wanted)), "certificates after it", 30)
