@@ -99,10 +99,8 @@ class HTTP2Pool(HTTP1Pool):
         """
         A connection may have room now, or has none any more: give it those that waited longest.
         """
-        if connection.isRetired or self.draining:
-            self.ready.pop(connection, None)
-            if not connection.streams:
-                connection.close()
+        if connection.isRetired:
+            self._letGo(connection)
             if self.pending:
                 self._connectIfNeeded()
             return
@@ -120,6 +118,17 @@ class HTTP2Pool(HTTP1Pool):
                 self._attach(connection, request)
         if self.pending:
             self._connectIfNeeded()
+        elif self.draining and not connection.closedHere:
+            # Those that waited when the pool began to drain have it now.
+            self._letGo(connection)
+
+    def _letGo(self, connection: HTTP2UpstreamConnection) -> None:
+        """
+        Give a connection no more requests; it closes with its last.
+        """
+        self.ready.pop(connection, None)
+        if not connection.streams:
+            connection.close()
 
     def leaving(self, connection: Any) -> None:
         """

@@ -18,10 +18,17 @@ _GATEWAY, _SIDECAR, _APP = 80, 9080, 19080
 _LATENCY, _WORK, _STEP = 0.05, 0.03, 0.01
 
 
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
 class HopTests(SynchronousTestCase):
     """
     A client, a gateway, a sidecar and an app; connections are kept.
+
+    @ivar protocol: What the gateway speaks with the sidecar.
     """
+
+    protocol = "http_protocol_options"
 
     def setUp(self) -> None:
         network = MemoryNetwork(VirtualReactor(), _LATENCY)
@@ -38,6 +45,9 @@ class HopTests(SynchronousTestCase):
         """
         made: Message = listener(name, port, forward("next"))
         made["filter_chains"][0]["name"] = f"version {version}"
+        if name == "g":
+            options = {"@type": f"type.googleapis.com/{_OPTIONS}", "explicit_http_config": {self.protocol: {}}}
+            fields["typed_extension_protocol_options"] = {_OPTIONS: options}
         return bootstrap(made, cluster("next", to, **fields))  # type: ignore[arg-type]
 
     def endure(self, change: Callable[[int], bool], most: int) -> None:
@@ -95,3 +105,11 @@ class HopTests(SynchronousTestCase):
             return self.sidecar.reload(bootstrap(made, cluster("next", _APP)))
 
         self.endure(change, 1)
+
+
+class HTTP2HopTests(HopTests):
+    """
+    The same over HTTP/2.
+    """
+
+    protocol = "http2_protocol_options"

@@ -141,6 +141,29 @@ class AutoPoolTests(SynchronousTestCase):
             self.assertEqual(self.totals(), (1, 0))
             self.pool.drain()
 
+    def test_drainWhileWaiting(self) -> None:
+        """
+        Requests that wait for a connection when the pool begins to drain get it, as do those that come late; it closes
+        with the last of them, and no other one is made.
+        """
+        for negotiated in (b"h2", b"http/1.1"):
+            self.setUp()
+            askers = [Asker(), Asker()]
+            self.pool.request(askers[0])
+            self.pool.drain()
+            wire = self.dials.succeed(negotiated)
+            self.assertEqual((askers[0].told, wire.protocol.closedHere), (["ready"], False))
+            if negotiated == b"h2":
+                wire.protocol.dataReceived(settings() + headers(1, [(b":status", b"204")]))
+            else:
+                wire.protocol.dataReceived(b"HTTP/1.1 204 No Content\r\n\r\n")
+            self.assertEqual((askers[0].told, wire.protocol.closedHere), (["ready", 204, "end"], True))
+            self.assertEqual(self.dials.waiting, [])
+            self.pool.request(askers[1])
+            self.assertEqual(len(self.dials.waiting), 1)
+            self.dials.succeed(negotiated)
+            self.assertEqual(askers[1].told, ["ready"])
+
 
 class CleartextTests(ProxyCase):
     """
