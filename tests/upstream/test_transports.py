@@ -315,6 +315,27 @@ class UpstreamTLSTests(SynchronousTestCase):
         self.assertTrue(proxy.reload(self.bootstrap(self.tls(validation=self.ca))))
         self.assertEqual(self.get(proxy).status, 503)
 
+    def test_changesWithin(self) -> None:
+        """
+        The cluster is another one, with another certificate to show, at any moment of connecting, of the handshake and
+        of a request: none is lost, and none is tried twice.
+        """
+        first, second = (self.authority.issue(commonName=name) for name in ("first", "second"))
+        latency, step = 0.1, 0.05
+        for number in range(int(10 * latency / step)):
+            bootstraps = [self.bootstrap(self.tls(validation=self.ca, keys=(mine,))) for mine in (first, second)]
+            proxy = MemoryProxy(bootstraps[0], MemoryNetwork(_reactor(), latency))
+            context = serverContext(self.server, asksClients=True)
+            self.backend = SecureBackend(proxy.network, "127.0.0.1:9000", context)
+            client = proxy.client()
+            client.send()
+            proxy.advance(number * step)
+            self.assertTrue(proxy.reload(bootstraps[1]))
+            self.assertEqual(client.response().status, 200, f"a change after {number * step:.2f} s")
+            self.assertEqual(client.request().status, 200)
+            self.assertEqual(len(self.backend.requests), 2)
+            self.assertEqual(self.backend.clients[-1], "CN=second")
+
     def test_notReady(self) -> None:
         """
         While a secret has not come, requests fail; nothing raises.
