@@ -321,7 +321,7 @@ class _DemoTests:
         """
         self.accessLog = Path(self.mktemp()).absolute()
         lives = ("--lifetime", "40s", "--grace-period-ratio", "0.95")
-        more = ("--access-log", str(self.accessLog), "--patience", "5")
+        more = ("--access-log", str(self.accessLog), "--patience", "20")
         self.start("--processes", "--log-level", "warning", *lives, *more)
 
     def test_circuitBreaking(self: Any) -> None:
