@@ -285,10 +285,11 @@ class Listener:
         @param seconds: That time.
         @param keep: Says which chains live on.
         """
-        for chain in self.chains:
-            if chain.terminal is not None and not keep(chain):
-                chain.terminal.closeGently(True)
-        self._end = self.proxy.clock.callLater(seconds, self._giveWayNow, keep)
+        leaving = [chain.terminal for chain in self.chains if chain.terminal is not None and not keep(chain)]
+        for terminal in leaving:
+            terminal.closeGently(True)
+        if leaving or not self.isReplaced:
+            self._end = self.proxy.clock.callLater(seconds, self._giveWayNow, keep)
 
     def _giveWayNow(self, keep: Callable[[FilterChain], bool]) -> None:
         self._end = None
