@@ -48,7 +48,8 @@ from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
 from meshproxy.xds.dynamic import DynamicResources, routeSources
-from meshproxy.xds.settings import compileDiscovery, nodeOf
+from meshproxy.xds.secretstreams import SecretStreams
+from meshproxy.xds.settings import compileDiscovery, nodeOf, staticClusters
 from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
 
 __all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "validate"]
@@ -159,6 +160,8 @@ class ProxyServer(MultiService):
         self.discovery: Discovery | None = None
         self._discoverySettings = compileDiscovery(self.bootstrap)
         secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
+        self._node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
+        self._secretStreams = secrets.streams = SecretStreams(self.context, self._node)
         self.identity = self._makeIdentity(store)
         self._next = self._compile(self.bootstrap)
         self._sinks = compileStatsSinks(
@@ -256,6 +259,7 @@ class ProxyServer(MultiService):
         """
         Make the objects of a configuration. Faults go to its report.
         """
+        self._secretStreams.clusterNames = staticClusters(bootstrap)
         self.secrets.compile(bootstrap.childOrEmpty("static_resources").children("secrets"))
         return self._compileWith(bootstrap, self._dynamic, lambda section: None)
 
@@ -287,10 +291,9 @@ class ProxyServer(MultiService):
         Begin to ask the control plane, if there is one, and to look at the files that configuration comes from.
         """
         if self.discovery is None and self.state != "DRAINING":
-            options = self.options
-            node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
             take = Taker(self.applyDynamic, self._begin)
-            self.discovery = Discovery(self._discoverySettings, self.context, take, node, options.xdsCopyPath)
+            folder = self.options.xdsCopyPath
+            self.discovery = Discovery(self._discoverySettings, self.context, take, self._node, folder)
             self.discovery.follow(self.bootstrap)
             self.discovery.start()
 
@@ -495,7 +498,7 @@ class ProxyServer(MultiService):
         self.admin.listen()
         self.secrets.replace()
         self.secrets.start()
-        identified: Deferred[None] = succeed(None)
+        identified: Deferred[Any] = succeed(None)
         if self.identity is not None:
             self.identity.start()
             identified = self.identity.wait()
@@ -504,12 +507,13 @@ class ProxyServer(MultiService):
         primary = gatherResults([cluster.warmed for cluster in clusters if cluster.kind != "EDS"])
         warming = self.clusters.warm(clusters)
         self.clusters.replace(clusters)
+        # A control plane may want to see a certificate.
+        identified = gatherResults([identified, self._secretStreams.start()])
         if warming.called:
             self.listeners.replace(self._ready(listeners))
             self._hasListeners = True
             identified.addCallback(lambda _: self._discover())
             return
-        # A control plane may want to see a certificate.
         primary.addCallback(lambda _: identified).addCallback(lambda _: self._discover())
         warming.addCallback(lambda _: self._startListeners(listeners))
 
@@ -612,6 +616,7 @@ class ProxyServer(MultiService):
     def _stopped(self) -> Deferred[Any]:
         for sink in self._sinks:
             sink.close()
+        self._secretStreams.stop()
         if self.identity is not None:
             self.identity.stop()
         self.admin.stop()

@@ -173,12 +173,13 @@ class Session:
     def _sendEndpointsAgain(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """
         A cluster that changed waits for its endpoints again, and a proxy that asked for them once does not ask anew
-        (xDS protocol, "Resource warming"): they are sent with it, though they are the same.
+        (xDS protocol, "Resource warming"): they are sent with it, though they are the same. So they are with one that
+        is offered anew after a refusal: what the proxy has of it is not known.
         """
         endpoints = self.subscriptions.get(ENDPOINTS)
         if endpoints is not None:
             for name, version in after.items():
-                if before.get(name, version) != version:
+                if before.get(name) != version:
                     endpoints.sent.pop(name, None)
                     endpoints.settledOn = None
 

@@ -6,7 +6,7 @@ C{DiscoveryResponse}.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,21 @@ from meshproxy.config.section import Section
 from meshproxy.config.walker import Places
 from meshproxy.errors import ConfigErrors
 
-__all__ = ["ConfigSource", "DiscoveryFile", "Origin", "compileSource", "readNodes", "readResources"]
+__all__ = [
+    "ConfigSource",
+    "DiscoveryFile",
+    "Origin",
+    "StreamSource",
+    "compileSource",
+    "compileStreamSource",
+    "readNodes",
+    "readResources",
+]
 
 _RESPONSE = "envoy.service.discovery.v3.DiscoveryResponse"
 _WRAPPER = "envoy.service.discovery.v3.Resource"
+
+_DELTA = ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")
 
 #: Seconds that Envoy waits for the first response where nothing is said.
 _FETCH_TIMEOUT = 15.0
@@ -35,6 +46,22 @@ class ConfigSource:
 
     path: str = ""
     timeout: float = _FETCH_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSource:
+    """
+    A control plane that is asked by gRPC (C{ApiConfigSource}).
+
+    @ivar cluster: The name of its cluster.
+    @ivar isDelta: Which variant is spoken.
+    @ivar metadata: Further fields of the requests.
+    """
+
+    cluster: str
+    authority: str
+    isDelta: bool
+    metadata: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +113,27 @@ def compileSource(section: Section | None, owner: Section, field: str, hasStream
         # As Envoy, which otherwise would wait for a file whose path may be mistyped.
         section.refuse(f"{path!r} does not exist; a source has to be there from the beginning", kind)
     return ConfigSource(path, timeout)
+
+
+def compileStreamSource(section: Section, known: Sequence[str]) -> StreamSource | None:
+    """
+    Read an C{ApiConfigSource}. Faults go to the report.
+
+    @param known: The clusters that may be named: those of the bootstrap, since others come by such a source themselves.
+    """
+    services = section.children("grpc_services")
+    service = services[0].child("envoy_grpc") if services else None
+    if service is None or len(services) > 1:
+        section.refuse("one service with envoy_grpc is needed", "grpc_services")
+        return None
+    name = service.get("cluster_name")
+    if name not in known:
+        service.refuse(f"there is no static cluster {name!r}", "cluster_name", known)
+    metadata = tuple(
+        (one.get("key").lower().encode("latin-1", "replace"), one.get("value").encode("latin-1", "replace"))
+        for one in services[0].children("initial_metadata")
+    )
+    return StreamSource(name, service.get("authority") or name, section.get("api_type") in _DELTA, metadata)
 
 
 def readResources(path: str, node: Node, typeName: str, report: Report) -> DiscoveryFile:

@@ -25,7 +25,7 @@ from meshproxy.secrets.validation import compileValidation
 from meshproxy.secrets.watch import SecretFiles, Watch
 from meshproxy.stats import Store
 
-__all__ = ["NEVER", "FileSecret", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
+__all__ = ["NEVER", "FileSecret", "ISecretStreams", "NamedSecret", "SecretStore", "SecretUser", "checkSecret"]
 
 _SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
 
@@ -54,6 +54,23 @@ class SecretUser(Protocol):
     def staples(self) -> Mapping[Any, Staple]:
         """
         The OCSP responses, by the certificates that they are about.
+        """
+
+
+class ISecretStreams(Protocol):
+    """
+    Where secrets come from that have a control plane of their own.
+    """
+
+    def find(self, name: str, section: Section) -> NamedSecret | None:
+        """
+        The secret of a C{ConfigSource} with an C{api_config_source}; L{None} if that is wrong, which is told.
+        """
+
+    @property
+    def all(self) -> list[NamedSecret]:
+        """
+        Those that are used.
         """
 
 
@@ -99,6 +116,13 @@ class NamedSecret:
         self.updated = 0.0
         self._users: dict[Callable[[], object], None] = {}
 
+    @property
+    def isUsed(self) -> bool:
+        """
+        Whether anybody is told of its changes.
+        """
+        return bool(self._users)
+
     def subscribe(self, changed: Callable[[], object]) -> Callable[[], None]:
         """
         Be told of each new content.
@@ -135,7 +159,8 @@ class SecretStore:
     @ivar files: Watches the files that secrets are in.
     @ivar own: Those that this proxy itself comes by: its identity. References to these names by ADS are to them.
     @ivar users: What is made of secrets now.
-    @ivar hasStream: Whether secrets may come from a control plane.
+    @ivar hasStream: Whether secrets may come from the control plane.
+    @ivar streams: Those that have a control plane of their own.
     """
 
     _log = Logger()
@@ -143,6 +168,7 @@ class SecretStore:
     def __init__(self, store: Store, clock: Any) -> None:
         self.clock = clock
         self.hasStream = False
+        self.streams: ISecretStreams | None = None
         self.files = SecretFiles(clock)
         self.static: dict[str, NamedSecret] = {}
         self.own: dict[str, NamedSecret] = {}
@@ -216,10 +242,13 @@ class SecretStore:
                 source.refuse("nothing comes by ads without dynamic_resources.ads_config in the bootstrap", "ads")
                 return None
             return self._fromStream.setdefault(name, NamedSecret(name))
+        if self.streams is not None and source.has("api_config_source"):
+            return self.streams.find(name, source)
         file = source.child("path_config_source")
         path = source.get("path") if file is None else file.get("path")
         if not path:
-            source.refuse("of the sources of secrets, path_config_source (a file) and ads are implemented")
+            told = "path_config_source (a file), api_config_source (gRPC) and ads"
+            source.refuse(f"of the sources of secrets, {told} are implemented")
             return None
         if not Path(path).exists():
             source.refuse(f"{path!r} does not exist", "path" if file is None else "path_config_source.path")
@@ -240,11 +269,12 @@ class SecretStore:
         return None if source is None else readSource(source, Loading(), isText=False)
 
     @property
-    def dynamic(self) -> list[FileSecret]:
+    def dynamic(self) -> list[NamedSecret]:
         """
         Those that come by SDS.
         """
-        return list(self._fromFiles.values())
+        streams = [] if self.streams is None else self.streams.all
+        return [*self._fromFiles.values(), *streams, *self._fromStream.values()]
 
     @property
     def discovered(self) -> frozenset[str]:

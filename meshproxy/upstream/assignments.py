@@ -26,6 +26,9 @@ _ASSIGNMENT = "envoy.config.endpoint.v3.ClusterLoadAssignment"
 
 Compile = Callable[[Section], "list[Endpoint]"]
 
+#: Who is told of an assignment, and where it is counted.
+_User = tuple[Callable[[Section], object], SubscriptionStats]
+
 
 class Assignments:
     """
@@ -39,7 +42,7 @@ class Assignments:
         self.clock = clock
         self.hasSource = False
         self.changed: Callable[[], object] = lambda: None
-        self._wanted: dict[str, list[Callable[[Section], object]]] = {}
+        self._wanted: dict[str, list[_User]] = {}
         self._there: dict[str, Section] = {}
 
     @property
@@ -49,14 +52,27 @@ class Assignments:
         """
         return frozenset(self._wanted)
 
-    def subscribe(self, name: str, found: Callable[[Section], object]) -> Callable[[], None]:
+    @property
+    def stats(self) -> list[SubscriptionStats]:
+        """
+        What is counted of all that clusters want.
+        """
+        return [stats for users in self._wanted.values() for _, stats in users]
+
+    def subscribe(
+        self, name: str, found: Callable[[Section], object], stats: SubscriptionStats
+    ) -> Callable[[], None]:
         """
         Be told of an assignment: soon, if it is there, and whenever it comes.
+
+        @param stats: Where to count what comes.
 
         @return: Call it to be told no more.
         """
         isNew = name not in self._wanted
-        self._wanted.setdefault(name, []).append(found)
+        user = (found, stats)
+        self._wanted.setdefault(name, []).append(user)
+        stats.begun()
         if name in self._there:
             found(self._there[name])
         if isNew:
@@ -64,8 +80,8 @@ class Assignments:
 
         def unsubscribe() -> None:
             users = self._wanted.get(name, [])
-            if found in users:
-                users.remove(found)
+            if user in users:
+                users.remove(user)
                 if not users:
                     del self._wanted[name]
                     self._there.pop(name, None)
@@ -73,14 +89,15 @@ class Assignments:
 
         return unsubscribe
 
-    def receive(self, name: str, section: Section) -> None:
+    def receive(self, name: str, section: Section, version: str = "") -> None:
         """
         An assignment came, and is good.
         """
         users = self._wanted.get(name)
         if users:
             self._there[name] = section
-            for found in list(users):
+            for found, stats in list(users):
+                stats.received(version)
                 found(section)
 
 
@@ -89,15 +106,19 @@ class AssignedDiscovery:
     C{EDS}: the endpoints are told from elsewhere. A cluster that is told of none for too long begins without any.
     """
 
-    def __init__(self, name: str, timeout: float, assignments: Assignments, compile: Compile) -> None:
+    def __init__(
+        self, name: str, timeout: float, assignments: Assignments, scope: Scope, compile: Compile
+    ) -> None:
         """
         @param timeout: Seconds to wait for the first ones; 0 to wait for as long as it takes.
+        @param scope: C{cluster.NAME.}.
         @param compile: The endpoints of an assignment.
         """
         self._name = name
         self._timeout = timeout
         self._assignments = assignments
         self._compile = compile
+        self._stats = SubscriptionStats(scope, assignments.clock.seconds)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._call: Any = None
 
@@ -106,13 +127,13 @@ class AssignedDiscovery:
         See L{Discovery.start}.
         """
         if self._timeout:
-            self._call = self._assignments.clock.callLater(self._timeout, found, [])
+            self._call = self._assignments.clock.callLater(self._timeout, self._late, found)
 
         def assigned(section: Section) -> None:
             self._settle()
             found(self._compile(section))
 
-        self._unsubscribe = self._assignments.subscribe(self._name, assigned)
+        self._unsubscribe = self._assignments.subscribe(self._name, assigned, self._stats)
 
     def stop(self) -> None:
         """
@@ -120,6 +141,10 @@ class AssignedDiscovery:
         """
         self._settle()
         self._unsubscribe()
+
+    def _late(self, found: Callable[[list[Endpoint]], object]) -> None:
+        self._stats.timedOut()
+        found([])
 
     def _settle(self) -> None:
         if self._call is not None and self._call.active():

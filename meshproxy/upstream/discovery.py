@@ -124,7 +124,7 @@ def _compileAssigned(
     name = config.get("service_name") or section.get("name")
     if source.path:
         return FileDiscovery(name, source.path, files, stats.scope, assignments.clock.seconds, compileAssigned)
-    return AssignedDiscovery(name, source.timeout, assignments, compileAssigned)
+    return AssignedDiscovery(name, source.timeout, assignments, stats.scope, compileAssigned)
 
 
 def compileAssigned(section: Section) -> list[Endpoint]:

@@ -46,9 +46,43 @@ class SubscriptionStats:
         self._version = scope.gauge("version")
         self._versionText = scope.textReadout("version_text")
 
+    def begun(self) -> None:
+        """
+        It is asked for: as in Envoy, that counts as an attempt.
+        """
+        self.attempt.value += 1
+
+    def received(self, version: str) -> None:
+        """
+        A response came, and is served.
+        """
+        self.attempt.value += 1
+        self.taken(version)
+
+    def refused(self) -> None:
+        """
+        A response came, and is not served.
+        """
+        self.attempt.value += 1
+        self.rejected.value += 1
+
+    def failed(self) -> None:
+        """
+        Whoever is asked cannot be reached, or went away.
+        """
+        self.attempt.value += 1
+        self.failure.value += 1
+
+    def timedOut(self) -> None:
+        """
+        Nothing came in time.
+        """
+        self.attempt.value += 1
+        self.initFetchTimeout.value += 1
+
     def taken(self, version: str) -> None:
         """
-        A response is served.
+        What came is served.
         """
         self.success.value += 1
         self._time.value = round(self._now() * 1000)

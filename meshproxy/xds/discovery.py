@@ -17,7 +17,9 @@ from twisted.logger import Logger
 from meshproxy.accesslog.files import inReactorsThreads
 from meshproxy.config import Section
 from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
+from meshproxy.xds.counting import SCOPES
 from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, routeSources
 from meshproxy.xds.files import FileSources
 from meshproxy.xds.localcopy import LocalCopy
@@ -63,8 +65,8 @@ class Discovery:
         self._firstFetch: IDelayedCall | None = None
         client = None if settings.stream is None else settings.stream.client(node)
         assignments, secrets = context.clusters.assignments, context.secrets
-        dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, taker.apply)
         now = context.clock.seconds
+        dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
         dynamic.wantRoutes = self._files.wantRoutes
         if settings.stream is not None and client is not None:
@@ -113,13 +115,18 @@ class Discovery:
         context = self._context
         return DiscoveryStream(
             client,
-            channelTo(settings, context.clusters, context.clock),
+            channelTo(settings.source, context.clusters, context.clock),
             settings.path,
             self._receive,
             context.clock,
-            context.store,
+            context.store.scope(),
+            {
+                typeURL: SubscriptionStats(context.store.scope(prefix), context.clock.seconds)
+                for typeURL, prefix in SCOPES.items()
+            },
             context.random,
-            list(settings.metadata),
+            settings.source.metadata,
+            self._dynamic.counted,
         )
 
     def _makeCopy(self, folder: str, client: Client) -> LocalCopy:

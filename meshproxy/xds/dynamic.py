@@ -7,8 +7,9 @@ is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from meshproxy.config import Report, Section
@@ -19,9 +20,12 @@ from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
 from meshproxy.http.context import RouteKey
 from meshproxy.secrets.store import SecretStore
+from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
+from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
+from meshproxy.xds.counting import SCOPES, NamedStats, ReloadStats, routesScope, secretScope
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, ROUTES, SECRET
 
 __all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection", "routeSources"]
@@ -115,10 +119,14 @@ class DynamicConfiguration:
         client: Client | None,
         assignments: Assignments,
         secrets: SecretStore,
+        store: Store,
+        now: Callable[[], float],
         apply: Callable[[DynamicResources], list[str]],
     ) -> None:
         """
         @param client: Asks the control plane, if there is one.
+        @param store: Where it is counted what comes.
+        @param now: Gives the seconds since the epoch.
         @param apply: Compiles resources, with those of the bootstrap, and serves them soon; gives what is wrong with
             them, and then changes nothing.
         """
@@ -131,6 +139,19 @@ class DynamicConfiguration:
         self._assignments = assignments
         self._secrets = secrets
         self._apply = apply
+        self._store = store
+        self._routeStats, self._secretStats = NamedStats(now), NamedStats(now)
+        self._clusterReloads = ReloadStats(store.scope(SCOPES[CLUSTER]), now)
+
+    def counted(self) -> Mapping[str, Iterable[SubscriptionStats]]:
+        """
+        Of the types that the control plane is asked for by name, what is counted of each name.
+        """
+        return {
+            ENDPOINTS: self._assignments.stats,
+            ROUTES: self._routeStats.all,
+            SECRET: self._secretStats.all,
+        }
 
     def receive(self, update: Update) -> list[str]:
         """
@@ -151,14 +172,20 @@ class DynamicConfiguration:
     def _receiveResources(self, update: Update) -> list[str]:
         before = self.resources
         after = _changed(before, update)
-        if after == before:
-            return []
-        self.resources = after
-        errors = self._apply(after)
-        if errors:
-            self.resources = before
-        self.wantAll()
-        return errors
+        if after != before:
+            self.resources = after
+            errors = self._apply(after)
+            if errors:
+                self.resources = before
+            elif update.typeURL == CLUSTER:
+                self._clusterReloads.changed()
+            self.wantAll()
+            if errors:
+                return errors
+        if update.typeURL == ROUTES and not update.path:
+            changed = [name for name in update.resources if before.routes.get(("", name)) != after.routes["", name]]
+            self._routeStats.taken(update.resources, update.version, changed)
+        return []
 
     def wantAll(self) -> None:
         """
@@ -168,9 +195,13 @@ class DynamicConfiguration:
         for listener in self.resources.listeners.values():
             wanted.update(routeSources(listener))
         if self._client is not None:
-            self._client.want(ROUTES, {name for path, name in wanted if not path})
+            prefixes = {name: prefix for (path, name), prefix in wanted.items() if not path}
+            self._client.want(ROUTES, prefixes)
             self._client.want(ENDPOINTS, self._assignments.wanted)
             self._client.want(SECRET, self._secrets.discovered)
+            scopes = {name: partial(routesScope, self._store, prefix, name) for name, prefix in prefixes.items()}
+            self._routeStats.want(scopes, reloads=True)
+            self._secretStats.want({n: partial(secretScope, self._store, n) for n in self._secrets.discovered})
         # Those of a file that nobody names any more are read again when somebody does.
         routes = {key: value for key, value in self.resources.routes.items() if not key[0] or key in wanted}
         if len(routes) != len(self.resources.routes):
@@ -188,7 +219,7 @@ class DynamicConfiguration:
         if report.errors:
             return list(map(str, report.errors))
         for name, section in sections.items():
-            self._assignments.receive(name, section)
+            self._assignments.receive(name, section, update.version)
         return []
 
     def _receiveSecrets(self, update: Update) -> list[str]:
@@ -199,6 +230,7 @@ class DynamicConfiguration:
             try:
                 report.raiseIfAny()
                 self._secrets.receive(name, section, update.version)
+                self._secretStats.taken((name,), update.version)
             except ConfigErrors as error:
                 errors += map(str, error.errors)
         return errors

@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from meshproxy.config.sources import DiscoveryFile, Origin
 from meshproxy.http.context import RouteKey
 from meshproxy.secrets.watch import SecretFiles
-from meshproxy.stats.store import Store, statName
+from meshproxy.stats.store import Store
 from meshproxy.upstream.subscriptions import FileSubscription, SubscriptionStats
 from meshproxy.xds.client import Update
-from meshproxy.xds.types import CLUSTER, LISTENER, ORDER, ROUTES
+from meshproxy.xds.counting import SCOPES, ReloadStats, routesScope
+from meshproxy.xds.types import ORDER, ROUTES
 
-__all__ = ["SCOPES", "FileSources"]
-
-#: Where Envoy counts what comes of the types that are asked for without a name.
-SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
+__all__ = ["FileSources"]
 
 
 class FileSources:
@@ -86,9 +84,8 @@ class FileSources:
 
     def _makeRoutes(self, key: RouteKey, statPrefix: str) -> FileSubscription:
         path, name = key
-        scope = self._store.scope(f"http.{statName(statPrefix)}.rds.{statName(name)}.")
-        empty, reloads = scope.counter("update_empty"), scope.counter("config_reload")
-        reloadTime = scope.gauge("config_reload_time_ms")
+        scope = routesScope(self._store, statPrefix, name)
+        empty, reloads = scope.counter("update_empty"), ReloadStats(scope, self._now)
         take = self._taker(ROUTES, path)
 
         def receive(file: DiscoveryFile) -> list[str]:
@@ -101,8 +98,7 @@ class FileSources:
                 return [str(file.whole.error(f"is to hold the routes {name!r} alone; it holds {told}", "resources"))]
             errors = take(file)
             if not errors:
-                reloads.value += 1
-                reloadTime.value = int(self._now() * 1000)
+                reloads.changed()
             return errors
 
         return self._subscription(ROUTES, path, SubscriptionStats(scope, self._now), receive)

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from meshproxy import __version__
 from meshproxy.config import Section
 from meshproxy.config.pool import newMessage
-from meshproxy.config.sources import compileSource
+from meshproxy.config.sources import StreamSource, compileSource, compileStreamSource
 from meshproxy.errors import ConnectFailed
 from meshproxy.grpc.client import ChannelOptions, GRPCChannel
 from meshproxy.interfaces import ICancellable
@@ -23,9 +23,7 @@ from meshproxy.upstream.transports import NO_WISH
 from meshproxy.xds.client import Client, DeltaClient, WorldClient
 from meshproxy.xds.types import AGGREGATED_DELTA, AGGREGATED_STREAM, CLUSTER, LISTENER
 
-__all__ = ["DiscoverySettings", "StreamSettings", "channelTo", "compileDiscovery", "nodeOf"]
-
-_DELTA = ("DELTA_GRPC", "AGGREGATED_DELTA_GRPC")
+__all__ = ["DiscoverySettings", "StreamSettings", "channelTo", "compileDiscovery", "nodeOf", "staticClusters"]
 
 _LARGEST = 64 * 1024 * 1024
 """
@@ -36,34 +34,28 @@ Bytes of a response: the clusters of a mesh of tens of thousands.
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
     """
-    How a control plane is asked.
+    How the control plane is asked that tells of everything.
 
-    @ivar cluster: The name of the control plane's cluster.
-    @ivar isDelta: Which variant is spoken.
     @ivar types: The types that are asked for without a name: clusters, listeners.
     @ivar timeout: Seconds until the proxy begins without them.
-    @ivar metadata: Further fields of the requests.
     """
 
-    cluster: str
-    authority: str
-    isDelta: bool
+    source: StreamSource
     types: tuple[str, ...]
     timeout: float
-    metadata: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def path(self) -> str:
         """
         The method.
         """
-        return AGGREGATED_DELTA if self.isDelta else AGGREGATED_STREAM
+        return AGGREGATED_DELTA if self.source.isDelta else AGGREGATED_STREAM
 
     def client(self, node: Any) -> Client:
         """
         The client of the variant.
         """
-        client: Client = DeltaClient(node) if self.isDelta else WorldClient(node)
+        client: Client = DeltaClient(node) if self.source.isDelta else WorldClient(node)
         for typeURL in self.types:
             client.want(typeURL, None)
         return client
@@ -102,35 +94,25 @@ def compileDiscovery(bootstrap: Section) -> DiscoverySettings:
         section = dynamic.child(name)
         if section is None:
             continue
-        source = compileSource(section, dynamic, name, ads is not None)
-        if source.path:
-            files[typeURL] = source.path
+        found = compileSource(section, dynamic, name, ads is not None)
+        if found.path:
+            files[typeURL] = found.path
         else:
             types.append(typeURL)
-            timeouts.append(source.timeout)
+            timeouts.append(found.timeout)
     stream = None
     if ads is not None:
-        stream = _compileStream(bootstrap, ads, tuple(types), max(timeouts, default=0.0))
+        source = compileStreamSource(ads, staticClusters(bootstrap))
+        if source is not None:
+            stream = StreamSettings(source, tuple(types), max(timeouts, default=0.0))
     return DiscoverySettings(stream, files)
 
 
-def _compileStream(bootstrap: Section, ads: Section, types: tuple[str, ...], timeout: float) -> StreamSettings | None:
-    services = ads.children("grpc_services")
-    service = services[0].child("envoy_grpc") if services else None
-    if service is None or len(services) > 1:
-        ads.refuse("one service with envoy_grpc is needed", "grpc_services")
-        return None
-    name = service.get("cluster_name")
-    static = bootstrap.childOrEmpty("static_resources")
-    known = [cluster.get("name") for cluster in static.children("clusters")]
-    if name not in known:
-        service.refuse(f"there is no static cluster {name!r}", "cluster_name", known)
-    metadata = tuple(
-        (one.get("key").lower().encode("latin-1", "replace"), one.get("value").encode("latin-1", "replace"))
-        for one in services[0].children("initial_metadata")
-    )
-    authority = service.get("authority") or name
-    return StreamSettings(name, authority, ads.get("api_type") in _DELTA, types, timeout, metadata)
+def staticClusters(bootstrap: Section) -> list[str]:
+    """
+    The names of the clusters that stand in a bootstrap.
+    """
+    return [cluster.get("name") for cluster in bootstrap.childOrEmpty("static_resources").children("clusters")]
 
 
 def nodeOf(bootstrap: Section, nodeId: str, cluster: str, zone: str) -> Any:
@@ -151,22 +133,22 @@ def nodeOf(bootstrap: Section, nodeId: str, cluster: str, zone: str) -> Any:
     return node
 
 
-def channelTo(settings: StreamSettings, clusters: Clusters, reactor: Any) -> GRPCChannel:
+def channelTo(source: StreamSource, clusters: Clusters, reactor: Any) -> GRPCChannel:
     """
     Calls to the control plane, through the connections of its cluster: its endpoints, its TLS.
     """
 
     def connect(protocol: Any, failed: Callable[[Exception], object]) -> ICancellable:
-        cluster = clusters.byName.get(settings.cluster)
+        cluster = clusters.byName.get(source.cluster)
         endpoint = None if cluster is None else cluster.chooseEndpoint()
         if cluster is None or endpoint is None:
-            call = reactor.callLater(0, failed, ConnectFailed(f"{settings.cluster} has no endpoint"))
+            call = reactor.callLater(0, failed, ConnectFailed(f"{source.cluster} has no endpoint"))
             return _Cancellable(call)
         connector = cluster.transports.connector(endpoint, NO_WISH, (b"h2",))
         timeout = cluster.settings.connectTimeout
         return connector.connect(endpoint.address, protocol, failed, timeout, 1 << 20)
 
-    authority = settings.authority.encode("latin-1", "replace")
+    authority = source.authority.encode("latin-1", "replace")
     return GRPCChannel(connect, reactor, ChannelOptions(authority=authority, maxMessage=_LARGEST))
 
 

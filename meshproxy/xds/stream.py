@@ -6,7 +6,7 @@ what it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from twisted.logger import Logger
@@ -15,10 +15,9 @@ from zope.interface import implementer
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.grpc.client import ClientCall, GRPCChannel, IResponseReceiver
 from meshproxy.grpc.status import GRPCError
-from meshproxy.stats import Store
+from meshproxy.stats import Scope
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
-from meshproxy.xds.files import SCOPES
 from meshproxy.xds.types import shortName
 
 __all__ = ["DiscoveryStream"]
@@ -45,14 +44,20 @@ class DiscoveryStream:
         path: str,
         receive: Callable[[Update], list[str]],
         reactor: Any,
-        store: Store,
+        scope: Scope,
+        counters: Mapping[str, SubscriptionStats],
         chance: Callable[[], float],
-        metadata: list[tuple[bytes, bytes]] | None = None,
+        metadata: Iterable[tuple[bytes, bytes]] = (),
+        named: Callable[[], Mapping[str, Iterable[SubscriptionStats]]] = dict,
     ) -> None:
         """
         @param path: The method.
         @param receive: Takes a response, and gives what is wrong with it.
+        @param scope: Where it is counted whether there is a stream.
+        @param counters: Of the types of which each response counts.
         @param chance: From 0 up to 1, for the pauses.
+        @param named: Of other types, those of all that is asked for: what is wrong counts for them, and streams that
+            end; what is served of them is counted by those who take it.
         """
         self._client = client
         self._channel = channel
@@ -60,16 +65,15 @@ class DiscoveryStream:
         self._receive = receive
         self._reactor = reactor
         self._chance = chance
-        self._metadata = metadata or []
+        self._metadata = list(metadata)
         self._call: ClientCall | None = None
         self._again: Any = None
         self._pause = _FIRST_PAUSE
         self._isBegun = False
         self._isStopped = False
-        self._connected = store.scope("control_plane.").gauge("connected_state")
-        self._counters = {
-            typeURL: SubscriptionStats(store.scope(prefix), reactor.seconds) for typeURL, prefix in SCOPES.items()
-        }
+        self._connected = scope.scope("control_plane.").gauge("connected_state")
+        self._counters = counters
+        self._named = named
 
     def start(self) -> None:
         """
@@ -79,7 +83,8 @@ class DiscoveryStream:
         if not self._isBegun:
             # As in Envoy, the beginning counts as an attempt, and so does each response and each stream that ends.
             self._isBegun = True
-            self._count("attempt")
+            for counters in self._asked():
+                counters.begun()
         self._client.begin()
         self._call = self._channel.open(self._path, self, self._metadata)
         self.flush()
@@ -106,14 +111,11 @@ class DiscoveryStream:
             self._call.cancel()
         self._channel.close()
 
-    def _count(self, *names: str) -> None:
+    def _asked(self) -> list[SubscriptionStats]:
         """
-        Count something for each type that is asked for.
+        Those of the types that are asked for, of which each response counts.
         """
-        for typeURL, counters in self._counters.items():
-            if typeURL in self._client.types:
-                for name in names:
-                    getattr(counters, name).value += 1
+        return [counters for typeURL, counters in self._counters.items() if typeURL in self._client.types]
 
     def timedOut(self, taken: Container[str]) -> None:
         """
@@ -123,7 +125,7 @@ class DiscoveryStream:
         """
         for typeURL, counters in self._counters.items():
             if typeURL in self._client.types and typeURL not in taken:
-                counters.initFetchTimeout.value += 1
+                counters.timedOut()
 
     def flush(self) -> None:
         """
@@ -146,21 +148,19 @@ class DiscoveryStream:
             if self._call is not None:
                 self._call.cancel()
             return
-        counters = self._counters.get(update.typeURL)
-        if counters is not None:
-            counters.attempt.value += 1
         errors = self._take(update)
+        counters = self._counters.get(update.typeURL)
         if errors:
             why = "\n".join(errors)
             name = shortName(update.typeURL)
             self._log.error("{type} {version} is refused:\n{why}", type=name, version=update.version, why=why)
             self._client.refuse(update, why)
+            for each in self._named().get(update.typeURL, ()) if counters is None else (counters,):
+                each.refused()
         else:
             self._client.take(update)
-        if counters is not None and errors:
-            counters.rejected.value += 1
-        elif counters is not None:
-            counters.taken(update.version)
+            if counters is not None:
+                counters.received(update.version)
         self.flush()
 
     def _take(self, update: Update) -> list[str]:
@@ -179,7 +179,8 @@ class DiscoveryStream:
         self._connected.value = 0
         if self._isStopped:
             return
-        self._count("attempt", "failure")
+        for counters in (*self._asked(), *(each for some in self._named().values() for each in some)):
+            counters.failed()
         # Fully jittered, so that a thousand proxies do not come back at once.
         pause = self._pause * (0.5 + self._chance() / 2)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)

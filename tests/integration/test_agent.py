@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from twisted.trial.unittest import SkipTest
 from meshproxy.identity.credential import newKey, signingRequest
 from tests.conformance.proxies import findEnvoy
 from tests.integration.control import ControlTestCase
-from tests.integration.process import Proxy, connectable, freePort, until
+from tests.integration.process import Proxy, connectable, fetch, freePort, until
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _HCM = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -134,6 +135,19 @@ class AgentTests(ControlTestCase):
         until(lambda: connectable(port), "Envoy's listener")
         return port
 
+    def ownProxy(self, apiType: str) -> int:
+        """
+        This project's proxy, with the same bootstrap.
+
+        @return: Where it listens.
+        """
+        port = freePort()
+        path = self.folder / "proxy.json"
+        path.write_text(json.dumps(_bootstrap(port, self.admin, self.socket, apiType)))
+        Proxy(self, "-c", str(path), folder=self.folder / "proxy")
+        until(lambda: connectable(port), "the proxy's listener")
+        return port
+
     def client(self, account: str = "client") -> ssl.SSLContext:
         """
         A client of the mesh, whose certificate is good for a while.
@@ -165,14 +179,16 @@ class AgentTests(ControlTestCase):
         finally:
             connection.close()
 
-    def rotated(self, apiType: str) -> Proxy:
+    def rotated(self, apiType: str, start: Callable[[str], int] | None = None) -> Proxy:
         """
         Requests on new connections, and one connection that stays, while certificates that live for four seconds are
         renewed: each is answered.
+
+        @param start: Starts who asks the agent; by default an Envoy.
         """
         (self.folder / "token").write_text(self.token("cart"))
         agent = self.agent()
-        port = self.envoy(apiType)
+        port = (start or self.envoy)(apiType)
         context = self.client()
         kept = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
         self.addCleanup(kept.close)
@@ -212,6 +228,21 @@ class AgentTests(ControlTestCase):
         The same by delta.
         """
         self.rotated("DELTA_GRPC")
+
+    def test_ownProxy(self) -> None:
+        """
+        This project's proxy asks the agent as Envoy does, in either variant, and counts what came.
+        """
+        for apiType in ("GRPC", "DELTA_GRPC"):
+            agent = self.rotated(apiType, self.ownProxy)
+            _, stats = fetch(self.admin, "/stats?filter=^sds[.]")
+            counted = dict(line.split(": ") for line in stats.decode().splitlines() if line.count(": ") == 1)
+            self.assertGreaterEqual(int(counted["sds.default.update_success"]), 3)
+            self.assertEqual(counted["sds.ROOTCA.update_rejected"], "0")
+            agent.signal(signal.SIGTERM)
+            self.assertEqual(agent.ended(), 0)
+            (self.folder / "kept" / "identity.pem").unlink()
+            self.admin = freePort()
 
     def test_away(self) -> None:
         """

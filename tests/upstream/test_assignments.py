@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
+from meshproxy.stats import Store
 from meshproxy.upstream.assignments import AssignedDiscovery, Assignments
 from meshproxy.upstream.discovery import compileAssigned
 
@@ -40,13 +41,29 @@ class AssignmentsTests(SynchronousTestCase):
         """
         What a cluster finds its endpoints by.
         """
-        return AssignedDiscovery("a", timeout, self.assignments, compileAssigned)
+        return AssignedDiscovery("a", timeout, self.assignments, Store().scope("cluster.a."), compileAssigned)
 
     def note(self, endpoints: list[Any]) -> None:
         """
         Note what is found.
         """
         self.found.append([endpoint.address.host for endpoint in endpoints])
+
+    def test_counted(self) -> None:
+        """
+        It is counted for each who wants it that it is asked for, comes, and does not come in time.
+        """
+        first, second = self.discovery(), self.discovery()
+        first.start(self.note)
+        second.start(self.note)
+        self.clock.advance(15)
+        self.assignments.receive("a", assignment("192.0.2.1"), "7")
+        counted = [
+            [one.attempt.value, one.success.value, one.initFetchTimeout.value] for one in self.assignments.stats
+        ]
+        self.assertEqual(counted, [[3, 1, 1]] * 2)
+        first.stop()
+        self.assertEqual(len(self.assignments.stats), 1)
 
     def test_wanted(self) -> None:
         """

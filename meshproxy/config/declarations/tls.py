@@ -50,7 +50,7 @@ declare(_TLS + "Secret", "name", "tls_certificate", "validation_context", "gener
 declare(_TLS + "GenericSecret", "secret", "secrets")
 declare(_TLS + "SdsSecretConfig", "name", "sds_config")
 
-declare(_CORE + "ConfigSource", "path", "path_config_source", "ads", "initial_fetch_timeout")
+declare(_CORE + "ConfigSource", "path", "path_config_source", "ads", "api_config_source", "initial_fetch_timeout")
 declare(_CORE + "AggregatedConfigSource")
 only(_CORE + "ConfigSource", "resource_api_version", "V3", "AUTO")
 declare(_CORE + "PathConfigSource", "path")

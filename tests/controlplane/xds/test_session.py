@@ -209,6 +209,19 @@ class WorldSessionTests(SynchronousTestCase):
         self.answer("CDS")
         self.assertIsNone(self.session.subscriptions[CLUSTER].rejection)
 
+    def test_endpointsAfterRefusal(self) -> None:
+        """
+        A cluster that is put right after a refusal gets its endpoints again: for the proxy it is another one than the
+        one it has, and it waits for them.
+        """
+        self.start(clusters="a b", endpoints="a b", listeners="l", routes="r")
+        self.session.setSnapshot(snapshot(clusters="a b=2", endpoints="a b", listeners="l", routes="r"))
+        self.assertEqual(self.told(), {"CDS": "a b", "EDS": "b"})
+        self.answer("EDS", "a b")
+        self.answer("CDS", error="bad b")
+        self.session.setSnapshot(snapshot(clusters="a b=3", endpoints="a b", listeners="l", routes="r"))
+        self.assertEqual(self.told(), {"CDS": "a b", "EDS": "a b"})
+
     def test_rejectedClusters(self) -> None:
         """
         Clusters that were not taken hold nothing up for ever.
@@ -334,6 +347,13 @@ class DeltaSessionTests(SynchronousTestCase):
         self.answer("EDS")
         self.answer("CDS")
         self.assertEqual(self.told(), {})
+        # After a refusal as well: what it has is neither what it had nor what it was sent.
+        self.session.setSnapshot(snapshot(clusters="a b=3 c", endpoints="a b"))
+        self.assertEqual(self.told(), {"CDS": ("b", ""), "EDS": ("b", "")})
+        self.answer("EDS")
+        self.answer("CDS", error="bad b")
+        self.session.setSnapshot(snapshot(clusters="a b=4 c", endpoints="a b"))
+        self.assertEqual(self.told(), {"CDS": ("b", ""), "EDS": ("b", "")})
 
     def test_wildcard(self) -> None:
         """

@@ -1,0 +1,109 @@
+# -*- test-case-name: tests.xds.test_counting -*-
+"""
+What is counted of configuration that comes from elsewhere, where Envoy counts it.
+
+Types that are asked for as a whole have one scope each. Of those that are asked for by name each name has its own: a
+response counts for the names that are in it, and what is wrong with one, and a stream that ends, for all of the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from meshproxy.stats.store import Scope, Store, statName
+from meshproxy.upstream.subscriptions import SubscriptionStats
+from meshproxy.xds.types import CLUSTER, LISTENER
+
+__all__ = ["SCOPES", "NamedStats", "ReloadStats", "routesScope", "secretScope"]
+
+#: Where Envoy counts what comes of the types that are asked for without a name.
+SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
+
+
+def routesScope(store: Store, statPrefix: str, name: str) -> Scope:
+    """
+    The scope of a route configuration.
+
+    @param statPrefix: That of the connection manager that wants it.
+    """
+    return store.scope(f"http.{statName(statPrefix)}.rds.{statName(name)}.")
+
+
+def secretScope(store: Store, name: str) -> Scope:
+    """
+    The scope of a secret.
+    """
+    return store.scope(f"sds.{name}.")
+
+
+class ReloadStats:
+    """
+    How often something changed that came, and when.
+    """
+
+    def __init__(self, scope: Scope, now: Callable[[], float]) -> None:
+        """
+        @param now: Gives the seconds since the epoch.
+        """
+        self._now = now
+        self._reloads = scope.counter("config_reload")
+        self._time = scope.gauge("config_reload_time_ms")
+
+    def changed(self) -> None:
+        """
+        Something else is served.
+        """
+        self._reloads.value += 1
+        self._time.value = int(self._now() * 1000)
+
+
+class NamedStats:
+    """
+    Of one type, each name that is asked for.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """
+        @param now: Gives the seconds since the epoch.
+        """
+        self._now = now
+        self._names: dict[str, tuple[Scope, SubscriptionStats, ReloadStats | None]] = {}
+
+    def want(self, wanted: Mapping[str, Callable[[], Scope]], reloads: bool = False) -> None:
+        """
+        These names are asked for, and no others any more.
+
+        @param wanted: With what makes the scope of each.
+        @param reloads: Whether it is counted how often they change.
+        """
+        for name in [name for name in self._names if name not in wanted]:
+            self._names.pop(name)[0].close()
+        for name, make in wanted.items():
+            if name not in self._names:
+                scope = make()
+                stats = SubscriptionStats(scope, self._now)
+                self._names[name] = (scope, stats, ReloadStats(scope, self._now) if reloads else None)
+                stats.begun()
+
+    def taken(self, names: Iterable[str], version: str, changed: Iterable[str] = ()) -> None:
+        """
+        A response is served.
+
+        @param names: What is in it.
+        @param changed: Those of them that are others than before.
+        """
+        for name in names:
+            found = self._names.get(name)
+            if found is not None:
+                found[1].received(version)
+        for name in changed:
+            found = self._names.get(name)
+            if found is not None and found[2] is not None:
+                found[2].changed()
+
+    @property
+    def all(self) -> list[SubscriptionStats]:
+        """
+        Those of all names.
+        """
+        return [stats for _, stats, _ in self._names.values()]
