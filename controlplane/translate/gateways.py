@@ -22,7 +22,7 @@ from meshproxy.controlplane.translate.destinations import Destinations
 from meshproxy.controlplane.translate.gatewayroutes import boundHosts, gatewayRoutes, routesBoundTo
 from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
 from meshproxy.controlplane.translate.inbound import WorkloadFilters, workloadFilters
-from meshproxy.controlplane.translate.listeners import inspectors, listener
+from meshproxy.controlplane.translate.listeners import distinct, inspectors, listener, tlsMatch
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import listenerName
 from meshproxy.controlplane.translate.tls import gatewayTLS
@@ -102,16 +102,18 @@ def _compatible(context: Context, servers: Sequence[_Served]) -> list[_Served]:
     """
     first = servers[0]
     kept: list[_Served] = []
-    names: dict[tuple[str, ...], _Served] = {}
+    names: dict[str, _Served] = {}
     for one in servers:
         if one.isHTTP != first.isHTTP:
             _conflict(context, "HTTP and other protocols at one port", one, first)
             continue
         if not one.isHTTP:
-            other = names.setdefault(tuple(one.serverNames), one)
-            if other is not one:
-                told = ", ".join(one.serverNames) or "all names"
-                _conflict(context, f"two servers for {told} at one port", one, other)
+            wanted = one.serverNames or ["*"]
+            shared = [name for name in wanted if names.setdefault(name, one) is not one]
+            if shared:
+                told = "all names" if shared == ["*"] else ", ".join(shared)
+                _conflict(context, f"two servers for {told} at one port", one, names[shared[0]])
+            if len(shared) == len(wanted):
                 continue
         kept.append(one)
     return kept
@@ -147,6 +149,8 @@ def _port(
     else:
         for one in servers:
             chains += _secured(context, destinations, made, bind, number, one, filters)
+        # The names of servers that have them alone, and those of TLS routes, which may be of several.
+        chains = distinct(chains)
     if not chains:
         # A listener without a chain is refused; nobody is served at this port.
         return
@@ -269,7 +273,7 @@ def _passed(
                     continue
                 sni = [host for host in match.sniHosts if any(within(host, name) for name in names)]
                 ranges = [cidr(text) for text in match.destinationSubnets]
-                told = without({"serverNames": sni, "transportProtocol": "tls", "prefixRanges": ranges})
+                told = tlsMatch(sni, ranges)
                 if not sni or told in seen:
                     continue
                 seen.append(told)

@@ -18,10 +18,7 @@ from meshproxy.controlplane.registry.services import Port, Service
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
 from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
-from meshproxy.controlplane.translate.listeners import (
-    inspectors,
-    listener,
-)
+from meshproxy.controlplane.translate.listeners import distinct, inspectors, listener, tlsMatch
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import (
     BLACK_HOLE,
@@ -151,7 +148,7 @@ def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSO
     """
     One listener: HTTP alone, connections alone, or both, told apart by the first bytes.
     """
-    chains = list(bound.chains)
+    chains = distinct(bound.chains)
     if bound.http or bound.auto:
         manager = connectionManager(context, Side.OUTBOUND, f"outbound_{listenerName(address, number)}", str(number))
         if chains:
@@ -217,8 +214,8 @@ def _ofVirtualService(
         for match in route.match:
             if _isForProxy(context, match, port):
                 ranges = [cidr(one) for one in match.destinationSubnets]
-                told = {"serverNames": list(match.sniHosts), "transportProtocol": "tls", "prefixRanges": ranges}
-                made.append(_chain(context, destinations, resource, without(told), route.route, port))
+                told = tlsMatch(match.sniHosts, ranges)
+                made.append(_chain(context, destinations, resource, told, route.route, port))
     for route in resource.spec.tcp if not port.isTLS else ():
         for one in route.match or [L4MatchAttributes()]:
             if _isForProxy(context, one, port):

@@ -176,6 +176,44 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual(chain["filterChainMatch"], {"serverNames": ["a.com"], "transportProtocol": "tls"})
         self.assertNotIn("transportSocket", chain)
 
+    def test_passedAll(self) -> None:
+        """
+        Any name is no name: Envoy has no word for all of them. What several routes match is the first one's.
+        """
+        edge = gateway(server("TLS", more=", tls: {mode: PASSTHROUGH}"))
+        to = "route: [{destination: {host: a, port: {number: 90}}}]"
+        spec = (
+            f"tls: [{{match: [{{sniHosts: [a.com, B.com]}}], {to}}}, {{match: [{{sniHosts: [b.com, c.com]}}], {to}}}, "
+            f"{{match: [{{sniHosts: ['*']}}], {to}}}, {{match: [{{sniHosts: ['*']}}], {to}}}]"
+        )
+        chains = made(ROUTER, A, edge, virtual(spec, hosts="['*']")).listeners["0.0.0.0_443"]["filterChains"]
+        self.assertEqual(
+            [chain["filterChainMatch"] for chain in chains],
+            [
+                {"serverNames": ["a.com", "b.com"], "transportProtocol": "tls"},
+                {"serverNames": ["c.com"], "transportProtocol": "tls"},
+                {"transportProtocol": "tls"},
+            ],
+        )
+
+    def test_sharedNames(self) -> None:
+        """
+        Of a name that two servers have the first one counts, and both are told; the second keeps its others.
+        """
+        hosts = "[a.com, b.com]", "[b.com, c.com]"
+        one, two = (
+            gateway(server("HTTPS", hosts=each, more=SIMPLE), name=name, created=f"2026-01-0{number}T00:00:00Z")
+            for number, (each, name) in enumerate(zip(hosts, ("one", "two"), strict=True), 1)
+        )
+        result = made(ROUTER, A, one, two)
+        chains = result.listeners["0.0.0.0_443"]["filterChains"]
+        self.assertEqual(
+            [chain["filterChainMatch"]["serverNames"] for chain in chains], [["a.com", "b.com"], ["c.com"]]
+        )
+        told = [str(problem) for problem in result.problems if problem.code == "conflict"]
+        self.assertEqual(len(told), 2)
+        self.assertIn("two servers for b.com at one port", told[0])
+
     def test_tcp(self) -> None:
         """
         Plain connections, and those whose TLS ended, go where the first TCP route says that is for the port.

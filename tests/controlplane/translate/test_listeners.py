@@ -11,6 +11,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.controlplane.translate.listeners import distinct
 from meshproxy.controlplane.translate.mesh import MeshConfig, PathNormalization
 from meshproxy.controlplane.translate.proxy import Interception
 from tests.controlplane.translate.given import SIDECAR, codes, made, networking, service, workload
@@ -261,6 +262,28 @@ class OutboundTests(SynchronousTestCase):
         self.assertEqual(default["filters"][0]["typedConfig"]["cluster"], "outbound|80||a.shop.svc.cluster.local")
         named = result.listeners["10.0.0.1_443"]["filterChains"]
         self.assertEqual(named[0]["filterChainMatch"]["serverNames"], ["a.shop.svc.cluster.local"])
+
+    def test_distinct(self) -> None:
+        """
+        What several chains match is the first one's: names, and ranges where there are no names left to tell apart;
+        what differs otherwise is different.
+        """
+        a, b, c = ({"addressPrefix": f"10.{n}.0.0", "prefixLen": 16} for n in range(3))
+        matches: list[dict[str, Any]] = [
+            {"serverNames": ["x", "y"], "transportProtocol": "tls"},
+            {"serverNames": ["y", "z"], "transportProtocol": "tls"},
+            {"serverNames": ["x"], "transportProtocol": "tls"},
+            {"serverNames": ["x"], "transportProtocol": "tls", "prefixRanges": [a]},
+            {"prefixRanges": [a, b]},
+            {"prefixRanges": [b, c]},
+            {"prefixRanges": [a], "applicationProtocols": ["h2"]},
+            {},
+            {},
+        ]
+        chains = distinct([{"filterChainMatch": match, "name": n} for n, match in enumerate(matches)])
+        found = {chain["name"]: chain["filterChainMatch"] for chain in chains}
+        self.assertEqual(list(found), [0, 1, 3, 4, 5, 6, 7])
+        self.assertEqual((found[1]["serverNames"], found[5]["prefixRanges"]), (["z"], [c]))
 
     def test_manager(self) -> None:
         """
