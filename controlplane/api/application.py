@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from meshproxy.controlplane.api.access import Access
+from meshproxy.controlplane.api.analyzing import addAnalysis
 from meshproxy.controlplane.api.call import Call
 from meshproxy.controlplane.api.discovery import addDiscovery
 from meshproxy.controlplane.api.events import addEvents
@@ -49,7 +50,7 @@ def makeSite(
     @param identities: The URIs in the verified client certificate of a transport.
     @param statusOf: What is known of a resource besides what was applied.
     @param connected: The proxies that are connected.
-    @param snapshots: What they are to have; without it there is no C{/v1/proxies}.
+    @param snapshots: What they are to have; without it there are no C{/v1/proxies} and C{/v1/analyze}.
     @param metrics: What is counted, as text; without it there is no C{/metrics}.
     """
     router = Router()
@@ -62,6 +63,7 @@ def makeSite(
         addIssuing(router, authority, BootstrapTokens(store, reactor.seconds))
     if snapshots is not None:
         addProxies(router, connected or (lambda: ()), snapshots)
+        addAnalysis(router, snapshots.world)
     if metrics is not None:
         addMetrics(router, metrics)
     addKubernetesDescription(router)

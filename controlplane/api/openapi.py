@@ -154,7 +154,7 @@ def _body(operation: Operation, media: str) -> dict[str, Any]:
         return ref("JSONPatch")
     if operation.method == "PATCH":
         return {"type": "object", "description": "What is to be other, in the shape of the resource; null takes away."}
-    if operation.pattern == "/v1/validate":
+    if operation.pattern in ("/v1/validate", "/v1/analyze"):
         return {"description": "Anything: what is wrong with it is the answer."}
     if operation.accepts and media == JSON:
         return ref(operation.accepts)

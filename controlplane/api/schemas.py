@@ -273,6 +273,7 @@ ANSWERS: dict[str, Schema] = {
             suggestion=_text("What was probably meant."),
             file=_text("The name of the text."),
             resource=_text(),
+            document={"type": "integer", "description": "Which document of the text, from 1."},
             line={"type": "integer"},
             column={"type": "integer"},
         ),

@@ -21,9 +21,10 @@ from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.model.documents import parseDocuments
 from meshproxy.controlplane.model.kinds import KINDS, Kind, findKind
 from meshproxy.controlplane.model.problems import Problem
+from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.store.values import Commit, Compacted, Entry, Listing
 
-__all__ = ["addTransactions"]
+__all__ = ["addTransactions", "parsed"]
 
 _BODY = (JSON, *YAML_TYPES)
 _DRY = {"dryRun": "true: tell what would happen, and do nothing."}
@@ -72,6 +73,17 @@ def addTransactions(router: Router, objects: Objects) -> None:
     add("POST", "/v1/rollback", own.rollback, Role.WRITE, "Bring back what was there at a revision", _DRY, JSON)
 
 
+def parsed(call: Call) -> tuple[list[Resource], list[Problem]]:
+    """
+    The resources of a body, and what is wrong with it.
+    """
+    name = call.one("filename")
+    if call.contentType not in YAML_TYPES:
+        # JSON is read as JSON; the name of the text says so to the parser.
+        name = name if name.endswith(".json") else f"{name or 'body'}.json"
+    return parseDocuments(call.text(), name or None, call.one("namespace", "default"))
+
+
 class _Transactions:
     """
     See the module.
@@ -107,7 +119,7 @@ class _Transactions:
         """
         if not call.body:
             raise Refused(400, "a body is needed: the resources to look at")
-        resources, problems = self._parse(call)
+        resources, problems = parsed(call)
         valid = not any(problem.isError for problem in problems)
         return Reply({"valid": valid, "resources": len(resources), "problems": [one.asDict() for one in problems]})
 
@@ -191,18 +203,11 @@ class _Transactions:
 
     # The texts.
 
-    def _parse(self, call: Call) -> tuple[list[Any], list[Problem]]:
-        name = call.one("filename")
-        if call.contentType not in YAML_TYPES:
-            # JSON is read as JSON; the name of the text says so to the parser.
-            name = name if name.endswith(".json") else f"{name or 'body'}.json"
-        return parseDocuments(call.text(), name or None, call.one("namespace", "default"))
-
     def _wishes(self, call: Call) -> tuple[list[Wish], list[Problem]]:
         """
         @raise Refused: If anything is wrong with any of them, or there are none.
         """
-        resources, problems = self._parse(call)
+        resources, problems = parsed(call)
         if any(problem.isError for problem in problems):
             raise invalid(problems)
         if not resources:

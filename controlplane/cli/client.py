@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
-__all__ = ["APIClient", "CommandFailed", "path"]
+__all__ = ["APIClient", "CommandFailed", "Locate", "path"]
+
+#: For a line of a body, the name of the file that it stands in, and its line there.
+Locate: TypeAlias = Callable[[int], tuple[str, int]]
 
 _PATIENCE = 30.0
 
@@ -71,9 +74,18 @@ class APIClient:
         self._context = context
         self._patience = patience
 
-    def ask(self, method: str, target: str, body: bytes | None = None, contentType: str = "application/json") -> Any:
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        contentType: str = "application/json",
+        locate: Locate | None = None,
+    ) -> Any:
         """
         One request.
+
+        @param locate: Tells where a line of the body stands: the name of a file, and the line there.
 
         @return: The JSON of the answer.
 
@@ -88,7 +100,7 @@ class APIClient:
         finally:
             connection.close()
         if response.status >= 400:
-            raise CommandFailed(_explain(response.status, data))
+            raise CommandFailed(_explain(response.status, data, locate))
         return _parse(data)
 
     def json(self, method: str, target: str, value: object) -> Any:
@@ -145,7 +157,7 @@ def _parse(data: bytes) -> Any:
         raise CommandFailed(f"the answer is not of a control plane: {data[:100]!r}") from error
 
 
-def _explain(status: int, data: bytes) -> str:
+def _explain(status: int, data: bytes, locate: Locate | None = None) -> str:
     """
     A problem in lines, each fault on one.
     """
@@ -157,14 +169,18 @@ def _explain(status: int, data: bytes) -> str:
         return f"HTTP status {status}: {data[:200].decode('utf-8', 'replace')}"
     lines = [str(problem.get("detail") or problem.get("message") or f"HTTP status {status}")]
     errors = problem.get("errors")
-    lines += [_fault(error) for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+    faults = [error for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+    lines += [_fault(error, locate) for error in faults]
     return "\n".join(lines)
 
 
-def _fault(error: Mapping[str, Any]) -> str:
-    place = ""
-    if error.get("file"):
-        place = f"{error['file']}:{error.get('line', 0)}:{error.get('column', 0)}  "
+def _fault(error: Mapping[str, Any], locate: Locate | None) -> str:
+    place, line = "", error.get("line") or 0
+    name = str(error.get("file") or "")
+    if not name and line and locate is not None:
+        name, line = locate(line)
+    if name:
+        place = f"{name}:{line}:{error.get('column', 0)}  "
     where = ", ".join(str(error[name]) for name in ("resource", "path") if error.get(name))
     hint = f"; did you mean {error['suggestion']}?" if error.get("suggestion") else ""
     return f"{place}{where}: {error.get('message', '')}{hint}"

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from meshproxy.controlplane.api.tables import COLUMNS, cells
-from meshproxy.controlplane.cli.client import APIClient, CommandFailed, path
+from meshproxy.controlplane.cli.client import APIClient, CommandFailed, Locate, path
 from meshproxy.controlplane.cli.tables import Printer, ago
 from meshproxy.controlplane.cli.texts import Text, readTexts
 from meshproxy.controlplane.model.kinds import KINDS, Kind
 
-__all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "rollback"]
+__all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "joined", "rollback"]
 
 
 #: How many changes of a commit stand in a table.
@@ -37,21 +38,30 @@ def findKindNamed(name: str) -> Kind:
     raise CommandFailed(f"{name!r} is not a kind of resource: {known}", 2)
 
 
-def _joined(texts: Sequence[Text]) -> tuple[str, str, str]:
+def joined(texts: Sequence[Text]) -> tuple[str, str, str, Locate]:
     """
-    Texts as one body, so that all of them are one transaction: content, type, name.
+    Texts as one body, so that all of them are one transaction: content, type, name, and what tells for a line of it
+    which text it is of, and its line there.
     """
     if len(texts) == 1:
-        return texts[0].content, texts[0].contentType, texts[0].name
-    # JSON is YAML; lines are counted from the beginning of the whole, so only one file can be named.
-    content = "\n---\n".join(text.content for text in texts)
-    return content, "application/yaml", ""
+        return texts[0].content, texts[0].contentType, texts[0].name, lambda line: (texts[0].name, line)
+    # JSON is YAML.
+    content, starts = "", []
+    for text in texts:
+        starts.append(content.count("\n"))
+        content += f"{text.content}\n---\n"
+
+    def locate(line: int) -> tuple[str, int]:
+        number = max(bisect_left(starts, line) - 1, 0)
+        return texts[number].name, line - starts[number]
+
+    return content, "application/yaml", "", locate
 
 
 def _send(client: APIClient, what: str, arguments: Namespace, **query: object) -> Any:
-    content, contentType, name = _joined(readTexts(arguments.filename))
+    content, contentType, name, locate = joined(readTexts(arguments.filename))
     target = path("v1", what, namespace=arguments.namespace, filename=name, **query)
-    return client.ask("POST", target, content.encode("utf-8"), contentType)
+    return client.ask("POST", target, content.encode("utf-8"), contentType, locate)
 
 
 def apply(client: APIClient, printer: Printer, arguments: Namespace) -> int:

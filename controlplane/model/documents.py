@@ -56,12 +56,17 @@ def parseDocuments(
     except ConfigErrors as errors:
         return [], [*problems, *(_told(error, Severity.ERROR, "syntax") for error in errors.errors)]
     resources: list[Resource] = []
-    for document in documents:
-        for node in _items(document, problems):
+    numbers: list[int] = []
+    for number, document in enumerate(documents, 1):
+        here: list[Problem] = []
+        for node in _items(document, here):
             resource, found = _read(node, namespace)
-            resources += [resource] if resource is not None else []
-            problems += found
-    problems += _duplicates(resources)
+            if resource is not None:
+                resources.append(resource)
+                numbers.append(number)
+            here += found
+        problems += [attrs.evolve(problem, document=number) for problem in here]
+    problems += _duplicates(resources, numbers)
     return resources, sorted(problems, key=lambda problem: (problem.line == 0, problem.line, problem.column))
 
 
@@ -344,16 +349,17 @@ def _notProgrammed(instance: Any, findings: Findings, steps: tuple[str | int, ..
                     _notProgrammed(item, findings, (*here, key))
 
 
-def _duplicates(resources: list[Resource]) -> list[Problem]:
+def _duplicates(resources: list[Resource], numbers: Sequence[int]) -> list[Problem]:
     """
     A resource that stands twice in one text: the later one would silently win.
     """
     seen: dict[object, Resource] = {}
     problems = []
-    for resource in resources:
+    for resource, number in zip(resources, numbers, strict=True):
         first = seen.setdefault(resource.key, resource)
         if first is not resource:
             place, other = resource.place("metadata", "name"), first.place("metadata", "name")
             why = f"{resource.title} stands in this text already, on line {other.line}"
-            problems.append(attrs.evolve(_problem("duplicate", why, place, "metadata.name"), resource=resource.title))
+            problem = _problem("duplicate", why, place, "metadata.name")
+            problems.append(attrs.evolve(problem, resource=resource.title, document=number))
     return problems

@@ -40,6 +40,7 @@ class Problem:
     @ivar line: Its line there, from 1, or 0 where it is unknown.
     @ivar column: Its column there, from 1, or 0 where it is unknown.
     @ivar resource: Which resource: C{VirtualService default/reviews}, or empty where that is not known.
+    @ivar document: The number of its document in the text, from 1, or 0 where it is unknown.
     """
 
     severity: Severity
@@ -51,6 +52,7 @@ class Problem:
     line: int = 0
     column: int = 0
     resource: str = ""
+    document: int = 0
 
     @property
     def isError(self) -> bool:
@@ -78,6 +80,8 @@ class Problem:
         told.update(
             {name: value for name in ("path", "suggestion", "file", "resource") if (value := getattr(self, name))}
         )
+        if self.document:
+            told["document"] = self.document
         if self.line:
             told.update(line=self.line, column=self.column)
         return told

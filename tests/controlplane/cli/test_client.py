@@ -7,6 +7,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.controlplane.cli.client import APIClient, CommandFailed, _explain, path
+from meshproxy.controlplane.cli.resources import joined
+from meshproxy.controlplane.cli.texts import Text
 
 
 class ClientTests(SynchronousTestCase):
@@ -43,6 +45,20 @@ class ClientTests(SynchronousTestCase):
             "nothing was changed: one error",
             "m.yaml:3:2  VirtualService a/b, spec.hots: is not known here; did you mean hosts?",
         ])  # fmt: skip
+
+    def test_severalFiles(self) -> None:
+        """
+        Of several files that are sent as one, a fault is told with its own file and its line there.
+        """
+        texts = [Text("a.yaml", "1\n2\n3"), Text("b.yaml", "1\n2\n"), Text("c.json", "{}")]
+        content, kind, name, locate = joined(texts)
+        self.assertEqual((kind, name), ("application/yaml", ""))
+        lines = content.splitlines()
+        places = [locate(number) for number, line in enumerate(lines, 1) if line not in ("---", "")]
+        expected = [("a.yaml", 1), ("a.yaml", 2), ("a.yaml", 3), ("b.yaml", 1), ("b.yaml", 2), ("c.json", 1)]
+        self.assertEqual(places, expected)
+        told = _explain(422, b'{"errors": [{"path": "x", "message": "bad", "line": 5, "column": 1}]}', locate)
+        self.assertEqual(told.splitlines()[-1], "b.yaml:1:1  x: bad")
 
     def test_otherServers(self) -> None:
         """

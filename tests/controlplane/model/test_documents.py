@@ -54,6 +54,17 @@ class TextTests(SynchronousTestCase):
         self.assertEqual([one.name for one in resources], ["reviews", "two"])
         self.assertEqual(problems, [])
 
+    def test_whichDocument(self) -> None:
+        """
+        What is wrong is told with the number of its document, in lists, and of what stands there twice.
+        """
+        bad = REVIEWS.replace("timeout", "timeot")
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": [{"kind": "X"}]})
+        _, problems = parseDocuments(f"{REVIEWS}---\n{bad}---\n{listed}\n---\n{REVIEWS}")
+        found = [(problem.document, problem.code) for problem in problems]
+        self.assertEqual(found, [(2, "unknown-field"), (3, "required"), (4, "duplicate")])
+        self.assertEqual(problems[0].asDict()["document"], 2)
+
     def test_json(self) -> None:
         """
         A file named C{.json} is JSON, with places as well.
