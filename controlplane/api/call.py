@@ -108,7 +108,7 @@ class Call:
         @raise Refused: If it is none.
         """
         value = self.one(name)
-        if not value:
+        if not value and name not in self.query:
             return default
         if not (value.isascii() and value.isdigit() and len(value) <= 19 and int(value) <= most):
             raise Refused(400, f"the query parameter {name!r} is a number from 0 to {most}, not {value!r}")

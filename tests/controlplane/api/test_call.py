@@ -35,7 +35,7 @@ class CallTests(SynchronousTestCase):
         self.assertEqual([asked.flag(name) for name in ("a", "yes", "bare", "no", "none")], [True] * 3 + [False] * 2)
         self.assertEqual((asked.number("a", 5), asked.number("none", 5)), (1, 5))
         self.assertRaises(Refused, asked.one, "twice")
-        for value in ("-1", "+1", "1_0", "x", "\u0661", "9" * 30, "11"):
+        for value in ("", "-1", "+1", "1_0", "x", "\u0661", "9" * 30, "11"):
             self.assertRaises(Refused, call(query={"n": [value]}).number, "n", 0, 10)
         self.assertRaises(Refused, call(query={"f": ["maybe"]}).flag, "f")
 
