@@ -34,12 +34,14 @@ from bench.process import Failed, Process, cores
 from meshproxy.config.pool import messageClass
 from meshproxy.grpc.client import ChannelOptions, GRPCChannel, IResponseReceiver
 from meshproxy.grpc.status import GRPCError
+from meshproxy.identity.credential import newKey, signingRequest
 from meshproxy.xds.types import AGGREGATED_DELTA, CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 __all__ = ["Client", "Size", "mesh", "node"]
 
 _GOALS = {"route": 2.0, "endpoint": 0.5}
 _MEMORY_GOAL = 800
+_SIGNING_GOAL = 200
 _PATIENCE = 120.0
 _STOP = 15.0
 
@@ -256,6 +258,37 @@ def _apply(port: int, documents: list[dict[str, Any]]) -> None:
         raise Failed(f"the API answered {response.status}: {answer[:500]!r}")
 
 
+def requests(count: int) -> list[bytes]:
+    """
+    Bodies that ask for certificates, each for another workload.
+    """
+    told = [{"namespace": "ns-0", "serviceAccount": f"w{number}"} for number in range(count)]
+    return [json.dumps({"csr": signingRequest(newKey()).decode(), **one}).encode() for one in told]
+
+
+def _sign(port: int, bodies: list[bytes], control: Process) -> str:
+    """
+    Have certificates signed over the API, one after the other.
+
+    @return: How many a second, in words.
+    """
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"host": "localhost", "content-type": "application/json"}
+    cpu, began = control.cpu(), time.monotonic()
+    for body in bodies:
+        connection.request("POST", "/v1/ca/certificates", body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        if response.status != 201:
+            raise Failed(f"the API answered {response.status}: {answer[:500]!r}")
+    taken, cpu = time.monotonic() - began, control.cpu() - cpu
+    connection.close()
+    return (
+        f"{len(bodies) / taken:,.0f} certificates/s, and {len(bodies) / max(cpu, 0.01):,.0f} for each second of CPU "
+        f"(goal {_SIGNING_GOAL})"
+    )
+
+
 def _until(clients: list[Client], condition: Callable[[Client], bool]) -> Generator[Deferred[Any], Any, None]:
     end = time.monotonic() + _PATIENCE
     while not all(condition(one) for one in clients):
@@ -298,6 +331,8 @@ def _measure(size: Size, changes: int, rest: int, xds: int, control: Process) ->
         print(f"{kind:<9} {times.told(_GOALS[kind])}")
     for client in clients:
         client.channel.close()
+    told = yield deferToThread(_sign, rest, requests(600), control)
+    print(f"signing   {told}")
     print(f"memory    {control.memory() / 1e6:,.0f} MB (goal {_MEMORY_GOAL} MB)")
 
 

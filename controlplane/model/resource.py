@@ -16,6 +16,9 @@ from meshproxy.controlplane.model.spots import Spot, placeOf
 
 __all__ = ["Key", "Metadata", "Resource", "checkMetadata"]
 
+#: A label of the domain name system (RFC 1123, 2.1), as Kubernetes wants it of a namespace.
+_NAMESPACE = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
 
 class Key(NamedTuple):
     """
@@ -144,6 +147,8 @@ def checkMetadata(metadata: Metadata, spot: Spot) -> None:
             spot["name"].refuse(why, "invalid", metadata.name, [legal])
     elif not metadata.generateName:
         spot["name"].require(metadata.name)
-    if metadata.namespace and (badFQDN(f"{metadata.namespace}.x") or "." in metadata.namespace):
-        spot["namespace"].refuse(f"{metadata.namespace!r} is not a namespace: small letters, digits and hyphens")
+    if metadata.namespace and not _NAMESPACE.fullmatch(metadata.namespace):
+        why = f"{metadata.namespace!r} is not a namespace: small letters, digits and hyphens, at most 63"
+        legal = re.sub("[^a-z0-9]+", "-", metadata.namespace.lower()).strip("-")[:63]
+        spot["namespace"].refuse(why, "invalid", metadata.namespace, [legal])
     spot["labels"].judge(badLabels(metadata.labels))

@@ -4,12 +4,15 @@ The benchmark of the control plane gives it what it takes.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.control import Client, Size, mesh, node
+from bench.control import Client, Size, mesh, node, requests
 from meshproxy.config.pool import messageClass
+from meshproxy.controlplane.ca.identity import Identity
+from meshproxy.controlplane.ca.requests import checkRequest
 from meshproxy.controlplane.model.documents import parseObject
 from meshproxy.controlplane.registry.registry import indexOf
 from meshproxy.controlplane.translate.mesh import MeshConfig
@@ -44,6 +47,21 @@ class MeshTests(SynchronousTestCase):
             self.assertEqual(len(made.endpoints), 6 + 2 * 2)
             self.assertEqual(len(made.routes["9080"]["virtualHosts"]), 6 + 1)
             self.assertEqual(len(made.listeners), 2)
+
+
+class SigningTests(SynchronousTestCase):
+    """
+    L{requests} is what the authority signs.
+    """
+
+    def test_requests(self) -> None:
+        """
+        Each is for another workload, with a key of its own.
+        """
+        told = [json.loads(body) for body in requests(3)]
+        keys = [checkRequest(one["csr"].encode(), Identity("td", "ns-0", one["serviceAccount"])) for one in told]
+        self.assertEqual(len({one["serviceAccount"] for one in told}), 3)
+        self.assertFalse(any(one == other for number, one in enumerate(keys) for other in keys[:number]))
 
 
 class _Call:

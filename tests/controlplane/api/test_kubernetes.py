@@ -66,6 +66,15 @@ class ResourceTests(ResourceTestCase):
         self.assertEqual((again.code, again.json["reason"]), (409, "AlreadyExists"))
         self.assertEqual(again.json["details"]["name"], "reviews")
 
+    def test_namespaceOfThePath(self) -> None:
+        """
+        A namespace that is none is refused where it stands in the path alone, too.
+        """
+        answer = self.ask("POST", PATH.replace("/default/", "/Shop_1/"), VIRTUAL_SERVICE)
+        self.assertEqual(answer.code, 422, answer.body)
+        (error,) = answer.json["errors"]
+        self.assertEqual((error["path"], error["suggestion"]), ("metadata.namespace", "shop-1"))
+
     def test_generateName(self) -> None:
         """
         A name is made where only its beginning is given.

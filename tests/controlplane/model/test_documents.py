@@ -184,7 +184,7 @@ class TextTests(SynchronousTestCase):
             ("{}", "metadata.name"),
             ("{name: A}", "metadata.name"),
             ("{name: a_b}", "metadata.name"),
-            ("{name: a, namespace: b.c}", "metadata.namespace"),
+            *((f"{{name: a, namespace: {bad}}}", "metadata.namespace") for bad in ("b.c", "B", "b_c", "-b", "b" * 64)),
             ("{name: a, labels: {'x y': z}}", "metadata.labels"),
             ("{name: a, nmespace: z}", "metadata.nmespace"),
         ]
