@@ -16,35 +16,27 @@ class Abilities:
     What is left out, and told, where it is not there.
 
     @ivar outliers: Notices endpoints that fail.
-    @ivar slowStart: Gives new endpoints their share little by little.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
     @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
     @ivar asksGRPC: Asks one over gRPC, for connections too.
-    @ivar grpcTimeouts: Has C{max_grpc_timeout}.
     """
 
     outliers: bool
-    slowStart: bool
     proxyProtocol: bool
     asksHTTP: bool
     asksGRPC: bool
-    grpcTimeouts: bool
 
 
 ENVOY = Abilities(
     outliers=True,
-    slowStart=True,
     proxyProtocol=True,
     asksHTTP=True,
     asksGRPC=True,
-    grpcTimeouts=True,
 )
 
 MESHPROXY = Abilities(
     outliers=False,
-    slowStart=False,
     proxyProtocol=False,
     asksHTTP=True,
     asksGRPC=False,
-    grpcTimeouts=False,
 )

@@ -208,10 +208,7 @@ def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, ru
     elif cluster["lbPolicy"] in _SLOW_START:
         slow = _slowStart(balancer)
         if slow is not None:
-            if context.proxy.abilities.slowStart:
-                cluster[_SLOW_START[cluster["lbPolicy"]]] = {"slowStartConfig": slow}
-            elif rule is not None:
-                _leftOut(context, rule, "warmup", "new endpoints get their whole share at once")
+            cluster[_SLOW_START[cluster["lbPolicy"]]] = {"slowStartConfig": slow}
 
 
 def _slowStart(balancer: LoadBalancerSettings) -> JSON | None:

@@ -139,7 +139,7 @@ def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:
 
     @return: The action, and the cluster that it is named after.
     """
-    action = _timeout(where, route)
+    action = _timeout(route)
     if route.rewrite is not None:
         action.update(_rewrite(route.rewrite))
     host = (route.rewrite.authority if route.rewrite is not None else "") or rewrittenHost(route.headers)
@@ -168,7 +168,7 @@ def _action(where: _Where, route: HTTPRoute) -> tuple[JSON, str]:
     return without(action), first
 
 
-def _timeout(where: _Where, route: HTTPRoute) -> JSON:
+def _timeout(route: HTTPRoute) -> JSON:
     """
     The time-out of a route, which one that a caller of gRPC asks for may shorten. Envoy ignores C{timeout} where a
     C{max_stream_duration} stands beside it, so the older field says that.
@@ -176,7 +176,7 @@ def _timeout(where: _Where, route: HTTPRoute) -> JSON:
     if route.timeout is None:
         return {**NO_TIMEOUT}
     told = duration(route.timeout)
-    return {"timeout": told, "maxGrpcTimeout": told} if where.proxy.abilities.grpcTimeouts else {"timeout": told}
+    return {"timeout": told, "maxGrpcTimeout": told}
 
 
 def _single(where: _Where, one: HTTPRouteDestination, action: JSON) -> tuple[str, list[JSON]]:

@@ -27,7 +27,12 @@ kind: DestinationRule
 metadata: {name: reviews}
 spec:
   host: reviews
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+  trafficPolicy: {retryBudget: {percent: 25, minRetryConcurrency: 2, budgetInterval: 10s}}
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - name: v2
+    labels: {version: v2}
+    trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s, minimumPercent: 20, aggression: 2}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
