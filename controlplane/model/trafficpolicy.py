@@ -335,6 +335,6 @@ class TrafficPolicy:
     outlierDetection: OutlierDetection | None = None
     tls: ClientTLSSettings | None = None
     portLevelSettings: list[PortTrafficPolicy] = Factory(list)
-    tunnel: TunnelSettings | None = field(default=None, metadata={"notProgrammed": "tunnels are not made"})
+    tunnel: TunnelSettings | None = None
     proxyProtocol: ProxyProtocol | None = None
     retryBudget: RetryBudget | None = None

@@ -5,9 +5,13 @@ Where destinations of routes lead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from meshproxy.controlplane.model.common import Destination
 from meshproxy.controlplane.model.hosts import fullName
 from meshproxy.controlplane.model.resource import Resource
+from meshproxy.controlplane.model.routes import RouteDestination
+from meshproxy.controlplane.model.trafficpolicy import TrafficPolicy
 from meshproxy.controlplane.registry.services import Service
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.hashing import hashPolicies
@@ -72,4 +76,20 @@ class Destinations:
         elif service.port(number) is None:
             context.warn("not-found", f"{service.host} has no port {number}: requests to it fail", resource)
         name = clusterName(number, destination.subset, service.host)
-        return Target(name, hashPolicies(policyFor(rule, number, subset)))
+        policy = policyFor(rule, number, subset)
+        return Target(name, hashPolicies(policy), policy)
+
+    def connections(
+        self, routes: Sequence[RouteDestination], resource: Resource, port: int
+    ) -> tuple[list[tuple[str, int]], TrafficPolicy | None]:
+        """
+        Where connections are sent: clusters and weights; and the policy of a single one, which holds for the
+        connections themselves, too.
+
+        @param port: The one that the connections came to.
+        """
+        found = [
+            (self.target(one.destination, resource, port), one.weight) for one in routes if one.destination is not None
+        ]
+        clusters = [(target.cluster, weight) for target, weight in found]
+        return clusters, found[0][0].policy if len(found) == 1 else None

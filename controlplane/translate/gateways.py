@@ -240,12 +240,8 @@ def _connections(context: Context, destinations: Destinations, one: _Served, num
             )
             if fits:
                 context.uses(resource)
-                clusters = [
-                    (destinations.target(to.destination, resource, number).cluster, to.weight)
-                    for to in route.route
-                    if to.destination is not None
-                ]
-                return tcpProxy(context, f"{resource.name}.{resource.namespace}", clusters)
+                clusters, policy = destinations.connections(route.route, resource, number)
+                return tcpProxy(context, f"{resource.name}.{resource.namespace}", clusters, policy)
     return None
 
 
@@ -278,11 +274,8 @@ def _passed(
                     continue
                 seen.append(told)
                 context.uses(resource)
-                clusters = [
-                    (destinations.target(to.destination, resource, number).cluster, to.weight)
-                    for to in route.route
-                    if to.destination is not None
-                ]
+                clusters, policy = destinations.connections(route.route, resource, number)
                 prefix = clusters[0][0] if len(clusters) == 1 else f"{resource.name}.{resource.namespace}"
-                chains.append({"filterChainMatch": told, "filters": [*before, tcpProxy(context, prefix, clusters)]})
+                network = [*before, tcpProxy(context, prefix, clusters, policy)]
+                chains.append({"filterChainMatch": told, "filters": network})
     return chains

@@ -144,7 +144,7 @@ def tcpProxy(
     A network filter that sends connections on.
 
     @param clusters: Names and weights; a single one takes all.
-    @param policy: That of the cluster, for its time-out and what it hashes.
+    @param policy: That of the cluster, for its time-out, what it hashes, and the proxy that it is reached through.
     """
     value: JSON = {"statPrefix": statPrefix, "accessLog": accessLogs(context)}
     if len(clusters) == 1:
@@ -159,4 +159,10 @@ def tcpProxy(
     balancer = policy.loadBalancer if policy is not None else None
     if balancer is not None and balancer.consistentHash is not None and balancer.consistentHash.useSourceIp:
         value["hashPolicy"] = [{"sourceIp": {}}]
+    tunnel = policy.tunnel if policy is not None else None
+    if tunnel is not None:
+        host = f"[{tunnel.targetHost}]" if ":" in tunnel.targetHost else tunnel.targetHost
+        value["tunnelingConfig"] = without(
+            {"hostname": f"{host}:{tunnel.targetPort}", "usePost": tunnel.protocol == "POST" or None}
+        )
     return {"name": "envoy.filters.network.tcp_proxy", "typedConfig": typed(_TCP_PROXY, without(value))}

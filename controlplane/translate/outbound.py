@@ -246,13 +246,9 @@ def _chain(
     routes: Sequence[RouteDestination],
     port: Port,
 ) -> JSON:
-    clusters = [
-        (destinations.target(one.destination, resource, port.number).cluster, one.weight)
-        for one in routes
-        if one.destination is not None
-    ]
+    clusters, policy = destinations.connections(routes, resource, port.number)
     prefix = clusters[0][0] if len(clusters) == 1 else f"{resource.name}.{resource.namespace}"
-    return without({"filterChainMatch": match, "filters": [tcpProxy(context, prefix, clusters)]})
+    return without({"filterChainMatch": match, "filters": [tcpProxy(context, prefix, clusters, policy)]})
 
 
 def _elsewhere(context: Context) -> str:

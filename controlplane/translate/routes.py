@@ -19,6 +19,7 @@ from meshproxy.controlplane.model.routes import (
     HTTPRoute,
     HTTPRouteDestination,
 )
+from meshproxy.controlplane.model.trafficpolicy import TrafficPolicy
 from meshproxy.controlplane.translate.headers import headerOperations, rewrittenHost
 from meshproxy.controlplane.translate.matching import appliesTo, isEverything, matchesNothing, routeMatch
 from meshproxy.controlplane.translate.mesh import MeshConfig
@@ -42,10 +43,12 @@ class Target:
 
     @ivar cluster: The name of its cluster.
     @ivar hashing: What is hashed on the way there.
+    @ivar policy: How its service is called, if anything is said of that.
     """
 
     cluster: str
     hashing: list[JSON]
+    policy: TrafficPolicy | None = None
 
 
 #: Finds where a destination leads.

@@ -227,7 +227,7 @@ class DestinationRuleTests(KindTests):
                     "loadBalancer.localityLbSetting",
                     "ineffective",
                 ),
-                ("tunnel: {targetHost: a, targetPort: 80}", "tunnel", "not-programmed"),
+                ("loadBalancer: {zoneAwareLbSetting: {}}", "loadBalancer.zoneAwareLbSetting", "not-programmed"),
                 ("tls: {mode: ISTIO_MUTUAL, caCertificates: a}", "tls.caCertificates", "ineffective"),
             )
         )
