@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -28,12 +28,13 @@ from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
 from meshproxy.errors import ConfigErrors, MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
-from meshproxy.http.context import ProxyContext
+from meshproxy.http.context import ProxyContext, RouteKey
 from meshproxy.identity.settings import compileIdentity
 from meshproxy.identity.workload import WorkloadIdentity, intoStore
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
+from meshproxy.listener.routewaits import RouteWaits
 from meshproxy.net.watchdog import Watchdog
 from meshproxy.reload import INTERVAL, FilesWatch, refuseElsewhere
 from meshproxy.runtime import Runtime
@@ -158,6 +159,7 @@ class ProxyServer(MultiService):
         self._dynamic = DynamicResources()
         self._madeOf: dict[str, tuple[bytes, ...]] = {}
         self.discovery: Discovery | None = None
+        self._routeWaits = RouteWaits(reactor, self._routesLate)
         self._discoverySettings = compileDiscovery(self.bootstrap)
         secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
         self._node = nodeOf(self.bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
@@ -344,6 +346,23 @@ class ProxyServer(MultiService):
         self._noteParts()
         self._begin()
 
+    def _routesLate(self, key: RouteKey) -> None:
+        """
+        Routes did not come in time: who waits for them begins without, and answers 404.
+        """
+        if self.state == "DRAINING" or key in self.context.routes:
+            return
+        self.context.lateRoutes.add(key)
+        dynamic = self._dynamic
+        if self.discovery is not None:
+            self.discovery.routesLate(key)
+            dynamic = self.discovery.resources
+        self.log.warn("the routes {name!r} did not come in time: listeners begin without them", name=key[1])
+        # Another object, so that what still warms of the same gives way to it.
+        errors = self.applyDynamic(replace(dynamic))
+        if errors:
+            self.log.error("listeners cannot begin without their routes: {why}", why="\n".join(errors))
+
     def _noteParts(self) -> None:
         self._madeOf = {
             listener.name: _partsOf(listener.section, self._dynamic) for listener in self.listeners.byName.values()
@@ -358,6 +377,7 @@ class ProxyServer(MultiService):
             if not listener.waitsFor:
                 ready.append(listener)
                 continue
+            self._routeWaits.wait(listener.waitsFor)
             former = self.listeners.byName.get(listener.name)
             listener.stop()
             if former is not None:
@@ -617,6 +637,7 @@ class ProxyServer(MultiService):
         for sink in self._sinks:
             sink.close()
         self._secretStreams.stop()
+        self._routeWaits.stop()
         if self.identity is not None:
             self.identity.stop()
         self.admin.stop()

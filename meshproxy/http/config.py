@@ -95,14 +95,15 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: _ChainCompil
 
 def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext) -> RouteTable:
     """
-    The routes that came by RDS; none until they come, and then the listener waits for them.
+    The routes that came by RDS; none until they come, and the listener waits for them, but not longer than it is told.
     """
     source = compileSource(rds.child("config_source"), rds, "config_source", proxy.secrets.hasStream)
     name = rds.get("route_config_name")
     key = (source.path, name)
     found = proxy.routes.get(key)
     if found is None:
-        proxy.missingRoutes.add(key)
+        if key not in proxy.lateRoutes:
+            proxy.missingRoutes[key] = source.timeout
         return RouteTable(name, lambda headers, info: None, (), ())
     return compileRouteConfiguration(found, replace(context, validateClusters=False))
 

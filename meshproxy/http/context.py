@@ -36,7 +36,9 @@ class ProxyContext:
         serve only when it is accepted.
     @ivar routes: Route configurations that came by RDS.
     @ivar routeVersions: With which version those that are served came, and when, in the clock's seconds.
-    @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there.
+    @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there; and for
+        how many seconds they are waited for, 0 for as long as it takes.
+    @ivar lateRoutes: Those that are waited for no more.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
 
@@ -56,4 +58,5 @@ class ProxyContext:
     isFailed: Callable[[], bool] = never
     routes: dict[RouteKey, Section] = field(default_factory=dict)
     routeVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
-    missingRoutes: set[RouteKey] = field(default_factory=set)
+    missingRoutes: dict[RouteKey, float] = field(default_factory=dict)
+    lateRoutes: set[RouteKey] = field(default_factory=set)

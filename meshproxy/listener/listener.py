@@ -5,7 +5,8 @@ A listener: a bound address (or several) and the filter chains that its connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -59,10 +60,10 @@ class Listener:
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
     @ivar isInbound: Whether its C{traffic_direction} is C{INBOUND}.
-    @ivar waitsFor: The route configurations that have to come before it can serve.
+    @ivar waitsFor: The route configurations that have to come before it can serve, and for how many seconds.
     """
 
-    waitsFor: frozenset[RouteKey] = frozenset()
+    waitsFor: Mapping[RouteKey, float] = MappingProxyType({})
     log = Logger()
     thread = "worker_0"
     addedViaAPI = False

@@ -90,7 +90,7 @@ class Listeners:
         missing.clear()
         listener = Listener(section, self._proxy)
         listener.countAll = lambda: self.connections
-        listener.waitsFor = frozenset(missing)
+        listener.waitsFor = dict(missing)
         return listener
 
     def replace(self, listeners: Sequence[Listener]) -> None:

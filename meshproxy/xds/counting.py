@@ -101,6 +101,14 @@ class NamedStats:
             if found is not None and found[2] is not None:
                 found[2].changed()
 
+    def timedOut(self, name: str) -> None:
+        """
+        One did not come in time.
+        """
+        found = self._names.get(name)
+        if found is not None:
+            found[1].timedOut()
+
     @property
     def all(self) -> list[SubscriptionStats]:
         """

@@ -96,6 +96,19 @@ class Discovery:
         """
         return self._dynamic.taken.issuperset(self._settings.types)
 
+    @property
+    def resources(self) -> DynamicResources:
+        """
+        What was taken last.
+        """
+        return self._dynamic.resources
+
+    def routesLate(self, key: RouteKey) -> None:
+        """
+        Routes did not come in time.
+        """
+        self._dynamic.routesLate(key)
+
     def follow(self, bootstrap: Section) -> None:
         """
         Ask for the routes that listeners of this bootstrap take by RDS.

@@ -187,6 +187,14 @@ class DynamicConfiguration:
             self._routeStats.taken(update.resources, update.version, changed)
         return []
 
+    def routesLate(self, key: RouteKey) -> None:
+        """
+        Routes did not come in time: count it, where they are to come from the control plane.
+        """
+        path, name = key
+        if not path:
+            self._routeStats.timedOut(name)
+
     def wantAll(self) -> None:
         """
         Ask for what the resources name.

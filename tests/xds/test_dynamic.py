@@ -302,6 +302,44 @@ class DynamicTests(XDSTestCase):
         self.start()
         self.assertEqual(self.get(), 503)
 
+    def test_noRoutes(self) -> None:
+        """
+        A listener whose routes do not come begins without any after its time, and takes them when they come.
+        """
+        self.source.set(clusters=[cluster("a")], endpoints=[endpoints("a", "192.0.2.11")], listeners=[listener()])
+        self.start()
+        self.backends()
+        self.assertNotIn("in", self.proxy.server.listeners.byName)
+        self.reactor.advance(15)
+        self.assertEqual((self.get(), self.proxy.stat("http.in.rds.r.init_fetch_timeout")), (404, 1))
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "a")],
+        )
+        self.assertEqual(self.get(), 200)
+
+    def test_noRoutesForLong(self) -> None:
+        """
+        With C{initial_fetch_timeout: 0s} it waits for as long as it takes; one of the bootstrap does not, without it.
+        """
+        patient = {"ads": {}, "resourceApiVersion": "V3", "initialFetchTimeout": "0s"}
+        self.source.set(
+            clusters=[cluster("a")], endpoints=[endpoints("a", "192.0.2.11")], listeners=[listener(source=patient)]
+        )
+        self.start(listeners=[json.loads(json.dumps(listener("static", 82, "s")))])
+        self.backends()
+        self.reactor.advance(600)
+        self.assertEqual((set(self.proxy.server.listeners.byName), self.get("/", 82)), ({"static"}, 404))
+        self.change(
+            clusters=[cluster("a")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener(source=patient)],
+            routes=[routes("r", "a")],
+        )
+        self.assertEqual(self.get(), 200)
+
     def test_staticListener(self) -> None:
         """
         A listener of the bootstrap may take its routes from the control plane.

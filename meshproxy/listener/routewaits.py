@@ -1,0 +1,51 @@
+# -*- test-case-name: tests.xds.test_dynamic -*-
+"""
+How long listeners wait for routes that come from elsewhere: C{initial_fetch_timeout} of RDS. A listener whose routes do
+not come in time begins without any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from meshproxy.http.context import RouteKey
+
+__all__ = ["RouteWaits"]
+
+
+class RouteWaits:
+    """
+    One clock for each route configuration that is waited for, whoever waits.
+    """
+
+    def __init__(self, clock: IReactorTime, late: Callable[[RouteKey], object]) -> None:
+        """
+        @param late: Told of each whose time is over.
+        """
+        self._clock = clock
+        self._late = late
+        self._calls: dict[RouteKey, IDelayedCall] = {}
+
+    def wait(self, wanted: Mapping[RouteKey, float]) -> None:
+        """
+        Begin to wait.
+
+        @param wanted: Seconds for each; 0 to wait for as long as it takes. One that is waited for already goes on.
+        """
+        for key, timeout in wanted.items():
+            if timeout and key not in self._calls:
+                self._calls[key] = self._clock.callLater(timeout, self._over, key)
+
+    def _over(self, key: RouteKey) -> None:
+        del self._calls[key]
+        self._late(key)
+
+    def stop(self) -> None:
+        """
+        Wait no more.
+        """
+        for call in self._calls.values():
+            call.cancel()
+        self._calls = {}
