@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from meshproxy.config.expressions import Expression, expressionOf, told
 from meshproxy.config.expressions import allOf as allExpressions
-from meshproxy.config.expressions import expressionOf, told
 from meshproxy.config.regex import Regex, RegexError, compileRegex, compileSubstitution
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
@@ -132,10 +132,10 @@ def _stringTest(kind: str, wanted: bytes, ignoreCase: bool = False) -> BytesTest
     if kind == "exact":
         return wanted.__eq__
     if kind == "prefix":
-        return lambda value: value.startswith(wanted)
+        return told(lambda value: value.startswith(wanted), "value.startswith({wanted})", wanted=wanted)
     if kind == "suffix":
-        return lambda value: value.endswith(wanted)
-    return lambda value: wanted in value
+        return told(lambda value: value.endswith(wanted), "value.endswith({wanted})", wanted=wanted)
+    return told(lambda value: wanted in value, "{wanted} in value", wanted=wanted)
 
 
 def compileListStringMatcher(section: Section) -> BytesTest:
@@ -295,7 +295,16 @@ def _valueTest(name: bytes, test: BytesTest, invert: bool, missingIsEmpty: bool)
                     return not invert
         return invert
 
-    return anyOfPseudo if _isPseudo(name) else anyOf
+    if _isPseudo(name):
+        return anyOfPseudo
+    if invert or whenMissing:
+        return anyOf
+    asked = expressionOf(test, "value")
+    known = Expression.of("(value := first.get({name})) is not None", name=name)
+    further = Expression.of("headers.more is not None and {anyOf}(headers)", anyOf=anyOf)
+    source = f"({known.source} and ({asked.source} or {further.source}))"
+    anyOf.expression = Expression(source, {**known.names, **asked.names, **further.names})  # type: ignore[attr-defined]
+    return anyOf
 
 
 def allOf(tests: Sequence[HeadersTest]) -> HeadersTest | None:

@@ -247,8 +247,10 @@ def _urlPath(section: Section, field: str) -> Rule:
     def test(stream: Any, headers: RequestHeaders) -> bool:
         return headers.path != b"" and matches(headers.path)
 
+    asked = expressions.expressionOf(matches, "value")
+    expression = expressions.Expression(f'((value := headers.path) != b"" and {asked.source})', asked.names)
     return _leaf(
-        expressions.told(test, '(path := headers.path) != b"" and {matches}(path)', matches=matches),
+        _telling(test, expression),
         lambda stream, headers: f"path is {_shown(withoutQuery(headers.path))}",
         _wantedString(matcher.childOrEmpty("path")),
     )

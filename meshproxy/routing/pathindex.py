@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-__all__ = ["PathIndex", "PathRule"]
+__all__ = ["PathIndex", "PathRule", "Prefixes"]
 
 E = TypeVar("E")
 
@@ -51,6 +51,27 @@ def _merge(rules: Iterable[PathRule[E]]) -> list[PathRule[E]]:
             if rule.isFinal:
                 break
     return merged
+
+
+class Prefixes(NamedTuple, Generic[E]):
+    """
+    All prefixes of an index. Where a path stands among them tells::
+
+        node = bisect_right(keys, path) - 1
+        while not path.startswith(keys[node]):
+            jump = jumps[node]
+            node = parents[node] if path.startswith(keys[jump]) else jump
+
+    @ivar keys: They, sorted; the first is empty.
+    @ivar parents: Of each, where the longest of the others stands that begins it.
+    @ivar jumps: Of each, where another one stands that begins it, further up.
+    @ivar held: What is to be tried for the paths that each begins.
+    """
+
+    keys: list[bytes]
+    parents: list[int]
+    jumps: list[int]
+    held: list[Iterable[E]]
 
 
 class _Late(Generic[E]):
@@ -156,17 +177,24 @@ class PathIndex(Generic[E]):
 
         @return: A function of a path without its query. What it gives is to be iterated once.
         """
+        held = self.compilePrefixes().held
+        exact: dict[bytes, Iterable[E]] = {}
+        for path, own in self._exact.items():
+            above = self._find(path)
+            exact[path] = self._held(self._keep(own, above), own, above)
+        return self._compiled(exact, held)
+
+    def compilePrefixes(self) -> Prefixes[E]:
+        """
+        The same where there are only prefixes, for who looks there itself.
+        """
         self._link()
         held: list[Iterable[E]] = []
         for node, own in enumerate(self._rules):
             merged = self._keep(own, self._parents[node] if node else None)
             self._merged.append(merged)
             held.append(self._held(merged, [], node))
-        exact: dict[bytes, Iterable[E]] = {}
-        for path, own in self._exact.items():
-            above = self._find(path)
-            exact[path] = self._held(self._keep(own, above), own, above)
-        return self._compiled(exact, held)
+        return Prefixes(self._keys, self._parents, self._jumps, held)
 
     def _held(self, merged: list[PathRule[E]] | None, own: list[PathRule[E]], above: int) -> Iterable[E]:
         if merged is None:

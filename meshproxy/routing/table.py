@@ -6,6 +6,7 @@ The route table: C{envoy.config.route.v3.RouteConfiguration}, compiled.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -128,13 +129,17 @@ def _byPrefix(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
         if conditions.ignoreCase or conditions.others is not None:
             return None
         index.addPrefix(prefix, PathRule(order, (conditions.headers, route), conditions.isUnconditional))
-    lookup = index.compileLookup()
+    keys, parents, jumps, held = index.compilePrefixes()
 
     def matchPrefix(headers: RequestHeaders, info: StreamInfo) -> Route | None:
         path = headers.path
         if not path:
             return match(headers, info)
-        for test, route in lookup(path):
+        node = bisect_right(keys, path) - 1
+        while not path.startswith(keys[node]):
+            jump = jumps[node]
+            node = parents[node] if path.startswith(keys[jump]) else jump
+        for test, route in held[node]:
             if test is None or test(headers):
                 return route if route.choose is None else route.choose(headers, info)
         return None

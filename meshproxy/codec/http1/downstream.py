@@ -53,6 +53,8 @@ TUNNELING = WriteState.TUNNEL
 
 _newRequest = RequestHeaders.__new__
 
+_NUL, _LF, _CR = b"\0\n\r"
+
 # A map with one of these twice is not for the fast way.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
@@ -68,8 +70,8 @@ _STATUS_LINES_WITH_BODY = {
     status: STATUS_LINES[False][status] for status in range(200, 600) if status != 204 and status != 304
 }
 
-# The heads of such responses.
-_TEMPLATES = HeadTemplates(b"%b")
+# Such responses, whole.
+_TEMPLATES = HeadTemplates(b"%b", rest=b"%b")
 
 # Without any of these fields, a request has no body and leaves its connection open.
 _UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}).isdisjoint
@@ -487,12 +489,14 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
             and not self.isHTTP10
             and self.request.method != b"HEAD"  # type: ignore[union-attr]  # a response is due to a request
         ):
-            head = _TEMPLATES[tuple(first)] % (statusLine, *first.values())
-            # See encodeHead: one CR and one LF for each line, the empty one included.
-            if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * len(first) + 4:
+            values = first.values()
+            # See isOneLine.
+            joined = b"".join(values)
+            if _LF in joined or _CR in joined or _NUL in joined:
                 raise LocalProtocolError("CR, LF or NUL in a head")
+            head = _TEMPLATES[tuple(first)] % (statusLine, *values, body)
             self.writeState = IDLE
-            return head + body
+            return head
         return self.encodeHeaders(headers, False) + self.encodeData(body, True)
 
     def encodeTrailers(self, trailers: HeaderMap) -> bytes:

@@ -9,7 +9,7 @@ for CR, LF and NUL: a value that a filter made of foreign text cannot become a f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import reasonPhrase
@@ -24,12 +24,15 @@ __all__ = [
     "StatusLines",
     "chunk",
     "encodeHead",
+    "isOneLine",
     "lastChunk",
     "properCase",
     "properName",
     "styled",
     "without",
 ]
+
+_NUL, _LF, _CR = b"\0\n\r"
 
 _NAME = re.compile(rb"(?<=\n)[^:\r\n]++(?=:)")
 _WORD = re.compile(rb"(?<![0-9A-Za-z])[a-z]")
@@ -58,22 +61,36 @@ STATUS_LINES = {False: StatusLines(b"1.1"), True: StatusLines(b"1.0")}
 """By whether it is HTTP/1.0."""
 
 
+def isOneLine(parts: Iterable[bytes]) -> bool:
+    """
+    Whether no CR, LF or NUL is in any of some names and values. Hot paths do the same in their own line.
+    """
+    # A number is found by C code at once, where bytes of length 1 raise and catch an exception.
+    joined = b"".join(parts)
+    return not (_LF in joined or _CR in joined or _NUL in joined)
+
+
 class HeadTemplates(dict[tuple[bytes, ...], bytes]):
     """
     Heads to fill in, by the names of their fields: the first lines, then a place for each value, and the empty line.
-    Names come again and again in the same order. It does not grow beyond a limit.
+    Names come again and again in the same order, and are judged once; whoever fills in a head judges what it fills in
+    (L{isOneLine}). It does not grow beyond a limit.
     """
 
-    def __init__(self, startLines: bytes, limit: int = 512) -> None:
+    def __init__(self, startLines: bytes, limit: int = 512, rest: bytes = b"") -> None:
         """
         @param startLines: What stands before the fields, with places of its own.
+        @param rest: What stands behind the head, likewise.
         """
         self._startLines = startLines
+        self._rest = rest
         self._limit = limit
 
     def __missing__(self, names: tuple[bytes, ...]) -> bytes:
+        if not isOneLine(names):
+            raise LocalProtocolError("CR, LF or NUL in a head")
         fields = [b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in names]
-        template = b"%b%b\r\n" % (self._startLines, b"".join(fields))
+        template = b"%b%b\r\n%b" % (self._startLines, b"".join(fields), self._rest)
         if len(template) <= 4096:
             if len(self) >= self._limit:
                 self.clear()

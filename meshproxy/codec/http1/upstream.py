@@ -34,6 +34,8 @@ TUNNELING = WriteState.TUNNEL
 
 _newResponse = ResponseHeaders.__new__
 
+_NUL, _LF, _CR, _SPACE = b"\0\n\r "
+
 # To these Envoy adds no "content-length: 0" where they have no body: nobody expects one of them.
 _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
@@ -139,19 +141,20 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             and self._isPlain
             and method in _ALONE
             and path
-            and b" " not in path
+            and _SPACE not in path
             and b"content-length" not in first
             and b"transfer-encoding" not in first
             and b"connection" not in first
             and b"upgrade" not in first
         ):
-            head = _TEMPLATES[tuple(first)] % (method, path, headers.authority, *first.values())
-            # See encodeHead: one CR and one LF for each line, the empty one included.
-            if len(head) - len(head.translate(None, b"\r\n\0")) == 2 * len(first) + 6:
+            values = (method, path, headers.authority, *first.values())
+            # See isOneLine.
+            joined = b"".join(values)
+            if not (_LF in joined or _CR in joined or _NUL in joined):
                 self._method = method
                 self._began = False
                 self.readState = HEAD
-                return head
+                return _TEMPLATES[tuple(first)] % values
         return self.encodeHeaders(headers, True)
 
     def _target(self, headers: RequestHeaders) -> bytes:
