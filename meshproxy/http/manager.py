@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.codec.http1 import Http1Counters, Http1Options, connectionTokens
 from meshproxy.codec.http2 import Http2Counters
@@ -296,7 +297,15 @@ class ConnectionManager(Timeouts):
                     stream.localReply(Failure.UPGRADE_FAILED.value)
                 return
             chain = self._upgradeChains.get(stream.upgrade, chain)
-        stream.begin(chain)
+        if chain.perStream:
+            stream.begin(chain)
+            return
+        # The same as Stream.begin does with a chain that all streams share.
+        stream.chain = chain
+        try:
+            chain.passRequestHeaders(stream, headers, stream.requestEnd is not None)
+        except Exception:
+            stream.filterRaised(TwistedFailure())
 
     def _isUsualCall(self, headers: RequestHeaders) -> bool:
         """

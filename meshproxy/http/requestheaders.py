@@ -403,7 +403,7 @@ class _RequestIds:
     def __init__(self) -> None:
         self._ready: list[bytes] = []
 
-    def __call__(self) -> bytes:
+    def take(self) -> bytes:
         """
         The next one.
         """
@@ -415,7 +415,7 @@ class _RequestIds:
         return ready.pop()
 
 
-newRequestId = _RequestIds()
+newRequestId = _RequestIds().take
 """
 Makes an C{x-request-id}.
 """

@@ -311,7 +311,7 @@ class Stream(StreamFacts):
         if not self.chain.responseHeaders or self._passResponseHeaders(headers, endStream):
             self.sendHeaders(headers, endStream)
 
-    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool = False) -> bool:
+    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool) -> bool:
         """
         Let the filters see the head of a response.
 
@@ -392,10 +392,16 @@ class Stream(StreamFacts):
                 self.responseDataReceived(body, True)
             return
         self.responseHeaders = headers
-        if chain.responseHeaders and not self._passResponseHeaders(headers):
-            if not self.over:
-                self.responseDataReceived(body, True)
-            return
+        if chain.responseHeaders:
+            try:
+                passed = chain.passResponseHeaders(self, headers, False)
+            except Exception:
+                self.filterRaised(TwistedFailure())
+                passed = False
+            if not passed:
+                if not self.over:
+                    self.responseDataReceived(body, True)
+                return
         finish = self.manager.finishResponse
         finish(self, headers)
         self.responseCode = headers.status
@@ -703,8 +709,12 @@ class Stream(StreamFacts):
             self._dropWaiting()
             if self.relay is not None:
                 self.relayEnded()
-        if self.chain.streamEnded:
-            self._tellEnded()
+        for ended in self.chain.streamEnded:
+            try:
+                ended(self)
+            except Exception:
+                manager.stats.filterExceptions.value += 1
+                manager.log.failure("a filter raised when its stream ended")
         manager.streamEnded(self)
         # They refer to each other: without this, each would wait for the garbage collector, in memory gone cold.
         self.upstream = None
@@ -749,14 +759,6 @@ class Stream(StreamFacts):
             waiting.addErrback(_ignore)
             waiting.cancel()
         self._awaited = None
-
-    def _tellEnded(self) -> None:
-        for ended in self.chain.streamEnded:
-            try:
-                ended(self)
-            except Exception:
-                self.manager.stats.filterExceptions.value += 1
-                self.manager.log.failure("a filter raised when its stream ended")
 
 
 def _ignore(_failure: TwistedFailure) -> None:

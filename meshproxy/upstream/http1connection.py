@@ -180,7 +180,9 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         if request is not None:
             whole = codec.takeWhole(data)
             if whole is not None:
-                request.wholeReceived(*whole)
+                # By name: CPython calls with a star the long way.
+                headers, body = whole
+                request.wholeReceived(headers, body)
                 if self.request is not None and self._requestEnded:
                     self._finish()
                 return
