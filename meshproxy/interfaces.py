@@ -232,6 +232,11 @@ class IHTTPStream(Interface):
         Choose the route again, after a filter changed what it is chosen by.
         """
 
+    def remember() -> None:
+        """
+        Tell filters that say C{remembers = True} (L{meshproxy.http.filter.HTTPFilter}) of the end of this stream.
+        """
+
     def routeConfig(name: str) -> Any:
         """
         The most specific configuration of a filter for this route, or L{None}.

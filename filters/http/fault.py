@@ -137,6 +137,7 @@ class Fault(HTTPFilter):
     """
 
     shared = True
+    remembers = True
     configType = _FAULT + "HTTPFault"
     routesPace: ClassVar[bool] = False
 
@@ -270,6 +271,7 @@ class Fault(HTTPFilter):
         rate = plan.rate(headers)
         if rate:
             self._slowed.value += 1
+            stream.remember()
             self._paces[stream] = Pace(rate * 1024, self.context.clock.seconds())
 
     # What all have in common
@@ -280,6 +282,7 @@ class Fault(HTTPFilter):
         if self._activeGauge.value >= self._runtime.number(plan.keys["max_active_faults"], plan.mostActive):
             self._overflows.value += 1
             return False
+        stream.remember()
         self._active.add(stream)
         self._activeGauge.value += 1
         return True

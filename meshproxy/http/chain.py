@@ -58,7 +58,8 @@ class FilterChain:
     that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where
     the direction begins.
 
-    @ivar streamEnded: The methods of that name, in any order.
+    @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
+        streams that were to be remembered.
     @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
     """
 
@@ -69,6 +70,7 @@ class FilterChain:
         "passRequestHeaders",
         "passResponseHeaders",
         "perStream",
+        "rememberedEnded",
         "requestData",
         "requestDataPlaces",
         "requestHeaders",
@@ -97,6 +99,7 @@ class FilterChain:
     responseDataPlaces: tuple[int, ...]
     responseTrailersPlaces: tuple[int, ...]
     streamEnded: tuple[Method, ...]
+    rememberedEnded: tuple[Method, ...]
     passRequestHeaders: Passage
     passResponseHeaders: Passage
 
@@ -119,7 +122,9 @@ class FilterChain:
             self._bindEvent(event, list(enumerate(filters)))
         for event in _RESPONSE:
             self._bindEvent(event, list(enumerate(filters[::-1])))
-        self.streamEnded = tuple(f.streamEnded for f in filters if _defines(type(f), "streamEnded"))
+        ending = [f for f in filters if _defines(type(f), "streamEnded")]
+        self.streamEnded = tuple(f.streamEnded for f in ending if not f.remembers)
+        self.rememberedEnded = tuple(f.streamEnded for f in ending if f.remembers)
 
     def _bindEvent(self, event: str, numbered: list[tuple[int, HTTPFilter]]) -> None:
         wanting = [(place, f) for place, f in numbered if _defines(type(f), event)]

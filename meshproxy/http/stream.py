@@ -8,7 +8,7 @@ downstream connection. It is the record that access logs read, and what filters 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -132,6 +132,7 @@ class Stream(StreamFacts):
     _responseWalk: ResponseWalk | None = None
     _awaited: list[Deferred[Any]] | None = None
     _upstreamPaused = False
+    _isRemembered = False
     dynamicMetadata: NotedMetadata = NotedMetadata()
     filterState = _MadeWhenRead()
 
@@ -159,7 +160,7 @@ class Stream(StreamFacts):
         self.responseCodeDetails = self.routeName = self.upstreamCluster = ""
         self.logType = "NotSet"
         self.upgrade = b""
-        # C{_isInvolved} is whether there is a walk, a wait or a relay.
+        # C{_isInvolved} is whether there is a walk, a wait or a relay, or a filter wants to be told of its end.
         self.requestHalted = self.responseHalted = self.responseEnded = self.over = self.tunnel = False
         self.downstreamPaused = self._isInvolved = False
 
@@ -408,9 +409,21 @@ class Stream(StreamFacts):
         self.bytesSent = len(body)
         self.lastActive = self.responseStart = now
         self.responseEnded = True
-        self.downstream.sendResponse(self, headers, body)
-        if not self.over and (self.requestEnd is not None or not self.tunnel):
+        downstream = self.downstream
+        downstream.sendResponse(self, headers, body)
+        if self.over or (self.requestEnd is None and self.tunnel):
+            return
+        upstream = self.upstream
+        isLeft = upstream is not None and (not upstream.over or upstream.connection is not None)
+        if isLeft or self._isInvolved or chain.streamEnded:
             self._end(now)
+            return
+        # Nothing is left over: the rest of what _end does.
+        self.over = True
+        self.end = now
+        self.manager.streamEnded(self)
+        self.upstream = None
+        downstream.streamEnded(self)
 
     def responseTrailersReceived(self, trailers: HeaderMap) -> None:
         """
@@ -629,6 +642,12 @@ class Stream(StreamFacts):
         """
         self.manager.chooseRoute(self)
 
+    def remember(self) -> None:
+        """
+        See L{IHTTPStream.remember}.
+        """
+        self._isInvolved = self._isRemembered = True
+
     def routeConfig(self, name: str) -> Any:
         """
         See L{IHTTPStream.routeConfig}.
@@ -709,12 +728,10 @@ class Stream(StreamFacts):
             self._dropWaiting()
             if self.relay is not None:
                 self.relayEnded()
-        for ended in self.chain.streamEnded:
-            try:
-                ended(self)
-            except Exception:
-                manager.stats.filterExceptions.value += 1
-                manager.log.failure("a filter raised when its stream ended")
+            if self._isRemembered:
+                self._tellEnded(self.chain.rememberedEnded)
+        if self.chain.streamEnded:
+            self._tellEnded(self.chain.streamEnded)
         manager.streamEnded(self)
         # They refer to each other: without this, each would wait for the garbage collector, in memory gone cold.
         self.upstream = None
@@ -746,6 +763,14 @@ class Stream(StreamFacts):
             again.requestDataReceived(body, trailers is None)
         if trailers is not None and not again.over:
             again.requestTrailersReceived(trailers)
+
+    def _tellEnded(self, methods: tuple[Callable[[Stream], object], ...]) -> None:
+        for ended in methods:
+            try:
+                ended(self)
+            except Exception:
+                self.manager.stats.filterExceptions.value += 1
+                self.manager.log.failure("a filter raised when its stream ended")
 
     def _dropWaiting(self) -> None:
         """

@@ -74,6 +74,16 @@ class ChainTests(SynchronousTestCase):
         others = [event for event in EVENTS if event not in ("requestHeaders", "responseData")]
         self.assertEqual([getattr(chain, event) for event in others], [()] * 5)
 
+    def test_remembers(self) -> None:
+        """
+        A filter that remembers few streams is told of the end of those alone.
+        """
+        remembering = type("Remembering", (Own,), {"shared": True, "remembers": True})
+        alone = FilterChain([link(Both, "a"), link(remembering, "b")])
+        beside = FilterChain([link(remembering, "b"), link(type("Each", (Both,), {"shared": False}), "c")]).begin()
+        for chain in (alone, beside):
+            self.assertEqual((owners(chain.rememberedEnded), chain.streamEnded), (["b"], ()))
+
     def test_places(self) -> None:
         """
         Places count all filters, those too that do not want the event.

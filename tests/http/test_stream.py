@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import ResponseFlag
-from meshproxy.headers import HeaderMap, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import STOP
 from meshproxy.testing import Answer, Response
@@ -233,6 +233,24 @@ class FaultTests(ProxyCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
             self.assertEqual(self.stat("filter_exceptions"), 1)
             self.assertQuiet()
+
+    def test_remembered(self) -> None:
+        """
+        A filter that remembers streams is told of the end of those that it said so of, however they end.
+        """
+        ended: list[bytes] = []
+
+        def asked(stream: Any, headers: RequestHeaders, endStream: bool) -> None:
+            if headers.path.startswith(b"/kept"):
+                stream.remember()
+
+        told = scripted(requestHeaders=asked, streamEnded=lambda stream: ended.append(stream.requestHeaders.path))
+        self.start(type("Remembering", (told,), {"shared": True, "remembers": True}))
+        for path in ("/kept", "/not", "/kept/again"):
+            self.assertEqual(self.proxy.request("GET", path).status, 200)
+        self.backend.default = Answer(502)
+        self.proxy.request("GET", "/kept/bad")
+        self.assertEqual(ended, [b"/kept", b"/kept/again", b"/kept/bad"])
 
     def test_streamEnded(self) -> None:
         """

@@ -11,6 +11,7 @@ from meshproxy.codec.http1.serialize import (
     HeadTemplates,
     chunk,
     encodeHead,
+    isOneLine,
     lastChunk,
     properCase,
     without,
@@ -33,6 +34,17 @@ class HeadTemplatesTests(SynchronousTestCase):
             headers = HeaderMap(pairs)
             head = templates[tuple(headers.first)] % (b"x", *headers.first.values())
             self.assertEqual(head, encodeHead(b"S x\r\n", 1, headers) + b"\r\n")
+
+    def test_judged(self) -> None:
+        """
+        Names are judged here, values by who fills them in: neither may have what ends a line.
+        """
+        templates = HeadTemplates(b"")
+        for bad in (b"a\rb", b"\n", b"\0a", b"a: b\r\nc"):
+            self.assertRaises(LocalProtocolError, templates.__getitem__, (b"a", bad))
+            self.assertFalse(isOneLine([b"fine", bad]))
+        self.assertTrue(isOneLine([b"a", b"", b"b: \t\xff"]))
+        self.assertEqual(len(templates), 0)
 
     def test_bounded(self) -> None:
         """

@@ -101,6 +101,11 @@ class FakeStream(StreamInfo):
         self.responseFlags |= flags
         return STOP
 
+    def remember(self) -> None:
+        """
+        Tests tell of the end of any stream.
+        """
+
     def routeConfig(self, name: str) -> Any:
         """
         As the engine's stream does it.
