@@ -129,7 +129,8 @@ def writePlain(connection: SSL.Connection, data: bytes | memoryview) -> int:
     @raise OSError: If the socket is broken.
     """
     ssl = connection._ssl
-    count: int = _SSL_write(ssl, _fromBuffer(data), len(data))
+    # Bytes are taken as they are; anything else has to be made a pointer first.
+    count: int = _SSL_write(ssl, data if type(data) is bytes else _fromBuffer(data), len(data))
     if count > 0:
         return count
     number = _ffi.errno

@@ -93,6 +93,8 @@ class TLSTransport(SocketTransport):
     _mayBatch = True
     _longWrites = 0
     _batches: Batches | None = None
+    # Whether OpenSSL reads and writes the socket itself.
+    _isDirect = True
 
     def __init__(self, reactor: Any, sock: Any, peer: Address | None, handshake: Handshake) -> None:
         SocketTransport.__init__(self, reactor, sock, peer)
@@ -212,7 +214,7 @@ class TLSTransport(SocketTransport):
             self._shake()
             return None
         try:
-            data = self._read()
+            data = readPlain(self._connection) if self._isDirect else self._read()
         except OSError as exception:
             self._broken = True
             return lost(exception)
@@ -267,11 +269,23 @@ class TLSTransport(SocketTransport):
         """
         gathered = self._gathered
         if len(gathered) == 1:
-            self._send(gathered.pop())
+            data = gathered.pop()
         elif gathered:
             data = b"".join(gathered)
             gathered.clear()
+        else:
+            return
+        waits = self._tempDataLen or self.dataBuffer or self._writeDisconnected or not self.connected
+        if waits or not 0 < len(data) <= RECORD or not self._isDirect:
             self._send(data)
+            return
+        # The same as _send does with what is one record, without the calls.
+        try:
+            sent = writePlain(self._connection, data)
+        except (OSError, TLSError):
+            sent = 0
+        if sent < len(data):
+            FileDescriptor.write(self, data[sent:] if sent else data)
 
     def _send(self, data: bytes) -> None:
         if not self.connected or self._writeDisconnected or not data:
@@ -300,11 +314,13 @@ class TLSTransport(SocketTransport):
             self._longWrites = 0
             batches = Batches(self.reactor, self.socket, self._connection, self._readAgain, self._leftBatches)
             self._batches = batches
+            self._isDirect = False
             self._read = batches.read  # type: ignore[method-assign]
             self._write = batches.write  # type: ignore[method-assign]
 
     def _leftBatches(self) -> None:
         self._batches = None
+        self._isDirect = True
         del self._read, self._write
 
     def _writeMore(self, data: memoryview) -> int:

@@ -28,6 +28,8 @@ class BufferedTLSTransport(TLSTransport):
     A TLS connection on a socket that OpenSSL cannot use itself.
     """
 
+    _isDirect = False
+
     _mayBatch = False
     _unsentCipher = b""
     _isReading = False
