@@ -65,8 +65,10 @@ class PlainRequest(RoutedRequest):
             endpoint.rqSuccess.value += 1
         else:
             endpoint.rqError.value += 1
+        sent = elapsed = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
+        if self._tryBegan != stream.requestEnd:
+            elapsed = int((now - self._tryBegan) * 1000)
         if not router.suppressHeaders:
-            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
             headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
         finalize = self._route.finalizeResponseHeaders
         if finalize is not None:
@@ -78,7 +80,6 @@ class PlainRequest(RoutedRequest):
         if self._responsePaused:
             self._unpause()
         self.connection = None
-        elapsed = int((now - self._tryBegan) * 1000)
         try:
             stats.rqTime.bins[elapsed] += 1
         except KeyError:

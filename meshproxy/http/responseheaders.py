@@ -92,10 +92,11 @@ def compileResponseHeaders(
         if headers.more is not None or headers.status == 101:
             finish(stream, headers)
             return
+        # Most responses have it, and nothing else that ends here.
+        if b"connection" in first:
+            del first[b"connection"]
         if not isPlain(first):
-            first.pop(b"connection", None)
-            if not isPlain(first):
-                _endHopByHop(stream, headers)
+            _endHopByHop(stream, headers)
         if b"date" not in first:
             first[b"date"] = date.at(clock.seconds())
         first[b"server"] = serverName

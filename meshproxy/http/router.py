@@ -89,8 +89,9 @@ class Router:
             stream.manager.stats.noRoute.value += 1
             stream.localReply(Failure.NO_ROUTE.value)
             return
-        plan = self._plans.get(id(route))
-        if plan is None:
+        try:
+            plan = self._plans[id(route)]
+        except KeyError:
             plan = self._plans[id(route)] = Plan(self, route, stream.manager.settings.matchesUpstream)
         if not plan.forwards:
             self._answer(stream, route, headers)
@@ -118,7 +119,8 @@ class Router:
             stream.upstream.start(headers, True, endpoint)
             return
         assert cluster is not None and endpoint is not None
-        now = self.clock.seconds()
+        # Where no filter held it, it came just now.
+        now = self.clock.seconds() if stream.isInvolved else stream.startMonotonic
         stats = cluster.stats
         request = stream.upstream = PlainRequest(self, stream, route, stats, endpoint, now)
         stream.manager.stats.rqUpstreamTotal.value += 1

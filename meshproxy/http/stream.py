@@ -70,6 +70,7 @@ class Stream(StreamFacts):
     @ivar noted: What stands for its C{dynamicMetadata} until that is read; empty afterwards.
     @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
+    @ivar isInvolved: Whether there is, or was, a walk, a wait or a relay, or a filter wants to be told of its end.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
     @ivar message: The whole body of the request, while the router may take it with the head; see
         L{meshproxy.http.unary}.
@@ -83,7 +84,6 @@ class Stream(StreamFacts):
     """
 
     __slots__ = (
-        "_isInvolved",
         "bytesReceived",
         "bytesSent",
         "chain",
@@ -92,6 +92,7 @@ class Stream(StreamFacts):
         "downstreamPaused",
         "end",
         "idleWatch",
+        "isInvolved",
         "lastActive",
         "logType",
         "manager",
@@ -160,9 +161,8 @@ class Stream(StreamFacts):
         self.responseCodeDetails = self.routeName = self.upstreamCluster = ""
         self.logType = "NotSet"
         self.upgrade = b""
-        # C{_isInvolved} is whether there is a walk, a wait or a relay, or a filter wants to be told of its end.
         self.requestHalted = self.responseHalted = self.responseEnded = self.over = self.tunnel = False
-        self.downstreamPaused = self._isInvolved = False
+        self.downstreamPaused = self.isInvolved = False
 
     # The request, told by the downstream's codec
 
@@ -195,7 +195,7 @@ class Stream(StreamFacts):
         The way of the request, where it does not go straight.
         """
         if self._requestWalk is None:
-            self._isInvolved = True
+            self.isInvolved = True
             self._requestWalk = RequestWalk(self)
         return self._requestWalk
 
@@ -205,7 +205,7 @@ class Stream(StreamFacts):
         The way of the response, where it does not go straight.
         """
         if self._responseWalk is None:
-            self._isInvolved = True
+            self.isInvolved = True
             self._responseWalk = ResponseWalk(self)
         return self._responseWalk
 
@@ -366,7 +366,7 @@ class Stream(StreamFacts):
         """
         Something moves the response's body past the filters and codecs.
         """
-        self._isInvolved = True
+        self.isInvolved = True
         self.relay = relay
 
     def relayEnded(self) -> None:
@@ -415,7 +415,7 @@ class Stream(StreamFacts):
             return
         upstream = self.upstream
         isLeft = upstream is not None and (not upstream.over or upstream.connection is not None)
-        if isLeft or self._isInvolved or chain.streamEnded:
+        if isLeft or self.isInvolved or chain.streamEnded:
             self._end(now)
             return
         # Nothing is left over: the rest of what _end does.
@@ -646,7 +646,7 @@ class Stream(StreamFacts):
         """
         See L{IHTTPStream.remember}.
         """
-        self._isInvolved = self._isRemembered = True
+        self.isInvolved = self._isRemembered = True
 
     def routeConfig(self, name: str) -> Any:
         """
@@ -662,7 +662,7 @@ class Stream(StreamFacts):
         if waiting.called:
             return
         if self._awaited is None:
-            self._isInvolved = True
+            self.isInvolved = True
             self._awaited = []
         elif len(self._awaited) >= 16:
             # A filter may wait at each piece of a long body.
@@ -724,7 +724,7 @@ class Stream(StreamFacts):
         upstream = self.upstream
         if upstream is not None and (not upstream.over or upstream.connection is not None):
             upstream.abandon()
-        if self._isInvolved:
+        if self.isInvolved:
             self._dropWaiting()
             if self.relay is not None:
                 self.relayEnded()
