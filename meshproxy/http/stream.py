@@ -312,7 +312,7 @@ class Stream(StreamFacts):
         if not self.chain.responseHeaders or self._passResponseHeaders(headers, endStream):
             self.sendHeaders(headers, endStream)
 
-    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool) -> bool:
+    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool = False) -> bool:
         """
         Let the filters see the head of a response.
 
