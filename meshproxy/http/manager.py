@@ -297,7 +297,7 @@ class ConnectionManager(Timeouts):
                     stream.localReply(Failure.UPGRADE_FAILED.value)
                 return
             chain = self._upgradeChains.get(stream.upgrade, chain)
-        if chain.perStream:
+        if chain.perStream or type(stream) is not Stream:
             stream.begin(chain)
             return
         # The same as Stream.begin does with a chain that all streams share.
