@@ -252,7 +252,8 @@ class UpstreamStream:
         See L{IResponseStreamSink.answerReceived}.
         """
         self._responseEnded = True
-        call = self._call
+        # They refer to each other, by way of the stream.
+        call, self._call = self._call, None
         if call is not None:
             call.answerReceived(headers, body, trailers)
         if self.request is None:
@@ -336,7 +337,7 @@ class UpstreamStream:
         self._detach()
 
     def _detach(self) -> None:
-        self.request = None
+        self.request = self._call = None
         self.connection.streamEnded(self)
 
     def fail(self, reason: ResetReason, why: str) -> None:

@@ -4,6 +4,7 @@ The benchmark of one exchange does what it is meant to measure.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -32,6 +33,23 @@ class ExchangesTests(SynchronousTestCase):
         exchanges.stop()
         log = folder / "access.log"
         return exchanges, log.read_text() if log.exists() else ""
+
+    def test_garbage(self) -> None:
+        """
+        Exchanges leave nothing to the garbage collector, which takes longer the more there is in the process.
+        """
+        for case in ("http1", "full", "http2", "http2-full", "grpc"):
+            folder = Path(self.mktemp())
+            folder.mkdir()
+            exchanges = Exchanges(case, folder, connections=4)
+            exchanges.run(400)
+            gc.collect()
+            gc.disable()
+            self.addCleanup(gc.enable)
+            exchanges.run(100)
+            self.assertLess(gc.collect(), 50, case)
+            gc.enable()
+            exchanges.stop()
 
     def test_bare(self) -> None:
         """

@@ -300,11 +300,11 @@ class ConnectionCodec:
             if stop > size:
                 self._keep(data[position:], 9 + length)
                 return
-            if kind != FrameType.SETTINGS and self._settingsDue:
+            if self._settingsDue and kind != FrameType.SETTINGS:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a connection that does not begin with SETTINGS")
             if self._section is not None and kind != FrameType.CONTINUATION:
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a frame within a field section")
-            if held and kind > FrameType.HEADERS:
+            if held and kind > 1:
                 self._tellHeldBefore(kind, streamId & _IDENTIFIER)
             if (
                 kind == 1
@@ -1015,6 +1015,8 @@ class ConnectionCodec:
         A stream came to its end.
         """
         del self.streams[stream.id]
+        # They refer to each other: without this, both would wait for the garbage collector.
+        stream.sink = None
         self.counters.streamsActive.value -= 1
         ended = self._ended
         if len(ended) >= _MOST_ENDED:

@@ -63,7 +63,11 @@ class UpstreamCodec(WholeCodec):
         """
         if self.goAwayReceived is not None or self._isStopped or self._nextId > _LAST_ID:
             return 0
-        return max(0, min(self.peerMaxStreams, self.options.maxConcurrentStreams) - len(self.streams))
+        most = self.options.maxConcurrentStreams
+        if self.peerMaxStreams < most:
+            most = self.peerMaxStreams
+        left = most - len(self.streams)
+        return left if left > 0 else 0
 
     @property
     def isSpent(self) -> bool:
@@ -249,8 +253,9 @@ class UpstreamCodec(WholeCodec):
                     return
                 del self._held[streamId]
                 headers, stream.head = stream.head, None
+                sink = stream.sink
                 stream.happen(Happening.REMOTE_ENDED)
-                stream.sink.wholeReceived(headers, payload)
+                sink.wholeReceived(headers, payload)
                 stream.received(size)
                 return
             self._tell(stream)
