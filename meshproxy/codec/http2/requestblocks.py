@@ -57,8 +57,9 @@ class RequestBlocks:
         self._encoder = encoder
         # By a head without what varies: the section, with gaps for the lengths and the values that do.
         self._known: dict[tuple[object, ...], bytes] = {}
-        # By the names of a head: where those stand that vary.
-        self._places: dict[tuple[bytes, ...], list[int]] = {}
+        # By the names of a head: a number for them, and where those stand that vary.
+        self._places: dict[tuple[bytes, ...], tuple[int, list[int]]] = {}
+        self._order = 0
         self._version = 0
 
     def encode(self, headers: RequestHeaders) -> bytes:
@@ -71,11 +72,14 @@ class RequestBlocks:
         if headers.more is not None:
             return encoder.encode(requestFields(headers))
         names = tuple(headers.first)
-        places = self._places.get(names)
-        if places is None:
+        known = self._places.get(names)
+        if known is None:
             if len(self._places) >= _MOST_KNOWN:
                 self._places.clear()
-            places = self._places[names] = [place for place, name in enumerate(names) if name in _VARYING]
+            self._order += 1
+            known = self._order, [place for place, name in enumerate(names) if name in _VARYING]
+            self._places[names] = known
+        order, places = known
         values = list(headers.first.values())
         varying: list[bytes] = []
         for place in places:
@@ -84,7 +88,7 @@ class RequestBlocks:
                 return encoder.encode(requestFields(headers))
             values[place] = b""
             varying += (_LENGTHS[len(value)] if len(value) < 127 else _lengthOf(value), value)
-        key = (headers.method, headers.path, headers.authority, headers.scheme, names, *values)
+        key = (headers.method, headers.path, headers.authority, headers.scheme, order, *values)
         pattern = self._known.get(key)
         if pattern is None or self._version != encoder.version:
             return self._encodeAnew(headers, key)
