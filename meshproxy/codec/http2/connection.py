@@ -939,11 +939,14 @@ class ConnectionCodec:
         Send HEADERS, and DATA that ends the stream.
         """
         size, length = len(block), len(body)
-        wire = b"%b%b%b%b" % (
-            _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
-            block,
-            _packHead(length >> 8, length & 0xFF, 0, 1, streamId),
-            body,
+        # Of pieces that are no words, joining makes less than half the work of formatting.
+        wire = b"".join(
+            (
+                _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
+                block,
+                _packHead(length >> 8, length & 0xFF, 0, 1, streamId),
+                body,
+            )
         )
         self._out.append(wire)
         self._outSize += len(wire)
@@ -956,13 +959,15 @@ class ConnectionCodec:
         Send HEADERS, DATA, and the HEADERS that end a response.
         """
         size, length, last = len(block), len(message), len(trailers)
-        wire = b"%b%b%b%b%b%b" % (
-            _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
-            block,
-            _packHead(length >> 8, length & 0xFF, 0, 0, streamId),
-            message,
-            _packHead(last >> 8, last & 0xFF, 1, 5, streamId),
-            trailers,
+        wire = b"".join(
+            (
+                _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
+                block,
+                _packHead(length >> 8, length & 0xFF, 0, 0, streamId),
+                message,
+                _packHead(last >> 8, last & 0xFF, 1, 5, streamId),
+                trailers,
+            )
         )
         self._out.append(wire)
         self._outSize += len(wire)

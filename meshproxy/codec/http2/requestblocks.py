@@ -8,8 +8,6 @@ few values that differ, or that no table may keep (RFC 7541, 7.1.3), are written
 
 from __future__ import annotations
 
-import re
-
 from meshproxy.codec.http2.hpack import Encoder, Field
 from meshproxy.codec.http2.messages import requestFields
 from meshproxy.headers import RequestHeaders
@@ -20,9 +18,6 @@ __all__ = ["RequestBlocks"]
 _VARYING = {
     name: b"\0%c%b" % (len(name), name) for name in (b"x-request-id", b"grpc-timeout", b"traceparent")
 } | {b"content-length": b"\x0f\x0d", b"authorization": b"\x1f\x08", b"cookie": b"\x1f\x11"}
-
-# Such values as can be written.
-_isValue = re.compile(rb"[\t -~\x80-\xff]*+").fullmatch
 
 _LENGTHS = [b"%c" % length for length in range(127)]
 """
@@ -84,7 +79,8 @@ class RequestBlocks:
         varying: list[bytes] = []
         for place in places:
             value = values[place]
-            if not _isValue(value):
+            if 0x0A in value or 0x0D in value or 0 in value:
+                # It cannot be written: the general way tells so.
                 return encoder.encode(requestFields(headers))
             values[place] = b""
             varying += (_LENGTHS[len(value)] if len(value) < 127 else _lengthOf(value), value)
