@@ -83,14 +83,6 @@ class UnaryStream(Stream):
         """
         return self._requestWalk is None
 
-    @property
-    def passesAnswers(self) -> bool:
-        """
-        Whether no filter looks at what follows the head of a response.
-        """
-        chain = self.chain
-        return not chain.responseData and not chain.responseTrailers
-
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap, now: float) -> None:
         """
         A whole answer enters the chain at once: the same as L{Stream.responseHeadersReceived},
@@ -265,7 +257,9 @@ class UnaryRequest(RoutedRequest):
         """
         See L{ICall<meshproxy.upstream.http2connection.ICall>}.
         """
-        return not self._responsePaused and not self.responseStarted and self._stream.passesAnswers
+        # Nobody but heads' filters may look at it.
+        chain = self._stream.chain
+        return not (self._responsePaused or self.responseStarted or chain.responseData or chain.responseTrailers)
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """

@@ -6,6 +6,7 @@ What both roles of an HTTP/2 connection have in common: frames come in and are j
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +141,7 @@ class ConnectionCodec:
         self._blocked: dict[CodecStream, None] = {}
         self._unwanted: dict[CodecStream, None] = {}
         self._resetHere: dict[int, None] = {}
-        self._ended: dict[int, None] = {}
+        self._ended: deque[int] = deque(maxlen=_MOST_ENDED)
         self._handlers: tuple[Callable[[bytes, int, int], object], ...] = (
             self._dataReceived,
             self._headersReceived,
@@ -645,7 +646,7 @@ class ConnectionCodec:
         stream = self.streams.get(streamId)
         if stream is None and self._resetHere.pop(streamId, self) is None:
             # Both sides reset it; what comes after the peer's own is no longer on its way.
-            self._ended[streamId] = None
+            self._ended.append(streamId)
         if stream is not None:
             self.counters.rxReset.value += 1
             sink = stream.sink
@@ -1023,10 +1024,7 @@ class ConnectionCodec:
         # They refer to each other: without this, both would wait for the garbage collector.
         stream.sink = None
         self.counters.streamsActive.value -= 1
-        ended = self._ended
-        if len(ended) >= _MOST_ENDED:
-            del ended[next(iter(ended))]
-        ended[stream.id] = None
+        self._ended.append(stream.id)
         if self.flushing and stream in self.flushing:
             self.flushing.pop(stream)()
 

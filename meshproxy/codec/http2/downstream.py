@@ -154,7 +154,9 @@ class DownstreamCodec(WholeCodec):
                     if stream.isPaused:
                         stream.received(size)
                     else:
-                        self.creditConnection(size)
+                        self._uncredited += size
+                        if self._uncredited >= self._receiveWindow:
+                            self.creditConnection(0)
                     return
             else:
                 self._tell(stream)

@@ -306,7 +306,9 @@ class UpstreamCodec(WholeCodec):
         stream.state = _CLOSED
         self.streamClosed(stream)
         sink.answerReceived(headers, data[stop + 9 : last], trailers)
-        self.creditConnection(length)
+        self._uncredited += length
+        if self._uncredited >= self._receiveWindow:
+            self.creditConnection(0)
         return end
 
     def _answerReceived(self, stream: CodecStream, block: bytes) -> bool:
