@@ -18,8 +18,9 @@ from tests.codec.http2.frames import PREFACE, data, headers, request, reset, set
 from tests.integration.configs import _ROUTER, address, bootstrap, cluster, forward, listener
 from tests.integration.gatherer import LIMIT
 from tests.integration.peers import Backend, Client, answer, readHead
-from tests.integration.process import Proxy, fetch, freePorts, until
+from tests.integration.process import PATIENCE, Proxy, fetch, freePorts, until
 from tests.integration.published import MESSAGES, SMUGGLED, Message
+from tests.integration.test_attacks import FACTOR
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http."
 _GATHERER = {
@@ -31,9 +32,9 @@ _GATHERER = {
     },
 }
 
-# What all of them together may cost in memory, and how long others may wait: they share the machine.
+# What all of them together may cost in memory, and with time to measure, how long others may wait, in seconds.
 _MEMORY = 20 << 20
-_WAIT = 2.0
+_WAIT = 0.25
 
 
 def _path(value: str) -> dict[str, Any]:
@@ -105,7 +106,7 @@ class PublishedTests(SynchronousTestCase):
         """
         Whether something more is counted, be it a moment after its answer.
         """
-        end = time.monotonic() + 2.0
+        end = time.monotonic() + PATIENCE
         while self.stat(name) <= before:
             if time.monotonic() > end:
                 return False
@@ -121,12 +122,13 @@ class PublishedTests(SynchronousTestCase):
         with Client(port) as client:
             if not message.isHTTP2:
                 client.send(message.wire)
-                client.socket.settimeout(5)
                 head, body = client.firstHead(), b""
                 return [int(head.split(b" ")[1])] if head else [0], head + body
             reading = Reading()
             client.send(PREFACE + settings() + message.wire)
-            client.socket.settimeout(5 if message.statuses != (0,) else 0.5)
+            if message.statuses == (0,):
+                # Where nothing is due, nothing is waited for.
+                client.socket.settimeout(0.5)
             came = b""
             try:
                 while piece := client.socket.recv(65536):
@@ -183,7 +185,8 @@ class PublishedTests(SynchronousTestCase):
         self.assertEqual(found, {})
         self.assertEqual(failures, [])
         self.assertGreater(len(waits), 10)
-        self.assertLess(max(waits), _WAIT)
+        if FACTOR > 1:
+            self.assertLess(max(waits), _WAIT)
         self.assertLess(self.proxy.memory() - memory, _MEMORY)
 
     def test_resetAnywhere(self) -> None:
@@ -191,21 +194,25 @@ class PublishedTests(SynchronousTestCase):
         CVE-2026-26311, CVE-2021-43825: hundreds of requests are reset while a filter waits, while the response is
         gathered, or as its local reply is made: no filter is told of anything behind the end, and nothing stays.
         """
-        for wait in (0.0, 0.02, 0.05, 0.06, 0.1):
+        for wait in (0.0, 0.02, 0.05, 0.06, None):
             with Client(self.other) as client:
                 client.send(PREFACE + settings())
                 streams = range(1, 80, 2)
                 for streamId in streams:
                     path = b"/gathered/large" if streamId % 4 == 1 else b"/gathered/reset"
                     client.send(headers(streamId, request(method=b"POST", path=path), False) + data(streamId, b"x"))
-                time.sleep(wait)
+                if wait is None:
+                    until(lambda: self.stat("http.front.rs_too_large") > 0, "a response that is too long")
+                else:
+                    time.sleep(wait)
                 client.send(b"".join(reset(streamId) + data(streamId, b"late") for streamId in streams))
                 time.sleep(0.1)
         until(lambda: self.stat("http.front.downstream_rq_active") == 0, "all streams to end")
         until(lambda: self.stat("cluster.service.upstream_rq_active") == 0, "the upstream's too")
         self.assertEqual(self.stat("gatherer.after_end"), 0)
         self.assertGreater(self.stat("gatherer.passed"), 0)
-        self.assertGreater(self.stat("http.front.downstream_rq_rx_reset"), 100)
+        # Each time half of them are never answered.
+        self.assertGreaterEqual(self.stat("http.front.downstream_rq_rx_reset"), 100)
         self.assertGreater(self.stat("http.front.rs_too_large"), 0)
         self.assertEqual(fetch(self.other, "/gathered/small")[1], b"served")
         self.assertIsNone(self.proxy.process.poll())
