@@ -15,7 +15,7 @@ from itertools import cycle
 __all__ = ["bindFree", "freePorts"]
 
 # Below the first of the ports that Linux gives to outgoing connections, unless it was told otherwise.
-_FIRST, _PARTS, _SIZE = 10_200, 16, 1_400
+_FIRST, _PARTS, _SIZE = 10_200, 32, 700
 
 
 def _ports() -> Iterator[int]:

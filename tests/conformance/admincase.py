@@ -31,7 +31,7 @@ class Asked:
 
     def __init__(self, port: int, question: str) -> None:
         method, _, target = question.partition(" ")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
             connection.request(method, target)
             response = connection.getresponse()

@@ -242,7 +242,7 @@ class Mesh:
         One request.
         """
         address = "127.0.0.5" if to == "INBOUND" else "127.0.0.1"
-        connection = http.client.HTTPConnection(address, self._ports[to], timeout=10)
+        connection = http.client.HTTPConnection(address, self._ports[to], timeout=60)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, headers={"Host": host, **named})
@@ -254,7 +254,7 @@ class Mesh:
         """
         A request in clear at the edge.
         """
-        connection = http.client.HTTPConnection("127.0.0.10", self._ports["CLEAR"], timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.10", self._ports["CLEAR"], timeout=60)
         try:
             connection.request("GET", "/x", headers={"Host": "shop.example.com"})
             return _Answer(connection.getresponse())

@@ -22,8 +22,8 @@ __all__ = ["Proxy", "findEnvoy"]
 _ROOT = Path(__file__).parents[2]
 
 # How long a proxy has to start, and to end.
-_START = 30.0
-_END = 5.0
+_START = 60.0
+_END = 60.0
 
 
 def _command(kind: str, config: str) -> list[str]:

@@ -42,7 +42,7 @@ class _Hold:
         A request is there: hold it.
         """
         self._arrived.release()
-        self._over.wait(10)
+        self._over.wait(60)
 
     def follow(self, sock: socket.socket) -> None:
         """
@@ -156,7 +156,7 @@ _BY_KEY = "hash_policy: [{header: {header_name: x-key}}]"
 _KEYS = [f"x-key: key-{number}" for number in range(30)]
 _MANY = [""] * 240
 # How long to wait for a request to be seen by a backend, or to be answered; one that waits within the proxy is neither.
-_FOLLOWS = 0.06
+_FOLLOWS = 0.3
 # Where chance decides, enough that both come out alike: the difference of two shares has a deviation of 0.035 or less.
 _CHANCE = [""] * 400
 

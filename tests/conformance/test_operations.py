@@ -141,7 +141,7 @@ class OperationsTests(AdminCase):
         for folder in self.folders.values():
             (folder / "next").symlink_to("second")
             (folder / "next").replace(folder / "current")
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while True:
             envoy, mine = (self.ask(kind, "GET /runtime")[2] for kind in ("envoy", "meshproxy"))
             if (envoy == mine and "now" in json.dumps(mine)) or time.monotonic() > end:

@@ -609,7 +609,7 @@ class Run:
 def _cleartext(address: tuple[str, int], client: TLSClient) -> Seen:
     import socket
 
-    with socket.create_connection(address, timeout=5.0) as sock:
+    with socket.create_connection(address, timeout=60) as sock:
         host = () if any(field.startswith("Host") for field in client.fields) else ("Host: example.com",)
         lines = (f"GET {client.path} HTTP/1.1", *host, "Connection: close", *client.fields, "", "")
         sock.sendall("\r\n".join(lines).encode())
@@ -623,7 +623,7 @@ def _cleartext(address: tuple[str, int], client: TLSClient) -> Seen:
 
 
 def _fetch(address: str, port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=5.0) as response:
+    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=60) as response:
         text: str = response.read().decode()
     return text
 

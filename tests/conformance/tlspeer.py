@@ -19,7 +19,7 @@ from meshproxy.testing.pki import Credential
 
 __all__ = ["Seen", "TLSClient"]
 
-_LIMIT = 5.0
+_LIMIT = 60.0
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def call(
 
     @return: Status and body.
     """
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, body or None, {"host": host, "content-type": contentType})
         response = connection.getresponse()

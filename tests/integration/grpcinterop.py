@@ -38,7 +38,7 @@ _INITIAL = "x-grpc-test-echo-initial"
 _TRAILING = "x-grpc-test-echo-trailing-bin"
 _SPECIAL = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP \U0001f608\t\n"
 # Seconds for what is to succeed.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _LARGEST = 32 << 20
 _OPTIONS = [
     ("grpc.max_receive_message_length", _LARGEST),

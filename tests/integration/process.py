@@ -25,7 +25,7 @@ __all__ = ["ROOT", "PATIENCE", "Proxy", "fetch", "freePort", "freePorts", "until
 ROOT = Path(meshproxy.__file__).parent.parent
 
 #: Seconds after which what did not happen never will.
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
@@ -71,7 +71,7 @@ def connectable(address: Any) -> bool:
     elif ":" in address[0]:
         family = socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.settimeout(2)
+        sock.settimeout(PATIENCE)
         try:
             sock.connect(address)
         except OSError:

@@ -302,7 +302,7 @@ class Siege:
         """
         The counters and gauges of the proxy.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self._adminPort, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._adminPort, timeout=60)
         try:
             connection.request("GET", "/stats?format=json")
             listed = json.loads(connection.getresponse().read())["stats"]

@@ -169,7 +169,7 @@ class AgentTests(ControlTestCase):
 
         @return: The certificate that Envoy showed.
         """
-        connection = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+        connection = HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
         try:
             connection.request("GET", "/")
             self.assertEqual(connection.getresponse().status, 200)
@@ -190,10 +190,10 @@ class AgentTests(ControlTestCase):
         agent = self.agent()
         port = (start or self.envoy)(apiType)
         context = self.client()
-        kept = HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
+        kept = HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
         self.addCleanup(kept.close)
         serials: set[int] = set()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(serials) < 3 and time.monotonic() < deadline:
             shown = self.request(port, context)
             serials.add(shown.serial_number)

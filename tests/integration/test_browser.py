@@ -155,7 +155,7 @@ class BrowserTests(SynchronousTestCase):
         heard = {"heard": ["welcome", "from the page", 100000], "code": 4000, "reason": "enough"}
         self.assertEqual(site.reports, [{"protocol": "h2", "piece": [200, 300000, "envoy"], "sockets": [heard, heard]}])
         browser.terminate()
-        browser.wait(20)
+        browser.wait(60)
         until(lambda: proxy.output.count("/first") == 2, "the access log")
         spoken = [line.split('"')[1] for line in proxy.output.splitlines() if "/first" in line]
         self.assertEqual(spoken, ["GET /first HTTP/2", "GET /first HTTP/1.1"])

@@ -184,7 +184,7 @@ class _DemoTests:
         """
         How details are answered to who asks at an address; 0 where the connection is closed without a word.
         """
-        connection = HTTPConnection(f"{_NETWORK}.{host}", 9080, timeout=15)
+        connection = HTTPConnection(f"{_NETWORK}.{host}", 9080, timeout=60)
         try:
             connection.request("GET", "/details/0", headers={"host": "details:9080", **(headers or {})})
             status: int = connection.getresponse().status
@@ -351,7 +351,7 @@ class _DemoTests:
         """
         A page, or why there is none.
         """
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/productpage")
             response = connection.getresponse()

@@ -154,12 +154,12 @@ class ExampleTests(SynchronousTestCase):
         proxy = self.begin("06-tls", folder=self.certificates())
         url = f"https://localhost:{self.ports[10006]}/"
         curl = ["curl", "-sS", "-i", "--cacert", "certs/ca.pem"]
-        plain = subprocess.run([*curl, url], cwd=proxy.folder, capture_output=True, text=True, timeout=20)
+        plain = subprocess.run([*curl, url], cwd=proxy.folder, capture_output=True, text=True, timeout=60)
         self.assertIn("hello over TLS", plain.stdout, plain.stderr)
         self.assertNotIn("x-client", plain.stdout)
         self.assertIn("x-proxy: spiffe://example.org/client by TLSv1.3", plain.stdout)
         mine = ["--cert", "certs/client.pem", "--key", "certs/client.key", url]
-        mutual = subprocess.run([*curl, *mine], cwd=proxy.folder, capture_output=True, text=True, timeout=20)
+        mutual = subprocess.run([*curl, *mine], cwd=proxy.folder, capture_output=True, text=True, timeout=60)
         self.assertIn(';Subject="CN=client";URI=spiffe://example.org/client', mutual.stdout, mutual.stderr)
 
     def certificates(self) -> Path:

@@ -77,8 +77,6 @@ class TheirClientTests(TestCase):
     if grpc is None:
         skip = "grpcio is not installed"
 
-    timeout = 60
-
     def setUp(self) -> None:
         methods = {
             "/t.T/Echo": unary(echo),
@@ -129,9 +127,9 @@ class TheirClientTests(TestCase):
         """
         call = self.channel.unary_unary("/t.T/Echo")
         for message in (b"hello", b"", _LARGE):
-            self.assertEqual((yield deferToThread(call, message, timeout=20)), message)
+            self.assertEqual((yield deferToThread(call, message, timeout=60)), message)
         gzip = grpc.Compression.Gzip
-        self.assertEqual((yield deferToThread(call, _LARGE, timeout=20, compression=gzip)), _LARGE)
+        self.assertEqual((yield deferToThread(call, _LARGE, timeout=60, compression=gzip)), _LARGE)
 
     @inlineCallbacks
     def test_streaming(self) -> Any:
@@ -140,7 +138,7 @@ class TheirClientTests(TestCase):
         """
         bidi = self.channel.stream_stream("/t.T/Bidi")
         messages = [b"%d" % number * 100 for number in range(500)]
-        found = yield deferToThread(lambda: list(bidi(iter(messages), timeout=20)))
+        found = yield deferToThread(lambda: list(bidi(iter(messages), timeout=60)))
         self.assertEqual(found, messages)
 
     @inlineCallbacks
@@ -167,8 +165,8 @@ class TheirClientTests(TestCase):
         Ten megabytes each way pass where that is allowed; more than is allowed is refused by a status, not a reset.
         """
         call = self.channel.unary_unary("/t.T/Echo")
-        self.assertEqual((yield deferToThread(call, _HUGE, timeout=30)), _HUGE)
-        failure = yield deferToThread(lambda: call.future(bytes(20 << 20), timeout=30).exception())
+        self.assertEqual((yield deferToThread(call, _HUGE, timeout=60)), _HUGE)
+        failure = yield deferToThread(lambda: call.future(bytes(20 << 20), timeout=60).exception())
         self.assertEqual(failure.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
 
     @inlineCallbacks
@@ -178,8 +176,8 @@ class TheirClientTests(TestCase):
         """
         call = self.channel.unary_unary("/t.T/Echo")
         gzip, deflate = grpc.Compression.Gzip, grpc.Compression.Deflate
-        self.assertEqual((yield deferToThread(call, _LARGE, timeout=20, compression=gzip)), _LARGE)
-        failure = yield deferToThread(lambda: call.future(_LARGE, timeout=20, compression=deflate).exception())
+        self.assertEqual((yield deferToThread(call, _LARGE, timeout=60, compression=gzip)), _LARGE)
+        failure = yield deferToThread(lambda: call.future(_LARGE, timeout=60, compression=deflate).exception())
         self.assertEqual(failure.code(), grpc.StatusCode.UNIMPLEMENTED)
         self.assertIn("deflate", failure.details())
 
@@ -212,7 +210,7 @@ class TheirClientTests(TestCase):
 
         def calls() -> int:
             echo = self.channel.unary_unary("/t.T/Echo")
-            futures = [echo.future(b"%d" % number, timeout=30) for number in range(1000)]
+            futures = [echo.future(b"%d" % number, timeout=60) for number in range(1000)]
             return sum(int(future.result()) == number for number, future in enumerate(futures))
 
         self.assertEqual((yield deferToThread(calls)), 1000)
@@ -225,8 +223,6 @@ class TheirServerTests(TestCase):
 
     if grpc is None:
         skip = "grpcio is not installed"
-
-    timeout = 60
 
     def setUp(self) -> None:
         def echo(request: bytes, context: Any) -> bytes:
@@ -243,7 +239,7 @@ class TheirServerTests(TestCase):
             self.remaining.append(context.time_remaining())
             ended = Event()
             context.add_callback(ended.set)
-            self.ends.append(ended.wait(20))
+            self.ends.append(ended.wait(60))
             return b""
 
         def count(request: bytes, context: Any) -> Iterator[bytes]:
@@ -292,8 +288,8 @@ class TheirServerTests(TestCase):
         Small, empty and large messages; this server compresses its own.
         """
         for message in (b"hello", b"", _LARGE):
-            self.assertEqual((yield self.channel.unary("/t.T/Echo", message, timeout=20)), message)
-        answers = yield gatherResults([self.channel.unary("/t.T/Echo", b"%d" % n, timeout=30) for n in range(1000)])
+            self.assertEqual((yield self.channel.unary("/t.T/Echo", message, timeout=60)), message)
+        answers = yield gatherResults([self.channel.unary("/t.T/Echo", b"%d" % n, timeout=60) for n in range(1000)])
         self.assertEqual(answers, [b"%d" % n for n in range(1000)])
 
     @inlineCallbacks
@@ -304,7 +300,7 @@ class TheirServerTests(TestCase):
 
         def call(path: str, *messages: bytes) -> Deferred[list[bytes]]:
             gathered = _Gathered()
-            opened = self.channel.open(path, gathered, timeout=20)
+            opened = self.channel.open(path, gathered, timeout=60)
             for message in messages:
                 opened.send(message)
             opened.halfClose()
@@ -330,11 +326,11 @@ class TheirServerTests(TestCase):
         """
         More than ten megabytes each way, compressed on the way back; more than either side takes is refused.
         """
-        self.assertEqual((yield self.channel.unary("/t.T/Echo", _HUGE, timeout=30)), _HUGE)
+        self.assertEqual((yield self.channel.unary("/t.T/Echo", _HUGE, timeout=60)), _HUGE)
         for size in (13 << 20, 20 << 20):
-            failure = yield self.assertFailure(self.channel.unary("/t.T/Echo", bytes(size), timeout=30), GRPCError)
+            failure = yield self.assertFailure(self.channel.unary("/t.T/Echo", bytes(size), timeout=60), GRPCError)
             self.assertEqual(failure.status, Status.RESOURCE_EXHAUSTED)
-        self.assertEqual((yield self.channel.unary("/t.T/Echo", b"still", timeout=20)), b"still")
+        self.assertEqual((yield self.channel.unary("/t.T/Echo", b"still", timeout=60)), b"still")
 
     @inlineCallbacks
     def test_givenUp(self) -> Any:

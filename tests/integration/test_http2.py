@@ -66,7 +66,7 @@ class Conversation:
         if receiveBuffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receiveBuffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(5)
+        self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", port))
         if context is not None:
             self.socket = secure = context.wrap_socket(self.socket)
@@ -107,7 +107,7 @@ class Conversation:
         self._partial = came[whole:]
         return framesIn(came[:whole])
 
-    def until(self, done: Callable[[list[Frame]], bool], seconds: float = 3.0) -> list[Frame]:
+    def until(self, done: Callable[[list[Frame]], bool], seconds: float = 30.0) -> list[Frame]:
         """
         The frames that came until something is there, or the connection ended.
         """
@@ -172,7 +172,7 @@ class H2SpecTests(SynchronousTestCase):
                     came = []
                 else:
                     conversation.send(step)
-            came += conversation.until(lambda frames: isAnswered(case, [*came, *frames], False), 2.0)
+            came += conversation.until(lambda frames: isAnswered(case, [*came, *frames], False))
             return isAnswered(case, came, conversation.isClosed)
         finally:
             conversation.socket.close()
@@ -415,7 +415,7 @@ class HostileHTTP2Tests(HostileCase):
         """
         for number in range(connections):
             sock = self.connect(receiveBuffer=0 if reads else 4096)
-            sock.settimeout(5)
+            sock.settimeout(60)
             try:
                 sock.sendall(PREFACE + settings())
                 sock.sendall(wire(number))

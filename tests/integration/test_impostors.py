@@ -28,7 +28,7 @@ try:
 except ImportError:
     grpc = None
 
-_WAIT = 15.0
+_WAIT = 60.0
 
 _SHOP = """
 apiVersion: v1

@@ -64,8 +64,6 @@ class KubectlTests(TestCase):
     if shutil.which("kubectl") is None:
         skip = "kubectl is not installed (Debian: kubernetes-client)"
 
-    timeout = 60
-
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()

@@ -26,7 +26,7 @@ class MeshctlTests(ControlTestCase):
         """
         environment = {**os.environ, "MESHCTL_SERVER": f"http://127.0.0.1:{self.rest}", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            [sys.executable, "-c", _RUN, *words], env=environment, cwd=self.folder, capture_output=True, timeout=30
+            [sys.executable, "-c", _RUN, *words], env=environment, cwd=self.folder, capture_output=True, timeout=60
         )
         out = (done.stdout + done.stderr).decode()
         self.assertEqual(done.returncode, code, out)

@@ -110,9 +110,9 @@ class _Load:
         """
         Go on until it is over.
         """
-        kept = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        kept = HTTPConnection("127.0.0.1", self._port, timeout=60)
         while not isOver():
-            connection = kept if self.count % 2 else HTTPConnection("127.0.0.1", self._port, timeout=20)
+            connection = kept if self.count % 2 else HTTPConnection("127.0.0.1", self._port, timeout=60)
             self.count += 1
             try:
                 self._ask(connection)

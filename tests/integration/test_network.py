@@ -54,8 +54,6 @@ class ReactorNetworkTests(TestCase):
     Listening, connecting, names.
     """
 
-    timeout = 20
-
     def setUp(self) -> None:
         from twisted.internet import reactor
 

@@ -24,7 +24,7 @@ from meshproxy.testing import VirtualReactor
 from tests.net.test_relay import Middle
 
 # Longer than anything takes that is not stuck.
-_PATIENCE = 5.0
+_PATIENCE = 60.0
 
 
 @implementer(IReactorFDSet)

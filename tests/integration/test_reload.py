@@ -62,13 +62,11 @@ class NoticeTests(ReloadCase):
 
     def test_inPlace(self) -> None:
         """
-        A file that is written in place is noticed, within a second or so.
+        A file that is written in place is noticed; how soon, L{tests.test_reload} has by a clock of its own.
         """
         self.begin(listener("l", self.port, direct("one")))
-        began = time.monotonic()
         self.write(listener("l", self.port, direct("two")))
         self.answers(b"two")
-        self.assertLess(time.monotonic() - began, 3)  # a second, and room for a busy machine
 
     def test_renamed(self) -> None:
         """
@@ -190,7 +188,7 @@ class StreamTests(ReloadCase):
             while head := readHead(connection):
                 if b"/slow" in head:
                     asked.set()
-                    go.wait(20)
+                    go.wait(60)
                 connection.sendall(answer(b"backend"))
 
         backend = Backend(serve=serve)
@@ -202,7 +200,7 @@ class StreamTests(ReloadCase):
         self.addCleanup(quick.close)
         self.assertEqual(quick.get("/before").body, b"backend")
         slow.ask("/slow")
-        self.assertTrue(asked.wait(10))
+        self.assertTrue(asked.wait(60))
         self.write(listener("l", self.port, direct("direct"), logs=True))
         self.reloaded(proxy)
         self.assertEqual(quick.get("/after").body, b"direct")
@@ -252,7 +250,7 @@ class StreamTests(ReloadCase):
         def serve(connection: socket.socket) -> None:
             readHead(connection)
             asked.set()
-            go.wait(20)
+            go.wait(60)
             connection.sendall(answer(b"end"))
 
         backend = Backend(serve=serve)
@@ -263,7 +261,7 @@ class StreamTests(ReloadCase):
         client = Client(other)
         self.addCleanup(client.close)
         client.ask()
-        self.assertTrue(asked.wait(10))
+        self.assertTrue(asked.wait(60))
         self.write(keep)
         self.reloaded(proxy)
         go.set()

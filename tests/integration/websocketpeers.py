@@ -50,7 +50,7 @@ class WebSocketServer:
 
     def __enter__(self) -> WebSocketServer:
         self._thread.start()
-        if not self._ready.wait(20):
+        if not self._ready.wait(60):
             raise AssertionError("the server did not begin to listen")
         return self
 
