@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Stalls"]
+__all__ = ["Stalls", "queued"]
 
 # How often the harness looks whether it is late itself: a machine that stands still as a whole shows in nobody's queue.
 _BEAT = 0.005
@@ -22,7 +22,7 @@ _PROC = Path("/proc")
 _now = time.monotonic
 
 
-def _queued(pid: int) -> float:
+def queued(pid: int) -> float:
     """
     For how many seconds the threads of a process were ready and had no processor: the second figure of Linux's
     C{schedstat}, in nanoseconds; 0 where the system does not count it.
@@ -64,7 +64,7 @@ class Stalls:
         """
         From now on.
         """
-        self._before = {pid: _queued(pid) for pid in self._pids}
+        self._before = {pid: queued(pid) for pid in self._pids}
         self._thread.start()
 
     def end(self) -> float:
@@ -75,4 +75,4 @@ class Stalls:
         """
         self._over.set()
         self._thread.join()
-        return max(self.worst, *(_queued(pid) - before for pid, before in self._before.items()))
+        return max(self.worst, *(queued(pid) - before for pid, before in self._before.items()))

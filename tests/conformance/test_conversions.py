@@ -56,12 +56,11 @@ def _case(
     *reply: Step,
     listener: str = "one",
     limit: float = 1.5,
-    wait: float = 0.08,
 ) -> Case:
     """
     A case whose upstream says its settings, waits for the request, and does what it is told.
     """
-    script = [Do.EARLY, _BEGIN, Pause(wait), *reply, Do.DRAIN]
+    script = [Do.EARLY, _BEGIN, Do.REST, *reply, Do.DRAIN]
     return Case(name, intent, send, [script], listener, limit=limit, http2=listener == "two")
 
 
@@ -82,15 +81,15 @@ _RESPONSES: list[tuple[str, str, tuple[Step, ...]]] = [
     ("cookies", "Two cookies to set.", (_head((b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), ends=True),)),
     ("ownFields", "Fields of its own.", (_head((b"server", b"x"), (b"date", b"y"), (b"x-a", b"b"), ends=True),)),
     ("early100", "100 first.", (_head(status=b"100"), _head(ends=True))),
-    ("tooLong", "More than its length.", (_head((b"content-length", b"1")), Pause(0.05), data(1, b"ok", True))),
-    ("tooShort", "Less than its length.", (_head((b"content-length", b"5")), Pause(0.05), data(1, b"ok", True))),
+    ("tooLong", "More than its length.", (_head((b"content-length", b"1")), Do.REST, data(1, b"ok", True))),
+    ("tooShort", "Less than its length.", (_head((b"content-length", b"5")), Do.REST, data(1, b"ok", True))),
     ("resetFirst", "Reset before the head.", (reset(1, 8),)),
     ("refusedStream", "Refused.", (reset(1, 7),)),
-    ("resetHead", "Reset behind the head.", (_head(), Pause(0.05), reset(1, 8))),
-    ("resetBody", "Reset within the body.", (_head() + data(1, b"o"), Pause(0.05), reset(1, 2))),
+    ("resetHead", "Reset behind the head.", (_head(), Do.REST, reset(1, 8))),
+    ("resetBody", "Reset within the body.", (_head() + data(1, b"o"), Do.REST, reset(1, 2))),
     ("goneFirst", "Gone before the head.", (Do.CLOSE,)),
-    ("goneBody", "Gone within the body.", (_head() + data(1, b"o"), Pause(0.05), Do.CLOSE)),
-    ("cutBody", "Cut off within the body.", (_head() + data(1, b"o"), Pause(0.05), Do.RESET)),
+    ("goneBody", "Gone within the body.", (_head() + data(1, b"o"), Do.REST, Do.CLOSE)),
+    ("cutBody", "Cut off within the body.", (_head() + data(1, b"o"), Do.REST, Do.RESET)),
 ]
 
 RESPONSES = [
@@ -141,7 +140,7 @@ REQUESTS = [
         "Where it goes on.",
         [request1("POST /", "expect: 100-continue", "content-length: 5"), Until(b"100"), b"hello"],
         _head(status=b"100"),
-        Pause(0.05),
+        Do.REST,
         _OK,
         listener="continues",
     ),
@@ -162,19 +161,19 @@ REQUESTS = [
         listener="two",
     ),
     _case("idleStream", "Nothing for too long.", get(), _head() + data(1, b"o"), listener="idle"),
-    _case("clientGone_head", "The client leaves before an answer.", [get(), Pause(0.2), Do.CLOSE]),
+    _case("clientGone_head", "The client leaves before an answer.", [get(), Do.REST, Do.CLOSE]),
     _case("clientGone_body", "Within it.", [get(), Until(b"o\r\n"), Do.CLOSE], _head() + data(1, b"o")),
-    _case("clientGone_request", "Within its request.", [_CHUNKS + b"5\r\nhello\r\n", Pause(0.2), Do.CLOSE]),
+    _case("clientGone_request", "Within its request.", [_CHUNKS + b"5\r\nhello\r\n", Do.REST, Do.CLOSE]),
     _case(
         "clientReset_two",
         "A client resets its stream.",
-        [_GET2, Pause(0.2), reset(1, 8), Pause(0.05)],
+        [_GET2, Do.REST, reset(1, 8), Do.REST],
         listener="two",
     ),
     _case(
         "clientResetBody_two",
         "Within the response.",
-        [_GET2, Pause(0.25), reset(1, 8), Pause(0.05)],
+        [_GET2, Do.REST, reset(1, 8), Do.REST],
         _head() + data(1, b"o"),
         listener="two",
     ),
@@ -201,9 +200,9 @@ REQUESTS = [
     _case(
         "socket_onward",
         "A WebSocket goes on as extended CONNECT.",
-        [_SOCKET, Until(b"hi"), b"ping", Pause(0.15)],
+        [_SOCKET, Until(b"hi"), b"ping"],
         _head((b"sec-websocket-accept", b"y")) + data(1, b"hi"),
-        Pause(0.2),
+        Until(b"ping"),
         data(1, b"", True),
         listener="sockets",
     ),
@@ -213,16 +212,16 @@ REQUESTS = [
         "It is reset.",
         [_SOCKET, Until(b"hi")],
         _head((b"sec-websocket-accept", b"y")) + data(1, b"hi"),
-        Pause(0.05),
+        Do.REST,
         reset(1, 8),
         listener="sockets",
     ),
     _case(
         "connect_onward",
         "CONNECT goes on.",
-        [_CONNECT, Until(b"hi"), b"ping", Pause(0.15)],
+        [_CONNECT, Until(b"hi"), b"ping"],
         _head() + data(1, b"hi"),
-        Pause(0.2),
+        Until(b"ping"),
         data(1, b"", True),
         listener="connect",
     ),

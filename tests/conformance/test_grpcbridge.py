@@ -49,8 +49,8 @@ def _post(contentType: str, body: bytes = frame(b"ask"), *fields: str, path: str
 def _inPieces(*pieces: bytes, contentType: str = _PROTOBUF) -> list[Step]:
     steps: list[Step] = [request("POST /t.T/M", f"content-type: {contentType}", "transfer-encoding: chunked")]
     for piece in pieces:
-        steps += [Pause(0.01), b"%x\r\n%b\r\n" % (len(piece), piece)]
-    return [*steps, Pause(0.01), b"0\r\n\r\n"]
+        steps += [Do.REST, b"%x\r\n%b\r\n" % (len(piece), piece)]
+    return [*steps, Do.REST, b"0\r\n\r\n"]
 
 
 _ASKED = (

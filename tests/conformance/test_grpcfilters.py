@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.conformance.admincase import Asked
 from tests.conformance.backend import Backend
 from tests.conformance.bootstrap import Manager, Ports, bootstrap
-from tests.conformance.case import Case, Do, Pause, Script, Step, ok, request
+from tests.conformance.case import Case, Do, Script, Step, ok, request
 from tests.conformance.comparison import Comparison, compared
 from tests.conformance.proxies import Proxy, findEnvoy
 from tests.ports import bindFree, freePorts
@@ -91,7 +91,7 @@ def chunked(contentType: str, *pieces: bytes, trailers: str = "grpc-status: 0\r\
     head = f"HTTP/1.1 200 OK\r\ncontent-type: {contentType}\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     steps: list[Step] = [head]
     for piece in pieces:
-        steps += [Pause(0.01), b"%x\r\n%b\r\n" % (len(piece), piece)]
+        steps += [Do.REST, b"%x\r\n%b\r\n" % (len(piece), piece)]
     return [*steps, b"0\r\n" + trailers.encode("latin-1") + b"\r\n"]
 
 
@@ -123,7 +123,7 @@ _ANSWERS: dict[str, Script] = {
     "hangs": [Do.DRAIN],
     "cut": [
         b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n3\r\n\0\0\0\r\n",
-        Pause(0.02),
+        Do.REST,
         Do.CLOSE,
     ],
 }
@@ -149,8 +149,8 @@ def _inPieces(contentType: str, *pieces: bytes, fields: str = "") -> list[Step]:
     lines = [f"content-type: {contentType}", "transfer-encoding: chunked", *filter(None, [fields])]
     steps: list[Step] = [request("POST /t.T/M", *lines)]
     for piece in pieces:
-        steps += [Pause(0.01), b"%x\r\n%b\r\n" % (len(piece), piece)]
-    return [*steps, Pause(0.01), b"0\r\n\r\n"]
+        steps += [Do.REST, b"%x\r\n%b\r\n" % (len(piece), piece)]
+    return [*steps, Do.REST, b"0\r\n\r\n"]
 
 
 # Who gets which answer.

@@ -24,7 +24,7 @@ from tests.codec.http2.frames import (
     windowUpdate,
 )
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import Case, Do, Pause, Script, Step, get, ok
+from tests.conformance.case import Case, Do, Pause, Script, Step, Until, get, ok
 from tests.conformance.comparison import Comparison, compared
 
 Field = tuple[bytes, bytes]
@@ -108,9 +108,9 @@ def _h2(
             rest = send[len(head) :]
             piece = data(1, b"x")
             if rest.startswith(piece) and rest != piece:
-                send = [head, Pause(0.03), piece, Pause(0.03), rest[len(piece) :]]
+                send = [head, Do.REST, piece, Do.REST, rest[len(piece) :]]
             else:
-                send = [head, Pause(0.03), rest]
+                send = [head, Do.REST, rest]
             break
     return Case(name, intent, send, replies, listener, responses=responses, limit=limit, http2=True)
 
@@ -210,7 +210,7 @@ _RESPONSES: tuple[tuple[str, str, Script], ...] = (
     ("chunked", "Chunks.", b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"),
     ("untilClose", "A body that ends with its connection.", [b"HTTP/1.1 200 OK\r\n\r\nabc", Do.CLOSE]),
     ("nothing", "A closed connection.", [Do.CLOSE]),
-    ("cut", "A body that breaks off.", [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Pause(0.05), Do.CLOSE]),
+    ("cut", "A body that breaks off.", [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Do.REST, Do.CLOSE]),
     ("badHead", "No HTTP.", b"HELLO\r\n\r\n"),
 )
 
@@ -335,14 +335,14 @@ TUNNELS = [
     _h2(
         "socket",
         "An extended CONNECT becomes an upgrade.",
-        [_SOCKET, Pause(0.1), data(1, b"ping", True)],
+        [_SOCKET, Do.REST, data(1, b"ping", True)],
         "sockets",
-        ([_ACCEPT + b"hi", Pause(0.2), Do.CLOSE],),
+        ([_ACCEPT + b"hi", Until(b"ping"), Do.REST, Do.CLOSE],),
     ),
     _h2(
         "socketKey",
         "One that has a key and gets the answer to it.",
-        [_SOCKET_KEY, Pause(0.1), data(1, b"ping", True)],
+        [_SOCKET_KEY, Do.REST, data(1, b"ping", True)],
         "sockets",
         ([_ACCEPT[:-2] + b"sec-websocket-accept: x\r\n\r\nhi", Pause(0.2), Do.CLOSE],),
     ),
@@ -363,14 +363,14 @@ TUNNELS = [
     _h2(
         "connected",
         "CONNECT goes on.",
-        [_TUNNEL, Pause(0.1), data(1, b"ping", True)],
+        [_TUNNEL, Do.REST, data(1, b"ping", True)],
         "connect",
-        ([b"HTTP/1.1 200 OK\r\n\r\nhi", Pause(0.2), Do.CLOSE],),
+        ([b"HTTP/1.1 200 OK\r\n\r\nhi", Until(b"ping"), Do.REST, Do.CLOSE],),
     ),
     _h2(
         "connectEnds",
         "CONNECT that ends here: its bytes go to the upstream as they are.",
-        [_TUNNEL, Pause(0.1), data(1, b"hello\r\n\r\n"), Pause(0.1), data(1, b"", True)],
+        [_TUNNEL, Do.REST, data(1, b"hello\r\n\r\n"), Do.REST, data(1, b"", True)],
         "ends",
         ([b"hi", Pause(0.2), Do.CLOSE],),
     ),
@@ -380,9 +380,9 @@ TUNNELS = [
     _h2(
         "connectEarly",
         "Bytes before the answer wait for it.",
-        [_TUNNEL + data(1, b"GET /in HTTP/1.1\r\nhost: in\r\n\r\n"), Pause(0.1), data(1, b"", True)],
+        [_TUNNEL + data(1, b"GET /in HTTP/1.1\r\nhost: in\r\n\r\n"), Do.REST, data(1, b"", True)],
         "connect",
-        ([Pause(0.05), b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno"],),
+        ([Do.REST, b"HTTP/1.1 403 No\r\ncontent-length: 2\r\n\r\nno"],),
     ),
 ]
 
@@ -413,7 +413,7 @@ ONWARD = [
         "A body that breaks off.",
         get(),
         "onward",
-        ([b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Pause(0.05), Do.CLOSE],),
+        ([b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Do.REST, Do.CLOSE],),
     ),
     _h1("onward_204", "204.", get(), "onward", (b"HTTP/1.1 204 No\r\n\r\n",)),
     _h2("onward_h2", "HTTP/2 to HTTP/2.", _post((b"x-a", b"b")), "onward"),

@@ -60,7 +60,7 @@ CLUSTERS = {
     % "explicit_http_config: {http2_protocol_options: {override_stream_error_on_invalid_http_message: true}}",
 }
 
-_LATE = Pause(0.03)
+_LATE = Do.REST
 _OK = (b":status", b"200")
 
 
@@ -260,9 +260,9 @@ _WINDOWS: dict[str, tuple[Any, ...]] = {
 
 _SETTINGS: dict[str, tuple[Any, ...]] = {
     "noStreams": (Hello((settings((3, 0)),)), answered),
-    "noStreamsYet": (Hello((settings((3, 0)), Pause(0.06), settings((3, 1)))), answered),
+    "noStreamsYet": (Hello((settings((3, 0)), Do.REST, settings((3, 1)))), answered),
     "silent": (Hello(()), answered),
-    "late": (Hello((Pause(0.05), settings())), answered),
+    "late": (Hello((Do.REST, settings())), answered),
     "closes": (Hello((Do.CLOSE,)), answered),
     "closesAfter": (Hello((settings(), _LATE, Do.CLOSE)), [Pause(0.2)]),
     "leaves": (Hello((settings() + goAway(0),)), answered),

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.codec.hellos import COMMON, alpn, extension, hello, message, records, serverName, versions
 from tests.conformance.bootstrap import Listener
-from tests.conformance.case import Case, Do, Pause, Step, Until
+from tests.conformance.case import Case, Do, Step, Until
 from tests.conformance.comparison import Comparison, compared
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions."
@@ -137,7 +137,7 @@ _TLS_CASES = [
     _case("partHelloEnds", "Half of a hello, and the client ends.", _A[:50], Do.HALF_CLOSE),
     _case("partHelloCloses", "Half of a hello, and the client is gone.", _A[:50], Do.CLOSE),
     _case("silentClient", "Nothing waits for the time-out."),
-    _case("splitHello", "In three pieces.", _A[:3], Pause(0.02), _A[3:60], Pause(0.02), _A[60:]),
+    _case("splitHello", "In three pieces.", _A[:3], Do.REST, _A[3:60], Do.REST, _A[60:]),
     _case("records", "Over four records.", records(message(serverName(b"a.example"), COMMON), [1, 2, 3])),
     _case("manyRecords", "A record for each byte.", records(message(serverName(b"a.example"), COMMON), [1] * 200)),
     _case("emptyRecords", "Some records are empty.", records(message(serverName(b"a.example"), COMMON), [9, 0, 0, 0])),
@@ -231,9 +231,9 @@ _HTTP_LINES = {
 _HTTP_CASES = [
     *(_case(f"line_{name}", "Which protocol a line speaks.", line, on="http") for name, line in _HTTP_LINES.items()),
     _case(
-        "lineInPieces", "A line in three pieces.", b"GE", Pause(0.02), b"T / HTTP/1.1", Pause(0.02), b"\r\n", on="http"
+        "lineInPieces", "A line in three pieces.", b"GE", Do.REST, b"T / HTTP/1.1", Do.REST, b"\r\n", on="http"
     ),
-    _case("prefaceInPieces", "The preface in two.", _PREFACE[:9], Pause(0.02), _PREFACE[9:], on="http"),
+    _case("prefaceInPieces", "The preface in two.", _PREFACE[:9], Do.REST, _PREFACE[9:], on="http"),
     _case("bothTLS", "TLS is not looked into.", hello(b"a", [b"http/1.1"]), on="both"),
     _case("bothClear", "Cleartext is.", b"GET / HTTP/1.0\r\n", on="both"),
 ]

@@ -166,30 +166,30 @@ CASES = [
     Case(
         "headInPieces",
         "A head in pieces.",
-        [b"GET / HT", Pause(0.02), b"TP/1.1\r\nHo", Pause(0.02), b"st: h\r\n\r", Pause(0.02), b"\n"],
+        [b"GET / HT", Do.REST, b"TP/1.1\r\nHo", Do.REST, b"st: h\r\n\r", Do.REST, b"\n"],
     ),
     Case(
         "bodyInPieces",
         "A body in pieces.",
-        [_post("content-length: 6", body="ab"), Pause(0.02), b"cd", Pause(0.02), b"ef"],
+        [_post("content-length: 6", body="ab"), Do.REST, b"cd", Do.REST, b"ef"],
     ),
     Case(
         "halfClosedSlow",
         "One that ended it while the upstream thinks.",
-        [get(), Pause(0.05), Do.HALF_CLOSE],
+        [get(), Do.REST, Do.HALF_CLOSE],
         ([Pause(0.15), OK],),
         limit=1.0,
     ),
     Case(
         "halfClosedBody",
         "One that ended it within the body.",
-        [_post("content-length: 6", body="ab"), Pause(0.05), Do.HALF_CLOSE],
+        [_post("content-length: 6", body="ab"), Do.REST, Do.HALF_CLOSE],
         limit=1.0,
     ),
     Case("halfClosedHead", "One that ended it within the head.", [b"GET / HTTP/1.1\r\nHo", Do.HALF_CLOSE], limit=1.0),
     Case("nothingSent", "One that sent nothing.", [Do.HALF_CLOSE], limit=1.0),
-    Case("gone", "A client that goes away.", [get(), Pause(0.05), Do.CLOSE], ([Pause(0.15), OK],)),
-    Case("goneReset", "One that resets.", [get(), Pause(0.05), Do.RESET], ([Pause(0.15), OK],)),
+    Case("gone", "A client that goes away.", [get(), Do.REST, Do.CLOSE], ([Pause(0.15), OK],)),
+    Case("goneReset", "One that resets.", [get(), Do.REST, Do.RESET], ([Pause(0.15), OK],)),
     Case(
         "goneWithin",
         "One that goes away within the response.",
@@ -320,7 +320,7 @@ CASES = [
         Case(
             name,
             intent,
-            [_post(_CHUNKED, body="1\r\na\r\n"), Pause(0.05), rest.encode("latin-1")],
+            [_post(_CHUNKED, body="1\r\na\r\n"), Do.REST, rest.encode("latin-1")],
             listener=listener,
             limit=0.8,
         )

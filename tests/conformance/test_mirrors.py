@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.bootstrap import Manager
-from tests.conformance.case import OK, Case, Do, Pause, get, ok, request
+from tests.conformance.case import OK, Case, Do, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 
@@ -70,7 +70,7 @@ CASES = [
     Case(
         "mirrorPieces",
         "One that comes slowly.",
-        [request("POST /", "content-length: 6", body="ab"), Pause(0.05), b"cd", Pause(0.05), b"ef"],
+        [request("POST /", "content-length: 6", body="ab"), Do.REST, b"cd", Do.REST, b"ef"],
         unordered=True,
     ),
     Case(
@@ -94,7 +94,7 @@ CASES = [
     Case(
         "mirrorTwice",
         "Two requests on one connection.",
-        [get("/1"), Do.AWAIT, Pause(0.03), get("/2")],
+        [get("/1"), Do.AWAIT, Do.REST, get("/2")],
         (OK,),
         responses=2,
         unordered=True,

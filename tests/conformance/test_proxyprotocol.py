@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.codec.hellos import hello
 from tests.codec.test_proxyprotocol import ADDRESSES, SIGNATURE, V1, tlv, v2
 from tests.conformance.bootstrap import Listener
-from tests.conformance.case import Case, Do, Pause, Step, Until
+from tests.conformance.case import Case, Do, Step, Until
 from tests.conformance.comparison import Comparison, compared
 from tests.conformance.test_listenerfilters import chain, listenerFilter, listening, loggingTo
 
@@ -170,9 +170,9 @@ _BINARIES = {
 CASES = [
     *(_case(f"line_{name}", "A line.", _line(words)) for name, words in _LINES.items()),
     *(_case(f"binary_{name}", "A binary header.", wire) for name, wire in _BINARIES.items()),
-    *(_case(f"lineCut{cut}", "A line in two pieces.", V1[:cut], Pause(0.002), V1[cut:]) for cut in range(1, len(V1))),
+    *(_case(f"lineCut{cut}", "A line in two pieces.", V1[:cut], Do.REST, V1[cut:]) for cut in range(1, len(V1))),
     *(
-        _case(f"binaryCut{cut}", "A binary header in two pieces.", _TLVS[:cut], Pause(0.002), _TLVS[cut:])
+        _case(f"binaryCut{cut}", "A binary header in two pieces.", _TLVS[:cut], Do.REST, _TLVS[cut:])
         for cut in range(1, len(_TLVS))
     ),
     *(
@@ -201,7 +201,7 @@ CASES = [
     _case("optionalNone", "No header where none is needed.", b"hello", on="optional"),
     _case("optionalLine", "A header where none is needed.", V1, on="optional"),
     _case("optionalPart", "What may become one is waited for.", b"PROX", on="optional"),
-    _case("optionalTurn", "What turns out to be none.", b"PROX", Pause(0.02), b"Y!", on="optional"),
+    _case("optionalTurn", "What turns out to be none.", b"PROX", Do.REST, b"Y!", on="optional"),
     _case("optionalTurn2", "What turns out to be none, in binary.", b"\r\n\r\n\0\r\nQUIx", on="optional"),
     _case("optionalWrong", "A wrong one is still wrong.", _line("TCP4 x"), on="optional"),
     _case("only2Line", "A version that is not allowed.", V1, on="only2"),
@@ -213,9 +213,9 @@ CASES = [
         "thenTLSPieces",
         "In pieces.",
         V1[:9],
-        Pause(0.01),
+        Do.REST,
         V1[9:] + hello(b"a.example")[:40],
-        Pause(0.01),
+        Do.REST,
         hello(b"a.example")[40:],
         on="thenTLS",
     ),
@@ -233,7 +233,7 @@ CASES = [
             (
                 (V1 + b"HELLO\r\n\r\n",),
                 (_TLVS + b"HELLO\r\n\r\n",),
-                (V1[:30], Pause(0.01), V1[30:] + b"HEL", Pause(0.01), b"LO\r\n\r\n"),
+                (V1[:30], Do.REST, V1[30:] + b"HEL", Do.REST, b"LO\r\n\r\n"),
                 (v2(b"abc", 0x20) + b"HELLO\r\n\r\n",),
             )
         )

@@ -70,7 +70,7 @@ def _says(status: int, *fields: str, body: str = "no") -> bytes:
 
 _LATER: Script = [Do.DRAIN]
 _GONE: Script = [Do.CLOSE]
-_CUT: Script = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Pause(0.05), Do.CLOSE]
+_CUT: Script = [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", Do.REST, Do.CLOSE]
 _PARTIAL: Script = [b"HTTP/1.1 200 O", Do.CLOSE]
 
 _SCRIPTS: tuple[tuple[str, tuple[Script, ...], str], ...] = (

@@ -74,7 +74,7 @@ CASES = [
     Case(
         "upstreamEnds",
         "The upstream ends its side; the client goes on.",
-        [_HELLO, Until(b"hi"), Pause(0.05), b"more", Pause(0.1)],
+        [_HELLO, Until(b"hi"), Do.REST, b"more", Pause(0.1)],
         ([b"hi", Do.HALF_CLOSE, Do.DRAIN],),
         responses=9,
         limit=0.3,
@@ -84,7 +84,7 @@ CASES = [
         "upstreamResets",
         "The upstream resets.",
         [_HELLO, Until(b"bye")],
-        ([b"bye", Pause(0.05), Do.RESET],),
+        ([b"bye", Do.REST, Do.RESET],),
         responses=9,
         limit=0.5,
     ),

@@ -162,14 +162,14 @@ CASES = [
     _case(
         "upstreamHalf",
         "The far end has no more to say.",
-        [_HELLO, Until(b"bye"), Pause(0.05), b"more", Pause(0.1)],
+        [_HELLO, Until(b"bye"), Do.REST, b"more", Pause(0.1)],
         [_ACCEPTED, Until(_HELLO), b"bye", Do.HALF_CLOSE, Do.DRAIN],
     ),
     _case(
         "upstreamResets",
         "It resets.",
         [_HELLO, Until(b"bye")],
-        [_ACCEPTED, Until(_HELLO), b"bye", Pause(0.05), Do.RESET],
+        [_ACCEPTED, Until(_HELLO), b"bye", Do.REST, Do.RESET],
     ),
     _case(
         "clientEnds",
@@ -189,8 +189,8 @@ CASES = [
         [_HELLO, Until(b"hi"), Do.RESET],
         [_ACCEPTED, Until(_HELLO), b"hi", Do.DRAIN],
     ),
-    _case("clientImpatient", "The client leaves before the answer.", [Pause(0.05), Do.CLOSE], [Do.DRAIN], "idle"),
-    _case("clientResetsEarly", "The client resets before the answer.", [Pause(0.05), Do.RESET], [Do.DRAIN], "idle"),
+    _case("clientImpatient", "The client leaves before the answer.", [Do.REST, Do.CLOSE], [Do.DRAIN], "idle"),
+    _case("clientResetsEarly", "The client resets before the answer.", [Do.REST, Do.RESET], [Do.DRAIN], "idle"),
     _case("silent", "No answer, for longer than the idle time-out.", [_HELLO], [Do.DRAIN], "idle"),
     _case("idle", "An idle tunnel.", [_HELLO, Until(b"hi")], [_ACCEPTED, Until(_HELLO), b"hi", Do.DRAIN], "idle"),
     _case("old", "An old one.", [_HELLO, Until(b"hi")], [_ACCEPTED, Until(_HELLO), b"hi", Do.DRAIN], "duration"),
@@ -250,7 +250,7 @@ CASES = [
         "post1",
         "POST.",
         [_HELLO, Until(b"hi")],
-        [Do.EARLY, b"HTTP/1.1 200 OK\r\n\r\n", Pause(0.05), b"hi", Do.DRAIN],
+        [Do.EARLY, b"HTTP/1.1 200 OK\r\n\r\n", Do.REST, b"hi", Do.DRAIN],
         "post1",
     ),
     *[
@@ -270,7 +270,7 @@ CASES = [
                 way,
             ),
             _case(f"{way}_closes", "The client closes.", [_HELLO, Until(b"hi"), Do.CLOSE], [b"hi", Do.DRAIN], way),
-            _case(f"{way}_resets", "The far end resets.", [_HELLO, Until(b"hi")], [b"hi", Pause(0.05), Do.RESET], way),
+            _case(f"{way}_resets", "The far end resets.", [_HELLO, Until(b"hi")], [b"hi", Do.REST, Do.RESET], way),
         )
     ],
     _case("refused2", "Refused over HTTP/2.", [_HELLO], [b"hi", Do.DRAIN], "postRoot2"),

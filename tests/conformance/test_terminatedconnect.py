@@ -53,7 +53,7 @@ CASES = [
     Case(
         "connectEnds_upstream",
         "The endpoint ends.",
-        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Pause(0.05)],
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Do.REST],
         ([b"bye", Do.CLOSE],),
         "ends",
         limit=1.0,
@@ -61,8 +61,8 @@ CASES = [
     Case(
         "connectEnds_reset",
         "It resets.",
-        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Pause(0.05)],
-        ([b"bye", Pause(0.03), Do.RESET],),
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"bye"), Do.REST],
+        ([b"bye", Do.REST, Do.RESET],),
         "ends",
         limit=1.0,
     ),
@@ -111,7 +111,7 @@ CASES = [
     Case(
         "postEnds_length",
         "A POST with a length.",
-        [request("POST /x", "content-length: 9"), _HELLO, Until(b"hi")],
+        [request("POST /x", "content-length: 9") + _HELLO, Until(b"hi")],
         ([b"hi", Do.CLOSE],),
         "posts",
         limit=1.0,

@@ -77,7 +77,7 @@ CASES = [
         "acceptedUpstreamResets",
         "The upstream resets it.",
         [get("/", *_SOCKET), Do.AWAIT, b"hello", Until(b"bye")],
-        ([_ACCEPTED, Until(b"hello"), b"bye", Pause(0.05), Do.RESET],),
+        ([_ACCEPTED, Until(b"hello"), b"bye", Do.REST, Do.RESET],),
         listener="websocket",
         settle=0.3,
     ),

@@ -78,7 +78,7 @@ _CASES = [
     Case(
         "upstreamThree",
         "The third has another connection.",
-        [get("/1"), Do.AWAIT, Pause(0.02), get("/2"), Do.AWAIT, Pause(0.02), get("/3")],
+        [get("/1"), Do.AWAIT, Do.REST, get("/2"), Do.AWAIT, Do.REST, get("/3")],
         listener="twoEach",
         responses=3,
     ),
