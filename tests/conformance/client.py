@@ -23,7 +23,7 @@ _BY_CLIENT = "by the client"
 _BY_PROXY = "by the proxy"
 
 # How long a connection has to end that was announced to end, and how long anything may take that comes for sure.
-_ANNOUNCED = 5.0
+_ANNOUNCED = 3.0
 _SURELY = 30.0
 
 

@@ -71,10 +71,16 @@ LISTENERS = {
     "duration": Manager("common_http_protocol_options: {max_stream_duration: 0.25s}"),
     "routeDuration": Manager("", _WITH % "max_stream_duration: {max_stream_duration: 0.25s}"),
     "grpcDuration": Manager("", _WITH % "timeout: 0s, max_stream_duration: {grpc_timeout_header_max: 10s}"),
-    "connectionDurationBusy": Manager(
-        "{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 0.1s}"
-    ),
-    "connectionDuration": Manager("{common_http_protocol_options: {max_connection_duration: 0.2s}, drain_timeout: 2s}"),
+    **{
+        name: Manager(
+            "{common_http_protocol_options: {max_connection_duration: %s}, drain_timeout: %s}" % (duration, drain)
+        )
+        for name, duration, drain in (
+            ("connectionDuration", "0.2s", "15s"),
+            ("connectionDurationBusy", "0.1s", "2.5s"),
+            ("connectionDurationLate", "0.1s", "0.1s"),
+        )
+    },
     "narrow": Manager("", _TO % "narrow"),
     "noPending": Manager("", _TO % "noPending"),
     "oneRequest": Manager("", _TO % "oneRequest"),
@@ -280,7 +286,7 @@ CASES = [
     Case(
         "connectionDuration",
         "max_connection_duration.",
-        [get("/1"), Do.AWAIT, Pause(0.3), get("/2")],
+        [get("/1"), Do.AWAIT, Pause(1.0), get("/2")],
         listener="connectionDuration",
         limit=1.0,
         settle=0.3,
@@ -289,7 +295,7 @@ CASES = [
         "connectionDurationBusy",
         "While a response is on its way.",
         get("/1"),
-        ([Pause(0.25), OK],),
+        ([Pause(0.5), OK],),
         listener="connectionDurationBusy",
         limit=1.0,
         settle=0.3,
@@ -298,8 +304,8 @@ CASES = [
         "connectionDurationLate",
         "While one takes longer than the drain_timeout.",
         get("/1"),
-        ([Pause(0.6), OK],),
-        listener="connectionDurationBusy",
+        ([Pause(1.0), OK],),
+        listener="connectionDurationLate",
         limit=2.0,
         settle=0.3,
     ),
