@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["Stalls", "queued"]
+__all__ = ["Stalls", "queued", "waited"]
 
 # How often the harness looks whether it is late itself: a machine that stands still as a whole shows in nobody's queue.
 _BEAT = 0.005
@@ -22,18 +22,26 @@ _PROC = Path("/proc")
 _now = time.monotonic
 
 
-def queued(pid: int) -> float:
+def queued(pid: int) -> dict[str, int]:
     """
-    For how many seconds the threads of a process were ready and had no processor: the second figure of Linux's
-    C{schedstat}, in nanoseconds; 0 where the system does not count it.
+    For how many nanoseconds each thread of a process was ready and had no processor: the second figure of Linux's
+    C{schedstat}; no threads where the system does not count it.
     """
-    total = 0
+    found = {}
     for path in (_PROC / str(pid) / "task").glob("*/schedstat"):
         try:
-            total += int(path.read_text().split()[1])
+            found[path.parent.name] = int(path.read_text().split()[1])
         except (OSError, IndexError):
             pass  # the thread has ended
-    return total / 1e9
+    return found
+
+
+def waited(before: dict[str, int], after: dict[str, int]) -> float:
+    """
+    For how many seconds the threads of a process had no processor between two such looks; those that ended meanwhile
+    are not among them.
+    """
+    return sum(wait - before.get(thread, 0) for thread, wait in after.items()) / 1e9
 
 
 class Stalls:
@@ -49,7 +57,7 @@ class Stalls:
         """
         self.worst = 0.0
         self._pids = [os.getpid(), *pids]
-        self._before: dict[int, float] = {}
+        self._before: dict[int, dict[str, int]] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -75,4 +83,4 @@ class Stalls:
         """
         self._over.set()
         self._thread.join()
-        return max(self.worst, *(queued(pid) - before for pid, before in self._before.items()))
+        return max(self.worst, *(waited(before, queued(pid)) for pid, before in self._before.items()))

@@ -135,7 +135,7 @@ class StallsTests(SynchronousTestCase):
 
         self.patch(stalls, "_PROC", folder)
         write(0)
-        self.assertEqual(stalls.queued(1), 0.007)
+        self.assertEqual(stalls.queued(1), {"0": 5_000_000, "1": 2_000_000})
         measured = Stalls([1, 2])
         measured.begin()
         write(40_000_000_000)
@@ -147,7 +147,8 @@ class StallsTests(SynchronousTestCase):
         Who ended meanwhile, or a system that does not count it, disturbs nothing.
         """
         self.patch(stalls, "_PROC", Path(self.mktemp()))
-        self.assertEqual(stalls.queued(1), 0.0)
+        self.assertEqual(stalls.queued(1), {})
+        self.assertEqual(stalls.waited({"1": 5_000_000, "2": 7}, {"2": 7, "3": 1_000_000}), 0.001)
 
     def test_standsStill(self) -> None:
         """
