@@ -71,6 +71,7 @@ class ServiceIndex:
                 self._byNamespace.setdefault(service.namespace, []).append(service)
         given = endpoints or {}
         self._endpoints = {key: tuple(given[key]) for key in self._services if given.get(key)}
+        self._visible: dict[str, tuple[Service, ...]] = {}
         self._targets: dict[str, list[Target]] = {}
         for key, found in self._endpoints.items():
             service = self._services[key]
@@ -110,8 +111,12 @@ class ServiceIndex:
         """
         Every service that a namespace sees, each host once, by host.
         """
-        found = (self.visible(host, namespace) for host in self._byHost)
-        return [service for service in found if service is not None]
+        known = self._visible.get(namespace)
+        if known is None:
+            # Every proxy of a namespace asks, and an index does not change.
+            found = (self.visible(host, namespace) for host in self._byHost)
+            known = self._visible[namespace] = tuple(service for service in found if service is not None)
+        return list(known)
 
     def endpoints(self, key: ServiceKey, port: int) -> list[Endpoint]:
         """

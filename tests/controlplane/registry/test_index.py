@@ -37,7 +37,9 @@ class IndexTests(SynchronousTestCase):
         self.assertIsNone(index.visible("b", "shop"))
         self.assertIs(index.visible("c", "shop"), private)
         self.assertIsNone(index.visible("c", "other"))
+        index.visibleServices("shop").clear()
         self.assertEqual(index.visibleServices("shop"), [A, private])
+        self.assertEqual(index.visibleServices("other"), [old])
         self.assertEqual(list(index.inNamespace("shop")), [A, hidden, private])
 
     def test_oldest(self) -> None:
