@@ -9,6 +9,7 @@ from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, Setting
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
+from meshproxy.codec.http2.paths import PathShape
 from meshproxy.codec.http2.shapes import RequestShape, cut, shapeOf
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
@@ -48,7 +49,6 @@ class DownstreamCodec(WholeCodec):
         self, sink: IDownstreamSink, options: Http2Options = _DEFAULTS, counters: Http2Counters | None = None
     ) -> None:
         super().__init__(sink, options, counters or Http2Counters())
-        self._requestReceived = sink.requestReceived
         self._callReceived = sink.callReceived
         self._prefaceLeft = PREFACE
         self._known: dict[bytes, RequestHeaders] = {}
@@ -56,6 +56,8 @@ class DownstreamCodec(WholeCodec):
         self._knownWithLength: dict[bytes, RequestHeaders] = {}
         self._knownVersion = 0
         self._shapes: dict[bytes, RequestShape] = {}
+        # That of the last section that had one.
+        self._pathShape: PathShape | None = None
         self._once: set[bytes] = set()
         settings = [(Setting.MAX_CONCURRENT_STREAMS, options.maxConcurrentStreams)]
         if options.allowConnect:
@@ -80,8 +82,8 @@ class DownstreamCodec(WholeCodec):
         return streamId > self.lastStreamId or not streamId & 1
 
     def _sectionReceived(self, streamId: int, block: bytes, endStream: bool) -> None:
-        stream = self.streams.get(streamId)
-        if stream is not None:
+        if streamId <= self.lastStreamId and streamId in self.streams:
+            stream = self.streams[streamId]
             if stream.head is not None:
                 self._tell(stream)
             self._trailersReceived(stream, block, endStream)
@@ -123,12 +125,12 @@ class DownstreamCodec(WholeCodec):
         if not endStream and not protocol and self.takesCalls:
             self._hold(stream, headers)
             return
-        self._requestReceived(stream, headers, endStream)
+        self._sink.requestReceived(stream, headers, endStream)
 
     def _tellHead(self, stream: CodecStream, head: RequestHeaders) -> None:
         # One that was dropped meanwhile is nobody's.
         if stream.state is not _CLOSED:
-            self._requestReceived(stream, head, False)
+            self._sink.requestReceived(stream, head, False)
 
     def _dataReceived(self, payload: bytes, flags: int, streamId: int) -> None:
         stream = self._held.get(streamId)
@@ -168,6 +170,10 @@ class DownstreamCodec(WholeCodec):
         """
         The head of a section like one before.
         """
+        if self._pathShape is not None:
+            headers = self._pathShape.take(block)
+            if headers is not None:
+                return headers
         known = self._known.get(block)
         if known is None and not endStream:
             known = self._knownWithLength.get(block)
@@ -175,7 +181,10 @@ class DownstreamCodec(WholeCodec):
             if not self._shapes or (pieces := cut(block)) is None:
                 return None
             shape = self._shapes.get(pieces[0])
-            return shape.fill(pieces[1]) if shape is not None else None
+            if shape is None:
+                return None
+            self._pathShape = shape.ofPath
+            return shape.fill(pieces[1])
         headers = _newRequest(RequestHeaders)
         headers.method = known.method
         headers.path = known.path
@@ -238,6 +247,7 @@ class DownstreamCodec(WholeCodec):
             self._known.clear()
             self._knownWithLength.clear()
             self._shapes.clear()
+            self._pathShape = None
             self._knownVersion = self._decoder.version
         pieces = cut(block)
         if pieces is not None and self._isAgain(pieces[0]):

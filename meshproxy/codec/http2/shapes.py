@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 from meshproxy.codec.http2.hpack import Decoder, Field
 from meshproxy.codec.http2.huffman import huffmanDecode
-from meshproxy.codec.http2.messages import isPath, isTrimmedValue
+from meshproxy.codec.http2.messages import isTrimmedValue
+from meshproxy.codec.http2.paths import PathShape, recentPaths
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import RequestHeaders, withRoom
 
@@ -69,9 +70,10 @@ class RequestShape:
     What such sections have in common.
 
     @ivar like: A head of this shape; the values of its literals are others each time.
+    @ivar ofPath: A shorter way for sections whose only literal is the path.
     """
 
-    __slots__ = ("_count", "_mostBytes", "_names", "_size", "like")
+    __slots__ = ("_mostBytes", "_names", "_size", "like", "ofPath")
 
     def __init__(self, like: RequestHeaders, names: tuple[bytes, ...], size: int, mostBytes: int) -> None:
         """
@@ -83,6 +85,7 @@ class RequestShape:
         self._names = names
         self._size = size
         self._mostBytes = mostBytes
+        self.ofPath: PathShape | None = None
 
     def fill(self, literals: list[bytes]) -> RequestHeaders | None:
         """
@@ -103,19 +106,18 @@ class RequestShape:
             # One breaks off before its length.
             return None
         for name, literal in zip(names, literals, strict=True):
-            try:
-                value = huffmanDecode(literal[1:]) if literal[0] & 0x80 else literal[1:]
-            except RemoteProtocolError:
-                return None
-            size += len(value)
             if name is _PATH:
-                if not isPath(value) or value[0] != 0x2F:
+                headers.path = value = recentPaths[literal]
+                if not value:
                     return None
-                headers.path = value
-            elif isTrimmedValue(value):
-                first[name] = value
             else:
-                return None
+                try:
+                    first[name] = value = huffmanDecode(literal[1:]) if literal[0] & 0x80 else literal[1:]
+                except RemoteProtocolError:
+                    return None
+                if not isTrimmedValue(value):
+                    return None
+            size += len(value)
         return headers if size <= self._mostBytes else None
 
 
@@ -147,7 +149,13 @@ def shapeOf(
     like.first = withRoom(headers.first)
     values = [headers.path if name is _PATH else headers.first[name] for name in names]
     size = sum(len(name) + len(value) for name, value in fields) - sum(map(len, values))
-    return RequestShape(like, names, size, mostBytes)
+    shape = RequestShape(like, names, size, mostBytes)
+    if names == (_PATH,):
+        found = _literal(block)
+        assert found is not None
+        start = found.end() - 1
+        shape.ofPath = PathShape(like, block[:start], block[start + 1 + (block[start] & 0x7F) :], mostBytes - size)
+    return shape
 
 
 def _names(block: bytes, decoder: Decoder) -> tuple[bytes, ...] | None:

@@ -191,7 +191,7 @@ class RequestTests(SynchronousTestCase):
             head.set(b"a", b"2")
             head.add(b"b", b"3")
 
-        codec._requestReceived = requestReceived  # type: ignore[assignment]  # a sink of this test only
+        codec._sink.requestReceived = requestReceived  # a sink of this test only
         codec.receiveData(headers(1, whole) + headers(3, whole) + headers(5, whole))
         self.assertEqual(seen, [[(b"a", b"1")]] * 3)
 

@@ -145,6 +145,43 @@ class ShapesTests(SynchronousTestCase):
             for options in ({}, {"streamErrorOnInvalidMessage": True}, {"maxHeadBytes": 220}):
                 self.assertAlike(*usual, odd, odd, usual[0], **options)
 
+    def test_unusualPaths(self) -> None:
+        """
+        The same where there is no literal but the path, for which there is a shorter way.
+        """
+        usual = [INDEXES + path(b"/%d" % n) + REST for n in range(4)]
+        for odd in (
+            INDEXES + path(b"/ a") + REST,
+            INDEXES + path(b"/a", True) + REST,
+            INDEXES + path(b"") + REST,
+            INDEXES + path(b"*") + REST,
+            INDEXES + path(b"a") + REST,
+            INDEXES + path(b"/" + b"x" * 125) + REST,
+            INDEXES + path(b"/" + b"x" * 126) + REST,
+            INDEXES + path(b"/" + b"x" * 200) + REST,
+            INDEXES + b"\x04" + REST,
+            INDEXES + b"\x04",
+            INDEXES + b"\x04\x05/" + REST,
+            INDEXES + b"\x04\x01/" + path(b"/") + REST,
+            INDEXES + b"\x04\x84\xff\xff\xff\xff" + REST,
+            INDEXES + path(b"/") + literal(b"\x0f\x2b", b"me") + REST,
+            INDEXES + path(b"/") + REST + b"\xff",
+            INDEXES + path(b"/") + REST + b"\x40\x01n\x01v",
+            INDEXES[1:] + path(b"/") + REST,
+            REST + path(b"/") + INDEXES,
+        ):
+            for options in ({}, {"streamErrorOnInvalidMessage": True}, {"maxHeadBytes": 160}):
+                self.assertAlike(*usual, odd, odd, usual[0], **options)
+
+    def test_shapesInTurn(self) -> None:
+        """
+        A client whose requests have one shape, then another one, and so on.
+        """
+        one = [INDEXES + path(b"/%d" % n, True) + REST for n in range(8)]
+        other = [INDEXES + path(b"/%d" % n) + literal(b"\x0f\x2b", b"me") + REST for n in range(8)]
+        third = [b"\x83" + INDEXES[1:] + path(b"/%d" % n) + REST for n in range(8)]
+        self.assertAlike(*(each for group in zip(one, other, third, strict=True) for each in group))
+
     def test_judged(self) -> None:
         """
         Fields that a head is judged by are judged each time.
@@ -200,8 +237,10 @@ class ShapesTests(SynchronousTestCase):
         Whatever is changed about a section of a known shape, both tell the same of it.
         """
         draw = random.Random(20)
-        usual = INDEXES + path(b"/%d", True) + literal(b"\x0f\x2b", b"me") + literal(b"\x13", b"x") + REST
-        for _ in range(600):
+        alone = INDEXES + path(b"/%d", True) + REST
+        others = INDEXES + path(b"/%d", True) + literal(b"\x0f\x2b", b"me") + literal(b"\x13", b"x") + REST
+        for number in range(800):
+            usual = others if number % 2 else alone
             odd = bytearray(usual)
             for _ in range(draw.randint(1, 3)):
                 position = draw.randrange(len(odd))

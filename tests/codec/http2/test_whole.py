@@ -89,7 +89,7 @@ class RequestTests(SynchronousTestCase):
         sink = WholeSink()
         sink.takesCalls = takesCalls
         codec._sink = sink
-        codec._requestReceived, codec._callReceived = sink.requestReceived, sink.callReceived
+        codec._callReceived = sink.callReceived
         return codec, sink
 
     def test_whole(self) -> None:
