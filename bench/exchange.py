@@ -242,7 +242,7 @@ class Exchanges:
     @ivar asked: What the backend was asked last.
     """
 
-    def __init__(self, case: str, folder: Path, connections: int = 16) -> None:
+    def __init__(self, case: str, folder: Path, connections: int = 64) -> None:
         """
         @param case: C{http1}, C{full}, C{http2}, C{http2-full} or C{grpc}.
         @param connections: How many requests make one turn of the reactor: each from a client of its own or, of HTTP/2,

@@ -73,7 +73,7 @@ class HTTP2Connection(ClosingConnection):
     # HTTP/2 tells which requests it did not take, so no first one needs a moment to arrive.
     isFresh = False
     version: VersionStats | None = None
-    _isDraining = _isDone = False
+    _isDraining = False
     _keepalive: Keepalive | None = None
 
     def __init__(self, slot: ManagerSlot, info: ConnectionInfo, predecessor: HTTP1Connection | None = None) -> None:
@@ -86,7 +86,7 @@ class HTTP2Connection(ClosingConnection):
         self.manager: ConnectionManager = manager
         self.codec = self.codecClass(self, manager.http2Options, manager.http2Counters)
         self.sides: dict[StreamSide, None] = {}
-        self.closing = self.isWoken = self._isWriteBlocked = False
+        self.closing = self.isWoken = self._isWriteBlocked = self._isDone = False
         self._resets = PrematureResets()
         self._predecessor = predecessor
         self.served = 0
@@ -269,7 +269,8 @@ class HTTP2Connection(ClosingConnection):
         self.served += 1
         side = StreamSide(self, codecStream)
         codecStream.sink = side
-        stream = side.stream = Stream(manager, side, headers, endStream, manager.clock.seconds())
+        seconds = manager.seconds
+        stream = side.stream = Stream(manager, side, headers, endStream, seconds())
         stream.protocol = "HTTP/2"
         self.sides[side] = None
         manager.stats.http2.rqTotal.value += 1
@@ -364,7 +365,8 @@ class HTTP2Connection(ClosingConnection):
         self.sides.pop(side, None)
         if self.closing:
             return
-        self.wake()
+        if not self.isWoken:
+            self.wake()
         if side.codecStream.state is not _CLOSED and side.codecStream.canSend:
             flush = Flush(self, side.codecStream, stream.manager.flushDeadlines(stream))
             self.codec.flushing[side.codecStream] = flush.done

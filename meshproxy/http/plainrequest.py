@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from meshproxy.codec.http1 import DECIMAL
 from meshproxy.headers import ResponseHeaders
 from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.net.instances import withAttributes
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PlainRequest"]
 
 
+@withAttributes("_timeouts", "connection", "responseStarted", "over")
 class PlainRequest(RoutedRequest):
     """
     A request that is nothing but a head, to a route that asks for nothing but a cluster, a time-out, and changes of
@@ -53,7 +55,8 @@ class PlainRequest(RoutedRequest):
         """
         stream = self._stream
         router = self._router
-        now = router.clock.seconds()
+        seconds = router.seconds
+        now = seconds()
         stream.upstreamResponseStart = stream.upstreamResponseEnd = now
         stats = self._stats
         try:
@@ -65,9 +68,9 @@ class PlainRequest(RoutedRequest):
             endpoint.rqSuccess.value += 1
         else:
             endpoint.rqError.value += 1
-        sent = elapsed = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
+        sent = elapsed = int((now - stream.requestEnd) * 1000.0)  # type: ignore[operator]  # it had ended when this was made
         if self._tryBegan != stream.requestEnd:
-            elapsed = int((now - self._tryBegan) * 1000)
+            elapsed = int((now - self._tryBegan) * 1000.0)
         if not router.suppressHeaders:
             headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
         finalize = self._route.finalizeResponseHeaders

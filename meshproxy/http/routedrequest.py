@@ -30,6 +30,7 @@ from meshproxy.http.retry import RetryState
 from meshproxy.http.routestats import RequestStats
 from meshproxy.http.shadow import Shadow, startShadows
 from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.instances import withAttributes
 from meshproxy.net.proxyheader import toldOf
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
@@ -75,6 +76,35 @@ ORDERS = RETRY_HEADERS | {
 _hasNoOrders = ORDERS.isdisjoint
 
 
+# In the order in which most requests need them.
+@withAttributes(
+    "_cluster",
+    "_stats",
+    "_headers",
+    "_timeouts",
+    "_endpoint",
+    "_tryBegan",
+    "_pool",
+    "_requestEnded",
+    "_complete",
+    "connection",
+    "responseStarted",
+    "over",
+    "_isGRPC",
+    "_isQuiet",
+    "_awaitsStatus",
+    "_responsePaused",
+    "_waits",
+    "_retry",
+    "_perTry",
+    "_body",
+    "_durations",
+    "_tryDuration",
+    "_expectsTunnel",
+    "_shadows",
+    "_choice",
+    "attempts",
+)
 class RoutedRequest:
     """
     One request on its way to an upstream, through all of its tries.

@@ -63,6 +63,7 @@ class Router:
     ) -> None:
         self.clusters = clusters
         self.clock = clock
+        self.seconds = clock.seconds
         self.random = random
         self.suppressHeaders = suppressHeaders
         self.suppressGRPCCodes = suppressGRPCCodes

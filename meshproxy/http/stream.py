@@ -23,6 +23,7 @@ from meshproxy.http.metadata import NotedMetadata
 from meshproxy.http.streamfacts import StreamFacts
 from meshproxy.http.walk import DATA, TRAILERS, RequestWalk, ResponseWalk
 from meshproxy.interfaces import STOP, IHTTPStream, Stop
+from meshproxy.net.instances import withAttributes
 
 if TYPE_CHECKING:
     from meshproxy.http.downstream import IDownstream
@@ -51,6 +52,23 @@ class _MadeWhenRead:
         return made
 
 
+@withAttributes(
+    "requestTrailers",
+    "responseTrailers",
+    "_requestWalk",
+    "_responseWalk",
+    "_upstreamPaused",
+    "relay",
+    "replied",
+    "_isRemembered",
+    "localReplyBody",
+    "_awaited",
+    "isWatched",
+    "answersGRPC",
+    "remoteAddress",
+    "dynamicMetadata",
+    "filterState",
+)
 @implementer(IHTTPStream)
 class Stream(StreamFacts):
     """

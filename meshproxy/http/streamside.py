@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import implementer
 
 from meshproxy.codec.http2 import CodecStream, ErrorCode, IRequestStreamSink
+from meshproxy.codec.http2.states import StreamState
 from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, ResponseHeaders
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from meshproxy.upstream.stats import ClusterStats
 
 __all__ = ["RefusedSide", "StreamSide"]
+
+_CLOSED = StreamState.CLOSED
 
 
 @implementer(IRequestStreamSink)
@@ -243,7 +246,7 @@ class StreamSide:
         self.stream = None
         self._held = None
         codecStream = self.codecStream
-        if codecStream.canReceive:
+        if codecStream.state is not _CLOSED and codecStream.canReceive:
             if not stream.requestEnded:
                 stream.manager.stats.rqResponseBeforeRqComplete.value += 1
             codecStream.stopReading()

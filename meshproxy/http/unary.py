@@ -23,6 +23,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.routedrequest import ORDERS, RoutedRequest
 from meshproxy.http.stream import Stream
+from meshproxy.net.instances import withAttributes
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration
 from meshproxy.upstream.http2pool import HTTP2Pool
 
@@ -46,6 +47,7 @@ _MOST_DEADLINES = 256
 _hasNoOther = (ORDERS - {_TIMEOUT}).isdisjoint
 
 
+@withAttributes("responseTrailers", "_upstreamPaused", "_requestWalk", "_responseWalk")
 class UnaryStream(Stream):
     """
     A stream whose request came whole.
@@ -219,6 +221,7 @@ class CallDeadlines:
         return self._router.durations[known[1]] if known[1] else None
 
 
+@withAttributes("_timeouts", "_durations", "connection", "responseStarted", "over", "_awaitsStatus")
 class UnaryRequest(RoutedRequest):
     """
     A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
@@ -268,7 +271,8 @@ class UnaryRequest(RoutedRequest):
         """
         stream = self._stream
         router = self._router
-        now = router.clock.seconds()
+        seconds = router.seconds
+        now = seconds()
         stream.upstreamResponseStart = stream.upstreamResponseEnd = now
         stats = self._stats
         status = headers.status
@@ -285,7 +289,7 @@ class UnaryRequest(RoutedRequest):
             else:
                 self._judgeStatus(grpcStatus)
         if not router.suppressHeaders:
-            sent = int((now - stream.requestEnd) * 1000)  # type: ignore[operator]  # it had ended when this was made
+            sent = int((now - stream.requestEnd) * 1000.0)  # type: ignore[operator]  # it had ended when this was made
             # The codec that tells of whole answers does so of heads without any field twice.
             headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
         finalize = self._route.finalizeResponseHeaders
@@ -298,7 +302,7 @@ class UnaryRequest(RoutedRequest):
         if self._durations is not None:
             self._durations.waiting.pop(self, None)
         self.connection = None
-        elapsed = int((now - self._tryBegan) * 1000)
+        elapsed = int((now - self._tryBegan) * 1000.0)
         try:
             stats.rqTime.bins[elapsed] += 1
         except KeyError:

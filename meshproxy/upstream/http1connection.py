@@ -18,6 +18,7 @@ from meshproxy.codec.http1 import IResponseSink, ReadState, makeUpstreamCodec
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.net.instances import withAttributes
 
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -130,6 +131,7 @@ class ResponseSink:
 _ids = count(1)
 
 
+@withAttributes("connected", "transport", "connectedAt", "request", "served", "_requestEnded", "closedHere")
 @implementer(IPushProducer)
 class HTTP1UpstreamConnection(TwistedProtocol):
     """
@@ -342,7 +344,8 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             if pool.pending or pool.draining:
                 pool.release(self)
             else:
-                self.idleSince = pool.clock.seconds()
+                seconds = pool.seconds
+                self.idleSince = seconds()
                 pool.idle.append(self)
             return
         pool.requestEnded()

@@ -82,6 +82,7 @@ class HTTP1Pool:
         self.stats = stats
         self.breaker = breaker
         self.clock = clock
+        self.seconds = clock.seconds
         self.idle: deque[HTTP1UpstreamConnection] = deque()
         self.pending: dict[IPoolRequest, None] = {}
         self.connections: set[Any] = set()

@@ -18,6 +18,7 @@ from meshproxy.codec.http2 import CodecStream, ErrorCode, IConnectionSink, IResp
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.net.instances import withAttributes
 from meshproxy.net.turn import turn
 from meshproxy.upstream.keepalive import Keepalive
 
@@ -350,6 +351,7 @@ class UpstreamStream:
             request.upstreamReset(reason, why)
 
 
+@withAttributes("connected", "transport", "connectedAt", "_keepalive", "_isLost", "isRetired", "closedHere")
 @implementer(IPushProducer, IConnectionSink)
 class HTTP2UpstreamConnection(TwistedProtocol):
     """

@@ -22,7 +22,8 @@ from meshproxy.headers import HeaderMap
 
 __all__ = ["ConnectionCodec"]
 
-_unpackHead = struct.Struct(">HBBBL").unpack_from
+# Length and type of a frame in one number, its flags, its stream.
+_unpackHead = struct.Struct(">LBL").unpack_from
 # How many trailers are remembered by their bytes, and how long those are at most.
 _MOST_TRAILERS = 32
 _LONGEST_TRAILERS = 256
@@ -33,7 +34,7 @@ _WHOLE_HEAD = Flag.END_HEADERS | Flag.END_STREAM
 _WHOLE_SECTION = Flag.END_HEADERS
 _IDENTIFIER = 0x7FFFFFFF
 
-_packHead = struct.Struct(">HBBBL").pack
+_packHead = struct.Struct(">LBL").pack
 _unpackLong = struct.Struct(">L").unpack_from
 _unpackSettings = struct.Struct(">HL").iter_unpack
 
@@ -83,6 +84,9 @@ class ConnectionCodec:
     @ivar goAwayReceived: The same of the peer.
     @ivar flushing: Streams that their owner is done with while the last bytes wait, and what is called when one is
         closed.
+    @ivar outSize: How many bytes are made into frames and were not asked for so far.
+    @ivar outLimit: Below how many of them bytes of bodies may be made into frames; 0 while the transport takes no more.
+    @ivar templates: See L{Encoder<meshproxy.codec.http2.hpack.Encoder>}.
     @ivar hasRest: Whether L{receiveData} left something for later, so that others have their turn: call L{resume}.
     """
 
@@ -110,6 +114,7 @@ class ConnectionCodec:
         excess = _MOST_EXCESS if self.isDownstream else 0
         self._decoder = Decoder(options.hpackTableSize, options.maxHeadBytes, options.maxHeaderCount, excess)
         self._encoder = Encoder(options.hpackTableSize)
+        self.templates = self._encoder.templates
         self._floods = Floods(options, counters)
         self._error: RemoteProtocolError | None = None
         self._isStopped = False
@@ -132,8 +137,8 @@ class ConnectionCodec:
         self._held: dict[int, CodecStream] = {}
         self._budget = _BUDGET
         self._out: list[bytes] = []
-        self._outSize = 0
-        self._isPaused = False
+        self.outSize = 0
+        self.outLimit = _MOST_EMITTED
         # Streams with something that waits; those at the front have waited for longest. Those without credit, their
         # own or the connection's, stand aside.
         self._waiting: dict[CodecStream, None] = {}
@@ -290,11 +295,11 @@ class ConnectionCodec:
         self._budget = _BUDGET
         floods = self._floods
         most, mostAnswers = self.options.maxOutboundFrames, self.options.maxOutboundControlFrames
-        handlers = self._handlers
-        held = self._held
+        handlers, sectionReceived, held = self._handlers, self._sectionReceived, self._held
         while size - position >= 9:
-            high, low, kind, flags, streamId = _unpackHead(data, position)
-            length = high << 8 | low
+            kind, flags, streamId = _unpackHead(data, position)
+            length = kind >> 8
+            kind &= 0xFF
             if length > _SMALLEST_FRAME:
                 raise self._fail(ErrorCode.FRAME_SIZE_ERROR, "a frame longer than SETTINGS_MAX_FRAME_SIZE")
             stop = position + 9 + length
@@ -315,7 +320,7 @@ class ConnectionCodec:
                 # The usual frame: a whole section.
                 floods.emptyFrames = 0
                 if flags != _WHOLE_SECTION or not (end := self._takeWhole(data, position, stop, streamId)):
-                    self._sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], flags == _WHOLE_HEAD)
+                    sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], flags == _WHOLE_HEAD)
                 else:
                     stop = end
             elif kind < 10:
@@ -778,19 +783,19 @@ class ConnectionCodec:
         """
         Whether bytes of bodies may be made into frames now.
         """
-        return not self._isPaused and self._outSize < _MOST_EMITTED
+        return self.outSize < self.outLimit
 
     def pauseSending(self) -> None:
         """
         The transport takes no more: bodies wait, each in its stream.
         """
-        self._isPaused = True
+        self.outLimit = 0
 
     def resumeSending(self) -> None:
         """
         The transport is empty again; L{dataToSend} gives what waited.
         """
-        self._isPaused = False
+        self.outLimit = _MOST_EMITTED
 
     @property
     def outboundFrames(self) -> int:
@@ -818,7 +823,7 @@ class ConnectionCodec:
             return b""
         data = b"".join(out) if len(out) > 1 else out[0]
         out.clear()
-        self._outSize = 0
+        self.outSize = 0
         return data
 
     def _emitWaiting(self) -> None:
@@ -827,7 +832,7 @@ class ConnectionCodec:
         """
         waiting = self._waiting
         drained = []
-        while waiting and self._outSize < _MOST_EMITTED:
+        while waiting and self.outSize < _MOST_EMITTED:
             stream = next(iter(waiting))
             del waiting[stream]
             goesOn = stream.emitQueued()
@@ -876,7 +881,7 @@ class ConnectionCodec:
 
     def _emit(self, data: bytes) -> None:
         self._out.append(data)
-        self._outSize += len(data)
+        self.outSize += len(data)
         self._floods.outboundFrames += 1
 
     def _emitAnswer(self, data: bytes) -> None:
@@ -928,29 +933,14 @@ class ConnectionCodec:
         block = self._encoder.recall(key)
         return block if block is not None and len(block) <= self.peerMaxFrameSize else None
 
-    def recallLike(self, key: tuple[object, ...], first: dict[bytes, bytes]) -> bytes | None:
-        """
-        The bytes of a head that was sent before with this key and is the same now, but for its numbers.
-        """
-        block = self._encoder.recallLike(key, first)
-        return block if block is not None and len(block) <= self.peerMaxFrameSize else None
-
     def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:
         """
         Send HEADERS, and DATA that ends the stream.
         """
         size, length = len(block), len(body)
-        # Of pieces that are no words, joining makes less than half the work of formatting.
-        wire = b"".join(
-            (
-                _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
-                block,
-                _packHead(length >> 8, length & 0xFF, 0, 1, streamId),
-                body,
-            )
-        )
-        self._out.append(wire)
-        self._outSize += len(wire)
+        # A type of frame is the byte behind its length. The pieces are joined once, with all that leaves together.
+        self._out += (_packHead(size << 8 | 1, 4, streamId), block, _packHead(length << 8, 1, streamId), body)
+        self.outSize += size + length + 18
         floods = self._floods
         floods.outboundFrames += 2
         floods.outboundDataFrames += 1
@@ -960,18 +950,15 @@ class ConnectionCodec:
         Send HEADERS, DATA, and the HEADERS that end a response.
         """
         size, length, last = len(block), len(message), len(trailers)
-        wire = b"".join(
-            (
-                _packHead(size >> 8, size & 0xFF, 1, 4, streamId),
-                block,
-                _packHead(length >> 8, length & 0xFF, 0, 0, streamId),
-                message,
-                _packHead(last >> 8, last & 0xFF, 1, 5, streamId),
-                trailers,
-            )
+        self._out += (
+            _packHead(size << 8 | 1, 4, streamId),
+            block,
+            _packHead(length << 8, 0, streamId),
+            message,
+            _packHead(last << 8 | 1, 5, streamId),
+            trailers,
         )
-        self._out.append(wire)
-        self._outSize += len(wire)
+        self.outSize += size + length + last + 27
         floods = self._floods
         floods.outboundFrames += 3
         floods.outboundDataFrames += 1

@@ -308,6 +308,7 @@ _STATIC_NAMES = {name: index for index, (name, _) in reversed(list(enumerate(STA
 # How many fields that were seen once are kept in mind, and how many whole sections.
 _MOST_SEEN = 256
 _MOST_BLOCKS = 64
+_LONGEST_BLOCK = 4096
 _MOST_REMEMBERED = 256
 
 
@@ -344,6 +345,8 @@ class Encoder:
     costs this program more than it saves the network.
 
     @ivar version: Changes whenever what was encoded may be encoded otherwise from now on.
+    @ivar templates: Sections that were written and are the same still but for their L{NUMBERS}, by the keys that they
+        were encoded with. None is longer than any peer takes in one frame.
     """
 
     def __init__(self, tableSize: int = 4096) -> None:
@@ -359,7 +362,7 @@ class Encoder:
         self._updates: list[int] = [] if self._tableSize == 4096 else [self._tableSize]
         self._bytes: dict[Field, bytes] = {}
         self._blocks: dict[tuple[object, ...], bytes] = {}
-        self._templates: dict[tuple[object, ...], Template] = {}
+        self.templates: dict[tuple[object, ...], Template] = {}
         # What was sent last with a name of NUMBERS that the static table does not have, or is in the table.
         self._named: dict[bytes, Field] = {}
         self._seen: set[Field] = set()
@@ -385,13 +388,6 @@ class Encoder:
         """
         return self._blocks.get(key)
 
-    def recallLike(self, key: tuple[object, ...], first: dict[bytes, bytes]) -> bytes | None:
-        """
-        The section that was written with this key, and is the same still but for L{NUMBERS}, which it is given here.
-        """
-        template = self._templates.get(key)
-        return None if template is None else template.fill(first)
-
     def encode(self, fields: tuple[Field, ...], key: tuple[object, ...] = ()) -> bytes:
         """
         The section for these fields. They are legal: the caller has seen to that.
@@ -416,21 +412,21 @@ class Encoder:
             if code is None:
                 if field[0] in NUMBERS:
                     gaps.append((len(parts), field[0]))
-                    isWorthwhile = isWorthwhile and numberString(field[1]) != b""
+                    isWorthwhile = isWorthwhile and (not key or numberString(field[1]) != b"")
                     code = self._number(field)
                 else:
                     code = self._field(field)
                     isWorthwhile = isWorthwhile and field in self._bytes
             parts.append(code)
         block = b"".join(parts)
-        if isWorthwhile and inserted == self._inserted:
+        if isWorthwhile and inserted == self._inserted and len(block) <= _LONGEST_BLOCK:
             if key:
-                if len(self._templates) >= _MOST_BLOCKS:
-                    self._templates.clear()
+                if len(self.templates) >= _MOST_BLOCKS:
+                    self.templates.clear()
                 for position, name in gaps:
                     parts[position] = self._numberHead(name)
-                self._templates[key] = Template(parts, gaps)
-            elif not gaps:
+                self.templates[key] = Template(parts, gaps)
+            else:
                 if len(self._blocks) >= _MOST_BLOCKS:
                     self._blocks.clear()
                 self._blocks[fields] = block
@@ -516,4 +512,4 @@ class Encoder:
         self.version += 1
         self._bytes.clear()
         self._blocks.clear()
-        self._templates.clear()
+        self.templates.clear()

@@ -189,10 +189,11 @@ class CodecStream:
             and length <= codec.sendWindow
             and length <= codec.peerMaxFrameSize
             and first.get(b"content-length", told) == told
-            and codec.mayEmit
+            and codec.outSize < codec.outLimit
         ):
             key = keyOf(headers.status, first)
-            block = codec.recallLike(key, first)
+            template = codec.templates.get(key)
+            block = None if template is None else template.fill(first)
             if block is not None:
                 self.sendWindow -= length
                 codec.sendWindow -= length
@@ -227,7 +228,8 @@ class CodecStream:
             and codec.mayEmit
         ):
             key = keyOf(headers.status, first)
-            block = codec.recallLike(key, first)
+            template = codec.templates.get(key)
+            block = None if template is None else template.fill(first)
             # Trailers are recalled by their fields.
             end = codec.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
             if block is not None and end is not None:
@@ -260,7 +262,7 @@ class CodecStream:
             and length <= self.sendWindow
             and length <= codec.sendWindow
             and length <= codec.peerMaxFrameSize
-            and codec.mayEmit
+            and codec.outSize < codec.outLimit
         ):
             if length or endStream:
                 self._emit(data, endStream)

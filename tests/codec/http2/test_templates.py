@@ -101,7 +101,8 @@ class EncoderTests(SynchronousTestCase):
         """
         first = dict(fields[1:])
         key = keyOf(int(fields[0][1]), first)
-        block = encoder.recallLike(key, first)
+        template = encoder.templates.get(key)
+        block = None if template is None else template.fill(first)
         return (encoder.encode(fields, key), False) if block is None else (block, True)
 
     def test_recalled(self) -> None:
