@@ -6,6 +6,7 @@ So it has the strict codec, the time-outs, the access logs and the stats (C{http
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,14 @@ class AdminServer:
 
     def _writeAddress(self, path: Path, address: Address) -> None:
         try:
-            path.write_text(address.text, "utf-8")
+            if path.exists() and not path.is_file():
+                # A pipe, or the terminal.
+                path.write_text(address.text, "utf-8")
+                return
+            # Whoever waits for the file finds all of it when it is there.
+            beside = path.with_name(f".{path.name}.{os.getpid()}")
+            beside.write_text(address.text, "utf-8")
+            beside.replace(path)
         except OSError as error:
             # As Envoy: whoever waits for the file sees that it does not come.
             self.log.error("cannot write the admin's address to {path}: {why}", path=str(path), why=error.strerror)

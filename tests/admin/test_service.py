@@ -4,6 +4,7 @@ Tests for L{meshproxy.admin.service}.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.internet.error import CannotListenError
@@ -78,6 +79,23 @@ class AdminServerTests(SynchronousTestCase):
         self.assertEqual(path.read_text(), "0.0.0.0:12345")
         assert server.admin.address is not None
         self.assertEqual(server.admin.address.text, "0.0.0.0:12345")
+
+    def test_addressFileWhole(self) -> None:
+        """
+        It takes the place of what was there at once, so that nobody reads half of it; what is no file is written to.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "address").write_text("before")
+        with open(folder / "address") as former:
+            makeServer(NON_LOOPBACK, adminAddressPath=str(folder / "address"))
+            self.assertEqual(former.read(), "before")
+        self.assertEqual([(each.name, each.read_text()) for each in folder.iterdir()], [("address", "0.0.0.0:12345")])
+        os.mkfifo(folder / "pipe")
+        reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        makeServer(NON_LOOPBACK, adminAddressPath=str(folder / "pipe"))
+        self.assertEqual(os.read(reader, 100), b"0.0.0.0:12345")
 
     def test_addressFileFails(self) -> None:
         """
