@@ -47,10 +47,13 @@ class _Watch(ProcessProtocol):
     def __init__(self) -> None:
         self.seen: Deferred[bytes] = Deferred()
         self.ended: Deferred[None] = Deferred()
+        self._came = b""
 
     def outReceived(self, data: bytes) -> None:
-        if not self.seen.called:
-            self.seen.callback(data)
+        # The line may come in pieces.
+        self._came += data
+        if b"\n" in self._came and not self.seen.called:
+            self.seen.callback(self._came)
 
     def processEnded(self, reason: Any) -> None:
         self.ended.callback(None)
