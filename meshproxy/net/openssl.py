@@ -72,7 +72,7 @@ def readPlain(connection: SSL.Connection, most: int = _MOST_READ) -> bytes | Non
     """
     Read what is there: one record, or a few where the first was a full one.
 
-    @param most: After how many bytes no other record is begun.
+    @param most: After how many bytes no other record is begun; 64 KiB at the most, so that others have their turn.
 
     @return: L{None} if there is nothing yet, empty if the peer finished, with a C{close_notify} or without one.
 
@@ -87,6 +87,7 @@ def readPlain(connection: SSL.Connection, most: int = _MOST_READ) -> bytes | Non
     if count < RECORD or most <= RECORD:
         return data
     pieces = [data]
+    most = min(most, _MOST_READ)
     while len(pieces) * RECORD < most:
         count = _SSL_read(ssl, _buffer, RECORD)
         if count <= 0:

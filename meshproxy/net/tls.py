@@ -29,7 +29,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
 from meshproxy.net.tlsbatches import Batches
 from meshproxy.net.tlsinfo import TLSInfo
-from meshproxy.net.transport import READ_SIZE, SocketTransport, lost
+from meshproxy.net.transport import SocketTransport, lost
 from meshproxy.net.turn import turn
 
 __all__ = ["Handshake", "TLSTransport"]
@@ -204,7 +204,7 @@ class TLSTransport(SocketTransport):
     # Reading
 
     def _read(self) -> bytes | None:
-        return readPlain(self._connection, min(self.readSize, READ_SIZE))
+        return readPlain(self._connection, self.readSize)
 
     def doRead(self) -> Exception | None:
         """
@@ -214,7 +214,7 @@ class TLSTransport(SocketTransport):
             self._shake()
             return None
         try:
-            data = readPlain(self._connection) if self._isDirect else self._read()
+            data = readPlain(self._connection, self.readSize) if self._isDirect else self._read()
         except OSError as exception:
             self._broken = True
             return lost(exception)

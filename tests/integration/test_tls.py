@@ -452,13 +452,28 @@ class TransportTests(SynchronousTestCase):
             self.assertTrue(server._batches.end())
         server.write(large[:40000])
         turn(lambda: len(ends[1].received) == 5 + 13 * 256000 + 40000)
+        # Where little is expected, little is read at once.
+        sizes: list[int] = []
+        receive = ends[0].dataReceived
+
+        def received(data: bytes) -> None:
+            sizes.append(len(data))
+            receive(data)
+
+        self.patch(ends[0], "dataReceived", received)
+        server.expectLittle()
+        before = len(ends[0].received)
+        client.write(large[:200000])
+        turn(lambda: len(ends[0].received) == before + 200000)
+        if kind is TLSTransport:
+            self.assertLessEqual(max(sizes), 16384)
         client.loseConnection()
         turn(lambda: all(len(end.log) == 2 for end in ends))
         for descriptor in reactor.removeAll():
             del descriptor
         reactor.fireSystemEvent("shutdown")
         return [
-            ends[0].received == large + b"moreand more",
+            ends[0].received == large + b"moreand more" + large[:200000],
             ends[1].received == b"hello" + large[:256000] * 13 + large[:40000],
             paused,
             [end.log for end in ends],

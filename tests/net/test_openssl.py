@@ -78,6 +78,21 @@ class OpenSSLTests(SynchronousTestCase):
         self.pump(client, server)
         self.assertEqual(readPlain(server), b"")
 
+    def test_most(self) -> None:
+        """
+        A read takes no more records than it is told to, and a few at the most.
+        """
+        singly = [16384] * 5
+        for most, sizes in ((1000, singly), (16384, singly), (40000, [49152, 32768]), (1 << 20, [65536, 16384])):
+            server, client = self.connect()
+            for _ in range(5):
+                writePlain(client, b"x" * 16384)
+            self.pump(client, server)
+            received = []
+            while piece := readPlain(server, most):
+                received.append(len(piece))
+            self.assertEqual(received, sizes)
+
     def test_garbage(self) -> None:
         """
         What is no record raises with OpenSSL's words, and leaves no error behind for the next connection.
