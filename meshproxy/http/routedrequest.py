@@ -114,6 +114,7 @@ class RoutedRequest:
     @ivar connection: The upstream connection of the current try, or L{None}.
     @ivar attempts: How many tries began, the current one included.
     @ivar responseStarted: Whether the head of the response went on to the stream.
+    @ivar isHedging: Whether a try that is late goes on beside the next one: L{meshproxy.http.hedging}.
     @ivar foundNone: Whether the cluster was asked for an endpoint already, and has none.
     """
 
@@ -123,6 +124,7 @@ class RoutedRequest:
     responseStarted = False
     over = False
     foundNone = False
+    isHedging = False
     _body: KeptBody | None = None
     _pool: HTTP1Pool | None = None
     _retry: RetryState | None = None
@@ -229,7 +231,7 @@ class RoutedRequest:
         if timeout:
             self._timeouts = router.timeouts[timeout]
             if not router.suppressHeaders:
-                expected = timeout if self._perTry is None else self._perTry.seconds
+                expected = timeout if self._perTry is None or self.isHedging else self._perTry.seconds
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(expected)
         elif self._perTry is not None and not router.suppressHeaders:
             headers.first[b"x-envoy-expected-rq-timeout-ms"] = router.expectedTimeout(self._perTry.seconds)

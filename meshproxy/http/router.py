@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http import unary
+from meshproxy.http.hedging import HedgingRequest, mayHedge
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import ORDERS, RoutedRequest
 from meshproxy.http.routestats import RouteStats
@@ -68,8 +69,8 @@ class Router:
         self.suppressHeaders = suppressHeaders
         self.suppressGRPCCodes = suppressGRPCCodes
         self.localAddress = localAddress.encode("ascii")
-        self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.timedOut)
-        self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryTimedOut)
+        self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, _timedOut)
+        self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, _tryTimedOut)
         self.perTryIdleTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(
             clock, RoutedRequest.tryIdleTimedOut
         )
@@ -100,7 +101,8 @@ class Router:
         if not (endStream and plan.isPlain and _hasNoOrders(headers.first)) or stream.upgrade:
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
-            stream.upstream = RoutedRequest(self, stream, route)
+            kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
+            stream.upstream = kind(self, stream, route)
             stream.upstream.start(headers, endStream)
             return
         # The usual request: nothing but a head, and a route that asks for nothing but a cluster. What follows does the
@@ -178,6 +180,14 @@ class Router:
                 self._expected.clear()  # a client that names its own time-outs must not fill the memory
             text = self._expected[seconds] = b"%d" % round(seconds * 1000)
         return text
+
+
+def _timedOut(request: RoutedRequest) -> None:
+    request.timedOut()
+
+
+def _tryTimedOut(request: RoutedRequest) -> None:
+    request.tryTimedOut()
 
 
 class Plan:

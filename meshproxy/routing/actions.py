@@ -23,7 +23,7 @@ from meshproxy.routing.internalredirects import compileInternalRedirectPolicy
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.route import Route, RouteAction
 
-__all__ = ["checkWeights", "chooseByWeight", "compileRouteAction", "readMetadata", "weightNumber"]
+__all__ = ["checkWeights", "chooseByWeight", "compileHedging", "compileRouteAction", "readMetadata", "weightNumber"]
 
 _NOT_FOUND_STATUS: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 
@@ -68,14 +68,22 @@ def _checkCluster(section: Section, field: str, name: str, context: RouteContext
         section.refuse(f"unknown cluster {name!r}", field)
 
 
+def compileHedging(section: Section | None, default: bool = False) -> bool:
+    """
+    Compile a C{HedgePolicy}.
+    """
+    return default if section is None else bool(section.get("hedge_on_per_try_timeout"))
+
+
 def compileRouteAction(
-    section: Section, defaultRetries: RetryPolicy | None, validating: RouteContext | None
+    section: Section, defaultRetries: RetryPolicy | None, validating: RouteContext | None, hedges: bool = False
 ) -> RouteAction:
     """
     Compile a C{RouteAction}, but for its weights and its mirrors.
 
     @param defaultRetries: The retry policy of the virtual host.
     @param validating: Knows the clusters, where they are to be checked.
+    @param hedges: Whether the virtual host wants late tries to go on.
     """
     cluster: str = section.get("cluster")
     _checkCluster(section, "cluster", cluster, validating)
@@ -97,6 +105,7 @@ def compileRouteAction(
         maxGRPCTimeout=None if section.has("max_stream_duration") else section.seconds("max_grpc_timeout"),
         grpcTimeoutOffset=section.seconds("grpc_timeout_offset", 0.0),
         retryPolicy=compileRetryPolicy(section.child("retry_policy")) or defaultRetries,
+        hedges=compileHedging(section.child("hedge_policy"), hedges),
         isHighPriority=section.get("priority") == "HIGH",
         upgrades=upgrades,
         terminated=terminated,

@@ -87,6 +87,7 @@ class RouteAction:
     @ivar idleTimeout: Seconds, in place of the connection manager's C{stream_idle_timeout}; 0 for no limit, L{None}
         to leave it.
     @ivar maxStreamDuration: Seconds, 0 for no limit, L{None} to leave it to the connection manager.
+    @ivar hedges: Whether a try that is late goes on beside the next one (C{hedge_on_per_try_timeout}).
     @ivar maxGRPCTimeout: C{max_grpc_timeout}: where it is set, C{grpc-timeout} of a gRPC request is the time-out, up to
         so many seconds; 0 for any. C{grpcTimeoutOffset} comes off it.
     @ivar readsOrders: Whether there is more to find out for a request than the time-out of the route.
@@ -121,6 +122,7 @@ class RouteAction:
     grpcTimeoutOffset: float = 0.0
     readsOrders: bool = field(init=False)
     retryPolicy: RetryPolicy | None = None
+    hedges: bool = False
     isHighPriority: bool = False
     upgrades: Mapping[str, bool] = field(default_factory=dict)
     terminated: tuple[bytes, ...] = ()

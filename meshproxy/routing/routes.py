@@ -13,7 +13,14 @@ from typing import NamedTuple
 from meshproxy.config.matchers import compileHeaderMatchers
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap
-from meshproxy.routing.actions import checkWeights, chooseByWeight, compileRouteAction, readMetadata, weightNumber
+from meshproxy.routing.actions import (
+    checkWeights,
+    chooseByWeight,
+    compileHedging,
+    compileRouteAction,
+    readMetadata,
+    weightNumber,
+)
 from meshproxy.routing.conditions import Conditions
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.mirrors import MirrorPolicy, compileMirrorPolicies
@@ -34,7 +41,7 @@ class Level(NamedTuple):
 
     @ivar request: Its mutations of request headers; C{response} likewise.
     @ivar overrides: Its configuration of filters.
-    @ivar retryPolicy: Its retry policy, where it has one.
+    @ivar retryPolicy: Its retry policy, where it has one; C{hedges} likewise whether late tries go on.
     @ivar mirrors: Its mirrors.
     """
 
@@ -42,6 +49,7 @@ class Level(NamedTuple):
     response: Mutation | None
     overrides: FilterOverrides
     retryPolicy: RetryPolicy | None = None
+    hedges: bool = False
     mirrors: tuple[MirrorPolicy, ...] = ()
 
 
@@ -64,6 +72,7 @@ def compileVirtualHost(section: Section, compiler: RouteCompiler) -> tuple[Virtu
     level = _compileLevel(section, compiler.context)
     level = level._replace(
         retryPolicy=compileRetryPolicy(section.child("retry_policy")),
+        hedges=compileHedging(section.child("hedge_policy")),
         mirrors=compiler.compileMirrors(section) or compiler.mirrors,
     )
     clusters = [
@@ -176,7 +185,7 @@ class RouteCompiler:
     ) -> Route:
         rewrite = compilePathRewrite(action, conditions.matched, conditions.template)
         steps = [*requestSteps, compileHostRewrite(action), None if rewrite is None else pathMutation(rewrite)]
-        compiled = compileRouteAction(action, around.retryPolicy, self._validating)
+        compiled = compileRouteAction(action, around.retryPolicy, self._validating, around.hedges)
         route = replace(
             route,
             kind=RouteKind.ROUTE,

@@ -306,6 +306,12 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         """
         self.codec.beginTunnel()
 
+    def handOver(self, request: IUpstreamRequest) -> None:
+        """
+        Tell another one of the response from now on.
+        """
+        self.request = self._sink.request = request
+
     def reset(self, request: IUpstreamRequest) -> None:
         """
         The request is given up; so is the connection, which is in the middle of it. Nothing happens where it carries

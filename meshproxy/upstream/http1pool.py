@@ -133,6 +133,12 @@ class HTTP1Pool:
             if not self.pending:
                 self._abandonDials()
 
+    def handOver(self, request: IPoolRequest, other: IPoolRequest) -> None:
+        """
+        Another one waits in the place of a request.
+        """
+        self.pending = {other if each is request else each: None for each in self.pending}
+
     def _abandonDials(self) -> None:
         # As in Envoy, an attempt that nobody waits for is given up when it is one too many.
         for connection in list(self._dials):

@@ -179,6 +179,12 @@ class UpstreamStream:
         The upgrade was accepted; frames go on as before.
         """
 
+    def handOver(self, request: IUpstreamRequest) -> None:
+        """
+        Tell another one of the response from now on.
+        """
+        self.request = request
+
     def reset(self, request: IUpstreamRequest) -> None:
         """
         The request is given up; the connection and its other requests go on.

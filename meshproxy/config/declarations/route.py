@@ -64,6 +64,11 @@ declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite
 declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match", "path_rewrite_policy")
 for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
     declare(_ROUTE + _level, "request_mirror_policies")
+for _level in ("VirtualHost", "RouteAction"):
+    declare(_ROUTE + _level, "hedge_policy")
+declare(_ROUTE + "HedgePolicy", "hedge_on_per_try_timeout")
+accept(_ROUTE + "HedgePolicy", "initial_requests", "Envoy has no more than the field either")
+accept(_ROUTE + "HedgePolicy", "additional_request_chance", "Envoy has no more than the field either")
 declare(_ROUTE + "RouteAction", "internal_redirect_policy", "max_grpc_timeout", "grpc_timeout_offset")
 declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_header")
 declare(_ROUTE + "VirtualCluster", "headers", "name")
