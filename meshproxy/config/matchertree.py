@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from meshproxy.config.cidr import compileCidrSet
+from meshproxy.config.cidr import CidrRange, compileCidrRange, compileCidrSet, packAddress
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
@@ -20,6 +20,8 @@ __all__ = ["CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatch
 _MATCHER = "xds.type.matcher.v3.Matcher"
 _LIST = _MATCHER + ".MatcherList"
 _TREE = _MATCHER + ".MatcherTree"
+_RANGES = "xds.type.matcher.v3.IPMatcher"
+_DOMAINS = "xds.type.matcher.v3.ServerNameMatcher"
 _IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
 
 declare(_MATCHER, "matcher_list", "matcher_tree", "on_no_match")
@@ -29,13 +31,17 @@ declare(_LIST + ".FieldMatcher", "predicate", "on_match")
 declare(_LIST + ".Predicate", "single_predicate", "or_matcher", "and_matcher", "not_matcher")
 declare(_LIST + ".Predicate.PredicateList", "predicate")
 declare(_LIST + ".Predicate.SinglePredicate", "input", "value_match", "custom_match")
-declare(_TREE, "input", "exact_match_map", "prefix_match_map")
+declare(_TREE, "input", "exact_match_map", "prefix_match_map", "custom_match")
 declare(_TREE + ".MatchMap", "map")
 declare("xds.core.v3.TypedExtensionConfig", "name", "typed_config")
 declare("xds.type.matcher.v3.StringMatcher", "exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case")
 declare("xds.type.matcher.v3.RegexMatcher", "regex", "google_re2")
 declare("xds.type.matcher.v3.RegexMatcher.GoogleRE2")
 declare(_IP, "cidr_ranges", "stat_prefix")
+declare(_RANGES, "range_matchers")
+declare(_RANGES + ".IPRangeMatcher", "ranges", "on_match", "exclusive")
+declare(_DOMAINS, "domain_matchers")
+declare(_DOMAINS + ".DomainMatcher", "domains", "on_match")
 
 # C{Any}: what a tree looks at is its owner's.
 
@@ -130,13 +136,37 @@ class _Compiler:
     def _tree(self, section: Section) -> MatcherTree:
         read = self._input(section.childOrEmpty("input"))
         kind = section.oneof("tree_type")
-        if kind not in ("exact_match_map", "prefix_match_map"):
-            section.refuse("one of exact_match_map and prefix_match_map is needed", kind or "")
+        if kind == "custom_match":
+            return self._customTree(read, section.childOrEmpty(kind))
+        if kind is None:
+            section.refuse("one of exact_match_map, prefix_match_map and custom_match is needed")
             return _nothing
         branches = {
             key.encode("utf-8"): self._onMatch(held) for key, held in section.childOrEmpty(kind).entries("map").items()
         }
         return _exactTree(read, branches) if kind == "exact_match_map" else _prefixTree(read, branches)
+
+    def _customTree(self, read: Read, section: Section) -> MatcherTree:
+        held = section.any("typed_config")
+        if held is not None and held.typeName == _RANGES:
+            ranges: list[tuple[CidrRange, bool, MatcherTree]] = []
+            for each in held.children("range_matchers"):
+                branch, isExclusive = self._onMatch(each.childOrEmpty("on_match")), bool(each.get("exclusive"))
+                found = map(compileCidrRange, each.children("ranges"))
+                ranges += [(known, isExclusive, branch) for known in found if known is not None]
+            return _rangesTree(read, ranges)
+        if held is not None and held.typeName == _DOMAINS:
+            branches: dict[bytes, MatcherTree] = {}
+            for number, each in enumerate(held.children("domain_matchers")):
+                branch = self._onMatch(each.childOrEmpty("on_match"))
+                for domain in each.scalars("domains"):
+                    key = domain.lower().encode("utf-8")
+                    if key in branches:
+                        held.refuse(f"there are two branches for {domain!r}", f"domain_matchers[{number}].domains")
+                    branches[key] = branch
+            return _domainsTree(read, branches)
+        section.refuse(f"not a tree that is implemented here: there are {_RANGES} and {_DOMAINS}", "typed_config")
+        return _nothing
 
     # Predicates
 
@@ -199,6 +229,46 @@ def _prefixTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTre
             return None
         for length in lengths:
             branch = branches.get(value[:length]) if length <= len(value) else None
+            action = None if branch is None else branch(data)
+            if action is not None:
+                return action
+        return None
+
+    return find
+
+
+def _rangesTree(read: Read, ranges: list[tuple[CidrRange, bool, MatcherTree]]) -> MatcherTree:
+    # The longest first; one whose branch ends nowhere makes way for a shorter one that is not exclusive.
+    ordered = sorted(ranges, key=lambda each: -each[0].length)
+
+    def find(data: Any) -> Any:
+        value = read(data)
+        packed = None if value is None else packAddress(value.decode("ascii", "replace"))
+        if packed is None:
+            return None
+        isFirst = True
+        for known, isExclusive, branch in ordered:
+            if packed in known and (isFirst or not isExclusive):
+                action = branch(data)
+                if action is not None:
+                    return action
+                isFirst = False
+        return None
+
+    return find
+
+
+def _domainsTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTree:
+    # The whole name, its suffixes behind "*." from the longest on, and everything.
+    def find(data: Any) -> Any:
+        value = read(data)
+        if value is None:
+            return None
+        name = value.lower()
+        labels = name.split(b".")
+        keys = [name, *(b"*." + b".".join(labels[start:]) for start in range(1, len(labels))), b"*"]
+        for key in keys:
+            branch = branches.get(key)
             action = None if branch is None else branch(data)
             if action is not None:
                 return action

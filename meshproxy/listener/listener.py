@@ -23,6 +23,7 @@ from meshproxy.listener.inspection import Inspection, compileInspection
 from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, compileMatch
 from meshproxy.listener.port import BoundPort, addressesOf
 from meshproxy.listener.record import ConnectionRecord
+from meshproxy.listener.treematching import TreeMatch, compileTreeMatch
 from meshproxy.net.filter import NetworkFilterContext
 from meshproxy.net.listenerfilter import ListenerFilterContext
 from meshproxy.stats import Scope, statName
@@ -109,14 +110,18 @@ class Listener:
         self._default = None if default is None else FilterChain(default, context, isDefault=True)
         if not self.chains and self._default is None:
             section.refuse("a listener needs a filter chain", "filter_chains")
-        if self.inspection is None:
+        if self.inspection is None and not section.has("filter_chain_matcher"):
             self._warnOfBlindness()
-        self._match: ChainMatch[FilterChain] = compileMatch(
-            [(chain.rule, chain) for chain in self.chains], self._default, self._refuseTwins
-        )
+        matcher = section.child("filter_chain_matcher")
+        self._match: ChainMatch[FilterChain] | TreeMatch
+        if matcher is None:
+            rules = [(chain.rule, chain) for chain in self.chains]
+            self._match = compileMatch(rules, self._default, self._refuseTwins)
+        else:
+            self._match = compileTreeMatch(matcher, self.chains, self._default)
         if self._default is not None:
             self.chains.append(self._default)
-        only = self.chains[0] if len(self.chains) == 1 else None
+        only = self.chains[0] if len(self.chains) == 1 and matcher is None else None
         # One chain that takes everything is the usual listener: nothing to find.
         self._only = only if only is not None and (only is self._default or only.rule == MatchRule()) else None
 

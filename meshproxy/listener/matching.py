@@ -12,7 +12,6 @@ however many chains there are. Levels that no chain uses do not exist.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -22,7 +21,7 @@ from meshproxy.config import Section
 from meshproxy.config.cidr import CidrRange, CidrSet, compileCidrRange, packAddress
 from meshproxy.net.address import Address
 
-__all__ = ["ChainMatch", "ConnectionFacts", "MatchRule", "compileMatch", "compileRule"]
+__all__ = ["ChainMatch", "ConnectionFacts", "MatchRule", "compileMatch", "compileRule", "isLocal"]
 
 Chain = TypeVar("Chain")
 
@@ -250,20 +249,21 @@ def _bySourceType(rules: _Rules[Chain], deeper: Deeper[Chain]) -> Find[Chain]:
         return rest
 
     def find(facts: ConnectionFacts) -> Chain | None:
-        kind = "SAME_IP_OR_LOOPBACK" if _isLocal(facts.info) else "EXTERNAL"
+        kind = "SAME_IP_OR_LOOPBACK" if isLocal(facts.info) else "EXTERNAL"
         return groups.get(kind, rest)(facts)
 
     return find
 
 
-def _isLocal(info: ConnectionInfo) -> bool:
+def isLocal(info: ConnectionInfo) -> bool:
     """
     Whether the client runs on this machine.
     """
     source, local = info.remoteAddress, info.localAddress
     if source is None or not source.isIP:
         return True
-    return ipaddress.ip_address(source.host).is_loopback or (local is not None and source.host == local.host)
+    # As in Envoy, the rest of 127.0.0.0/8 is another machine's.
+    return source.host in ("127.0.0.1", "::1") or (local is not None and source.host == local.host)
 
 
 def _portOf(address: Address | None) -> int | None:

@@ -178,7 +178,7 @@ class CriterionTests(SynchronousTestCase):
 
     def test_sourceType(self) -> None:
         """
-        Local is loopback, the same address on both ends, or a unix socket.
+        Local is 127.0.0.1 or ::1, as in Envoy, the same address on both ends, or a unix socket.
         """
         chains = {
             "local": rule(source_type="SAME_IP_OR_LOOPBACK"),
@@ -188,7 +188,8 @@ class CriterionTests(SynchronousTestCase):
         pipe.info.remoteAddress = Address("")
         self.check(
             chains,
-            (facts(remote="127.0.0.9"), "local"),
+            (facts(remote="127.0.0.1"), "local"),
+            (facts(remote="127.0.0.9"), "external"),
             (facts(local="::1", remote="::1"), "local"),
             (facts("192.0.2.1", remote="192.0.2.1"), "local"),
             (pipe, "local"),

@@ -158,7 +158,11 @@ class Explanation:
         facts = ConnectionFacts(info, serverName, "tls" if isTLS else "raw_buffer")
         chosen = listener.chainOf(facts)
         self.answer["other_filter_chains"] = [
-            {"name": chain.name, "at": placeOf(chain.section), "missed": chainMisses(chain.section, facts)}
+            {
+                "name": chain.name,
+                "at": placeOf(chain.section),
+                "missed": chainMisses(chain.section, facts, listener.section),
+            }
             for chain in listener.chains
             if chain is not chosen
         ]

@@ -5,22 +5,26 @@ Why a filter chain is not the one.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from meshproxy.admin.explain.question import placeOf
 from meshproxy.config.cidr import compileCidrSet
 from meshproxy.config.section import Section
-from meshproxy.listener.matching import ConnectionFacts
+from meshproxy.listener.matching import ConnectionFacts, isLocal
 from meshproxy.net.address import Address
 
 __all__ = ["chainMisses"]
 
 
-def chainMisses(chain: Section, facts: ConnectionFacts) -> list[dict[str, str]]:
+def chainMisses(chain: Section, facts: ConnectionFacts, listener: Section | None = None) -> list[dict[str, str]]:
     """
     The criteria of a chain that do not hold, in Envoy's order; if all do, that another chain is nearer.
+
+    @param listener: Its listener, which may choose by other means.
     """
+    if listener is not None and listener.has("filter_chain_matcher"):
+        at = placeOf(listener, "filter_chain_matcher")
+        return [_told("filter_chain_matcher", "", "the filter_chain_matcher leads elsewhere", at)]
     match = chain.child("filter_chain_match")
     missed = [] if match is None else list(_missed(match, facts))
     if not missed:
@@ -52,7 +56,7 @@ def _missed(match: Section, facts: ConnectionFacts) -> Iterator[dict[str, str]]:
         yield _criterion(match, "application_protocols", ", ".join(protocols), actual)
     yield from _ranges(match, "direct_source_prefix_ranges", direct)
     kind: str = match.get("source_type")
-    if kind != "ANY" and (kind == "SAME_IP_OR_LOOPBACK") is not _isLocal(remote, local):
+    if kind != "ANY" and (kind == "SAME_IP_OR_LOOPBACK") is not isLocal(info):
         yield _criterion(match, "source_type", kind, _text(remote))
     yield from _ranges(match, "source_prefix_ranges", remote)
     ports = match.scalars("source_ports")
@@ -73,12 +77,6 @@ def _ranges(match: Section, field: str, address: Address | None) -> Iterator[dic
 
 def _isFor(pattern: str, name: str) -> bool:
     return name.endswith(pattern[1:]) and len(name) >= len(pattern) if pattern.startswith("*.") else name == pattern
-
-
-def _isLocal(remote: Address | None, local: Address | None) -> bool:
-    if remote is None or not remote.isIP:
-        return True
-    return ipaddress.ip_address(remote.host).is_loopback or (local is not None and remote.host == local.host)
 
 
 def _text(address: Address | None) -> str:

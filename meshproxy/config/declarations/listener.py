@@ -14,7 +14,7 @@ _LISTENER = "envoy.config.listener.v3."
 declare(_LISTENER + "Listener", "name", "address", "additional_addresses", "stat_prefix", "access_log")
 declare(_LISTENER + "Listener", "filter_chains", "default_filter_chain", "per_connection_buffer_limit_bytes")
 declare(_LISTENER + "Listener", "listener_filters", "listener_filters_timeout", "continue_on_listener_filters_timeout")
-declare(_LISTENER + "Listener", "enable_reuse_port", "traffic_direction")
+declare(_LISTENER + "Listener", "enable_reuse_port", "traffic_direction", "filter_chain_matcher")
 only(_LISTENER + "Listener", "bind_to_port", True)
 declare(_LISTENER + "Listener", "drain_type", "freebind", "socket_options", "ignore_global_conn_limit")
 only(_LISTENER + "Listener", "use_original_dst", False)

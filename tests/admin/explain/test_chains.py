@@ -67,3 +67,12 @@ class ChainMissesTests(SynchronousTestCase):
         """
         self.assertEqual(missed(destination_port=443)[0][2], "another chain matches more specifically")
         self.assertEqual(missed()[0][2], "it is for what no other chain matches")
+
+    def test_tree(self) -> None:
+        """
+        Where a tree of conditions decides, it is the tree that leads elsewhere.
+        """
+        listener = Section.of("envoy.config.listener.v3.Listener", {"filter_chain_matcher": {}})
+        facts = ConnectionFacts(ConnectionInfo())
+        (told,) = chainMisses(Section.of(CHAIN, {}), facts, listener)
+        self.assertEqual(told["what"], "filter_chain_matcher")
