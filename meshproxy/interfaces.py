@@ -295,6 +295,13 @@ class IIncomingConnection(Interface):
         C{applicationProtocols} are for filters to set.
         """)
 
+    def originalDestination() -> Any:
+        """
+        Where the connection was made to before the kernel's packet filter sent it here.
+
+        @return: A L{meshproxy.net.address.Address}; L{None} where nobody knows of another.
+        """
+
     def consume(size: int) -> None:
         """
         Take the first bytes off the connection: neither later filters nor the filter chain see them. Only bytes that

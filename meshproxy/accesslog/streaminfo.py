@@ -69,6 +69,15 @@ class ConnectionInfo:
         # Each request asks for it, and CPython finds an attribute of the object itself faster than a default.
         self.tls: TLSFacts | None = None
 
+    @property
+    def originalDestination(self) -> Address | None:
+        """
+        Where the connection was made to before it came here, as listener filters told it; L{None} where it was made to
+        this proxy.
+        """
+        local = self.localAddress
+        return None if local is None or local == self.directLocalAddress else local
+
     def note(self, namespace: str, key: str, value: object) -> None:
         """
         Note dynamic metadata.

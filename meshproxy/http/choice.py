@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from meshproxy.headers import RequestHeaders
+from meshproxy.upstream.balancers.base import Origin
 from meshproxy.upstream.balancers.priorities import Loads, reload
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ class EndpointChoice:
         asked = self._action.metadataMatch
         noted = self._stream.dynamicMetadata.get("envoy.lb")
         return {**asked, **noted} if isinstance(noted, Mapping) else asked
+
+    def origin(self) -> Origin:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.origin}.
+        """
+        return Origin(self._headers, self._stream.dynamicMetadata, self._stream.connection.originalDestination)
 
     def accepts(self, endpoint: Endpoint) -> bool:
         """

@@ -17,8 +17,10 @@ from meshproxy.config import Section
 from meshproxy.config.registry import FilterRegistry
 from meshproxy.interfaces import MORE, STOP, IAcceptedSocket, IIncomingConnection, IListenerFilter
 from meshproxy.listener.matching import ConnectionFacts
+from meshproxy.net.address import Address
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.listenerfilter import ListenerFilterContext
+from meshproxy.net.originaldst import originalDestination
 
 if TYPE_CHECKING:
     from meshproxy.listener.listener import Listener
@@ -252,6 +254,12 @@ class Inspection:
             self._isHeld = False
             self._next()
             self._look(False)
+
+    def originalDestination(self) -> Address | None:
+        """
+        See L{IIncomingConnection.originalDestination}.
+        """
+        return originalDestination(self._accepted.socket)
 
     def consume(self, size: int) -> None:
         """

@@ -7,6 +7,7 @@ from meshproxy.plugins.descriptor import builtIn
 tlsInspector = builtIn("listener", "tls_inspector", "TLSInspector", "TlsInspector")
 proxyProtocol = builtIn("listener", "proxy_protocol", "ProxyProtocol", "ProxyProtocol")
 listenerLocalRateLimit = builtIn("listener", "local_ratelimit", "LocalRateLimit", "LocalRateLimit")
+originalDst = builtIn("listener", "original_dst", "OriginalDst", "OriginalDst")
 httpInspector = builtIn("listener", "http_inspector", "HTTPInspector", "HttpInspector")
 echo = builtIn("network", "echo", "Echo", "Echo")
 directResponse = builtIn("network", "direct_response", "DirectResponse", "Config")

@@ -20,6 +20,7 @@ from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.autopool import AutoPool
 from meshproxy.upstream.balancers.base import IChoice
+from meshproxy.upstream.balancers.loadbalancer import IEndpointChooser
 from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.balancers.zones import LocalZone
@@ -30,6 +31,8 @@ from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
 from meshproxy.upstream.http2options import bindHttp2Counters
 from meshproxy.upstream.http2pool import HTTP2Pool
+from meshproxy.upstream.named import Discovery
+from meshproxy.upstream.originaldst import OriginalDestinations
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
@@ -108,14 +111,20 @@ class Cluster:
         self.updated = clock.seconds()
         # As in Envoy, the local cluster itself is not routed by zones.
         self._zone = None if zone is None or zone.name == self.name else zone
-        panics = self.stats.lbHealthyPanic
-        self._chooser = compileChooser(
-            section, random, self.scope, panics, clock.seconds, self._activeRequests, self._zone
-        )
+        self._chooser: IEndpointChooser
+        self._discovery: Discovery
+        if self.kind == "ORIGINAL_DST":
+            self._chooser = self._discovery = OriginalDestinations(section, self.name, self.scope, clock)
+        else:
+            panics = self.stats.lbHealthyPanic
+            self._chooser = compileChooser(
+                section, random, self.scope, panics, clock.seconds, self._activeRequests, self._zone
+            )
+            parts = (section, network, clock, self.stats, random, assignments, secrets.files)
+            self._discovery = compileDiscovery(*parts)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
-        self.hasSubsets = isinstance(self._chooser, Subsets)
+        self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
-        self._discovery = compileDiscovery(section, network, clock, self.stats, random, assignments, secrets.files)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

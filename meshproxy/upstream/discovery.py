@@ -35,6 +35,7 @@ _CLUSTER_TYPES: Final = {
     "envoy.cluster.static": "STATIC",
     "envoy.cluster.strict_dns": "STRICT_DNS",
     "envoy.cluster.logical_dns": "LOGICAL_DNS",
+    "envoy.cluster.original_dst": "ORIGINAL_DST",
 }
 
 

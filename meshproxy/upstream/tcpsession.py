@@ -17,6 +17,7 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.proxyheader import toldOf
 from meshproxy.net.relay import IRelay, makeRelay
+from meshproxy.upstream.balancers.base import Origin
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
 from meshproxy.upstream.tunneling import DISABLE_TUNNELING, TunnelledConnection
 
@@ -47,9 +48,10 @@ class TCPChoice:
     @ivar attempts: See L{meshproxy.upstream.balancers.base.IChoice}.
     """
 
-    __slots__ = ("_key", "_labels", "attempts")
+    __slots__ = ("_connection", "_key", "_labels", "attempts")
 
-    def __init__(self, key: int | None, labels: Mapping[str, object]) -> None:
+    def __init__(self, key: int | None, labels: Mapping[str, object], connection: ConnectionInfo) -> None:
+        self._connection = connection
         self.attempts = 1
         self._key = key
         self._labels = labels
@@ -65,6 +67,13 @@ class TCPChoice:
         See L{meshproxy.upstream.balancers.base.IChoice.labels}.
         """
         return self._labels
+
+    def origin(self) -> Origin:
+        """
+        See L{meshproxy.upstream.balancers.base.IChoice.origin}.
+        """
+        connection = self._connection
+        return Origin(None, connection.dynamicMetadata or {}, connection.originalDestination)
 
     def accepts(self, endpoint: Endpoint) -> bool:
         """
@@ -309,7 +318,8 @@ class TCPSession(StreamInfo):
             return cluster.chooseEndpoint()
         noted = (self.connection.dynamicMetadata or {}).get("envoy.lb")
         key = None if policy is None else policy(self.connection)
-        return cluster.chooseEndpointFor(TCPChoice(key, {**labels, **noted} if noted else labels))
+        labels = {**labels, **noted} if noted else labels
+        return cluster.chooseEndpointFor(TCPChoice(key, labels, self.connection))
 
     def upstreamFailed(self, why: str) -> None:
         """

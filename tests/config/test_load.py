@@ -155,7 +155,7 @@ class LoadTests(SynchronousTestCase):
             "  clusters:\n"
             "  - name: ''\n"
             "    lb_policy: ROUND_ROBBIN\n"
-            "    type: ORIGINAL_DST\n"
+            "    eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V2}}\n"
             "    outlier_detection: {}\n"
         )
         found = self.refusals(self.file(text))
@@ -166,8 +166,8 @@ class LoadTests(SynchronousTestCase):
                 "4:16  static_resources.clusters[0].lb_policy: 'ROUND_ROBBIN' is not one of ROUND_ROBIN, "
                 "LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV, CLUSTER_PROVIDED, LOAD_BALANCING_POLICY_CONFIG; "
                 "did you mean ROUND_ROBIN?",
-                "5:11  static_resources.clusters[0].type: ORIGINAL_DST is not implemented by meshproxy, "
-                "only STATIC, STRICT_DNS, LOGICAL_DNS, EDS",
+                "5:70  static_resources.clusters[0].eds_cluster_config.eds_config.resource_api_version: V2 is not "
+                "implemented by meshproxy, only V3, AUTO",
                 "6:5  static_resources.clusters[0].outlier_detection: not implemented by meshproxy",
             ],
         )

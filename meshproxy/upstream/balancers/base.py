@@ -7,17 +7,33 @@ chosen now; which those are is the business of L{meshproxy.upstream.balancers.lo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from meshproxy.headers import HeaderMap
+from meshproxy.net.address import Address
 from meshproxy.upstream.balancers.priorities import Loads
 from meshproxy.upstream.endpoint import Endpoint
 
-__all__ = ["Choose", "IBalancer", "IChoice", "IHashTable", "Weighted"]
+__all__ = ["Choose", "IBalancer", "IChoice", "IHashTable", "Origin", "Weighted"]
 
 #: Gives the next endpoint, or L{None} where there is none.
 Choose: TypeAlias = Callable[[], Endpoint | None]
 #: Endpoints with their shares, which add up to 1.
 Weighted: TypeAlias = Sequence[tuple[Endpoint, float]]
+
+
+class Origin(NamedTuple):
+    """
+    Where somebody was meant to go, as far as that is told.
+
+    @ivar headers: The head of the request; L{None} where there is none.
+    @ivar metadata: What filters noted.
+    @ivar address: Where the connection was made to before it came here; L{None} where it was made to this proxy.
+    """
+
+    headers: HeaderMap | None
+    metadata: Mapping[str, Any]
+    address: Address | None
 
 
 class IBalancer(Protocol):
@@ -66,6 +82,11 @@ class IChoice(Protocol):
     def labels(self) -> Mapping[str, object]:
         """
         The labels of C{envoy.lb} that an endpoint must have, where the cluster has subsets.
+        """
+
+    def origin(self) -> Origin:
+        """
+        Where it was meant to go.
         """
 
     def accepts(self, endpoint: Endpoint) -> bool:

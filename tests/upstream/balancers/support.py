@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from meshproxy.net.address import Address
+from meshproxy.upstream.balancers.base import Origin
 from meshproxy.upstream.balancers.priorities import Loads
 from meshproxy.upstream.endpoint import Endpoint, Locality
 
@@ -63,6 +64,12 @@ class Choice:
         Likewise.
         """
         return self._labels
+
+    def origin(self) -> Origin:
+        """
+        Nowhere else.
+        """
+        return Origin(None, {}, None)
 
     def accepts(self, endpoint: Endpoint) -> bool:
         """
