@@ -16,6 +16,7 @@ from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.secrets.store import SecretStore
+from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.autopool import AutoPool
@@ -41,6 +42,9 @@ from meshproxy.upstream.wirecount import countBytesOf
 
 __all__ = ["Cluster"]
 
+# As in Envoy, the greatest weight is told of endpoints that come and go.
+_WEIGHED = ("STRICT_DNS", "EDS")
+
 
 class Cluster:
     """
@@ -58,11 +62,13 @@ class Cluster:
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
+    @ivar countUpdates: Counts the times that its endpoints changed.
     @ivar refreshed: Is told all endpoints after any of them changed.
     """
 
     addedViaAPI = False
     versionInfo = ""
+    countUpdates: Counter | None = None
     refreshed: Callable[[tuple[Endpoint, ...]], object] | None = None
 
     def __init__(
@@ -156,11 +162,14 @@ class Cluster:
             for pool in gone.pools.values():
                 pool.drain()
         if not known and len(kept) == len(self.endpoints):
-            self.stats.updateNoRebuild.value += 1
+            self.stats.updateNoRebuild.value += self.warmed.called
         else:
             # As in Envoy, once for each priority that changed.
             changed = [*known.values(), *set(kept).difference(self.endpoints)]
-            self.stats.membershipChange.value += len({endpoint.priority for endpoint in changed})
+            priorities = len({endpoint.priority for endpoint in changed})
+            self.stats.membershipChange.value += priorities
+            if self.warmed.called and self.countUpdates is not None:
+                self.countUpdates.value += priorities
         self.endpoints = kept
         self.refresh()
         if not self.warmed.called:
@@ -177,7 +186,8 @@ class Cluster:
         stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints) - degraded
         stats.membershipDegraded.value = degraded
         stats.membershipExcluded.value = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.endpoints)
-        stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
+        if self.kind in _WEIGHED:
+            stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
         if self.refreshed is not None:
             self.refreshed(self.endpoints)
 

@@ -144,8 +144,7 @@ class Clusters:
                 self._added.value += 1
             elif old[name] is not cluster:
                 self._modified.value += 1
-            if old.get(name) is not cluster:
-                self._updated.value += 1
+            cluster.countUpdates = self._updated
         if self._countsBytes:
             for cluster in clusters:
                 cluster.countBytes()

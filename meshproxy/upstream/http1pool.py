@@ -249,8 +249,6 @@ class HTTP1Pool:
             stats.rqPendingFailureEject.value += 1
         why = "" if isinstance(error, ConnectTimeout) else str(error)
         for request in waiting:
-            stats.rqTotal.value += 1
-            self.endpoint.rqTotal.value += 1
             self.endpoint.rqError.value += 1
             request.connectionFailed(reason, self.endpoint, why)
 

@@ -480,6 +480,8 @@ class HTTP2UpstreamConnection(TwistedProtocol):
             side.value += 1
         self.isRetired = True
         self.codec.drop()
+        # The counter is Envoy's, though none of them waits.
+        stats.rqPendingFailureEject.value += len(streams)
         self._failAll(ResetReason.CONNECTION_TERMINATION, "")
         self.pool.connectionLost(self)
 
@@ -489,6 +491,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
         self.pool.stats.cxProtocolError.value += 1
+        self.pool.stats.rqTxReset.value += len(self.streams)
         self.flush()
         self.isRetired = True
         self.closedHere = True

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
-from meshproxy.stats import Store
+from meshproxy.stats import Counter, Store
 from meshproxy.testing import MemoryBackend, MemoryNetwork, VirtualReactor
 from meshproxy.upstream.balancers.leastrequest import LeastRequest
 from meshproxy.upstream.balancers.random import RandomChoice
@@ -66,7 +66,7 @@ class EndpointTests(ClusterCase):
         chosen = [cluster.chooseEndpoint() for _ in range(4)]
         self.assertEqual([e.address.host for e in chosen if e], ["192.0.2.1", "192.0.2.2"] * 2)
         self.assertEqual((self.stat("membership_total"), self.stat("membership_healthy")), (2, 2))
-        self.assertEqual((self.stat("membership_change"), self.stat("max_host_weight")), (1, 1))
+        self.assertEqual((self.stat("membership_change"), self.stat("max_host_weight")), (1, 0))
 
     def test_kept(self) -> None:
         """
@@ -88,6 +88,20 @@ class EndpointTests(ClusterCase):
         self.assertEqual(self.stat("membership_change"), 2)
         self.reactor.advance(5)
         self.assertEqual((self.stat("membership_change"), self.stat("update_no_rebuild")), (2, 1))
+        self.assertEqual(self.stat("max_host_weight"), 1)
+
+    def test_countedUpdates(self) -> None:
+        """
+        What changes after the first time counts as an update of the cluster.
+        """
+        self.network.hosts["a.example"] = ["192.0.2.1"]
+        cluster = self.make(clusterSection("a.example", kind="STRICT_DNS"))
+        cluster.countUpdates = Counter("cluster_manager.cluster_updated")
+        self.reactor.advance(5)
+        self.assertEqual(cluster.countUpdates.value, 0)
+        self.network.hosts["a.example"] = ["192.0.2.2"]
+        self.reactor.advance(5)
+        self.assertEqual(cluster.countUpdates.value, 1)
 
     def test_changedPriorities(self) -> None:
         """
