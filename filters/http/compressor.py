@@ -240,7 +240,7 @@ class Compressor(HTTPFilter):
         counters = plan.response.counters
         mine = self._streams.get(stream)
         isEnabled = _isEnabled(plan, said)
-        why = self._whyNot(headers) if isEnabled else ""
+        why = self._whyNot(headers, endStream and stream.replied) if isEnabled else ""
         isCompressible = isEnabled and not why and not stream.tunnel and headers.status != 101
         isChosen = isEnabled and why != "ContentLengthTooSmall" and self._isChosen(mine, coding)
         isCompressible = isCompressible and _mayChange(headers)
@@ -258,12 +258,13 @@ class Compressor(HTTPFilter):
         if plan.showsStatus and why and not endStream:
             headers.add(b"x-envoy-compression-status", coding.name + b";" + why.encode("ascii"))
 
-    def _whyNot(self, headers: ResponseHeaders) -> str:
+    def _whyNot(self, headers: ResponseHeaders, isBare: bool) -> str:
         """
         Why a response is not to be compressed, in the words of C{x-envoy-compression-status}; empty where it may be.
         """
         plan: CompressorPlan = self.config
-        if not plan.response.isLongEnough(headers):
+        # As in Envoy, the proxy's own answers without a body have no length yet.
+        if not isBare and not plan.response.isLongEnough(headers):
             return "ContentLengthTooSmall"
         if not plan.response.takes(headers):
             return "ContentTypeNotAllowed"

@@ -208,7 +208,7 @@ class LocalRateLimit(HTTPFilter):
     @cvar routesShow: Whether any route has C{enable_x_ratelimit_headers}.
     """
 
-    shared = True
+    shared = variesByRoute = True
     configType = _MESSAGE
     routesShow: ClassVar[bool] = False
 

@@ -157,7 +157,10 @@ class FilterChain:
             links = tuple(
                 replace(link, disabled=changes.get(link.context.name, link.disabled)) for link in self._links
             )
-            known = self._variants[id(changes)] = (changes, self if links == self._links else FilterChain(links))
+            isSame = links == self._links and not any(
+                link.filterClass.variesByRoute and link.context.name in changes for link in links
+            )
+            known = self._variants[id(changes)] = (changes, self if isSame else FilterChain(links))
         return known[1]
 
     @property

@@ -82,6 +82,8 @@ class HTTPFilter:
     that keeps nothing says C{shared = True} and saves the making of it.
 
     @cvar shared: Whether one instance serves all streams of a chain.
+    @cvar variesByRoute: Whether what routes say decides what a shared instance looks at: then those that say something
+        have one of their own.
     @cvar terminal: Whether it ends the chain, as the router does: it answers, or sends the request on.
     @cvar remembers: Whether C{streamEnded} is for those streams alone that a filter called C{stream.remember()} of: a
         filter that has something to do with few streams costs the others nothing then.
@@ -94,6 +96,7 @@ class HTTPFilter:
     """
 
     shared: ClassVar[bool] = False
+    variesByRoute: ClassVar[bool] = False
     terminal: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     hasRouteConfig: ClassVar[bool] = True

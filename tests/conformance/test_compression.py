@@ -84,6 +84,7 @@ LISTENERS = {
         f" {_said('overrides: {' + _library('compressor', 'brotli') + '}')}}},"
         " {match: {prefix: /direct}, direct_response: {status: 200, body: {inline_string:"
         " 0123456789012345678901234567890123456789}}},"
+        " {match: {prefix: /bare}, direct_response: {status: 200}},"
         " {match: {prefix: /}, route: {cluster: backend}}]",
         filters=f"[{_compressor('gzip')}]",
     ),
@@ -203,7 +204,7 @@ CASES = [
         Case(
             f"routes_{path[1:]}", "A route says.", get(path, "accept-encoding: gzip, br"), (_ANSWERS["html"],), "routes"
         )
-        for path in ("/off", "/remove", "/brotli", "/direct", "/other")
+        for path in ("/off", "/remove", "/brotli", "/direct", "/bare", "/other")
     ],
     *[
         Case(f"requests_{name}", f"A request: {name}.", data, listener="requests")

@@ -23,22 +23,28 @@ listener_filters:
 _PORTS = "forward_proto_config: {https_destination_ports: [443, 8443], http_destination_ports: [80, 443]}"
 
 
-def _limited(option: str, own: str = "", routes: str = "", tokens: int = 5) -> Manager:
+def _limit(option: str, own: str = "", tokens: int = 5) -> str:
     """
     A local rate limit with a descriptor.
     """
     bucket = f"{{max_tokens: {tokens}, tokens_per_fill: {tokens}, fill_interval: 60s}}"
-    config = (
+    return (
         f"{{'@type': {_TYPES}filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: l, "
         f"token_bucket: {{max_tokens: 1000, tokens_per_fill: 1000, fill_interval: 60s}}, "
         "filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}, "
         f"descriptors: [{{entries: [{{key: k, value: v}}], token_bucket: {bucket}}}], "
         f"enable_x_ratelimit_headers: {option}{', ' if own else ''}{own}}}"
     )
+
+
+def _limited(option: str, own: str = "", routes: str = "", tokens: int = 5) -> Manager:
+    """
+    A connection manager with that filter.
+    """
     action = f"{{cluster: backend{', ' if routes else ''}{routes}}}"
     return Manager(
         routes=f"[{{match: {{prefix: /}}, route: {action}}}]",
-        filters=f"[{{name: limit, typed_config: {config}}}]",
+        filters=f"[{{name: limit, typed_config: {_limit(option, own, tokens)}}}]",
     )
 
 
@@ -61,6 +67,12 @@ LISTENERS = {
     "edge": Manager("{use_remote_address: true, %s}" % _PORTS, listener=_PROXY),
     "hops": Manager("{use_remote_address: true, xff_num_trusted_hops: 1, %s}" % _PORTS, listener=_PROXY),
     "timed": Manager("", _TIMED),
+    "shownByRoute": Manager(
+        routes="[{match: {prefix: /}, route: {cluster: backend}, typed_per_filter_config: {limit: %s}}]"
+        % _limit("DRAFT_VERSION_03"),
+        filters="[{name: limit, typed_config: {'@type': %sfilters.http.local_ratelimit.v3.LocalRateLimit, "
+        "stat_prefix: l}}]" % _TYPES,
+    ),
     "never": _limited("DRAFT_VERSION_03", _limits(", x_ratelimit_option: 'OFF'")),
     "always": _limited("'OFF'", _limits(", x_ratelimit_option: DRAFT_VERSION_03")),
     "asFilter": _limited("DRAFT_VERSION_03", _limits("")),
@@ -122,7 +134,7 @@ CASES = [
     ],
     *[
         Case(f"limit_{name}", f"A limit is shown, or not: {name}.", get("/"), (ok(),), name)
-        for name in ("never", "always", "asFilter", "byRoute", "notByRoute", "negative")
+        for name in ("never", "always", "asFilter", "byRoute", "notByRoute", "negative", "shownByRoute")
     ],
     Case("limit_over", "Over the limit.", get("/") + get("/"), (ok(),), "over", responses=2),
 ]

@@ -117,6 +117,18 @@ class ChainTests(SynchronousTestCase):
         self.assertIs(chain.variant(changes), variant)
         self.assertIs(chain.variant({"a": False}), chain)
 
+    def test_variesByRoute(self) -> None:
+        """
+        A shared filter that looks at what routes say has an instance for each route that says something to it.
+        """
+
+        class Varying(Both):
+            variesByRoute = True
+
+        chain = FilterChain([link(Varying, "a"), link(Both, "b")])
+        self.assertIs(chain.variant({"b": False}), chain)
+        self.assertIsNot(chain.variant({"a": False}), chain)
+
     def test_empty(self) -> None:
         """
         A chain of nothing has no methods.
