@@ -101,8 +101,11 @@ def compileDiscovery(
     named: list[NamedEndpoint] = []
     assignment = section.child("load_assignment")
     if assignment is None:
-        if kind in ("STATIC", "STRICT_DNS", "LOGICAL_DNS"):
+        if kind == "LOGICAL_DNS":
             section.refuse(f"a cluster of type {kind} needs a load_assignment")
+        elif kind in ("STATIC", "STRICT_DNS"):
+            # Envoy takes it; nobody means it.
+            section.warn(f"a cluster of type {kind} without a load_assignment has no endpoints")
     else:
         named = _compileAssignment(assignment, kind)
     if kind == "STRICT_DNS":

@@ -50,6 +50,16 @@ class StaticTests(DiscoveryCase):
             {"envoy.lb": {"text": "t", "list": [1.0, True, None], "nested": {"a": {"b": "c"}}}},
         )
 
+    def test_nothingAssigned(self) -> None:
+        """
+        As with Envoy, a cluster may have no endpoints; somebody is told.
+        """
+        for kind in ("STATIC", "STRICT_DNS"):
+            section = Section.of("envoy.config.cluster.v3.Cluster", {"name": "c", "type": kind})
+            self.begin(section)
+            self.assertEqual((section.report.errors, self.found[-1]), ([], []))
+            self.assertIn("has no endpoints", section.report.warnings[0].why)
+
     def test_refusals(self) -> None:
         """
         A name needs C{STRICT_DNS}, an endpoint an address, and a cluster endpoints; each is told at its place.
@@ -59,7 +69,7 @@ class StaticTests(DiscoveryCase):
         [error] = section.report.errors
         self.assertIn("endpoints[0].lb_endpoints[1].endpoint.address.socket_address.address", error.path)
         self.assertIn("STRICT_DNS", error.why)
-        section = Section.of("envoy.config.cluster.v3.Cluster", {"name": "c", "type": "STATIC"})
+        section = Section.of("envoy.config.cluster.v3.Cluster", {"name": "c", "type": "LOGICAL_DNS"})
         self.make(section)
         self.assertIn("needs a load_assignment", section.report.errors[0].why)
         section = clusterSection(load_assignment={"cluster_name": "c", "endpoints": [{"lb_endpoints": [{}]}]})
