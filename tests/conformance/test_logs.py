@@ -231,10 +231,11 @@ LISTENERS = {
         ("result", _RESULT),
         ("scheme", _SCHEME),
         ("peers", _PEERS),
-        ("sizes", _SIZES),
         ("coalesce", _COALESCE),
     )
 }
+# Without the time that the upstream took: on a busy machine it has another digit.
+LISTENERS["sizes"] = Manager(_logs(_SIZES), _ROUTES, _HOST, router="suppress_envoy_headers: true", listener=_LISTENER)
 LISTENERS["times"] = Manager(_logs(_TIMES), _ROUTES)
 # How many digits the time takes that Envoy tells is no business of the sizes.
 LISTENERS["wire"] = Manager(_logs(_WIRE), _ROUTES, _HOST, router="suppress_envoy_headers: true")
@@ -319,11 +320,7 @@ CASES = [
 _SHORTLY = (re.compile(r"(DURATION(?:\([^)]*\))?=)\[\d{1,3}\]"), r"\1[(a time)]")
 
 
-# x-envoy-upstream-service-time has one digit or, on a busy machine, more.
-_SIZE = (re.compile(r"(?<=RESPONSE_HEADERS_BYTES=)\[9[01]\]"), "[90 or 91]")
-
-
-@compared(Comparison(LISTENERS, CASES, CLUSTERS, [_SHORTLY, _SIZE]))
+@compared(Comparison(LISTENERS, CASES, CLUSTERS, [_SHORTLY]))
 class LogTests(SynchronousTestCase):
     """
     Lines of access logs.
