@@ -126,6 +126,9 @@ class IOwner(Protocol):
 # As in Envoy, these bytes are enough of RFC 9113's preface to tell.
 _MAGIC = b"PRI * HTTP/2"
 
+# Seconds that what has come may take to be read by a connection that is to close.
+_UNREAD = 0.1
+
 # A mask: how many requests of a connection, less one, are answered in one turn of the reactor.
 _MOST_AT_ONCE = 31
 
@@ -606,15 +609,23 @@ class HTTP1Connection(ClosingConnection):
 
     def drain(self) -> None:
         """
-        Take no new request: close now if there is none, else after the response.
+        Take no new request: close if there is none, else after the response.
         """
         self._draining = True
         stream = self.stream
-        if stream is None:
+        transport: Any = self.transport
+        if stream is None and transport is not None and transport.hasNews:
+            # One came that was not read yet: calls come first in a turn of the reactor, which may be late.
+            self.manager.clock.callLater(_UNREAD, self._closeIfIdle)
+        elif stream is None:
             self.close()
         elif stream.responseCode:
             # Its head went out, and told nothing of this.
             self.codec.closeAfterResponse()
+
+    def _closeIfIdle(self) -> None:
+        if self.stream is None:
+            self.close()
 
     def drainGently(self) -> None:
         """

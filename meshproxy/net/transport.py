@@ -69,6 +69,7 @@ class SocketTransport(FileDescriptor):
     isGated = False
     _aborted = False
     _readEnded = False
+    _local: Address | None = None
 
     def __init__(self, reactor: Any, sock: socket.socket, peer: Address | None = None) -> None:
         """
@@ -307,6 +308,11 @@ class SocketTransport(FileDescriptor):
             return
         self._gathered.clear()
         FileDescriptor.connectionLost(self, reason)
+        try:
+            # Access logs ask for it when all is over.
+            self._local = self.localAddress
+        except OSError:
+            pass
         self.socket.close()
         del self.fileno  # the descriptor may be another's soon
         if protocol is not None:
@@ -328,7 +334,22 @@ class SocketTransport(FileDescriptor):
         """
         This end of the connection.
         """
-        return Address.ofSocketName(self.socket.family, self.socket.getsockname())
+        if self._local is None:
+            self._local = Address.ofSocketName(self.socket.family, self.socket.getsockname())
+        return self._local
+
+    @property
+    def hasNews(self) -> bool:
+        """
+        Whether bytes, or the end of them, are there that nobody has read yet.
+        """
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def getPeer(self) -> Any:
         """

@@ -198,7 +198,11 @@ class MemorySocket:
     def getsockname(self) -> Any:
         """
         This end's address.
+
+        @raise OSError: If it is closed.
         """
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._address.socketName
 
     def getpeername(self) -> Any:

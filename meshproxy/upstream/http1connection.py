@@ -328,6 +328,14 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self._detach()
         self.abort()
 
+    @property
+    def hasNews(self) -> bool:
+        """
+        Whether something came that was not read yet: of an idle connection that is its end, as a rule.
+        """
+        news: bool = self.transport.hasNews  # type: ignore[union-attr]  # each transport here has it
+        return news
+
     def _detach(self) -> None:
         self.request = self._sink.request = None
         self.pool.requestEnded()

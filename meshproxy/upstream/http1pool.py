@@ -27,7 +27,11 @@ from meshproxy.upstream.stats import ClusterStats
 if TYPE_CHECKING:
     from meshproxy.upstream.transports import IConnector
 
-__all__ = ["HTTP1Pool", "IPoolRequest"]
+__all__ = ["SURE", "HTTP1Pool", "IPoolRequest"]
+
+#: Seconds that a connection may be idle without being looked at before it is used again. One that carries a request
+#: after the other is not worth the call.
+SURE = 0.01
 
 
 class IPoolRequest(Protocol):
@@ -103,10 +107,26 @@ class HTTP1Pool:
                 self.stats.rqPendingOverflow.value += 1
                 self.stats.rqActiveOverflow.value += 1
                 request.connectionFailed(ResetReason.OVERFLOW, self.endpoint, "")
-            else:
-                self._attach(self.idle.pop(), request)
-            return
+                return
+            connection = self._takeIdle()
+            if connection is not None:
+                self._attach(connection, request)
+                return
         self._wait(request)
+
+    def _takeIdle(self) -> HTTP1UpstreamConnection | None:
+        """
+        Take the newest connection that its endpoint has not closed, as far as can be known. What it said while this
+        process was busy, or had other events to look at first, is not read yet: a request would be lost there.
+        """
+        idle = self.idle
+        now = self.clock.seconds()
+        for _ in range(len(idle)):
+            connection = idle.pop()
+            if now - connection.idleSince < SURE or not connection.hasNews:
+                return connection
+            idle.appendleft(connection)
+        return None
 
     def _wait(self, request: IPoolRequest) -> None:
         """

@@ -368,6 +368,22 @@ class DrainTests(ManagerCase):
         self.assertGreater(self.stat("downstream_cx_drain_close"), 0)
         self.assertQuiet()
 
+    def test_drainUnread(self) -> None:
+        """
+        A request that came, and was not read yet when the time of its connection was over, is served.
+        """
+        self.managed()
+        client = self.proxy.client()
+        client.request()
+        client.expect()
+        client.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        self.proxy.server.listeners.drain()
+        response = client.response()
+        self.assertEqual((response.status, response.header("connection")), (200, "close"))
+        self.proxy.settle()
+        self.assertTrue(client.ended)
+        self.assertQuiet()
+
     def test_drainFresh(self) -> None:
         """
         A connection that has not asked anything yet gets a moment to do so, then it closes as well.

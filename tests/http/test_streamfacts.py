@@ -23,6 +23,19 @@ class StreamFactsTests(ProxyCase):
         self.proxy.request(headers={"x-request-id": "id-1"})
         return self.proxy.accessLog[-1]
 
+    def test_lost(self) -> None:
+        """
+        What is known of an upstream connection is known when it is gone, too.
+        """
+        self.start(accessLog="%RESPONSE_FLAGS% %UPSTREAM_LOCAL_ADDRESS%")
+        self.backend.answer(Answer.close(), Answer.reset())
+        for _ in range(2):
+            self.assertEqual(self.proxy.request().status, 503)
+        lines = [line.split() for line in self.proxy.accessLog]
+        self.assertEqual([flags for flags, _ in lines], ["UC", "UC"])
+        self.assertTrue(all(address.startswith("127.0.0.1:") for _, address in lines), lines)
+        self.assertQuiet()
+
     def test_metadata(self) -> None:
         """
         Metadata of everything that a request passes.

@@ -4,6 +4,7 @@ L{meshproxy.upstream.http1pool}.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -192,6 +193,35 @@ class EndTests(PoolCase):
         self.assertEqual((len(kit.pool.idle), len(kit.pool.connections)), (0, 0))
         self.assertEqual(kit.served().told, ANSWERED)
         self.assertEqual(kit["upstream_cx_destroy_remote"], 1)
+
+    def test_closedUnread(self) -> None:
+        """
+        An idle connection whose end came, but was not read yet, gets no request; one that was idle for no time at all
+        is not looked at.
+        """
+        kit = self.make()
+        askers = [Asker() for _ in range(3)]
+        for asker in askers:
+            kit.pool.request(asker)
+        kit.reactor.settle()
+        newest = kit.pool.idle[-1]
+        kit.reactor.advance(1)
+        ends: list[Any] = [connection.transport for connection in kit.backend.connections]
+        for transport in ends[1:]:
+            transport.socket.shutdown(socket.SHUT_WR)
+        self.assertEqual(len(kit.pool.idle), 3)
+        late = Asker()
+        kit.pool.request(late)
+        self.assertIsNone(newest.request)
+        kit.reactor.settle()
+        self.assertEqual(late.told, ANSWERED)
+        self.assertEqual((len(kit.pool.idle), len(kit.backend.connections)), (1, 3))
+        kit.reactor.advance(1)
+        ends[0].socket.shutdown(socket.SHUT_WR)
+        last = Asker()
+        kit.pool.request(last)
+        kit.reactor.settle()
+        self.assertEqual((last.told, len(kit.backend.connections)), (ANSWERED, 4))
 
     def test_unasked(self) -> None:
         """
