@@ -25,6 +25,7 @@ from meshproxy.http.shadow import Shadow
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
 from meshproxy.stats.store import Store
+from meshproxy.upstream.http1pool import SURE
 
 if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
@@ -116,14 +117,19 @@ class Router:
             endpoint = choose()
             if endpoint is not None:
                 pool = endpoint.pools.get("DEFAULT")
-        if pool is None or not pool.idle or (requests := pool.breaker.requests).used + 1 >= requests.watched:
+        # Where no filter held it, it came just now.
+        now = self.clock.seconds() if stream.isInvolved else stream.startMonotonic
+        if (
+            pool is None
+            or not pool.idle
+            or (requests := pool.breaker.requests).used + 1 >= requests.watched
+            or now - pool.idle[-1].idleSince >= SURE
+        ):
             stream.upstream = RoutedRequest(self, stream, route)
             stream.upstream.foundNone = endpoint is None and cluster is not None and not cluster.isParticular
             stream.upstream.start(headers, True, endpoint)
             return
         assert cluster is not None and endpoint is not None
-        # Where no filter held it, it came just now.
-        now = self.clock.seconds() if stream.isInvolved else stream.startMonotonic
         stats = cluster.stats
         request = stream.upstream = PlainRequest(self, stream, route, stats, endpoint, now)
         stream.manager.stats.rqUpstreamTotal.value += 1
