@@ -624,8 +624,9 @@ class HTTP1Connection(ClosingConnection):
             self.codec.closeAfterResponse()
 
     def _closeIfIdle(self) -> None:
-        if self.stream is None:
-            self.close()
+        # This may be late, too, and before it was read.
+        if self.stream is None and not self.closing:
+            self.drain()
 
     def drainGently(self) -> None:
         """
