@@ -10,11 +10,45 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-__all__ = ["PREFACE", "ErrorCode", "Flag", "FrameType", "Setting", "encodeFrame", "encodeSettings", "frameHead"]
+__all__ = [
+    "DEFAULT_WINDOW",
+    "LARGEST_FRAME",
+    "LARGEST_WINDOW",
+    "PREFACE",
+    "SMALLEST_FRAME",
+    "ErrorCode",
+    "Flag",
+    "FrameType",
+    "Setting",
+    "encodeFrame",
+    "encodeSettings",
+    "frameHead",
+]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """
 What a client's side of a connection begins with (RFC 9113, 3.4).
+"""
+
+DEFAULT_WINDOW = 65535
+"""
+What a window is before anyone says otherwise (RFC 9113, 6.9.2).
+"""
+
+LARGEST_WINDOW = 2**31 - 1
+"""
+What no window may exceed (RFC 9113, 6.9.1).
+"""
+
+SMALLEST_FRAME = 16384
+"""
+The longest payload that everyone takes: no SETTINGS_MAX_FRAME_SIZE may be smaller (RFC 9113, 6.5.2), or larger than
+L{LARGEST_FRAME}.
+"""
+
+LARGEST_FRAME = 2**24 - 1
+"""
+The longest payload of which a frame can tell the length.
 """
 
 
