@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.exchange import Exchanges
 from bench.load import MESSAGE
+from tests.codec.http2.frames import framesIn
 
 
 class ExchangesTests(SynchronousTestCase):
@@ -113,3 +114,15 @@ class ExchangesTests(SynchronousTestCase):
         self.assertIn(b"\x00\x00\xcd\x00\x01", exchanges.asked)
         self.assertEqual(exchanges.answer.count(MESSAGE), 4)
         self.assertNotIn(b"\x00\x00\x04\x03", exchanges.answer)
+
+    def test_cutAnswers(self) -> None:
+        """
+        As with nginx, what the backend sends ends behind the head of an answer, and begins with the rest of another.
+        """
+        exchanges, _ = self.exchange("grpc")
+        (upstream,) = [each for each in exchanges._upstreams if MESSAGE in each.inbox]
+        frames = [frame[:3] for frame in framesIn(upstream.inbox)]
+        last = frames[-1][2]
+        self.assertEqual(frames[-1], (1, 4, last))
+        self.assertEqual(frames[:3], [(0, 0, last - 8), (1, 5, last - 8), (3, 0, last - 8)])
+        self.assertEqual(len(frames), 16)
