@@ -18,10 +18,12 @@ from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http import unary
 from meshproxy.http.hedging import HedgingRequest, mayHedge
+from meshproxy.http.orders import ORDERS
 from meshproxy.http.plainrequest import PlainRequest
-from meshproxy.http.routedrequest import ORDERS, RoutedRequest
+from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.routestats import RouteStats
 from meshproxy.http.shadow import Shadow
+from meshproxy.http.tries import TriedRequest
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
 from meshproxy.stats.store import Store
@@ -70,13 +72,13 @@ class Router:
         self.suppressHeaders = suppressHeaders
         self.suppressGRPCCodes = suppressGRPCCodes
         self.localAddress = localAddress.encode("ascii")
-        self.timeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, _timedOut)
-        self.perTryTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, _tryTimedOut)
-        self.perTryIdleTimeouts: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(
-            clock, RoutedRequest.tryIdleTimedOut
+        self.timeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _timedOut)
+        self.perTryTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _tryTimedOut)
+        self.perTryIdleTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(
+            clock, TriedRequest.tryIdleTimedOut
         )
-        self.durations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.lastedTooLong)
-        self.tryDurations: DeadlinesByLength[RoutedRequest] = DeadlinesByLength(clock, RoutedRequest.tryLastedTooLong)
+        self.durations: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, TriedRequest.lastedTooLong)
+        self.tryDurations: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, TriedRequest.tryLastedTooLong)
         self.shadowTimeouts: DeadlinesByLength[Shadow] = DeadlinesByLength(clock, Shadow.timedOut)
         self.routeStats = RouteStats(Store() if store is None else store)
         self._expected: dict[float, bytes] = {}
@@ -188,11 +190,11 @@ class Router:
         return text
 
 
-def _timedOut(request: RoutedRequest) -> None:
+def _timedOut(request: TriedRequest) -> None:
     request.timedOut()
 
 
-def _tryTimedOut(request: RoutedRequest) -> None:
+def _tryTimedOut(request: TriedRequest) -> None:
     request.tryTimedOut()
 
 
@@ -225,7 +227,7 @@ class Plan:
         self.forwards = route.kind is RouteKind.ROUTE
         self.isPlain = self.carriesCalls = self.lasts = False
         self.cluster = ""
-        self.timeouts: Deadlines[RoutedRequest] | None = None
+        self.timeouts: Deadlines[TriedRequest] | None = None
         self.expected: bytes | None = None
         self.finalize = route.finalizeRequestHeaders
         action = route.action

@@ -21,7 +21,8 @@ from meshproxy.codec.http1 import DECIMAL
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
-from meshproxy.http.routedrequest import ORDERS, RoutedRequest
+from meshproxy.http.orders import ORDERS
+from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.stream import Stream
 from meshproxy.net.instances import withAttributes
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from meshproxy.http.downstream import IDownstream
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.http.router import Plan, Router
+    from meshproxy.http.tries import TriedRequest
     from meshproxy.net.deadlines import Deadlines
     from meshproxy.routing.route import Route, RouteAction
     from meshproxy.upstream.cluster import Cluster
@@ -204,7 +206,7 @@ class CallDeadlines:
         self._action = action
         self._known: dict[tuple[bytes | None, bool], tuple[bytes | None, float | None]] = {}
 
-    def heed(self, headers: RequestHeaders, isGRPC: bool) -> Deadlines[RoutedRequest] | None:
+    def heed(self, headers: RequestHeaders, isGRPC: bool) -> Deadlines[TriedRequest] | None:
         """
         Tell the service how long it has, and where the call waits for its end, if there is one.
         """

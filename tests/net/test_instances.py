@@ -116,6 +116,12 @@ class NamesTests(SynchronousTestCase):
         A request that is no plain one has more attributes than CPython keeps: those that every one has are among them.
         """
         said, first, later = self.names(RoutedRequest)
+        for base in RoutedRequest.__mro__[1:-1]:
+            # Its ideas are parted into base classes, which say nothing for themselves.
+            saidOfBase, firstOfBase, laterOfBase = self.names(base)
+            self.assertEqual(saidOfBase, set())
+            first |= firstOfBase
+            later |= laterOfBase
         self.assertLessEqual(said, first | later)
         for name in ("over", "responseStarted", "connection", "_requestEnded", "_complete", "_timeouts", "_endpoint"):
             self.assertIn(name, said)

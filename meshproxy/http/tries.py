@@ -1,0 +1,398 @@
+# -*- test-case-name: tests.http.test_router -*-
+"""
+The tries of a request: how each is counted, what its failures and time-outs come to, and when the next one begins.
+
+Whether there is to be another one is for L{meshproxy.http.retry} to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall
+
+from meshproxy.config.matchers import parseInteger
+from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
+from meshproxy.grpc.status import isServerError
+from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.http.choice import EndpointChoice
+from meshproxy.http.keptbody import KeptBody
+from meshproxy.http.retry import RetryState
+from meshproxy.http.routestats import RequestStats
+from meshproxy.http.shadow import Shadow
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.routing.route import RouteAction
+from meshproxy.upstream.stats import COMPLETED
+from meshproxy.upstream.transports import NO_WISH, TLSWish
+
+if TYPE_CHECKING:
+    from meshproxy.http.router import Router
+    from meshproxy.http.stream import Stream
+    from meshproxy.routing.route import Route
+    from meshproxy.upstream.cluster import Cluster
+    from meshproxy.upstream.endpoint import Endpoint
+    from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+    from meshproxy.upstream.http1pool import HTTP1Pool
+    from meshproxy.upstream.stats import ClusterStats, IRequestStats
+
+__all__ = ["TriedRequest"]
+
+
+class TriedRequest:
+    """
+    What a request is through all of its tries, and what becomes of it when one goes wrong.
+
+    @ivar connection: The upstream connection of the current try, or L{None}.
+    @ivar attempts: How many tries began, the current one included.
+    @ivar responseStarted: Whether the head of the response went on to the stream.
+    @ivar over: Whether nothing is expected of an upstream any more.
+    @ivar isHedging: Whether a try that is late goes on beside the next one: L{meshproxy.http.hedging}.
+    @ivar foundNone: Whether the cluster was asked for an endpoint already, and has none.
+    """
+
+    # What is seldom set stands on the class: an instance costs what it differs in.
+    connection: HTTP1UpstreamConnection | None = None
+    attempts = 1
+    responseStarted = False
+    over = False
+    foundNone = False
+    isHedging = False
+    _body: KeptBody | None = None
+    _pool: HTTP1Pool | None = None
+    _retry: RetryState | None = None
+    _choice: EndpointChoice | None = None
+    _shadows: tuple[Shadow, ...] = ()
+    _also: tuple[RequestStats, ...] = ()
+    _hasAltResponse = False
+    _tryDuration: Deadlines[TriedRequest] | None = None
+    _isTimeoutRetry = False
+    _timeouts: Deadlines[TriedRequest] | None = None
+    _perTry: Deadlines[TriedRequest] | None = None
+    _perTryIdle: Deadlines[TriedRequest] | None = None
+    _durations: Deadlines[TriedRequest] | None = None
+    _backOff: IDelayedCall | None = None
+    _responsePaused = False
+    _waits = False
+    # Whether it is gRPC's, whether its response's HTTP status is not counted then, and whether only the trailers will
+    # tell how well the endpoint did.
+    _isGRPC = False
+    _isQuiet = False
+    _awaitsStatus = False
+    _requestEnded = False
+    _complete = False
+    _endpoint: Endpoint
+    _cluster: Cluster
+    _stats: ClusterStats
+    _headers: RequestHeaders
+    _wish: TLSWish = NO_WISH
+    _tryBegan = 0.0
+
+    def __init__(self, router: Router, stream: Stream, route: Route) -> None:
+        self._router = router
+        self._stream = stream
+        self._route = route
+        self._action: RouteAction = route.action  # type: ignore[assignment]  # a route of this kind has one
+
+    def _connect(self, endpoint: Endpoint | None = None) -> None:
+        """
+        Begin a try.
+        """
+        raise NotImplementedError
+
+    def _leaveConnection(self) -> None:
+        """
+        Give up the current try's connection, or the wait for one.
+        """
+        raise NotImplementedError
+
+    def _unpause(self) -> None:
+        """
+        The connection goes back to its pool, and must not take a pause along.
+        """
+        self._responsePaused = False
+        if self.connection is not None:
+            self.connection.resumeReading()
+
+    # What counts
+
+    @property
+    def _counted(self) -> tuple[IRequestStats, ...]:
+        """
+        Where the request is counted.
+        """
+        return (self._stats, *self._also)
+
+    def _count(self, status: int) -> None:
+        """
+        Count a response, or what stands in for it.
+        """
+        if self._isQuiet:
+            status = COMPLETED
+        for each in self._counted:
+            each.responses.add(status)
+
+    def _judge(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        Count whether the endpoint did well, as Envoy does: by the HTTP status, or else by that of gRPC, which comes in
+        the trailers where there is a body.
+        """
+        if headers.status >= 500 or not self._isGRPC:
+            self._endpoint.responded(headers.status < 500)
+        elif endStream:
+            self._judgeStatus(headers.first.get(b"grpc-status"))
+        else:
+            self._awaitsStatus = True
+
+    def _judgeStatus(self, grpcStatus: bytes | None) -> None:
+        self._awaitsStatus = False
+        number = None if grpcStatus is None else parseInteger(grpcStatus)
+        self._endpoint.responded(number is not None and not isServerError(number))
+
+    # Failures
+
+    def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
+        """
+        See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
+        """
+        self._pool = None
+        if endpoint is None:
+            self._stream.upstreamHost = None
+        self._reset(reason, why)
+
+    def upstreamReset(self, reason: ResetReason, why: str) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.upstreamReset}.
+        """
+        self.connection = None
+        if self._awaitsStatus or not self.responseStarted:
+            self._endpoint.rqError.value += 1
+        if reason is ResetReason.REMOTE_RESET:
+            self._stats.rqRxReset.value += 1
+        self._reset(reason, why)
+
+    def _reset(self, reason: ResetReason, why: str) -> None:
+        stream = self._stream
+        if self.over:
+            return
+        if why:
+            stream.upstreamTransportFailureReason = why
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfReset(reason):
+            if self._tryAgain(None):
+                return
+            stream.responseFlags |= self._limitFlag(retry)
+        if self.responseStarted:
+            stream.responseFlags |= reason.flag
+            stream.responseCodeDetails = reason.details(Details.LATE_UPSTREAM_RESET, why)
+            stream.manager.stats.rqResetAfterResponseStarted.value += 1
+            self._over()
+            if stream.responseCode:
+                stream.reset()
+            else:
+                # A filter holds the head: as in Envoy, the client can be answered still.
+                stream.localReply(replace(upstreamResetReply(reason, why), details=stream.responseCodeDetails))
+            return
+        self._failed(upstreamResetReply(reason, why, self.attempts > 1))
+
+    def _limitFlag(self, retry: RetryState) -> int:
+        if retry.limitReached:
+            return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+        return ResponseFlag.UPSTREAM_OVERFLOW if retry.overflowed else 0
+
+    def _failed(self, reply: LocalReply) -> None:
+        """
+        Answer the stream in the upstream's stead.
+        """
+        self._over()
+        self._count(reply.status)
+        if self._route.virtualHost.includeAttemptCountInResponse:
+            counted = (b"x-envoy-attempt-count", b"%d" % self.attempts)
+            reply = replace(reply, headers=(*reply.headers, counted))
+        self._stream.localReply(reply)
+
+    def _over(self) -> None:
+        self.over = True
+        self._endTimeouts()
+        if self._retry is not None:
+            self._retry.ended(False)
+
+    # Time-outs
+
+    def _startTimeouts(self, now: float) -> None:
+        """
+        The request is complete: the global time-out begins, unless it has, and that of the try.
+        """
+        if self._timeouts is not None and self not in self._timeouts.waiting:
+            self._timeouts.start(self, now)
+        if self._perTry is not None:
+            self._perTry.start(self, now)
+        if self._perTryIdle is not None:
+            self._perTryIdle.start(self, now)
+
+    def timedOut(self) -> None:
+        """
+        The global time-out struck.
+        """
+        for each in self._counted:
+            each.rqTimeout.value += 1
+        self._giveUp(self._lateReply(Failure.UPSTREAM_TIMEOUT.value))
+
+    def _lateReply(self, reply: LocalReply) -> LocalReply:
+        """
+        What is answered in place of C{reply}: 204 where the client asked for it.
+        """
+        return replace(reply, status=204, body=b"") if self._hasAltResponse else reply
+
+    def tryTimedOut(self) -> None:
+        """
+        The time-out of this try struck.
+        """
+        self._stats.rqPerTryTimeout.value += 1
+        self._tryLate(self._lateReply(Failure.PER_TRY_TIMEOUT.value))
+
+    def tryIdleTimedOut(self) -> None:
+        """
+        Nothing came of this try for too long.
+        """
+        self._stats.rqPerTryIdleTimeout.value += 1
+        self._tryLate(self._lateReply(Failure.PER_TRY_IDLE_TIMEOUT.value))
+
+    def _tryLate(self, reply: LocalReply) -> None:
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
+            self._leaveConnection()
+            if self._tryAgain(None):
+                self._endpoint.rqError.value += 1
+                self._isTimeoutRetry = True
+                return
+            self._stream.responseFlags |= self._limitFlag(retry)
+        self._giveUp(reply)
+
+    def lastedTooLong(self) -> None:
+        """
+        C{max_stream_duration} is over.
+        """
+        self._stream.manager.stats.rqMaxDurationReached.value += 1
+        reply = Failure.MAX_STREAM_DURATION.value
+        # Envoy's connection manager strikes here, and the router does not count it.
+        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408), isEndpoints=False)
+
+    def tryLastedTooLong(self) -> None:
+        """
+        The C{max_stream_duration} of the cluster is over for this try.
+        """
+        self._stats.rqMaxDurationReached.value += 1
+        retry = self._retry
+        if retry is not None and not self.responseStarted and retry.wantsRetryOfReset(ResetReason.LOCAL_RESET):
+            self._leaveConnection()
+            if self._tryAgain(None):
+                self._endpoint.rqError.value += 1
+                return
+            self._stream.responseFlags |= self._limitFlag(retry)
+        reply = Failure.UPSTREAM_MAX_STREAM_DURATION.value
+        self._giveUp(reply if self._stream.requestEnded else reply.withStatus(408))
+
+    def _giveUp(self, reply: LocalReply, isEndpoints: bool = True) -> None:
+        if self.over:
+            return
+        self._endpointTimedOut()
+        if isEndpoints and (self._awaitsStatus or (not self.responseStarted and reply.status >= 500)):
+            self._endpoint.rqError.value += 1
+        self._leaveConnection()
+        stream = self._stream
+        if self.responseStarted:
+            stream.responseFlags |= reply.flag
+            stream.responseCodeDetails = reply.details
+            self._over()
+            stream.reset()
+        else:
+            self._failed(reply)
+
+    def _endpointTimedOut(self) -> None:
+        self._endpoint.rqTimeout.value += 1
+
+    def _endTimeouts(self) -> None:
+        if self._timeouts is not None:
+            self._timeouts.cancel(self)
+        if self._perTry is not None:
+            self._perTry.cancel(self)
+        if self._perTryIdle is not None:
+            self._perTryIdle.cancel(self)
+        if self._durations is not None:
+            self._durations.cancel(self)
+        if self._tryDuration is not None:
+            self._tryDuration.cancel(self)
+        if self._backOff is not None:
+            self._backOff.cancel()
+            self._backOff = None
+
+    # Trying again
+
+    def _tryAgainAfter(self, headers: ResponseHeaders, endStream: bool) -> bool:
+        """
+        Leave a response aside and try again.
+
+        @return: Whether that is done; else the response is the answer.
+        """
+        if self._body is None and not self._requestEnded:
+            return False
+        if not self._tryAgain(headers):
+            assert self._retry is not None
+            self._stream.responseFlags |= self._limitFlag(self._retry)
+            return False
+        self._stats.retried.add(COMPLETED if self._isQuiet else headers.status)
+        self._endpoint.rqError.value += 1
+        if not (endStream and self._requestEnded):
+            # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is
+            # given up instead.
+            self._leaveConnection()
+        else:
+            if self._responsePaused:
+                self._unpause()
+            self.connection = None
+        return True
+
+    def _tryAgain(self, headers: ResponseHeaders | None) -> bool:
+        """
+        Arrange another try, after a pause.
+        """
+        retry = self._retry
+        assert retry is not None
+        pause = retry.begin(headers)
+        if pause is None:
+            return False
+        if self._perTry is not None:
+            self._perTry.cancel(self)
+        if self._perTryIdle is not None:
+            self._perTryIdle.cancel(self)
+        if self._tryDuration is not None:
+            self._tryDuration.cancel(self)
+        self._backOff = self._router.clock.callLater(pause, self._nextTry)
+        return True
+
+    def _nextTry(self) -> None:
+        self._backOff = None
+        self.connection = None
+        self._responsePaused = False
+        self.attempts += 1
+        if self._route.virtualHost.includeRequestAttemptCount:
+            self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
+        if self._route.virtualHost.includeIsTimeoutRetryHeader:
+            self._headers.set(b"x-envoy-is-timeout-retry", b"true" if self._isTimeoutRetry else b"false")
+        self._isTimeoutRetry = False
+        left = self._timeLeft()
+        if left and not self._router.suppressHeaders:
+            self._headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % max(1, round(left * 1000)))
+        self._connect()
+
+    def _timeLeft(self) -> float:
+        """
+        How many seconds the next try may take, 0 for no limit.
+        """
+        perTry = 0.0 if self._perTry is None else self._perTry.seconds
+        deadline = None if self._timeouts is None else self._timeouts.waiting.get(self)
+        if deadline is None:
+            return perTry
+        left = max(deadline - self._router.clock.seconds(), 0.001)
+        return min(left, perTry) if perTry else left
