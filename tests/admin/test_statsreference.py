@@ -17,7 +17,7 @@ PAGE = Path(meshproxy.__file__).resolve().parent.parent / "docs" / "reference" /
 
 #: What stands before the name that the page lists: the tree, or a part of the name that others share.
 PREFIX = re.compile(
-    r"^(?:http2|server|listener_manager|cluster_manager|config_reload|runtime|filesystem|cluster\.[^.]+(?:\.http2)?|http\.[^.]+"
+    r"^(?:http2|server|listener_manager(?:\.lds)?|cluster_manager(?:\.cds)?|config_reload|runtime|filesystem|cluster\.[^.]+(?:\.http2)?|http\.[^.]+"
     r"|listener\.(?:admin|\[[^\]]*\]_\d+|[\d.]+_\d+))\."
 )
 

@@ -16,11 +16,13 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 # What no conversation shows to be different, but a test of this proxy alone, or what is left out of the comparison.
 _TESTED_ELSEWHERE = {
     "A handshake has a minute",
+    "A refused response counts once",
     "A route speaks to filters that are there",
     "Certificates are read again",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",
     "Streams outlast the time to drain",
+    "The certificate for the name, or none",
     "The cipher of TLS 1.3",
     "Values in x-forwarded-client-cert are quoted",
 }
