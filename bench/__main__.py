@@ -39,7 +39,7 @@ def _options() -> argparse.Namespace:
     add("--proxies", type=_names(KINDS), default=list(KINDS), metavar="NAMES", help=f"of {','.join(KINDS)}")
     add("--rounds", type=int, default=7, help="rounds of each case (7); the result is their median")
     add("--seconds", type=float, default=2.0, help="how long each proxy works in a round (2)")
-    add("--base-port", type=int, default=21400, help="the first of 20 ports that are used (21400)")
+    add("--base-port", type=int, default=9400, help="the first of 20 ports that are used (9400)")
     add("--json", type=Path, default=Path("build/bench.json"), help="where the results go (build/bench.json)")
     return parser.parse_args()
 

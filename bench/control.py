@@ -344,7 +344,7 @@ def _options() -> argparse.Namespace:
     add("--proxies", type=int, default=200, help="how many proxies (200)")
     add("--changes", type=int, default=20, help="changes of each kind (20)")
     add("--timeout", type=float, default=900.0, help="seconds after which the run is given up (900)")
-    add("--base-port", type=int, default=21440, help="the first of three ports that are used (21440)")
+    add("--base-port", type=int, default=9440, help="the first of three ports that are used (9440)")
     return parser.parse_args()
 
 

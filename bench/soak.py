@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     add("--turn", type=float, default=10.0, help="seconds of load between two readings (10)")
     add("--case", choices=[name for name, case in CASES.items() if not case.fresh], default="full")
     add("--proxy", choices=list(KINDS), default="meshproxy")
-    add("--base-port", type=int, default=21400, help="the first of 20 ports that are used (21400)")
+    add("--base-port", type=int, default=9400, help="the first of 20 ports that are used (9400)")
     add("--most-memory", type=float, default=2.0, help="megabytes it may grow (2)")
     return parser.parse_args()
 
