@@ -156,8 +156,19 @@ class Load(Case):
         before = proxy.cpu()
         done = _run(self._command(port, seconds), core, _fromH2load if self.tool == "h2load" else _fromJSON)
         cpu = proxy.cpu() - before
-        if not cpu:
-            raise Failed(f"stood still: {done.bytes:.0f} bytes in {done.seconds:.1f} s")
+        return self._sample(cpu, done)
+
+    def _sample(self, cpu: float, done: _Done) -> Sample:
+        """
+        What a unit of the work cost.
+
+        @param cpu: Seconds.
+
+        @raise Failed: If there is nothing to divide, or to divide by: a machine that is busy enough ends no request
+            in time.
+        """
+        if not cpu or not (done.bytes if self.perByte else done.requests):
+            raise Failed(f"stood still: {done.requests:.0f} requests, {done.bytes:.0f} bytes in {done.seconds:.1f} s")
         if self.perByte:
             return Sample(cpu / (done.bytes / 1e9), done.bytes / 1e9 / done.seconds)
         return Sample(cpu / done.requests * 1e6, done.requests / done.seconds)

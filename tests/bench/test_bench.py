@@ -11,11 +11,38 @@ from string import Template
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.load import CASES, Sample, _Done, _fromH2load, _fromJSON
-from bench.process import Process
+from bench.load import CASES, Load, Sample, _Done, _fromH2load, _fromJSON
+from bench.process import Failed, Process
 from bench.proxies import KINDS, write
 from bench.runner import Outcome, Ports
 from bench.soak import Reading, growth
+
+
+class SampleTests(SynchronousTestCase):
+    """
+    What a unit of work cost.
+    """
+
+    def test_units(self) -> None:
+        """
+        Microseconds of a request, seconds of a gigabyte.
+        """
+        done = _Done(requests=1000.0, bytes=2e9, seconds=4.0, errors=0.0)
+        self.assertEqual(Load("a", "A", "http1", "us/request")._sample(0.5, done), Sample(500.0, 250.0))
+        self.assertEqual(Load("a", "A", "http1", "s/GB", perByte=True)._sample(0.5, done), Sample(0.25, 0.5))
+
+    def test_nothingDone(self) -> None:
+        """
+        A round in which no request ended, or in which nothing was spent, is told as one.
+        """
+        none = _Done(requests=0.0, bytes=0.0, seconds=1.0, errors=0.0)
+        for load, cpu, done in (
+            (Load("a", "A", "http1", "us/request"), 0.5, none),
+            (Load("a", "A", "http1", "s/GB", perByte=True), 0.5, none),
+            (Load("a", "A", "http1", "us/request"), 0.0, _Done(5.0, 5.0, 1.0, 0.0)),
+        ):
+            error = self.assertRaises(Failed, load._sample, cpu, done)
+            self.assertIn("stood still", str(error))
 
 
 class OutcomeTests(SynchronousTestCase):
