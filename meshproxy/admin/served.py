@@ -82,7 +82,6 @@ class Served(Protocol):
     """
 
     context: ProxyContext
-    bootstrap: Section
     clusters: Clusters
     listeners: Listeners
     files: LogFiles
@@ -90,6 +89,12 @@ class Served(Protocol):
     started: float
     loaded: float
     failedHealthCheck: bool
+
+    @property
+    def bootstrap(self) -> Section:
+        """
+        The configuration that is served.
+        """
 
     @property
     def options(self) -> ServedOptions:

@@ -16,6 +16,7 @@ ORDER = (
     {"commandline", "process"},
     {"server"},
     {"admin", "workers"},
+    {"configuration"},
     {"logs", "reload"},
     {"identity"},
     {"xds"},

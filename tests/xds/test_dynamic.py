@@ -349,6 +349,23 @@ class DynamicTests(XDSTestCase):
         self.backends()
         self.assertEqual(self.get("/", 82), 200)
 
+    def test_awayForLong(self) -> None:
+        """
+        Without a word of the control plane the listeners of the bootstrap begin all the same when their clusters are
+        there, though the proxy as a whole waits no more by then.
+        """
+        patient = {"ads": {}, "resourceApiVersion": "V3", "initialFetchTimeout": "20s"}
+        inline = listener("static", 82)
+        manager = inline["filterChains"][0]["filters"][0]["typedConfig"]
+        del manager["rds"]
+        manager["routeConfig"] = routes("r", "late")
+        self.listening.stopListening()
+        self.start(clusters=[{**cluster("late"), "edsClusterConfig": {"edsConfig": patient}}], listeners=[inline])
+        self.reactor.advance(15)
+        self.assertEqual((self.proxy.server.state, set(self.proxy.server.listeners.byName)), ("LIVE", set()))
+        self.reactor.advance(5)
+        self.assertEqual(self.get("/", 82), 503)
+
     def test_stop(self) -> None:
         """
         A proxy that ends leaves its control plane, and nothing behind.
