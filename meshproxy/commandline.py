@@ -8,7 +8,8 @@ This module is imported before there is a reactor, and imports nothing that brin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.python import usage
@@ -38,10 +39,38 @@ def _named(rows: list[list[Any]]) -> list[list[Any]]:
     return [[*row[:4], *(reader(row[0], kind) for kind in row[4:])] for row in rows]
 
 
+def _clearer(why: str, options: Iterable[str], commands: Iterable[str]) -> str:
+    """
+    What twistd says of a word that it does not take, in the way this program says such things: with a near name.
+    """
+    from meshproxy.config.near import didYouMean, near
+
+    unknown = re.fullmatch(r"option --(\S+) not recognized", why)
+    if unknown is not None:
+        return f"there is no option --{unknown[1]}{didYouMean(f'--{name}' for name in near(unknown[1], options))}"
+    unknown = re.fullmatch(r"Unknown command: (\S+)", why)
+    if unknown is not None:
+        return f"there is no command {unknown[1]!r}{didYouMean(near(unknown[1], commands))}"
+    return why.removeprefix("Parameter type enforcement failed: ")
+
+
 class CommandUsage(usage.Options):
     """
     What the program's commands have in common.
     """
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse what stands on the command line.
+
+        @raise usage.UsageError: If something does not fit.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            commands = [row[0] for row in getattr(self, "subCommands", ())]
+            known = [name.removesuffix("=") for name in self.longOpt]
+            raise usage.UsageError(_clearer(str(error), known, commands)) from None
 
     def opt_version(self) -> None:
         """
@@ -93,6 +122,12 @@ class ProxyUsage(CommandUsage):
         """
         self["header"].append(field)
 
+    def opt_wait_ready(self) -> None:
+        """
+        Comes later, with a command to run beside the proxy.
+        """
+        raise usage.UsageError("--wait-ready, and running a command beside the proxy, come later")
+
     def getSynopsis(self) -> str:
         """
         How it is called; the usual way would string three of these together.
@@ -122,7 +157,7 @@ class ProxyUsage(CommandUsage):
             raise usage.UsageError("--concurrency: more than 1 worker process comes later")
         if self["log-level"] not in _LEVELS:
             raise usage.UsageError(f"--log-level is one of {', '.join(_LEVELS)}, not {self['log-level']!r}")
-        if self["drain-time-s"] < 0:
+        if not self["drain-time-s"] >= 0:  # which "nan" is not either
             raise usage.UsageError("--drain-time-s is a number of seconds, 0 or more")
 
 

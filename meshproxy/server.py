@@ -458,6 +458,12 @@ class ProxyServer(MultiService):
         drained: Deferred[None] = Deferred()
         self._drained = drained
         self._drainDeadline = self.reactor.seconds() + self.options.drainTime
+        if self.listeners.connections:
+            self.log.info(
+                "connections are under way: {count}; they have {seconds:g} s to end, a second signal ends them at once",
+                count=self.listeners.connections,
+                seconds=self.options.drainTime,
+            )
         self._lookIfDrained()
         return drained.addCallback(lambda _: self._stopped())
 
@@ -465,6 +471,8 @@ class ProxyServer(MultiService):
         self._drainCall = None
         if not self.listeners.connections or self.reactor.seconds() >= self._drainDeadline:
             assert self._drained is not None
+            if self.listeners.connections:
+                self.log.warn("connections that did not end in time: {count}", count=self.listeners.connections)
             self.listeners.abort()
             # The connections that end by it have lines in the access log.
             self.reactor.callLater(0, self._drained.callback, None)

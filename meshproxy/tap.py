@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
@@ -44,6 +45,17 @@ class Options(CommandUsage):
             from meshproxy.net.reactor import install
 
             install()
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Parse; what does not fit is one line and 1. Twistd itself would print all options first, to stdout.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            command = f" {self.subCommand}" if self.subCommand else ""
+            os.write(2, f"{error} (twistd meshproxy{command} --help lists the options)\n".encode())
+            raise SystemExit(1) from None
 
     def postOptions(self) -> None:
         """
@@ -141,8 +153,9 @@ def _makeDemo(options: DemoUsage) -> IService:
     from meshproxy.logs import levels
 
     if options["log-level"] == "info":
-        # It tells of each connection; here one looks for the requests.
+        # The one tells of each connection, the other of the ports of each sidecar; here one looks for the requests.
         levels.setFor("twisted.web.client", "warning")
+        levels.setFor("meshproxy.listener.listeners", "warning")
     mesh = namedAny("meshproxy.controlplane.demo.mesh")
     try:
         lifetime = goDuration(options["lifetime"])

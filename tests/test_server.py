@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy import __version__
@@ -380,11 +381,19 @@ class StopTests(SynchronousTestCase):
         client = proxy.client()
         client.send()
         proxy.advance(1)
-        results = self.stopping(proxy)
-        proxy.advance(1.9)
-        self.assertEqual(results, [])
-        proxy.advance(0.2)
+        with capturedLogs() as events:
+            results = self.stopping(proxy)
+            proxy.advance(1.9)
+            self.assertEqual(results, [])
+            proxy.advance(0.2)
         self.assertEqual(len(results), 1)
+        self.assertEqual(
+            [formatEvent(event) for event in events],
+            [
+                "connections are under way: 1; they have 2 s to end, a second signal ends them at once",
+                "connections that did not end in time: 1",
+            ],
+        )
         self.assertTrue(client.wasReset)
         proxy.advance(15)
         self.assertEqual(proxy.reactor.getDelayedCalls(), [])

@@ -52,8 +52,35 @@ class OptionTests(SynchronousTestCase):
         self.assertIn("0 or more", self.refused("-c", "x", "--drain-time-s", "-1"))
         self.assertIn("--drain-time-s is a number, not 'x'", self.refused("-c", "x", "--drain-time-s", "x"))
         self.assertIn("--concurrency is a whole number, not '1.5'", self.refused("-c", "x", "--concurrency", "1.5"))
-        self.assertIn("sleep", self.refused("-c", "x", "--", "sleep", "1"))
-        self.assertRaises(usage.UsageError, Options().parseOptions, [])
+        self.assertIn("0 or more", self.refused("-c", "x", "--drain-time-s", "nan"))
+        self.assertIn("comes later: sleep 1", self.refused("-c", "x", "--", "sleep", "1"))
+        self.assertIn("come later", self.refused("-c", "x", "--wait-ready", "--", "sleep", "1"))
+
+    def test_misspelt(self) -> None:
+        """
+        An option that there is not is told, with the one that was probably meant.
+        """
+        told = self.refused("--conf-path", "x")
+        self.assertEqual(told, "there is no option --conf-path; did you mean --config-path?")
+        self.assertEqual(self.refused("--zzz"), "there is no option --zzz")
+        self.assertEqual(self.refused("-c", "x", "-z"), "option -z not recognized")
+
+    def test_oneLine(self) -> None:
+        """
+        What does not fit ends the process with 1 and one line on stderr; options that it does not have are no help.
+        """
+        written: list[tuple[int, bytes]] = []
+        self.patch(os, "write", lambda descriptor, data: written.append((descriptor, data)))
+        for words, told in (
+            ([], "a command is needed: proxy, control, agent, demo (twistd meshproxy --help lists the options)"),
+            (["prox"], "there is no command 'prox'; did you mean proxy? (twistd meshproxy --help lists the options)"),
+            (
+                ["proxy", "-c", "x", "--drain-time-s", "x"],
+                "--drain-time-s is a number, not 'x' (twistd meshproxy proxy --help lists the options)",
+            ),
+        ):
+            raised = self.assertRaises(SystemExit, Options().parseOptions, words)
+            self.assertEqual((raised.code, written.pop(), written), (1, (2, f"{told}\n".encode()), []))
 
     def test_explain(self) -> None:
         """

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from twisted.logger import Logger
+
 from meshproxy.config import Section
 from meshproxy.http.context import ProxyContext
 from meshproxy.listener.filterchain import FilterChain
@@ -33,6 +35,8 @@ class Listeners:
     @ivar former: Former versions of those that accept, which still have connections.
     @ivar closing: Whether responses tell their connections to close (C{/healthcheck/fail}).
     """
+
+    log = Logger()
 
     def __init__(self, proxy: ProxyContext, drainTime: float = 10.0) -> None:
         """
@@ -182,6 +186,11 @@ class Listeners:
             for port in opened:
                 port.stopListening()
             raise
+        for port in opened:
+            # Said of each port once: where it was asked for any port, nothing else tells which it became.
+            self.log.info(
+                "the listener {name!r} listens on {address}", name=port.listener.name, address=port.address.text
+            )
         return {
             name: [found[name, each] for each in listener.addresses if (name, each) in found]
             for name, listener in new.items()

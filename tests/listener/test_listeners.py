@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.errors import ConfigErrors
@@ -71,6 +72,20 @@ class PortTests(ListenersCase):
             self.assertEqual(self.body(), number.encode())
         self.assertEqual((self.count("listener_added"), self.count("listener_modified")), (1, 3))
         self.assertEqual((self.count("listener_create_success"), self.count("listener_in_place_updated")), (1, 3))
+
+    def test_told(self) -> None:
+        """
+        The log tells of each port that opens where it is, of one that the system chose too; nothing of those that stay.
+        """
+        with capturedLogs() as events:
+            proxy = self.start(listener("l", 0, direct("1")))
+            self.change(listener("l", 0, direct("2")), listener("m", B, direct("3")))
+        address = proxy.server.listeners.byName["l"].ports[0].address
+        self.assertNotEqual(address.port, 0)
+        self.assertEqual(
+            [told for told in map(formatEvent, events) if "listens" in told],
+            [f"the listener 'l' listens on {address.text}", "the listener 'm' listens on 127.0.0.1:10001"],
+        )
 
     def test_chainsChange(self) -> None:
         """
