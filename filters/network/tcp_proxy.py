@@ -17,6 +17,7 @@ from meshproxy.accesslog.formatter import compileFormat
 from meshproxy.accesslog.logs import compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
+from meshproxy.config.near import didYouMean, near
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestheaders import newRequestId
@@ -236,4 +237,4 @@ def _hashSource(info: ConnectionInfo) -> int | None:
 def _warnOfUnknown(section: Section, field: str, name: str, context: NetworkFilterContext) -> None:
     # As in Envoy it is no fault: the cluster may come later. Until then connections are closed (NC).
     if name not in context.proxy.clusterNames:
-        section.warn(f"there is no cluster {name!r}", field)
+        section.warn(f"there is no cluster {name!r}{didYouMean(near(name, context.proxy.clusterNames))}", field)

@@ -226,20 +226,21 @@ def _messageCheck(field: FieldDescriptor, rules: Any) -> FieldCheck | None:
     return check
 
 
-def _counted(rules: Any, low: str, high: str, unit: str) -> Rule | None:
+def _counted(rules: Any, low: str, high: str, one: str, several: str) -> Rule | None:
     """
     The rule on how many entries a list or a map has.
     """
     least, most = getattr(rules, low), getattr(rules, high)
     if not rules.HasField(low) and not rules.HasField(high):
         return None
+    atLeast, atMost = one if least == 1 else several, one if most == 1 else several
     top = most if rules.HasField(high) else float("inf")
 
     def rule(value: Any) -> str | None:
         count = len(value)
         if count < least:
-            return f"needs at least {least} {unit}, and has {count}"
-        return f"may have at most {most} {unit}, and has {count}" if count > top else None
+            return f"needs at least {least} {atLeast}, and has {count}"
+        return f"may have at most {most} {atMost}, and has {count}" if count > top else None
 
     return rule
 
@@ -254,7 +255,7 @@ def _listCheck(field: FieldDescriptor, rules: Any) -> FieldCheck | None:
     name = field.name
     repeated = rules.repeated
     _known(repeated, "repeated", frozenset(("min_items", "max_items", "unique", "items", "ignore_empty")))
-    counted = _counted(repeated, "min_items", "max_items", "items")
+    counted = _counted(repeated, "min_items", "max_items", "item", "items")
     itemRules = _valueRules(field, repeated.items)
     down = None if field.message_type is None else _descend(field.message_type, repeated.items)
     unique = repeated.unique
@@ -282,7 +283,7 @@ def _mapCheck(field: FieldDescriptor, entry: Descriptor, rules: Any) -> FieldChe
     name = field.name
     mapped = rules.map
     _known(mapped, "map", frozenset(("min_pairs", "max_pairs", "keys", "values", "ignore_empty")))
-    counted = _counted(mapped, "min_pairs", "max_pairs", "entries")
+    counted = _counted(mapped, "min_pairs", "max_pairs", "entry", "entries")
     keyRules = _valueRules(entry.fields_by_name["key"], mapped.keys)
     value = entry.fields_by_name["value"]
     valueRules = _valueRules(value, getattr(mapped, "values"))  # noqa: B009  # a message may have a method "values"

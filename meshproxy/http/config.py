@@ -71,9 +71,8 @@ def compileConnectionManager(
 
 
 def _compileRoutes(section: Section, proxy: ProxyContext, compiler: _ChainCompiler) -> RouteTable:
-    names = proxy.clusterNames
     context = RouteContext(
-        clusterExists=names.__contains__,
+        clusterNames=proxy.clusterNames,
         validateClusters=True,
         runtime=proxy.runtime,
         random=proxy.random,

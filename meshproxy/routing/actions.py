@@ -64,8 +64,8 @@ def _compileUpgrades(section: Section) -> tuple[dict[str, bool], tuple[bytes, ..
 
 
 def _checkCluster(section: Section, field: str, name: str, context: RouteContext | None) -> None:
-    if context is not None and name and not context.clusterExists(name):
-        section.refuse(f"unknown cluster {name!r}", field)
+    if context is not None:
+        context.checkCluster(section, field, name)
 
 
 def compileHedging(section: Section | None, default: bool = False) -> bool:

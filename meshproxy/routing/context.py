@@ -6,19 +6,16 @@ What a route configuration needs to know of the rest of the proxy.
 from __future__ import annotations
 
 import random as _random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from meshproxy.config.matchertree import CompileInput
+from meshproxy.config.near import near
 from meshproxy.config.section import Section
 from meshproxy.routing.perfilter import CompileFilterConfig, KnowsFilterConfig
 from meshproxy.runtime import Runtime
 
 __all__ = ["RouteContext"]
-
-
-def _anyCluster(name: str) -> bool:
-    return True
 
 
 def _noFilters(name: str, section: Section) -> object | None:
@@ -35,7 +32,7 @@ class RouteContext:
     """
     What a route configuration needs to know of the rest of the proxy.
 
-    @ivar clusterExists: Whether there is a cluster of a name.
+    @ivar clusterNames: The clusters that there are; L{None} where every name is taken.
     @ivar validateClusters: What C{validate_clusters} is where it is not set: true in a static configuration, false
         where routes come by RDS.
     @ivar runtime: Decides about C{runtime_fraction}.
@@ -46,7 +43,7 @@ class RouteContext:
     @ivar knowsFilterConfig: Whether it can: what is optional, and not known, is left out.
     """
 
-    clusterExists: Callable[[str], bool] = _anyCluster
+    clusterNames: Collection[str] | None = None
     validateClusters: bool = True
     runtime: Runtime = field(default_factory=Runtime)
     random: Callable[[], float] = _random.random
@@ -54,3 +51,11 @@ class RouteContext:
     knowsFilterConfig: KnowsFilterConfig = _all
     serviceCluster: str = ""
     matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)
+
+    def checkCluster(self, section: Section, field: str, name: str, kind: str = "cluster") -> None:
+        """
+        Refuse the name of a cluster that there is not.
+        """
+        known = self.clusterNames
+        if name and known is not None and name not in known:
+            section.refuse(f"unknown {kind} {name!r}", field, near(name, known))

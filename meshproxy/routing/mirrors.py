@@ -79,8 +79,8 @@ def _compilePolicy(section: Section, context: RouteContext, validates: bool) -> 
     header: str = section.get("cluster_header")
     if bool(cluster) is bool(header):
         section.refuse("exactly one of cluster or cluster_header needs to be specified")
-    if cluster and validates and not context.clusterExists(cluster):
-        section.refuse(f"unknown shadow cluster {cluster!r}", "cluster")
+    if validates:
+        context.checkCluster(section, "cluster", cluster, "shadow cluster")
     return MirrorPolicy(
         cluster,
         header.lower().encode("utf-8"),

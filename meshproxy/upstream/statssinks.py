@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from meshproxy.config import Section
 from meshproxy.config.cidr import packAddress
+from meshproxy.config.near import near
 from meshproxy.net.address import Address
 from meshproxy.stats.statsd import StatsdWriter, batched
 from meshproxy.stats.store import Store
@@ -213,7 +214,7 @@ def compileStatsSinks(
         elif not isDog and config.has("tcp_cluster_name"):
             name: str = config.get("tcp_cluster_name")
             if name not in names:
-                config.refuse(f"there is no cluster {name!r}", "tcp_cluster_name")
+                config.refuse(f"there is no cluster {name!r}", "tcp_cluster_name", near(name, names))
             sinks.append(_ClusterSink(writer, clusters, name))
         else:
             config.refuse("an address is needed" if isDog else "an address or a tcp_cluster_name is needed")

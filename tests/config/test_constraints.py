@@ -227,7 +227,7 @@ class ConstraintTests(SynchronousTestCase):
         name = "envoy.config.core.v3.Metadata"
         self.holds(name, "filter_metadata: {a: {}}")
         self.fails(name, {'filter_metadata: {"": {}}': 'filter_metadata[""]: must not be empty'})
-        self.fails("xds.type.matcher.v3.Matcher.MatcherTree.MatchMap", {"": "map: needs at least 1 entries, and has 0"})
+        self.fails("xds.type.matcher.v3.Matcher.MatcherTree.MatchMap", {"": "map: needs at least 1 entry, and has 0"})
 
     def test_mapValues(self) -> None:
         """

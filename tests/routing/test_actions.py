@@ -163,7 +163,7 @@ class WeightedClusterTests(SynchronousTestCase):
         """
         No weight at all, a cluster without or with two ways to be named, and one that does not exist.
         """
-        context = RouteContext(clusterExists=lambda name: name == "a")
+        context = RouteContext(clusterNames=["a"])
         at = "virtual_hosts[0].routes[0].route.weighted_clusters.clusters"
         for clusters, where in (
             ([{"name": "a", "weight": 0}], at),

@@ -80,7 +80,7 @@ class MirrorPolicyTests(SynchronousTestCase):
         """
         No cluster, two ways to name one, and one that does not exist.
         """
-        context = RouteContext(clusterExists=lambda name: name == "c")
+        context = RouteContext(clusterNames=["c"])
         for policy, field in (({}, ""), ({"cluster": "c", "cluster_header": "x"}, ""), ({"cluster": "no"}, ".cluster")):
             made = routeConfiguration(forward(request_mirror_policies=[policy]))
             at = "virtual_hosts[0].routes[0].route.request_mirror_policies[0]" + field

@@ -172,15 +172,15 @@ class RouteTableTests(SynchronousTestCase):
 
     def test_unknownCluster(self) -> None:
         """
-        A cluster that does not exist is refused in a static configuration, and left to the request where routes
-        come by RDS, unless C{validate_clusters} says otherwise.
+        A cluster that does not exist is refused in a static configuration, with one of a near name, and left to the
+        request where routes come by RDS, unless C{validate_clusters} says otherwise.
         """
         made = routeConfiguration(forward(cluster="nope"))
-        static = RouteContext(clusterExists=lambda name: name == "c")
+        static = RouteContext(clusterNames=["c", "note"])
         [(path, why)] = errorsOf(made, static)
         self.assertEqual(path, "virtual_hosts[0].routes[0].route.cluster")
-        self.assertIn("unknown cluster 'nope'", why)
-        dynamic = RouteContext(clusterExists=lambda name: False, validateClusters=False)
+        self.assertEqual(why, "unknown cluster 'nope'; did you mean note?")
+        dynamic = RouteContext(clusterNames=(), validateClusters=False)
         self.assertEqual(errorsOf(routeConfiguration(forward()), dynamic), [])
         self.assertEqual(len(errorsOf(routeConfiguration(forward(), validate_clusters=True), dynamic)), 1)
         self.assertEqual(errorsOf(routeConfiguration(forward(cluster="x"), validate_clusters=False), static), [])
