@@ -188,6 +188,8 @@ class ConnectionCodec(ControlReader):
                     sectionReceived(streamId & _IDENTIFIER, data[position + 9 : stop], flags == _WHOLE_HEAD)
                 else:
                     stop = end
+            elif not kind and held and (end := self._takeHeld(data, position)):
+                stop = end
             elif kind < 10:
                 handlers[kind](data[position + 9 : stop], flags, streamId & 0x7FFFFFFF)
             position = stop
@@ -283,7 +285,17 @@ class ConnectionCodec(ControlReader):
 
         @param position: Where the HEADERS frame begins; C{stop} is where it ends.
 
-        @return: Where the last frame ends; 0 if nothing was taken.
+        @return: Where the last frame ends that was taken; 0 if none was.
+        """
+        return 0
+
+    def _takeHeld(self, data: bytes, position: int) -> int:
+        """
+        Take messages of the usual kind whose heads are held.
+
+        @param position: Where a DATA frame begins, which is here to its end.
+
+        @return: As L{_takeWhole}.
         """
         return 0
 

@@ -5,7 +5,9 @@ The server's role: requests come in, responses go out.
 
 from __future__ import annotations
 
-from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, Setting
+import struct
+
+from meshproxy.codec.http2.frames import PREFACE, SMALLEST_FRAME, ErrorCode, Flag, FrameType, Setting, frameHead
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
@@ -21,6 +23,13 @@ __all__ = ["DownstreamCodec"]
 
 _newRequest = RequestHeaders.__new__
 
+# Length and type of a frame in one number, its flags, its stream.
+_unpackFrame = struct.Struct(">LBL").unpack_from
+
+# The last identifier that there is, and the flags of the one DATA frame of a call.
+_LAST_ID = 2**31 - 1
+_ENDS = 1
+
 _OPEN = StreamState.OPEN
 _HALF_CLOSED = StreamState.HALF_CLOSED_REMOTE
 _CLOSED = StreamState.CLOSED
@@ -33,6 +42,28 @@ _LONGEST_REMEMBERED = 512
 _MOST_SHAPES = 16
 
 _HEAD_COST = 8
+
+
+class _CallShape:
+    """
+    How the HEADERS frame of a request looks whose head is like one before, and which a body follows.
+
+    @ivar head: That head.
+    @ivar length: How long it says that the body is, or L{UNKNOWN_LENGTH}.
+    @ivar begin: Length, type and flags of the frame.
+    @ivar unpack: Parts it into these, its stream, and its section.
+    @ivar reach: How long it is.
+    """
+
+    __slots__ = ("begin", "head", "length", "reach", "unpack")
+
+    def __init__(self, block: bytes, head: RequestHeaders) -> None:
+        parts = struct.Struct(f">5sL{len(block)}s")
+        self.head = head
+        self.length = int(head.first.get(b"content-length", UNKNOWN_LENGTH))
+        self.begin = frameHead(len(block), FrameType.HEADERS, Flag.END_HEADERS, 0)[:5]
+        self.unpack = parts.unpack_from
+        self.reach = parts.size
 
 
 class DownstreamCodec(WholeCodec):
@@ -54,6 +85,8 @@ class DownstreamCodec(WholeCodec):
         self._known: dict[bytes, RequestHeaders] = {}
         # Heads that tell the length of a body, and are wrong where there is none.
         self._knownWithLength: dict[bytes, RequestHeaders] = {}
+        # Those of both kinds that a body may follow.
+        self._calls: dict[bytes, _CallShape] = {}
         self._knownVersion = 0
         self._shapes: dict[bytes, RequestShape] = {}
         # That of the last section that had one.
@@ -132,36 +165,94 @@ class DownstreamCodec(WholeCodec):
         if stream.state is not _CLOSED:
             self._sink.requestReceived(stream, head, False)
 
-    def _dataReceived(self, payload: bytes, flags: int, streamId: int) -> None:
-        stream = self._held.get(streamId)
-        if stream is not None:
-            size = len(payload)
+    def _takeWhole(self, data: bytes, position: int, stop: int, streamId: int) -> int:
+        # Heads of calls, each the same as one before. Where many calls are under way, they come one behind the other.
+        block = data[position + 9 : stop]
+        call = self._calls.get(block)
+        if (
+            call is None
+            or self._knownVersion != self._decoder.version
+            or self.goAwaySent is not None
+            or not self.takesCalls
+        ):
+            return 0
+        begin, unpack, reach, bodyLeft, like = call.begin, call.unpack, call.reach, call.length, call.head
+        held, streams, most, last = self._held, self.streams, self.options.maxConcurrentStreams, self.lastStreamId
+        size, taken, end = len(data), 0, 0
+        most = min(most - len(streams), self._budget // _HEAD_COST)
+        while taken < most and size - position >= reach:
+            start, streamId, section = unpack(data, position)
+            if start != begin or section != block or not last < streamId <= _LAST_ID or not streamId & 1:
+                break
+            last = streamId
+            stream = streams[streamId] = held[streamId] = CodecStream(self, streamId, _OPEN)
+            stream.bodyLeft = bodyLeft
+            stream.head = headers = _newRequest(RequestHeaders)
+            headers.method = like.method
+            headers.path = like.path
+            headers.authority = like.authority
+            headers.scheme = like.scheme
+            headers.first = like.first.copy()
+            headers.more = None
+            taken += 1
+            position = end = position + reach
+        self.lastStreamId = last
+        self._budget -= _HEAD_COST * taken
+        self.counters.streamsActive.value += taken
+        self._floods.openedStreams += taken
+        return end
+
+    def _takeHeld(self, data: bytes, position: int) -> int:
+        # Each the only DATA frame of a call. What becomes of calls that are not taken in one step may be more than the
+        # next of them can do without being looked at.
+        held, callReceived, size = self._held, self._callReceived, len(data)
+        budget, end, isTaken = self._budget, 0, True
+        while isTaken and budget > 0 and size - position >= 9:
+            measure, flags, streamId = _unpackFrame(data, position)
+            if measure & 0xFF or flags != _ENDS or streamId not in held:
+                break
+            stream = held[streamId]
+            length = measure >> 8
+            position += 9
+            stop = position + length
             if (
-                flags == Flag.END_STREAM
-                and 0 < size <= self._receiveWindow
-                and size <= stream.receiveWindow
-                and (stream.bodyLeft == UNKNOWN_LENGTH or stream.bodyLeft == size)
-                and stream.state is _OPEN
+                stop > size
+                or not 0 < length <= SMALLEST_FRAME
+                or length > self._receiveWindow
+                or length > stream.receiveWindow
+                or (stream.bodyLeft != length and stream.bodyLeft != UNKNOWN_LENGTH)
+                or stream.state is not _OPEN
             ):
-                del self._held[streamId]
-                headers, stream.head = stream.head, None
-                if self._callReceived(stream, headers, payload):
-                    self._floods.emptyFrames = 0
-                    self._receiveWindow -= size
-                    stream.receiveWindow -= size
-                    if stream.state is _OPEN:
-                        stream.state = _HALF_CLOSED
-                    elif stream.canReceive:
-                        stream.happen(Happening.REMOTE_ENDED)
-                    if stream.isPaused:
-                        stream.received(size)
-                    else:
-                        self._uncredited += size
-                        if self._uncredited >= self._receiveWindow:
-                            self.creditConnection(0)
-                    return
-            else:
-                self._tell(stream)
+                break
+            del held[streamId]
+            headers, stream.head = stream.head, None
+            message = data[position:stop]
+            position = end = stop
+            budget -= 1
+            isTaken = callReceived(stream, headers, message)
+            if isTaken:
+                self._receiveWindow -= length
+                stream.receiveWindow -= length
+                if stream.state is _OPEN:
+                    stream.state = _HALF_CLOSED
+                elif stream.canReceive:
+                    stream.happen(Happening.REMOTE_ENDED)
+                if stream.isPaused:
+                    stream.received(length)
+                else:
+                    self._uncredited += length
+                    if self._uncredited >= self._receiveWindow:
+                        self.creditConnection(0)
+            elif not self._isStopped:
+                self._dataReceived(message, flags, streamId)
+        if end:
+            self._floods.emptyFrames = 0
+            self._budget = budget
+        return end
+
+    def _dataReceived(self, payload: bytes, flags: int, streamId: int) -> None:
+        if streamId in self._held:
+            self._tell(self._held[streamId])
             if self._isStopped:
                 return
         super()._dataReceived(payload, flags, streamId)
@@ -246,6 +337,7 @@ class DownstreamCodec(WholeCodec):
         if self._knownVersion != self._decoder.version:
             self._known.clear()
             self._knownWithLength.clear()
+            self._calls.clear()
             self._shapes.clear()
             self._pathShape = None
             self._knownVersion = self._decoder.version
@@ -261,7 +353,10 @@ class DownstreamCodec(WholeCodec):
             heads = self._knownWithLength if b"content-length" in headers.first else self._known
             if len(heads) >= _MOST_REMEMBERED:
                 heads.clear()
-            heads[block] = headers.copy()
+            if len(self._calls) >= _MOST_REMEMBERED:
+                self._calls.clear()
+            heads[block] = like = headers.copy()
+            self._calls[block] = _CallShape(block, like)
 
     def _isAgain(self, key: bytes) -> bool:
         """

@@ -50,6 +50,8 @@ class SectionReader(FaultJudge):
         self._sectionParts: list[bytes] = []
         self._sectionSize = 0
         self._knownTrailers: dict[bytes, HeaderMap] = {}
+        # Those that came last, with their section.
+        self._latestTrailers: tuple[bytes, dict[bytes, bytes]] | None = None
         self._trailersVersion = 0
         self._mostSection = 2 * options.maxHeadBytes + SMALLEST_FRAME
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // SMALLEST_FRAME
@@ -195,6 +197,7 @@ class SectionReader(FaultJudge):
         known, version = self._knownTrailers, self._decoder.version
         if self._trailersVersion != version or len(known) >= _MOST_TRAILERS:
             known.clear()
+            self._latestTrailers = None
             self._trailersVersion = version
         if trailers.more is None:
             known[block] = trailers.copy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, Setting, frameHead
+from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, FrameType, Setting, frameHead
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IConnectionSink, IResponseStreamSink
 from meshproxy.codec.http2.messages import responseFrom
 from meshproxy.codec.http2.requestblocks import RequestBlocks
@@ -15,7 +15,7 @@ from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
 from meshproxy.codec.http2.whole import WholeCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
-from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
 __all__ = ["UpstreamCodec"]
 
@@ -28,15 +28,43 @@ _DEFAULTS = Http2Options(maxHeadBytes=60 * 1024)
 _LONGEST_FRAME = 16384
 _ENDS = Flag.END_HEADERS | Flag.END_STREAM
 
-_unpackHead = struct.Struct(">HBBBL").unpack_from
+# Length and type of a frame in one number, its flags, its stream.
+_unpackFrame = struct.Struct(">LBL").unpack_from
+
+# Length and type of RST_STREAM.
+_RESET = 4 << 8 | 3
 
 _MOST_REMEMBERED = 64
 _LONGEST_REMEMBERED = 512
 
 _newResponse = ResponseHeaders.__new__
+_newMap = HeaderMap.__new__
 
 _HALF_CLOSED = StreamState.HALF_CLOSED_LOCAL
 _CLOSED = StreamState.CLOSED
+
+
+class _AnswerShape:
+    """
+    How the frames of an answer begin whose head is like one before.
+
+    @ivar head: That head.
+    @ivar length: How long it says that the body is, or L{UNKNOWN_LENGTH}.
+    @ivar begin: Length, type and flags of the HEADERS frame, with its section C{block}.
+    @ivar unpack: Parts its frame, and the head of the one that follows.
+    @ivar reach: How long these are.
+    """
+
+    __slots__ = ("begin", "block", "head", "length", "reach", "unpack")
+
+    def __init__(self, block: bytes, head: ResponseHeaders) -> None:
+        parts = struct.Struct(f">5sL{len(block)}sLBL")
+        self.head = head
+        self.length = int(head.first.get(b"content-length", UNKNOWN_LENGTH))
+        self.begin = frameHead(len(block), FrameType.HEADERS, Flag.END_HEADERS, 0)[:5]
+        self.block = block
+        self.unpack = parts.unpack_from
+        self.reach = parts.size
 
 
 class UpstreamCodec(WholeCodec):
@@ -51,8 +79,8 @@ class UpstreamCodec(WholeCodec):
         self._nextId = 1
         self._known: dict[bytes, ResponseHeaders] = {}
         self._knownVersion = 0
-        # The same of responses that have a body, each with the length that it tells.
-        self._answers: dict[bytes, tuple[ResponseHeaders, int]] = {}
+        # The same of responses that have a body.
+        self._answers: dict[bytes, _AnswerShape] = {}
         self._requests = RequestBlocks(self._encoder)
         self._announce(PREFACE, [(Setting.ENABLE_PUSH, 0)])
 
@@ -264,52 +292,94 @@ class UpstreamCodec(WholeCodec):
         super()._dataReceived(payload, flags, streamId)
 
     def _takeWhole(self, data: bytes, position: int, stop: int, streamId: int) -> int:
-        # An answer whose sections are known, to a call that is over: HEADERS, DATA, HEADERS.
-        stream = self.streams.get(streamId)
-        if stream is None or stream.state is not _HALF_CLOSED or stream.hasFinalHead or stream.isHead:
+        # Answers whose sections are known, to calls that are over: HEADERS, DATA, HEADERS, and RST_STREAM where the
+        # upstream did not read the message. Those of many calls come one behind the other, and have the same head.
+        shape = self._answers.get(data[position + 9 : stop])
+        if shape is None or self._knownVersion != self._decoder.version:
             return 0
-        size = len(data)
-        last = stop + 9
-        if size < last:
-            return 0
-        high, low, kind, flags, follows = _unpackHead(data, stop)
-        length = high << 8 | low
-        last += length
-        if kind or flags or follows != streamId or size < last + 9 or not 0 < length <= _LONGEST_FRAME:
-            return 0
-        high, low, kind, flags, follows = _unpackHead(data, last)
-        end: int = last + 9 + (high << 8 | low)
-        if kind != 1 or flags != _ENDS or follows != streamId or size < end:
-            return 0
-        known = self._answers.get(data[position + 9 : stop])
-        sink = stream.sink
-        if (
-            known is None
-            or self._knownVersion != self._decoder.version
-            or (known[1] != length and known[1] != UNKNOWN_LENGTH)
-            or length > self._receiveWindow
-            or length > stream.receiveWindow
-            or stream.protocol
-            or sink is None
-            or not sink.takesAnswer
-            or (trailers := self._recallTrailers(data[last + 9 : end])) is None
-        ):
-            return 0
-        like = known[0]
-        headers = _newResponse(ResponseHeaders)
-        headers.status = like.status
-        headers.first = like.first.copy()
-        headers.more = None
-        self._budget -= 2
-        self.counters.trailers.value += 1
-        self._receiveWindow -= length
-        stream.state = _CLOSED
-        self.streamClosed(stream)
-        sink.answerReceived(headers, data[stop + 9 : last], trailers)
-        self._uncredited += length
-        if self._uncredited >= self._receiveWindow:
-            self.creditConnection(0)
+        begin, block, unpack, reach, told = shape.begin, shape.block, shape.unpack, shape.reach, shape.length
+        status, first = shape.head.status, shape.head.first
+        streams, ended, size = self.streams, self._ended, len(data)
+        latest = self._latestTrailers if self._trailersVersion == self._decoder.version else None
+        taken, budget, end = 0, self._budget, 0
+        try:
+            while budget > 0 and size - position >= reach:
+                start, streamId, section, measure, flags, follows = unpack(data, position)
+                if start != begin or section != block or follows != streamId or streamId not in streams:
+                    break
+                stream = streams[streamId]
+                length = measure >> 8
+                stop = position + reach
+                last = stop + length
+                sink = stream.sink
+                if (
+                    measure & 0xFF
+                    or flags
+                    or stream.state is not _HALF_CLOSED
+                    or stream.hasFinalHead
+                    or stream.isHead
+                    or stream.protocol
+                    or (told != length and told != UNKNOWN_LENGTH)
+                    or not 0 < length <= _LONGEST_FRAME
+                    or length > self._receiveWindow
+                    or length > stream.receiveWindow
+                    or size - last < 9
+                    or sink is None
+                    or not sink.takesAnswer
+                ):
+                    break
+                measure, flags, follows = _unpackFrame(data, last)
+                body = last + 9
+                last = body + (measure >> 8)
+                if measure & 0xFF != 1 or flags != _ENDS or follows != streamId or size < last:
+                    break
+                if latest is None or data[body:last] != latest[0]:
+                    latest = self._findTrailers(data[body:last])
+                    if latest is None:
+                        break
+                headers = _newResponse(ResponseHeaders)
+                headers.status = status
+                headers.first = first.copy()
+                headers.more = None
+                trailers = _newMap(HeaderMap)
+                trailers.first = latest[1].copy()
+                trailers.more = None
+                taken += 1
+                budget -= 3
+                self._receiveWindow -= length
+                # What streamClosed does; nobody but a downstream's codec is flushing.
+                stream.state = _CLOSED
+                stream.sink = None
+                del streams[streamId]
+                ended.append(streamId)
+                position = end = last
+                sink.answerReceived(headers, data[stop : stop + length], trailers)
+                self._uncredited += length
+                if self._uncredited >= self._receiveWindow:
+                    self.creditConnection(0)
+                if self._isStopped:
+                    break
+                if size - end >= 13:
+                    measure, flags, follows = _unpackFrame(data, end)
+                    if measure == _RESET and follows == streamId:
+                        # Of a stream that is over, which changes nothing.
+                        position = end = end + 13
+                        budget -= 1
+        finally:
+            self._budget = budget
+            self.counters.trailers.value += taken
+            self.counters.streamsActive.value -= taken
         return end
+
+    def _findTrailers(self, block: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
+        """
+        The trailers of a section like one before, with the section. They are likely to come again.
+        """
+        known = self._knownTrailers.get(block)
+        if known is None or self._trailersVersion != self._decoder.version:
+            return None
+        self._latestTrailers = block, known.first
+        return self._latestTrailers
 
     def _answerReceived(self, stream: CodecStream, block: bytes) -> bool:
         """
@@ -362,4 +432,4 @@ class UpstreamCodec(WholeCodec):
                 self._knownVersion = version
             known[block] = like = headers.copy()
             if headers.status >= 200 and headers.status not in (204, 304):
-                self._answers[block] = (like, int(like.first.get(b"content-length", UNKNOWN_LENGTH)))
+                self._answers[block] = _AnswerShape(block, like)

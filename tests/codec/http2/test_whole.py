@@ -215,6 +215,67 @@ class RequestTests(SynchronousTestCase):
         codec.receiveData(headers(1, POST, False) + headers(3, POST, False) + data(3, b"m", True))
         self.assertEqual([told[:2] for told in sink.transcript if told[0] == "request"], [("request", 3)])
 
+    def test_manyHeads(self) -> None:
+        """
+        Heads that are the same as one before are taken many at a time, and judged as each would be by itself: by the
+        order of their streams, how many there may be, and whether any more is served.
+        """
+        warm = [headers(number, POST, False) + data(number, b"m", True) for number in (1, 3, 5)]
+        run = [headers(number, POST, False) for number in (7, 9, 11)]
+        messages = [data(number, b"m%d" % number, True) for number in (7, 9, 11)]
+        for wire in (
+            [*run, *messages],
+            [*run, headers(13, POST), *messages],
+            [*run, headers(13, request(method=b"PUT"), False), *messages, data(13, b"m", True)],
+            [*run, headers(9, POST, False), *messages],
+            [*run, headers(12, POST, False), *messages],
+            [*run, headers(5, POST, False), *messages],
+            [*run, headers(2**31 + 13, POST, False), *messages, data(13, b"m", True)],
+            [*run, *[headers(number, POST, False) for number in (13, 15, 17, 19)], *messages, data(15, b"m", True)],
+            [*run, messages[0], data(9, b"m" * 51, True), messages[2]],
+            [*run, messages[0], data(9, b"m"), messages[2], data(9, b"", True)],
+        ):
+            for goesAway in (False, True):
+                seen = []
+                for reads in ([b"".join(wire)], wire):
+                    codec, sink = self.codec(initialStreamWindow=50, maxConcurrentStreams=8)
+                    for each in warm:
+                        codec.receiveData(each)
+                        sink.streams[-1].sendHeaders(ResponseHeaders(200), True)
+                    codec.dataToSend()
+                    if goesAway:
+                        codec.sendGoAway(lastStreamId=9)
+                    failed = ""
+                    try:
+                        for read in reads:
+                            codec.receiveData(read)
+                    except RemoteProtocolError as error:
+                        failed = error.why
+                    frames = sorted(framesIn(codec.dataToSend()))
+                    told = byStream(sink.transcript)
+                    state = codec.lastStreamId, sorted(codec.streams), codec._floods.openedStreams
+                    windows = codec._receiveWindow, codec._uncredited, codec.counters.streamsActive.value
+                    seen.append((told, frames, failed, state, windows))
+                self.assertEqual(*seen)
+
+    def test_turns(self) -> None:
+        """
+        However many heads are the same, others have their turn between.
+        """
+        codec, sink = self.codec(maxConcurrentStreams=1000)
+        for number in (1, 3, 5):
+            codec.receiveData(headers(number, POST, False) + data(number, b"m", True))
+        numbers = range(7, 407, 2)
+        wire = b"".join(headers(number, POST, False) + data(number, b"m", True) for number in numbers)
+        for first in (wire, b"".join(headers(n, POST, False) for n in range(407, 807, 2))):
+            turns = 1
+            codec.receiveData(first)
+            while codec.hasRest:
+                codec.resume()
+                turns += 1
+            self.assertGreaterEqual(turns, 3)
+        self.assertEqual(len(sink.streams), 403)
+
     def test_anything(self) -> None:
         """
         Any frames in any order, all in one read and each in one of its own, tell the same of each stream and answer the
@@ -331,6 +392,48 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(byStream(transcript)[3][1:], [("data", 3, b"m3", False), ("trailers", 3, END)])
             # What nginx does when it answered before it looked at the message.
             codec.receiveData(reset(1, 0))
+
+    def test_resetBehind(self) -> None:
+        """
+        The reset of a stream behind its answer changes nothing, be there one or not, or be it of another stream, which
+        then is reset.
+        """
+        for behind, left in ((b"", [3, 5]), (reset(1, 0), [3, 5]), (reset(3, 8), [5]), (reset(1) + reset(3), [5])):
+            codec, sinks, transcript = self.codec()
+            codec.receiveData(self.answer(1) + behind + self.answer(5)[:4])
+            self.assertEqual((list(codec.streams), sinks[0].whole), (left, 1))
+            self.assertEqual(("reset", 3) in [told[:2] for told in transcript], 3 not in left)
+            self.assertEqual(codec.counters.trailers.value, 2)
+            self.assertEqual(codec.counters.streamsActive.value, len(left))
+
+    def test_otherTrailers(self) -> None:
+        """
+        Trailers that were known go with the dynamic table that they were known by.
+        """
+        codec, sinks, _ = self.codec(5)
+        named = b"\x40\x01a\x01b"
+        indexed = frame(1, 5, 7, b"\xbe")
+        codec.receiveData(headers(1, OK, False) + data(1, b"m") + frame(1, 5, 1, named))
+        codec.receiveData(headers(3, OK, False) + data(3, b"m") + frame(1, 5, 3, b"\xbe"))
+        codec.receiveData(headers(5, OK, False) + data(5, b"m") + frame(1, 5, 5, b"\x40\x01c\x01d"))
+        codec.receiveData(headers(7, OK, False) + data(7, b"m") + indexed)
+        codec.receiveData(headers(9, OK, False) + data(9, b"m") + frame(1, 5, 9, b"\xbe"))
+        seen = [told[2] for told in sinks[0].transcript if told[0] == "trailers"]
+        self.assertEqual(seen, [[pair] for pair in [(b"a", b"b")] * 2 + [(b"c", b"d")] * 3])
+
+    def test_manyTurns(self) -> None:
+        """
+        However many answers come at once, others have their turn between.
+        """
+        codec, sinks, _ = self.codec(300)
+        codec.receiveData(b"".join(self.answer(number) for number in range(1, 600, 2)))
+        turns = 1
+        while codec.hasRest:
+            codec.resume()
+            turns += 1
+        self.assertGreaterEqual(turns, 2)
+        self.assertEqual(codec.streams, {})
+        self.assertEqual({sink.whole for sink in sinks}, {1})
 
     def test_everySplit(self) -> None:
         """
