@@ -6,7 +6,7 @@ A downstream HTTP/1 connection: between the transport, the codec and the streams
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure as TwistedFailure
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from meshproxy.http.stats import VersionStats
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["HTTP1Connection", "IDownstream", "IOwner"]
+__all__ = ["HTTP1Connection", "IDownstream"]
 
 
 class IDownstream(Protocol):
@@ -111,16 +111,12 @@ class IDownstream(Protocol):
         """
 
 
-@runtime_checkable
-class IOwner(Protocol):
+def _replacing(transport: Any) -> Callable[[Any], object] | None:
     """
-    The transport's protocol, where that is not the connection itself: the listener's, which passes bytes on.
+    What has bytes passed to another protocol from now on, or to the same by its method of now: the transport's protocol
+    has it where that is not the connection itself but the listener's, which passes bytes on.
     """
-
-    def replaceInner(self, inner: Any) -> None:
-        """
-        Pass bytes to another protocol from now on, or to the same by its method of now.
-        """
+    return getattr(getattr(transport, "protocol", None), "replaceInner", None)
 
 
 # As in Envoy, these bytes are enough of RFC 9113's preface to tell.
@@ -271,9 +267,9 @@ class HTTP1Connection(ClosingConnection):
         self._sniffed = None
         del self.dataReceived
         self.manager.speaks(self, self.manager.stats.http1)
-        owner = getattr(self.transport, "protocol", None)
-        if isinstance(owner, IOwner):
-            owner.replaceInner(self)
+        replaceInner = _replacing(self.transport)
+        if replaceInner is not None:
+            replaceInner(self)
 
     def _becomeHTTP2(self, data: bytes) -> None:
         self._sniffed = None
@@ -281,9 +277,9 @@ class HTTP1Connection(ClosingConnection):
         transport: Any = self.transport
         transport.unregisterProducer()
         connection = self.http2Class(self.slot, self.info, self)
-        owner = transport.protocol
-        if isinstance(owner, IOwner):
-            owner.replaceInner(connection)
+        replaceInner = _replacing(transport)
+        if replaceInner is not None:
+            replaceInner(connection)
         else:
             transport.protocol = connection
         connection.makeConnection(transport)

@@ -109,7 +109,7 @@ class TLSTransports:
             else:
                 connection.handshakeFailed(error.why if isinstance(error, TLSError) else "")
 
-        if sock.socket.family != socket.AF_UNIX:
+        if sock.peerAddress.isIP:
             try:
                 sock.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
@@ -123,6 +123,7 @@ class TLSTransports:
             failed,
             bufferLimit,
             self._timeout,
+            sock.localAddress,
         )
         connection.handshake = transport
 

@@ -91,7 +91,7 @@ class AcceptedSocket:
     A socket that a port has accepted.
     """
 
-    __slots__ = ("_arrivals", "_isWatched", "peerAddress", "reactor", "socket")
+    __slots__ = ("_arrivals", "_isWatched", "_local", "peerAddress", "reactor", "socket")
 
     def __init__(
         self, reactor: Any, sock: socket.socket, peer: Address, arrivals: Callable[[], ArrivalWatch]
@@ -105,13 +105,16 @@ class AcceptedSocket:
         self.reactor = reactor
         self._arrivals = arrivals
         self._isWatched = False
+        self._local: Address | None = None
 
     @property
     def localAddress(self) -> Address:
         """
         See L{IAcceptedSocket}.
         """
-        return Address.ofSocketName(self.socket.family, self.socket.getsockname())
+        if self._local is None:
+            self._local = Address.ofSocketName(self.socket.family, self.socket.getsockname())
+        return self._local
 
     def peek(self, size: int) -> bytes | None:
         """
@@ -152,11 +155,11 @@ class AcceptedSocket:
         See L{IAcceptedSocket.begin}.
         """
         sock = self.socket
-        transport = SocketTransport(self.reactor, sock, self.peerAddress)
+        transport = SocketTransport(self.reactor, sock, self.peerAddress, self._local)
         transport.bufferSize = bufferLimit
-        if sock.family != socket.AF_UNIX:
+        if self.peerAddress.isIP:
             try:
-                transport.setTcpNoDelay(True)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 pass  # already reset by its peer: the first read says so
         transport.begin(protocol)

@@ -25,11 +25,13 @@ __all__ = [
     "RecordMemory",
     "drainErrors",
     "isSessionResumed",
+    "notifyClose",
     "onServerName",
     "prioritizeChaCha",
     "readPlain",
     "setGroups",
     "setSignatureAlgorithms",
+    "shakeHands",
     "verifyErrorText",
     "writePlain",
 ]
@@ -55,6 +57,7 @@ _recordsView = memoryview(_ffi.buffer(_records))
 
 _SSL_read = _lib.SSL_read
 _SSL_write = _lib.SSL_write
+_SSL_do_handshake = _lib.SSL_do_handshake
 _SSL_get_error = _lib.SSL_get_error
 _unpack = _ffi.unpack
 _fromBuffer = _ffi.from_buffer
@@ -98,6 +101,37 @@ def readPlain(connection: SSL.Connection, most: int = _MOST_READ) -> bytes | Non
         if count < RECORD:
             break
     return b"".join(pieces)
+
+
+def shakeHands(connection: SSL.Connection) -> bool:
+    """
+    Go on with a handshake.
+
+    @return: Whether it is over; else more of the peer's bytes are needed.
+
+    @raise SSL.WantWriteError: If the socket takes no more now.
+    @raise Exception: What a callback of the context raised, or what pyOpenSSL makes of OpenSSL's words.
+    """
+    ssl = connection._ssl
+    result = _SSL_do_handshake(ssl)
+    if result == 1:
+        return True
+    if _SSL_get_error(ssl, result) == _WANT_READ:
+        return False
+    connection._raise_ssl_error(ssl, result)
+    return False
+
+
+def notifyClose(connection: SSL.Connection) -> bool:
+    """
+    Say that this side finished: C{close_notify}.
+
+    @return: Whether that could be said.
+    """
+    if _lib.SSL_shutdown(connection._ssl) >= 0:
+        return True
+    _lib.ERR_clear_error()
+    return False
 
 
 def _nothingRead(ssl: Any, result: int) -> bytes | None:

@@ -78,7 +78,7 @@ class Port(FileDescriptor):
         Accept what waits.
         """
         accept = self._socket.accept
-        family = self._socket.family
+        family = self.address.family
         for _ in range(_ACCEPTS):
             try:
                 sock, name = accept()

@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.net.address import Address
-from meshproxy.net.openssl import RECORD, drainErrors, readPlain, writePlain
+from meshproxy.net.openssl import RECORD, drainErrors, notifyClose, readPlain, shakeHands, writePlain
 from meshproxy.net.tlsbatches import Batches
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.net.transport import SocketTransport, lost
@@ -96,8 +96,10 @@ class TLSTransport(SocketTransport):
     # Whether OpenSSL reads and writes the socket itself.
     _isDirect = True
 
-    def __init__(self, reactor: Any, sock: Any, peer: Address | None, handshake: Handshake) -> None:
-        SocketTransport.__init__(self, reactor, sock, peer)
+    def __init__(
+        self, reactor: Any, sock: Any, peer: Address | None, handshake: Handshake, local: Address | None = None
+    ) -> None:
+        SocketTransport.__init__(self, reactor, sock, peer, local)
         self._handshake: Handshake | None = handshake
         self._connection = handshake.connection
         self._failed: Callable[[Exception], object] = _ignore
@@ -126,9 +128,8 @@ class TLSTransport(SocketTransport):
 
     def _shake(self) -> None:
         try:
-            self._step()
-        except SSL.WantReadError:
-            return
+            if not self._step():
+                return
         except SSL.WantWriteError:
             self.startWriting()
             return
@@ -146,13 +147,13 @@ class TLSTransport(SocketTransport):
             return
         self._shaken()
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
         """
         Go on with the handshake.
 
-        @raise SSL.WantReadError: If more of the peer's bytes are needed.
+        @return: Whether it is over; else more of the peer's bytes are needed.
         """
-        self._connection.do_handshake()
+        return shakeHands(self._connection)
 
     def _shaken(self) -> None:
         handshake, protocol = self._handshake, self._waiting
@@ -375,13 +376,9 @@ class TLSTransport(SocketTransport):
         if self._batches is not None and not self._batches.end():
             # No room either.
             self._broken = True
-        if not self._broken:
-            try:
-                self._connection.shutdown()
-            except SSL.Error:
-                # No room, or already broken: as in Envoy it is tried once.
-                self._broken = True
-                drainErrors()
+        if not self._broken and not notifyClose(self._connection):
+            # No room, or already broken: as in Envoy it is tried once.
+            self._broken = True
 
     def connectionLost(self, reason: Failure) -> None:
         """

@@ -13,7 +13,7 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IProtocol
 
 from meshproxy.net.address import Address
-from meshproxy.net.openssl import drainErrors, readPlain, writePlain
+from meshproxy.net.openssl import drainErrors, readPlain, shakeHands, writePlain
 from meshproxy.net.tls import Handshake, TLSTransport
 from meshproxy.net.transport import SocketTransport, lost
 
@@ -36,16 +36,13 @@ class BufferedTLSTransport(TLSTransport):
     _mayHaveMore = False
     _peerFinished = False
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
         self._fill()
-        try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            self._drain()
-            raise
+        isOver = shakeHands(self._connection)
         self._drain()
-        if self._unsentCipher:
+        if isOver and self._unsentCipher:
             raise SSL.WantWriteError
+        return isOver
 
     def _shaken(self) -> None:
         TLSTransport._shaken(self)
@@ -182,6 +179,7 @@ def beginTLS(
     failed: Callable[[Exception], object],
     bufferLimit: int = 1 << 20,
     timeout: float = 0.0,
+    local: Address | None = None,
 ) -> TLSTransport:
     """
     Make a TLS connection of a connected socket.
@@ -190,10 +188,11 @@ def beginTLS(
     @param protocol: Is told of the connection when the handshake is over.
     @param failed: Is told instead if it fails; see L{TLSTransport.shake}.
     @param timeout: Seconds that the handshake may take; 0 for any time.
+    @param local: This end's address, where it is already known.
     """
     isDescriptor = sock.fileno() >= 0
     kind = TLSTransport if isDescriptor else BufferedTLSTransport
-    transport = kind(reactor, sock, peer, start(sock if isDescriptor else None))
+    transport = kind(reactor, sock, peer, start(sock if isDescriptor else None), local)
     transport.bufferSize = bufferLimit
     transport.shake(protocol, failed, timeout)
     return transport

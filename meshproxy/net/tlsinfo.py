@@ -23,6 +23,9 @@ _ffi: Any = Binding.ffi
 
 _NO_NAMES = AltNames()
 
+# As in Envoy, who shows no certificate has a subject without a name.
+_NOBODY = ("",)
+
 
 class TLSInfo:
     """
@@ -104,6 +107,8 @@ class TLSInfo:
         """
         By which names the peer is authorized: URI names, then DNS names, then the subject.
         """
+        if self.peerCertificate is None:
+            return _NOBODY
         return (*self._peer.uris, *self._peer.dns, self.get("PEER_SUBJECT"))
 
     @property

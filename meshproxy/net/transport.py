@@ -71,10 +71,13 @@ class SocketTransport(FileDescriptor):
     _readEnded = False
     _local: Address | None = None
 
-    def __init__(self, reactor: Any, sock: socket.socket, peer: Address | None = None) -> None:
+    def __init__(
+        self, reactor: Any, sock: socket.socket, peer: Address | None = None, local: Address | None = None
+    ) -> None:
         """
         @param sock: A connected socket that does not block.
         @param peer: The peer's address, where it is already known.
+        @param local: This end's, likewise.
         """
         FileDescriptor.__init__(self, reactor)
         # What Twisted has on the class is read with each send; an instance's own attribute is read faster.
@@ -86,6 +89,8 @@ class SocketTransport(FileDescriptor):
         self.protocol: IProtocol | None = None
         self._gathered: list[bytes] = []
         self._peer = peer
+        if local is not None:
+            self._local = local
         self.connected = 1
 
     def begin(self, protocol: IProtocol) -> None:
