@@ -44,9 +44,7 @@ class ResourceStatus:
             errors = [one.rejection.message for one in session.subscriptions.values() if one.rejection is not None]
             if errors:
                 rejected.append({"proxy": attached.proxy.id, "error": errors[0]})
-            elif session.snapshot is not None and all(
-                one.accepted == session.snapshot.version(typeURL) for typeURL, one in session.subscriptions.items()
-            ):
+            elif all(map(session.hasAll, session.subscriptions)):
                 programmed += 1
         title = f"{kind.kind} {key.namespace}/{key.name}" if key.namespace else f"{kind.kind} {key.name}"
         status: dict[str, Any] = {

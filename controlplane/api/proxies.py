@@ -17,7 +17,7 @@ from meshproxy.controlplane.api.replies import Refused, Reply, notFound
 from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.snapshot.snapshots import Snapshots
 from meshproxy.controlplane.xds.server import Connected
-from meshproxy.controlplane.xds.session import Subscription
+from meshproxy.controlplane.xds.session import Session
 from meshproxy.xds.types import SECRET, shortName
 
 __all__ = ["addProxies", "stateOf"]
@@ -49,19 +49,16 @@ def addProxies(router: Router, connected: Callable[[], Sequence[Connected]], sna
     add("/v1/services", own.services, "The services that are known, with their endpoints", "Services")
 
 
-def stateOf(subscription: Subscription, newest: str) -> str:
+def stateOf(session: Session, typeURL: str) -> str:
     """
     How a type stands with a proxy, in istioctl's words.
-
-    @param newest: The version that it is to have.
     """
+    subscription = session.subscriptions[typeURL]
     if subscription.rejection is not None:
         return "ERROR"
     if not subscription.nonce and not subscription.accepted:
         return "NOT SENT"
-    if subscription.isUnderWay or subscription.accepted != newest:
-        return "STALE"
-    return "SYNCED"
+    return "SYNCED" if session.hasAll(typeURL) else "STALE"
 
 
 class _Proxies:
@@ -135,9 +132,8 @@ def _told(one: Connected) -> dict[str, Any]:
     session = one.session
     types = {}
     for typeURL, subscription in session.subscriptions.items():
-        newest = "" if session.snapshot is None else session.snapshot.version(typeURL)
         told: dict[str, Any] = {
-            "state": stateOf(subscription, newest),
+            "state": stateOf(session, typeURL),
             "version": subscription.version,
             "accepted": subscription.accepted,
             "resources": len(subscription.sent),

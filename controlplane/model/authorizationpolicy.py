@@ -40,8 +40,6 @@ __all__ = [
     "checkAuthorizationPolicy",
 ]
 
-_TARGETS = {"notProgrammed": "policies are attached by selector"}
-
 
 @frozen(kw_only=True)
 class Source:
@@ -139,8 +137,8 @@ class AuthorizationPolicy:
     """
 
     selector: LabelSelector | None = None
-    targetRef: PolicyTargetReference | None = field(default=None, metadata=_TARGETS)
-    targetRefs: list[PolicyTargetReference] = field(factory=list, metadata=_TARGETS)
+    targetRef: PolicyTargetReference | None = None
+    targetRefs: list[PolicyTargetReference] = Factory(list)
     rules: list[Rule] | None = None
     action: Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"] = "ALLOW"
     provider: ExtensionProvider | None = None

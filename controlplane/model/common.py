@@ -25,6 +25,7 @@ __all__ = [
     "checkStringMatch",
     "checkTargets",
     "selects",
+    "targetsOf",
 ]
 
 
@@ -169,6 +170,15 @@ _TARGETS = (
 )
 
 
+def targetsOf(policy: object) -> list[PolicyTargetReference]:
+    """
+    What a policy is attached to, rather than to workloads that a selector means.
+    """
+    single: PolicyTargetReference | None = getattr(policy, "targetRef", None)
+    several: list[PolicyTargetReference] = getattr(policy, "targetRefs", [])
+    return [*([single] if single is not None else []), *several]
+
+
 def checkTargets(policy: object, spot: Spot) -> None:
     """
     The targets of a policy: a selector, or references, not both.
@@ -184,6 +194,8 @@ def checkTargets(policy: object, spot: Spot) -> None:
         group = "" if target.group == "core" else target.group
         if here["kind"].require(target.kind) and f"{group}/{target.kind}" not in _TARGETS:
             here["kind"].refuse(f"a policy is attached to one of {', '.join(_TARGETS)}, not to {group}/{target.kind}")
+        elif target.kind == "GatewayClass":
+            here["kind"].notProgrammed("has no effect: there are no waypoints here")
 
 
 def checkExportTo(exportTo: list[str], namespace: str, spot: Spot, toNone: bool = False) -> None:

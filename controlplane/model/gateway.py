@@ -109,7 +109,7 @@ class ServerTLSSettings:
     serverCertificate: str = ""
     privateKey: str = ""
     caCertificates: str = ""
-    caCrl: str = field(default="", metadata={"notProgrammed": "put the list into the secret, as ca.crl"})
+    caCrl: str = ""
     credentialName: str = ""
     credentialNames: list[str] = Factory(list)
     tlsCertificates: list[TLSCertificate] = Factory(list)
@@ -230,6 +230,8 @@ def _checkTLS(tls: ServerTLSSettings, spot: Spot) -> None:
     sources += ["serverCertificate"] if tls.serverCertificate and tls.privateKey else []
     if len(sources) > 1:
         spot[sources[1]].refuse(f"stands beside {sources[0]}, and only one source may be set", "exclusive")
+    if tls.caCrl and (tls.credentialName or tls.credentialNames):
+        spot["caCrl"].warn("has no effect beside credentialName; the list stands in the secret, as ca.crl")
     for name in ("credentialNames", "tlsCertificates"):
         if len(getattr(tls, name)) > 2:
             spot[name].refuse("has one or two entries")

@@ -31,7 +31,7 @@ from meshproxy.controlplane.model.routes import (
 )
 from meshproxy.controlplane.model.spots import Spot
 
-__all__ = ["checkHTTPRoute", "checkHeaders", "checkMatch", "isClaim"]
+__all__ = ["checkHTTPRoute", "checkHeaders", "checkMatch", "claimOf"]
 
 #: A match on a claim of a token, as a gateway may have it: C{@request.auth.claims.groups}.
 _CLAIM = "@request.auth.claims"
@@ -41,11 +41,17 @@ _MAX_BODY = 1024 * 1024
 _LARGE_BODY = 100 * 1024
 
 
-def isClaim(name: str) -> bool:
+def claimOf(name: str) -> list[str] | None:
     """
-    Whether the name of a header means a claim of a token.
+    The path of the claim that the name of a header means, C{@request.auth.claims[a][b]} or C{@request.auth.claims.a.b}:
+    empty where it names none; L{None} for what is a header.
     """
-    return name.startswith((f"{_CLAIM}.", f"{_CLAIM}["))
+    if not name.lower().startswith(_CLAIM):
+        return None
+    path = name[len(_CLAIM) :]
+    if path.startswith("[") and path.endswith("]"):
+        return path[1:-1].split("][")
+    return path[1:].split(".") if path.startswith(".") else []
 
 
 def checkHTTPRoute(route: HTTPRoute, spot: Spot, isDelegate: bool, toGateway: bool) -> None:
@@ -111,11 +117,12 @@ def checkMatch(match: HTTPMatchRequest, spot: Spot, toGateway: bool) -> None:
     for name in ("headers", "withoutHeaders"):
         for header, value in getattr(match, name).items():
             here = spot[name][header]
-            if isClaim(header):
+            claim = claimOf(header)
+            if claim is not None:
                 if not toGateway:
                     here.refuse("a claim of a token can be matched at a gateway alone")
-                else:
-                    here.notProgrammed("has no effect so far: claims of tokens; the route matches nothing")
+                elif not claim or not all(claim):
+                    here.refuse(f"{header!r} names no claim: {_CLAIM}[NAME], or {_CLAIM}[NAME][NAME] inside of another")
             else:
                 here.judge(badHeaderName(header, pseudo=True))
             checkStringMatch(value, here, star=name == "withoutHeaders")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshproxy.controlplane.model.spots import Spot
-from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting
+from meshproxy.controlplane.model.trafficpolicy import LocalityFailover, LocalityLbSetting, ZoneAwareLbSetting
 
-__all__ = ["checkLocalities"]
+__all__ = ["checkLocalities", "checkZones"]
 
 #: What C{failover} decides already.
 _TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
@@ -36,9 +36,25 @@ def checkLocalities(setting: LocalityLbSetting, hasOutliers: bool, spot: Spot) -
         if sum(one.to.values()) != 100:
             here.refuse(f"the shares add up to {sum(one.to.values())}, not to 100")
         _checkOverlaps(list(one.to), here)
-    if (setting.failover or setting.failoverPriority) and not hasOutliers:
+    _checkFailover(setting.failover, setting.failoverPriority, hasOutliers, spot)
+
+
+def checkZones(setting: ZoneAwareLbSetting, hasOutliers: bool, spot: Spot) -> None:
+    """
+    Tell what is wrong with balancing by zone, where regions are kept apart in any case.
+    """
+    for index, label in enumerate(setting.failoverPriority):
+        if label.partition("=")[0] in _TOPOLOGY:
+            spot["failoverPriority"][index].refuse(f"{label!r} is decided by zoneAwareLbSetting itself", "exclusive")
+    _checkFailover(setting.failover, setting.failoverPriority, hasOutliers, spot)
+
+
+def _checkFailover(
+    failovers: Sequence[LocalityFailover], priorities: Sequence[str], hasOutliers: bool, spot: Spot
+) -> None:
+    if (failovers or priorities) and not hasOutliers:
         spot.warn("without outlierDetection beside it no endpoint is seen to fail")
-    for index, failover in enumerate(setting.failover):
+    for index, failover in enumerate(failovers):
         here = spot["failover"][index]
         if failover.from_ == failover.to:
             here.refuse("from and to are different regions")

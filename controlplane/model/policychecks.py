@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import isqrt
 
-from meshproxy.controlplane.model.localities import checkLocalities
+from meshproxy.controlplane.model.localities import checkLocalities, checkZones
 from meshproxy.controlplane.model.names import badDuration, badFQDN, badPort, isAddress
 from meshproxy.controlplane.model.spots import Spot
 from meshproxy.controlplane.model.trafficpolicy import (
@@ -153,6 +153,8 @@ def _checkBalancer(balancer: LoadBalancerSettings, hasOutliers: bool, spot: Spot
     spot.oneOf(balancer, "localityLbSetting", "zoneAwareLbSetting")
     if balancer.localityLbSetting is not None:
         checkLocalities(balancer.localityLbSetting, hasOutliers, spot["localityLbSetting"])
+    if balancer.zoneAwareLbSetting is not None:
+        checkZones(balancer.zoneAwareLbSetting, hasOutliers, spot["zoneAwareLbSetting"])
     if balancer.warmupDurationSecs is not None:
         spot["warmupDurationSecs"].warn("warmupDurationSecs is the old name; prefer warmup", "deprecated")
         _durations(balancer, spot, "warmupDurationSecs")

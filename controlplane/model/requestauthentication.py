@@ -24,8 +24,6 @@ from meshproxy.controlplane.model.spots import Spot
 
 __all__ = ["ClaimToHeader", "JWTHeader", "JWTRule", "RequestAuthentication", "checkRequestAuthentication"]
 
-_TARGETS = {"notProgrammed": "policies are attached by selector"}
-
 #: The parts of a JSON Web Key that are nobody's business (RFC 7518, 6).
 _PRIVATE = frozenset(("d", "p", "q", "dp", "dq", "qi", "k"))
 
@@ -83,8 +81,8 @@ class RequestAuthentication:
     """
 
     selector: LabelSelector | None = None
-    targetRef: PolicyTargetReference | None = field(default=None, metadata=_TARGETS)
-    targetRefs: list[PolicyTargetReference] = field(factory=list, metadata=_TARGETS)
+    targetRef: PolicyTargetReference | None = None
+    targetRefs: list[PolicyTargetReference] = Factory(list)
     jwtRules: list[JWTRule] = Factory(list)
 
 

@@ -37,7 +37,6 @@ __all__ = [
 
 _UNIX = "unix://"
 _CAPTURE = Literal["DEFAULT", "IPTABLES", "NONE"]
-_POOL = {"notProgrammed": "the workload has no limits but its own"}
 
 #: Where a workload may be found: itself.
 _LOCAL = ("", "127.0.0.1", "0.0.0.0", "::1", "::")
@@ -68,7 +67,7 @@ class IngressListener:
     tls: ServerTLSSettings | None = field(
         default=None, metadata={"notProgrammed": "a workload takes mutual TLS, as a PeerAuthentication says"}
     )
-    connectionPool: ConnectionPoolSettings | None = field(default=None, metadata=_POOL)
+    connectionPool: ConnectionPoolSettings | None = None
 
 
 @frozen(kw_only=True)
@@ -104,7 +103,7 @@ class Sidecar:
     workloadSelector: WorkloadSelector | None = None
     ingress: list[IngressListener] = Factory(list)
     egress: list[EgressListener] = Factory(list)
-    inboundConnectionPool: ConnectionPoolSettings | None = field(default=None, metadata=_POOL)
+    inboundConnectionPool: ConnectionPoolSettings | None = None
     outboundTrafficPolicy: OutboundTrafficPolicy | None = None
 
 

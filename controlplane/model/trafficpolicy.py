@@ -175,9 +175,7 @@ class LoadBalancerSettings:
         default=None, metadata={"notProgrammed": "loads told by endpoints are not read"}
     )
     localityLbSetting: LocalityLbSetting | None = None
-    zoneAwareLbSetting: ZoneAwareLbSetting | None = field(
-        default=None, metadata={"notProgrammed": "localityLbSetting is the way"}
-    )
+    zoneAwareLbSetting: ZoneAwareLbSetting | None = None
     warmup: WarmupConfiguration | None = None
     warmupDurationSecs: Seconds | None = None
 
@@ -258,9 +256,7 @@ class OutlierDetection:
     baseEjectionTime: Seconds | None = None
     maxEjectionPercent: int = 0
     minHealthPercent: int = 0
-    outlierDetectionHttpErrorCodes: list[int] = field(
-        factory=list, metadata={"notProgrammed": "Envoy counts the statuses from 500"}
-    )
+    outlierDetectionHttpErrorCodes: list[int] = Factory(list)
 
 
 @frozen(kw_only=True)

@@ -280,8 +280,8 @@ class Snapshots:
         attached.endpointsDue = set()
         attached.revision = self.world.revision
         self.made += 1
-        attached.snapshot = snapshot
         if before is None or snapshot.resources != before.resources:
+            attached.snapshot = snapshot
             attached.changed(snapshot)
 
     def _endpointsAgain(self, attached: Attached, before: Snapshot) -> Snapshot | None:

@@ -5,6 +5,8 @@ What a traffic policy makes of a cluster: limits, balancing, outliers, protocols
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from meshproxy.controlplane.model.trafficpolicy import (
     ConnectionPoolSettings,
     ConsistentHashLB,
@@ -113,6 +115,7 @@ def applyPolicy(context: Context, cluster: JSON, policy: TrafficPolicy, rule: Ru
     if policy.outlierDetection is not None:
         if context.proxy.abilities.outliers:
             _outliers(policy.outlierDetection, cluster)
+            _errors(policy.outlierDetection.outlierDetectionHttpErrorCodes, options)
         elif rule is not None:
             _leftOut(context, rule, "outlierDetection", "failing endpoints are not noticed")
     if policy.loadBalancer is not None:
@@ -151,11 +154,18 @@ def _tcp(tcp: TCPSettings, cluster: JSON, options: JSON) -> None:
             )
         }
     if tcp.maxConnectionDuration is not None:
-        options.setdefault("@type", typed(_HTTP_OPTIONS)["@type"])
-        common = options.setdefault("commonHttpProtocolOptions", {})
+        common = _whole(options).setdefault("commonHttpProtocolOptions", {})
         common["maxConnectionDuration"] = duration(tcp.maxConnectionDuration)
-        if "explicitHttpConfig" not in options and "useDownstreamProtocolConfig" not in options:
-            options["explicitHttpConfig"] = {"httpProtocolOptions": {}}
+
+
+def _whole(options: JSON) -> JSON:
+    """
+    Options that say which HTTP is spoken, as they have to.
+    """
+    options.setdefault("@type", typed(_HTTP_OPTIONS)["@type"])
+    if "explicitHttpConfig" not in options and "useDownstreamProtocolConfig" not in options:
+        options["explicitHttpConfig"] = {"httpProtocolOptions": {}}
+    return options
 
 
 def _outliers(outliers: OutlierDetection, cluster: JSON) -> None:
@@ -191,15 +201,24 @@ def _outliers(outliers: OutlierDetection, cluster: JSON) -> None:
     cluster["commonLbConfig"]["healthyPanicThreshold"] = {"value": float(outliers.minHealthPercent)}
 
 
+def _errors(statuses: Sequence[int], options: JSON) -> None:
+    """
+    Statuses that are errors, instead of those from 500.
+    """
+    rules: list[JSON] = [
+        {"httpResponseHeadersMatch": {"headers": [{"name": ":status", "stringMatch": {"exact": str(status)}}]}}
+        for status in dict.fromkeys(statuses)
+    ]
+    if rules:
+        matcher = rules[0] if len(rules) == 1 else {"orMatch": {"rules": rules}}
+        _whole(options)["outlierDetection"] = {"errorMatcher": matcher}
+
+
 def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, rule: Rule | None) -> None:
     setting = balancer.localityLbSetting
-    if setting is not None and setting.enabled is not False:
-        if setting.distribute:
-            cluster["commonLbConfig"]["localityWeightedLbConfig"] = {}
-        elif not context.proxy.abilities.outliers and rule is not None:
-            _leftOut(context, rule, "localityLbSetting", "without outliers nothing fails over")
-        elif setting.failoverPriority and rule is not None:
-            _leftOut(context, rule, "failoverPriority", "what fails is replaced by the nearest locality")
+    isOn = setting is not None and setting.enabled is not False and not setting.distribute
+    if isOn and not context.proxy.abilities.outliers and rule is not None:
+        _leftOut(context, rule, "localityLbSetting", "without outliers nothing fails over")
     if cluster.get("type") == "ORIGINAL_DST":
         return
     cluster["lbPolicy"] = _BALANCERS.get(balancer.simple or "", "LEAST_REQUEST")

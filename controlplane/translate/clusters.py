@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from attrs import evolve
+
 from meshproxy.controlplane.model.destinationrule import Subset
-from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, TrafficPolicy
+from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, ConnectionPoolSettings, TrafficPolicy
 from meshproxy.controlplane.registry.services import Endpoint, Port, Resolution, Service
 from meshproxy.controlplane.translate.clusterpolicy import announceClients, applyPolicy, protocolOptions, unlimited
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment
+from meshproxy.controlplane.translate.localities import balanceLocalities
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
 from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
@@ -96,6 +99,7 @@ def _outbound(
     _discover(context, cluster, made, service, policy, endpoints, known)
     options = protocolOptions(port, policy)
     applyPolicy(context, cluster, policy, rule, options)
+    balanceLocalities(context, policy, cluster)
     _secure(context, cluster, service, port, subset, policy)
     if policy.proxyProtocol is not None and context.proxy.abilities.proxyProtocol:
         announceClients(policy.proxyProtocol, cluster)
@@ -248,12 +252,18 @@ def passthroughClusters(context: Context) -> dict[str, JSON]:
 
 
 def inboundCluster(
-    context: Context, name: str, port: Port, services: Sequence[Service], where: tuple[str, int] | None
+    context: Context,
+    name: str,
+    port: Port,
+    services: Sequence[Service],
+    where: tuple[str, int] | None,
+    pool: ConnectionPoolSettings | None = None,
 ) -> JSON:
     """
     The cluster of the own workload, at one of its ports.
 
     @param where: Its address and port; L{None} for where a connection was going.
+    @param pool: Its limits. Which HTTP the workload speaks is what its port says: nothing is upgraded here.
     """
     cluster: JSON = {
         "name": name,
@@ -279,7 +289,11 @@ def inboundCluster(
             type="STATIC",
             loadAssignment={"clusterName": name, "endpoints": [{"lbEndpoints": [endpoint]}]},
         )
-    options = protocolOptions(port, TrafficPolicy())
+    if pool is not None and pool.http is not None:
+        pool = evolve(pool, http=evolve(pool.http, h2UpgradePolicy="DEFAULT"))
+    policy = TrafficPolicy(connectionPool=pool)
+    options = protocolOptions(port, policy)
+    applyPolicy(context, cluster, policy, None, options)
     if options:
         cluster["typedExtensionProtocolOptions"] = {_OPTIONS: options}
     return cluster

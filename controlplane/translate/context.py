@@ -8,7 +8,7 @@ from __future__ import annotations
 from meshproxy.controlplane.model.problems import NOT_PROGRAMMED, Problem, Severity
 from meshproxy.controlplane.model.resource import Key, Resource
 from meshproxy.controlplane.model.spots import pathOf
-from meshproxy.controlplane.registry.index import ServiceIndex
+from meshproxy.controlplane.registry.index import ServiceIndex, Target
 from meshproxy.controlplane.registry.services import ServiceKey
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.proxy import Proxy
@@ -56,6 +56,31 @@ class Context:
         service = self.services.service(key)
         if service is not None:
             self.resourcesUsed.add(service.origin)
+
+    def served(self) -> list[Target]:
+        """
+        What the workload of the proxy serves, the oldest service first.
+        """
+        proxy = self.proxy
+        found = []
+        for target in self.services.targets(proxy.addresses, proxy.namespace):
+            labels = target.endpoint.labels
+            # Otherwise it is another workload that shares the address.
+            if target.endpoint.port and all(proxy.labels.get(key, value) == value for key, value in labels.items()):
+                self.usesService(target.service.key)
+                found.append(target)
+        return found
+
+    def policies(self, kind: str) -> list[Resource]:
+        """
+        The resources of the security group that apply to the workload of the proxy.
+        """
+        proxy = self.proxy
+        served = frozenset(target.service.origin for target in self.served())
+        found = self.resources.applying(kind, proxy.namespace, proxy.labels, self.mesh.rootNamespace, served)
+        for resource in found:
+            self.uses(resource)
+        return found
 
     def warn(self, code: str, why: str, resource: Resource, *steps: str | int) -> None:
         """

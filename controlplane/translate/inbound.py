@@ -130,9 +130,7 @@ def workloadFilters(context: Context, destinations: Destinations) -> WorkloadFil
     The filters that the policies of the workload ask for.
     """
     proxy, mesh = context.proxy, context.mesh
-    policies = context.resources.applying("AuthorizationPolicy", proxy.namespace, proxy.labels, mesh.rootNamespace)
-    for policy in policies:
-        context.uses(policy)
+    policies = context.policies("AuthorizationPolicy")
 
     def lookUp(host: str, port: int) -> str | None:
         namespace, _, name = host.rpartition("/")
@@ -163,7 +161,8 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
         # What is listened at in earnest has no original destination.
         application = proxy.applicationAddress, proxy.applicationPorts.get(number, number)
         where = served.endpoint or (application if served.binds else None)
-        made.clusters[cluster] = inboundCluster(context, cluster, served.port, served.services, where)
+        pool = context.scope.inboundPool(number)
+        made.clusters[cluster] = inboundCluster(context, cluster, served.port, served.services, where, pool)
         own = _chains(context, number, served, cluster, peers, filters)
         if served.binds:
             made.listeners.append(_listener(context, served.bind, number, own))
@@ -244,14 +243,7 @@ def _portsOf(context: Context) -> dict[int, list[Target]]:
     different things at one port are told.
     """
     ports: dict[int, list[Target]] = {}
-    for target in context.services.targets(context.proxy.addresses, context.proxy.namespace):
-        labels = target.endpoint.labels
-        if not target.endpoint.port or any(
-            context.proxy.labels.get(key, value) != value for key, value in labels.items()
-        ):
-            # Another workload, if it shares the address.
-            continue
-        context.usesService(target.service.key)
+    for target in context.served():
         known = ports.setdefault(target.endpoint.port, [])
         if known and known[0].port.protocol != target.port.protocol:
             loser = context.resources.get(*target.service.origin)

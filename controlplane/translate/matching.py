@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from meshproxy.controlplane.model.common import StringMatch, selects
-from meshproxy.controlplane.model.httproute import isClaim
+from meshproxy.controlplane.model.httproute import claimOf
 from meshproxy.controlplane.model.routes import HTTPMatchRequest
 from meshproxy.controlplane.translate.messages import JSON, without
 from meshproxy.controlplane.translate.proxy import Proxy
+from meshproxy.controlplane.translate.rbacvalues import claimMatch
 
-__all__ = ["appliesTo", "isEverything", "matchesNothing", "routeMatch", "stringMatcher"]
+__all__ = ["appliesTo", "isEverything", "routeMatch", "stringMatcher"]
 
 
 def stringMatcher(match: StringMatch) -> JSON:
@@ -42,18 +43,11 @@ def appliesTo(match: HTTPMatchRequest, proxy: Proxy, gateways: Collection[str], 
     return not match.sourceNamespace or match.sourceNamespace == proxy.namespace
 
 
-def matchesNothing(match: HTTPMatchRequest) -> bool:
-    """
-    Whether a match asks for claims of tokens, which nobody reads so far: it takes no request, rather than every one.
-    """
-    return any(isClaim(name) for name in (*match.headers, *match.withoutHeaders))
-
-
 def isEverything(match: JSON) -> bool:
     """
     Whether a match of Envoy takes every request.
     """
-    if match.get("headers") or match.get("queryParameters"):
+    if match.get("headers") or match.get("queryParameters") or match.get("dynamicMetadata"):
         return False
     regex = match.get("safeRegex", {}).get("regex")
     return match.get("prefix") == "/" or regex in (".*", "/.*") if "path" not in match else False
@@ -79,8 +73,10 @@ def routeMatch(match: HTTPMatchRequest | None) -> JSON:
     """
     if match is None:
         return {"prefix": "/"}
-    headers = [_header(name, value) for name, value in match.headers.items()]
+    headers = [_header(name, value) for name, value in match.headers.items() if claimOf(name) is None]
     for name, value in match.withoutHeaders.items():
+        if claimOf(name) is not None:
+            continue
         header = {**_header(name, value), "invertMatch": True}
         if "presentMatch" not in header:
             header["treatMissingHeaderAsEmpty"] = True
@@ -101,8 +97,23 @@ def routeMatch(match: HTTPMatchRequest | None) -> JSON:
             "caseSensitive": not match.ignoreUriCase,
             "headers": headers,
             "queryParameters": parameters,
+            "dynamicMetadata": _claims(match),
         }
     )
+
+
+def _claims(match: HTTPMatchRequest) -> list[JSON]:
+    """
+    Claims of a token that was verified before, as a gateway may ask for them.
+    """
+    made = []
+    for given, inverted in ((match.headers, False), (match.withoutHeaders, True)):
+        for name, value in given.items():
+            claim = claimOf(name)
+            if claim is not None:
+                wanted = {"safeRegex": {"regex": ".*"}} if _isPresent(value) else stringMatcher(value)
+                made.append({**claimMatch(claim, wanted), **({"invert": True} if inverted else {})})
+    return made
 
 
 def _path(uri: StringMatch | None) -> JSON:

@@ -11,7 +11,7 @@ from attrs import Factory, frozen
 
 from meshproxy.config.structure import Seconds
 from meshproxy.controlplane.model.routes import HTTPRetry
-from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting
+from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting, ZoneAwareLbSetting
 
 __all__ = [
     "ExtAuthzGRPC",
@@ -127,6 +127,7 @@ class MeshConfig:
     defaultDestinationRuleExportTo: list[str] = Factory(list)
     extensionProviders: list[ExtensionProvider] = Factory(list)
     localityLbSetting: LocalityLbSetting | None = None
+    zoneAwareLbSetting: ZoneAwareLbSetting | None = None
     pathNormalization: PathNormalization = Factory(PathNormalization)
 
     @property

@@ -13,7 +13,23 @@ from attrs import Factory, frozen
 
 from meshproxy.controlplane.translate.abilities import ENVOY, MESHPROXY, Abilities
 
-__all__ = ["DataPlane", "Interception", "Proxy", "Role", "proxyOf"]
+__all__ = ["NETWORK", "DataPlane", "Interception", "Proxy", "Role", "proxyOf", "withTopology"]
+
+#: The label that says where a workload can be reached directly from.
+NETWORK = "topology.istio.io/network"
+
+#: The labels that say where a workload is, from wide to narrow.
+_PLACES = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
+
+
+def withTopology(labels: Mapping[str, str], locality: str, network: str) -> dict[str, str]:
+    """
+    The labels of a workload, with those that follow from where it is.
+    """
+    found = {**labels, **{name: part for name, part in zip(_PLACES, locality.split("/", 2), strict=False) if part}}
+    if network:
+        found.setdefault(NETWORK, network)
+    return found
 
 
 class Role(Enum):
@@ -54,6 +70,7 @@ class Proxy:
     @ivar labels: The labels of its workload, by which resources select it.
     @ivar addresses: Those of its workload: by them its services are found.
     @ivar locality: C{REGION/ZONE/SUBZONE}.
+    @ivar network: Where it can be reached directly from; empty where all of the mesh can be reached so.
     @ivar inboundAddress: Where it listens for its workload, without interception; the first address if empty.
     @ivar outboundAddress: Where it listens for what the workload calls, without interception.
     @ivar applicationAddress: Where the workload itself listens, without interception.
@@ -70,6 +87,7 @@ class Proxy:
     dataPlane: DataPlane = DataPlane.ENVOY
     interception: Interception = Interception.REDIRECT
     locality: str = ""
+    network: str = ""
     inboundAddress: str = ""
     outboundAddress: str = "127.0.0.1"
     applicationAddress: str = "127.0.0.1"
@@ -82,6 +100,13 @@ class Proxy:
         Whether it stands beside a workload.
         """
         return self.role is Role.SIDECAR
+
+    @property
+    def topology(self) -> dict[str, str]:
+        """
+        Its labels, with those that follow from where it is.
+        """
+        return withTopology(self.labels, self.locality, self.network)
 
     @property
     def abilities(self) -> Abilities:
@@ -129,6 +154,7 @@ def proxyOf(node: Mapping[str, Any]) -> Proxy:
         dataPlane=_member(DataPlane, node.get("userAgentName"), DataPlane.ENVOY),
         interception=_member(Interception, metadata.get("INTERCEPTION_MODE"), Interception.REDIRECT),
         locality=locality,
+        network=str(metadata.get("NETWORK") or ""),
         inboundAddress=str(metadata.get("INBOUND_ADDRESS") or ""),
         outboundAddress=str(metadata.get("OUTBOUND_ADDRESS") or "127.0.0.1"),
         applicationAddress=str(metadata.get("APPLICATION_ADDRESS") or "127.0.0.1"),

@@ -14,6 +14,7 @@ __all__ = [
     "NotSeen",
     "audience",
     "claim",
+    "claimMatch",
     "envoyMetadata",
     "headerMatch",
     "hostMatch",
@@ -115,8 +116,12 @@ def trustDomainMatch(value: str) -> JSON:
     return _regex(f"spiffe://{_quoted(before)}[^/]*{_quoted(behind)}/.*")
 
 
+def _matcher(path: Sequence[str], value: JSON, filterName: str = _JWT) -> JSON:
+    return {"filter": filterName, "path": [{"key": key} for key in path], "value": value}
+
+
 def _metadata(path: Sequence[str], value: JSON, filterName: str = _JWT) -> JSON:
-    return {"metadata": {"filter": filterName, "path": [{"key": key} for key in path], "value": value}}
+    return {"metadata": _matcher(path, value, filterName)}
 
 
 def _someOf(values: Sequence[str]) -> JSON:
@@ -128,9 +133,11 @@ def _listed(path: Sequence[str], values: Sequence[str]) -> JSON:
     """
     A claim that is a text, or a list with such a text.
     """
-    several = _someOf(values)
-    inList = {"listMatch": {"oneOf": several}}
-    return _metadata(path, {"orMatch": {"valueMatchers": [several, inList]}})
+    return _metadata(path, _alone(_someOf(values)))
+
+
+def _alone(value: JSON) -> JSON:
+    return {"orMatch": {"valueMatchers": [value, {"listMatch": {"oneOf": value}}]}}
 
 
 def audience(name: str, values: Sequence[str]) -> JSON:
@@ -145,6 +152,16 @@ def claim(key: str, values: Sequence[str]) -> JSON:
     A claim of a token: C{request.auth.claims[a][b]}.
     """
     return _listed(["payload", *re.findall(r"\[([^\]]*)\]", key)], values)
+
+
+def claimMatch(path: Sequence[str], match: JSON) -> JSON:
+    """
+    A C{envoy.type.matcher.v3.MetadataMatcher} of a claim.
+
+    @param path: Its name, behind those of the claims that it is inside of.
+    @param match: A C{StringMatcher} for it, or for one of those that it lists.
+    """
+    return _matcher(["payload", *path], _alone({"stringMatch": match}))
 
 
 def requestPrincipal(values: Sequence[str]) -> JSON:

@@ -5,9 +5,9 @@ All resources at one moment, found by what they apply to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
-from meshproxy.controlplane.model.common import selects
+from meshproxy.controlplane.model.common import selects, targetsOf
 from meshproxy.controlplane.model.destinationrule import DestinationRule
 from meshproxy.controlplane.model.resource import Key, Resource
 from meshproxy.controlplane.model.routes import VirtualService
@@ -22,6 +22,28 @@ def _exported(exportTo: Sequence[str], otherwise: Sequence[str], own: str, names
     """
     entries = exportTo or otherwise or ("*",)
     return "*" in entries or namespace in entries or ("." in entries and namespace == own)
+
+
+#: The label of a gateway that a C{Gateway} of Kubernetes stands for.
+_GATEWAY = "gateway.networking.k8s.io/gateway-name"
+
+
+def _applies(resource: Resource, namespace: str, labels: dict[str, str], served: Set[Key]) -> bool:
+    """
+    Whether a policy applies to a workload. One that is attached to a service does so at the proxies of its workloads:
+    where there are waypoints it would there, and without them somebody has to.
+    """
+    spec = resource.spec
+    targets = targetsOf(spec)
+    if not targets:
+        return spec.selector is None or selects(spec.selector.matchLabels, labels)
+    for target in targets:
+        if target.kind == "Gateway":
+            if labels.get(_GATEWAY) == target.name and resource.namespace == namespace:
+                return True
+        elif (target.kind, resource.namespace, target.name) in {(key.kind, key.namespace, key.name) for key in served}:
+            return True
+    return False
 
 
 class ResourceSet:
@@ -79,18 +101,21 @@ class ResourceSet:
                 found.append(resource)
         return found
 
-    def applying(self, kind: str, namespace: str, labels: dict[str, str], root: str) -> list[Resource]:
+    def applying(
+        self, kind: str, namespace: str, labels: dict[str, str], root: str, served: Set[Key] = frozenset()
+    ) -> list[Resource]:
         """
         The resources of the security group that apply to a workload: those of the root namespace, then those of its
-        own, as far as they select it.
+        own, as far as they select it, or are attached to it or to what it serves.
+
+        @param served: The services that the workload is part of.
         """
         namespaces = [root, namespace] if root != namespace else [namespace]
         return [
             resource
             for owner in namespaces
             for resource in self.all(kind)
-            if resource.namespace == owner
-            and (resource.spec.selector is None or selects(resource.spec.selector.matchLabels, labels))
+            if resource.namespace == owner and _applies(resource, namespace, labels, served)
         ]
 
     def gateways(self, labels: dict[str, str]) -> list[Resource]:

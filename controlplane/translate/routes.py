@@ -21,7 +21,7 @@ from meshproxy.controlplane.model.routes import (
 )
 from meshproxy.controlplane.model.trafficpolicy import TrafficPolicy
 from meshproxy.controlplane.translate.headers import headerOperations, rewrittenHost
-from meshproxy.controlplane.translate.matching import appliesTo, isEverything, matchesNothing, routeMatch
+from meshproxy.controlplane.translate.matching import appliesTo, isEverything, routeMatch
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import JSON, duration, origin, share, without
 from meshproxy.controlplane.translate.proxy import Proxy
@@ -91,7 +91,7 @@ def httpRoutes(
     for route in routes:
         matches: list[HTTPMatchRequest | None] = [*route.match] or [None]
         for match in matches:
-            if match is not None and (not appliesTo(match, proxy, gateways, port) or matchesNothing(match)):
+            if match is not None and not appliesTo(match, proxy, gateways, port):
                 continue
             made.append(_route(where, route, match))
             if isEverything(made[-1]["match"]):

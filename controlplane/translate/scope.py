@@ -13,6 +13,7 @@ from meshproxy.controlplane.model.common import selects
 from meshproxy.controlplane.model.hosts import covers, fullName, overlaps
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.sidecar import EgressListener, IngressListener
+from meshproxy.controlplane.model.trafficpolicy import ConnectionPoolSettings
 from meshproxy.controlplane.registry.index import ServiceIndex
 from meshproxy.controlplane.registry.services import Service
 from meshproxy.controlplane.translate.mesh import MeshConfig
@@ -71,6 +72,16 @@ class Scope:
         Where it listens for its workload, if a resource says so.
         """
         return list(self.resource.spec.ingress) if self.resource is not None else []
+
+    def inboundPool(self, port: int) -> ConnectionPoolSettings | None:
+        """
+        The limits of what comes to a port of the workload, if a resource says any: its own, else those of all ports.
+        """
+        if self.resource is None:
+            return None
+        found = (one.connectionPool for one in self.ingress if one.port is not None and one.port.number == port)
+        pool: ConnectionPoolSettings | None = next(found, None) or self.resource.spec.inboundConnectionPool
+        return pool
 
     def binds(self, captureMode: str) -> bool:
         """

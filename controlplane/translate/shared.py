@@ -5,7 +5,7 @@ What the configurations of several proxies have in common: what they call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Set
+from collections.abc import Callable, Hashable, Iterator, Set
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from attrs import define
@@ -15,6 +15,8 @@ from meshproxy.controlplane.model.resource import Key, Resource
 from meshproxy.controlplane.registry.services import Service, ServiceKey
 
 if TYPE_CHECKING:
+    from meshproxy.controlplane.model.destinationrule import DestinationRule
+    from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting, ZoneAwareLbSetting
     from meshproxy.controlplane.translate.clusters import OutboundClusters
     from meshproxy.controlplane.translate.context import Context
     from meshproxy.controlplane.translate.policies import Rule
@@ -69,12 +71,13 @@ class Shared:
             C{DestinationRule} and C{PeerAuthentication}.
         @param changed: The services whose clusters do not: they, or their endpoints, are not the same.
         """
-        self._clusters: dict[tuple[ServiceKey, Hashable, Hashable], _Made[OutboundClusters]] = {}
+        self._clusters: dict[tuple[ServiceKey, Hashable, Hashable, Hashable], _Made[OutboundClusters]] = {}
         if before is not None:
             known = before._clusters
             self._clusters = {key: one for key, one in known.items() if key[0] not in changed} if changed else known
         self._outbound: dict[Hashable, _Made[object]] = {}
         self._labelsMatter: bool | None = None
+        self._labelsOrder: bool | None = None
 
     def clusters(
         self, context: Context, service: Service, rule: Rule | None, make: Callable[[], OutboundClusters]
@@ -86,7 +89,8 @@ class Shared:
         """
         proxy = context.proxy
         caller = (proxy.dataPlane, proxy.intercepts, proxy.isSidecar, proxy.locality, proxy.sdsCluster)
-        key = (service.key, None if rule is None else rule.identity, caller)
+        labels = tuple(sorted(proxy.topology.items())) if self._ordersByLabels(context) else None
+        key = (service.key, None if rule is None else rule.identity, caller, labels)
         return _made(self._clusters, key, rule, context, make)
 
     def outbound(self, context: Context, make: Callable[[], T]) -> T:
@@ -105,7 +109,7 @@ class Shared:
             proxy.sdsCluster,
             proxy.outboundAddress,
             None if resource is None else resource.key,
-            tuple(sorted(proxy.labels.items())) if self._asksLabels(context) else None,
+            tuple(sorted(proxy.topology.items())) if self._asksLabels(context) else None,
         )
         return _made(self._outbound, key, None, context, make)  # type: ignore[return-value]  # always the same type
 
@@ -115,10 +119,41 @@ class Shared:
         """
         if self._labelsMatter is None:
             resources = context.resources
-            self._labelsMatter = any(
-                one.spec.workloadSelector is not None for one in resources.all("DestinationRule")
-            ) or any(_selectsCallers(one) for one in resources.all("VirtualService"))
+            self._labelsMatter = (
+                any(one.spec.workloadSelector is not None for one in resources.all("DestinationRule"))
+                or any(_selectsCallers(one) for one in resources.all("VirtualService"))
+                or self._ordersByLabels(context)
+            )
         return self._labelsMatter
+
+    def _ordersByLabels(self, context: Context) -> bool:
+        """
+        Whether the labels of a caller decide which endpoints it asks first.
+        """
+        if self._labelsOrder is None:
+            mesh = context.mesh
+            self._labelsOrder = any(
+                setting is not None and bool(setting.failoverPriority)
+                for setting in (
+                    mesh.localityLbSetting,
+                    mesh.zoneAwareLbSetting,
+                    *(one for rule in context.resources.all("DestinationRule") for one in _settings(rule.spec)),
+                )
+            )
+        return self._labelsOrder
+
+
+def _settings(rule: DestinationRule) -> Iterator[LocalityLbSetting | ZoneAwareLbSetting | None]:
+    """
+    All that a rule says of localities.
+    """
+    for policy in (rule.trafficPolicy, *(subset.trafficPolicy for subset in rule.subsets)):
+        if policy is None:
+            continue
+        for balancer in (policy.loadBalancer, *(port.loadBalancer for port in policy.portLevelSettings)):
+            if balancer is not None:
+                yield balancer.localityLbSetting
+                yield balancer.zoneAwareLbSetting
 
 
 def _selectsCallers(resource: Resource) -> bool:

@@ -231,16 +231,19 @@ def _clients(settings: ServerTLSSettings, names: Sequence[str]) -> JSON:
     """
     How the certificates of clients are verified.
     """
+    trusting = "ACCEPT_UNTRUSTED" if settings.insecureSkipVerify else None
     validation = without(
         {
+            "trustChainVerification": trusting,
             "matchTypedSubjectAltNames": _subjects(settings.subjectAltNames),
             "verifyCertificateSpki": list(settings.verifyCertificateSpki),
             "verifyCertificateHash": list(settings.verifyCertificateHash),
         }
     )
     if not names:
-        validation["trustedCa"] = {"filename": settings.caCertificates}
-        return {"validationContext": validation}
+        revoked = {"filename": settings.caCrl} if settings.caCrl else None
+        files = {"trustedCa": {"filename": settings.caCertificates}, "crl": revoked}
+        return {"validationContext": without({**validation, **files})}
     roots = settings.caCertCredentialName or f"{names[0]}-cacert"
     return {
         "combinedValidationContext": {

@@ -40,11 +40,8 @@ def tokenFilters(context: Context) -> list[JSON]:
     """
     The filters for the tokens of a workload's requests: none if nobody speaks of them.
     """
-    proxy, mesh = context.proxy, context.mesh
-    resources = context.resources.applying("RequestAuthentication", proxy.namespace, proxy.labels, mesh.rootNamespace)
+    resources = context.policies("RequestAuthentication")
     rules = [(rule, resource, index) for resource in resources for index, rule in enumerate(resource.spec.jwtRules)]
-    for resource in resources:
-        context.uses(resource)
     if not rules:
         return []
     # As in Istio, so that equal resources make equal filters.
@@ -80,6 +77,8 @@ def _provider(context: Context, rule: JWTRule, resource: Resource, index: int) -
             "forward": rule.forwardOriginalToken or None,
             "forwardPayloadHeader": rule.outputPayloadToHeader or None,
             "payloadInMetadata": _PAYLOAD,
+            # Routes of gateways may ask for claims, which nobody knew when the first one was chosen.
+            "clearRouteCache": not context.proxy.isSidecar or None,
             "normalizePayloadInMetadata": {
                 "spaceDelimitedClaims": list(dict.fromkeys([*_LISTS, *rule.spaceDelimitedClaims]))
             },

@@ -189,6 +189,15 @@ class Session:
         """
         raise NotImplementedError
 
+    def hasAll(self, typeURL: str) -> bool:
+        """
+        Whether the proxy took all that it asked for of a type and that there is.
+        """
+        subscription = self.subscriptions[typeURL]
+        if self.snapshot is None or subscription.isUnderWay or subscription.rejection is not None:
+            return False
+        return not self._isDirty(typeURL)
+
     def _order(self) -> list[str]:
         return sorted(self.subscriptions, key=lambda one: ORDER.index(one) if one in ORDER else len(ORDER))
 

@@ -227,7 +227,12 @@ class DestinationRuleTests(KindTests):
                     "loadBalancer.localityLbSetting",
                     "ineffective",
                 ),
-                ("loadBalancer: {zoneAwareLbSetting: {}}", "loadBalancer.zoneAwareLbSetting", "not-programmed"),
+                (
+                    "loadBalancer: {zoneAwareLbSetting: {failover: [{from: a, to: b}]}}",
+                    "loadBalancer.zoneAwareLbSetting",
+                    "ineffective",
+                ),
+                ("loadBalancer: {backendUtilization: {}}", "loadBalancer.backendUtilization", "not-programmed"),
                 ("tls: {mode: ISTIO_MUTUAL, caCertificates: a}", "tls.caCertificates", "ineffective"),
             )
         )

@@ -35,13 +35,14 @@ class ReferenceTests(SynchronousTestCase):
         A kind has its versions, its fields with types and defaults, and what has no effect.
         """
         kind = findPlural("security.istio.io", "authorizationpolicies")
-        assert kind is not None
-        told = describeKind(kind, set())
+        other = findPlural("networking.istio.io", "sidecars")
+        assert kind is not None and other is not None
+        told = describeKind(kind, set()) + describeKind(other, set())
         for line in (
             "`security.istio.io/v1`, `security.istio.io/v1beta1`; `authorizationpolicies`, ap",
             "| `action` | ALLOW \\| DENY \\| AUDIT \\| CUSTOM | default `ALLOW` |",
             "| `from` | list of From |  |",
-            "| `targetRef` | PolicyTargetReference | no effect so far: policies are attached by selector |",
+            "| `egressProxy` | Destination | no effect so far: calls go to where they were going |",
         ):
             self.assertIn(f"{line}\n", told)
 

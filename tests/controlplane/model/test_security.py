@@ -158,9 +158,12 @@ class AuthorizationPolicyTests(KindTests):
 
     def test_notProgrammed(self) -> None:
         """
-        What a policy is attached to by name is told to have no effect.
+        A policy may be attached to what is there; for waypoints, which are not, it has no effect.
         """
-        self.warnings([("targetRefs: [{kind: Service, name: c}]", "spec.targetRefs", "not-programmed")])
+        entry = "{kind: ServiceEntry, group: networking.istio.io, name: d}"
+        self.accepted(f"targetRefs: [{{kind: Service, name: c}}, {entry}]")
+        target = "{kind: GatewayClass, group: gateway.networking.k8s.io, name: c}"
+        self.warnings([(f"targetRef: {target}", "spec.targetRef.kind", "not-programmed")])
 
     def test_dryRun(self) -> None:
         """

@@ -103,7 +103,11 @@ class SidecarTests(KindTests):
         self.warnings(
             [
                 ("workloadSelector: {}\negress: [{hosts: ['*/*']}]", "spec.workloadSelector", "ineffective"),
-                ("inboundConnectionPool: {tcp: {maxConnections: 1}}", "spec.inboundConnectionPool", "not-programmed"),
+                (
+                    "ingress: [{port: {number: 1, name: a, protocol: HTTP}, tls: {mode: SIMPLE, credentialName: c}}]",
+                    "spec.ingress[0].tls",
+                    "not-programmed",
+                ),
                 (
                     "egress: [{port: {number: 0}, bind: 'unix:///a', hosts: ['*/*']}]",
                     "spec.egress[0].bind",

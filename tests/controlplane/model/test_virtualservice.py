@@ -5,7 +5,7 @@ Tests for L{meshproxy.controlplane.model.virtualservice} and the modules that it
 
 from __future__ import annotations
 
-from tests.controlplane.model.given import KindTests
+from tests.controlplane.model.given import KindTests, document, read
 
 TO_A = "[{destination: {host: a}}]"
 
@@ -180,11 +180,21 @@ class VirtualServiceTests(KindTests):
 
     def test_claims(self) -> None:
         """
-        A claim can be matched at a gateway, and is said to have no effect so far.
+        A claim can be matched at a gateway, whichever way its name is written; what names none is no header either.
         """
-        match = "match: [{headers: {'@request.auth.claims.a': {exact: b}}}]"
-        path = 'spec.http[0].match[0].headers["@request.auth.claims.a"]'
-        self.warnings([(f"gateways: [edge]\n{http(match)}", path, "not-programmed")])
+        for name in ("@request.auth.claims.a", "@request.auth.claims[a.b][c]", "@request.Auth.claims.a.b"):
+            match = f"match: [{{headers: {{'{name}': {{exact: b}}}}, withoutHeaders: {{'{name}': {{exact: c}}}}}}]"
+            resource, problems = read(document(self.kind, f"gateways: [edge]\n{http(match)}"))
+            self.assertEqual((resource is not None, problems), (True, []))
+        nameless = [f"@request.auth.claims{end}" for end in ("", ".", "[]", ".a..b", "[a")]
+        self.refusals(
+            (
+                "gateways: [edge]\n" + http(f"match: [{{headers: {{'{name}': {{exact: b}}}}}}]"),
+                f'spec.http[0].match[0].headers["{name}"]',
+                "invalid",
+            )
+            for name in nameless
+        )
 
     def test_destinations(self) -> None:
         """

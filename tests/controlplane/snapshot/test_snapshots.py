@@ -82,6 +82,21 @@ class SnapshotsTests(SnapshotTestCase):
         self.delete(serviceEntry("ratings"))
         self.assertNotIn("outbound|80||ratings.default.svc.cluster.local", given[-1].ofType(CLUSTER))
 
+    def test_unchanged(self) -> None:
+        """
+        What changes nothing for a proxy leaves it the snapshot that it has, so that who compares finds it.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        (attached,) = self.snapshots.attached
+        for resource in (destinationRule("nobody", 7), virtualService("reviews", "3s"), destinationRule("nobody", 8)):
+            before = attached.revision
+            self.put(resource)
+            self.assertGreater(attached.revision, before)
+            self.assertTrue(attached.snapshot is given[-1], resource)
+        self.assertEqual(len(given), 2)
+
     def test_sharedAnew(self) -> None:
         """
         What proxies have in common is made anew when something changes that it is made of: whoever was there before

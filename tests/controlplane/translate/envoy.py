@@ -12,8 +12,15 @@ import copy
 import json
 import subprocess
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from tests.conformance.proxies import findEnvoy
 from tests.controlplane.model.test_core import pair
@@ -42,6 +49,17 @@ def inlined(value: Any, routes: dict[str, Any]) -> Any:
     if str(made.get("@type", "")).endswith(_MANAGER) and "rds" in made:
         made["routeConfig"] = copy.deepcopy(routes[made.pop("rds")["routeConfigName"]])
     return made
+
+
+def revoked() -> str:
+    """
+    A list of certificates that count no more, with none on it.
+    """
+    now = datetime.now(UTC)
+    builder = x509.CertificateRevocationListBuilder(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "golden")]), now, now + timedelta(days=1)
+    )
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def bootstrap(names: list[str]) -> dict[str, Any]:
@@ -96,7 +114,7 @@ def complaints(names: list[str] | None = None, spoilt: tuple[str, str] = ("", ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bootstrap.json"
         text = json.dumps(bootstrap(names if names is not None else caseNames()))
-        for file, held in zip(("certificate.pem", "key.pem"), pair(), strict=True):
+        for file, held in zip(("certificate.pem", "key.pem", "revoked.pem"), (*pair(), revoked()), strict=True):
             (Path(folder) / file).write_text(held)
         text = text.replace(*spoilt) if spoilt[0] else text
         path.write_text(text.replace("/certificates/", f"{folder}/"))

@@ -319,36 +319,6 @@ class DiscoveryTests(SynchronousTestCase):
         }
         self.assertEqual(counts, {"": 2, "x": 1, "none": 0})
 
-    def test_localities(self) -> None:
-        """
-        The nearest first, where failing endpoints are noticed; the region that a failover names before the others.
-        """
-        texts = [
-            networking("WorkloadEntry", name, f"address: 10.0.0.{index}, labels: {{app: a}}, locality: {locality}")
-            for index, (name, locality) in enumerate(
-                (("near", "r1/z1/s1"), ("zone", "r1/z1/s2"), ("region", "r1/z2"), ("far", "r2/z1"), ("next", "r3"))
-            )
-        ]
-        proxy = evolve(SIDECAR, locality="r1/z1/s1")
-
-        def priorities(policy: str) -> dict[str, int]:
-            groups = made(proxy, A, *texts, rule(f"trafficPolicy: {{{policy}}}")).endpoints[NAME]["endpoints"]
-            return {"/".join(group["locality"].values()): group.get("priority", 0) for group in groups}
-
-        noticed = "outlierDetection: {interval: 1s}"
-        order = priorities(noticed)
-        self.assertEqual(order, {"r1/z1/s1": 0, "r1/z1/s2": 1, "r1/z2": 2, "r2/z1": 3, "r3": 3})
-        failover = ", loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r3}]}}"
-        order = priorities(noticed + failover)
-        self.assertEqual((order["r3"], order["r2/z1"]), (3, 4))
-        self.assertEqual(set(priorities("tls: {mode: DISABLE}").values()), {0})
-        labels = "loadBalancer: {localityLbSetting: {failoverPriority: [topology.istio.io/network]}}"
-        told = made(proxy, A, *texts, rule(f"trafficPolicy: {{{noticed}, {labels}}}")).problems
-        self.assertEqual([one.code for one in told], ["not-programmed"])
-        self.assertIn("failoverPriority", told[0].message)
-        off = ", loadBalancer: {localityLbSetting: {enabled: false}}"
-        self.assertEqual(set(priorities(noticed + off).values()), {0})
-
     def test_known(self) -> None:
         """
         UDP has no cluster, and what is not exported to the caller neither.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.structure import structureOrRaise
+from meshproxy.controlplane.model.resource import Key
 from meshproxy.controlplane.translate.abilities import MESHPROXY
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import CLUSTER, address, cidr, duration, messageOf, share, without
@@ -134,6 +135,33 @@ class ResourceSetTests(SynchronousTestCase):
         self.assertEqual([one.name for one in found], ["root", "own"])
         found = resources.applying("AuthorizationPolicy", "root", {}, "root")
         self.assertEqual([one.name for one in found], ["root"])
+
+    def test_attached(self) -> None:
+        """
+        A policy that is attached to something applies to the workloads of that service, or to that gateway, in its own
+        namespace, and to nobody else.
+        """
+        head = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n"
+        head += "metadata: {name: %s, namespace: %s}\nspec: {%s}\n"
+        service = "targetRefs: [{kind: Service, name: other}, {group: core, kind: Service, name: a}]"
+        entry = "targetRef: {group: networking.istio.io, kind: ServiceEntry, name: a}"
+        gateway = "targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]"
+        texts = [head % ("service", "shop", service), head % ("entry", "shop", entry), head % ("edge", "shop", gateway)]
+        texts.append(head % ("elsewhere", "elsewhere", service))
+        resources = ResourceSet(resourcesOf("---\n".join(texts)))
+
+        def names(labels: dict[str, str], *served: Key, namespace: str = "shop") -> list[str]:
+            found = resources.applying("AuthorizationPolicy", namespace, labels, "elsewhere", frozenset(served))
+            return [one.name for one in found]
+
+        self.assertEqual(names({}), [])
+        self.assertEqual(names({}, Key("", "Service", "shop", "a")), ["service"])
+        self.assertEqual(names({}, Key("networking.istio.io", "ServiceEntry", "shop", "a")), ["entry"])
+        self.assertEqual(names({}, Key("", "Service", "elsewhere", "a")), ["elsewhere"])
+        label = "gateway.networking.k8s.io/gateway-name"
+        self.assertEqual(names({label: "edge"}), ["edge"])
+        self.assertEqual(names({label: "edge"}, namespace="x"), [])
+        self.assertEqual(names({label: "other"}), [])
 
 
 class MessageTests(SynchronousTestCase):

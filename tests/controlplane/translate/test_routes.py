@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.controlplane.model.routes import HTTPRetry
 from meshproxy.controlplane.translate.mesh import MeshConfig, OutboundTrafficPolicy
 from meshproxy.controlplane.translate.proxy import Interception
-from tests.controlplane.translate.given import SIDECAR, codes, made, networking, service
+from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service
 
 A = service("a", "{name: http, port: 80}")
 B = service("b", "{name: http, port: 80}, {name: http-b, port: 81}")
@@ -188,11 +188,29 @@ class RouteTests(SynchronousTestCase):
 
     def test_claims(self) -> None:
         """
-        A match on a claim of a token takes no request, instead of every one.
+        A match on a claim is one on what the token's verifier found, as it is or listed; it is no header, and does not
+        hide what comes behind it.
         """
-        match = "{match: [{headers: {'@request.auth.claims.a': {exact: b}}}], route: [{destination: {host: b}}]}"
-        gateway = virtual(f"{match}, {{route: {TO_A}}}", more=", gateways: [edge]")
-        self.assertEqual([one["name"] for one in self.routes(gateway)], ["default"])
+        gateway = networking(
+            "Gateway",
+            "edge",
+            "selector: {istio: ingress}, servers: [{port: {number: 80, name: p, protocol: HTTP}, hosts: ['*']}]",
+        )
+        claims = "headers: {'@request.auth.claims[g][r.s]': {exact: b}, a: {exact: x}}"
+        without = "withoutHeaders: {'@request.auth.claims.h': {prefix: c}, '@request.auth.claims.i': {}}"
+        to = "route: [{destination: {host: %s, port: {number: 80}}}]"
+        match = f"{{match: [{{{claims}, {without}}}], {to % 'b'}}}, {{{to % 'a'}}}"
+        bound = virtual(match, more=", gateways: [edge]")
+        result = made(ROUTER, A, B, gateway, bound)
+        first, second = result.routes["http.80"]["virtualHosts"][0]["routes"]
+        self.assertEqual([one["name"] for one in first["match"]["headers"]], ["a"])
+        one, *others = first["match"]["dynamicMetadata"]
+        self.assertEqual([part["key"] for part in one["path"]], ["payload", "g", "r.s"])
+        (either, listed) = one["value"]["orMatch"]["valueMatchers"]
+        self.assertEqual((either["stringMatch"], listed["listMatch"]["oneOf"]), ({"exact": "b"}, either))
+        self.assertNotIn("invert", one)
+        self.assertEqual([(other["path"][-1]["key"], other["invert"]) for other in others], [("h", True), ("i", True)])
+        self.assertEqual(second["route"]["cluster"], "outbound|80||a.shop.svc.cluster.local")
 
     def test_hosts(self) -> None:
         """

@@ -84,6 +84,26 @@ class WorldSessionTests(SynchronousTestCase):
         self.answer("RDS", resources.get("routes", ""))
         self.assertEqual(self.told(), {})
 
+    def test_hasAll(self) -> None:
+        """
+        A proxy has all of a type once it took what it asked for, whatever else there is of it; not while a response is
+        due or under way, nor after it refused one.
+        """
+        self.session.setSnapshot(snapshot(endpoints="a b", clusters="a b"))
+        self.ask("EDS", "a")
+        self.assertFalse(self.session.hasAll(ENDPOINTS))
+        self.told()
+        self.assertFalse(self.session.hasAll(ENDPOINTS))
+        self.answer("EDS", "a")
+        self.assertTrue(self.session.hasAll(ENDPOINTS))
+        self.session.setSnapshot(snapshot(endpoints="a c", clusters="a c"))
+        self.assertEqual((self.told(), self.session.hasAll(ENDPOINTS)), ({}, True))
+        self.session.setSnapshot(snapshot(endpoints="a=2", clusters="a"))
+        self.assertFalse(self.session.hasAll(ENDPOINTS))
+        self.told()
+        self.answer("EDS", "a", "no")
+        self.assertFalse(self.session.hasAll(ENDPOINTS))
+
     def test_wildcard(self) -> None:
         """
         Without names all clusters and listeners are meant; an empty answer is one too.
