@@ -123,8 +123,11 @@ class ServedConfiguration:
 
         @raise MeshProxyError: If it has faults.
         """
+        clusters: list[Cluster] = []
+        listeners: list[Listener] = []
         try:
-            clusters, listeners = self._compile(bootstrap)
+            with bootstrap.report.despite():
+                clusters, listeners = self._compile(bootstrap)
         except MeshProxyError:
             self._secrets.keep()
             raise

@@ -16,7 +16,6 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from meshproxy.config import Section
-from meshproxy.errors import ConfigError, ConfigErrors
 
 __all__ = ["INTERVAL", "FileWatch", "FilesWatch", "refuseElsewhere"]
 
@@ -139,18 +138,13 @@ class FilesWatch:
 
 def refuseElsewhere(old: Section, new: Section) -> None:
     """
-    Refuse a configuration that differs where a reload changes nothing.
-
-    @raise ConfigErrors: One for each such field.
+    Refuse a configuration that differs where a reload changes nothing. Its report gets a fault for each such field.
     """
-    errors: list[ConfigError] = []
     names = {descriptor.name for descriptor in new.message.DESCRIPTOR.fields}
     for name in sorted(names.difference(_RELOADABLE)):
         before, after = (_bytesOf(section, name) for section in (old, new))
         if before != after:
-            errors.append(new.error("cannot change while the proxy runs; restart it for that", name))
-    if errors:
-        raise ConfigErrors(errors)
+            new.refuse("cannot change while the proxy runs; restart it for that", name)
 
 
 def _bytesOf(section: Section, name: str) -> object:

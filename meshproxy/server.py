@@ -23,7 +23,7 @@ from meshproxy.admin.explain.question import Question
 from meshproxy.admin.serverstats import ServerStats
 from meshproxy.admin.service import AdminServer
 from meshproxy.config import Report, Section
-from meshproxy.config.load import loadBootstrap
+from meshproxy.config.load import readBootstrap
 from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
 from meshproxy.configuration import ServedConfiguration
@@ -122,55 +122,56 @@ class ProxyServer(MultiService):
         registry = FilterRegistry() if registry is None else registry
         addResolver(registry.declare)
         bootstrap = self._load()
-        stats = compileStatsSettings(bootstrap.child("stats_config"))
-        store = Store(stats.accepts, stats.boundaries)
-        runtime = Runtime(chance, store.scope())
-        secrets = self.secrets = SecretStore(store, reactor)
-        servers = compileNameServers(bootstrap)
-        upstream: Any = network if servers is None else AskingNetwork(network, servers)
-        clusters = Clusters(store, upstream, reactor, chance, secrets)
-        if files is None:
-            files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
-        self.context = ProxyContext(
-            store,
-            reactor,
-            network,
-            chance,
-            runtime,
-            registry,
-            clusters,
-            UpstreamCalls(clusters, reactor),
-            AccessLogContext(files, runtime.number),
-            secrets,
-            isFailed=lambda: self.failedHealthCheck,
-        )
-        self.files = files
-        self.clusters = clusters
-        self.listeners = Listeners(self.context, options.drainTime)
-        self.stats = ServerStats(store, bootstrap.wrapped("stats_server_version_override", None))
-        self._identify(bootstrap)
-        clusters.zone = self._localZone(bootstrap)
-        runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
-        self.discovery: Discovery | None = None
-        self._discoverySettings = compileDiscovery(bootstrap)
-        secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
-        self._node = nodeOf(bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
-        self._secretStreams = secrets.streams = SecretStreams(self.context, self._node)
-        self.identity = self._makeIdentity(bootstrap, store)
-        self.configuration = ServedConfiguration(
-            bootstrap, self.context, self.listeners, self._secretStreams, self._begin, self._routesLate
-        )
-        self._sinks = compileStatsSinks(
-            bootstrap.children("stats_sinks"),
-            store,
-            stats.extractor,
-            network.datagrams,
-            clusters.byName,
-            self.context.clusterNames,
-        )
-        if options.xdsCopyPath is not None and not self.context.nodeId:
-            bootstrap.refuse("--xds-copy-path needs an id, whose copy it is: node.id or --service-node", "node")
-        self.admin = AdminServer(self, bootstrap.child("admin"), Exposition(store, stats.extractor))
+        with bootstrap.report.despite():
+            stats = compileStatsSettings(bootstrap.child("stats_config"))
+            store = Store(stats.accepts, stats.boundaries)
+            runtime = Runtime(chance, store.scope())
+            secrets = self.secrets = SecretStore(store, reactor)
+            servers = compileNameServers(bootstrap)
+            upstream: Any = network if servers is None else AskingNetwork(network, servers)
+            clusters = Clusters(store, upstream, reactor, chance, secrets)
+            if files is None:
+                files = LogFiles(reactor, store.scope("filesystem."), inReactorsThreads(reactor))
+            self.context = ProxyContext(
+                store,
+                reactor,
+                network,
+                chance,
+                runtime,
+                registry,
+                clusters,
+                UpstreamCalls(clusters, reactor),
+                AccessLogContext(files, runtime.number),
+                secrets,
+                isFailed=lambda: self.failedHealthCheck,
+            )
+            self.files = files
+            self.clusters = clusters
+            self.listeners = Listeners(self.context, options.drainTime)
+            self.stats = ServerStats(store, bootstrap.wrapped("stats_server_version_override", None))
+            self._identify(bootstrap)
+            clusters.zone = self._localZone(bootstrap)
+            runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
+            self.discovery: Discovery | None = None
+            self._discoverySettings = compileDiscovery(bootstrap)
+            secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
+            self._node = nodeOf(bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
+            self._secretStreams = secrets.streams = SecretStreams(self.context, self._node)
+            self.identity = self._makeIdentity(bootstrap, store)
+            self.configuration = ServedConfiguration(
+                bootstrap, self.context, self.listeners, self._secretStreams, self._begin, self._routesLate
+            )
+            self._sinks = compileStatsSinks(
+                bootstrap.children("stats_sinks"),
+                store,
+                stats.extractor,
+                network.datagrams,
+                clusters.byName,
+                self.context.clusterNames,
+            )
+            if options.xdsCopyPath is not None and not self.context.nodeId:
+                bootstrap.refuse("--xds-copy-path needs an id, whose copy it is: node.id or --service-node", "node")
+            self.admin = AdminServer(self, bootstrap.child("admin"), Exposition(store, stats.extractor))
         bootstrap.report.raiseIfAny()
         self._drained: Deferred[None] | None = None
         # Fires when nothing of the discovery is under way any more.
@@ -225,7 +226,7 @@ class ProxyServer(MultiService):
 
     def _load(self) -> Section:
         options = self.options
-        return loadBootstrap(options.configPath, options.configText, options.allowUnknown)
+        return readBootstrap(options.configPath, options.configText, options.allowUnknown)
 
     def _identify(self, bootstrap: Section) -> None:
         node = bootstrap.childOrEmpty("node")

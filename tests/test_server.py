@@ -78,6 +78,24 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(len(error.errors), 3)
         self.assertEqual(network.addresses, [])
 
+    def test_faultsOfAllKinds(self) -> None:
+        """
+        What cannot be read hides nothing that is wrong elsewhere, nor does it make anything wrong that is right: the
+        route that waits for the misspelt name, the cluster whose name could not be read.
+        """
+        one = listener("l", PORT, forward("missing", misspelt=1), forward("c"))
+        one["statt_prefix"] = 1
+        text = bootstrap(one, cluster("c", 1, host="nowhere"), stats_config={"histogram_bucket_settings": [{}]})
+        error = self.assertRaises(ConfigErrors, MemoryProxy, text)
+        told = " ".join(each.why for each in error.errors)
+        for part in ("'misspelt' is not a field", "'statt_prefix' is not a field", "unknown cluster 'missing'"):
+            self.assertEqual(told.count(part), 1, told)
+        self.assertIn("'nowhere' is not an IP address", told)
+        nameless = cluster("c", 1, host="127.0.0.1")
+        nameless["nam"] = nameless.pop("name")
+        error = self.assertRaises(ConfigErrors, MemoryProxy, bootstrap(listener("l", PORT, forward("c")), nameless))
+        self.assertEqual([each.path for each in error.errors], ["static_resources.clusters[0].nam"])
+
     def test_warming(self) -> None:
         """
         While names are looked up for the first time nothing is accepted.
@@ -224,10 +242,10 @@ class ReloadTests(SynchronousTestCase):
         """
         before = sorted(self.proxy.stats())
         bad = bootstrap(listener("m", PORT + 1, forward("nowhere")), cluster("new", 80, host="127.0.0.1"))
-        for text in (bad, "static_resources: [", "{no_such_field: 1}"):
+        for text in (bad, bad.replace('"new"', '"new", "nam": 1'), "static_resources: [", "{no_such_field: 1}"):
             self.assertFalse(self.proxy.reload(text))
         self.assertEqual(self.body(), b"1")
-        self.assertEqual(self.counts(), [3, 0, 3])
+        self.assertEqual(self.counts(), [4, 0, 4])
         self.assertEqual(sorted(self.proxy.stats()), before)
         self.assertEqual(self.proxy.server.context.clusterNames, frozenset())
 
@@ -235,9 +253,13 @@ class ReloadTests(SynchronousTestCase):
         """
         What is read only once must stay as it is; each field that does not is told.
         """
-        changed = bootstrap(listener("l", PORT, direct("2")), node={"id": "x"}, stats_flush_interval="9s")
-        self.assertFalse(self.proxy.reload(changed))
+        changed = bootstrap(listener("l", PORT, forward("no")), node={"id": "x"}, stats_flush_interval="9s", watchdg={})
+        with capturedLogs() as events:
+            self.assertFalse(self.proxy.reload(changed))
         self.assertEqual(self.body(), b"1")
+        told = formatEvent(events[-1])
+        for part in ("node: cannot change", "stats_flush_interval: cannot change", "watchdg", "unknown cluster 'no'"):
+            self.assertIn(part, told)
 
     def test_runtime(self) -> None:
         """

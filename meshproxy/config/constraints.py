@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from google.protobuf.message import DecodeError
 
 from meshproxy.config.pool import descriptorPool, findType, messageClass, messageType, typeName
-from meshproxy.config.rules import Rule, UnknownRule, scalarRules
+from meshproxy.config.rules import Rule, UnknownRule, definedOnly, scalarRules
 from meshproxy.config.section import placeAt
 from meshproxy.config.walker import VALUE_TYPES, mapPath
 
@@ -147,6 +147,13 @@ def _valueRules(field: FieldDescriptor, rules: Any) -> tuple[Rule, ...]:
     The rules of one value of a field: those of a scalar, a wrapper, a duration.
     """
     kind = _kind(rules)
+    if field.enum_type is not None and not (kind and rules.enum.defined_only):
+        # Nobody can compile a number that has no name, whether Envoy's rules refuse it or leave it to chance.
+        return (definedOnly(field.enum_type), *_declared(field, rules, kind))
+    return _declared(field, rules, kind)
+
+
+def _declared(field: FieldDescriptor, rules: Any, kind: str) -> tuple[Rule, ...]:
     if not kind:
         return ()
     member = getattr(rules, kind)

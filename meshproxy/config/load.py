@@ -20,7 +20,16 @@ from meshproxy.config.walker import Places, Walker
 from meshproxy.config.yamltext import parseYAML
 from meshproxy.errors import ConfigErrors
 
-__all__ = ["BOOTSTRAP", "BUILT_IN", "CONFIG_YAML", "checkedSection", "loadBootstrap", "readFile", "sectionFromYAML"]
+__all__ = [
+    "BOOTSTRAP",
+    "BUILT_IN",
+    "CONFIG_YAML",
+    "checkedSection",
+    "loadBootstrap",
+    "readBootstrap",
+    "readFile",
+    "sectionFromYAML",
+]
 
 #: The message that a bootstrap is.
 BOOTSTRAP: Final = "envoy.config.bootstrap.v3.Bootstrap"
@@ -46,6 +55,20 @@ def loadBootstrap(
 
     @raise ConfigErrors: With every fault that was found.
     """
+    section = readBootstrap(path, text, allowUnknown, report)
+    section.report.raiseIfAny()
+    return section
+
+
+def readBootstrap(
+    path: str | Path | None = None, text: str | None = None, allowUnknown: bool = False, report: Report | None = None
+) -> Section:
+    """
+    The same as L{loadBootstrap}, for who compiles it and finds what else is wrong: faults are in the section's report,
+    and what they are about is not in the section.
+
+    @raise ConfigErrors: If there is nothing to go on with: a file that cannot be read, or is not of its format.
+    """
     report = Report() if report is None else report
     nodes: list[Node] = []
     if path is not None:
@@ -55,7 +78,7 @@ def loadBootstrap(
     section = _merged(BOOTSTRAP, nodes, report, allowUnknown)
     checkConstraints(section)
     supported.check(section, allowUnknown)
-    report.raiseIfAny()
+    report.endReading()
     return section
 
 

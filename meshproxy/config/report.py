@@ -6,7 +6,8 @@ Where the faults of one configuration gather, so that all of them are told at on
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from meshproxy.config.near import didYouMean
 from meshproxy.config.nodes import NOWHERE, Place
@@ -22,12 +23,17 @@ class Report:
     """
     The faults and the warnings of one configuration.
 
+    They are found in two passes. The first reads the text, and holds it to what is declared; the second compiles. Where
+    the first found something, the second goes on L{despite} it, so that its faults are told as well, except those that
+    may come only of the others.
+
     @ivar errors: What refuses the configuration, in the order found.
     @ivar warnings: What is allowed, but hardly meant.
     """
 
     def __init__(self) -> None:
         self._spoiled: set[str] = set()
+        self._isUnsound = False
         self.errors: list[ConfigError] = []
         self.warnings: list[ConfigError] = []
 
@@ -40,13 +46,32 @@ class Report:
         @param place: Where in the text.
         @param near: Names that may have been meant.
         """
-        self.errors.append(place.error(path, why + didYouMean(near)))
+        self.add(place.error(path, why + didYouMean(near)))
 
     def add(self, error: ConfigError) -> None:
         """
         Record a fault that was raised elsewhere.
         """
-        self.errors.append(error)
+        if not (self._isUnsound and self.isSpoiled(error.path)):
+            self.errors.append(error)
+
+    def endReading(self) -> None:
+        """
+        The first pass is over: what it refused casts its shadow on the second.
+        """
+        self._isUnsound = bool(self.errors)
+        self._spoiled.update(error.path for error in self.errors)
+
+    @contextmanager
+    def despite(self) -> Iterator[None]:
+        """
+        Compile something. Where the first pass left faults, what cannot be made of it is left out, without a word more.
+        """
+        try:
+            yield
+        except Exception:
+            if not self._isUnsound:
+                raise
 
     def warn(self, path: str, why: str, place: Place = NOWHERE) -> None:
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
     from google.protobuf.message import Message
 
-__all__ = ["Rule", "UnknownRule", "readsRule", "scalarRules"]
+__all__ = ["Rule", "UnknownRule", "definedOnly", "readsRule", "scalarRules"]
 
 # The value is whatever the field holds; each rule stands on fields of one type only.
 Rule: TypeAlias = Callable[[Any], "str | None"]
@@ -194,6 +194,15 @@ def readsRule(kind: str, name: str) -> bool:
     return name in _table(kind) or name in _RANGE or name in _ELSEWHERE or (kind == "enum" and name == "defined_only")
 
 
+def definedOnly(enum: EnumDescriptor) -> Rule:
+    """
+    The rule that a number is that of a value.
+    """
+    numbers = frozenset(value.number for value in enum.values)
+    listed = ", ".join(value.name for value in enum.values)
+    return lambda number: None if number in numbers else f"{number} is not the number of one of {listed}"
+
+
 def _enumRules(rules: Any, enum: EnumDescriptor) -> list[Rule]:
     """
     The rules of an enumeration, which tell its values by name.
@@ -201,8 +210,7 @@ def _enumRules(rules: Any, enum: EnumDescriptor) -> list[Rule]:
     names = {value.number: value.name for value in enum.values}
     found: list[Rule] = []
     if rules.defined_only:
-        listed = ", ".join(names.values())
-        found.append(lambda number: None if number in names else f"{number} is not the number of one of {listed}")
+        found.append(definedOnly(enum))
     refused = frozenset(rules.not_in)
     if refused:
         found.append(lambda number: f"{names.get(number, number)} is not allowed" if number in refused else None)

@@ -163,7 +163,7 @@ def _enumeration(enum: EnumDescriptor) -> ScalarReader:
                 return number
             names = [known.name for known in enum.values]
             raise WrongValue(f"one of {', '.join(names)}{didYouMean(near(value, names, 1))}")
-        # Unknown numbers stay: proto3's enumerations are open. The declared constraints refuse them.
+        # Unknown numbers stay: proto3's enumerations are open. The constraints refuse them.
         if isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**31:
             return value
         raise WrongValue(f"one of {', '.join(known.name for known in enum.values)}")

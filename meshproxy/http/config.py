@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.codec.http1 import Http1Counters
 from meshproxy.config import Section
+from meshproxy.config.near import near
 from meshproxy.config.sources import compileSource
 from meshproxy.http.chain import ChainLink, FilterChain
 from meshproxy.http.context import ProxyContext
@@ -117,6 +118,8 @@ class _ChainCompiler:
         self._statPrefix = statPrefix
         self._scope = scope
         self._links: dict[str, ChainLink] = {}
+        # The names of those that have a fault.
+        self._unmade: set[str] = set()
         self._plugins: dict[str, IFilterFactory] = {}
 
     def compileChain(self, section: Section) -> FilterChain:
@@ -143,8 +146,11 @@ class _ChainCompiler:
                 "an HTTP filter chain ends with a terminal filter, such as envoy.filters.http.router; it is empty"
             )
         for number, item in enumerate(filters):
-            link = self._compileLink(item) if self._isMeant(item) else None
+            if not self._isMeant(item):
+                continue
+            link = self._compileLink(item)
             if link is None:
+                self._unmade.add(item.get("name"))
                 continue
             isLast = number == len(filters) - 1
             if link.filterClass.terminal and not isLast:
@@ -222,10 +228,14 @@ class _ChainCompiler:
         What a route says to a filter: see L{RouteContext.compileFilterConfig}.
         """
         link = self._links.get(name)
+        if link is None and ("" in self._links or not self._unmade.isdisjoint((name, ""))):
+            # The filter has a fault, or one has that may be of this name; that is told where it is.
+            return None
         if link is None:
             section.refuse(
                 f"there is no HTTP filter of the name {name!r} in this chain; "
-                f"there are {', '.join(self._links) or 'none'}"
+                f"there are {', '.join(self._links) or 'none'}",
+                near=near(name, self._links),
             )
             return None
         found = self._proxy.registry.findTyped("http", section)

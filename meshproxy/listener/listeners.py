@@ -78,15 +78,16 @@ class Listeners:
         names: set[str] = set()
         addresses: dict[Address, str] = {}
         for section in sections:
-            listener = kept(section) or self._make(section)
-            listeners.append(listener)
-            if listener.name in names:
-                section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
-            names.add(listener.name)
-            for address, _ in listener.addresses:
-                other = addresses.setdefault(address, listener.name)
-                if other != listener.name and address.port != 0:
-                    section.refuse(f"the listener {other!r} has the address {address.text} already", "address")
+            with section.report.despite():
+                listener = kept(section) or self._make(section)
+                listeners.append(listener)
+                if listener.name in names:
+                    section.refuse(f"there are two listeners of the name {listener.name!r}", "name")
+                names.add(listener.name)
+                for address, _ in listener.addresses:
+                    other = addresses.setdefault(address, listener.name)
+                    if other != listener.name and address.port != 0:
+                        section.refuse(f"the listener {other!r} has the address {address.text} already", "address")
         return listeners
 
     def _make(self, section: Section) -> Listener:

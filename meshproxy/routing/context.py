@@ -57,5 +57,8 @@ class RouteContext:
         Refuse the name of a cluster that there is not.
         """
         known = self.clusterNames
-        if name and known is not None and name not in known:
+        if not name or known is None or name in known:
+            return
+        # A cluster that could not be read, or whose name could not, may be the one.
+        if "" not in known and not section.report.isSpoiled("static_resources.clusters"):
             section.refuse(f"unknown {kind} {name!r}", field, near(name, known))

@@ -92,9 +92,10 @@ class Clusters:
                     self.assignments,
                     self.zone,
                 )
-                clusters.append(Cluster(section, *parts))
-                if self._countsBytes:
-                    clusters[-1].countBytes()
+                with section.report.despite():
+                    clusters.append(Cluster(section, *parts))
+                    if self._countsBytes:
+                        clusters[-1].countBytes()
         return clusters
 
     def countBytes(self) -> None:

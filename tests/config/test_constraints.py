@@ -158,6 +158,15 @@ class ConstraintTests(SynchronousTestCase):
         self.fails("envoy.type.v3.HttpStatus", {"code: 0": "code: Empty is not allowed"})
         self.holds("envoy.type.v3.HttpStatus", "code: OK")
 
+    def test_numbersWithoutName(self) -> None:
+        """
+        A number that no value of an enumeration has is refused, also where Envoy's protos do not ask for it.
+        """
+        name, field = "envoy.config.core.v3.HttpProtocolOptions", "headers_with_underscores_action"
+        told = f"{field}: 3 is not the number of one of ALLOW, REJECT_REQUEST, DROP_HEADER"
+        self.fails(name, {f"{field}: 3": told})
+        self.holds(name, f"{field}: 2", f"{field}: drop_header", "")
+
     def test_boolean(self) -> None:
         """
         C{bool.const}, which only counts in a oneof when that member is set.

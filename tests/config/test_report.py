@@ -66,3 +66,20 @@ class ReportTests(SynchronousTestCase):
             self.assertTrue(report.isSpoiled(path), path)
         for path in ("a.bc", "a.c", "z", "list[4]", ""):
             self.assertFalse(report.isSpoiled(path), path)
+
+    def test_secondPass(self) -> None:
+        """
+        After faults of the first pass the second tells what does not come of them, and what it stumbles over is none;
+        without any, an exception is one.
+        """
+        report = Report()
+        report.endReading()
+        with self.assertRaises(KeyError), report.despite():
+            raise KeyError
+        report.refuse("a.b", "first")
+        report.endReading()
+        report.refuse("a.b.c", "comes of it")
+        report.refuse("a.c", "second")
+        with report.despite():
+            raise KeyError
+        self.assertEqual([error.why for error in report.errors], ["first", "second"])

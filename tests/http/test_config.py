@@ -215,6 +215,17 @@ class ConfigTests(ProxyCase):
         """
         _, why = self.refused(ROUTER, perFilter={"r": typedStruct("plain")})
         self.assertIn("no HTTP filter of the name 'r' in this chain; there are envoy.filters.http.router", why)
+        link = {"name": "plain", "typed_config": typedStruct("plain")}
+        _, why = self.refused(link, ROUTER, perFilter={"plian": typedStruct("plain")})
+        self.assertTrue(why.endswith("; did you mean plain?"), why)
+
+    def test_routeOfABrokenOne(self) -> None:
+        """
+        A filter with a fault is there all the same: what a route says to it is no further fault.
+        """
+        link = {"name": "r", "typed_config": typedStruct("nobody")}
+        path, _ = self.refused(link, ROUTER, perFilter={"r": typedStruct("plain")})
+        self.assertIn("http_filters[0]", path)
 
     def test_unknownCluster(self) -> None:
         """
