@@ -159,7 +159,7 @@ def listenerList(server: Served, request: AdminRequest) -> AdminResponse:
     """
     Answer C{/listeners}: those that accept.
     """
-    listening = [(listener.name, [port.address for port in listener.ports]) for listener in server.listeners]
+    listening = [(listener.name, listener.ownAddresses) for listener in server.listeners]
     listening = [(name, addresses) for name, addresses in listening if addresses]
     if request.parameters.get("format") != "json":
         return AdminResponse("".join(f"{name}::{each.text}\n" for name, addresses in listening for each in addresses))

@@ -101,7 +101,7 @@ def compileInspection(
             if made is not None:
                 disabled = item.child("filter_disabled")
                 filters.append(PlacedFilter(made, None if disabled is None else _compilePredicate(disabled)))
-    if not filters:
+    if not filters and not section.wrapped("use_original_dst", False):
         return None
     seconds = section.seconds("listener_filters_timeout", 15.0) or 0.0
     goesOn: bool = section.get("continue_on_listener_filters_timeout")
@@ -142,9 +142,17 @@ class Inspection:
 
     log = Logger()
 
-    def __init__(self, port: BoundPort, listener: Listener, accepted: IAcceptedSocket, info: ConnectionInfo) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        accepted: IAcceptedSocket,
+        info: ConnectionInfo,
+        port: BoundPort | None = None,
+        mayHandOver: bool = False,
+    ) -> None:
         """
         @param port: Where it came in; its listener of the moment when the filters are through gives the chain.
+        @param mayHandOver: Whether it goes to the listener of the address that it was meant for.
         """
         assert listener.inspection is not None
         self.info = info
@@ -160,6 +168,7 @@ class Inspection:
         self._isWatching = False
         self._isOver = False
         self._isHeld = False
+        self._mayHandOver = mayHandOver
 
     def begin(self) -> None:
         """
@@ -225,6 +234,9 @@ class Inspection:
                 return
             self._next()
         if not self._isOver:
+            if self._mayHandOver and self.info.localAddress == self.info.directLocalAddress:
+                # As in Envoy, use_original_dst is the filter original_dst behind all others.
+                self.info.localAddress = self.originalDestination() or self.info.localAddress
             self._finish()
 
     def _next(self) -> None:
@@ -282,9 +294,16 @@ class Inspection:
         All filters are through: the connection gets its chain.
         """
         self._end()
-        listener = self._port.listener
+        listener = self._listener if self._port is None else self._port.listener
+        meant = self.info.localAddress
+        other = None
+        if self._mayHandOver and meant is not None and meant != self.info.directLocalAddress:
+            other = listener.findFor(meant)
         try:
-            listener.serve(self._accepted, self.info, self.facts)
+            if other is not None:
+                other.receive(self._accepted, self.info, mayHandOver=False)
+            else:
+                listener.serve(self._accepted, self.info, self.facts)
         except Exception:
             self.log.failure("{listener}: a connection cannot be served", listener=listener.name)
             self._accepted.close(True)

@@ -24,6 +24,7 @@ from meshproxy.listener.matching import ChainMatch, ConnectionFacts, MatchRule, 
 from meshproxy.listener.port import BoundPort, addressesOf
 from meshproxy.listener.record import ConnectionRecord
 from meshproxy.listener.treematching import TreeMatch, compileTreeMatch
+from meshproxy.net.address import Address
 from meshproxy.net.filter import NetworkFilterContext
 from meshproxy.net.listenerfilter import ListenerFilterContext
 from meshproxy.stats import Scope, statName
@@ -61,6 +62,10 @@ class Listener:
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
     @ivar isInbound: Whether its C{traffic_direction} is C{INBOUND}.
+    @ivar bindsToPort: Whether its addresses are bound; else it gets what other listeners hand over.
+    @ivar handsOver: Whether a connection goes to the listener of the address that it was meant for, if there is one
+        (C{use_original_dst}).
+    @ivar findFor: Finds that listener.
     @ivar waitsFor: The route configurations that have to come before it can serve, and for how many seconds.
     """
 
@@ -90,6 +95,10 @@ class Listener:
         self._limitKey = f"envoy.resource_limits.listener.{self.name}.connection_limit"
         self._heedsGlobalLimit: bool = not section.get("ignore_global_conn_limit")
         self.isInbound: bool = section.get("traffic_direction") == "INBOUND"
+        older = section.childOrEmpty("deprecated_v1")
+        self.bindsToPort: bool = all(each.wrapped("bind_to_port", True) for each in (section, older))
+        self.handsOver: bool = section.wrapped("use_original_dst", False)
+        self.findFor: Callable[[Address], Listener | None] = lambda address: None
         self.proxy = proxy
         self.updated = proxy.clock.seconds()
         self.ports: list[BoundPort] = []
@@ -178,6 +187,15 @@ class Listener:
 
     # Serving
 
+    @property
+    def ownAddresses(self) -> list[Address]:
+        """
+        Where it listens, or stands for what is handed over to it.
+        """
+        if self.bindsToPort:
+            return [port.address for port in self.ports]
+        return [] if self.isStopped else [address for address, _ in self.addresses]
+
     def listen(self) -> None:
         """
         Bind the addresses and accept.
@@ -186,7 +204,7 @@ class Listener:
         """
         ports: list[BoundPort] = []
         try:
-            for wanted in self.addresses:
+            for wanted in self.addresses if self.bindsToPort else ():
                 ports.append(BoundPort(self, wanted))
         except Exception:
             for port in ports:
@@ -221,6 +239,22 @@ class Listener:
                 self.cxGlobalOverflow.value += 1
                 return True
         return False
+
+    def receive(
+        self, sock: IAcceptedSocket, info: ConnectionInfo, port: BoundPort | None = None, mayHandOver: bool = True
+    ) -> None:
+        """
+        A connection came in, or another listener hands it over.
+
+        @param port: Where it came in; another version of this listener may be there when its filters are through.
+        @param mayHandOver: Whether it may go on to yet another listener.
+        """
+        info.listenerName = self.name
+        info.listenerMetadata = self.metadata or None
+        if self.inspection is None:
+            self.serve(sock, info)
+        else:
+            Inspection(self, sock, info, port, mayHandOver and self.handsOver).begin()
 
     def serve(self, sock: IAcceptedSocket, info: ConnectionInfo, facts: ConnectionFacts | None = None) -> None:
         """

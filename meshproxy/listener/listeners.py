@@ -5,15 +5,16 @@ All listeners, and how a new set of them takes the place of the old one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from twisted.logger import Logger
 
 from meshproxy.config import Section
+from meshproxy.config.cidr import packAddress
 from meshproxy.http.context import ProxyContext
 from meshproxy.listener.filterchain import FilterChain
 from meshproxy.listener.listener import Listener
-from meshproxy.listener.port import BoundPort
+from meshproxy.listener.port import BoundPort, addressMessages
 from meshproxy.net.address import Address
 
 __all__ = ["Listeners"]
@@ -44,6 +45,7 @@ class Listeners:
         """
         self._drainTime = drainTime
         self.byName: dict[str, Listener] = {}
+        self._byAddress: dict[tuple[bytes, int | None], Listener] = {}
         self.draining: list[Listener] = []
         self.former: list[Listener] = []
         self.closing = False
@@ -95,6 +97,7 @@ class Listeners:
         missing.clear()
         listener = Listener(section, self._proxy)
         listener.countAll = lambda: self.connections
+        listener.findFor = self.findFor
         listener.waitsFor = dict(missing)
         return listener
 
@@ -132,9 +135,23 @@ class Listeners:
                 before.giveWay(self._drainTime)
             self._leave(before, self.former if name in new else self.draining)
         self.byName = new
+        self._byAddress = _byAddress(new.values())
         if self.closing:
             self.closeGently(True, isIll=self._isIll)
         self._active.value = len(new)
+
+    def findFor(self, address: Address) -> Listener | None:
+        """
+        The listener that has an address, or else its port of every address.
+        """
+        packed = packAddress(address.host)
+        if packed is None:
+            return None
+        for host in (packed, bytes(len(packed))):
+            found = self._byAddress.get((host, address.port))
+            if found is not None and not found.isStopped:
+                return found
+        return None
 
     def _leave(self, listener: Listener, leaving: list[Listener]) -> None:
         """
@@ -166,7 +183,7 @@ class Listeners:
         wanted = [
             (name, each)
             for name, listener in new.items()
-            if name not in old or not old[name].isStopped  # one that was told to accept no more stays so
+            if listener.bindsToPort and not (name in old and old[name].isStopped)  # one that was told to stop stays so
             for each in listener.addresses
         ]
         for key in wanted:
@@ -182,6 +199,8 @@ class Listeners:
                     opened.append(port)
                     self._createSuccess.value += 1
                 found[name, each] = port
+            for name, listener in new.items():
+                self._createSuccess.value += not listener.bindsToPort and name not in old
         except Exception:
             self._createFailure.value += 1
             for port in opened:
@@ -270,6 +289,25 @@ class Listeners:
         for listener in self._all():
             listener.whenEmpty = None
             listener.stop()
+
+
+def _byAddress(listeners: Iterable[Listener]) -> dict[tuple[bytes, int | None], Listener]:
+    """
+    Who has which address, bound or not.
+    """
+    found: dict[tuple[bytes, int | None], Listener] = {}
+    both: dict[tuple[bytes, int | None], Listener] = {}
+    for listener in listeners:
+        for address in listener.ownAddresses:
+            packed = packAddress(address.host)
+            if packed is not None:
+                found[packed, address.port] = listener
+    for listener in found.values():
+        for message in addressMessages(listener.section):
+            sock = message.childOrEmpty("socket_address")
+            if sock.get("ipv4_compat") and packAddress(sock.get("address")) == bytes(16):
+                both.setdefault((bytes(4), sock.get("port_value")), listener)
+    return {**both, **found}
 
 
 def _same(chain: FilterChain, successor: FilterChain) -> bool:

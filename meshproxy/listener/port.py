@@ -15,14 +15,13 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.config.cidr import packAddress
 from meshproxy.interfaces import IAcceptedSocket, IListening
-from meshproxy.listener.inspection import Inspection
 from meshproxy.net.address import Address
 from meshproxy.net.listenoptions import ListenOptions, compileListenOptions
 
 if TYPE_CHECKING:
     from meshproxy.listener.listener import Listener
 
-__all__ = ["BoundPort", "addressOf", "addressesOf"]
+__all__ = ["BoundPort", "addressMessages", "addressOf", "addressesOf"]
 
 _connectionIds = count(1)
 
@@ -50,6 +49,14 @@ def addressOf(section: Section) -> tuple[Address, int] | None:
         )
         return None
     return address, 0
+
+
+def addressMessages(section: Section) -> list[Section]:
+    """
+    The C{core.v3.Address} messages of a C{Listener}.
+    """
+    listed = [section, *section.children("additional_addresses")]
+    return [child for child in (each.child("address") for each in listed) if child is not None]
 
 
 def addressesOf(section: Section) -> list[tuple[tuple[Address, int], ListenOptions]]:
@@ -94,9 +101,7 @@ class BoundPort:
         self.options = listener.optionsOf[wanted]
         address, mode = wanted
         backlog = listener.section.wrapped("tcp_backlog_size", 1024)
-        self._listening = listener.proxy.network.accept(
-            address, self.accepted, backlog, mode, self.options
-        )
+        self._listening = listener.proxy.network.accept(address, self.accepted, backlog, mode, self.options)
 
     @property
     def address(self) -> Address:
@@ -125,10 +130,4 @@ class BoundPort:
         info.id = next(_connectionIds)
         info.remoteAddress = info.directRemoteAddress = sock.peerAddress
         info.localAddress = info.directLocalAddress = sock.localAddress
-        info.listenerName = listener.name
-        if listener.metadata:
-            info.listenerMetadata = listener.metadata
-        if listener.inspection is None:
-            listener.serve(sock, info)
-        else:
-            Inspection(self, listener, sock, info).begin()
+        listener.receive(sock, info, self)
