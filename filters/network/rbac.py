@@ -18,7 +18,14 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorization import Policies, Verdict, compilePolicies
+from meshproxy.http.authorization import (
+    MatchedPolicies,
+    Policies,
+    Verdict,
+    compileMatchedPolicies,
+    compilePolicies,
+)
+from meshproxy.http.matchinputs import CONNECTION_INPUTS
 from meshproxy.interfaces import STOP, INetworkConnection, INetworkFilter
 from meshproxy.net.filter import ConnectionFilter, NetworkFilterContext, PassingFilter
 from meshproxy.stats import Scope
@@ -28,6 +35,7 @@ __all__ = ["RBAC", "AuthorizedConnection", "ConnectionFacts", "Engine"]
 _MESSAGE = "envoy.extensions.filters.network.rbac.v3.RBAC"
 
 declare(_MESSAGE, "rules", "shadow_rules", "shadow_rules_stat_prefix", "stat_prefix", "enforcement_type", "delay_deny")
+declare(_MESSAGE, "matcher", "shadow_matcher")
 
 # As in Envoy, whatever the filter is called in its chain.
 _NAMESPACE = "envoy.filters.network.rbac"
@@ -72,7 +80,7 @@ class Engine:
     Compiled policies, with what is counted and noted of their verdicts.
     """
 
-    def __init__(self, policies: Policies, scope: Scope, statPrefix: str, isShadow: bool) -> None:
+    def __init__(self, policies: Policies | MatchedPolicies, scope: Scope, statPrefix: str, isShadow: bool) -> None:
         """
         @param scope: Of C{rbac.}.
         @param isShadow: Whether nothing is refused.
@@ -119,20 +127,22 @@ class RBAC(PassingFilter):
     log = Logger()
 
     def __init__(self, section: Section, context: NetworkFilterContext) -> None:
-        for field in ("matcher", "shadow_matcher"):
-            if section.has(field):
-                # To leave it out would let everybody in.
-                section.refuse("not implemented by meshproxy", field)
         prefix: str = section.get("stat_prefix")
         self._scope = context.store.scope(f"{prefix.removesuffix('.')}.rbac." if prefix else "rbac.")
         self.clock = context.clock
         self.isContinuous: bool = section.get("enforcement_type") == "CONTINUOUS"
         self.delay = section.seconds("delay_deny", 0.0) or 0.0
-        self.rules = self._engine(section.child("rules"), "", False)
+        self.rules = self._engine(section, "", "")
         shadowPrefix: str = section.get("shadow_rules_stat_prefix")
-        self.shadowRules = self._engine(section.child("shadow_rules"), shadowPrefix, True)
+        self.shadowRules = self._engine(section, "shadow_", shadowPrefix)
 
-    def _engine(self, section: Section | None, statPrefix: str, isShadow: bool) -> Engine | None:
+    def _engine(self, filter: Section, prefix: str, statPrefix: str) -> Engine | None:
+        section, matcher = filter.child(f"{prefix}rules"), filter.child(f"{prefix}matcher")
+        isShadow = bool(prefix)
+        if matcher is not None:
+            if section is not None:
+                filter.refuse("Envoy ignores the rules beside a matcher: one of them is enough", f"{prefix}rules")
+            return Engine(compileMatchedPolicies(matcher, CONNECTION_INPUTS), self._scope, statPrefix, isShadow)
         if section is None:
             return None
         if section.has("audit_logging_options"):

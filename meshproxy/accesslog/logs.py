@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
     from meshproxy.config import Section
 
-__all__ = ["AccessLogContext", "AccessLogs", "compileAccessLogs", "compileFormatString"]
+__all__ = ["AccessLogContext", "AccessLogs", "compileAccessLogs", "compileBodyFormat", "compileFormatString"]
 
 _PACKAGE = "envoy.extensions.access_loggers."
 _FILE = _PACKAGE + "file.v3.FileAccessLog"
@@ -233,6 +233,16 @@ def compileFormatString(section: Section) -> Formatter:
     if kind == "json_format":
         return _structFormat(section.childOrEmpty("json_format"), omitEmpty)
     return _sourceFormat(section.childOrEmpty("text_format_source"), omitEmpty)
+
+
+def compileBodyFormat(section: Section) -> tuple[Formatter, bytes]:
+    """
+    Compile C{SubstitutionFormatString} as the format of a body.
+
+    @return: With it, the C{content-type} of what it makes.
+    """
+    usual = "application/json" if section.oneof("format") == "json_format" else "text/plain"
+    return compileFormatString(section), (section.get("content_type") or usual).encode("utf-8")
 
 
 def _sourceFormat(source: Section, omitEmpty: bool) -> Formatter:

@@ -14,6 +14,7 @@ from meshproxy.config.cidr import CidrRange, compileCidrRange, compileCidrSet, p
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
+from meshproxy.config.valuematchers import compileValueMatcher
 
 __all__ = ["CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatcherTree"]
 
@@ -23,6 +24,10 @@ _TREE = _MATCHER + ".MatcherTree"
 _RANGES = "xds.type.matcher.v3.IPMatcher"
 _DOMAINS = "xds.type.matcher.v3.ServerNameMatcher"
 _IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+_METADATA = "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+
+#: The inputs that give a value of metadata, and not bytes: only a matcher of such values can look at them.
+_OF_VALUES = frozenset({"envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"})
 
 declare(_MATCHER, "matcher_list", "matcher_tree", "on_no_match")
 declare(_MATCHER + ".OnMatch", "matcher", "action")
@@ -38,6 +43,7 @@ declare("xds.type.matcher.v3.StringMatcher", "exact", "prefix", "suffix", "safe_
 declare("xds.type.matcher.v3.RegexMatcher", "regex", "google_re2")
 declare("xds.type.matcher.v3.RegexMatcher.GoogleRE2")
 declare(_IP, "cidr_ranges", "stat_prefix")
+declare(_METADATA, "value", "invert")
 declare(_RANGES, "range_matchers")
 declare(_RANGES + ".IPRangeMatcher", "ranges", "on_match", "exclusive")
 declare(_DOMAINS, "domain_matchers")
@@ -45,8 +51,9 @@ declare(_DOMAINS + ".DomainMatcher", "domains", "on_match")
 
 # C{Any}: what a tree looks at is its owner's.
 
-#: Reads an input: some bytes, or L{None} where there is nothing.
-Read: TypeAlias = Callable[[Any], bytes | None]
+#: Reads an input: some bytes, or L{None} where there is nothing; of metadata a value, or
+#: L{MISSING<meshproxy.config.valuematchers.MISSING>}.
+Read: TypeAlias = Callable[[Any], Any]
 #: Compiles an input.
 CompileInput: TypeAlias = Callable[[Section], Read]
 #: Compiles an action; L{None} where it was refused.
@@ -134,7 +141,9 @@ class _Compiler:
     # Trees
 
     def _tree(self, section: Section) -> MatcherTree:
-        read = self._input(section.childOrEmpty("input"))
+        read, isValue = self._input(section.childOrEmpty("input"))
+        if isValue:
+            section.refuse("a tree looks at texts, and this input gives a value of metadata", "input.typed_config")
         kind = section.oneof("tree_type")
         if kind == "custom_match":
             return self._customTree(read, section.childOrEmpty(kind))
@@ -186,8 +195,10 @@ class _Compiler:
         return lambda data: all(test(data) for test in tests)
 
     def _single(self, section: Section) -> _Test:
-        read = self._input(section.childOrEmpty("input"))
+        read, isValue = self._input(section.childOrEmpty("input"))
         kind = section.oneof("matcher")
+        if isValue:
+            return self._ofValue(read, section)
         if kind == "value_match":
             test = compileStringMatcher(section.childOrEmpty(kind))
         else:
@@ -199,15 +210,27 @@ class _Compiler:
 
         return matches
 
-    def _input(self, section: Section) -> Read:
+    def _ofValue(self, read: Read, section: Section) -> _Test:
+        held = section.childOrEmpty("custom_match").any("typed_config")
+        if held is None or held.typeName != _METADATA:
+            section.refuse(f"this input gives a value of metadata: it is matched by a custom_match of {_METADATA}")
+            return _never
+        test = compileValueMatcher(held.childOrEmpty("value"))
+        inverted: bool = held.get("invert")
+        return lambda data: test(read(data)) is not inverted
+
+    def _input(self, section: Section) -> tuple[Read, bool]:
+        """
+        @return: What reads it, and whether it gives a value of metadata.
+        """
         held = section.any("typed_config")
         compile = None if held is None else self._inputs.get(held.typeName)
         if held is None or compile is None:
             section.refuse(
                 f"not an input that can be looked at here: there are {', '.join(self._inputs)}", "typed_config"
             )
-            return _nothing
-        return compile(held)
+            return _nothing, False
+        return compile(held), held.typeName in _OF_VALUES
 
 
 def _exactTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTree:
@@ -279,8 +302,11 @@ def _domainsTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTr
 
 def _custom(section: Section) -> Callable[[bytes], bool]:
     held = section.any("typed_config")
+    if held is not None and held.typeName == _METADATA:
+        section.refuse("matches values of metadata, and the input gives text", "typed_config")
+        return _never
     if held is None or held.typeName != _IP:
-        section.refuse(f"not a matcher that is implemented here: there is {_IP}", "typed_config")
+        section.refuse(f"not a matcher that is implemented here: there are {_IP} and {_METADATA}", "typed_config")
         return _never
     ranges = compileCidrSet(held.children("cidr_ranges"))
     return lambda value: ranges.containsText(value.decode("ascii", "replace"))

@@ -17,7 +17,16 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto as File
 
 from meshproxy.config.newertable import NEWER
 
-__all__ = ["NEWER_ENUMS", "NEWER_FIELDS", "NewerEnum", "NewerField", "addNewerFields", "inOrder"]
+__all__ = [
+    "NEWER_ENUMS",
+    "NEWER_FIELDS",
+    "NEWER_MESSAGES",
+    "NewerEnum",
+    "NewerField",
+    "NewerMessage",
+    "addNewerFields",
+    "inOrder",
+]
 
 _SCALARS: Final = {
     "bool": FieldDescriptorProto.TYPE_BOOL,
@@ -69,11 +78,20 @@ class NewerEnum(NamedTuple):
     values: tuple[str, ...]
 
 
+class NewerMessage(NamedTuple):
+    """
+    A message without fields.
+    """
+
+    file: str
+    name: str
+
+
 def _package(file: str) -> str:
     return file.rpartition("/")[0].replace("/", ".")
 
 
-def _read(table: str) -> Iterator[NewerField | NewerEnum]:
+def _read(table: str) -> Iterator[NewerField | NewerEnum | NewerMessage]:
     file = ""
     for line in table.strip().splitlines():
         first, *words = line.split()
@@ -81,6 +99,8 @@ def _read(table: str) -> Iterator[NewerField | NewerEnum]:
             file = first
         elif first == "enum":
             yield NewerEnum(file, words[0], tuple(words[1:]))
+        elif first == "message":
+            yield NewerMessage(file, words[0])
         else:
             message, _, name = first.rpartition(".")
             kind = words[1].replace("+", f".{_package(file)}.")
@@ -91,15 +111,23 @@ def _read(table: str) -> Iterator[NewerField | NewerEnum]:
 NEWER_FIELDS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerField))
 #: The enumerations that some of them are of.
 NEWER_ENUMS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerEnum))
+#: The messages without fields.
+NEWER_MESSAGES: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerMessage))
 
 
 def addNewerFields(
-    files: Iterable[File], fields: Iterable[NewerField] = NEWER_FIELDS, enums: Iterable[NewerEnum] = NEWER_ENUMS
+    files: Iterable[File],
+    fields: Iterable[NewerField] = NEWER_FIELDS,
+    enums: Iterable[NewerEnum] = NEWER_ENUMS,
+    messages: Iterable[NewerMessage] = NEWER_MESSAGES,
 ) -> None:
     """
     Add fields to the files that lack them, with the messages and the enumerations that they need.
     """
     known = {file.name: file for file in files}
+    for message in messages:
+        if message.file in known:
+            _message(known[message.file], message.name)
     for enum in enums:
         if enum.file in known:
             _addEnum(known[enum.file], enum)

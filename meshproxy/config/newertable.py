@@ -13,7 +13,7 @@ __all__ = ["NEWER"]
 #: Below the name of each file are its lines: C{Message.field number kind}, and then C{repeated}, C{in:} the oneof and
 #: the name of a rule, where the field has such; C{enum Name} and its values, from zero on. A kind is a scalar, the
 #: name of a message behind a point, or C{enum} before such a name; C{+} stands for the package of the file. A message
-#: that is not in the descriptors is new.
+#: that is not in the descriptors is new; C{message Name} is one without fields.
 NEWER: Final = """
 envoy/config/bootstrap/v3/bootstrap.proto
     Bootstrap.enable_worker_cpu_affinity 43 bool
@@ -132,6 +132,8 @@ envoy/extensions/transport_sockets/tls/v3/tls_spiffe_validator_config.proto
     SPIFFECertValidatorConfig.TrustDomain.workload_trust_domain 3 string
 envoy/type/matcher/v3/address.proto
     AddressMatcher.invert_match 2 bool
+envoy/type/matcher/v3/http_inputs.proto
+    message HttpResponseLocalReplyMatchInput
 envoy/type/metadata/v3/metadata.proto
     MetadataKey.PathSegment.index 2 uint32 in:segment
 """

@@ -8,12 +8,12 @@ request was refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from meshproxy.config.expressions import Expression, compileFunction, expressionOf
-from meshproxy.config.matchertree import MatcherTree, compileMatcherTree
+from meshproxy.config.matchertree import CompileInput, MatcherTree, compileMatcherTree
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
@@ -201,9 +201,13 @@ class MatchedPolicies:
         return f"action {verdict.policy!r} denies it" if verdict.policy else "the matcher leads to no action"
 
 
-def compileMatchedPolicies(section: Section) -> MatchedPolicies:
+def compileMatchedPolicies(
+    section: Section, inputs: Mapping[str, CompileInput] = REQUEST_INPUTS
+) -> MatchedPolicies:
     """
     Compile C{xds.type.matcher.v3.Matcher} with actions of C{envoy.config.rbac.v3.Action}.
+
+    @param inputs: What there is to look at.
     """
     logging: set[str] = set()
 
@@ -216,7 +220,7 @@ def compileMatchedPolicies(section: Section) -> MatchedPolicies:
             logging.add(action.get("name"))
         return Verdict(action.get("action") != "DENY", action.get("name"))
 
-    return MatchedPolicies(compileMatcherTree(section, REQUEST_INPUTS, compileAction), frozenset(logging))
+    return MatchedPolicies(compileMatcherTree(section, inputs, compileAction), frozenset(logging))
 
 
 def _both(policy: Policy) -> Test:

@@ -11,12 +11,14 @@ from typing import Any
 from meshproxy.config.matchers import parseQuery
 from meshproxy.config.matchertree import CompileInput, Read
 from meshproxy.config.section import Section
+from meshproxy.config.valuematchers import lookUp
 from meshproxy.net.address import Address
 
-__all__ = ["REQUEST_INPUTS", "RESPONSE_INPUTS"]
+__all__ = ["CONNECTION_INPUTS", "REQUEST_INPUTS", "RESPONSE_INPUTS"]
 
 _HTTP = "envoy.type.matcher.v3.Http"
 _NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
+_TLS = "envoy.extensions.matching.common_inputs.ssl.v3."
 
 
 def _requestHeader(section: Section) -> Read:
@@ -74,16 +76,59 @@ def _serverName(section: Section) -> Read:
     return lambda stream: stream.connection.requestedServerName.encode("utf-8") or None
 
 
-#: What can be looked at in a request.
-REQUEST_INPUTS: Mapping[str, CompileInput] = {
-    _HTTP + "RequestHeaderMatchInput": _requestHeader,
-    _HTTP + "RequestQueryParamMatchInput": _queryParameter,
+def _certificate(fact: str) -> CompileInput:
+    """
+    What the client's certificate says; where that is several names, all in one value as Envoy writes them.
+    """
+
+    def read(stream: Any) -> bytes | None:
+        tls = stream.connection.tls
+        return None if tls is None else tls.get(fact).encode("utf-8") or None
+
+    return lambda section: read
+
+
+def _dynamicMetadata(section: Section) -> Read:
+    name: str = section.get("filter")
+    path = tuple(segment.get("key") for segment in section.children("path"))
+    return lambda stream: lookUp(stream.dynamicMetadata, name, path)
+
+
+def _filterState(section: Section) -> Read:
+    key: str = section.get("key")
+
+    def read(stream: Any) -> bytes | None:
+        state = stream.filterState
+        held = None if state is None else state.get(key)
+        return None if held is None else held if isinstance(held, bytes) else str(held).encode("utf-8")
+
+    return read
+
+
+def _localReply(section: Section) -> Read:
+    return lambda stream: b"true" if stream.replied else b"false"
+
+
+#: What can be looked at in a connection, with or without a request.
+CONNECTION_INPUTS: Mapping[str, CompileInput] = {
     _NETWORK + "DestinationIPInput": _address(_destination, "host"),
     _NETWORK + "DestinationPortInput": _address(_destination, "port"),
     _NETWORK + "SourceIPInput": _address(_source, "host"),
     _NETWORK + "SourcePortInput": _address(_source, "port"),
     _NETWORK + "DirectSourceIPInput": _address(_directSource, "host"),
     _NETWORK + "ServerNameInput": _serverName,
+    _TLS + "UriSanInput": _certificate("PEER_URI_SAN"),
+    _TLS + "DnsSanInput": _certificate("PEER_DNS_SAN"),
+    _TLS + "SubjectInput": _certificate("PEER_SUBJECT"),
+}
+
+#: What can be looked at in a request.
+REQUEST_INPUTS: Mapping[str, CompileInput] = {
+    **CONNECTION_INPUTS,
+    _HTTP + "RequestHeaderMatchInput": _requestHeader,
+    _HTTP + "RequestQueryParamMatchInput": _queryParameter,
+    _NETWORK + "DynamicMetadataInput": _dynamicMetadata,
+    _NETWORK + "FilterStateInput": _filterState,
 }
 
 #: What can be looked at when there is a response.
@@ -92,4 +137,5 @@ RESPONSE_INPUTS: Mapping[str, CompileInput] = {
     _HTTP + "ResponseHeaderMatchInput": _responseHeader,
     _HTTP + "ResponseStatusCodeMatchInput": _status,
     _HTTP + "ResponseStatusCodeClassMatchInput": _statusClass,
+    _HTTP + "ResponseLocalReplyMatchInput": _localReply,
 }

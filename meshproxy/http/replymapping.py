@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from meshproxy.accesslog.filters import LogFilter, RuntimeInteger, compileFilter
 from meshproxy.accesslog.formatter import Formatter
-from meshproxy.accesslog.logs import compileFormatString
+from meshproxy.accesslog.logs import compileBodyFormat
 from meshproxy.config import Section
 from meshproxy.flags import LocalReply, grpcStatus
 from meshproxy.headers import ResponseHeaders
@@ -155,6 +155,4 @@ def _mapper(section: Section, runtime: RuntimeInteger) -> _Mapper | None:
 def _bodyFormat(section: Section | None) -> _BodyFormat | None:
     if section is None:
         return None
-    contentType: str = section.get("content_type")
-    usual = _JSON if section.oneof("format") == "json_format" else _TEXT
-    return _BodyFormat(compileFormatString(section), contentType.encode("utf-8") or usual)
+    return _BodyFormat(*compileBodyFormat(section))

@@ -18,6 +18,7 @@ from meshproxy.flags import Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http import unary
 from meshproxy.http.hedging import HedgingRequest, mayHedge
+from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.orders import ORDERS
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
@@ -172,7 +173,13 @@ class Router:
             fields: tuple[tuple[bytes, bytes], ...] = ()
             if direct.tellsLocation:
                 fields = ((b"location", b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)),)
-            stream.localReply(LocalReply(direct.status, direct.body, "direct_response", 0, fields))
+            body = direct.body
+            if direct.formatter is not None:
+                stream.localReplyBody = body.decode("utf-8", "replace")
+                body = direct.formatter.format(stream).encode("utf-8", "surrogateescape")
+                if body and not expectsGRPC(stream):
+                    fields = (*fields, (b"content-type", direct.contentType))
+            stream.localReply(LocalReply(direct.status, body, "direct_response", 0, fields))
         else:
             # As in Envoy, a route that does not forward has no cluster.
             stats.noCluster.value += 1

@@ -554,11 +554,15 @@ class Stream(StreamFacts):
             headers, body = rewrite(self, reply)
         else:
             headers = replyHeaders(self.requestHeaders, reply, self.answersGRPC)
-            body = b"" if headers.get(b"grpc-status") else reply.body
+            toGRPC = bool(headers.get(b"grpc-status"))
+            body = b"" if toGRPC else reply.body
             if self.route is not None:
                 finalize = self.route.finalizeResponseHeaders
                 if finalize is not None:
                     finalize(headers, self)
+                    if toGRPC:
+                        # As in Envoy, no route makes something else of it.
+                        headers.set(b"content-type", b"application/grpc")
         if self.requestHeaders.method == b"HEAD":
             body = b""
         # It is for the words of the reply; as in Envoy, the access log is not told.

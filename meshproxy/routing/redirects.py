@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from meshproxy.accesslog.formatter import Formatter
+from meshproxy.accesslog.logs import compileBodyFormat
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.section import Section
 from meshproxy.headers import HeaderMap, RequestHeaders
@@ -57,10 +59,15 @@ class Redirect:
 class DirectResponse:
     """
     What a route answers without any upstream.
+
+    @ivar formatter: Makes the body, in which C{%LOCAL_REPLY_BODY%} stands for C{body}; L{None} where this is it.
+    @ivar contentType: Of what the formatter makes.
     """
 
     status: int
     body: bytes
+    formatter: Formatter | None = None
+    contentType: bytes = b""
 
     @property
     def tellsLocation(self) -> bool:
@@ -205,5 +212,7 @@ def compileDirectResponse(section: Section, maxBody: int = DEFAULT_MAX_BODY) -> 
 
     @param maxBody: C{max_direct_response_body_size_bytes}.
     """
-    body = section.child("body")
-    return DirectResponse(section.get("status"), b"" if body is None else readDataSource(body, maxBody))
+    held, bodyFormat = section.child("body"), section.child("body_format")
+    body = b"" if held is None else readDataSource(held, maxBody)
+    made = () if bodyFormat is None else compileBodyFormat(bodyFormat)
+    return DirectResponse(section.get("status"), body, *made)

@@ -12,6 +12,7 @@ from meshproxy.config import sectionFromYAML
 from meshproxy.config.matchertree import MatcherTree, Read, compileMatcherTree
 from meshproxy.config.section import Section
 from meshproxy.config.supported import supported
+from meshproxy.config.valuematchers import MISSING
 from meshproxy.errors import ConfigErrors
 
 HEADER = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
@@ -148,6 +149,67 @@ class TreeTests(SynchronousTestCase):
         """
         self.assertEqual(compiled(f"on_no_match: {act('x')}")({}), "x")
         self.assertIsNone(compiled("{}")({}))
+
+
+class ValueTests(SynchronousTestCase):
+    """
+    Conditions on values of metadata.
+    """
+
+    NOTED = "envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"
+    VALUE = "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+
+    def compile(self, condition: str) -> MatcherTree:
+        """
+        A list of one condition on what stands in a dictionary.
+        """
+
+        def read(section: Section) -> Read:
+            name: str = section.get("filter")
+            return lambda data: data.get(name, MISSING)
+
+        text = f"matcher_list: {{matchers: [{{predicate: {condition}, on_match: {act('x')}}}]}}"
+        section = sectionFromYAML("xds.type.matcher.v3.Matcher", text)
+        texts = {HEADER: lambda section: lambda data: b"a"}
+        tree = compileMatcherTree(section, {self.NOTED: read, **texts}, lambda section: "found")
+        section.report.raiseIfAny()
+        return tree
+
+    def noted(self, match: str) -> str:
+        """
+        A predicate.
+        """
+        typed = f"{{'@type': type.googleapis.com/{self.NOTED}, filter: notes, path: [{{key: k}}]}}"
+        return f"{{single_predicate: {{input: {{name: i, typed_config: {typed}}}, {match}}}}}"
+
+    def value(self, fields: str) -> str:
+        """
+        What matches a value.
+        """
+        return f"custom_match: {{name: m, typed_config: {{'@type': type.googleapis.com/{self.VALUE}, {fields}}}}}"
+
+    def test_matched(self) -> None:
+        """
+        Values are no texts; what is missing matches nothing, and everything where it is inverted.
+        """
+        datas: list[dict[str, object]] = [{"notes": 7.0}, {"notes": "7"}, {}]
+        for fields, wanted in (
+            ("value: {double_match: {exact: 7}}", ["found", None, None]),
+            ("value: {double_match: {exact: 7}}, invert: true", [None, "found", "found"]),
+            ("value: {present_match: true}", ["found", "found", None]),
+        ):
+            tree = self.compile(self.noted(self.value(fields)))
+            self.assertEqual([tree(data) for data in datas], wanted)
+
+    def test_refused(self) -> None:
+        """
+        A text is not matched as a value, nor a value as a text.
+        """
+        for condition, why in (
+            (self.noted("value_match: {exact: a}"), "is matched by a custom_match of"),
+            (is_("a", self.value("value: {present_match: true}")), "the input gives text"),
+        ):
+            self.assertIn(why, str(self.assertRaises(ConfigErrors, self.compile, condition)))
 
 
 class RefusalTests(SynchronousTestCase):

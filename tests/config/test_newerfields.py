@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.constraints import checkConstraints
 from meshproxy.config.load import BUILT_IN
-from meshproxy.config.newerfields import NEWER_FIELDS, NewerEnum, NewerField, addNewerFields, inOrder
+from meshproxy.config.newerfields import NEWER_FIELDS, NewerEnum, NewerField, NewerMessage, addNewerFields, inOrder
 from meshproxy.config.pool import messageType
 from meshproxy.config.section import Section
 
@@ -35,6 +35,16 @@ class NewerFieldsTests(SynchronousTestCase):
             self.assertEqual(found.is_repeated, "repeated" in field.words)
             oneof = [word[3:] for word in field.words if word.startswith("in:")]
             self.assertEqual([found.containing_oneof.name] if found.containing_oneof else [], oneof)
+
+    def test_messages(self) -> None:
+        """
+        A message without fields is there too, and one that is there already is left alone.
+        """
+        file = FileDescriptorProto(name="a/v3/a.proto", package="a.v3")
+        file.message_type.add(name="Old").field.add(name="x", number=1, type=FieldDescriptorProto.TYPE_STRING)
+        added = [NewerMessage("a/v3/a.proto", name) for name in ("Old", "New")]
+        addNewerFields([file], messages=[*added, NewerMessage("b.proto", "B")])
+        self.assertEqual([(each.name, len(each.field)) for each in file.message_type], [("Old", 1), ("New", 0)])
 
     def test_read(self) -> None:
         """

@@ -205,8 +205,14 @@ def _fetching(*filters: Tree) -> Manager:
 
 
 OWN: Tree = {}
+_BY_ORIGIN = _tree(
+    _input("ResponseLocalReply"),
+    "exact_match_map",
+    {"true": _local(body=_text("of the proxy")), "false": _local(body=_text("of the upstream"))},
+)
 LISTENERS = {
     "tree": _manager(_BY_STATUS, _ROUTES, _TABLE),
+    "origin": _manager(_BY_ORIGIN, [_ROUTES[1], _ROUTES[-1]]),
     "list": _manager(_CONDITIONS, [_ROUTES[1], _ROUTES[-1]]),
     "fetch": _fetching(OWN),
     "guarded": _fetching(_GUARD, OWN),
@@ -225,6 +231,8 @@ def _answer(status: int, *fields: str, body: str = "upstream") -> bytes:
 
 
 CASES = [
+    Case("origin_upstream", "A response of the upstream.", get("/x"), (_answer(503),), "origin"),
+    Case("origin_proxy", "One of the proxy.", get("/direct"), (), "origin"),
     *[
         Case(f"tree_{status}", f"{status}.", get("/x"), (_answer(status),), "tree")
         for status in (200, 404, 500, 501, 502, 503, 504)

@@ -251,6 +251,25 @@ LISTENERS["textSparse"] = Manager(
     ),
     _ROUTES,
 )
+_FORMATTERS = [
+    {"name": name, "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.formatter.{message}"}}
+    for name, message in (
+        ("envoy.formatter.req_without_query", "req_without_query.v3.ReqWithoutQuery"),
+        ("envoy.formatter.metadata", "metadata.v3.Metadata"),
+    )
+]
+LISTENERS["formatters"] = Manager(
+    _logs(
+        {
+            "text_format_source": {
+                "inline_string": f"{_SOURCE} [%REQ_WITHOUT_QUERY(:PATH)%] [%REQ_WITHOUT_QUERY(X-NONE?:PATH):3%]"
+                " [%METADATA(ROUTE:ns:text)%]\n"
+            },
+            "formatters": _FORMATTERS,
+        }
+    ),
+    _ROUTES,
+)
 LISTENERS["filters"] = Manager(_logs(filters=_FILTERS), _ROUTES, filters=_METADATA)
 
 _REQUEST = (
@@ -300,6 +319,7 @@ _ASKED = {
     "json": "get post direct none grpc head bad",
     "jsonSparse": "get post direct none grpc bad",
     "textSparse": "get direct",
+    "formatters": "get direct",
     "filters": "get post direct none slow grpc grpcNone reset",
 }
 

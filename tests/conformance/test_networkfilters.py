@@ -125,6 +125,34 @@ LISTENERS = {
     ),
 }
 
+_TREE = "{'@type': type.googleapis.com/envoy."
+
+
+def _tree(field: str, message: str, match: str, action: str = "ALLOW") -> Listener:
+    """
+    The filter rbac with a tree of one condition.
+    """
+    read = f"{{name: i, typed_config: {_TREE}extensions.matching.common_inputs.{message}}}}}"
+    then = f"{{name: a, typed_config: {_TREE}config.rbac.v3.Action, name: 'b c', action: {action}}}}}"
+    predicate = f"{{single_predicate: {{input: {read}, {match}}}}}"
+    return _rbac(f"{field}: {{matcher_list: {{matchers: [{{predicate: {predicate}, on_match: {{action: {then}}}}}]}}}}")
+
+
+_RANGE = (
+    f"custom_match: {{name: m, typed_config: {_TREE}extensions.matching.input_matchers.ip.v3.Ip, stat_prefix: x,"
+    " cidr_ranges: [{address_prefix: 127.1.0.0, prefix_len: 16}]}}"
+)
+_TREES = {
+    "range": _tree("matcher", "network.v3.SourceIPInput", _RANGE),
+    "rangeDenied": _tree("matcher", "network.v3.DirectSourceIPInput", _RANGE, "DENY"),
+    "otherPort": _tree("matcher", "network.v3.DestinationPortInput", "value_match: {exact: '80'}"),
+    "noName": _tree("matcher", "network.v3.ServerNameInput", "value_match: {exact: ''}"),
+    "noCertificate": _tree("matcher", "ssl.v3.UriSanInput", "value_match: {prefix: 'spiffe://'}"),
+    "logged": _tree("matcher", "network.v3.SourceIPInput", _RANGE, "LOG"),
+    "tried": _tree("shadow_matcher", "network.v3.SourceIPInput", _RANGE, "DENY"),
+}
+LISTENERS |= {f"tree_{name}": listener for name, listener in _TREES.items()}
+
 _HELLO = b"HELLO\r\n\r\n"
 _HI: Sequence[Script] = ([b"hi", Do.ECHO],)
 
@@ -167,6 +195,7 @@ CASES = [
         _case(f"rbac_{name}", "Policies that are special.", name, _HELLO, Until(b"hi"), b"more", Until(b"more"))
         for name in ("noRules", "noPolicies", "shadow", "both", "logs", "blanks", "continuous", "delayed")
     ),
+    *(_case(f"rbac_tree_{name}", "A tree of conditions.", f"tree_{name}", _HELLO, Until(b"hi")) for name in _TREES),
     _case("rbac_upstreamFirst", "The upstream is connected before a byte came.", "deny_mine", Pause(0.1), _HELLO),
     _case("rbac_silent", "A client that says nothing and ends.", "deny_mine", Do.REST, Do.HALF_CLOSE),
     _case("rbac_silentAllowed", "One that may.", "allow_mine", Do.REST, Do.HALF_CLOSE, replies=([Do.DRAIN],)),

@@ -162,7 +162,33 @@ _MATCHER: Tree = {
     },
 }
 
+
+def _value(path: list[str], value: Tree, **more: object) -> Tree:
+    """
+    Whether what is noted matches.
+    """
+    where = {"filter": "n", "path": [{"key": key} for key in path]}
+    matches = _typed("extensions.matching.input_matchers.metadata.v3.Metadata", value=value, **more)
+    read = _typed("extensions.matching.common_inputs.network.v3.DynamicMetadataInput", **where)
+    return {"single_predicate": {"input": read, "custom_match": matches}}
+
+
+def _listed(*branches: tuple[Tree, Tree]) -> Tree:
+    return {"matcher_list": {"matchers": [{"predicate": one, "on_match": then} for one, then in branches]}}
+
+
+_NOTES = {
+    "text": _value(["text"], {"string_match": {"exact": "abc"}}),
+    "other": _value(["text"], {"string_match": {"exact": "b"}}),
+    "number": _value(["number"], {"double_match": {"exact": 7}}),
+    "inList": _value(["list"], {"list_match": {"one_of": {"string_match": {"exact": "b"}}}}),
+    "missing": _value(["none"], {"present_match": True}),
+    "inverted": _value(["none"], {"present_match": True}, invert=True),
+    "whole": _value(["flag", "deeper"], {"bool_match": True}),
+}
+
 LISTENERS = {
+    **{f"noted_{name}": _manager(matcher=_listed((test, _act("noted", "ALLOW")))) for name, test in _NOTES.items()},
     **{f"permission_{name}": _manager(rules=_rules(permission)) for name, permission in _PERMISSIONS.items()},
     **{f"principal_{name}": _manager(rules=_rules(principal=principal)) for name, principal in _PRINCIPALS.items()},
     "matcher": _manager(matcher=_MATCHER),

@@ -38,6 +38,21 @@ LISTENERS = {
         " append_action: OVERWRITE_IF_EXISTS_OR_ADD}]},"
         " {match: {path: /forward}, non_forwarding_action: {}}]",
     ),
+    "formatted": Manager(
+        "",
+        "[{match: {path: /text}, direct_response: {status: 207, body: {inline_string: old}, body_format:"
+        " {text_format_source: {inline_string: '%RESPONSE_CODE%|%LOCAL_REPLY_BODY%|%REQ(:PATH)%|%RESP(X-R)%|"
+        "%ROUTE_NAME%|%RESPONSE_CODE_DETAILS%'}}}, response_headers_to_add: [{header: {key: x-r, value: r}}]},"
+        " {match: {path: /json}, direct_response: {status: 404, body: {inline_string: old}, body_format:"
+        " {json_format: {a: '%LOCAL_REPLY_BODY%', c: '%RESPONSE_CODE%'}}}},"
+        " {match: {path: /typed}, direct_response: {status: 201, body_format:"
+        " {text_format_source: {inline_string: hi}, content_type: 'text/html; charset=UTF-8'}}},"
+        " {match: {path: /empty}, direct_response: {status: 200, body: {inline_string: old}, body_format:"
+        " {text_format_source: {inline_string: ''}}}},"
+        " {match: {path: /other}, direct_response: {status: 200, body_format: {text_format_source:"
+        " {inline_string: img}}}, response_headers_to_add: [{header: {key: content-type, value: image/png},"
+        " append_action: OVERWRITE_IF_EXISTS_OR_ADD}]}]",
+    ),
     "redirect": Manager(
         "",
         "[{match: {prefix: /host}, redirect: {host_redirect: other.example}},"
@@ -121,6 +136,13 @@ CASES = [
         Case(f"direct{path}", "A direct response.", get(f"/{path}"), listener="direct", limit=1.0)
         for path in ("body", "none", "204", "204body", "304", "503", "type", "forward", "unknown")
     ],
+    *(
+        Case(f"formatted{path}{number}", "A direct response of a format.", data, listener="formatted")
+        for path in ("text", "json", "typed", "empty", "other")
+        for number, data in enumerate(
+            (get(f"/{path}"), request(f"HEAD /{path}"), get(f"/{path}", "content-type: application/grpc"))
+        )
+    ),
     Case("directHead", "HEAD of one.", request("HEAD /body"), listener="direct"),
     Case("directPost", "POST to one.", request("POST /body", "content-length: 3", body="abc"), listener="direct"),
     Case(

@@ -5,12 +5,14 @@ L{meshproxy.http.matchinputs}.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import sectionFromYAML
 from meshproxy.config.matchertree import CompileInput
+from meshproxy.config.valuematchers import MISSING
 from meshproxy.headers import ResponseHeaders
 from meshproxy.http.matchinputs import REQUEST_INPUTS, RESPONSE_INPUTS
 from meshproxy.net.address import Address
@@ -72,6 +74,40 @@ class InputTests(SynchronousTestCase):
         self.assertIsNone(self.read("ServerNameInput", stream=stream))
         stream.connection.requestedServerName = "a.example"
         self.assertEqual(self.read("ServerNameInput", stream=stream), b"a.example")
+
+    def test_certificate(self) -> None:
+        """
+        The names in the client's certificate, several in one value; none without TLS.
+        """
+        stream = FakeStream()
+        names = ("UriSanInput", "DnsSanInput", "SubjectInput")
+        self.assertEqual([self.read(name, stream=stream) for name in names], [None] * 3)
+        facts = {"PEER_URI_SAN": "spiffe://a/b,spiffe://a/c", "PEER_DNS_SAN": "", "PEER_SUBJECT": "CN=a"}
+        stream.connection.tls = SimpleNamespace(get=facts.__getitem__)
+        self.assertEqual(
+            [self.read(name, stream=stream) for name in names], [b"spiffe://a/b,spiffe://a/c", None, b"CN=a"]
+        )
+
+    def test_noted(self) -> None:
+        """
+        What filters noted, as the value that it is, and what they share, as text.
+        """
+        stream = FakeStream()
+        stream.dynamicMetadata = {"notes": {"a": {"b": [1]}}}
+        stream.filterState = {"k": "v"}
+        self.assertEqual(self.read("DynamicMetadataInput", "{filter: notes, path: [{key: a}, {key: b}]}", stream), [1])
+        self.assertIs(self.read("DynamicMetadataInput", "{filter: notes, path: [{key: c}]}", stream), MISSING)
+        self.assertEqual(self.read("FilterStateInput", "key: k", stream), b"v")
+        self.assertIsNone(self.read("FilterStateInput", "key: z", stream))
+
+    def test_origin(self) -> None:
+        """
+        Whether the response is the proxy's own.
+        """
+        stream: Any = FakeStream()
+        for replied, told in ((False, b"false"), (True, b"true")):
+            stream.replied = replied
+            self.assertEqual(self.read("HttpResponseLocalReplyMatchInput", stream=stream), told)
 
     def test_requestsOnly(self) -> None:
         """

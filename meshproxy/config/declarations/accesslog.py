@@ -31,6 +31,9 @@ declare(_LOG + "LogTypeFilter", "types", "exclude")
 declare(_LOG + "NotHealthCheckFilter")
 declare(_LOG + "TraceableFilter")
 
+declare("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery")
+declare("envoy.extensions.formatter.metadata.v3.Metadata")
+
 declare(_LOGGERS + "file.v3.FileAccessLog", "path", "format", "json_format", "typed_json_format", "log_format")
 declare(_LOGGERS + "stream.v3.StdoutAccessLog", "log_format")
 declare(_LOGGERS + "stream.v3.StderrAccessLog", "log_format")

@@ -47,6 +47,7 @@ only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES, "CLUSTER_PROVIDED")
 declare(_CLUSTER + "Cluster", "metadata", "upstream_bind_config")
 declare("envoy.config.core.v3.BindConfig", "source_address")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
+accept(_CLUSTER + "Cluster", "ignore_health_on_host_removal", "what discovery removes is removed at once")
 
 declare(_CLUSTER + "Cluster.RefreshRate", "base_interval", "max_interval")
 declare(_CLUSTER + "Cluster.LeastRequestLbConfig", "choice_count", "active_request_bias")

@@ -40,7 +40,7 @@ declare(_CORE + "TransportSocket", "name", "typed_config")
 declare("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
 
 declare(_CORE + "SubstitutionFormatString", "text_format", "text_format_source", "json_format", "omit_empty_values")
-declare(_CORE + "SubstitutionFormatString", "content_type")
+declare(_CORE + "SubstitutionFormatString", "content_type", "formatters")
 accept(_CORE + "SubstitutionFormatString", "json_format_options", "properties are always sorted, as Envoy sorts them")
 
 declare("envoy.type.v3.Percent", "value")

@@ -40,6 +40,12 @@ declare(_HTTP + "RequestQueryParamMatchInput", "query_param")
 declare(_HTTP + "ResponseHeaderMatchInput", "header_name")
 declare(_HTTP + "ResponseStatusCodeMatchInput")
 declare(_HTTP + "ResponseStatusCodeClassMatchInput")
+declare(_HTTP + "ResponseLocalReplyMatchInput")
 for _name in ("DestinationIPInput", "DestinationPortInput", "SourceIPInput", "SourcePortInput", "DirectSourceIPInput"):
     declare(_NETWORK + _name)
 declare(_NETWORK + "ServerNameInput")
+declare(_NETWORK + "DynamicMetadataInput", "filter", "path")
+declare(_NETWORK + "DynamicMetadataInput.PathSegment", "key")
+declare(_NETWORK + "FilterStateInput", "key")
+for _name in ("UriSanInput", "DnsSanInput", "SubjectInput"):
+    declare("envoy.extensions.matching.common_inputs.ssl.v3." + _name)

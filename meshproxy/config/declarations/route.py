@@ -116,7 +116,7 @@ declare(_ROUTE + "RetryPolicy.RetryBackOff", "base_interval", "max_interval")
 declare(_ROUTE + "RedirectAction", "https_redirect", "scheme_redirect", "host_redirect", "port_redirect")
 declare(_ROUTE + "RedirectAction", "path_redirect", "prefix_rewrite", "regex_rewrite", "response_code", "strip_query")
 declare(_ROUTE + "RedirectAction", "path_rewrite")
-declare(_ROUTE + "DirectResponseAction", "status", "body")
+declare(_ROUTE + "DirectResponseAction", "status", "body", "body_format")
 
 # Filters read them.
 _RATE_LIMIT = _ROUTE + "RateLimit"

@@ -155,6 +155,39 @@ class RBACTests(SynchronousTestCase):
         }
         self.assertIn("matcher", refusals(("rbac", {"stat_prefix": "p", "matcher": tree}), ("tcp_proxy", TCP)))
 
+    def test_matcher(self) -> None:
+        """
+        A tree may decide in the place of rules; who comes to no action is denied.
+        """
+
+        def tree(action: str) -> dict[str, Any]:
+            inputs = "type.googleapis.com/envoy.extensions.matching."
+            read = {"@type": f"{inputs}common_inputs.network.v3.SourceIPInput"}
+            near = {"address_prefix": "10.0.0.0", "prefix_len": 8}
+            ranges = {"@type": f"{inputs}input_matchers.ip.v3.Ip", "cidr_ranges": [near], "stat_prefix": "x"}
+            single = {
+                "input": {"name": "i", "typed_config": read},
+                "custom_match": {"name": "m", "typed_config": ranges},
+            }
+            act = {"@type": "type.googleapis.com/envoy.config.rbac.v3.Action", "name": "a", "action": action}
+            then = {"action": {"name": "a", "typed_config": act}}
+            return {"matcher_list": {"matchers": [{"predicate": {"single_predicate": single}, "on_match": then}]}}
+
+        for action, source, isClosed in (
+            ("ALLOW", "10.1.1.1", False),
+            ("ALLOW", "192.0.2.1", True),
+            ("DENY", "10.1.1.1", True),
+        ):
+            proxy = self.proxy(matcher=tree(action))
+            self.assertEqual(proxy.talk(b"abc", source=source).closed, isClosed)
+            self.assertEqual(proxy.stat("p.rbac.denied"), int(isClosed))
+        self.assertIn("action 'a' denies it", proxy.log[0])
+        proxy = self.proxy(shadow_matcher=tree("DENY"))
+        self.assertFalse(proxy.talk(b"abc", source="10.1.1.1").closed)
+        self.assertEqual(proxy.stat("p.rbac.shadow_denied"), 1)
+        told = refusals(("rbac", {"stat_prefix": "p", "matcher": tree("DENY"), "rules": {}}), ("tcp_proxy", TCP))
+        self.assertIn("Envoy ignores the rules beside a matcher", told)
+
     def test_shadow(self) -> None:
         """
         Shadow rules are counted and noted, and refuse nobody.
