@@ -58,6 +58,7 @@ class FilterChain:
     that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where
     the direction begins.
 
+    @ivar passesAnswers: Whether none of them sees a response's body or trailers.
     @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
         streams that were to be remembered.
     @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
@@ -69,6 +70,7 @@ class FilterChain:
         "_variants",
         "passRequestHeaders",
         "passResponseHeaders",
+        "passesAnswers",
         "perStream",
         "rememberedEnded",
         "requestData",
@@ -100,6 +102,7 @@ class FilterChain:
     responseTrailersPlaces: tuple[int, ...]
     streamEnded: tuple[Method, ...]
     rememberedEnded: tuple[Method, ...]
+    passesAnswers: bool
     passRequestHeaders: Passage
     passResponseHeaders: Passage
 
@@ -122,6 +125,7 @@ class FilterChain:
             self._bindEvent(event, list(enumerate(filters)))
         for event in _RESPONSE:
             self._bindEvent(event, list(enumerate(filters[::-1])))
+        self.passesAnswers = not (self.responseData or self.responseTrailers)
         ending = [f for f in filters if _defines(type(f), "streamEnded")]
         self.streamEnded = tuple(f.streamEnded for f in ending if not f.remembers)
         self.rememberedEnded = tuple(f.streamEnded for f in ending if f.remembers)

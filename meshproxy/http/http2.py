@@ -270,8 +270,7 @@ class HTTP2Connection(ClosingConnection):
         side = StreamSide(self, codecStream)
         codecStream.sink = side
         seconds = manager.seconds
-        stream = side.stream = Stream(manager, side, headers, endStream, seconds())
-        stream.protocol = "HTTP/2"
+        stream = side.stream = Stream(manager, side, headers, endStream, seconds(), "HTTP/2")
         self.sides[side] = None
         manager.stats.http2.rqTotal.value += 1
         limit = manager.maxRequestsPerConnection
@@ -296,7 +295,10 @@ class HTTP2Connection(ClosingConnection):
         self.served += 1
         side = StreamSide(self, codecStream)
         codecStream.sink = side
-        stream = side.stream = UnaryStream(manager, side, headers, message, manager.clock.seconds())
+        seconds = manager.seconds
+        stream = side.stream = UnaryStream(manager, side, headers, False, seconds(), "HTTP/2")
+        stream.message = message
+        stream.isTaken = False
         self.sides[side] = None
         manager.stats.http2.rqTotal.value += 1
         manager.serve(stream)
@@ -309,8 +311,7 @@ class HTTP2Connection(ClosingConnection):
         manager = self.manager
         self.served += 1
         side = RefusedSide(self)
-        stream = Stream(manager, side, headers or RequestHeaders(b"", b""), False, manager.clock.seconds())
-        stream.protocol = "HTTP/2"
+        stream = Stream(manager, side, headers or RequestHeaders(b"", b""), False, manager.clock.seconds(), "HTTP/2")
         manager.stats.http2.rqTotal.value += 1
         manager.streamBegan(stream)
         manager.log.debug("{peer}: {why}", peer=self.info.remoteAddress, why=error.why)

@@ -264,7 +264,7 @@ class ConnectionManager(Timeouts):
         isUsual, tellEdge, match = self._isUsual, self._tellEdge, self._match
         if (
             self._judges
-            or not (isUsual(first) or self._isUsualCall(headers))
+            or not (self._isUsualCall(headers) if b"te" in first else isUsual(first))
             or not path.startswith(b"/")
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)

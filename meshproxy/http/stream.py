@@ -156,7 +156,13 @@ class Stream(StreamFacts):
     filterState = _MadeWhenRead()
 
     def __init__(
-        self, manager: ConnectionManager, downstream: IDownstream, headers: RequestHeaders, endStream: bool, now: float
+        self,
+        manager: ConnectionManager,
+        downstream: IDownstream,
+        headers: RequestHeaders,
+        endStream: bool,
+        now: float,
+        protocol: str = "HTTP/1.1",
     ) -> None:
         """
         @param now: The clock's seconds.
@@ -168,7 +174,7 @@ class Stream(StreamFacts):
         # The one clock of the process tells the time of day.
         self.startTime = self.startMonotonic = self.lastActive = now
         self.requestEnd = now if endStream else None
-        self.protocol = "HTTP/1.1"
+        self.protocol = protocol
         self.chain: FilterChain = EMPTY_CHAIN
         self.route = self.responseHeaders = self.upstreamHost = self.upstreamConnection = None
         self.upstream: RoutedRequest | None = None

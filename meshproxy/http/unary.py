@@ -29,8 +29,6 @@ from meshproxy.routing.timeouts import effectiveMaxStreamDuration
 from meshproxy.upstream.http2pool import HTTP2Pool
 
 if TYPE_CHECKING:
-    from meshproxy.http.downstream import IDownstream
-    from meshproxy.http.manager import ConnectionManager
     from meshproxy.http.router import Plan, Router
     from meshproxy.http.tries import TriedRequest
     from meshproxy.net.deadlines import Deadlines
@@ -60,16 +58,8 @@ class UnaryStream(Stream):
 
     __slots__ = ("isTaken", "message")
 
-    def __init__(
-        self, manager: ConnectionManager, downstream: IDownstream, headers: RequestHeaders, message: bytes, now: float
-    ) -> None:
-        """
-        @param now: The clock's seconds.
-        """
-        Stream.__init__(self, manager, downstream, headers, False, now)
-        self.protocol = "HTTP/2"
-        self.message: bytes | None = message
-        self.isTaken = False
+    message: bytes | None
+    isTaken: bool
 
     def begin(self, chain: FilterChain) -> None:
         """
@@ -77,7 +67,13 @@ class UnaryStream(Stream):
         """
         if chain.perStream or len(chain.requestData) > 1:
             self.message = None
-        Stream.begin(self, chain)
+            Stream.begin(self, chain)
+            return
+        self.chain = chain
+        try:
+            chain.passRequestHeaders(self, self.requestHeaders, False)
+        except Exception:
+            self.filterRaised(TwistedFailure())
         self.message = None
 
     @property
@@ -85,7 +81,7 @@ class UnaryStream(Stream):
         """
         Whether no filter made the request wait.
         """
-        return self._requestWalk is None
+        return not self.isInvolved or self._requestWalk is None
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap, now: float) -> None:
         """
@@ -108,9 +104,19 @@ class UnaryStream(Stream):
         self.lastActive = self.responseStart = now
         self.responseTrailers = trailers
         self.responseEnded = self.responseHalted = True
-        self.downstream.sendAnswer(self, headers, body, trailers)
-        if not self.over:
+        downstream = self.downstream
+        downstream.sendAnswer(self, headers, body, trailers)
+        if self.over:
+            return
+        if self.isInvolved or self.chain.streamEnded:
             self._end(now)
+            return
+        # Nothing is left over: the rest of what _end does. The request is over, and has left its connection.
+        self.over = True
+        self.end = now
+        self.manager.streamEnded(self)
+        self.upstream = None
+        downstream.streamEnded(self)
 
 
 def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Plan) -> bool:
@@ -125,10 +131,8 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     cluster = router.clusters.get(plan.cluster) if plan.carriesCalls else None
     if (
         cluster is None
-        or cluster.isParticular
-        or cluster.transports.wishOf is not None
-        or cluster.transports.tellsClient
-        or not stream.goesStraight
+        or not cluster.carriesCalls
+        or (stream.isInvolved and not stream.goesStraight)
         or not _hasNoOther(first)
     ):
         return False
@@ -146,7 +150,8 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         stream.upstream.start(headers, False, endpoint)
         return True
     manager = stream.manager
-    now = router.clock.seconds()
+    # Where no filter held it, it came just now.
+    now = router.clock.seconds() if stream.isInvolved else stream.startMonotonic
     stream.upstream = request = UnaryRequest(router, stream, plan.route, cluster, endpoint, headers, now)
     manager.stats.rqUpstreamTotal.value += 1
     stream.upstreamCluster = cluster.statName
@@ -156,7 +161,9 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         durations = plan.deadlines.heed(headers, request._isGRPC)
         if durations is not None:
             request._durations = durations
-            durations.start(request, now)
+            durations.waiting[request] = now + durations.seconds
+            if durations.call is None:
+                durations.arm()
     finalize = plan.finalize
     if finalize is not None:
         if router.suppressHeaders:
@@ -179,7 +186,7 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     assert message is not None
     request.connection = stream.upstreamConnection = upstream = connection.begin(request)  # type: ignore[assignment]
     try:
-        upstream.sendCall(request, headers, message)
+        upstream.sendCall(headers, message, stream.chain.passesAnswers)
     except LocalProtocolError:
         # Filters made a head of it that cannot be written.
         request._requestEnded = False
@@ -199,12 +206,14 @@ class CallDeadlines:
     becomes of each is remembered.
     """
 
-    __slots__ = ("_action", "_known", "_router")
+    __slots__ = ("_action", "_grpc", "_others", "_router")
 
     def __init__(self, router: Router, action: RouteAction) -> None:
         self._router = router
         self._action = action
-        self._known: dict[tuple[bytes | None, bool], tuple[bytes | None, float | None]] = {}
+        # By what they ask for: what the service is told, and where they wait.
+        self._grpc: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
+        self._others: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
 
     def heed(self, headers: RequestHeaders, isGRPC: bool) -> Deadlines[TriedRequest] | None:
         """
@@ -212,15 +221,17 @@ class CallDeadlines:
         """
         first = headers.first
         asked = first.get(_TIMEOUT)
-        known = self._known.get((asked, isGRPC))
+        memory = self._grpc if isGRPC else self._others
+        known = memory.get(asked)
         if known is None or headers.more is not None:
             duration = effectiveMaxStreamDuration(self._action, headers)
-            if len(self._known) >= _MOST_DEADLINES:
-                self._known.clear()
-            known = self._known[asked, isGRPC] = (first.get(_TIMEOUT), duration)
+            if len(memory) >= _MOST_DEADLINES:
+                memory.clear()
+            queue = self._router.durations[duration] if duration else None
+            known = memory[asked] = (first.get(_TIMEOUT), queue)
         elif known[0] is not None:
             first[_TIMEOUT] = known[0]
-        return self._router.durations[known[1]] if known[1] else None
+        return known[1]
 
 
 @withAttributes("_timeouts", "_durations", "connection", "responseStarted", "over", "_awaitsStatus")
@@ -254,17 +265,8 @@ class UnaryRequest(RoutedRequest):
         self._endpoint = endpoint
         self._headers = headers
         self._tryBegan = now
-        self._isGRPC = isGRPC(headers)
+        self._isGRPC = headers.first.get(b"content-type") == b"application/grpc" or isGRPC(headers)
         self._responsePaused = False
-
-    @property
-    def takesAnswer(self) -> bool:
-        """
-        See L{ICall<meshproxy.upstream.http2connection.ICall>}.
-        """
-        # Nobody but heads' filters may look at it.
-        chain = self._stream.chain
-        return not (self._responsePaused or self.responseStarted or chain.responseData or chain.responseTrailers)
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """

@@ -58,6 +58,7 @@ class Cluster:
         L{None} where there is none.
     @ivar hasSubsets: Whether any request may have something to say about it.
     @ivar isParticular: Whether there is something to be heeded with every request.
+    @ivar carriesCalls: Whether nothing is, not even by its connections.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
@@ -131,6 +132,9 @@ class Cluster:
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
+        self.carriesCalls = not (
+            self.isParticular or self.transports.wishOf is not None or self.transports.tellsClient
+        )
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

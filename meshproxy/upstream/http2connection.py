@@ -42,12 +42,6 @@ class ICall(Protocol):
     A request that was sent whole, and may be told of its response in one step.
     """
 
-    @property
-    def takesAnswer(self) -> bool:
-        """
-        Whether it may be told so now.
-        """
-
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """
         See L{IResponseStreamSink.answerReceived}.
@@ -63,9 +57,18 @@ class UpstreamStream:
     @ivar request: Who is told of the response; L{None} when it is over.
     @ivar connection: What it goes by.
     @ivar upgraded: Whether the upstream agreed to the tunnel that was asked for.
+    @ivar takesAnswer: See L{IResponseStreamSink.takesAnswer}: whether the request is an L{ICall}, still unpaused.
     """
 
-    __slots__ = ("_call", "_codecStream", "_requestEnded", "_responseEnded", "connection", "request", "upgraded")
+    __slots__ = (
+        "_codecStream",
+        "_requestEnded",
+        "_responseEnded",
+        "connection",
+        "request",
+        "takesAnswer",
+        "upgraded",
+    )
 
     isHTTP2 = True
     opaqueRemaining = 0
@@ -74,11 +77,8 @@ class UpstreamStream:
     def __init__(self, connection: HTTP2UpstreamConnection, request: IUpstreamRequest) -> None:
         self.connection = connection
         self.request: IUpstreamRequest | None = request
-        self.upgraded = False
         self._codecStream: CodecStream | None = None
-        self._call: ICall | None = None
-        self._requestEnded = False
-        self._responseEnded = False
+        self.upgraded = self.takesAnswer = self._requestEnded = self._responseEnded = False
 
     # What is asked of a connection
 
@@ -130,11 +130,11 @@ class UpstreamStream:
         self._codecStream = connection.codec.request(self, headers, endStream)
         connection.wake()
 
-    def sendCall(self, call: ICall, headers: RequestHeaders, message: bytes) -> None:
+    def sendCall(self, headers: RequestHeaders, message: bytes, takesAnswer: bool) -> None:
         """
         Send a whole request: the same as L{sendHeaders} and L{sendData}.
 
-        @param call: Whose it is.
+        @param takesAnswer: Whether the request is an L{ICall}, and nobody wants to see its response in parts.
 
         @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
         """
@@ -145,7 +145,7 @@ class UpstreamStream:
             self.sendData(message, True)
             return
         self._codecStream = codecStream
-        self._call = call
+        self.takesAnswer = takesAnswer
         self._requestEnded = True
         if not connection.isWoken:
             connection.wake()
@@ -184,6 +184,7 @@ class UpstreamStream:
         Tell another one of the response from now on.
         """
         self.request = request
+        self.takesAnswer = False
 
     def reset(self, request: IUpstreamRequest) -> None:
         """
@@ -203,6 +204,7 @@ class UpstreamStream:
         The downstream does not read: give the upstream no credit for this stream.
         """
         self.connection.pool.stats.flowControlPausedReading.value += 1
+        self.takesAnswer = False
         if self._codecStream is not None:
             self._codecStream.pauseReading()
 
@@ -246,23 +248,13 @@ class UpstreamStream:
             self.request.wholeReceived(headers, body)
         self._responseComplete()
 
-    @property
-    def takesAnswer(self) -> bool:
-        """
-        See L{IResponseStreamSink.takesAnswer}.
-        """
-        call = self._call
-        return call is not None and self.request is not None and call.takesAnswer
-
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """
         See L{IResponseStreamSink.answerReceived}.
         """
         self._responseEnded = True
-        # They refer to each other, by way of the stream.
-        call, self._call = self._call, None
-        if call is not None:
-            call.answerReceived(headers, body, trailers)
+        call: ICall = self.request  # type: ignore[assignment]  # nobody else takes answers
+        call.answerReceived(headers, body, trailers)
         if self.request is None:
             return
         connection = self.connection
@@ -344,7 +336,8 @@ class UpstreamStream:
         self._detach()
 
     def _detach(self) -> None:
-        self.request = self._call = None
+        self.request = None
+        self.takesAnswer = False
         self.connection.streamEnded(self)
 
     def fail(self, reason: ResetReason, why: str) -> None:
@@ -357,7 +350,7 @@ class UpstreamStream:
             request.upstreamReset(reason, why)
 
 
-@withAttributes("connected", "transport", "connectedAt", "_keepalive", "_isLost", "isRetired", "closedHere")
+@withAttributes("connected", "transport", "connectedAt")
 @implementer(IPushProducer, IConnectionSink)
 class HTTP2UpstreamConnection(TwistedProtocol):
     """
@@ -378,13 +371,9 @@ class HTTP2UpstreamConnection(TwistedProtocol):
     codecClass: type[UpstreamCodec] = UpstreamCodec
     streamClass: type[UpstreamStream] = UpstreamStream
 
-    closedHere = False
     connectedAt: float | None = None
-    isRetired = False
     isHTTP2 = True
     log = Logger()
-    _keepalive: Keepalive | None = None
-    _isLost = False
 
     def __init__(self, pool: HTTP2Pool) -> None:
         self.pool = pool
@@ -392,7 +381,9 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         self.codec = self.codecClass(self, pool.settings.http2, pool.counters)
         self.streams: dict[UpstreamStream, None] = {}
         self.served = 0
-        self.isWoken = False
+        # What each request asks for is no attribute of the class: CPython finds it sooner.
+        self.isWoken = self.isRetired = self.closedHere = self._isLost = self._hasSettings = False
+        self._keepalive: Keepalive | None = None
         self.began = self.idleSince = pool.clock.seconds()
 
     @property
@@ -410,10 +401,11 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         if self.isRetired or self.closedHere:
             return 0
         codec = self.codec
-        if codec.hasSettings:
-            return codec.availableStreams
-        # Taken for what the upstream allowed before.
-        return min(codec.availableStreams, max(0, self.pool.expectedStreams - len(self.streams)))
+        left = codec.mostStreams - len(codec.streams)
+        if not self._hasSettings:
+            # Taken for what the upstream allowed before.
+            left = min(left, self.pool.expectedStreams - len(self.streams))
+        return left if left > 0 else 0
 
     # The transport
 
@@ -614,6 +606,7 @@ class HTTP2UpstreamConnection(TwistedProtocol):
         """
         See L{IConnectionSink.settingsReceived}.
         """
+        self._hasSettings = True
         pool = self.pool
         pool.expectedStreams = max(1, min(self.codec.peerMaxStreams, pool.settings.http2.maxConcurrentStreams))
         pool.available(self)

@@ -169,6 +169,12 @@ class CountingUpstreamCodec(_Counting, UpstreamCodec):
             self._tallies[self._nextId] = tally
         return super().request(sink, headers, endStream)
 
+    def call(self, sink: IResponseStreamSink, headers: RequestHeaders, message: bytes) -> CodecStream | None:
+        """
+        See L{UpstreamCodec.call}.
+        """
+        return None
+
     def _sectionReceived(self, streamId: int, block: bytes, endStream: bool) -> None:
         self._countSection(streamId, block)
         super()._sectionReceived(streamId, block, endStream)

@@ -8,6 +8,9 @@ few values that differ, or that no table may keep (RFC 7541, 7.1.3), are written
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
+
 from meshproxy.codec.http2.hpack import Encoder, Field
 from meshproxy.codec.http2.messages import requestFields
 from meshproxy.headers import RequestHeaders
@@ -19,12 +22,12 @@ _VARYING = {
     name: b"\0%c%b" % (len(name), name) for name in (b"x-request-id", b"grpc-timeout", b"traceparent")
 } | {b"content-length": b"\x0f\x0d", b"authorization": b"\x1f\x08", b"cookie": b"\x1f\x11"}
 
-_LENGTHS = [b"%c" % length for length in range(127)]
-"""
-Lengths of one byte, encoded.
-"""
-
 _MOST_KNOWN = 64
+
+# How many literals of values are known at a time, and how long those are at most: an identifier is longer, and never
+# comes again.
+_MOST_LITERALS = 1024
+_LONGEST_KNOWN = 16
 
 
 def _lengthOf(value: bytes) -> bytes:
@@ -33,7 +36,7 @@ def _lengthOf(value: bytes) -> bytes:
     """
     length = len(value)
     if length < 127:
-        return _LENGTHS[length]
+        return b"%c" % length
     length -= 127
     parts = bytearray((127,))
     while length >= 128:
@@ -43,6 +46,56 @@ def _lengthOf(value: bytes) -> bytes:
     return bytes(parts)
 
 
+class _Unwritable(Exception):
+    """
+    A value that no field may have.
+    """
+
+
+class _Literals(dict[bytes, bytes]):
+    """
+    The string literals of values.
+    """
+
+    def __missing__(self, value: bytes) -> bytes:
+        if 0x0A in value or 0x0D in value or 0 in value:
+            raise _Unwritable
+        length = len(value)
+        if length > _LONGEST_KNOWN:
+            return b"%c%b" % (length, value) if length < 127 else _lengthOf(value) + value
+        if len(self) >= _MOST_LITERALS:
+            self.clear()
+        text = self[value] = b"%c%b" % (length, value)
+        return text
+
+
+_literalOf = _Literals().__getitem__
+
+
+class _Order:
+    """
+    What is known of heads with the same names in the same order.
+
+    @ivar varying: Takes the values that are expected to vary from the fields of a head.
+    @ivar fixed: Takes the others.
+    """
+
+    __slots__ = ("fixed", "varying")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.varying = _taking([name for name in names if name in _VARYING])
+        self.fixed = _taking([name for name in names if name not in _VARYING])
+
+
+def _taking(names: list[bytes]) -> Callable[[dict[bytes, bytes]], tuple[bytes, ...]]:
+    """
+    A function that takes the values of these names out of a dictionary.
+    """
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda first: tuple([first[name] for name in names])
+
+
 class RequestBlocks:
     """
     Encodes the heads of requests of one connection.
@@ -50,11 +103,10 @@ class RequestBlocks:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        # By a head without what varies: the section, with gaps for the lengths and the values that do.
+        # By a head without what varies: the section, with gaps for the literals of the values that do.
         self._known: dict[tuple[object, ...], bytes] = {}
-        # By the names of a head: a number for them, and where those stand that vary.
-        self._places: dict[tuple[bytes, ...], tuple[int, list[int]]] = {}
-        self._order = 0
+        # By the names of a head.
+        self._orders: dict[tuple[bytes, ...], _Order] = {}
         self._version = 0
 
     def encode(self, headers: RequestHeaders) -> bytes:
@@ -63,32 +115,24 @@ class RequestBlocks:
 
         @raise meshproxy.errors.LocalProtocolError: If it has what cannot be written.
         """
-        encoder = self._encoder
+        first = headers.first
         if headers.more is not None:
-            return encoder.encode(requestFields(headers))
-        names = tuple(headers.first)
-        known = self._places.get(names)
-        if known is None:
-            if len(self._places) >= _MOST_KNOWN:
-                self._places.clear()
-            self._order += 1
-            known = self._order, [place for place, name in enumerate(names) if name in _VARYING]
-            self._places[names] = known
-        order, places = known
-        values = list(headers.first.values())
-        varying: list[bytes] = []
-        for place in places:
-            value = values[place]
-            if 0x0A in value or 0x0D in value or 0 in value:
-                # It cannot be written: the general way tells so.
-                return encoder.encode(requestFields(headers))
-            values[place] = b""
-            varying += (_LENGTHS[len(value)] if len(value) < 127 else _lengthOf(value), value)
-        key = (headers.method, headers.path, headers.authority, headers.scheme, order, *values)
+            return self._encoder.encode(requestFields(headers))
+        names = tuple(first)
+        order = self._orders.get(names)
+        if order is None:
+            if len(self._orders) >= _MOST_KNOWN:
+                self._orders.clear()
+            order = self._orders[names] = _Order(names)
+        key = (order, headers.method, headers.path, headers.authority, headers.scheme, order.fixed(first))
         pattern = self._known.get(key)
-        if pattern is None or self._version != encoder.version:
+        if pattern is None or self._version != self._encoder.version:
             return self._encodeAnew(headers, key)
-        return pattern % tuple(varying)
+        try:
+            return pattern % tuple(map(_literalOf, order.varying(first)))
+        except _Unwritable:
+            # The general way tells so.
+            return self._encoder.encode(requestFields(headers))
 
     def _encodeAnew(self, headers: RequestHeaders, key: tuple[object, ...]) -> bytes:
         """
@@ -124,5 +168,5 @@ class RequestBlocks:
             if self._version != before or len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
                 self._version = before
-            self._known[key] = b"%b%b".join(part.replace(b"%", b"%%") for part in parts)
+            self._known[key] = b"%b".join(part.replace(b"%", b"%%") for part in parts)
         return b"".join([*whole, parts[-1]])

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.codec.http1.grammar import parseLength
+from meshproxy.codec.http1.serialize import DECIMAL
 from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.messages import responseFields, trailerFields
@@ -178,7 +179,7 @@ class CodecStream:
         """
         codec = self._codec
         length = len(body)
-        told = b"%d" % length
+        told = DECIMAL[length]
         first = headers.first
         key: tuple[object, ...] = ()
         if (
@@ -213,7 +214,7 @@ class CodecStream:
         """
         codec = self._codec
         length = len(message)
-        told = b"%d" % length
+        told = DECIMAL[length]
         first = headers.first
         key: tuple[object, ...] = ()
         if (
@@ -225,14 +226,14 @@ class CodecStream:
             and length <= codec.sendWindow
             and length <= codec.peerMaxFrameSize
             and first.get(b"content-length", told) == told
-            and codec.mayEmit
+            and codec.outSize < codec.outLimit
         ):
             key = keyOf(headers.status, first)
             template = codec.templates.get(key)
             block = None if template is None else template.fill(first)
             # Trailers are recalled by their fields.
             end = codec.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
-            if block is not None and end is not None:
+            if block is not None and end is not None and len(end) <= codec.peerMaxFrameSize:
                 self.sendWindow -= length
                 codec.sendWindow -= length
                 codec.emitAnswer(self.id, block, message, end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 
+from meshproxy.codec.http1.serialize import DECIMAL
 from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, FrameType, Setting, frameHead
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IConnectionSink, IResponseStreamSink
 from meshproxy.codec.http2.messages import responseFrom
@@ -36,6 +37,9 @@ _RESET = 4 << 8 | 3
 
 _MOST_REMEMBERED = 64
 _LONGEST_REMEMBERED = 512
+
+# Of these requests the answers are peculiar.
+_NO_CALLS = frozenset((b"CONNECT", b"HEAD"))
 
 _newResponse = ResponseHeaders.__new__
 _newMap = HeaderMap.__new__
@@ -70,6 +74,8 @@ class _AnswerShape:
 class UpstreamCodec(WholeCodec):
     """
     Writes requests and reads their responses, on as many streams as the peer allows at a time.
+
+    @ivar mostStreams: How many there may be now.
     """
 
     def __init__(
@@ -82,6 +88,8 @@ class UpstreamCodec(WholeCodec):
         # The same of responses that have a body.
         self._answers: dict[bytes, _AnswerShape] = {}
         self._requests = RequestBlocks(self._encoder)
+        self.mostStreams = 0
+        self._limitStreams()
         self._announce(PREFACE, [(Setting.ENABLE_PUSH, 0)])
 
     @property
@@ -89,13 +97,25 @@ class UpstreamCodec(WholeCodec):
         """
         How many requests may be begun now. None after a GOAWAY; none at times where the peer says so (CVE-2021-32780).
         """
-        if self.goAwayReceived is not None or self._isStopped or self._nextId > _LAST_ID:
-            return 0
-        most = self.options.maxConcurrentStreams
-        if self.peerMaxStreams < most:
-            most = self.peerMaxStreams
-        left = most - len(self.streams)
+        left = self.mostStreams - len(self.streams)
         return left if left > 0 else 0
+
+    def _limitStreams(self) -> None:
+        """
+        Something came that may change how many streams there may be.
+        """
+        self.mostStreams = 0 if self.isSpent else min(self.options.maxConcurrentStreams, self.peerMaxStreams)
+
+    def _set(self, name: int, value: int) -> None:
+        super()._set(name, value)
+        self._limitStreams()
+
+    def stop(self) -> None:
+        """
+        See L{ConnectionCodec.stop}.
+        """
+        super().stop()
+        self._limitStreams()
 
     @property
     def isSpent(self) -> bool:
@@ -118,6 +138,8 @@ class UpstreamCodec(WholeCodec):
         block = self._requests.encode(headers)
         stream = self._open(self._nextId)
         self._nextId += 2
+        if self._nextId > _LAST_ID:
+            self._limitStreams()
         stream.sink = sink
         stream.isHead = headers.method == b"HEAD"
         if headers.method == b"CONNECT":
@@ -143,24 +165,25 @@ class UpstreamCodec(WholeCodec):
         """
         length = len(message)
         first = headers.first
+        told = first.get(b"content-length")
         if (
-            not self.takesCalls
-            or length > self.peerInitialWindow
+            length > self.peerInitialWindow
             or length > self.sendWindow
             or length > self.peerMaxFrameSize
-            or not self.mayEmit
+            or self.outSize >= self.outLimit
             or self._isStopped
             or b"upgrade" in first
-            or headers.method == b"CONNECT"
-            or first.get(b"content-length", b"%d" % length) != b"%d" % length
+            or headers.method in _NO_CALLS
+            or (told is not None and told != DECIMAL[length])
         ):
             return None
         block = self._requests.encode(headers)
         streamId = self._nextId
         self._nextId += 2
+        if self._nextId > _LAST_ID:
+            self._limitStreams()
         stream = CodecStream(self, streamId, _HALF_CLOSED)
         stream.sink = sink
-        stream.isHead = headers.method == b"HEAD"
         stream.sendWindow -= length
         self.sendWindow -= length
         self.streams[streamId] = stream
@@ -177,6 +200,7 @@ class UpstreamCodec(WholeCodec):
         return streamId >= self._nextId or not streamId & 1
 
     def _peerGoesAway(self, lastStreamId: int) -> None:
+        self._limitStreams()
         for stream in [stream for stream in self.streams.values() if stream.id > lastStreamId]:
             sink = stream.sink
             stream.sink = None

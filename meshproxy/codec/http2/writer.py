@@ -52,6 +52,7 @@ class FrameWriter:
     @ivar outSize: How many bytes are made into frames and were not asked for so far.
     @ivar outLimit: Below how many of them bytes of bodies may be made into frames; 0 while the transport takes no more.
     @ivar templates: See L{Encoder<meshproxy.codec.http2.hpack.Encoder>}.
+    @ivar recall: Gives the section that was sent before with a key and is the same now, or L{None}.
     """
 
     isDownstream = False
@@ -71,6 +72,7 @@ class FrameWriter:
         self._sink = sink
         self._encoder = Encoder(options.hpackTableSize)
         self.templates = self._encoder.templates
+        self.recall = self._encoder.recall
         self._floods = Floods(options, counters)
         self._out: list[bytes] = []
         self.outSize = 0
@@ -241,13 +243,6 @@ class FrameWriter:
             self._emit(encodeFrame(kind, flags, streamId, piece))
             kind = FrameType.CONTINUATION
             flags = 0
-
-    def recall(self, key: tuple[object, ...]) -> bytes | None:
-        """
-        The bytes of a field section that was sent before with this key and is the same now.
-        """
-        block = self._encoder.recall(key)
-        return block if block is not None and len(block) <= self.peerMaxFrameSize else None
 
     def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:
         """
