@@ -1,5 +1,5 @@
 """
-Ports for programs that tests start.
+Ports and addresses for programs that tests start.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from itertools import cycle
 
-__all__ = ["bindFree", "freePorts"]
+__all__ = ["bindFree", "freePorts", "ownNetwork"]
 
 # Below the first of the ports that Linux gives to outgoing connections, unless it was told otherwise.
 _FIRST, _PARTS, _SIZE = 10_200, 32, 700
 
 
-def _ports() -> Iterator[int]:
+@cache
+def _ownPart() -> int:
     """
-    Ports that no other process of tests takes as long as this one runs, each as late as possible for a second time.
+    The number of this process among those of tests: no other one has it as long as this one runs.
     """
     for part in range(_PARTS):
         path = os.path.join(tempfile.gettempdir(), f"meshproxy-tests-{os.getuid()}-ports-{part}")
@@ -31,12 +33,26 @@ def _ports() -> Iterator[int]:
         except OSError:
             os.close(lock)
             continue
-        first = _FIRST + part * _SIZE
-        yield from cycle(range(first, first + _SIZE))
+        return part
     raise AssertionError(f"{_PARTS} processes of tests run already")
 
 
+def _ports() -> Iterator[int]:
+    """
+    Ports that no other process of tests takes, each as late as possible for a second time.
+    """
+    first = _FIRST + _ownPart() * _SIZE
+    yield from cycle(range(first, first + _SIZE))
+
+
 _own = _ports()
+
+
+def ownNetwork() -> str:
+    """
+    The first two numbers of loopback addresses that no other process of tests takes.
+    """
+    return f"127.{100 + _ownPart()}"
 
 
 def bindFree(host: str = "127.0.0.1") -> socket.socket:

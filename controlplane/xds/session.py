@@ -48,7 +48,7 @@ class Subscription:
     @ivar names: Those that are asked for by name.
     @ivar nonce: That of the last response; empty before the first one.
     @ivar isUnderWay: Whether the last response is not answered yet.
-    @ivar sent: The version of each resource that the proxy was sent, or said that it has.
+    @ivar sent: The version of each resource that the proxy was sent, or said that it has; empty where it is not known.
     @ivar version: That of the last response.
     @ivar accepted: That of the last response that was taken; empty before the first one.
     @ivar rejection: What was said to the last response, if it was not taken.
@@ -117,9 +117,11 @@ class Session:
             self._linger(old, snapshot)
             for typeURL, subscription in self.subscriptions.items():
                 if subscription.doubtful and snapshot.ofType(typeURL) != old.ofType(typeURL):
-                    # Something is new: all that was refused together is offered again.
-                    for name in subscription.doubtful:
-                        subscription.sent.pop(name, None)
+                    # Something is new: all that was refused together is offered again, and what is there no more is
+                    # taken away, whatever the proxy has of it. Even if nothing is left to send, a proxy that takes that
+                    # says that it refuses nothing any more.
+                    subscription.sent.update((name, "") for name in subscription.doubtful if name in subscription.sent)
+                    subscription.isDue = True
                     subscription.settledOn = None
                     subscription.doubtful = set()
 

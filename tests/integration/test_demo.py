@@ -24,9 +24,8 @@ from tests.conformance.proxies import findEnvoy
 from tests.integration.control import call
 from tests.integration.demoload import Endurance, children, failedHops
 from tests.integration.process import ROOT, Proxy, connectable, until
+from tests.ports import ownNetwork
 
-# Of the tests that run at the same time each has addresses of its own.
-_NETWORK = f"127.{20 + os.getpid() % 200}"
 #: Seconds of load; in the long run they are told.
 _LONG = "MESHPROXY_TEST_ROTATION" in os.environ
 _TIME = float(os.environ.get("MESHPROXY_TEST_ROTATION", "10"))
@@ -66,7 +65,7 @@ class _DemoTests:
         self.temporary = Path(made.name)
         self.patch(os, "environ", {**os.environ, "TMPDIR": str(self.temporary)})
         ports = ("--port", "0", "--rest-port", "0", "--xds-port", "0", "--xds-tls-port", "0")
-        arguments = (*ports, "--network", _NETWORK, "--engine", self.engine, *more)
+        arguments = (*ports, "--network", ownNetwork(), "--engine", self.engine, *more)
         self.demo = Proxy(self, *arguments, program=("meshproxy", "demo"), folder=folder)
         # A demo that is killed takes no Envoys along: in a test that fails it is asked to end.
         self.addCleanup(self.end)
@@ -175,7 +174,7 @@ class _DemoTests:
         self.assertNotIn("twisted.web.client", self.demo.log)
         self.assertEqual(list(self.temporary.iterdir()), [])
         ports = ((1, 9080), (1, 19080), (2, 9080))
-        addresses = [(f"{_NETWORK}.{kind}.{number}", port) for kind, port in ports for number in range(1, 7)]
+        addresses = [(f"{ownNetwork()}.{kind}.{number}", port) for kind, port in ports for number in range(1, 7)]
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]
         self.assertEqual(left, [])
 
@@ -184,7 +183,7 @@ class _DemoTests:
         """
         How details are answered to who asks at an address; 0 where the connection is closed without a word.
         """
-        connection = HTTPConnection(f"{_NETWORK}.{host}", 9080, timeout=60)
+        connection = HTTPConnection(f"{ownNetwork()}.{host}", 9080, timeout=60)
         try:
             connection.request("GET", "/details/0", headers={"host": "details:9080", **(headers or {})})
             status: int = connection.getresponse().status

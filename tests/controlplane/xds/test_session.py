@@ -229,6 +229,23 @@ class WorldSessionTests(SynchronousTestCase):
         self.answer("CDS")
         self.assertIsNone(self.session.subscriptions[CLUSTER].rejection)
 
+    def test_takenBack(self) -> None:
+        """
+        What was refused and is taken back leaves nothing to send, and is sent all the same: the proxy takes it, and
+        refuses nothing any more.
+        """
+        self.start(clusters="a", endpoints="a", listeners="l", routes="r")
+        self.session.setSnapshot(snapshot(clusters="a", endpoints="a", listeners="l bad", routes="r=9"))
+        self.assertEqual(self.told(), {"LDS": "l bad", "RDS": "r"})
+        self.answer("LDS", error="bad")
+        self.answer("RDS", "r", error="bad r")
+        self.session.setSnapshot(snapshot(clusters="a", endpoints="a", listeners="l", routes="r"))
+        self.assertEqual(self.told(), {"LDS": "l", "RDS": "r"})
+        self.answer("LDS")
+        self.answer("RDS", "r")
+        self.assertTrue(self.session.hasAll(LISTENER) and self.session.hasAll(ROUTES))
+        self.assertEqual(self.told(), {})
+
     def test_endpointsAfterRefusal(self) -> None:
         """
         A cluster that is put right after a refusal gets its endpoints again: for the proxy it is another one than the
@@ -459,6 +476,25 @@ class DeltaSessionTests(SynchronousTestCase):
         self.assertEqual(rejection.message, "bad b")
         self.session.setSnapshot(snapshot(clusters="a b=2"))
         self.assertEqual(self.told(), {"CDS": ("a b", "")})
+
+    def test_takenBack(self) -> None:
+        """
+        What was refused and is taken back is taken away, for the proxy may have it in an earlier version; when it says
+        yes to that it refuses nothing any more.
+        """
+        self.session.setSnapshot(snapshot(listeners="a b"))
+        self.ask("LDS")
+        self.told()
+        self.answer("LDS")
+        self.session.setSnapshot(snapshot(listeners="a=2 b=2 c"))
+        self.told()
+        self.answer("LDS", error="bad b")
+        self.session.setSnapshot(snapshot(listeners="a=2"))
+        self.assertEqual(self.told(), {"LDS": ("a", "b c")})
+        self.assertFalse(self.session.hasAll(LISTENER))
+        self.answer("LDS")
+        self.assertTrue(self.session.hasAll(LISTENER))
+        self.assertEqual(self.told(), {})
 
     def test_makeBeforeBreak(self) -> None:
         """
