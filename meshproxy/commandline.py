@@ -95,6 +95,7 @@ class ProxyUsage(CommandUsage):
             ["url", None, None, "--mode explain: the request, http://host:port/path; the port says which listener."],
             ["method", None, "GET", "--mode explain: its method."],
             ["source", None, None, "--mode explain: the client's address."],
+            ["principal", None, None, "--mode explain: the name in the client's certificate, a SPIFFE ID for example."],
             ["listener", None, None, "--mode explain: the name of the listener, whatever the port."],
             ["format", None, "text", "--mode explain: text or json."],
             ["service-node", None, None, "The name of this node; replaces node.id."],

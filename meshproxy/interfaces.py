@@ -11,7 +11,7 @@ Start with L{IHTTPFilter}; L{meshproxy.http.filter.HTTPFilter} is the base class
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from zope.interface import Attribute, Interface
@@ -19,6 +19,7 @@ from zope.interface import Attribute, Interface
 __all__ = [
     "IAcceptedSocket",
     "ICancellable",
+    "IExplainer",
     "IFilterFactory",
     "IHTTPFilter",
     "IHTTPStream",
@@ -100,6 +101,33 @@ class IFilterFactory(Interface):
         The filter's class; its module is imported on the first call.
 
         @raise Exception: Whatever the import raises; it is shown to who configured the filter.
+        """
+
+
+class IExplainer(Interface):
+    """
+    Who knows what becomes of a request under Envoy's configuration.
+
+    It is found as a plugin, by C{getPlugins(IExplainer, meshproxy.plugins)}: so may also ask whoever imports nothing of
+    what serves requests.
+    """
+
+    def explain(
+        listeners: Mapping[str, bytes],
+        routes: Mapping[str, bytes],
+        clusters: Mapping[str, bytes],
+        bootstrapClusters: Iterable[str],
+        request: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """
+        What would become of a request at a proxy that was sent some resources, as C{/explain} of its admin tells it in
+        JSON. What cannot be judged here is listed as C{not_judged}.
+
+        @param listeners: Serialized messages by name; C{routes} and C{clusters} likewise.
+        @param bootstrapClusters: The names of clusters that its bootstrap has.
+        @param request: The arguments of L{meshproxy.admin.explain.question.askedIn}.
+
+        @raise ValueError: If that is no request; its text says what would be.
         """
 
 

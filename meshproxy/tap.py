@@ -247,9 +247,8 @@ def _explained(options: ProxyUsage, proxyOptions: ProxyOptions, reactor: Any, ne
     from meshproxy.server import explainRequest
 
     try:
-        question = askedIn(
-            options["url"], options["method"], options["header"], options["listener"] or "", options["source"] or ""
-        )
+        where = (options[name] or "" for name in ("listener", "source", "principal"))
+        question = askedIn(options["url"], options["method"], options["header"], *where)
     except QuestionError as error:
         os.write(2, f"{error}\n".encode())
         raise SystemExit(1) from None

@@ -13,6 +13,7 @@ from meshproxy.controlplane.api.analyzing import addAnalysis
 from meshproxy.controlplane.api.call import Call
 from meshproxy.controlplane.api.discovery import addDiscovery
 from meshproxy.controlplane.api.events import addEvents
+from meshproxy.controlplane.api.explaining import addExplaining
 from meshproxy.controlplane.api.issuing import addIssuing
 from meshproxy.controlplane.api.kubernetes import addResources
 from meshproxy.controlplane.api.metrics import addMetrics
@@ -50,7 +51,8 @@ def makeSite(
     @param identities: The URIs in the verified client certificate of a transport.
     @param statusOf: What is known of a resource besides what was applied.
     @param connected: The proxies that are connected.
-    @param snapshots: What they are to have; without it there are no C{/v1/proxies} and C{/v1/analyze}.
+    @param snapshots: What they are to have; without it there are no C{/v1/proxies},
+        C{/v1/analyze} and C{/v1/explain}.
     @param metrics: What is counted, as text; without it there is no C{/metrics}.
     """
     router = Router()
@@ -64,6 +66,7 @@ def makeSite(
     if snapshots is not None:
         addProxies(router, connected or (lambda: ()), snapshots)
         addAnalysis(router, snapshots.world)
+        addExplaining(router, snapshots)
     if metrics is not None:
         addMetrics(router, metrics)
     addKubernetesDescription(router)

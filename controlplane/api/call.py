@@ -26,7 +26,7 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yam
 _ANY_ETAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 _ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
 #: Query parameters that are true or false.
-FLAGS = frozenset(("watch", "allowWatchBookmarks"))
+FLAGS = frozenset(("watch", "allowWatchBookmarks", "inbound"))
 
 #: Query parameters that are numbers, and the greatest.
 NUMBERS = {"limit": 2**31 - 1, "timeoutSeconds": 2**31 - 1, "before": 2**63 - 1, "since": 2**63 - 1}

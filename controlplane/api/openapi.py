@@ -27,6 +27,7 @@ _FLAG: dict[str, Any] = {"enum": ["true", "false", "1", "0", ""]}
 _PARAMETERS: dict[str, dict[str, Any]] = {
     **{name: {"type": "integer", "minimum": 0, "maximum": most} for name, most in NUMBERS.items()},
     **dict.fromkeys(FLAGS, _FLAG),
+    "header": {"type": "array", "items": {"type": "string"}},
     "dryRun": {"enum": ["All", *_FLAG["enum"]]},
     "revision": {"type": "string", "pattern": "^[0-9]{1,18}$"},
     "what": {"enum": ["listeners", "routes", "clusters", "endpoints", "secrets"]},

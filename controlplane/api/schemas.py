@@ -437,6 +437,14 @@ ANSWERS: dict[str, Schema] = {
         "proxy type resources", proxy=_text(), type=_text(), resources=_list({"type": "object"})
     ),
     "Services": _object("services", services=_list({"type": "object"})),
+    "Explanation": _object(
+        "proxy direction request outcome",
+        proxy=_text(),
+        direction={"enum": ["inbound", "outbound", "gateway"]},
+        request={"type": "object"},
+        outcome=_text("The end of the request, in words."),
+        next=_list(ref("Explanation")),
+    ),
     "Roots": _object(
         "trustDomain roots pem",
         trustDomain=_text(),

@@ -25,11 +25,13 @@ class CommandFailed(Exception):
     A command cannot do what it was asked for. Its text is for the user.
 
     @ivar code: The exit status.
+    @ivar status: The status of the answer that says so, or 0.
     """
 
-    def __init__(self, why: str, code: int = 1) -> None:
+    def __init__(self, why: str, code: int = 1, status: int = 0) -> None:
         super().__init__(why)
         self.code = code
+        self.status = status
 
 
 def path(*segments: str, **query: object) -> str:
@@ -100,7 +102,7 @@ class APIClient:
         finally:
             connection.close()
         if response.status >= 400:
-            raise CommandFailed(_explain(response.status, data, locate))
+            raise CommandFailed(_explain(response.status, data, locate), status=response.status)
         return _parse(data)
 
     def json(self, method: str, target: str, value: object) -> Any:

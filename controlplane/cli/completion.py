@@ -135,6 +135,12 @@ def candidates(parser: ArgumentParser, words: Sequence[str], names: Names) -> li
         found = list(walk.options)
     elif walk.place is not None:
         found = _values(walk.place, walk.said, names)
+        if walk.place.dest == "kind" and "," in current:
+            # One more kind after others: vs,dr
+            said = current.rpartition(",")[0]
+            found = [f"{said},{name}" for name in found if name not in said.split(",")]
+        if walk.place.nargs == "*":
+            found = [name for name in found if name not in before]
     else:
         found = []
     return sorted({one for one in found if one.startswith(current) and one.isprintable()})

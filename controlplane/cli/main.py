@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,36 @@ MESHCTL_TOKEN or --token-file. Exit status: 0 well, 1 not (or: diff found differ
 found errors."""
 
 
+#: Which control plane, and who asks it: before the command, or after it.
+_WHERE = (
+    ("--server", "URL", "the control plane"),
+    ("--token-file", "FILE", "a file with a bearer token"),
+    ("--ca-file", "FILE", "the roots that a control plane on https is verified by"),
+    ("--cert", "FILE", "a client certificate, with its chain"),
+    ("--key", "FILE", "its key"),
+)
+
+
+class _Command(ArgumentParser):
+    """
+    The parser of one command. Options may stand between words, as C{meshctl get vs -o yaml reviews}.
+    """
+
+    _isBetween = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """
+        See C{ArgumentParser}, which asks this again for the words between options.
+        """
+        if self._isBetween or self.prog.endswith(" complete"):
+            return super().parse_known_args(args, namespace)
+        self._isBetween = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._isBetween = False
+
+
 def makeParser() -> ArgumentParser:
     """
     The commands and their options.
@@ -36,16 +66,16 @@ def makeParser() -> ArgumentParser:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--server", metavar="URL", help="the control plane")
-    parser.add_argument("--token-file", metavar="FILE", help="a file with a bearer token")
-    parser.add_argument("--ca-file", metavar="FILE", help="the roots that a control plane on https is verified by")
-    parser.add_argument("--cert", metavar="FILE", help="a client certificate, with its chain")
-    parser.add_argument("--key", metavar="FILE", help="its key")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, metavar, told in _WHERE:
+        parser.add_argument(name, metavar=metavar, help=told)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Command)
 
     def add(name: str, told: str, module: str, function: str, *options: str) -> ArgumentParser:
         command: ArgumentParser = commands.add_parser(name, help=told, description=f"{told[:1].upper()}{told[1:]}.")
         command.set_defaults(module=module, function=function)
+        for option, metavar, _ in _WHERE:
+            # Not told again in the help of each, but taken there as well.
+            command.add_argument(option, metavar=metavar, default=SUPPRESS, help=SUPPRESS)
         for option in options:
             _OPTIONS[option](command)
         return command
@@ -53,11 +83,11 @@ def makeParser() -> ArgumentParser:
     add("apply", "create or replace all resources of files, or none", "resources", "apply", "files", "write")
     delete = add("delete", "delete what files name, or single resources", "resources", "delete", "write")
     delete.add_argument("kind", nargs="?", metavar="KIND", help="vs, gateway, services ...")
-    delete.add_argument("name", nargs="*", metavar="NAME")
+    delete.add_argument("name", nargs="*", default=[], metavar="NAME")
     delete.add_argument("-f", "--filename", action="append", default=[], metavar="FILE", help="a file, a folder, or -")
     get = add("get", "show resources", "resources", "get", "namespace")
-    get.add_argument("kind", metavar="KIND", help="vs, gateway, services ...")
-    get.add_argument("name", nargs="?", metavar="NAME")
+    get.add_argument("kind", metavar="KIND", help="vs, gateway ...; several: vs,dr; every one: all; or KIND/NAME")
+    get.add_argument("name", nargs="*", default=[], metavar="NAME")
     get.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     get.add_argument("-l", "--selector", metavar="LABELS", help="app=reviews,version in (v1, v2)")
     get.add_argument("-o", "--output", choices=["table", "wide", "yaml", "json", "name"], default="table")
@@ -73,7 +103,30 @@ def makeParser() -> ArgumentParser:
     rollback.add_argument("revision", type=int, metavar="REVISION", help="see meshctl history")
     rollback.add_argument("--resource", action="append", metavar="KIND/NAME", help="only this one")
     add("validate", "tell every fault of files, without a server", "offline", "validate", "files", "namespace", "json")
-    add("analyze", "tell what in files does not do what it says", "offline", "analyze", "files", "namespace", "json")
+    analyze = add("analyze", "tell what does not do what it says", "analyzing", "analyze", "namespace", "json")
+    analyze.add_argument(
+        "-f", "--filename", action="append", metavar="FILE", help="files alone, without a server; else the mesh"
+    )
+    analyze.add_argument("--applied", action="store_true", help="the mesh as it would be with the files applied")
+    told = "tell why a request gets the response it gets, and which resource set that"
+    explain = add("explain", told, "explaining", "explain", "namespace")
+    explain.add_argument("proxy", metavar="PROXY", help="who sends it, or gets it: its id, NAME.NAMESPACE, or NAME")
+    explain.add_argument("url", metavar="URL", help="http://HOST:PORT/PATH, as the caller has it")
+    explain.add_argument("-X", "--method", default="GET", help="GET if not given")
+    explain.add_argument(
+        "-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header; there may be several"
+    )
+    explain.add_argument("--inbound", action="store_true", help="it comes to the workload, instead of from it")
+    explain.add_argument("--principal", metavar="ID", help="who sends it to the workload: spiffe://...")
+    explain.add_argument("--source", metavar="ADDRESS", help="the address that it comes from")
+    explain.add_argument("-f", "--filename", action="append", metavar="FILE", help="files alone, without a server")
+    explain.add_argument("--applied", action="store_true", help="as it would be with the files applied to the mesh")
+    explain.add_argument(
+        "--labels", metavar="NAME=VALUE,...", help="with files: those of a workload that they do not tell of"
+    )
+    explain.add_argument("--gateway", action="store_true", help="with files: PROXY is a gateway, with these labels")
+    explain.add_argument("--admin", metavar="HOST:PORT", help="the proxy's own admin: what it makes of it by now")
+    explain.add_argument("-o", "--output", choices=["text", "json"], default="text")
     add("proxy-status", "tell which proxies have what they are to have", "proxies", "proxyStatus", "json")
     config = add("proxy-config", "show what a proxy was sent, or what it holds", "proxies", "proxyConfig")
     config.add_argument("what", choices=["clusters", "listeners", "routes", "endpoints", "secrets"])

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.controlplane.cli.test_main -*-
 """
-Commands that need no control plane: validate, analyze.
+What needs no control plane: reading files, and telling every fault of them.
 """
 
 from __future__ import annotations
@@ -8,23 +8,19 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from meshproxy.controlplane.analysis.whole import analyzed
 from meshproxy.controlplane.cli.tables import Printer
 from meshproxy.controlplane.cli.texts import readTexts
 from meshproxy.controlplane.model.documents import parseDocuments
 from meshproxy.controlplane.model.problems import Problem
 from meshproxy.controlplane.model.resource import Resource
-from meshproxy.controlplane.translate.mesh import MeshConfig
 
-__all__ = ["analyze", "validate"]
-
-_ERRORS_FOUND = 79
-"""
-What istioctl's analyze ends with where it found errors.
-"""
+__all__ = ["readResources", "tellProblems", "validate"]
 
 
-def _read(arguments: Namespace) -> tuple[list[Resource], list[Problem]]:
+def readResources(arguments: Namespace) -> tuple[list[Resource], list[Problem]]:
+    """
+    What files hold, and what is wrong with it.
+    """
     resources: list[Resource] = []
     problems: list[Problem] = []
     for text in readTexts(arguments.filename):
@@ -34,8 +30,10 @@ def _read(arguments: Namespace) -> tuple[list[Resource], list[Problem]]:
     return resources, problems
 
 
-def _tell(printer: Printer, arguments: Namespace, problems: Sequence[Problem]) -> bool:
+def tellProblems(printer: Printer, arguments: Namespace, problems: Sequence[Problem]) -> bool:
     """
+    Tell what is wrong.
+
     @return: Whether there are errors.
     """
     if arguments.output == "json":
@@ -52,22 +50,10 @@ def validate(printer: Printer, arguments: Namespace) -> int:
     """
     Tell every fault of files, each with its place.
     """
-    resources, problems = _read(arguments)
-    if _tell(printer, arguments, problems):
+    resources, problems = readResources(arguments)
+    if tellProblems(printer, arguments, problems):
         return 1
     if arguments.output != "json":
-        printer.line(f"{len(resources)} resources, no errors")
-    return 0
-
-
-def analyze(printer: Printer, arguments: Namespace) -> int:
-    """
-    Tell what is valid and does not do what it says: what is not found, not used, or said twice.
-    """
-    resources, problems = _read(arguments)
-    ordered = analyzed(resources, MeshConfig(), problems)
-    if _tell(printer, arguments, ordered):
-        return _ERRORS_FOUND
-    if not ordered and arguments.output != "json":
-        printer.line(f"{len(resources)} resources, nothing found")
+        count = len(resources)
+        printer.line(f"{count} resource{'' if count == 1 else 's'}, no errors")
     return 0

@@ -17,7 +17,7 @@ from meshproxy.controlplane.cli.tables import Printer, ago
 from meshproxy.controlplane.cli.texts import Text, readTexts
 from meshproxy.controlplane.model.kinds import KINDS, Kind
 
-__all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "joined", "rollback"]
+__all__ = ["apply", "delete", "diff", "findKindNamed", "get", "history", "joined", "kindsNamed", "rollback"]
 
 
 #: How many changes of a commit stand in a table.
@@ -81,12 +81,24 @@ def delete(client: APIClient, printer: Printer, arguments: Namespace) -> int:
     dryRun = "true" if arguments.dry_run else ""
     if arguments.filename:
         return _tell(printer, _send(client, "delete", arguments, dryRun=dryRun, message=arguments.message))
-    if not arguments.name:
+    if arguments.kind.lower() == _ALL:
+        raise CommandFailed("delete takes the KIND of what is to go, and its NAME", 2)
+    targets = _targets([arguments.kind, *arguments.name])
+    if not all(names for _, names in targets):
         raise CommandFailed("delete takes a NAME after the KIND", 2)
-    kind = findKindNamed(arguments.kind)
-    for name in arguments.name:
-        client.ask("DELETE", _pathOf(kind, arguments.namespace, name, dryRun=dryRun))
-        printer.line(f"{kind.kind} {arguments.namespace}/{name} deleted{' (dry run)' if dryRun else ''}")
+    missing = []
+    for kind, names in targets:
+        for name in names:
+            try:
+                client.ask("DELETE", _pathOf(kind, arguments.namespace, name, dryRun=dryRun))
+            except CommandFailed as error:
+                if error.status != 404:
+                    raise
+                missing.append(str(error))
+            else:
+                printer.line(f"{kind.kind} {arguments.namespace}/{name} deleted{' (dry run)' if dryRun else ''}")
+    if missing:
+        raise CommandFailed("\n".join(missing))
     return 0
 
 
@@ -106,28 +118,94 @@ def _pathOf(kind: Kind, namespace: str, name: str = "", **query: object) -> str:
     return path(*base, *inside, kind.plural, *([name] if name else []), **query)
 
 
+#: What a word for a kind means beside kinds.
+_ALL = "all"
+
+
+def kindsNamed(text: str) -> list[Kind]:
+    """
+    The kinds that C{vs,dr} or C{all} means.
+
+    @raise CommandFailed: If one of them is none.
+    """
+    if text.lower() == _ALL:
+        return list(KINDS)
+    found = [findKindNamed(name) for name in text.split(",")]
+    return list(dict.fromkeys(found))
+
+
+def _targets(words: Sequence[str]) -> list[tuple[Kind, list[str]]]:
+    """
+    What C{vs}, C{vs,dr}, C{vs reviews ratings} and C{vs/reviews dr/reviews} mean: kinds, each with names; none for all.
+    """
+    if not any("/" in word for word in words):
+        return [(kind, list(words[1:])) for kind in kindsNamed(words[0])]
+    found: dict[Kind, list[str]] = {}
+    for word in words:
+        kind, slash, name = word.partition("/")
+        if not slash or not name:
+            raise CommandFailed(f"{word!r}: where one is KIND/NAME, all are", 2)
+        found.setdefault(findKindNamed(kind), []).append(name)
+    return list(found.items())
+
+
 def get(client: APIClient, printer: Printer, arguments: Namespace) -> int:
     """
     Show resources.
     """
-    kind = findKindNamed(arguments.kind)
+    targets = _targets([arguments.kind, *arguments.name])
+    isNamed = any(names for _, names in targets)
+    if arguments.watch and (len(targets) > 1 or len(targets[0][1]) > 1):
+        raise CommandFailed("--watch is for one kind, or one resource", 2)
+    if isNamed and arguments.selector:
+        raise CommandFailed("names, or --selector: one of them", 2)
+    if isNamed and arguments.all_namespaces:
+        raise CommandFailed("a resource is named within its namespace: -n NAMESPACE instead of -A", 2)
     namespace = "" if arguments.all_namespaces else arguments.namespace
-    if arguments.name:
-        documents = [client.ask("GET", _pathOf(kind, arguments.namespace, arguments.name))]
-    else:
-        listing = client.ask("GET", _pathOf(kind, namespace, labelSelector=arguments.selector))
-        documents = listing["items"]
-    _show(printer, kind, documents, arguments)
+    found: list[tuple[Kind, list[Mapping[str, Any]]]] = []
+    missing: list[str] = []
+    revision = ""
+    for kind, names in targets:
+        if names:
+            documents, faults = _eachNamed(client, kind, arguments.namespace, names)
+            missing += faults
+        else:
+            listing = client.ask("GET", _pathOf(kind, namespace, labelSelector=arguments.selector))
+            documents, revision = listing["items"], listing["metadata"]["resourceVersion"]
+        found.append((kind, documents))
+    isOne = sum(len(names) for _, names in targets) == 1
+    if not missing or any(documents for _, documents in found):
+        _show(printer, found, arguments, isOne, isNamed)
+    if missing:
+        raise CommandFailed("\n".join(missing))
     if arguments.watch:
-        revision = client.ask("GET", _pathOf(kind, namespace))["metadata"]["resourceVersion"]
+        kind = targets[0][0]
+        revision = revision or found[0][1][0]["metadata"]["resourceVersion"]
         _watch(client, printer, kind, namespace, arguments, revision)
     return 0
+
+
+def _eachNamed(
+    client: APIClient, kind: Kind, namespace: str, names: Sequence[str]
+) -> tuple[list[Mapping[str, Any]], list[str]]:
+    """
+    Single resources, and what is said of those that are not there.
+    """
+    documents, faults = [], []
+    for name in names:
+        try:
+            documents.append(client.ask("GET", _pathOf(kind, namespace, name)))
+        except CommandFailed as error:
+            if error.status != 404:
+                raise
+            faults.append(str(error))
+    return documents, faults
 
 
 def _watch(
     client: APIClient, printer: Printer, kind: Kind, namespace: str, arguments: Namespace, revision: str
 ) -> None:
-    only = f"metadata.name={arguments.name}" if arguments.name else ""
+    only = f"metadata.name={arguments.name[0]}" if arguments.name else ""
     target = _pathOf(
         kind,
         namespace,
@@ -141,25 +219,53 @@ def _watch(
         if event["type"] == "ERROR":
             raise CommandFailed(document["message"])
         metadata = document["metadata"]
-        printer.line(f"{event['type']:<9} {metadata.get('namespace', '')}/{metadata['name']}")
+        if arguments.output in ("yaml", "json"):
+            (printer.document if arguments.output == "yaml" else printer.json)(document)
+        elif arguments.output == "name":
+            printer.line(f"{kind.plural}/{metadata['name']}")
+        else:
+            printer.line(f"{event['type']:<9} {metadata.get('namespace', '')}/{metadata['name']}")
 
 
-def _show(printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]], arguments: Namespace) -> None:
+def _show(
+    printer: Printer,
+    found: Sequence[tuple[Kind, Sequence[Mapping[str, Any]]]],
+    arguments: Namespace,
+    isOne: bool,
+    isNamed: bool,
+) -> None:
+    """
+    @param isOne: Whether a single resource was asked for.
+    @param isNamed: Whether names were.
+    """
     output = arguments.output
+    documents = [document for _, held in found for document in held]
     if output in ("yaml", "json"):
-        value: Any = documents[0] if arguments.name else {"apiVersion": "v1", "kind": "List", "items": list(documents)}
+        value: Any = documents[0] if isOne else {"apiVersion": "v1", "kind": "List", "items": documents}
         (printer.yaml if output == "yaml" else printer.json)(value)
     elif output == "name":
-        for document in documents:
-            printer.line(f"{kind.plural}/{document['metadata']['name']}")
+        for kind, held in found:
+            for document in held:
+                printer.line(f"{kind.plural}/{document['metadata']['name']}")
     elif not documents:
         where = "" if arguments.all_namespaces else f" in namespace {arguments.namespace}"
-        printer.line(f"no {kind.plural}{where}")
+        what = "resources" if arguments.kind.lower() == _ALL else ", ".join(kind.plural for kind, _ in found)
+        # What is not there is nothing for a pipe to read.
+        printer.note(f"no {what}{where}")
     else:
-        _table(printer, kind, documents, arguments)
+        shown = [(kind, held) for kind, held in found if held]
+        for number, (kind, held) in enumerate(shown):
+            if number:
+                printer.line()
+            _table(printer, kind, held, arguments, f"{kind.plural}/" if len(found) > 1 else "")
 
 
-def _table(printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]], arguments: Namespace) -> None:
+def _table(
+    printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]], arguments: Namespace, prefix: str
+) -> None:
+    """
+    @param prefix: What stands before the names.
+    """
     isWide = arguments.output == "wide"
     head = ["NAME", *(name.upper() for name, _ in COLUMNS.get(kind.kind, ())), "PROGRAMMED", "AGE"]
     if arguments.all_namespaces:
@@ -170,7 +276,7 @@ def _table(printer: Printer, kind: Kind, documents: Sequence[Mapping[str, Any]],
     for document in documents:
         metadata = document["metadata"]
         *first, created = cells(kind, document, time.time())
-        row = [*first, document.get("status", {}).get("programmed", "-"), created]
+        row = [f"{prefix}{first[0]}", *first[1:], document.get("status", {}).get("programmed", "-"), created]
         if arguments.all_namespaces:
             row.insert(0, metadata.get("namespace", ""))
         if isWide:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, TextIO
@@ -104,6 +105,27 @@ class Printer:
             colour = {"+": "green", "-": "red", "@": "bold"}.get(line[:1])
             shown = _printable(line)
             self._stream.write((self.painted(shown, colour) if colour else shown) + "\n")
+
+    def text(self, text: str) -> None:
+        """
+        Lines that somebody else made.
+        """
+        for line in text.splitlines():
+            self.line(line)
+
+    def note(self, text: str) -> None:
+        """
+        A word to whoever looks, which is no part of what was asked for.
+        """
+        sys.stderr.write(_printable(text) + "\n")
+
+    def document(self, value: Any) -> None:
+        """
+        A value as one YAML document of several.
+        """
+        self._stream.write("---\n")
+        self.yaml(value)
+        self._stream.flush()
 
     def yaml(self, value: Any) -> None:
         """

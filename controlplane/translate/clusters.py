@@ -18,7 +18,7 @@ from meshproxy.controlplane.translate.clusterpolicy import announceClients, appl
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment
 from meshproxy.controlplane.translate.localities import balanceLocalities
-from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, without
+from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, origin, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
 from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
 from meshproxy.controlplane.translate.shared import Shared
@@ -120,8 +120,7 @@ def _metadata(service: Service, port: Port, rule: Rule | None, subset: Subset | 
         "services": [{"host": service.host, "name": service.name, "namespace": service.namespace}],
     }
     if rule is not None:
-        key = rule.resource.key
-        told["config"] = f"/apis/{key.group}/v1/namespaces/{key.namespace}/destination-rule/{key.name}"
+        told["config"] = origin(rule.resource.key, "destination-rule")
     if subset is not None:
         told["subset"] = subset.name
     return {"filterMetadata": {"istio": told}}

@@ -5,26 +5,41 @@ VirtualServices that delegate: the routes of the delegate in the place of the on
 
 from __future__ import annotations
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from meshproxy.controlplane.model.common import StringMatch
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.routes import HTTPMatchRequest, HTTPRoute
 from meshproxy.controlplane.translate.context import Context
 
-__all__ = ["routesOf"]
+__all__ = ["SourcedRoute", "routesOf"]
 
 _NETWORKING = "networking.istio.io"
 
 
-def routesOf(context: Context, resource: Resource) -> list[HTTPRoute]:
+@frozen
+class SourcedRoute:
+    """
+    A route, and where it stands.
+
+    @ivar index: Which one of the VirtualService it is.
+    @ivar delegate: Who says more of it, and C{delegateIndex} which of its routes that is.
+    """
+
+    route: HTTPRoute
+    index: int
+    delegate: Resource | None = None
+    delegateIndex: int = 0
+
+
+def routesOf(context: Context, resource: Resource) -> list[SourcedRoute]:
     """
     The HTTP routes of a VirtualService, with those of its delegates in their places.
     """
-    made: list[HTTPRoute] = []
+    made: list[SourcedRoute] = []
     for index, route in enumerate(resource.spec.http):
         if route.delegate is None:
-            made.append(route)
+            made.append(SourcedRoute(route, index))
             continue
         namespace = route.delegate.namespace or resource.namespace
         found = context.resources.get(_NETWORKING, "VirtualService", namespace, route.delegate.name)
@@ -35,39 +50,40 @@ def routesOf(context: Context, resource: Resource) -> list[HTTPRoute]:
             context.warn("invalid", f"{found.title} has hosts, and so is no delegate", resource, *steps)
         else:
             context.uses(found)
-            made += _merged(context, resource, route, found)
+            made += [
+                SourcedRoute(merged, index, found, place) for place, merged in _merged(context, resource, route, found)
+            ]
     return made
 
 
-def _merged(context: Context, root: Resource, route: HTTPRoute, delegate: Resource) -> list[HTTPRoute]:
+def _merged(context: Context, root: Resource, route: HTTPRoute, delegate: Resource) -> list[tuple[int, HTTPRoute]]:
     """
-    Each route of the delegate, for what both match.
+    Each route of the delegate, for what both match, with its place there.
     """
-    made = []
+    made: list[tuple[int, HTTPRoute]] = []
     for index, inner in enumerate(delegate.spec.http):
         matches = _matches(route.match, inner.match)
         if matches is None:
             why = f"matches nothing of what {root.title} hands on"
             context.warn("conflict", why, delegate, "spec", "http", index)
             continue
-        made.append(
-            evolve(
-                inner,
-                name="-".join(filter(None, (route.name, inner.name))),
-                match=matches,
-                rewrite=inner.rewrite if inner.rewrite is not None else route.rewrite,
-                timeout=inner.timeout if inner.timeout is not None else route.timeout,
-                retries=inner.retries if inner.retries is not None else route.retries,
-                fault=inner.fault if inner.fault is not None else route.fault,
-                mirror=inner.mirror if inner.mirror is not None else route.mirror,
-                mirrors=inner.mirrors or route.mirrors,
-                mirrorPercentage=(
-                    inner.mirrorPercentage if inner.mirrorPercentage is not None else route.mirrorPercentage
-                ),
-                corsPolicy=inner.corsPolicy if inner.corsPolicy is not None else route.corsPolicy,
-                headers=inner.headers if inner.headers is not None else route.headers,
-            )
+        both = evolve(
+            inner,
+            name="-".join(filter(None, (route.name, inner.name))),
+            match=matches,
+            rewrite=inner.rewrite if inner.rewrite is not None else route.rewrite,
+            timeout=inner.timeout if inner.timeout is not None else route.timeout,
+            retries=inner.retries if inner.retries is not None else route.retries,
+            fault=inner.fault if inner.fault is not None else route.fault,
+            mirror=inner.mirror if inner.mirror is not None else route.mirror,
+            mirrors=inner.mirrors or route.mirrors,
+            mirrorPercentage=(
+                inner.mirrorPercentage if inner.mirrorPercentage is not None else route.mirrorPercentage
+            ),
+            corsPolicy=inner.corsPolicy if inner.corsPolicy is not None else route.corsPolicy,
+            headers=inner.headers if inner.headers is not None else route.headers,
         )
+        made.append((index, both))
     return made
 
 

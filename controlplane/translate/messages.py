@@ -15,6 +15,8 @@ from meshproxy.config.pool import TYPE_URL_PREFIX, descriptorPool, newMessage
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from meshproxy.controlplane.model.resource import Key
+
 __all__ = [
     "ADS",
     "CLUSTER",
@@ -100,8 +102,10 @@ def without(value: JSON) -> JSON:
     return {key: held for key, held in value.items() if held is not None and held != [] and held != {}}
 
 
-def origin(group: str, plural: str, namespace: str, name: str) -> JSON:
+def origin(key: Key, word: str) -> str:
     """
-    The metadata by which tools find the resource that a part of the configuration comes from, as Istio has it.
+    How metadata name the resource that a part of the configuration comes from, as Istio has it.
+
+    @param word: Istio's word for the kind: C{virtual-service}.
     """
-    return {"filterMetadata": {"istio": {"config": f"/apis/{group}/v1/namespaces/{namespace}/{plural}/{name}"}}}
+    return f"/apis/{key.group}/v1/namespaces/{key.namespace}/{word}/{key.name}"

@@ -20,6 +20,7 @@ from meshproxy.controlplane.model.routes import (
     HTTPRouteDestination,
 )
 from meshproxy.controlplane.model.trafficpolicy import TrafficPolicy
+from meshproxy.controlplane.translate.delegates import SourcedRoute
 from meshproxy.controlplane.translate.headers import headerOperations, rewrittenHost
 from meshproxy.controlplane.translate.matching import appliesTo, isEverything, routeMatch
 from meshproxy.controlplane.translate.mesh import MeshConfig
@@ -73,7 +74,7 @@ def httpRoutes(
     proxy: Proxy,
     mesh: MeshConfig,
     resource: Resource,
-    routes: list[HTTPRoute],
+    routes: list[SourcedRoute],
     gateways: Collection[str],
     port: int,
     isTLS: bool,
@@ -88,29 +89,43 @@ def httpRoutes(
     """
     where = _Where(proxy=proxy, mesh=mesh, resource=resource, port=port, isTLS=isTLS, lookUp=lookUp)
     made: list[JSON] = []
-    for route in routes:
-        matches: list[HTTPMatchRequest | None] = [*route.match] or [None]
-        for match in matches:
+    for sourced in routes:
+        matches: list[HTTPMatchRequest | None] = [*sourced.route.match] or [None]
+        for number, match in enumerate(matches):
             if match is not None and not appliesTo(match, proxy, gateways, port):
                 continue
-            made.append(_route(where, route, match))
+            metadata = _metadata(resource, sourced, None if match is None else number)
+            made.append(_route(where, sourced.route, match, metadata))
             if isEverything(made[-1]["match"]):
                 return made
     return made
 
 
-def _route(where: _Where, route: HTTPRoute, match: HTTPMatchRequest | None) -> JSON:
+def _metadata(resource: Resource, sourced: SourcedRoute, match: int | None) -> JSON:
+    """
+    What tools read: the VirtualService, as Istio tells it, and beyond that which of its routes and matches it is.
+    """
+    told = {"config": origin(resource.key, "virtual-service"), "field": f"spec.http[{sourced.index}]"}
+    if sourced.delegate is not None:
+        # Its matches are those of both at once.
+        told["delegate"] = origin(sourced.delegate.key, "virtual-service")
+        told["delegateField"] = f"spec.http[{sourced.delegateIndex}]"
+    elif match is not None:
+        told["field"] += f".match[{match}]"
+    return {"filterMetadata": {"istio": told}}
+
+
+def _route(where: _Where, route: HTTPRoute, match: HTTPMatchRequest | None, metadata: JSON) -> JSON:
     """
     One match of a route.
     """
     name = route.name
     if match is not None and match.name:
         name = f"{name}.{match.name}"
-    key = where.resource.key
     made: JSON = {
         "name": name or None,
         "match": routeMatch(match),
-        "metadata": origin(key.group, "virtual-service", key.namespace, key.name),
+        "metadata": metadata,
         "statPrefix": (match.statPrefix if match is not None else "") or None,
         **headerOperations(route.headers),
     }

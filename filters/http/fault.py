@@ -21,7 +21,7 @@ from meshproxy.config.matchers import HeadersTest, compileHeaderMatchers, parseI
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
+from meshproxy.http.filter import FilterContext, Foreseen, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.http.passage import Step, usually
@@ -91,6 +91,8 @@ class FaultPlan:
     @ivar keys: The runtime keys.
     @ivar metadata: To note on requests with a fault.
     @ivar namesCallers: Whether there are counters for each caller.
+    @ivar delayShare: Which part of the requests is delayed, as far as the configuration says, and C{abortShare} which
+        is aborted.
     """
 
     matches: Callable[[IHTTPStream, RequestHeaders], bool] | None
@@ -104,6 +106,8 @@ class FaultPlan:
     keys: dict[str, str]
     metadata: dict[str, object]
     namesCallers: bool
+    delayShare: float = 0.0
+    abortShare: float = 0.0
 
 
 class Pace:
@@ -186,6 +190,26 @@ class Fault(HTTPFilter):
         if plan.rateChance is not None:
             Fault.routesPace = True
         return plan
+
+    @classmethod
+    def foresee(cls, config: FaultPlan, stream: Any, headers: RequestHeaders) -> Foreseen:
+        if config.matches is not None and not config.matches(stream, headers):
+            return Foreseen("its faults are for other requests")
+        told = []
+        milliseconds = config.delayMilliseconds(headers)
+        if milliseconds and config.delayShare:
+            told.append(f"delays {_part(config.delayShare)} by {milliseconds / 1000:g}s")
+        status, details = 0, ""
+        if config.abort is not None and config.abortShare:
+            found, grpcStatus = config.abort.status(headers), config.abort.grpcStatus(headers)
+            if found is not None or grpcStatus is not None:
+                answer = str(found) if found is not None else f"gRPC status {grpcStatus}"
+                told.append(f"aborts {_part(config.abortShare)} with {answer}")
+                if config.abortShare >= 1:
+                    status, details = (200 if found is None else found), "fault_filter_abort"
+        if config.rateChance is not None:
+            told.append("slows responses down")
+        return Foreseen("; ".join(told) or "no fault", status, details)
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan: FaultPlan = stream.routeConfig(self.context.name) or self.config
@@ -332,6 +356,10 @@ _KEYS = {
 }
 
 
+def _part(share: float) -> str:
+    return "all requests" if share >= 1 else f"{share:.4%}".replace(".0000%", "%") + " of the requests"
+
+
 def _nothing(headers: RequestHeaders) -> int | None:
     return None
 
@@ -363,6 +391,8 @@ def _compile(section: Section, context: FilterContext) -> FaultPlan:
         keys=keys,
         metadata=MessageToDict(section.message.filter_metadata),
         namesCallers=not section.get("disable_downstream_cluster_stats"),
+        delayShare=0.0 if delay is None else fractionOf(delay.child("percentage")),
+        abortShare=0.0 if abort is None else fractionOf(abort.child("percentage")),
     )
 
 

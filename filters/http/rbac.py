@@ -23,7 +23,7 @@ from meshproxy.http.authorization import (
     compileMatchedPolicies,
     compilePolicies,
 )
-from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
+from meshproxy.http.filter import FilterContext, Foreseen, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.metadata import noteMetadata, noteShared
 from meshproxy.http.passage import Step, usually
 from meshproxy.interfaces import IHTTPStream
@@ -133,6 +133,19 @@ class Engine:
             ),
         )
 
+    def foresee(self, stream: Any, headers: RequestHeaders) -> tuple[Verdict, str]:
+        """
+        Decide, and say why; nothing is counted or noted.
+        """
+        verdict, action = self.policies.check(stream, headers), self.policies.action
+        if verdict.policy or not verdict.allowed:
+            why = self.policies.explain(stream, headers, verdict)
+        else:
+            why = f"no policy {'denies' if action == 'DENY' else 'matches'} it"
+        if action == "LOG":
+            return verdict, f"{'logged' if verdict.policy else 'not logged'}: {why}"
+        return verdict, f"{'allowed' if verdict.allowed else 'denied'}: {why}"
+
     def because(self, stream: Any) -> str:
         """
         Why L{check} refused.
@@ -198,6 +211,19 @@ class RBAC(HTTPFilter):
         # RBACPerRoute without rbac: the filter lets everything through on this route.
         held = section.child("rbac")
         return RBACPlan(None, None, False) if held is None else cls.compileConfig(held, context)
+
+    @classmethod
+    def foresee(cls, config: RBACPlan, stream: Any, headers: RequestHeaders) -> Foreseen:
+        told, policies, refused = [], [], None
+        for engine, prefix in ((config.rules, ""), (config.shadowRules, "only tried: ")):
+            if engine is not None:
+                verdict, why = engine.foresee(stream, headers)
+                told.append(f"{prefix}{why}")
+                policies += [verdict.policy] if verdict.policy else []
+                refused = verdict if engine is config.rules and not verdict.allowed else refused
+        if refused is None:
+            return Foreseen("; ".join(told) or "allowed: there are no rules", policies=tuple(policies))
+        return Foreseen("; ".join(told), 403, _details(refused.policy), tuple(policies))
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan: RBACPlan = stream.routeConfig(self.context.name) or self.config

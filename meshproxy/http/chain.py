@@ -168,6 +168,13 @@ class FilterChain:
         return known[1]
 
     @property
+    def links(self) -> Sequence[ChainLink]:
+        """
+        All filters, disabled ones included.
+        """
+        return self._links
+
+    @property
     def names(self) -> list[str]:
         """
         The names of all filters, disabled ones included.

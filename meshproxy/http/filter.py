@@ -33,7 +33,7 @@ from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
 
-__all__ = ["STOP", "FilterContext", "HTTPFilter", "RequestHeadersMethod", "Stop"]
+__all__ = ["STOP", "FilterContext", "Foreseen", "HTTPFilter", "RequestHeadersMethod", "Stop"]
 
 
 #: A method of that name, or what a filter puts in its place when its configuration asks for no more.
@@ -71,6 +71,37 @@ class FilterContext:
     log: Logger
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """
+    What a filter would do with a request.
+
+    @ivar told: In words.
+    @ivar status: What it would answer with, whatever chance says; 0 where it lets the request go on.
+    @ivar details: The response code details of that answer.
+    @ivar policies: The names of the policies that decide it.
+    """
+
+    told: str
+    status: int = 0
+    details: str = ""
+    policies: tuple[str, ...] = ()
+
+    @property
+    def outcome(self) -> str:
+        """
+        The end that it makes, in words.
+        """
+        return f"{self.status} ({self.details})" if self.details else str(self.status)
+
+    def asDict(self) -> dict[str, Any]:
+        """
+        For JSON.
+        """
+        told = {"told": self.told, "status": self.status, "details": self.details, "policies": list(self.policies)}
+        return {name: value for name, value in told.items() if value}
 
 
 @implementer(IHTTPFilter)
@@ -126,6 +157,17 @@ class HTTPFilter:
         if cls.RouteConfig is None:
             return cls.compileConfig(section, context)
         return _structured(cls.RouteConfig, section)
+
+    @classmethod
+    def foresee(cls, config: Any, stream: Any, headers: RequestHeaders) -> Foreseen | None:
+        """
+        What the filter would do with a request that nobody sent; L{None} if it has nothing to say to that. Nothing is
+        counted, changed or answered by it.
+
+        @param config: What L{compileConfig} made, or L{compileRouteConfig} where the route says something.
+        @param stream: What is known of the request: a L{meshproxy.accesslog.streaminfo.StreamInfo} with its C{route}.
+        """
+        return None
 
     def routeConfig(self, stream: IHTTPStream) -> Any:
         """

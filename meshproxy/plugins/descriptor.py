@@ -5,14 +5,16 @@ How a plugin file tells of a filter without importing it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from typing import Any
 
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from meshproxy.interfaces import IFilterFactory
+from meshproxy.interfaces import IExplainer, IFilterFactory
 
-__all__ = ["FilterPlugin", "builtIn"]
+__all__ = ["ExplainerPlugin", "FilterPlugin", "builtIn"]
 
 
 @implementer(IPlugin, IFilterFactory)
@@ -79,3 +81,31 @@ def builtIn(kind: str, name: str, className: str, message: str, routeMessage: st
         (f"{package}.{message}",),
         (f"{package}.{routeMessage}",) if routeMessage else (),
     )
+
+
+@implementer(IPlugin, IExplainer)
+class ExplainerPlugin:
+    """
+    An L{IExplainer} in another module, which is imported when it is asked.
+    """
+
+    def __init__(self, target: str) -> None:
+        """
+        @param target: C{package.module:function}.
+        """
+        self._module, _, self._name = target.partition(":")
+
+    def explain(
+        self,
+        listeners: Mapping[str, bytes],
+        routes: Mapping[str, bytes],
+        clusters: Mapping[str, bytes],
+        bootstrapClusters: Iterable[str],
+        request: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """
+        See L{IExplainer.explain}.
+        """
+        function = getattr(import_module(self._module), self._name)
+        told: dict[str, Any] = function(listeners, routes, clusters, bootstrapClusters, request)
+        return told

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -108,6 +109,16 @@ class _DemoTests:
         """
         return {self.version() for _ in range(count)}
 
+    def explained(self: Any, proxy: str, url: str, field: str) -> Any:
+        """
+        What the control plane says becomes of a request that a workload sends.
+        """
+        proxies = json.loads(call(self.rest, "GET", "/v1/proxies")[1])["proxies"]
+        (id,) = [one["id"] for one in proxies if f"~{proxy}." in one["id"]]
+        status, told = call(self.rest, "GET", f"/v1/explain?{urlencode({'proxy': id, 'url': url, 'header': field})}")
+        self.assertEqual(status, 200, told)
+        return json.loads(told)
+
     def guarded(self: Any) -> bool:
         """
         Whether nobody in particular gets stars.
@@ -140,6 +151,9 @@ class _DemoTests:
         self.sample("routing-by-user.yaml")
         self.until(lambda: self.versions(4) == {"v1"} and self.version("jason") == "v2", "a route by user")
         self.assertIn('class="stars black" title="5 of 5"', self.page("jason"))
+        told = self.explained("productpage-v1", "http://reviews:9080/reviews/0", "end-user: jason")
+        self.assertEqual(told["outcome"], "forwarded to outbound|9080|v2|reviews.default.svc.cluster.local")
+        self.assertEqual(told["route"]["set_by"][0]["field"], "spec.http[0].match[0]")
 
         self.sample("fault-abort.yaml")
         self.until(lambda: _NO_RATINGS in self.page("jason"), "a fault")
@@ -152,6 +166,11 @@ class _DemoTests:
         self.until(lambda: self.versions(16) == {"v1", "v3"}, "half of the pages to have v3")
         self.until(self.guarded, "ratings to be kept from others")
         self.assertFalse(any(_NO_RATINGS in self.page("jason") for _ in range(6)))
+        for user, end in (("eve", "403"), ("jason", "forwarded")):
+            (after,) = self.explained("reviews-v3", "http://ratings:9080/ratings/0", f"end-user: {user}")["next"]
+            self.assertTrue(after["outcome"].startswith(end), after["outcome"])
+            told = [one["set_by"] for one in after["filters"] if one["name"].endswith("rbac")]
+            self.assertEqual(told[0][0]["resource"], "AuthorizationPolicy default/ratings")
         self.sample("authorization.yaml", "delete")
 
         self.sample("mirroring.yaml")

@@ -74,6 +74,34 @@ def explainInSteps(
     return explanation.answer
 
 
+class _AskedTLS:
+    """
+    A session of TLS that nobody began: no more is known of it than that.
+    """
+
+    def get(self, fact: str) -> str | None:
+        """
+        Nothing.
+        """
+        return None
+
+    def moment(self, fact: str) -> float | None:
+        """
+        Never.
+        """
+        return None
+
+
+class _AskedStream(StreamInfo):
+    """
+    What is known of a request that nobody sent.
+
+    @ivar route: Its route.
+    """
+
+    route: Route | None = None
+
+
 class Explanation:
     """
     One answer in the making.
@@ -85,6 +113,8 @@ class Explanation:
         self._question = question
         self._clusters = clusters
         self._context = RouteContext(runtime=runtime, random=lambda: 0.0)
+        # What a filter answers with, whatever comes after it.
+        self._refused = ""
         self.answer: Answer = {"request": _request(question)}
 
     def run(self, listeners: Sequence[Listener]) -> Iterator[None]:
@@ -96,7 +126,8 @@ class Explanation:
             yield from self._explainListener(listener)
 
     def _end(self, outcome: str) -> None:
-        self.answer["outcome"] = outcome
+        # What a filter answers with, the router is not asked.
+        self.answer["outcome"] = self._refused or outcome
 
     # Listener and chain
 
@@ -153,9 +184,12 @@ class Explanation:
         info.remoteAddress = info.directRemoteAddress = Address(self._question.source, 50000)
         host = "127.0.0.1" if address is None or address.host in ("0.0.0.0", "::") else address.host
         info.localAddress = info.directLocalAddress = Address(host, self._question.port)
-        isTLS = self._question.scheme == "https"
-        serverName = self._question.authority.rpartition(":")[0] or self._question.authority if isTLS else ""
-        facts = ConnectionFacts(info, serverName, "tls" if isTLS else "raw_buffer")
+        question = self._question
+        isTLS = question.scheme == "https" or bool(question.principal)
+        serverName = question.authority.rpartition(":")[0] or question.authority if isTLS else ""
+        if question.principal:
+            info.tls, info.peerNames = _AskedTLS(), (question.principal,)
+        facts = ConnectionFacts(info, serverName, "tls" if isTLS else "raw_buffer", question.protocols)
         chosen = listener.chainOf(facts)
         self.answer["other_filter_chains"] = [
             {
@@ -181,7 +215,7 @@ class Explanation:
             self._end(f"not HTTP: {filters[-1].get('name') if filters else 'nobody'} has the connection")
             return
         self.answer["connection_manager"] = {"stat_prefix": manager.get("stat_prefix"), "at": placeOf(manager)}
-        stream = StreamInfo()
+        stream = _AskedStream()
         stream.connection = info
         headers = self._question.headers()
         stream.requestHeaders = headers
@@ -250,7 +284,7 @@ class Explanation:
             else:
                 # A proxy that serves waits for them; offline nobody brings them.
                 self._end(f"the routes {running.routes.name!r} come by RDS, and have not come")
-            self._explainFilters(manager, running, None, [])
+            self._explainFilters(manager, running, None, [], headers, stream)
             self.answer["timeouts"] = timeoutsOf(manager, None, None, None, headers)
             return
         self.answer["virtual_host"] = {
@@ -268,19 +302,20 @@ class Explanation:
             if number % _AT_ONCE == _AT_ONCE - 1:
                 yield
             conditions = conditionsOf(section, table, self._context, headers, stream)
-            told = {"name": section.get("name"), "at": placeOf(section)}
+            told = {"name": section.get("name"), "at": placeOf(section), **_originOf(section)}
             if found is not None and section.path == found.path:
                 route = section
                 self.answer["route"] = {**told, "matched": [asdict(condition) for condition in conditions]}
                 break
             before.append({**told, "missed": [asdict(condition) for condition in conditions if not condition.holds]})
         self.answer["routes_before"] = before
-        self._explainFilters(manager, running, found, [level for level in (route, host, table) if level is not None])
+        levels = [level for level in (route, host, table) if level is not None]
+        self._explainFilters(manager, running, found, levels, headers, stream)
         if route is None or found is None:
             self._end("404 from the router (route_not_found): no route of the virtual host matches")
             self.answer["timeouts"] = timeoutsOf(manager, None, None, None, headers)
             return
-        self._explainAction(manager, route, host, found, headers)
+        self._explainAction(manager, route, host, found, headers, stream)
 
     def _chooseHost(
         self, running: ConnectionManager, found: Route | None, headers: RequestHeaders, stream: StreamInfo
@@ -329,12 +364,22 @@ class Explanation:
         return hostOf(table, self._context, asked, stream)
 
     def _explainFilters(
-        self, manager: Section, running: ConnectionManager, found: Route | None, levels: Sequence[Section]
+        self,
+        manager: Section,
+        running: ConnectionManager,
+        found: Route | None,
+        levels: Sequence[Section],
+        headers: RequestHeaders,
+        stream: StreamInfo,
     ) -> None:
         """
         @param levels: What may say something to filters, nearest first.
         """
         disabled = {} if found is None else found.overrides.disabled
+        configs = {} if found is None else found.overrides.configs
+        links = {link.context.name: link for link in running.chain.links}
+        if isinstance(stream, _AskedStream):
+            stream.route = found
         told: list[Answer] = []
         for item in manager.children("http_filters"):
             name: str = item.get("name")
@@ -347,11 +392,24 @@ class Explanation:
                 if own is not None:
                     entry["route_config_at"] = placeOf(own)
                     break
+            link = links.get(name)
+            if link is not None and not off and isinstance(stream, _AskedStream):
+                config = configs.get(name) or link.config
+                foreseen = link.filterClass.foresee(config, stream, headers)
+                if foreseen is not None:
+                    entry["verdict"] = foreseen.asDict()
+                    self._refused = self._refused or (foreseen.status and f"{foreseen.outcome} from {name}") or ""
             told.append(entry)
         self.answer["filters"] = told
 
     def _explainAction(
-        self, manager: Section, route: Section, host: Section, found: Route, headers: RequestHeaders
+        self,
+        manager: Section,
+        route: Section,
+        host: Section,
+        found: Route,
+        headers: RequestHeaders,
+        stream: StreamInfo,
     ) -> None:
         kind = route.oneof("action") or "non_forwarding_action"
         if kind == "direct_response":
@@ -373,6 +431,8 @@ class Explanation:
         if len(names) == 1 and cluster is None:
             self._end(f"{found.action.clusterNotFoundStatus} from the router (cluster_not_found): {names[0]!r}")
         self._explainRetries(action, host, found)
+        if isinstance(stream, _AskedStream):
+            self._explainSent(found, headers, stream)
         section = None if cluster is None else cluster.section
         self.answer["timeouts"] = timeoutsOf(manager, found, action, section, headers)
 
@@ -402,9 +462,23 @@ class Explanation:
         return {
             "name": name,
             "at": placeOf(section),
+            **_originOf(section),
             "type": cluster.kind,
             "lb_policy": section.get("lb_policy"),
             "endpoints": list(_endpointsOf(cluster)),
+        }
+
+    def _explainSent(self, found: Route, headers: RequestHeaders, stream: StreamInfo) -> None:
+        """
+        The head as it goes upstream, but for what single clusters of several do to it.
+        """
+        sent = headers.copy()
+        if found.finalizeRequestHeaders is not None:
+            found.finalizeRequestHeaders(sent, stream)
+        self.answer["sent"] = {
+            "authority": fromBytes(sent.authority),
+            "path": fromBytes(sent.path),
+            "changes": list(_changes(headers, sent)),
         }
 
     def _explainRetries(self, action: Section, host: Section, found: Route) -> None:
@@ -446,8 +520,21 @@ def _hostsOf(listener: Listener) -> set[str]:
     return {address.host for address, _ in listener.addresses}
 
 
+def _originOf(section: Section) -> Answer:
+    """
+    What a control plane says that a part of the configuration comes from, as Istio's metadata tells it.
+    """
+    told = section.message.metadata.filter_metadata
+    if "istio" not in told or "config" not in told["istio"]:
+        return {}
+    names = ("config", "field", "delegate", "delegateField")
+    return {"origin": {name: str(told["istio"][name]) for name in names if name in told["istio"]}}
+
+
 def _request(question: Question) -> Answer:
+    principal = {"principal": question.principal} if question.principal else {}
     return {
+        **principal,
         "method": question.method,
         "scheme": question.scheme,
         "authority": question.authority,

@@ -19,7 +19,7 @@ __all__ = ["explainCommand"]
 
 _USAGE = (
     "usage: /explain?url=http://host:port/path[&method=GET][&header=name:value]...[&listener=NAME][&source=ADDRESS]"
-    "[&format=text|json]\n"
+    "[&principal=NAME][&alpn=PROTOCOL]...[&format=text|json]\n"
     "of a request under way: /explain?request_id=ID or /explain?connection_id=NUMBER, as /streams tells them\n"
 )
 
@@ -47,6 +47,8 @@ def explainCommand(server: Served, request: AdminRequest) -> AdminResponse:
             [field for field in request.values("header") if field],
             parameters.get("listener", ""),
             parameters.get("source", ""),
+            parameters.get("principal", ""),
+            [name for name in request.values("alpn") if name],
         )
     except QuestionError as error:
         return AdminResponse(f"{error}\n{_USAGE}", 400)

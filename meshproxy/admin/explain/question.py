@@ -31,6 +31,8 @@ class Question:
     @ivar port: Where it was sent to; C{host}: to which name or address, as the URL has it.
     @ivar listener: The name of the listener that gets it, whatever the port; empty to look for one.
     @ivar source: The client's address.
+    @ivar principal: By which name its certificate authorizes it; empty for a connection without one.
+    @ivar protocols: What the connection says by ALPN.
     """
 
     method: str
@@ -42,6 +44,8 @@ class Question:
     listener: str = ""
     source: str = "127.0.0.1"
     host: str = ""
+    principal: str = ""
+    protocols: tuple[str, ...] = ()
 
     def headers(self) -> RequestHeaders:
         """
@@ -59,7 +63,13 @@ class Question:
 
 
 def askedIn(
-    url: str, method: str = "GET", fields: Iterable[str] = (), listener: str = "", source: str = ""
+    url: str,
+    method: str = "GET",
+    fields: Iterable[str] = (),
+    listener: str = "",
+    source: str = "",
+    principal: str = "",
+    protocols: Iterable[str] = (),
 ) -> Question:
     """
     Read a question.
@@ -90,11 +100,12 @@ def askedIn(
     path = (split.path or "/") + (f"?{split.query}" if split.query else "")
     kept = tuple(pair for pair in pairs if pair[0] != "host")
     try:
-        for text in (path, authority, source):
+        for text in (path, authority, source, principal):
             text.encode("ascii")
     except UnicodeEncodeError as error:
         raise QuestionError("an URL is ASCII; other letters stand in it percent-encoded") from error
-    return Question(method, split.scheme, authority, path, port, kept, listener, source or "127.0.0.1", host)
+    where = (listener, source or "127.0.0.1", host, principal, tuple(protocols))
+    return Question(method, split.scheme, authority, path, port, kept, *where)
 
 
 def placeOf(section: Section, field: str = "") -> str:

@@ -24,6 +24,8 @@ def _lines(answer: Answer) -> Iterator[str]:
     request = answer["request"]
     yield f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}"
     yield from (f"  {field}" for field in request["headers"])
+    if "principal" in request:
+        yield f"  as {request['principal']}"
     yield f"=> {answer['outcome']}"
     yield from _stream(answer)
     yield ""
@@ -35,6 +37,8 @@ def _lines(answer: Answer) -> Iterator[str]:
     yield from _hosts(answer)
     yield from _routes(answer)
     yield from _filters(answer)
+    for change in answer.get("sent", {}).get("changes", ()):
+        yield f"  sent with {change['field']}: {_or(change['before'])} -> {_or(change['after'])}"
     for cluster in answer.get("clusters", ()):
         yield from _cluster(cluster)
     retries = answer.get("retries")
@@ -58,6 +62,17 @@ def _or(text: str) -> str:
 
 def _named(what: str, told: Answer) -> str:
     return f"{what} {told['name'] or '(no name)'}{_at(told)}"
+
+
+def _origin(told: Answer) -> Iterator[str]:
+    """
+    What the control plane made it of.
+    """
+    if "origin" in told:
+        held = told["origin"]
+        yield f"    of {held['config']} {held.get('field', '')}".rstrip()
+        if "delegate" in held:
+            yield f"    by {held['delegate']} {held.get('delegateField', '')}".rstrip()
 
 
 def _missed(told: Answer) -> Iterator[str]:
@@ -107,6 +122,7 @@ def _routes(answer: Answer) -> Iterator[str]:
     route: Any = answer.get("route")
     if route is not None:
         yield _named("route", route)
+        yield from _origin(route)
         for condition in route["matched"]:
             yield f"    {condition['what']}: {condition['wanted']} ({condition['at']})"
     elif "virtual_host" in answer:
@@ -125,6 +141,8 @@ def _filters(answer: Answer) -> Iterator[str]:
         off += f", holds the {each['holds']}" if "holds" in each else ""
         own = f", configured for this route at {each['route_config_at']}" if "route_config_at" in each else ""
         yield f"  {each['name']}{_at(each)}{off}{own}"
+        if "verdict" in each:
+            yield f"    {each['verdict']['told']}"
 
 
 def _cluster(cluster: Answer) -> Iterator[str]:
@@ -134,6 +152,7 @@ def _cluster(cluster: Answer) -> Iterator[str]:
         yield f"cluster {_or(cluster['name'])}: there is none of this name{chosen}{share}"
         return
     yield f"{_named('cluster', cluster)}: {cluster['type']}, {cluster['lb_policy']}{chosen}{share}"
+    yield from _origin(cluster)
     if not cluster["endpoints"]:
         yield "  no endpoints: 503, no healthy upstream"
     for endpoint in cluster["endpoints"]:

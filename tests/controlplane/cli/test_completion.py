@@ -75,7 +75,8 @@ class CandidateTests(SynchronousTestCase):
         self.assertEqual((what, said.kind, said.namespace), ("name", "vs", "prod"))
         self.assertEqual(self.told("delete", "vs", "reviews", "ra"), ["ratings"])
         self.assertEqual(self.told("proxy-config", "clusters", ""), ["sidecar~1"])
-        self.assertEqual(self.told("get", "vs", "reviews", ""), [])
+        self.assertEqual(self.told("get", "vs", "reviews", ""), ["ratings"])
+        self.assertEqual(self.told("get", "vs,dest"), ["vs,destinationrules"])
 
     def test_hostileNames(self) -> None:
         """

@@ -32,9 +32,9 @@ spec: {ports: [{port: 80, name: http}]}
 """
 
 
-class MainTests(SynchronousTestCase):
+class MainCase(SynchronousTestCase):
     """
-    L{main}, as a user calls it.
+    Calls L{main}, as a user does.
     """
 
     def setUp(self) -> None:
@@ -63,6 +63,12 @@ class MainTests(SynchronousTestCase):
         path.write_text(text)
         return str(path)
 
+
+class MainTests(MainCase):
+    """
+    L{main}.
+    """
+
     def test_version(self) -> None:
         """
         The version.
@@ -78,8 +84,22 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(self.run_()[0], 2)
         code, out, _ = self.run_("--help")
         self.assertEqual((code, "MESHCTL_SERVER" in out), (0, True))
-        for words in (("get", "nothing"), ("delete",), ("delete", "vs"), ("proxy-config", "clusters")):
+        for words in (
+            ("get", "nothing"),
+            ("get", "vs,nothing"),
+            ("get", "vs/a", "b"),
+            ("get", "vs,dr", "-w"),
+            ("get", "vs", "a", "-A"),
+            ("get", "vs", "a", "-l", "x=y"),
+            ("delete",),
+            ("delete", "vs"),
+            ("delete", "all"),
+            ("analyze", "--applied"),
+            ("proxy-config", "clusters"),
+        ):
+            # The control plane is named before the command or after it.
             self.assertEqual(self.run_("--server", "http://127.0.0.1:1", *words)[0], 2, words)
+            self.assertEqual(self.run_(*words, "--server", "http://127.0.0.1:1")[0], 2, words)
         self.assertEqual(self.run_("--server", "nowhere", "get", "vs")[0], 2)
         self.assertEqual(self.run_("--token-file", "/nowhere", "get", "vs")[0], 2)
 
@@ -88,7 +108,7 @@ class MainTests(SynchronousTestCase):
         Good files, folders and standard input are 0; faults are 1, each with its place.
         """
         good = self.file("good.yaml", GOOD)
-        self.assertEqual(self.run_("validate", "-f", good), (0, "1 resources, no errors\n", ""))
+        self.assertEqual(self.run_("validate", "-f", good), (0, "1 resource, no errors\n", ""))
         self.assertEqual(self.run_("validate", "-f", "-", stdin=GOOD)[0], 0)
         bad = self.file("bad.yaml", GOOD.replace("hosts:", "hots:"))
         code, out, _ = self.run_("validate", "-f", str(self.folder))

@@ -1,0 +1,7 @@
+"""
+Who explains what becomes of requests.
+"""
+
+from meshproxy.plugins.descriptor import ExplainerPlugin
+
+explainer = ExplainerPlugin("meshproxy.server:explainResources")
