@@ -595,8 +595,8 @@ class Stream(StreamFacts):
         self.manager.log.failure(
             "a filter raised while {method} {path} was with it",
             failure,
-            method=self.requestHeaders.method,
-            path=self.requestHeaders.path,
+            method=self.requestHeaders.method.decode("ascii", "backslashreplace"),
+            path=self.requestHeaders.path.decode("ascii", "backslashreplace"),
         )
         if self.replied or self.responseCode:
             self.reset()
