@@ -4,7 +4,8 @@ of C{grpc}, on sockets that cost nothing, so that a change of a tenth of a micro
 use too.
 
 C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
-with another one, round for round in turn, and prints the median of the ratios. C{--profile} shows where the time goes,
+with another one, round for round in turn, and prints the median of the ratios; with C{--python FILE} it compares the
+Python that runs it with another one, which has to have what is installed here. C{--profile} shows where the time goes,
 C{--opcodes} how many instructions of Python each function takes: a number without any noise.
 """
 
@@ -383,10 +384,10 @@ def _serve(case: str) -> None:
 
 class _Worker:
     """
-    A process that measures one checkout.
+    A process that measures one checkout on one Python.
     """
 
-    def __init__(self, checkout: Path, case: str) -> None:
+    def __init__(self, python: str, checkout: Path, case: str) -> None:
         # This file is also for checkouts that do not have it yet.
         start = (
             f"import sys, runpy; sys.path.insert(0, {str(checkout)!r}); "
@@ -394,7 +395,7 @@ class _Worker:
             f"runpy.run_path({__file__!r}, run_name='__main__')"
         )
         self._popen = subprocess.Popen(
-            [sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
+            [python, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=checkout
         )
 
     def measure(self, count: int) -> float:
@@ -414,17 +415,18 @@ class _Worker:
         self._popen.communicate()
 
 
-def _compare(case: str, checkouts: list[Path], rounds: int, count: int) -> None:
-    workers = [_Worker(checkout, case) for checkout in checkouts]
+def _compare(case: str, contestants: list[tuple[str, Path]], rounds: int, count: int) -> None:
+    workers = [_Worker(python, checkout, case) for python, checkout in contestants]
     costs: list[list[float]] = [[] for _ in workers]
     for _ in range(rounds):
         for cost, worker in zip(costs, workers, strict=True):
             cost.append(worker.measure(count))
     for worker in workers:
         worker.stop()
-    for checkout, cost in zip(checkouts, costs, strict=True):
+    for (python, checkout), cost in zip(contestants, costs, strict=True):
         ratio = median(mine / first for mine, first in zip(cost, costs[0], strict=True))
-        print(f"{case:<6} {min(cost):6.2f} us at least, {median(cost):6.2f} us usually, ratio {ratio:.3f}  {checkout}")
+        figures = f"{min(cost):6.2f} us at least, {median(cost):6.2f} us usually, ratio {ratio:.3f}"
+        print(f"{case:<6} {figures}  {checkout}  {python}")
 
 
 def _profile(case: str, count: int) -> None:
@@ -474,6 +476,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.exchange", description="the CPU of one exchange in memory")
     parser.add_argument("--only", choices=_CASES, help="one of the cases")
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with this one")
+    parser.add_argument("--python", action="append", default=[], metavar="FILE", help="compare with this Python, too")
     parser.add_argument("--rounds", type=int, default=40, help="how often each is measured (40)")
     parser.add_argument("--count", type=int, default=1600, help="exchanges in a round (1600)")
     parser.add_argument("--profile", action="store_true", help="show which functions take the time")
@@ -489,8 +492,9 @@ def main() -> None:
         elif options.opcodes:
             _countOpcodes(case, 1000)
         else:
-            checkouts = [here] if options.against is None else [options.against.resolve(), here]
-            _compare(case, checkouts, options.rounds, options.count)
+            against = [] if options.against is None else [(sys.executable, options.against.resolve())]
+            contestants = [*against, (sys.executable, here), *((python, here) for python in options.python)]
+            _compare(case, contestants, options.rounds, options.count)
 
 
 if __name__ == "__main__":
