@@ -33,6 +33,9 @@ FieldCheck: TypeAlias = Callable[[Any, str, Refuse], None]
 
 _ANY: Final = "google.protobuf.Any"
 
+# Fields whose rules Envoy declares and does not apply: what has trust_bundles needs no trust_domains.
+_LIFTED: Final = frozenset({"envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.trust_domains"})
+
 
 def checkConstraints(section: Section) -> None:
     """
@@ -116,6 +119,8 @@ def declaredRules(field: FieldDescriptor) -> Any:
     """
     The C{validate.FieldRules} of a field; empty where it has none.
     """
+    if field.full_name in _LIFTED:
+        return messageClass("validate.FieldRules")()
     return _extended(field, "google.protobuf.FieldOptions").Extensions[_extension("rules")]
 
 

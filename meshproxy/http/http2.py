@@ -19,7 +19,7 @@ from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.closing import ClosingConnection
 from meshproxy.http.flush import Flush
-from meshproxy.http.resets import PrematureResets
+from meshproxy.http.resets import PrematureResets, ResetRate
 from meshproxy.http.stream import Stream
 from meshproxy.http.streamside import RefusedSide, StreamSide
 from meshproxy.http.unary import UnaryStream
@@ -88,6 +88,7 @@ class HTTP2Connection(ClosingConnection):
         self.sides: dict[StreamSide, None] = {}
         self.closing = self.isWoken = self._isWriteBlocked = self._isDone = False
         self._resets = PrematureResets()
+        self._resetRate = ResetRate(manager.http2Options.streamResetBurst, manager.http2Options.streamResetRate)
         self._predecessor = predecessor
         self.served = 0
         self.began = self.idleSince = manager.clock.seconds()
@@ -146,6 +147,8 @@ class HTTP2Connection(ClosingConnection):
             self._protocolError(error)
             return
         self.isWoken = woken
+        if codec.resetsReceived and not self.closing:
+            self._countResets()
         if self.closing:
             return
         manager = self.manager
@@ -402,6 +405,17 @@ class HTTP2Connection(ClosingConnection):
         if self._resets.isTooMuch(self.served, stream.startMonotonic, stream.end or 0.0):
             self.manager.stats.rqTooManyPrematureResets.value += 1
             self.info.terminationDetails = "too_many_premature_resets"
+            self.codec.sendGoAway(ErrorCode.ENHANCE_YOUR_CALM)
+            self.close()
+
+    def _countResets(self) -> None:
+        """
+        The downstream sent RST_STREAM, whatever became of the streams: too many of them, and the connection ends.
+        """
+        count, self.codec.resetsReceived = self.codec.resetsReceived, 0
+        if self._resetRate.isTooMuch(count, self.manager.clock.seconds()):
+            self.manager.stats.cxProtocolError.value += 1
+            self.info.terminationDetails = "http2.stream_reset_rate"
             self.codec.sendGoAway(ErrorCode.ENHANCE_YOUR_CALM)
             self.close()
 

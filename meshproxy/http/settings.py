@@ -42,6 +42,7 @@ class ManagerSettings:
     @ivar keepalive: C{connection_keepalive} of HTTP/2, or L{None}.
     @ivar maxConnectionDurationJitter: By how much of itself C{maxConnectionDuration} may be longer, at random.
     @ivar drainTimeoutJitter: Likewise of C{drainTimeout}.
+    @ivar streamFlushTimeout: L{None} for as long as a stream may be idle.
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
     @ivar matchesUpstream: C{match_upstream}: whether a request gets the scheme of the cluster's transport.
@@ -72,6 +73,7 @@ class ManagerSettings:
     maxRequestsPerConnection: int = 0
     maxStreamDuration: float = 0.0
     streamIdleTimeout: float = 300.0
+    streamFlushTimeout: float | None = None
     requestTimeout: float = 0.0
     requestHeadersTimeout: float = 0.0
     drainTimeout: float = 5.0
@@ -126,6 +128,7 @@ def compileManagerSettings(
         maxRequestsPerConnection=common.wrapped("max_requests_per_connection", 0),
         maxStreamDuration=common.seconds("max_stream_duration", 0.0),
         streamIdleTimeout=section.seconds("stream_idle_timeout", 300.0),
+        streamFlushTimeout=section.seconds("stream_flush_timeout"),
         requestTimeout=section.seconds("request_timeout", 0.0),
         requestHeadersTimeout=section.seconds("request_headers_timeout", 0.0),
         drainTimeout=section.seconds("drain_timeout", 5.0),

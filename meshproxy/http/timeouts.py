@@ -150,11 +150,17 @@ class Timeouts:
 
     def flushDeadlines(self, stream: Stream) -> Deadlines[Flush] | None:
         """
-        What watches over the last bytes of a response that its downstream is slow to take: for as long as the stream
-        might have been idle.
+        What watches over the last bytes of a response that its downstream is slow to take: for the C{flush_timeout} of
+        its route, or the C{stream_flush_timeout}, or as long as the stream might have been idle.
         """
-        watch = stream.idleWatch
-        seconds = self.settings.streamIdleTimeout if not stream.isWatched else 0.0 if watch is None else watch.seconds
+        action = None if stream.route is None else stream.route.action
+        seconds = None if action is None else action.flushTimeout
+        if seconds is None:
+            seconds = self.settings.streamFlushTimeout
+        if seconds is None:
+            watch = stream.idleWatch
+            idle = 0.0 if watch is None else watch.seconds
+            seconds = idle if stream.isWatched else self.settings.streamIdleTimeout
         if not seconds:
             return None
         deadlines = self._flushDeadlines.get(seconds)

@@ -9,6 +9,7 @@ contains stays in it, a NUL as well, so that C{victim\\0.evil} is never taken fo
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
@@ -105,11 +106,16 @@ _SHORT_NAMES = {
 }
 
 
+_UNFIT = re.compile(r"[^\x20-\x7e]")
+
+
 def nameText(name: x509.Name) -> str:
     """
-    A distinguished name as Envoy writes it: RFC 2253, the last part first.
+    A distinguished name as Envoy writes it: RFC 2253, the last part first, and what is no printable ASCII as escaped
+    bytes of UTF-8.
     """
-    return _or(lambda: name.rfc4514_string(_SHORT_NAMES), "")
+    text = _or(lambda: name.rfc4514_string(_SHORT_NAMES), "")
+    return _UNFIT.sub(lambda found: "".join(f"\\{byte:02X}" for byte in found[0].encode("utf-8", "replace")), text)
 
 
 def serialOf(certificate: x509.Certificate) -> str:

@@ -86,6 +86,7 @@ class RouteAction:
     @ivar timeouts: The same with that of each try, for requests that ask for no others.
     @ivar idleTimeout: Seconds, in place of the connection manager's C{stream_idle_timeout}; 0 for no limit, L{None}
         to leave it.
+    @ivar flushTimeout: The same in place of its C{stream_flush_timeout}.
     @ivar maxStreamDuration: Seconds, 0 for no limit, L{None} to leave it to the connection manager.
     @ivar hedges: Whether a try that is late goes on beside the next one (C{hedge_on_per_try_timeout}).
     @ivar maxGRPCTimeout: C{max_grpc_timeout}: where it is set, C{grpc-timeout} of a gRPC request is the time-out, up to

@@ -114,7 +114,7 @@ class DownstreamContexts:
     def _make(self, keys: _Keys) -> SSL.Context:
         tls = self._tls
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        prepare(context, tls.parameters, self.validation)
+        prepare(context, tls.parameters, self.validation, tls.keyLog)
         useKeys(context, keys)
         if not tls.prefersClientCiphers:
             context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)

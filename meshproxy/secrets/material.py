@@ -14,6 +14,7 @@ from OpenSSL import SSL
 
 from meshproxy.config import Report, Section
 from meshproxy.errors import ConfigError, ConfigErrors
+from meshproxy.secrets.keylog import KeyLog
 from meshproxy.secrets.keys import CertifiedKey, loadCertifiedKey
 from meshproxy.secrets.parameters import Parameters, compileParameters
 from meshproxy.secrets.sources import Loading
@@ -39,7 +40,7 @@ class Material:
     validation: Validation
 
 
-def prepare(context: SSL.Context, parameters: Parameters, validation: Validation) -> None:
+def prepare(context: SSL.Context, parameters: Parameters, validation: Validation, keyLog: KeyLog | None) -> None:
     """
     Set up what contexts of both sides have in common.
     """
@@ -48,6 +49,8 @@ def prepare(context: SSL.Context, parameters: Parameters, validation: Validation
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     parameters.setUp(context)
     validation.setUp(context)
+    if keyLog is not None:
+        keyLog.setUp(context)
 
 
 class ContextSource(Generic[Made]):

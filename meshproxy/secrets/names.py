@@ -38,14 +38,17 @@ def dnsNameMatches(pattern: str, name: str) -> bool:
     return bool(label and dot) and rest == pattern[2:] and "*" not in pattern[2:]
 
 
-def compileAltNameMatchers(sections: Sequence[Section]) -> NamesTest | None:
+def compileAltNameMatchers(sections: Sequence[Section], untyped: Sequence[Section] = ()) -> NamesTest | None:
     """
     Compile C{match_typed_subject_alt_names}, of which one must match.
+
+    @param untyped: The older C{match_subject_alt_names}, each of which looks at DNS names, URIs, mail and IP addresses.
 
     @return: L{None} where there are none.
     """
     tests = [test for test in map(_compile, sections) if test is not None]
-    if not sections:
+    tests += map(_compileUntyped, untyped)
+    if not sections and not untyped:
         return None
     return lambda names: any(test(names) for test in tests)
 
@@ -66,6 +69,12 @@ def _compile(section: Section) -> NamesTest | None:
         return _otherTest(section, test)
     section.refuse("one of EMAIL, DNS, URI, IP_ADDRESS, OTHER_NAME is needed", "san_type")
     return None
+
+
+def _compileUntyped(section: Section) -> NamesTest:
+    test = compileStringMatcher(section)
+    isDNS = _dnsTest(section, test)
+    return lambda names: isDNS(names) or any(_any(test, each) for each in (names.uris, names.emails, names.ips))
 
 
 def _any(test: BytesTest, names: Sequence[str]) -> bool:

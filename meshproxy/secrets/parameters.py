@@ -31,7 +31,7 @@ _DEFAULT_CIPHERS = (
 )
 
 # The order in which BoringSSL prefers them; TlsParameters has no say in TLS 1.3.
-_TLS13_CIPHERS = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+_TLS13_CIPHERS = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 _CIPHERS = frozenset(
     """
@@ -70,6 +70,7 @@ class Parameters:
     What a context is set up with.
 
     @ivar ciphers: In OpenSSL's words, for TLS up to 1.2.
+    @ivar newCiphers: The same for TLS 1.3.
     @ivar hasGroups: Whether ciphers of equal rank were named: then the client's wish decides between AES and ChaCha20.
     """
 
@@ -79,6 +80,7 @@ class Parameters:
     hasGroups: bool
     groups: tuple[str, ...]
     signatures: tuple[str, ...]
+    newCiphers: str = _TLS13_CIPHERS
 
     def setUp(self, context: SSL.Context) -> None:
         """
@@ -88,12 +90,34 @@ class Parameters:
         context.set_max_proto_version(self.maximum)
         level = ":@SECLEVEL=0" if self.minimum < SSL.TLS1_2_VERSION or "ecdsa_sha1" in self.signatures else ""
         context.set_cipher_list((self.ciphers + level).encode("ascii"))
-        context.set_tls13_ciphersuites(_TLS13_CIPHERS)
+        context.set_tls13_ciphersuites(self.newCiphers.encode("ascii"))
         if self.hasGroups:
             prioritizeChaCha(context)
         setGroups(context, _GROUP_SEPARATOR.join(self.groups))
         if self.signatures:
             setSignatureAlgorithms(context, ":".join(self.signatures))
+
+
+# FIPS_202205, which is that of NIST SP 800-52, revision 2: what BoringSSL makes of it.
+_FIPS = Parameters(
+    SSL.TLS1_2_VERSION,
+    SSL.TLS1_3_VERSION,
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384",
+    False,
+    ("P-256", "P-384"),
+    (
+        "rsa_pkcs1_sha256",
+        "rsa_pkcs1_sha384",
+        "rsa_pkcs1_sha512",
+        "ecdsa_secp256r1_sha256",
+        "ecdsa_secp384r1_sha384",
+        "rsa_pss_rsae_sha256",
+        "rsa_pss_rsae_sha384",
+        "rsa_pss_rsae_sha512",
+    ),
+    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384",
+)
 
 
 def compileParameters(section: Section | None, isServer: bool) -> Parameters:
@@ -113,6 +137,9 @@ def compileParameters(section: Section | None, isServer: bool) -> Parameters:
         ciphers = tuple(section.scalars("cipher_suites")) or ciphers
         groups = _known(section, "ecdh_curves", _GROUPS) or groups
         signatures = _known(section, "signature_algorithms", _SIGNATURES)
+        if list(section.scalars("compliance_policies")):
+            # There is one. As in Envoy, it goes over all else that is said.
+            return _FIPS
     names, hasGroups = _cipherNames(section, ciphers)
     return Parameters(_VERSIONS[minimum], _VERSIONS[maximum], ":".join(names), hasGroups, groups, signatures)
 

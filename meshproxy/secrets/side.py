@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from cryptography import x509
 
 from meshproxy.config import Section
+from meshproxy.secrets.keylog import compileKeyLog
 from meshproxy.secrets.material import ContextSource
 from meshproxy.secrets.stapling import Staple
 from meshproxy.secrets.stats import TLSStats
@@ -29,6 +30,7 @@ class TLSSide(Generic[Made]):
 
     @ivar section: The message.
     @ivar alpn: The application protocols, the preferred one first.
+    @ivar keyLog: Takes the secrets of sessions, L{None} where nobody wants them.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TLSSide(Generic[Made]):
         self._notReady = factory.counter(f"{own}_context_secrets_not_ready")
         factory.counter(f"{other}_context_secrets_not_ready")
         self._secrets = secrets
+        self.keyLog = compileKeyLog(section.childOrEmpty("common_tls_context"))
         self._source: ContextSource[Made] = ContextSource(
             section.childOrEmpty("common_tls_context"), secrets, isServer, self._updated, self.stats.expire
         )

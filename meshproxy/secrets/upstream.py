@@ -43,7 +43,7 @@ class _UpstreamContext:
         validation = self.validation = material.validation
         self.sessions: dict[tuple[bytes, tuple[str, ...]], deque[SSL.Session]] = {}
         context = self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        prepare(context, tls.parameters, validation)
+        prepare(context, tls.parameters, validation, tls.keyLog)
         useKeys(context, material.keys)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(hashlib.sha256(validation.digest).digest())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,22 +21,11 @@ from OpenSSL import SSL, crypto
 from meshproxy.config import Section
 from meshproxy.net.certificates import altNames, fingerprint, spkiDigest
 from meshproxy.secrets.names import NamesTest, compileAltNameMatchers
-from meshproxy.secrets.sources import Loading, readSource
+from meshproxy.secrets.roots import readCrls, readRoots, readSystemRoots
+from meshproxy.secrets.sources import Loading
+from meshproxy.secrets.spiffe import findSPIFFE, readTrustDomains
 
 __all__ = ["Validation", "compileValidation", "isLeaf", "trustDomain"]
-
-_SPIFFE = "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig"
-_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-_CRL = b"-----BEGIN X509 CRL-----"
-_CRL_END = b"-----END X509 CRL-----"
-_SYSTEM_ROOTS = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -175,30 +163,34 @@ def compileValidation(section: Section | None, loading: Loading) -> Validation:
     if section is None:
         return Validation()
     matchers = section.children("match_typed_subject_alt_names")
-    spiffe = _spiffe(section)
+    untyped = section.children("match_subject_alt_names")
+    if matchers and untyped:
+        section.refuse("match_typed_subject_alt_names is not to be set beside it", "match_subject_alt_names")
+    spiffe = findSPIFFE(section)
     path = ""
     roots: list[x509.Certificate] = []
     crls: list[x509.CertificateRevocationList] = []
     domains: dict[str, frozenset[str]] | None = None
     if spiffe is not None:
         domains = {}
-        roots = _trustDomains(spiffe, domains, loading)
+        roots = readTrustDomains(spiffe, domains, loading)
     source = section.child("trusted_ca")
     if source is not None:
         path = source.get("filename") or "<inline>"
         if spiffe is None:
-            _readRoots(source, roots, crls, loading)
+            readRoots(source, roots, crls, loading)
     elif section.has("system_root_certs"):
-        path = _readSystemRoots(section, roots, loading)
+        path = readSystemRoots(section, roots, loading)
     crlSource = section.child("crl")
     if crlSource is not None:
-        _readCrls(crlSource, crls, loading)
+        readCrls(crlSource, crls, loading)
     hashes = _hashes(section)
     spkis = _spkis(section)
-    if matchers and not roots and domains is None and source is None and not section.has("system_root_certs"):
+    isVerified = roots or domains is not None or source is not None or section.has("system_root_certs")
+    if (matchers or untyped) and not isVerified:
         section.refuse(
             "names of peers whose certificates nobody verifies are worth nothing: trusted_ca is needed",
-            "match_typed_subject_alt_names",
+            "match_typed_subject_alt_names" if matchers else "match_subject_alt_names",
         )
     if crlSource is not None and not roots and source is None and domains is None:
         section.refuse("trusted_ca is needed to verify by a list of revoked certificates", "crl")
@@ -209,7 +201,7 @@ def compileValidation(section: Section | None, loading: Loading) -> Validation:
         maxDepth=min(section.wrapped("max_verify_depth", 100), 100),
         acceptsUntrusted=section.get("trust_chain_verification") == "ACCEPT_UNTRUSTED",
         acceptsExpired=section.get("allow_expired_certificate"),
-        names=compileAltNameMatchers(matchers),
+        names=compileAltNameMatchers(matchers, untyped),
         hashes=hashes,
         spkis=spkis,
         domains=domains,
@@ -228,73 +220,6 @@ def _digest(
     for crl in crls:
         digest.update(crl.public_bytes(serialization.Encoding.DER))
     return digest.digest()
-
-
-def _readRoots(
-    source: Section,
-    roots: list[x509.Certificate],
-    crls: list[x509.CertificateRevocationList],
-    loading: Loading,
-) -> None:
-    data = readSource(source, loading)
-    if data is None:
-        return
-    try:
-        roots += x509.load_pem_x509_certificates(data)
-        # As in Envoy, lists of revoked certificates may stand among the roots.
-        crls += _parseCrls(data)
-    except ValueError:
-        source.refuse("holds no certificate in PEM, or one that cannot be read")
-
-
-def _readSystemRoots(section: Section, roots: list[x509.Certificate], loading: Loading) -> str:
-    for path in _SYSTEM_ROOTS:
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError:
-            continue
-        roots += _readable(data)
-        loading.files.add(path)
-        return path
-    section.refuse("this system has no bundle of root certificates where one is looked for", "system_root_certs")
-    return ""
-
-
-def _readable(data: bytes) -> list[x509.Certificate]:
-    """
-    The certificates of a bundle, without those (there are some) that break a rule of RFC 5280.
-    """
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for piece in data.split(_CERTIFICATE)[1:]:
-            try:
-                found.append(x509.load_pem_x509_certificate(_CERTIFICATE + piece))
-            except ValueError:
-                continue
-    return found
-
-
-def _parseCrls(data: bytes) -> list[x509.CertificateRevocationList]:
-    found = []
-    for piece in data.split(_CRL)[1:]:
-        text = _CRL + piece.partition(_CRL_END)[0] + _CRL_END
-        found.append(x509.load_pem_x509_crl(text))
-    return found
-
-
-def _readCrls(source: Section, crls: list[x509.CertificateRevocationList], loading: Loading) -> None:
-    data = readSource(source, loading)
-    if data is None:
-        return
-    try:
-        found = _parseCrls(data)
-    except ValueError:
-        found = []
-    if not found:
-        source.refuse("holds no list of revoked certificates (X509 CRL) in PEM that can be read")
-    crls += found
 
 
 def _hashes(section: Section) -> frozenset[bytes]:
@@ -321,44 +246,3 @@ def _spkis(section: Section) -> frozenset[bytes]:
             section.refuse(f"{text!r} is no SHA-256 digest in base64", f"verify_certificate_spki[{number}]")
         found.add(value)
     return frozenset(found)
-
-
-# SPIFFE
-
-
-def _spiffe(section: Section) -> Section | None:
-    custom = section.child("custom_validator_config")
-    if custom is None:
-        return None
-    config = custom.any("typed_config")
-    if config is not None and config.typeName == _SPIFFE:
-        return config
-    custom.refuse(f"of the validators, only envoy.tls.cert_validator.spiffe ({_SPIFFE}) is implemented")
-    return None
-
-
-def _trustDomains(
-    config: Section, domains: dict[str, frozenset[str]], loading: Loading
-) -> list[x509.Certificate]:
-    """
-    Read the bundles of all trust domains.
-
-    @return: The certificates of all of them: chains are built with these, and the end of each tells its domain.
-    """
-    every: list[x509.Certificate] = []
-    listed = config.children("trust_domains")
-    if not listed:
-        config.refuse("a trust domain is needed", "trust_domains")
-    for domain in listed:
-        name = domain.get("name")
-        if name in domains:
-            domain.refuse(f"there are two trust domains of the name {name!r}", "name")
-        source = domain.child("trust_bundle")
-        roots: list[x509.Certificate] = []
-        if source is None:
-            domain.refuse("a trust bundle is needed", "trust_bundle")
-        else:
-            _readRoots(source, roots, [], loading)
-        domains[name] = frozenset(map(fingerprint, roots))
-        every += [root for root in roots if root not in every]
-    return every

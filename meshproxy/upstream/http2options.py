@@ -68,6 +68,9 @@ def compileHttp2Options(
         underscores=underscores,
         sendBufferLimit=bufferLimit,
         customSettings=_customSettings(section),
+        huffman=section.wrapped("enable_huffman_encoding", True),
+        streamResetBurst=section.wrapped("stream_reset_burst", 1000),
+        streamResetRate=section.wrapped("stream_reset_rate", 33.0),
     )
 
 

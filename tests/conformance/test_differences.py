@@ -18,6 +18,7 @@ _TESTED_ELSEWHERE = {
     "A handshake has a minute",
     "A refused response counts once",
     "A route speaks to filters that are there",
+    "Bundles of trust domains",
     "Certificates are read again",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",

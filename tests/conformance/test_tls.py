@@ -8,6 +8,7 @@ sides of both are at work. The proxies tell of a session in fields of their resp
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
@@ -221,11 +223,15 @@ def _names(kind: str, **matcher: str) -> Server:
     return _mutual({"match_typed_subject_alt_names": [{"san_type": kind, "matcher": matcher}]})
 
 
-def _xfcc(mode: str, **details: bool) -> Server:
+def _xfcc(mode: str, **details: bool | str) -> Server:
     return Server(
         validation=C.ca,
         manager={"forward_client_cert_details": mode, "set_current_client_cert_details": details},
     )
+
+
+def _base64(certificate: x509.Certificate) -> str:
+    return base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")
 
 
 _SPIFFE = {
@@ -240,8 +246,53 @@ _SPIFFE = {
         },
     }
 }
+_BUNDLES = {
+    "custom_validator_config": {
+        "name": "envoy.tls.cert_validator.spiffe",
+        "typed_config": {
+            "@type": f"{_TLS}SPIFFECertValidatorConfig",
+            "trust_bundles": {
+                "inline_string": json.dumps(
+                    {
+                        "trust_domains": {
+                            name: {"keys": [{"kty": "EC", "use": "x509-svid", "x5c": [_base64(each.certificate)]}]}
+                            for name, each in (("mesh", C.authority), ("other", C.stranger))
+                        }
+                    }
+                )
+            },
+        },
+    }
+}
 _GOOD = C.clients["good"].certificate
 _DETAILS = {"subject": True, "uri": True, "dns": True}
+_BY_REQUEST = {
+    "matcher_tree": {
+        "input": {
+            "name": "input",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": "x-mode",
+            },
+        },
+        "exact_match_map": {
+            "map": {
+                mode: {
+                    "action": {
+                        "name": "action",
+                        "typed_config": {
+                            "@type": f"{_TYPES}filters.network.http_connection_manager.v3."
+                            "HttpConnectionManager.ForwardClientCertConfig",
+                            "forward_client_cert_details": mode,
+                            "set_current_client_cert_details": {"dns": True},
+                        },
+                    }
+                }
+                for mode in ("SANITIZE_SET", "APPEND_FORWARD", "FORWARD_ONLY", "ALWAYS_FORWARD_ONLY")
+            }
+        },
+    }
+}
 
 SERVERS: dict[str, Server] = {
     "plain": Server(common={"alpn_protocols": ["http/1.1", "http/1.0"]}),
@@ -280,12 +331,28 @@ SERVERS: dict[str, Server] = {
         validation={"trusted_ca": {"inline_string": C.between.root}}, context={"require_client_certificate": True}
     ),
     "spiffe": Server(validation=_SPIFFE, context={"require_client_certificate": True}),
+    "bundles": Server(validation=_BUNDLES, context={"require_client_certificate": True}),
+    "untyped": _mutual({"match_subject_alt_names": [{"exact": "client.example"}, {"prefix": "192.0.2."}]}),
+    "fips": Server(
+        (C.server, C.rsa),
+        common={
+            "tls_params": {"compliance_policies": ["FIPS_202205"], "cipher_suites": ["ECDHE-ECDSA-CHACHA20-POLY1305"]}
+        },
+    ),
     "sanitize": _xfcc("SANITIZE"),
     "forwardOnly": _xfcc("FORWARD_ONLY"),
     "appendForward": _xfcc("APPEND_FORWARD", **_DETAILS),
     "sanitizeSet": _xfcc("SANITIZE_SET", cert=True, chain=True, **_DETAILS),
     "sanitizeSetPlain": _xfcc("SANITIZE_SET"),
     "alwaysForward": _xfcc("ALWAYS_FORWARD_ONLY"),
+    "issuer": _xfcc("SANITIZE_SET", issuer=True, **_DETAILS),
+    "json": _xfcc("SANITIZE_SET", issuer=True, cert=True, chain=True, format="JSON", **_DETAILS),
+    "appendJSON": _xfcc("APPEND_FORWARD", issuer=True, format="JSON", **_DETAILS),
+    "appendText": _xfcc("APPEND_FORWARD", issuer=True, **_DETAILS),
+    "byRequest": Server(
+        validation=C.ca,
+        manager={"forward_client_cert_details": "SANITIZE", "forward_client_cert_matcher": _BY_REQUEST},
+    ),
     **{name: Server((credential,)) for name, credential in C.servers.items()},
     "upMutual": _mutual(keys=(C.servers["goodServer"],)),
 }
@@ -479,6 +546,8 @@ def _clients() -> dict[str, Try]:
         "shallow": ("good", "through"),
         "intermediate": ("through", "good"),
         "spiffe": ("good", "stranger", "otherURI", "dns", "expired", ""),
+        "bundles": ("good", "stranger", "otherURI", "dns", "expired", ""),
+        "untyped": ("good", "dns", "ip", "mail", "otherURI", "bare", "nul", "stranger", ""),
     }
     found = {}
     for listener, names in wanted.items():
@@ -507,6 +576,19 @@ def _forwarded() -> dict[str, Try]:
                     continue
                 client = TLSClient(C.clients[name] if name else None, fields=given)
                 found[f"forwarded_{mode}_{name or 'none'}_{'given' if given else 'absent'}"] = Try(mode, client)
+    forms = {"none": "", "text": "Hash=1;URI=spiffe://x/y", "json": '[{"hash":"1"}]', "half": '[{"hash":"1"}'}
+    forms["empty"] = "[]"
+    for mode in ("issuer", "json", "appendJSON", "appendText"):
+        for name in ("", "good", "dns"):
+            for form, value in forms.items():
+                fields = (f"X-Forwarded-Client-Cert: {value}",) if value else ()
+                client = TLSClient(C.clients[name] if name else None, fields=fields)
+                found[f"forwarded_{mode}_{name or 'none'}_{form}"] = Try(mode, client)
+    for mode in ("SANITIZE_SET", "APPEND_FORWARD", "FORWARD_ONLY", "ALWAYS_FORWARD_ONLY", "OTHER"):
+        for name in ("", "good"):
+            both = ("X-Forwarded-Client-Cert: Hash=1", f"X-Mode: {mode}")
+            client = TLSClient(C.clients[name] if name else None, fields=both)
+            found[f"forwarded_byRequest_{name or 'none'}_{mode}"] = Try("byRequest", client)
     return found
 
 
@@ -529,6 +611,10 @@ def _others() -> dict[str, Try]:
         "old_orderOfServer": Try("old", TLSClient(ciphers=f"{_EC}:ECDHE-ECDSA-AES256-GCM-SHA384")),
         "old_new": Try("old", TLSClient(versions=_NEW)),
         "new_old": Try("new", TLSClient(versions=_OLD)),
+        "fips_old": Try("fips", TLSClient(versions=_OLD)),
+        "fips_rsa": Try("fips", TLSClient(versions=_OLD, ciphers=_RSA, serverName="rsa.com")),
+        "fips_new": Try("fips", TLSClient(versions=_NEW)),
+        "fips_chaCha": Try("fips", TLSClient(versions=_OLD, ciphers="ECDHE-ECDSA-CHACHA20-POLY1305")),
         "new_new": Try("new", TLSClient()),
         "sniNeeded_given": Try("sniNeeded", TLSClient()),
         "sniNeeded_absent": Try("sniNeeded", TLSClient(serverName="")),
@@ -553,6 +639,9 @@ MEANT = {
         "route_unverified_validated_good",
         "route_unverified_presented_good",
         "route_unverified_absent_good",
+    ),
+    "A list of no client certificates": tuple(
+        f"forwarded_{mode}_{name}_empty" for mode in ("appendJSON", "appendText") for name in ("good", "dns")
     ),
     "Strict ALPN and SNI": ("plain_strangeALPN", "sniNeeded_absent"),
     "Server names in any case": ("names_several_EXAMPLE_com_rsa",),

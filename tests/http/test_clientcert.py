@@ -4,6 +4,7 @@ Tests of L{meshproxy.http.clientcert}.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from cryptography import x509
@@ -13,7 +14,9 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.clientcert import compileClientCert
+from meshproxy.net.certificates import pemOf
 from meshproxy.net.tls import TLSTransport
+from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.testing.pki import Authority, Credential
 from tests.secrets.support import Room
 
@@ -143,3 +146,109 @@ class ClientCertTests(SynchronousTestCase):
         elements = rb"(?:[A-Za-z]+=(?:" + quoted + rb"|[^,;=\"]*)(?:;|$))+"
         self.assertRegex(value, rb"\A" + elements + rb"\Z")
         self.assertIn(rb'URI="spiffe://b,By=x;Hash=\"1\""', value)
+
+    def test_issuer(self) -> None:
+        """
+        Who signed the certificate, behind all else.
+        """
+        info = self.connection(self.authority.issue("spiffe://mesh/client", "a.example"))
+        (value,) = self.told("SANITIZE_SET", info, details={"issuer": True, "dns": True})
+        assert info.tls is not None
+        issuer = info.tls.get("PEER_ISSUER")
+        self.assertTrue(issuer)
+        self.assertEqual(value, self.own(info) + f';DNS=a.example;Issuer="{issuer}"'.encode())
+
+    def test_json(self) -> None:
+        """
+        As JSON, in a list, nothing is named that is not there.
+        """
+        info = self.connection(self.authority.issue("spiffe://mesh/client", commonName='a "name"'))
+        assert isinstance(info.tls, TLSInfo)
+        details = dict.fromkeys(("subject", "uri", "dns", "cert", "chain"), True)
+        (value,) = self.told("SANITIZE_SET", info, (b"Hash=1",), details={**details, "format": "JSON"})
+        leaf = info.tls.peerCertificate
+        assert leaf is not None
+        wanted = {
+            "by": ["spiffe://mesh/server"],
+            "hash": info.tls.get("PEER_FINGERPRINT_256"),
+            "cert": pemOf(leaf),
+            "chain": list(map(pemOf, info.tls.peerChain)),
+            "subject": info.tls.get("PEER_SUBJECT"),
+            "uri": ["spiffe://mesh/client"],
+        }
+        self.assertEqual(list(json.loads(value)[0].items()), list(wanted.items()))
+        self.assertNotIn(b"\n", value)
+
+    def test_appended(self) -> None:
+        """
+        What the client said decides, as text or as JSON, in which form is added to it.
+        """
+        info = self.connection(self.authority.issue("spiffe://mesh/client"))
+        own = self.own(info)
+        element = json.dumps({"by": ["spiffe://mesh/server"], "hash": own[-64:].decode()}, separators=(",", ":"))
+        for given, wanted in (
+            ((b"Hash=1",), b"Hash=1," + own),
+            ((b'[{"hash":"1"}',), b'[{"hash":"1"},' + own),
+            ((b'[{"hash":"1"}]',), f'[{{"hash":"1"}},{element}]'.encode()),
+            ((b"[]",), f"[{element}]".encode()),
+        ):
+            for form in ("TEXT", "JSON"):
+                self.assertEqual(self.told("APPEND_FORWARD", info, given, {"format": form}), [wanted], given)
+        self.assertEqual(self.told("APPEND_FORWARD", info, (), {"format": "JSON"}), [f"[{element}]".encode()])
+        self.assertEqual(self.told("APPEND_FORWARD", info, (), {"format": "TEXT"}), [own])
+
+    def matched(self, path: bytes, mode: str = "SANITIZE") -> list[bytes]:
+        """
+        What becomes of the field where requests for C{/set} and C{/keep} have modes of their own.
+        """
+
+        def branch(prefix: str, own: str) -> dict[str, Any]:
+            return {
+                "predicate": {
+                    "single_predicate": {
+                        "input": {
+                            "name": "path",
+                            "typed_config": {
+                                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                                "header_name": ":path",
+                            },
+                        },
+                        "value_match": {"prefix": prefix},
+                    }
+                },
+                "on_match": {
+                    "action": {
+                        "name": "own",
+                        "typed_config": {
+                            "@type": f"type.googleapis.com/{MANAGER}.ForwardClientCertConfig",
+                            "forward_client_cert_details": own,
+                        },
+                    }
+                },
+            }
+
+        value = {
+            "forward_client_cert_details": mode,
+            "forward_client_cert_matcher": {
+                "matcher_list": {"matchers": [branch("/set", "SANITIZE_SET"), branch("/keep", "ALWAYS_FORWARD_ONLY")]}
+            },
+        }
+        section = Section.of(MANAGER, value)
+        tell, mayAdd = compileClientCert(section)
+        section.report.raiseIfAny()
+        self.assertTrue(mayAdd)
+        assert tell is not None
+        headers = RequestHeaders(b"GET", path)
+        headers.add(b"x-forwarded-client-cert", b"Hash=1")
+        tell(headers, self.info)
+        return list(headers.values(b"x-forwarded-client-cert"))
+
+    def test_matcher(self) -> None:
+        """
+        Each request may have a mode of its own; what no branch is for has that of all.
+        """
+        self.info = self.connection(self.authority.issue("spiffe://mesh/client"))
+        self.assertEqual(self.matched(b"/set"), [self.own(self.info)])
+        self.assertEqual(self.matched(b"/keep"), [b"Hash=1"])
+        self.assertEqual(self.matched(b"/other"), [])
+        self.assertEqual(self.matched(b"/other", "ALWAYS_FORWARD_ONLY"), [b"Hash=1"])

@@ -89,6 +89,26 @@ class FlushTests(HTTP2Case):
         self.proxy.advance(100.0)
         self.assertIsNone(peer.of(streamId).resetCode)
 
+    def test_ownTime(self) -> None:
+        """
+        C{stream_flush_timeout} goes over how long streams may be idle, the C{flush_timeout} of a route over that.
+        """
+        manager = {"stream_idle_timeout": "10s", "stream_flush_timeout": "2s"}
+        for route in ({}, {"idle_timeout": "50s"}):
+            peer, streamId = self.ask(manager=manager, route=route)
+            self.proxy.advance(1.9)
+            self.assertIsNone(peer.of(streamId).resetCode)
+            self.proxy.advance(0.2)
+            self.assertReset(peer, streamId)
+        peer, streamId = self.ask(manager=manager, route={"flush_timeout": "20s"})
+        self.proxy.advance(19.0)
+        self.assertIsNone(peer.of(streamId).resetCode)
+        self.proxy.advance(1.1)
+        self.assertReset(peer, streamId)
+        peer, streamId = self.ask(manager=manager, route={"flush_timeout": "0s"})
+        self.proxy.advance(100.0)
+        self.assertIsNone(peer.of(streamId).resetCode)
+
     def test_credit(self) -> None:
         """
         Who gives credit in time gets all of it, and the time-out is forgotten.

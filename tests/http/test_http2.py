@@ -365,6 +365,30 @@ class EndTests(HTTP2Case):
             self.assertLess(self.stat("downstream_rq_total"), 252)
             self.assertQuiet()
 
+    def test_resetRate(self) -> None:
+        """
+        So many RST_STREAM as C{stream_reset_burst} says may come at once, and then C{stream_reset_rate} in a second,
+        also for streams that were answered already.
+        """
+        options = {"stream_reset_burst": 5, "stream_reset_rate": 1}
+        for answer in (Answer(200, b"x"), Answer.hang()):
+            self.start(manager={"http2_protocol_options": options})
+            self.backend.default = lambda request, answer=answer: answer
+            peer = self.connect()
+            for streamId in range(1, 11, 2):
+                peer.write(headers(streamId, request(), endStream=False))
+                self.proxy.settle()
+                peer.write(reset(streamId))
+            self.proxy.advance(1.0)
+            peer.write(headers(11, request()) + reset(11))
+            self.proxy.settle()
+            self.assertFalse(peer.closed)
+            peer.write(headers(13, request()) + reset(13))
+            self.proxy.settle()
+            self.assertTrue(peer.closed)
+            self.assertEqual(self.stat("downstream_cx_protocol_error"), 1)
+            self.assertQuiet()
+
 
 class ManyTests(HTTP2Case):
     """

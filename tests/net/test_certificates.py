@@ -51,5 +51,7 @@ class CertificateTests(SynchronousTestCase):
         issued = Authority("a+b").issue("a", commonName="#x")
         self.assertEqual(nameText(issued.certificate.issuer), "CN=a\\+b")
         self.assertEqual(nameText(x509.Name([])), "")
+        strange = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "caf\u00e9\n")])
+        self.assertEqual(nameText(strange), "CN=caf\\C3\\A9\\0A")
         self.assertEqual(int(serialOf(issued.certificate), 16), issued.certificate.serial_number)
         self.assertTrue(pemOf(issued.certificate).endswith("-----END CERTIFICATE-----\n"))

@@ -103,3 +103,22 @@ class ParametersTests(SynchronousTestCase):
         names = SSL.Connection(context, None).get_cipher_list()
         self.assertIn("AES256-SHA256", names)
         self.assertEqual(names[0], "TLS_AES_128_GCM_SHA256")
+
+    def test_compliance(self) -> None:
+        """
+        FIPS_202205 goes over whatever else is said.
+        """
+        found = self.compile(
+            {
+                "tls_minimum_protocol_version": "TLSv1_0",
+                "tls_maximum_protocol_version": "TLSv1_2",
+                "cipher_suites": ["ECDHE-ECDSA-CHACHA20-POLY1305"],
+                "ecdh_curves": ["X25519"],
+                "compliance_policies": ["FIPS_202205"],
+            }
+        )
+        self.assertEqual((found.minimum, found.maximum), (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION))
+        self.assertEqual(found.groups, ("P-256", "P-384"))
+        self.assertNotIn("CHACHA", found.ciphers + found.newCiphers)
+        self.assertIn("ECDHE-RSA-AES256-GCM-SHA384", found.ciphers)
+        found.setUp(SSL.Context(SSL.TLS_SERVER_METHOD))

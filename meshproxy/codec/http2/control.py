@@ -141,6 +141,7 @@ class ControlReader(SectionReader):
             raise self._fail(ErrorCode.FRAME_SIZE_ERROR, "RST_STREAM that is not 4 bytes long")
         if self._isIdle(streamId):
             raise self._fail(ErrorCode.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+        self.resetsReceived += 1
         stream = self.streams.get(streamId)
         if stream is None and self._resetHere.pop(streamId, self) is None:
             # Both sides reset it; what comes after the peer's own is no longer on its way.

@@ -349,11 +349,13 @@ class Encoder:
         were encoded with. None is longer than any peer takes in one frame.
     """
 
-    def __init__(self, tableSize: int = 4096) -> None:
+    def __init__(self, tableSize: int = 4096, huffman: bool = True) -> None:
         """
         @param tableSize: The most bytes that the dynamic table may take, whatever the peer allows.
+        @param huffman: Whether strings may be Huffman-coded.
         """
         self._most = tableSize
+        self._string = _huffmanString if huffman else _string
         self._tableSize = min(tableSize, 4096)
         self._size = 0
         # In the order in which they came in, with their numbers.
@@ -498,7 +500,7 @@ class Encoder:
         self._inserted += 1
         self._size += size
         self._forget()
-        return _integer(index, 0x3F, 0x40) + (b"" if index else _huffmanString(name)) + _huffmanString(value)
+        return _integer(index, 0x3F, 0x40) + (b"" if index else self._string(name)) + self._string(value)
 
     def _evict(self, most: int) -> None:
         entries = self._entries

@@ -241,6 +241,9 @@ class Http2Options:
     @ivar underscores: What to do with requests whose field names have underscores.
     @ivar sendBufferLimit: How many unsent bytes of a stream pause who sends them.
     @ivar customSettings: C{custom_settings_parameters}, sent after the others.
+    @ivar huffman: C{enable_huffman_encoding}: whether strings that are sent may be Huffman-coded.
+    @ivar streamResetBurst: How many streams a client may reset at once, and C{streamResetRate} how many in a second
+        after that. Whoever has the codec sees to it: the codec knows no time.
     """
 
     maxHeadBytes: int = 60 * 1024
@@ -259,3 +262,6 @@ class Http2Options:
     underscores: UnderscoreAction = UnderscoreAction.ALLOW
     sendBufferLimit: int = 1024 * 1024
     customSettings: tuple[tuple[int, int], ...] = ()
+    huffman: bool = True
+    streamResetBurst: int = 1000
+    streamResetRate: float = 33.0

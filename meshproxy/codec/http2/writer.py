@@ -48,6 +48,7 @@ class FrameWriter:
     @ivar mostUnsent: How many it may be before no stream may keep as much as it could alone.
     @ivar isCrowded: Whether there were more, and are not fewer than half by now.
     @ivar lastStreamId: The highest identifier that the peer began a stream with.
+    @ivar resetsReceived: How many RST_STREAM came since its owner last asked.
     @ivar goAwaySent: The last identifier that this side will serve, once it said so.
     @ivar outSize: How many bytes are made into frames and were not asked for so far.
     @ivar outLimit: Below how many of them bytes of bodies may be made into frames; 0 while the transport takes no more.
@@ -70,7 +71,7 @@ class FrameWriter:
         self.lastStreamId = 0
         self.goAwaySent: int | None = None
         self._sink = sink
-        self._encoder = Encoder(options.hpackTableSize)
+        self._encoder = Encoder(options.hpackTableSize, options.huffman)
         self.templates = self._encoder.templates
         self.recall = self._encoder.recall
         self._floods = Floods(options, counters)
@@ -83,6 +84,7 @@ class FrameWriter:
         self._blocked: dict[CodecStream, None] = {}
         self._unwanted: dict[CodecStream, None] = {}
         self._resetHere: dict[int, None] = {}
+        self.resetsReceived = 0
 
     # For the transport
 

@@ -59,8 +59,9 @@ declare(_ROUTE + "QueryParameterMatcher", "name", "string_match", "present_match
 declare(_ROUTE + "RouteAction", "cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code")
 declare(_ROUTE + "RouteAction", "prefix_rewrite", "regex_rewrite", "append_x_forwarded_host", "priority")
 declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header")
-declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "max_stream_duration")
-declare(_ROUTE + "RouteAction", "retry_policy", "upgrade_configs", "host_rewrite", "path_rewrite", "hash_policy")
+declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "flush_timeout")
+declare(_ROUTE + "RouteAction", "max_stream_duration", "retry_policy", "upgrade_configs", "host_rewrite")
+declare(_ROUTE + "RouteAction", "path_rewrite", "hash_policy")
 declare(_ROUTE + "RouteAction", "rate_limits", "include_vh_rate_limits", "metadata_match", "path_rewrite_policy")
 for _level in ("RouteConfiguration", "VirtualHost", "RouteAction"):
     declare(_ROUTE + _level, "request_mirror_policies")

@@ -24,12 +24,13 @@ accept(_TLS + "UpstreamTlsContext", "enforce_rsa_key_usage", "OpenSSL asks for t
 
 declare(_TLS + "CommonTlsContext", "tls_params", "tls_certificates", "tls_certificate_sds_secret_configs")
 declare(_TLS + "CommonTlsContext", "validation_context", "validation_context_sds_secret_config", "alpn_protocols")
-declare(_TLS + "CommonTlsContext", "combined_validation_context")
+declare(_TLS + "CommonTlsContext", "combined_validation_context", "key_log")
+declare(_TLS + "TlsKeyLog", "path", "local_address_range", "remote_address_range")
 declare(_TLS + "CommonTlsContext.CombinedCertificateValidationContext", "default_validation_context")
 declare(_TLS + "CommonTlsContext.CombinedCertificateValidationContext", "validation_context_sds_secret_config")
 
 declare(_TLS + "TlsParameters", "tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites")
-declare(_TLS + "TlsParameters", "ecdh_curves", "signature_algorithms")
+declare(_TLS + "TlsParameters", "ecdh_curves", "signature_algorithms", "compliance_policies")
 
 declare(_TLS + "TlsCertificate", "certificate_chain", "private_key", "password", "pkcs12")
 declare(_TLS + "TlsCertificate", "ocsp_staple")
@@ -39,11 +40,11 @@ declare(_TLS + "CertificateValidationContext", "trusted_ca", "system_root_certs"
 declare(_TLS + "CertificateValidationContext", "verify_certificate_hash", "match_typed_subject_alt_names", "crl")
 declare(_TLS + "CertificateValidationContext", "allow_expired_certificate", "trust_chain_verification")
 declare(_TLS + "CertificateValidationContext", "custom_validator_config", "only_verify_leaf_cert_crl")
-declare(_TLS + "CertificateValidationContext", "max_verify_depth", "suppress_client_ca_list")
+declare(_TLS + "CertificateValidationContext", "max_verify_depth", "suppress_client_ca_list", "match_subject_alt_names")
 accept(_TLS + "CertificateValidationContext", "watched_directory", "all files of secrets are watched, by their content")
 declare(_TLS + "CertificateValidationContext.SystemRootCerts")
 declare(_TLS + "SubjectAltNameMatcher", "san_type", "matcher", "oid")
-declare(_TLS + "SPIFFECertValidatorConfig", "trust_domains")
+declare(_TLS + "SPIFFECertValidatorConfig", "trust_domains", "trust_bundles")
 declare(_TLS + "SPIFFECertValidatorConfig.TrustDomain", "name", "trust_bundle")
 
 declare(_TLS + "Secret", "name", "tls_certificate", "validation_context", "generic_secret")

@@ -276,6 +276,17 @@ class EncoderTests(SynchronousTestCase):
         self.assertEqual(sizes[2], sizes[3])
         self.assertEqual(sizes[2], 1 + len(block([(b"x-id", b"0")])))
 
+    def test_withoutHuffman(self) -> None:
+        """
+        Strings are written as they are, if that is asked for, and only then.
+        """
+        for huffman in (True, False):
+            encoder = Encoder(4096, huffman)
+            blocks = [encoder.encode(((b"x-name", b"a value"),)) for _ in range(2)]
+            self.assertEqual(b"x-name" in blocks[1] and b"a value" in blocks[1], not huffman)
+            decoder = Decoder()
+            self.assertEqual([decoder.decode(each) for each in blocks], [[(b"x-name", b"a value")]] * 2)
+
     def test_sensitive(self) -> None:
         """
         RFC 7541, 7.1.3: credentials are never indexed.
