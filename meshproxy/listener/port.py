@@ -25,6 +25,10 @@ __all__ = ["BoundPort", "addressMessages", "addressOf", "addressesOf"]
 
 _connectionIds = count(1)
 
+# How many connections may wait to be accepted. As in Envoy it is for the system to say, by net.core.somaxconn, to which
+# listen(2) cuts what is more. Where there are too few, a burst of clients has to knock again, a second later.
+_BACKLOG = 65535
+
 
 def addressOf(section: Section) -> tuple[Address, int] | None:
     """
@@ -100,7 +104,7 @@ class BoundPort:
         self.wanted = wanted
         self.options = listener.optionsOf[wanted]
         address, mode = wanted
-        backlog = listener.section.wrapped("tcp_backlog_size", 1024)
+        backlog = listener.section.wrapped("tcp_backlog_size", _BACKLOG)
         self._listening = listener.proxy.network.accept(address, self.accepted, backlog, mode, self.options)
 
     @property

@@ -149,7 +149,7 @@ class ManyTests(SynchronousTestCase):
         text = bootstrap(
             listener("l", port, forward("c")),
             listener("b", back, *routes),
-            cluster("c", back, circuit_breakers={"thresholds": [limits]}),
+            cluster("c", back, circuit_breakers={"thresholds": [limits]}, connect_timeout="30s"),
         )
         proxy = Proxy(self, "--config-yaml", text).ready(port)
         clients = [Client(port) for _ in range(CONNECTIONS)]

@@ -4,6 +4,7 @@ L{meshproxy.listener.listener}, in a proxy in memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -17,7 +18,7 @@ from meshproxy.interfaces import IListening
 from meshproxy.listener.connection import DownstreamConnection
 from meshproxy.listener.port import addressOf
 from meshproxy.net.address import Address
-from meshproxy.testing import MemoryProxy, Peer
+from meshproxy.testing import MemoryNetwork, MemoryProxy, Peer, VirtualReactor
 from tests.integration.configs import STDOUT, bootstrap, direct, listener
 
 PORT = 10000
@@ -47,6 +48,40 @@ def refusals(*resources: dict[str, Any]) -> list[tuple[str, str]]:
     except ConfigErrors as errors:
         return [(error.path, error.why) for error in errors.errors]
     raise AssertionError("nothing was refused")
+
+
+class _BacklogNetwork(MemoryNetwork):
+    """
+    Remembers how many connections may wait at each port.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(VirtualReactor())
+        self.backlogs: list[int] = []
+
+    def accept(
+        self, address: Address, accepted: Callable[[Any], object], backlog: int = 0, mode: int = 0, options: Any = None
+    ) -> IListening:
+        """
+        See L{INetwork.accept}.
+        """
+        self.backlogs.append(backlog)
+        return super().accept(address, accepted, backlog, mode, options)
+
+
+class BacklogTests(SynchronousTestCase):
+    """
+    How many connections may wait to be accepted.
+    """
+
+    def test_backlog(self) -> None:
+        """
+        As many as the system lets them, which is far more than any limit of it that is usual, or C{tcp_backlog_size}.
+        """
+        network = _BacklogNetwork()
+        small = {**listener("s", PORT + 1, direct("x")), "tcp_backlog_size": 5}
+        MemoryProxy(bootstrap(listener("l", PORT, direct("x")), small), network).stop()
+        self.assertEqual(network.backlogs, [65535, 5])
 
 
 class CompileTests(SynchronousTestCase):
