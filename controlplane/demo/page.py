@@ -18,7 +18,7 @@ header { background: #22313f; color: #fff; }
 .bar { max-width: 62rem; margin: 0 auto; padding: .8rem 1.5rem; display: flex; align-items: center; gap: 1rem; }
 .bar b { flex: 1; font-size: 1.1rem; letter-spacing: .02em; }
 .bar form { display: flex; gap: .5rem; min-width: 0; }
-.bar b, button { white-space: nowrap; }
+.bar b, button, .button { white-space: nowrap; }
 input { min-width: 0; max-width: 13rem; }
 input, button, .button { font: inherit; font-size: .9rem; padding: .35rem .8rem; border: 0; border-radius: .3rem; }
 button, .button { background: #e2a03f; color: #22313f; font-weight: 600; text-decoration: none; cursor: pointer; }
@@ -35,9 +35,14 @@ blockquote p { margin: 0 0 .4rem; }
 .stars { font-size: 1.3rem; letter-spacing: .15em; } .black { color: #1f2733; } .red { color: #c0392b; }
 .stars i { font-style: normal; color: #d8d4ca; }
 small, footer { color: #6b7685; }
-.error { background: #fdecea; color: #8e2a20; border-radius: .3rem; padding: .7rem 1rem; margin: 0; }
+.error { background: #fdecea; color: #8e2a20; border-radius: .3rem; padding: .7rem 1rem; margin: 0; line-height: 1.5; }
 .served { margin-top: 1rem; font-size: .85rem; color: #6b7685; }
+.bar span { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 @media (max-width: 45rem) { .columns { grid-template-columns: 1fr; } }
+@media (max-width: 30rem) {
+  .bar:has(form) { flex-wrap: wrap; } .bar form { flex: 1 0 100%; } .bar input { flex: 1; max-width: none; }
+  h1 { font-size: 1.9rem; }
+}
 """
 
 _SUMMARY = """Two pairs of twins, parted as children in a storm at sea, come to the same city on the same day without
