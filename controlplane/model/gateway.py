@@ -29,7 +29,7 @@ _UNIX = "unix://"
 _VERSIONS = Literal["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"]
 
 #: What OpenSSL and BoringSSL both call them (bssl ciphers, without PSK).
-_CIPHERS = frozenset(
+CIPHERS = frozenset(
     (
         "ECDHE-ECDSA-AES128-GCM-SHA256",
         "ECDHE-RSA-AES128-GCM-SHA256",
@@ -261,7 +261,7 @@ def _checkCiphers(tls: ServerTLSSettings, spot: Spot) -> None:
         spot["minProtocolVersion"].warn("needs cipherSuites of that version: the usual ones are of TLS 1.2 and later")
     seen: set[str] = set()
     for index, suite in enumerate(tls.cipherSuites):
-        if suite not in _CIPHERS:
+        if suite not in CIPHERS:
             spot["cipherSuites"][index].warn(f"{suite!r} is not a cipher suite, and left out")
         elif suite in seen:
             spot["cipherSuites"][index].warn(f"{suite!r} stands twice")

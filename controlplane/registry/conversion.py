@@ -149,9 +149,9 @@ def _labels(entry: WorkloadEntry, metadata: dict[str, str]) -> dict[str, str]:
 
 def _isReachable(endpoint: Endpoint) -> bool:
     """
-    Whether an address is one that nobody has to look up.
+    Whether an address is one that nobody has to look up; without one there is the gateway of the network.
     """
-    return isAddress(endpoint.address) or endpoint.address.startswith(UNIX)
+    return not endpoint.address or isAddress(endpoint.address) or endpoint.address.startswith(UNIX)
 
 
 def _outside(service: Service, address: str) -> list[Endpoint]:
@@ -170,9 +170,6 @@ def _endpoints(service: Service, entry: WorkloadEntry, namespace: str, labels: d
     """
     The endpoints that one workload is, one for each port.
     """
-    if not entry.address:
-        # It is to be reached through the gateway of its network, of which nothing is known here.
-        return ()
     mode = labels.get(TLS_MODE)
     return [
         Endpoint(
@@ -184,7 +181,7 @@ def _endpoints(service: Service, entry: WorkloadEntry, namespace: str, labels: d
             weight=entry.weight,
             serviceAccount=entry.serviceAccount,
             namespace=namespace,
-            network=entry.network,
+            network=entry.network or labels.get("topology.istio.io/network", ""),
             mutualTLS=mode == "istio" if mode is not None else bool(entry.serviceAccount),
         )
         for port in service.ports

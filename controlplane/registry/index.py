@@ -77,7 +77,7 @@ class ServiceIndex:
             service = self._services[key]
             for endpoint in found:
                 port = service.port(endpoint.servicePort)
-                if port is not None:
+                if port is not None and endpoint.address:
                     self._targets.setdefault(endpoint.address, []).append(Target(service, port, endpoint))
 
     @property

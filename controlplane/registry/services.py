@@ -161,7 +161,8 @@ class Endpoint:
     """
     One address of a service.
 
-    @ivar address: An IP address, a host name where the service is found by DNS, or C{unix:///PATH}.
+    @ivar address: An IP address, a host name where the service is found by DNS, or C{unix:///PATH}; empty for one that
+        is only reached through a gateway of its network.
     @ivar port: The port there.
     @ivar servicePort: The number of the port of the service.
     @ivar network: Where it can be reached directly from; empty for everywhere.

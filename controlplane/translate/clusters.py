@@ -16,7 +16,7 @@ from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, Connec
 from meshproxy.controlplane.registry.services import Endpoint, Port, Resolution, Service
 from meshproxy.controlplane.translate.clusterpolicy import announceClients, applyPolicy, protocolOptions, unlimited
 from meshproxy.controlplane.translate.context import Context
-from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment
+from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment, speaksMutualTLS
 from meshproxy.controlplane.translate.localities import balanceLocalities
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, origin, without
 from meshproxy.controlplane.translate.names import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, clusterName, sniName
@@ -24,7 +24,7 @@ from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
 from meshproxy.controlplane.translate.shared import Shared
 from meshproxy.controlplane.translate.tls import AUTO_MUTUAL, RAW, clientMutualTLS, clientTLS
 
-__all__ = ["OutboundClusters", "inboundCluster", "outboundClusters", "passthroughClusters"]
+__all__ = ["OutboundClusters", "inboundCluster", "outboundClusters", "passedClusters", "passthroughClusters"]
 
 #: What an application sees as its caller's address where connections are intercepted, so that they are not again.
 _LOOPBACK = "127.0.0.6"
@@ -62,14 +62,28 @@ def outboundClusters(
     return made
 
 
-def _ofService(context: Context, service: Service, rule: Rule | None) -> OutboundClusters:
+def passedClusters(context: Context, rules: Rules, services: Sequence[Service]) -> OutboundClusters:
+    """
+    The clusters of services for what passes a gateway as it is: of endpoints that speak mutual TLS, without any TLS of
+    the gateway's own.
+    """
+    made = OutboundClusters()
+    for service in services:
+        context.usesService(service.key)
+        own = _ofService(context, service, rules.of(service), passes=True)
+        made.clusters.update(own.clusters)
+        made.endpoints.update(own.endpoints)
+    return made
+
+
+def _ofService(context: Context, service: Service, rule: Rule | None, passes: bool = False) -> OutboundClusters:
     made = OutboundClusters()
     known: dict[object, bool] = {}
     subsets: list[Subset | None] = [None, *(subset for subset, _ in rule.subsets)] if rule is not None else [None]
     for port in service.ports:
         if port.protocol != "UDP":
             for subset in subsets:
-                _outbound(context, made, service, port, rule, subset, known)
+                _outbound(context, made, service, port, rule, subset, known, passes)
     return made
 
 
@@ -81,13 +95,19 @@ def _outbound(
     rule: Rule | None,
     subset: Subset | None,
     known: dict[object, bool],
+    passes: bool,
 ) -> None:
     """
     One cluster, and its endpoints.
+
+    @param passes: Whether it is for what passes a gateway as it is.
     """
     policy = policyFor(rule, port.number, subset)
-    name = clusterName(port.number, subset.name if subset is not None else "", service.host)
+    named = sniName if passes else clusterName
+    name = named(port.number, subset.name if subset is not None else "", service.host)
     endpoints = chosenEndpoints(context, service, port, subset)
+    if passes:
+        endpoints = [one for one in endpoints if speaksMutualTLS(context, one, known)]
     cluster: JSON = {
         "name": name,
         "connectTimeout": duration(context.mesh.connectTimeout),
@@ -96,10 +116,14 @@ def _outbound(
         "commonLbConfig": {},
         "metadata": _metadata(service, port, rule, subset),
     }
-    _discover(context, cluster, made, service, policy, endpoints, known)
-    options = protocolOptions(port, policy)
+    _discover(context, cluster, made, service, policy, endpoints, known, passes)
+    options = {} if passes else protocolOptions(port, policy)
     applyPolicy(context, cluster, policy, rule, options)
     balanceLocalities(context, policy, cluster)
+    if passes:
+        # Its bytes are nobody's business here.
+        made.clusters[name] = without(cluster)
+        return
     _secure(context, cluster, service, port, subset, policy)
     if policy.proxyProtocol is not None and context.proxy.abilities.proxyProtocol:
         announceClients(policy.proxyProtocol, cluster)
@@ -134,20 +158,26 @@ def _discover(
     policy: TrafficPolicy,
     endpoints: Sequence[Endpoint],
     known: dict[object, bool],
+    isNamed: bool,
 ) -> None:
     """
     How the endpoints are found.
+
+    @param isNamed: Whether callers only say which service they mean, so that there is no original destination.
     """
-    passes = policy.loadBalancer is not None and policy.loadBalancer.simple == "PASSTHROUGH"
-    if service.resolution is Resolution.PASSTHROUGH and endpoints and not context.proxy.intercepts:
+    asItWas = policy.loadBalancer is not None and policy.loadBalancer.simple == "PASSTHROUGH" and not isNamed
+    if service.resolution is Resolution.PASSTHROUGH and (isNamed or (endpoints and not context.proxy.intercepts)):
         # A headless service where nothing tells the original destination: its endpoints are known all the same.
-        passes, resolution = False, Resolution.STATIC
+        asItWas, resolution = False, Resolution.STATIC
     else:
         resolution = service.resolution
-    if passes or resolution is Resolution.PASSTHROUGH:
+    if asItWas or resolution is Resolution.PASSTHROUGH:
         cluster.update(type="ORIGINAL_DST", lbPolicy="CLUSTER_PROVIDED")
         return
-    assignment = loadAssignment(context, cluster["name"], endpoints, policy, known)
+    # A gateway enters its own network and no other: two of them would send each other what neither has.
+    secured = context.mesh.enableAutoMtls and not service.external
+    across = not isNamed and (secured if policy.tls is None else policy.tls.mode == "ISTIO_MUTUAL")
+    assignment = loadAssignment(context, cluster["name"], endpoints, policy, known, across)
     if resolution is Resolution.STATIC:
         cluster.update(type="EDS", edsClusterConfig={"edsConfig": ADS, "serviceName": cluster["name"]})
         made.endpoints[cluster["name"]] = assignment

@@ -25,6 +25,7 @@ from meshproxy.controlplane.translate.inbound import WorkloadFilters, workloadFi
 from meshproxy.controlplane.translate.listeners import distinct, inspectors, listener, tlsMatch
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import listenerName
+from meshproxy.controlplane.translate.passing import PASSES, passingChains
 from meshproxy.controlplane.translate.tls import gatewayTLS
 
 __all__ = ["GatewayListeners", "gatewayListeners"]
@@ -66,7 +67,7 @@ class _Served:
         Whether TLS ends here.
         """
         tls = self.server.tls
-        return tls is not None and not self.isHTTP and tls.mode not in ("PASSTHROUGH", "AUTO_PASSTHROUGH")
+        return tls is not None and not self.isHTTP and tls.mode not in ("PASSTHROUGH", PASSES)
 
     @property
     def serverNames(self) -> list[str]:
@@ -188,10 +189,8 @@ def _secured(
     assert server.port is not None
     tls = server.tls
     speaksHTTP = server.port.protocol.upper() == "HTTPS"
-    if tls is not None and tls.mode == "AUTO_PASSTHROUGH":
-        where = ("spec", "servers", one.index, "tls", "mode")
-        context.notProgrammed("AUTO_PASSTHROUGH, between networks, is not done", gateway, *where)
-        return []
+    if tls is not None and tls.mode == PASSES:
+        return passingChains(context, destinations.rules, server.hosts)
     if not one.endsTLS:
         return _passed(context, destinations, one, number, filters)
     assert tls is not None

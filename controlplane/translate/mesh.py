@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import Factory, frozen
+from attrs import Attribute, Factory, field, frozen
 
 from meshproxy.config.structure import Seconds
+from meshproxy.controlplane.model.names import isAddress
 from meshproxy.controlplane.model.routes import HTTPRetry
 from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting, ZoneAwareLbSetting
 
@@ -19,6 +20,8 @@ __all__ = [
     "ExtensionProvider",
     "IncludeRequestBody",
     "MeshConfig",
+    "Network",
+    "NetworkGateway",
     "OutboundTrafficPolicy",
     "PathNormalization",
 ]
@@ -101,6 +104,35 @@ class ExtensionProvider:
     envoyExtAuthzGrpc: ExtAuthzGRPC | None = None
 
 
+def _address(instance: object, attribute: Attribute[str], value: str) -> None:
+    if not isAddress(value):
+        raise ValueError(f"{value!r} is no IP address, which is what proxies are sent")
+
+
+def _port(instance: object, attribute: Attribute[int], value: int) -> None:
+    if not 0 < value <= 65535:
+        raise ValueError(f"{value} is no port: 1 to 65535")
+
+
+@frozen(kw_only=True, order=True)
+class NetworkGateway:
+    """
+    Where workloads of a network are reached from the others, by a Gateway with C{AUTO_PASSTHROUGH}.
+    """
+
+    address: str = field(validator=_address)
+    port: int = field(validator=_port)
+
+
+@frozen(kw_only=True)
+class Network:
+    """
+    Workloads that reach each other directly.
+    """
+
+    gateways: list[NetworkGateway] = Factory(list)
+
+
 @frozen(kw_only=True)
 class MeshConfig:
     """
@@ -108,6 +140,7 @@ class MeshConfig:
 
     @ivar rootNamespace: Resources there apply to all namespaces.
     @ivar domain: The domain of the cluster, the end of the full names of its services.
+    @ivar networks: Those whose workloads others do not reach directly; Istio has them apart, as MeshNetworks.
     """
 
     trustDomain: str = "cluster.local"
@@ -129,6 +162,7 @@ class MeshConfig:
     localityLbSetting: LocalityLbSetting | None = None
     zoneAwareLbSetting: ZoneAwareLbSetting | None = None
     pathNormalization: PathNormalization = Factory(PathNormalization)
+    networks: dict[str, Network] = Factory(dict)
 
     @property
     def trustDomains(self) -> list[str]:

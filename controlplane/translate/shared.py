@@ -88,7 +88,7 @@ class Shared:
         @param make: Makes them, for C{context}; what it tells there is told to each who gets them.
         """
         proxy = context.proxy
-        caller = (proxy.dataPlane, proxy.intercepts, proxy.isSidecar, proxy.locality, proxy.sdsCluster)
+        caller = (proxy.dataPlane, proxy.intercepts, proxy.isSidecar, proxy.locality, proxy.network, proxy.sdsCluster)
         labels = tuple(sorted(proxy.topology.items())) if self._ordersByLabels(context) else None
         key = (service.key, None if rule is None else rule.identity, caller, labels)
         return _made(self._clusters, key, rule, context, make)
@@ -106,6 +106,7 @@ class Shared:
             proxy.dataPlane,
             proxy.interception,
             proxy.locality,
+            proxy.network,
             proxy.sdsCluster,
             proxy.outboundAddress,
             None if resource is None else resource.key,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from meshproxy.controlplane.model.gateway import ServerTLSSettings
+from meshproxy.controlplane.model.gateway import CIPHERS, ServerTLSSettings
 from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings
 from meshproxy.controlplane.translate.messages import ADS, JSON, typed, without
 from meshproxy.controlplane.translate.proxy import Proxy
@@ -195,7 +195,7 @@ def gatewayTLS(proxy: Proxy, settings: ServerTLSSettings, trustDomains: Sequence
             {
                 "tlsMinimumProtocolVersion": _VERSIONS.get(settings.minProtocolVersion, "TLSv1_2"),
                 "tlsMaximumProtocolVersion": _VERSIONS.get(settings.maxProtocolVersion),
-                "cipherSuites": list(dict.fromkeys(settings.cipherSuites)),
+                "cipherSuites": [suite for suite in dict.fromkeys(settings.cipherSuites) if suite in CIPHERS],
                 "ecdhCurves": list(settings.ecdhCurves),
             }
         ),

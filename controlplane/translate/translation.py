@@ -15,7 +15,7 @@ from meshproxy.controlplane.model.problems import Problem
 from meshproxy.controlplane.model.resource import Key
 from meshproxy.controlplane.registry.index import ServiceIndex
 from meshproxy.controlplane.registry.services import Resolution, Service, ServiceKey
-from meshproxy.controlplane.translate.clusters import outboundClusters, passthroughClusters
+from meshproxy.controlplane.translate.clusters import outboundClusters, passedClusters, passthroughClusters
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
 from meshproxy.controlplane.translate.gateways import gatewayListeners
@@ -23,6 +23,7 @@ from meshproxy.controlplane.translate.inbound import inboundListeners
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import CLUSTER, ENDPOINTS, JSON, LISTENER, ROUTES, SECRET, messageOf
 from meshproxy.controlplane.translate.outbound import outboundListeners
+from meshproxy.controlplane.translate.passing import passingHosts, passingServices
 from meshproxy.controlplane.translate.policies import Rules
 from meshproxy.controlplane.translate.proxy import Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
@@ -115,6 +116,9 @@ def translate(
         made.endpoints.update(clusters.endpoints)
         made.clusters.update(clusters.clusters)
         made.clusters.update(passthroughClusters(context))
+        passed = passedClusters(context, destinations.rules, passingServices(context, passingHosts(context)))
+        made.endpoints.update(passed.endpoints)
+        made.clusters.update(passed.clusters)
         gateways = gatewayListeners(context, destinations)
         made.listeners.update(_named(gateways.listeners))
         made.routes.update(_named(gateways.routes))
@@ -169,4 +173,9 @@ def endpointsAgain(
     mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
     if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
         return None
-    return outboundClusters(context, Rules(context), seen, shared).endpoints
+    rules = Rules(context)
+    passing = passingServices(context, passingHosts(context), seen)
+    return {
+        **outboundClusters(context, rules, seen, shared).endpoints,
+        **passedClusters(context, rules, passing).endpoints,
+    }

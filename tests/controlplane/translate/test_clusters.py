@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.controlplane.translate.mesh import MeshConfig
+from meshproxy.controlplane.translate.mesh import MeshConfig, Network, NetworkGateway
 from meshproxy.controlplane.translate.proxy import Interception
 from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service, workload
 
@@ -318,6 +318,43 @@ class DiscoveryTests(SynchronousTestCase):
             for name, value in endpoints.items()
         }
         self.assertEqual(counts, {"": 2, "x": 1, "none": 0})
+
+    def test_networks(self) -> None:
+        """
+        Workloads of another network that has gateways are reached through these, which share what they stand for; with
+        mutual TLS alone, by which a gateway knows whom is meant.
+        """
+        texts = [
+            networking("WorkloadEntry", name, f"{where}labels: {{app: a}}, network: {network}{more}")
+            for name, where, network, more in (
+                ("own", "address: 10.0.0.1, ", "n1", ", serviceAccount: x"),
+                ("there", "address: 10.0.0.2, ", "n2", ", serviceAccount: x, weight: 3"),
+                ("hidden", "", "n2", ", serviceAccount: x"),
+                ("plain", "address: 10.0.0.3, ", "n2", ""),
+                ("open", "address: 10.0.0.4, ", "n3", ""),
+                ("lost", "", "n3", ", serviceAccount: x"),
+            )
+        ]
+        ways = [NetworkGateway(address=f"192.0.2.{number}", port=15443) for number in (1, 2)]
+        mesh = MeshConfig(networks={"n2": Network(gateways=ways), "n3": Network()})
+        proxy = evolve(SIDECAR, network="n1")
+
+        def reached(policy: str, proxy: Any = proxy) -> dict[str, int]:
+            (group,) = made(proxy, A, *texts, rule(policy), mesh=mesh).endpoints[NAME]["endpoints"]
+            found = {
+                one["endpoint"]["address"]["socketAddress"]["address"]: one["loadBalancingWeight"]
+                for one in group["lbEndpoints"]
+            }
+            self.assertEqual(group["loadBalancingWeight"], sum(found.values()))
+            return found
+
+        near = {"10.0.0.1": 2, "10.0.0.4": 2}
+        far = {"192.0.2.1": 4, "192.0.2.2": 4}
+        self.assertEqual(reached("subsets: []"), {**near, **far})
+        self.assertEqual(reached("trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}"), {**near, **far})
+        self.assertEqual(reached("trafficPolicy: {tls: {mode: DISABLE}}"), near)
+        inside = reached("subsets: []", evolve(proxy, network="n2"))
+        self.assertEqual(inside, {**near, "10.0.0.2": 6, "10.0.0.3": 2})
 
     def test_known(self) -> None:
         """

@@ -10,8 +10,13 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.controlplane.registry.registry import indexOf
+from meshproxy.controlplane.translate.mesh import MeshConfig, Network, NetworkGateway
+from meshproxy.controlplane.translate.resourceset import ResourceSet
+from meshproxy.controlplane.translate.translation import endpointsAgain
+from tests.controlplane.given import resourcesOf
 from tests.controlplane.model.test_core import encoded, pair
-from tests.controlplane.translate.given import ROUTER, codes, made, networking, service
+from tests.controlplane.translate.given import ROUTER, codes, made, networking, service, workload
 
 A = service("a", "{name: http, port: 80}, {name: tcp, port: 90}")
 
@@ -242,12 +247,72 @@ class GatewayTests(SynchronousTestCase):
             (chain,) = result.listeners["0.0.0.0_443"]["filterChains"]
             self.assertIn("transportSocket", chain)
 
-    def test_notDone(self) -> None:
+    def test_between(self) -> None:
         """
-        Bridges between networks are not made, and that is told.
+        What comes from another network passes by the name of the service, port and subset, in protocols of the mesh, to
+        workloads of the own network that speak mutual TLS, without any filter.
         """
-        result = made(ROUTER, A, gateway(server("TLS", more=", tls: {mode: AUTO_PASSTHROUGH}")))
-        self.assertEqual((result.listeners, codes(result)), ({}, [("Gateway shop/edge", "not-programmed")]))
+        policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p}\nspec: {}\n"
+        passing = gateway(server("TLS", 15443, "['*.local']", ", tls: {mode: AUTO_PASSTHROUGH}"))
+        subset = networking("DestinationRule", "a", "host: a, subsets: [{name: v1, labels: {version: v1}}]")
+        outside = networking(
+            "ServiceEntry",
+            "outside",
+            "hosts: [out.local], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS",
+        )
+        texts = [
+            networking("WorkloadEntry", name, f"address: 10.0.0.{index}, labels: {{app: a}}{more}")
+            for index, (name, more) in enumerate(
+                (
+                    ("own", ", serviceAccount: x, network: n1"),
+                    ("plain", ", network: n1"),
+                    ("there", ", serviceAccount: x, network: n2"),
+                )
+            )
+        ]
+        mesh = MeshConfig(networks={"n2": Network(gateways=[NetworkGateway(address="192.0.2.2", port=15443)])})
+        router = evolve(ROUTER, network="n1")
+        result = made(router, A, passing, subset, outside, policy, *texts, mesh=mesh)
+        self.assertEqual(codes(result), [])
+        chains = result.listeners["0.0.0.0_15443"]["filterChains"]
+        host = "a.shop.svc.cluster.local"
+        names = [f"outbound_.{port}_.{name}_.{host}" for port in (80, 90) for name in ("", "v1")]
+        self.assertEqual([chain["filterChainMatch"]["serverNames"] for chain in chains], [[name] for name in names])
+        self.assertIn("istio-peer-exchange", chains[0]["filterChainMatch"]["applicationProtocols"])
+        (only,) = chains[0]["filters"]
+        self.assertEqual(only["typedConfig"]["cluster"], names[0])
+        cluster = result.clusters[names[0]]
+        self.assertEqual((cluster["type"], cluster["edsClusterConfig"]["serviceName"]), ("EDS", names[0]))
+        self.assertFalse({"transportSocket", "transportSocketMatches", "typedExtensionProtocolOptions"} & set(cluster))
+        (group,) = result.endpoints[names[0]]["endpoints"]
+        self.assertEqual(
+            [one["endpoint"]["address"]["socketAddress"]["address"] for one in group["lbEndpoints"]], ["10.0.0.0"]
+        )
+        self.assertNotIn("endpoints", result.endpoints[names[1]])
+        self.assertNotIn(names[0], made(router, A, *texts, mesh=mesh).clusters)
+
+    def test_betweenEndpoints(self) -> None:
+        """
+        When endpoints alone change, those for what passes change with them.
+        """
+        passing = gateway(server("TLS", 15443, "['*.local']", ", tls: {mode: AUTO_PASSTHROUGH}"))
+        resources = resourcesOf("---\n".join([A, passing, workload("w", "10.0.0.1", "a", ", serviceAccount: x")]))
+        index = indexOf(resources)
+        again = endpointsAgain(ROUTER, MeshConfig(), ResourceSet(resources), index, [index.services[0].key])
+        assert again is not None
+        every = made(ROUTER, A, passing, workload("w", "10.0.0.1", "a", ", serviceAccount: x")).endpoints
+        self.assertEqual(again, every)
+        self.assertIn("outbound_.80_._.a.shop.svc.cluster.local", again)
+
+    def test_ciphers(self) -> None:
+        """
+        Cipher suites that nobody knows are left out, as is told of them; with them Envoy would refuse the listener.
+        """
+        suites = "cipherSuites: [AES128-SHA, NONE-SUCH]"
+        https = gateway(server("HTTPS", more=f", tls: {{mode: SIMPLE, credentialName: c, {suites}}}"))
+        result = made(ROUTER, A, https, virtual(HTTP), secret("c"))
+        context = result.listeners["0.0.0.0_443"]["filterChains"][0]["transportSocket"]["typedConfig"]
+        self.assertEqual(context["commonTlsContext"]["tlsParams"]["cipherSuites"], ["AES128-SHA"])
 
     def test_policies(self) -> None:
         """
