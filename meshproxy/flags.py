@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 __all__ = [
     "GRPC_STATUSES",
+    "TEXT",
     "Details",
     "Failure",
     "LocalReply",
@@ -163,6 +165,10 @@ class Details:
     EARLY_CONNECT_DATA = "early_connect_data"
 
 
+#: What a local reply is of, unless somebody says otherwise.
+TEXT: Final = b"text/plain"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalReply:
     """
@@ -171,11 +177,12 @@ class LocalReply:
     Two replies are never equal: members of L{Failure} with equal texts stay different members.
 
     @ivar status: The HTTP status.
-    @ivar body: The body, C{text/plain}; no body and no content type if empty.
+    @ivar body: The body; no body and no content type if empty.
     @ivar details: C{%RESPONSE_CODE_DETAILS%}.
     @ivar flag: The L{ResponseFlag} bits to set, 0 for none.
     @ivar headers: Further fields of the response.
     @ivar grpcStatus: What a gRPC client is told; 0 for what the status means.
+    @ivar contentType: Of the body.
     """
 
     status: int
@@ -184,6 +191,7 @@ class LocalReply:
     flag: int = 0
     headers: tuple[tuple[bytes, bytes], ...] = ()
     grpcStatus: int = 0
+    contentType: bytes = TEXT
 
     def withStatus(self, status: int) -> LocalReply:
         """

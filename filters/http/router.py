@@ -19,6 +19,7 @@ __all__ = ["Router"]
 _MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
 
 declare(_MESSAGE, "suppress_envoy_headers", "suppress_grpc_request_failure_code_stats")
+declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout")
 
 
 class Router(HTTPFilter):
@@ -42,6 +43,8 @@ class Router(HTTPFilter):
             context.random,
             section.get("suppress_envoy_headers"),
             section.get("suppress_grpc_request_failure_code_stats"),
+            [name.lower().encode("utf-8") for name in section.scalars("strict_check_headers")],
+            section.get("respect_expected_rq_timeout"),
             findLocalAddress(),
             context.store,
         )

@@ -13,6 +13,7 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare, only
 from meshproxy.interfaces import INetworkConnection, INetworkFilter
 from meshproxy.net.filter import ConnectionFilter, NetworkFilterContext, PassingFilter
+from meshproxy.routing.hashing import HashableText
 from meshproxy.upstream.tcpsession import PER_CONNECTION_CLUSTER
 from meshproxy.upstream.tunneling import DISABLE_TUNNELING
 
@@ -27,7 +28,8 @@ only(_VALUE, "read_only", False)
 only(_VALUE, "shared_with_upstream", "NONE")
 
 # What objects can be made from text, by the names of Envoy's factories for them.
-_FACTORIES: Final = ("envoy.string", PER_CONNECTION_CLUSTER, DISABLE_TUNNELING)
+_HASHABLE: Final = "envoy.hashable_string"
+_FACTORIES: Final = ("envoy.string", _HASHABLE, PER_CONNECTION_CLUSTER, DISABLE_TUNNELING)
 
 
 class SharedValue(NamedTuple):
@@ -36,11 +38,13 @@ class SharedValue(NamedTuple):
 
     @ivar key: Its key in the filter state.
     @ivar isOptional: Whether an empty one is left out.
+    @ivar kind: What text becomes.
     """
 
     key: str
     make: Formatter
     isOptional: bool
+    kind: type[str] = str
 
 
 class SetFilterState(PassingFilter):
@@ -69,7 +73,8 @@ def _compile(section: Section) -> SharedValue:
     if factory not in _FACTORIES:
         field = "factory_key" if section.get("factory_key") else "object_key"
         section.refuse(f"no object is made by {factory!r}; there are {', '.join(_FACTORIES)}", field, _FACTORIES)
-    return SharedValue(key, compileFormatString(section.childOrEmpty("format_string")), section.get("skip_if_empty"))
+    made = compileFormatString(section.childOrEmpty("format_string"))
+    return SharedValue(key, made, section.get("skip_if_empty"), HashableText if factory == _HASHABLE else str)
 
 
 class SharingConnection(ConnectionFilter):
@@ -92,5 +97,5 @@ class SharingConnection(ConnectionFilter):
             record.filterState = info.filterState
             text = value.make.format(record)
             if text or not value.isOptional:
-                info.setState(value.key, text)
+                info.setState(value.key, value.kind(text))
         return None

@@ -5,15 +5,13 @@ The heads of responses that this proxy makes itself.
 
 from __future__ import annotations
 
-from meshproxy.flags import LocalReply, grpcStatus
+from collections.abc import Callable
+
+from meshproxy.flags import TEXT, LocalReply, grpcStatus
 from meshproxy.headers import RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.interfaces import IHTTPStream
 
 __all__ = ["expectsGRPC", "percentEncoded", "replyHeaders"]
-
-
-# What a reply has already, and a filter may say otherwise; a gRPC status of its own, for example.
-_ONCE = frozenset((b"content-type", b"content-length", b"grpc-status"))
 
 
 def expectsGRPC(stream: IHTTPStream) -> bool:
@@ -24,37 +22,42 @@ def expectsGRPC(stream: IHTTPStream) -> bool:
     return isGRPC(stream.requestHeaders) if answers is None else answers
 
 
-def replyHeaders(request: RequestHeaders, reply: LocalReply, toGRPC: bool | None = None) -> ResponseHeaders:
+def replyHeaders(
+    request: RequestHeaders,
+    reply: LocalReply,
+    toGRPC: bool | None = None,
+    change: Callable[[ResponseHeaders], object] | None = None,
+) -> ResponseHeaders:
     """
     The head of a local reply. A gRPC client gets the status in C{grpc-status}, the text in C{grpc-message}, and no
     body, as in Envoy.
 
     @param toGRPC: Whether the client is one; by default the request tells.
+    @param change: What the route changes of it. As in Envoy, its body has not been told of then.
     """
-    if isGRPC(request) if toGRPC is None else toGRPC:
-        headers = ResponseHeaders(
-            200,
-            (
-                (b"content-type", b"application/grpc"),
-                (b"grpc-status", b"%d" % (reply.grpcStatus or grpcStatus(reply.status))),
-            ),
-        )
-        if reply.body:
-            headers.first[b"grpc-message"] = percentEncoded(reply.body)
-    elif reply.body:
-        headers = ResponseHeaders(
-            reply.status,
-            ((b"content-length", b"%d" % len(reply.body)), (b"content-type", b"text/plain")),
-        )
-    else:
-        headers = ResponseHeaders(reply.status)
-        if reply.status >= 200 and reply.status not in (204, 304) and request.method != b"HEAD":
-            headers.first[b"content-length"] = b"0"
+    isForGRPC = isGRPC(request) if toGRPC is None else toGRPC
+    headers = ResponseHeaders(200 if isForGRPC else reply.status)
     for name, value in reply.headers:
-        if name in _ONCE:
-            headers.set(name, value)
-        else:
-            headers.add(name, value)
+        headers.add(name, value)
+    if change is not None:
+        change(headers)
+    first = headers.first
+    if isForGRPC:
+        headers.set(b"content-type", b"application/grpc")
+        if b"grpc-status" not in first:
+            first[b"grpc-status"] = b"%d" % (reply.grpcStatus or grpcStatus(reply.status))
+        if reply.body:
+            headers.set(b"grpc-message", percentEncoded(reply.body))
+        headers.remove(b"content-length")
+    elif reply.body:
+        headers.set(b"content-length", b"%d" % len(reply.body))
+        if b"content-type" not in first or reply.contentType != TEXT:
+            headers.set(b"content-type", reply.contentType)
+    else:
+        headers.remove(b"content-type")
+        headers.remove(b"content-length")
+        if reply.status >= 200 and reply.status not in (204, 304) and request.method != b"HEAD":
+            first[b"content-length"] = b"0"
     return headers
 
 

@@ -5,19 +5,25 @@ What a request's own headers order the router to do, over what its route says: r
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from meshproxy.flags import Failure
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.retry import RetryState
 from meshproxy.http.upgrades import UpgradedRequest
-from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy
+from meshproxy.routing.retries import RETRY_HEADERS, effectiveRetryPolicy, isOrder
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTimeout
 
-__all__ = ["ORDERS", "OrderedRequest"]
+__all__ = ["EXPECTED", "ORDERS", "OrderedRequest"]
 
 # Orders to a router that this one does not follow; as in Envoy, they end here.
-_UNHEARD = (b"x-envoy-hedge-on-per-try-timeout",)
+_UNHEARD = (b"x-envoy-hedge-on-per-try-timeout", b"x-envoy-upstream-stream-duration-ms")
 _ALT_STAT_NAME = b"x-envoy-upstream-alt-stat-name"
 _ALT_RESPONSE = b"x-envoy-upstream-rq-timeout-alt-response"
+
+# What the proxy before this one left of its own time-out.
+EXPECTED = b"x-envoy-expected-rq-timeout-ms"
 
 ORDERS = RETRY_HEADERS | {
     *_UNHEARD,
@@ -54,9 +60,9 @@ class OrderedRequest(UpgradedRequest):
             other = self._router.routeStats.alternative(self._cluster, asked.decode("utf-8", "replace"))
             self._also = self._also if other is None else (*self._also, other)
         policy = effectiveRetryPolicy(action.retryPolicy, headers)
-        total, perTry = effectiveTimeout(action, headers, policy)
-        duration = effectiveMaxStreamDuration(action, headers)
         router = self._router
+        total, perTry = effectiveTimeout(action, headers, policy, router.heedsExpected)
+        duration = effectiveMaxStreamDuration(action, headers)
         if duration:
             self._durations = router.durations[duration]
             self._durations.start(self)
@@ -71,6 +77,26 @@ class OrderedRequest(UpgradedRequest):
             if not self._requestEnded:
                 self._body = KeptBody(self._bodyLimit)
         return total
+
+    def _isRefused(self, headers: RequestHeaders) -> bool:
+        """
+        Answer a request whose orders are malformed, where C{strict_check_headers} names them.
+        """
+        for name in self._router.strictHeaders:
+            value = headers.first.get(name)
+            if value is None or isOrder(name, value):
+                continue
+            self.over = True
+            reply = Failure.INVALID_ENVOY_HEADERS.value
+            self._stream.localReply(
+                replace(
+                    reply,
+                    body=b"invalid header '%b' with value '%b'" % (name, value),
+                    details=f"{reply.details}{{{name.decode('ascii')}}}",
+                )
+            )
+            return True
+        return False
 
     @property
     def _bodyLimit(self) -> int:

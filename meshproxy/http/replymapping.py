@@ -27,7 +27,6 @@ __all__ = ["RewriteReply", "compileReplyRewriter"]
 RewriteReply: TypeAlias = Callable[["Stream", LocalReply], tuple[ResponseHeaders, bytes]]
 
 _JSON = b"application/json"
-_TEXT = b"text/plain"
 
 
 class _BodyFormat(NamedTuple):
@@ -51,7 +50,7 @@ class _Mapper(NamedTuple):
     mutate: Mutation | None
 
 
-_AS_IT_IS = _BodyFormat(None, _TEXT)
+_AS_IT_IS = _BodyFormat(None, b"")
 
 
 def compileReplyRewriter(section: Section | None, runtime: RuntimeInteger) -> RewriteReply | None:
@@ -96,8 +95,8 @@ def compileReplyRewriter(section: Section | None, runtime: RuntimeInteger) -> Re
             return headers, b""
         headers.set(b"content-length", b"%d" % len(body))
         after = headers.first.get(b"content-type")
-        if after is None or (after == before and contentType != _TEXT):
-            headers.set(b"content-type", contentType)
+        if after is None or (after == before and contentType):
+            headers.set(b"content-type", contentType or reply.contentType)
         return headers, body
 
     return rewrite

@@ -25,7 +25,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.keptbody import KeptBody
-from meshproxy.http.orders import ORDERS, OrderedRequest
+from meshproxy.http.orders import OrderedRequest
 from meshproxy.http.shadow import startShadows
 from meshproxy.net.instances import withAttributes
 from meshproxy.net.proxyheader import toldOf
@@ -48,8 +48,6 @@ __all__ = ["RoutedRequest"]
 _NO_OTHER = (b"connect", b"")
 # How long a body is to be for a relay to pay.
 _RELAY_FROM = 131072
-
-_hasNoOrders = ORDERS.isdisjoint
 
 
 # In the order in which most requests need them.
@@ -108,6 +106,7 @@ class RoutedRequest(OrderedRequest):
         action = self._action
         stats = stream.manager.stats
         cluster = router.clusters.get(action.cluster or action.selectCluster(headers, stream))
+        stats.rqUpstreamTotal.value += 1
         if cluster is None:
             stats.noCluster.value += 1
             self.over = True
@@ -120,7 +119,6 @@ class RoutedRequest(OrderedRequest):
             self._isGRPC = True
             self._isQuiet = router.suppressGRPCCodes
         stream.upstreamCluster = cluster.statName
-        stats.rqUpstreamTotal.value += 1
         if self._route.isCounted:
             stream.virtualClusterName, also = router.routeStats.statsFor(self._route, headers)
             self._also = tuple(also)
@@ -132,7 +130,9 @@ class RoutedRequest(OrderedRequest):
             # A tunnel has no end to wait for: Envoy begins its time-out when the request's head is there.
             self._expectsTunnel = self._complete = True
         timeout = action.timeout
-        if action.readsOrders or not _hasNoOrders(headers.first):
+        if action.readsOrders or not router.hasNoOrders(headers.first):
+            if router.strictHeaders and self._isRefused(headers):
+                return
             timeout = self._readOrders(headers)
         elif action.maxStreamDuration:
             tellDuration(headers, action.maxStreamDuration)

@@ -9,17 +9,16 @@ L{RoutedRequest<meshproxy.http.routedrequest.RoutedRequest>}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
-from meshproxy.flags import Failure, LocalReply
+from meshproxy.flags import TEXT, Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http import unary
 from meshproxy.http.hedging import HedgingRequest, mayHedge
-from meshproxy.http.localreply import expectsGRPC
-from meshproxy.http.orders import ORDERS
+from meshproxy.http.orders import EXPECTED, ORDERS
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.routestats import RouteStats
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Router"]
 
-_hasNoOrders = ORDERS.isdisjoint
-
 
 class Router:
     """
@@ -46,6 +43,8 @@ class Router:
 
     @ivar clusters: By name; the dictionary changes in place when clusters do.
     @ivar suppressHeaders: C{suppress_envoy_headers}.
+    @ivar strictHeaders: C{strict_check_headers}.
+    @ivar heedsExpected: C{respect_expected_rq_timeout}.
     @ivar localAddress: What requests that are made here say they are from.
     @ivar routeStats: Where requests are counted by virtual cluster and route.
     @ivar timeouts: Where requests wait for their global time-out.
@@ -63,6 +62,8 @@ class Router:
         random: Callable[[], float],
         suppressHeaders: bool = False,
         suppressGRPCCodes: bool = False,
+        strictHeaders: Sequence[bytes] = (),
+        heedsExpected: bool = False,
         localAddress: str = "127.0.0.1",
         store: Store | None = None,
     ) -> None:
@@ -72,6 +73,10 @@ class Router:
         self.random = random
         self.suppressHeaders = suppressHeaders
         self.suppressGRPCCodes = suppressGRPCCodes
+        self.strictHeaders = tuple(strictHeaders)
+        self.heedsExpected = heedsExpected
+        # Request headers that change what is done: where none is there, nothing needs to be looked for.
+        self.hasNoOrders = (ORDERS | {EXPECTED} if heedsExpected else ORDERS).isdisjoint
         self.localAddress = localAddress.encode("ascii")
         self.timeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _timedOut)
         self.perTryTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _tryTimedOut)
@@ -92,6 +97,7 @@ class Router:
         """
         route = stream.route
         if route is None:
+            stream.manager.stats.rqUpstreamTotal.value += 1
             stream.manager.stats.noRoute.value += 1
             stream.localReply(Failure.NO_ROUTE.value)
             return
@@ -102,7 +108,7 @@ class Router:
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
-        if not (endStream and plan.isPlain and _hasNoOrders(headers.first)) or stream.upgrade:
+        if not (endStream and plan.isPlain and self.hasNoOrders(headers.first)) or stream.upgrade:
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
             kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
@@ -163,8 +169,10 @@ class Router:
 
     def _answer(self, stream: Stream, route: Route, headers: RequestHeaders) -> None:
         stats = stream.manager.stats
+        stats.rqUpstreamTotal.value += 1
         if route.redirect is not None:
-            stats.rqRedirect.value += 1
+            # As in Envoy, a redirect is one of the direct responses.
+            stats.rqDirectResponse.value += 1
             location = route.redirect.location(headers, stream)
             stream.localReply(LocalReply(route.redirect.status, b"", "direct_response", 0, ((b"location", location),)))
         elif route.directResponse is not None:
@@ -173,13 +181,12 @@ class Router:
             fields: tuple[tuple[bytes, bytes], ...] = ()
             if direct.tellsLocation:
                 fields = ((b"location", b"%b://%b%b" % (headers.scheme, headers.authority, headers.path)),)
-            body = direct.body
+            body, contentType = direct.body, TEXT
             if direct.formatter is not None:
                 stream.localReplyBody = body.decode("utf-8", "replace")
                 body = direct.formatter.format(stream).encode("utf-8", "surrogateescape")
-                if body and not expectsGRPC(stream):
-                    fields = (*fields, (b"content-type", direct.contentType))
-            stream.localReply(LocalReply(direct.status, body, "direct_response", 0, fields))
+                contentType = direct.contentType
+            stream.localReply(LocalReply(direct.status, body, "direct_response", 0, fields, 0, contentType))
         else:
             # As in Envoy, a route that does not forward has no cluster.
             stats.noCluster.value += 1
@@ -244,6 +251,8 @@ class Plan:
         self.carriesCalls = bool(action.cluster) and not (
             matchesUpstream
             or router.suppressGRPCCodes
+            or router.strictHeaders
+            or router.heedsExpected
             or action.readsOrders
             or action.isHighPriority
             or action.autoHostRewrite

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from meshproxy.flags import Failure, LocalReply, ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import EMPTY_CHAIN, FilterChain
-from meshproxy.http.localreply import replyHeaders
+from meshproxy.http.localreply import expectsGRPC, replyHeaders
 from meshproxy.http.metadata import NotedMetadata
 from meshproxy.http.streamfacts import StreamFacts
 from meshproxy.http.walk import DATA, TRAILERS, RequestWalk, ResponseWalk
@@ -559,16 +559,15 @@ class Stream(StreamFacts):
         if rewrite is not None:
             headers, body = rewrite(self, reply)
         else:
-            headers = replyHeaders(self.requestHeaders, reply, self.answersGRPC)
-            toGRPC = bool(headers.get(b"grpc-status"))
+            change = None if self.route is None else self.route.finalizeResponseHeaders
+            toGRPC = expectsGRPC(self)
+            headers = replyHeaders(
+                self.requestHeaders,
+                reply,
+                toGRPC,
+                None if change is None else lambda headers: change(headers, self),
+            )
             body = b"" if toGRPC else reply.body
-            if self.route is not None:
-                finalize = self.route.finalizeResponseHeaders
-                if finalize is not None:
-                    finalize(headers, self)
-                    if toGRPC:
-                        # As in Envoy, no route makes something else of it.
-                        headers.set(b"content-type", b"application/grpc")
         if self.requestHeaders.method == b"HEAD":
             body = b""
         # It is for the words of the reply; as in Envoy, the access log is not told.

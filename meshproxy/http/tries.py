@@ -7,7 +7,10 @@ Whether there is to be another one is for L{meshproxy.http.retry} to say.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
@@ -72,6 +75,7 @@ class TriedRequest:
     _perTryIdle: Deadlines[TriedRequest] | None = None
     _durations: Deadlines[TriedRequest] | None = None
     _backOff: IDelayedCall | None = None
+    _used: Sequence[RouteAction] = ()
     _responsePaused = False
     _waits = False
     # Whether it is gRPC's, whether its response's HTTP status is not counted then, and whether only the trailers will
@@ -381,10 +385,39 @@ class TriedRequest:
         if self._route.virtualHost.includeIsTimeoutRetryHeader:
             self._headers.set(b"x-envoy-is-timeout-retry", b"true" if self._isTimeoutRetry else b"false")
         self._isTimeoutRetry = False
+        if self._action.others and not self._changeCluster():
+            return
         left = self._timeLeft()
         if left and not self._router.suppressHeaders:
             self._headers.set(b"x-envoy-expected-rq-timeout-ms", b"%d" % max(1, round(left * 1000)))
         self._connect()
+
+    def _changeCluster(self) -> bool:
+        """
+        Go on to another one of the weighted clusters; when all were tried, to any.
+
+        @return: Whether it is there. Else the request was answered.
+        """
+        used, others = self._used or [self._action], self._action.others
+        left = [each for each in others if not any(each[0].action is one for one in used)]
+        if not left:
+            used, left = [], list(others)
+        ends = list(accumulate(weight for _, weight in left))
+        route, _ = left[bisect_right(ends, self._router.random() * ends[-1])]
+        action = route.action
+        assert action is not None
+        self._used = [*used, action]
+        self._route = self._stream.route = route
+        cluster = self._router.clusters.get(action.selectCluster(self._headers, self._stream))
+        if cluster is None:
+            # As in Envoy, it is one without endpoints.
+            self._stream.upstreamCluster = ""
+            self._stream.upstreamAttempts = self.attempts
+            self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
+            return False
+        self._action, self._cluster, self._stats, self._choice = action, cluster, cluster.stats, None
+        self._stream.upstreamCluster = cluster.statName
+        return True
 
     def _timeLeft(self) -> float:
         """

@@ -19,11 +19,20 @@ from meshproxy.headers import RequestHeaders
 from meshproxy.net.outgoingheader import OutgoingHeader
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hashing import compileHashPolicy
-from meshproxy.routing.internalredirects import compileInternalRedirectPolicy
+from meshproxy.routing.internalredirects import compileRedirectPolicy
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.route import Route, RouteAction
+from meshproxy.runtime import Runtime
 
-__all__ = ["checkWeights", "chooseByWeight", "compileHedging", "compileRouteAction", "readMetadata", "weightNumber"]
+__all__ = [
+    "checkWeights",
+    "chooseByWeight",
+    "compileHedging",
+    "compileRouteAction",
+    "readMetadata",
+    "runtimeWeights",
+    "weightNumber",
+]
 
 _NOT_FOUND_STATUS: Final = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 
@@ -114,14 +123,15 @@ def compileRouteAction(
         appendForwardedHost=section.get("append_x_forwarded_host"),
         metadataMatch=labels,
         hashPolicy=compileHashPolicy(section.children("hash_policy")),
-        redirectPolicy=compileInternalRedirectPolicy(section.child("internal_redirect_policy")),
+        redirectPolicy=compileRedirectPolicy(section),
         section=section,
     )
 
 
 def checkWeights(section: Section, validating: RouteContext | None) -> list[Section]:
     """
-    The clusters of a C{WeightedCluster} that can be chosen at all.
+    The clusters of a C{WeightedCluster} that can be chosen at all: those with a weight, or all, where the runtime may
+    give them one.
 
     @param validating: Knows the clusters, where they are to be checked.
     """
@@ -134,7 +144,19 @@ def checkWeights(section: Section, validating: RouteContext | None) -> list[Sect
         _checkCluster(entry, "name", entry.get("name"), validating)
     if not sum(entry.wrapped("weight", 0) for entry in entries):
         section.refuse("the sum of weights must be greater than 0", "clusters")
-    return [entry for entry in entries if entry.wrapped("weight", 0)]
+    hasRuntime = bool(section.get("runtime_key_prefix"))
+    return [entry for entry in entries if hasRuntime or entry.wrapped("weight", 0)]
+
+
+def runtimeWeights(section: Section, entries: Sequence[Section], runtime: Runtime) -> Callable[[], list[int]] | None:
+    """
+    What says the weights of the moment, where C{runtime_key_prefix} lets the runtime change them.
+    """
+    prefix: str = section.get("runtime_key_prefix")
+    if not prefix:
+        return None
+    keys = [(f"{prefix}.{entry.get('name')}", entry.wrapped("weight", 0)) for entry in entries]
+    return lambda: [max(runtime.number(key, weight), 0) for key, weight in keys]
 
 
 def chooseByWeight(
@@ -142,7 +164,8 @@ def chooseByWeight(
     weights: Sequence[int],
     random: Callable[[], float],
     number: Callable[[RequestHeaders, StreamInfo], int | None] | None = None,
-) -> Callable[[RequestHeaders, StreamInfo], Route]:
+    current: Callable[[], list[int]] | None = None,
+) -> Callable[[RequestHeaders, StreamInfo], Route | None]:
     """
     Build the choice among weighted clusters.
 
@@ -150,7 +173,10 @@ def chooseByWeight(
     @param weights: Their weights, none of them 0.
     @param random: Numbers from 0 to below 1.
     @param number: Gives the number of a request that decides instead, where it has one.
+    @param current: Gives the weights of the moment, where they change.
     """
+    if current is not None:
+        return _chooseByCurrentWeight(routes, current, random, number)
     ends = list(accumulate(weights))
     total = ends[-1]
 
@@ -165,6 +191,24 @@ def chooseByWeight(
         return choose(headers, info) if found is None else routes[bisect_right(ends, found % total)]
 
     return chooseByNumber
+
+
+def _chooseByCurrentWeight(
+    routes: Sequence[Route],
+    current: Callable[[], list[int]],
+    random: Callable[[], float],
+    number: Callable[[RequestHeaders, StreamInfo], int | None] | None,
+) -> Callable[[RequestHeaders, StreamInfo], Route | None]:
+    def choose(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        ends = list(accumulate(current()))
+        total = ends[-1]
+        if not total:
+            # As in Envoy, a route that leads nowhere is none.
+            return None
+        found = None if number is None else number(headers, info)
+        return routes[bisect_right(ends, random() * total if found is None else found % total)]
+
+    return choose
 
 
 def weightNumber(section: Section, action: RouteAction) -> Callable[[RequestHeaders, StreamInfo], int | None] | None:

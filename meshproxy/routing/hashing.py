@@ -14,7 +14,16 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.xxhash64 import xxhash64
 
-__all__ = ["HashPolicy", "compileHashPolicy", "cookieValue", "setCookieValue"]
+__all__ = ["HashPolicy", "HashableText", "compileHashPolicy", "cookieValue", "setCookieValue"]
+
+
+class HashableText(str):
+    """
+    A text in filter state by which requests may be told to be alike; as in Envoy, not every text is.
+    """
+
+    __slots__ = ()
+
 
 #: Gives the hash of a request, or L{None} where nothing of it counts. Takes a list for C{set-cookie} values that the
 #: response is to have, so that the next request is known again.
@@ -119,6 +128,18 @@ def _compileQueryParameter(section: Section) -> HashPolicy:
     return hashParameter
 
 
+def _compileFilterState(section: Section) -> HashPolicy:
+    key: str = section.get("key")
+
+    def hashState(headers: RequestHeaders, info: StreamInfo, cookies: list[bytes]) -> int | None:
+        held = None if info.filterState is None else info.filterState.get(key)
+        if held is None and info.connection.filterState:
+            held = info.connection.filterState.get(key)
+        return xxhash64(held.encode("utf-8", "surrogateescape")) if isinstance(held, HashableText) else None
+
+    return hashState
+
+
 def _compileOne(section: Section) -> HashPolicy | None:
     kind = section.oneof("policy_specifier")
     if kind == "header":
@@ -129,7 +150,9 @@ def _compileOne(section: Section) -> HashPolicy | None:
         return _compileQueryParameter(section.childOrEmpty(kind))
     if kind == "connection_properties":
         return _hashSourceAddress if section.childOrEmpty(kind).get("source_ip") else None
-    section.refuse("header, cookie, query_parameter or connection_properties is needed", kind or "")
+    if kind == "filter_state":
+        return _compileFilterState(section.childOrEmpty(kind))
+    section.refuse("header, cookie, query_parameter, filter_state or connection_properties is needed", kind or "")
     return None
 
 

@@ -11,7 +11,13 @@ from typing import Final, TypeAlias
 
 from meshproxy.config.section import Section
 
-__all__ = ["InternalRedirectPolicy", "RedirectHop", "RedirectPredicate", "compileInternalRedirectPolicy"]
+__all__ = [
+    "InternalRedirectPolicy",
+    "RedirectHop",
+    "RedirectPredicate",
+    "compileInternalRedirectPolicy",
+    "compileRedirectPolicy",
+]
 
 # What Envoy takes for redirects; other codes in the list do nothing.
 _CODES: Final = frozenset((301, 302, 303, 307, 308))
@@ -86,6 +92,17 @@ def _compilePredicate(section: Section) -> RedirectPredicate | None:
         return lambda hop: hop.target in allowed
     section.refuse("previous_routes, allow_listed_routes or safe_cross_scheme is needed", "typed_config")
     return None
+
+
+def compileRedirectPolicy(action: Section) -> InternalRedirectPolicy | None:
+    """
+    Which redirects a C{RouteAction} wants to be followed: by its policy, or else as its older fields say.
+    """
+    if action.has("internal_redirect_policy"):
+        return compileInternalRedirectPolicy(action.childOrEmpty("internal_redirect_policy"))
+    if action.get("internal_redirect_action") != "HANDLE_INTERNAL_REDIRECT":
+        return None
+    return InternalRedirectPolicy(action.wrapped("max_internal_redirects", 1))
 
 
 def compileInternalRedirectPolicy(section: Section | None) -> InternalRedirectPolicy | None:

@@ -21,6 +21,7 @@ __all__ = [
     "RetryPolicy",
     "compileRetryPolicy",
     "effectiveRetryPolicy",
+    "isOrder",
     "parseRetryOn",
 ]
 
@@ -149,6 +150,7 @@ class RetryPolicy:
     @ivar hostPredicates: C{retry_host_predicate}: whether a retry avoids an endpoint, given those that were tried.
     @ivar priorityFrequency: After how many tries the priorities of those that were tried are left
         (C{previous_priorities}); 0 for never.
+    @ivar refreshesCluster: Whether each retry goes to another one of the route's weighted clusters.
     """
 
     retryOn: int = 0
@@ -164,6 +166,7 @@ class RetryPolicy:
     hostPredicates: tuple[HostPredicate, ...] = ()
     hostSelectionMaxAttempts: int = 1
     priorityFrequency: int = 0
+    refreshesCluster: bool = False
 
     @property
     def isChoosy(self) -> bool:
@@ -236,7 +239,20 @@ def compileRetryPolicy(section: Section | None) -> RetryPolicy | None:
         tuple(map(compileHostPredicate, section.children("retry_host_predicate"))),
         section.get("host_selection_retry_max_attempts") or 1,
         compileRetryPriority(section.child("retry_priority")),
+        section.get("refresh_cluster_on_retry"),
     )
+
+
+def isOrder(name: bytes, value: bytes) -> bool:
+    """
+    Whether a header that orders retries or time-outs has a value that can be followed.
+    """
+    if name == b"x-envoy-retry-on":
+        return parseRetryOn(value.decode("latin-1"), _HTTP)[1]
+    if name == b"x-envoy-retry-grpc-on":
+        return parseRetryOn(value.decode("latin-1"), _GRPC)[1]
+    number = parseInteger(value)
+    return number is not None and number >= 0
 
 
 def _text(headers: HeaderMap, name: bytes) -> str:

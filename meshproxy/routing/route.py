@@ -6,7 +6,7 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -106,6 +106,8 @@ class RouteAction:
     @ivar rateLimits: C{rate_limits}, for the filters that read them.
     @ivar includeVirtualHostRateLimits: Whether those of the virtual host count beside them.
     @ivar redirectPolicy: Which redirects of the upstream are followed here; L{None} for none.
+    @ivar others: Where retries go on to another one of the weighted clusters: the routes of all of them, and their
+        weights.
     @ivar section: The C{RouteAction} as configured, for what only single filters read.
     """
 
@@ -136,6 +138,7 @@ class RouteAction:
     rateLimits: RateLimits = NO_RATE_LIMITS
     includeVirtualHostRateLimits: bool = False
     redirectPolicy: InternalRedirectPolicy | None = None
+    others: Sequence[tuple[Route, int]] = ()
     section: Section | None = None
 
     def __post_init__(self) -> None:
@@ -199,7 +202,7 @@ class Route:
     statPrefix: str = ""
     operation: str = ""
     propagateOperation: bool = True
-    choose: Callable[[RequestHeaders, StreamInfo], Route] | None = None
+    choose: Callable[[RequestHeaders, StreamInfo], Route | None] | None = None
     isPeculiar: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from meshproxy.routing.actions import (
     compileHedging,
     compileRouteAction,
     readMetadata,
+    runtimeWeights,
     weightNumber,
 )
 from meshproxy.routing.conditions import Conditions
@@ -207,13 +208,20 @@ class RouteCompiler:
         entries = checkWeights(section, self._validating)
         if not entries:
             return route
+        assert route.action is not None
+        others: list[tuple[Route, int]] = []
+        retries = route.action.retryPolicy
+        if retries is not None and retries.refreshesCluster:
+            route = replace(route, action=replace(route.action, others=others))
         variants = [self._variant(route, entry, steps) for entry in entries]
         if len(variants) == 1:
             return variants[0]
         assert route.action is not None
         number = weightNumber(section, route.action)
         weights = [entry.wrapped("weight", 0) for entry in entries]
-        choose = chooseByWeight(variants, weights, self.context.random, number)
+        others.extend(zip(variants, weights, strict=True))
+        current = runtimeWeights(section, entries, self.context.runtime)
+        choose = chooseByWeight(variants, weights, self.context.random, number, current)
         return replace(route, choose=choose)
 
     def _variant(self, route: Route, entry: Section, steps: Sequence[Mutation | None]) -> Route:

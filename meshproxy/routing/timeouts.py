@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _TIMEOUT: Final = b"x-envoy-upstream-rq-timeout-ms"
+_EXPECTED: Final = b"x-envoy-expected-rq-timeout-ms"
 _PER_TRY: Final = b"x-envoy-upstream-rq-per-try-timeout-ms"
 
 # Milliseconds as digits; 12 of them are 31 years.
@@ -73,21 +74,30 @@ def combineTimeouts(total: float, perTry: float) -> Timeouts:
     return Timeouts(total, 0.0 if total and perTry >= total else perTry)
 
 
-def effectiveTimeout(action: RouteAction, headers: RequestHeaders, policy: RetryPolicy | None = None) -> Timeouts:
+def effectiveTimeout(
+    action: RouteAction, headers: RequestHeaders, policy: RetryPolicy | None = None, heedsExpected: bool = False
+) -> Timeouts:
     """
     The timeouts for one request. The headers that ask for others are taken off the request.
 
     @param action: What the route does.
     @param headers: The request, which only an internal client can have given such headers.
     @param policy: The retry policy in force, with a per-try timeout.
+    @param heedsExpected: Whether the time that the proxy before this one has left counts
+        (C{respect_expected_rq_timeout}).
     """
     first = headers.first
     isGRPCTimed = action.maxGRPCTimeout is not None and isGRPC(headers)
-    if policy is action.retryPolicy and _TIMEOUT not in first and _PER_TRY not in first and not isGRPCTimed:
+    expects = heedsExpected and _EXPECTED in first
+    hasOwn = expects or isGRPCTimed or _TIMEOUT in first or _PER_TRY in first
+    if policy is action.retryPolicy and not hasOwn:
         return action.timeouts
     total = _ofGRPC(action, headers) if isGRPCTimed else action.timeout
     perTry = 0.0 if policy is None else policy.perTryTimeout
-    if _TIMEOUT in first:
+    if expects:
+        asked = _readMilliseconds(first[_EXPECTED])
+        total = total if asked is None else asked
+    elif _TIMEOUT in first:
         asked = _readMilliseconds(first[_TIMEOUT])
         total = total if asked is None else asked
         headers.remove(_TIMEOUT)

@@ -72,7 +72,7 @@ class RouteTests(RouterCase):
         self.start(routes=[{"match": {"prefix": "/"}, "redirect": redirect}])
         response = self.proxy.request("GET", "/a?b")
         self.assertEqual((response.status, response.header("location")), (301, "https://new.example/a?b"))
-        self.assertEqual(self.stat("rq_redirect"), 1)
+        self.assertEqual((self.stat("rq_direct_response"), self.stat("rq_total")), (1, 1))
         self.assertEqual(self.logged(), "301 direct_response -")
 
     def test_directLocation(self) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.config.section import Section
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.route import RouteAction
+from meshproxy.runtime import Runtime
 from tests.routing.support import errorsOf, forward, request, routeConfiguration, streamOf, tableOf
 
 
@@ -121,6 +123,46 @@ class WeightedClusterTests(SynchronousTestCase):
             self.assertIsNone(route.choose)
             chosen[route.action.cluster] += 1
         self.assertEqual(chosen, {"a": 10, "b": 30, "c": 60})
+
+    def test_byRuntime(self) -> None:
+        """
+        The runtime says the weights of the moment, of those too that have none; without any, there is no route.
+        """
+        runtime = Runtime()
+        clusters = [{"name": "a", "weight": 1}, {"name": "b", "weight": 0}]
+        table = tableOf(
+            weighted(clusters, runtime_key_prefix="w", header_name="x-n"),
+            context=RouteContext(runtime=runtime, random=lambda: 0.75),
+        )
+        for layer, number, expected in (
+            ({}, "7", "a"),
+            ({"w.b": 3}, "7", "b"),
+            ({"w.b": 3}, "0", "a"),
+            ({"w.b": 3}, "none", "b"),
+            ({"w.a": 0, "w.b": 3}, "0", "b"),
+            ({"w.a": 0}, "7", None),
+        ):
+            runtime.update(
+                Section.of(
+                    "envoy.config.bootstrap.v3.LayeredRuntime", {"layers": [{"name": "l", "static_layer": layer}]}
+                )
+            )
+            asked = request(x_n=number)
+            route = table.match(asked, streamOf(asked))
+            self.assertEqual(route and route.action and route.action.cluster, expected, (layer, number))
+
+    def test_others(self) -> None:
+        """
+        Retries can go on to another cluster where the policy says so, and else not.
+        """
+        clusters = [{"name": "a", "weight": 1}, {"name": "b", "weight": 2}]
+        for refreshes, expected in ((True, [("a", 1), ("b", 2)]), (False, [])):
+            policy = {"retry_on": "5xx", "refresh_cluster_on_retry": refreshes}
+            made = forward(weighted_clusters={"clusters": clusters}, retry_policy=policy, cluster=None)
+            route = tableOf(made).match(request(), streamOf(request()))
+            assert route is not None and route.action is not None
+            others = [(other.action.cluster, weight) for other, weight in route.action.others if other.action]
+            self.assertEqual(others, expected)
 
     def test_byHeader(self) -> None:
         """

@@ -14,7 +14,7 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.net.address import Address
 from meshproxy.routing.context import RouteContext
-from meshproxy.routing.hashing import compileHashPolicy, cookieValue, setCookieValue
+from meshproxy.routing.hashing import HashableText, compileHashPolicy, cookieValue, setCookieValue
 from meshproxy.routing.xxhash64 import xxhash64
 from tests.routing.support import request, streamOf, tableOf
 
@@ -93,6 +93,17 @@ class HashPolicyTests(SynchronousTestCase):
         self.assertEqual(hashed([policy], request("/?a&u=1&u=2"))[0], xxhash64(b"1"))
         self.assertIsNone(hashed([policy], request("/"))[0])
 
+    def test_filterState(self) -> None:
+        """
+        An object of the stream or of its connection, if it is one that has a hash.
+        """
+        policies = [{"filter_state": {"key": "k"}}]
+        for held, expected in ((HashableText("v"), xxhash64(b"v")), ("v", None), (None, None)):
+            connection = ConnectionInfo()
+            if held is not None:
+                connection.setState("k", held)
+            self.assertEqual(hashed(policies, request(), connection)[0], expected)
+
     def test_several(self) -> None:
         """
         All count, in order, equal ones too; behind a terminal one that gave a number nothing does.
@@ -108,12 +119,12 @@ class HashPolicyTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """
-        No policy is none; a kind that is not known here is refused.
+        No policy is none; one that names no kind is refused.
         """
         self.assertIsNone(compileHashPolicy([]))
-        unknown = Section.of("envoy.config.route.v3.RouteAction.HashPolicy", {"filter_state": {"key": "k"}})
+        unknown = Section.of("envoy.config.route.v3.RouteAction.HashPolicy", {"terminal": True})
         self.assertIsNone(compileHashPolicy([unknown]))
-        self.assertEqual([error.path for error in unknown.report.errors], ["filter_state"])
+        self.assertEqual(len(unknown.report.errors), 1)
 
     def test_weights(self) -> None:
         """

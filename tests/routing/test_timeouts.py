@@ -13,6 +13,7 @@ from meshproxy.routing.timeouts import effectiveMaxStreamDuration, effectiveTime
 from tests.routing.support import request
 
 _TOTAL = "x_envoy_upstream_rq_timeout_ms"
+_EXPECTED = "x_envoy_expected_rq_timeout_ms"
 _PER_TRY = "x_envoy_upstream_rq_per_try_timeout_ms"
 
 
@@ -42,6 +43,22 @@ class EffectiveTimeoutTests(SynchronousTestCase):
             asked = request(**headers)
             self.assertEqual(effectiveTimeout(action, asked, policy), expected, headers)
             self.assertEqual(len(asked), 1)
+
+    def test_expected(self) -> None:
+        """
+        Where that is wanted, the time that the proxy before has left wins, and stays to be told on.
+        """
+        action = RouteAction("c", timeout=3.0)
+        for asked, expected in (
+            ({_EXPECTED: "700"}, 0.7),
+            ({_EXPECTED: "700", _TOTAL: "900"}, 0.7),
+            ({_EXPECTED: "abc"}, 3.0),
+            ({_TOTAL: "900"}, 0.9),
+        ):
+            headers = request(**asked)
+            self.assertEqual(effectiveTimeout(action, headers, None, True).total, expected, asked)
+            self.assertEqual(b"x-envoy-expected-rq-timeout-ms" in headers.first, _EXPECTED in asked)
+        self.assertEqual(effectiveTimeout(action, request(**{_EXPECTED: "700"})).total, 3.0)
 
     def test_otherPolicy(self) -> None:
         """

@@ -71,6 +71,7 @@ declare(_ROUTE + "HedgePolicy", "hedge_on_per_try_timeout")
 accept(_ROUTE + "HedgePolicy", "initial_requests", "Envoy has no more than the field either")
 accept(_ROUTE + "HedgePolicy", "additional_request_chance", "Envoy has no more than the field either")
 declare(_ROUTE + "RouteAction", "internal_redirect_policy", "max_grpc_timeout", "grpc_timeout_offset")
+declare(_ROUTE + "RouteAction", "internal_redirect_action", "max_internal_redirects")
 declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_header")
 declare(_ROUTE + "VirtualCluster", "headers", "name")
 declare(_ROUTE + "VirtualHost", "matcher")
@@ -85,6 +86,8 @@ declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "disable_shadow_host_suffix_
 declare(_ROUTE + "RouteAction.RequestMirrorPolicy", "request_headers_mutations")
 accept(_ROUTE + "RouteAction.RequestMirrorPolicy", "trace_sampled", "nothing traces yet")
 declare(_ROUTE + "RouteAction.HashPolicy", "header", "cookie", "connection_properties", "query_parameter", "terminal")
+declare(_ROUTE + "RouteAction.HashPolicy", "filter_state")
+declare(_ROUTE + "RouteAction.HashPolicy.FilterState", "key")
 declare(_ROUTE + "RouteAction.HashPolicy.Header", "header_name", "regex_rewrite")
 declare(_ROUTE + "RouteAction.HashPolicy.Cookie", "name", "ttl", "path", "attributes")
 declare(_ROUTE + "RouteAction.HashPolicy.CookieAttribute", "name", "value")
@@ -96,6 +99,7 @@ declare(_ROUTE + "RouteAction.UpgradeConfig", "upgrade_type", "enabled", "connec
 declare(_ROUTE + "RouteAction.UpgradeConfig.ConnectConfig", "proxy_protocol_config", "allow_post")
 
 declare(_ROUTE + "WeightedCluster", "clusters", "total_weight", "header_name", "use_hash_policy")
+declare(_ROUTE + "WeightedCluster", "runtime_key_prefix")
 declare(_ROUTE + "WeightedCluster.ClusterWeight", "name", "weight", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "WeightedCluster.ClusterWeight", "host_rewrite_literal", "cluster_header", "metadata_match")
 
@@ -103,7 +107,7 @@ declare(_ROUTE + "RetryPolicy", "retry_on", "num_retries", "per_try_timeout", "p
 declare(_ROUTE + "RetryPolicy", "retriable_status_codes", "retry_back_off", "retriable_headers")
 declare(_ROUTE + "RetryPolicy", "retriable_request_headers")
 declare(_ROUTE + "RetryPolicy", "rate_limited_retry_back_off", "retry_host_predicate", "retry_priority")
-declare(_ROUTE + "RetryPolicy", "host_selection_retry_max_attempts")
+declare(_ROUTE + "RetryPolicy", "host_selection_retry_max_attempts", "refresh_cluster_on_retry")
 declare(_ROUTE + "RetryPolicy.RetryHostPredicate", "name", "typed_config")
 declare(_ROUTE + "RetryPolicy.RetryPriority", "name", "typed_config")
 declare(_RETRY + "host.previous_hosts.v3.PreviousHostsPredicate")
@@ -124,6 +128,7 @@ _RATE_LIMIT = _ROUTE + "RateLimit"
 _ACTION = _RATE_LIMIT + ".Action"
 
 declare(_RATE_LIMIT, "actions", "stage", "disable_key", "hits_addend", "apply_on_stream_done", "x_ratelimit_option")
+accept(_RATE_LIMIT, "limit", "it is for limits of a rate limit service, and none is asked")
 declare(_RATE_LIMIT + ".HitsAddend", "number", "format", "is_negative_hits")
 declare(_ACTION, "generic_key", "request_headers", "query_parameters", "header_value_match", "remote_address")
 declare(_ACTION, "masked_remote_address", "query_parameter_value_match", "destination_cluster", "metadata")

@@ -73,7 +73,7 @@ class SetFilterStateTests(SynchronousTestCase):
         """
         for fields, place, why in (
             ({"object_key": "envoy.tcp_proxy.clutser"}, "object_key", "did you mean"),
-            ({"object_key": "x", "factory_key": "envoy.hashable_string"}, "factory_key", "no object is made by"),
+            ({"object_key": "x", "factory_key": "envoy.network.ip"}, "factory_key", "no object is made by"),
             ({"object_key": "x", "factory_key": "envoy.string", "read_only": True}, "read_only", "only false"),
             (
                 {"object_key": "x", "factory_key": "envoy.string", "shared_with_upstream": "ONCE"},
