@@ -1,7 +1,7 @@
 """
-What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, of C{http2} and C{http2-full}, and
-of C{grpc}, on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine that others
-use too.
+What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, of C{http2} and C{http2-full}, of
+C{grpc} and C{grpc-full}, on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine
+that others use too.
 
 C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
 with another one, round for round in turn, and prints the median of the ratios; with C{--python FILE} it compares the
@@ -37,7 +37,7 @@ _CONFIGS = Path(__file__).resolve().parent / "configs"
 _PORT = 21999
 _BACKEND = 21998
 
-_CASES = ["http1", "full", "http2", "http2-full", "grpc"]
+_CASES = ["http1", "full", "http2", "http2-full", "grpc", "grpc-full"]
 
 # How many streams of an HTTP/2 connection ask at once.
 _STREAMS = 4
@@ -154,7 +154,7 @@ class _HTTP2Client:
     _SAME = (b"\x82\x86\x84\x41\x0f127.0.0.1:21999", b"\x82\x86\x84\xbe")
 
     def __init__(self, case: str, number: int) -> None:
-        self._calls = case == "grpc"
+        self._calls = case.startswith("grpc")
         self._sections = _sections() if case == "http2-full" else [_callSection() if self._calls else self._SAME]
         self._next = number * 7 % len(self._sections)
         self._stream = 1
@@ -248,7 +248,7 @@ class Exchanges:
 
     def __init__(self, case: str, folder: Path, connections: int = 64) -> None:
         """
-        @param case: C{http1}, C{full}, C{http2}, C{http2-full} or C{grpc}.
+        @param case: C{http1}, C{full}, C{http2}, C{http2-full}, C{grpc} or C{grpc-full}.
         @param connections: How many requests make one turn of the reactor: each from a client of its own or, of HTTP/2,
             four from each.
         """
@@ -280,7 +280,7 @@ class Exchanges:
         self._waiting: list[Any] = []
         self._downstreams: list[Any] = []
         self._clients: list[_HTTP2Client] = []
-        self._service = _CallServer() if case == "grpc" else None
+        self._service = _CallServer() if case.startswith("grpc") else None
         self._content = _BODY if self._service is None else MESSAGE
         if case.startswith("http2") or self._service is not None:
             self._clients = [_HTTP2Client(case, n) for n in range(connections // _STREAMS)]

@@ -321,6 +321,8 @@ CASES = {
              connections=8, tool="h2load"),
         Load("grpc", "gRPC, unary calls with 200 bytes each way, 8 connections with 16 streams", "grpc", "us/request",
              "grpc", connections=8, tool="h2load", path="/bench.Service/Method", calls=True),
+        Load("grpc-full", "gRPC with access log, RBAC, statistics of calls and retries", "grpc-full", "us/request",
+             "grpc", connections=8, tool="h2load", path="/bench.Service/Method", calls=True),
         Load("http2-full", "HTTP/2, full chain, 20 routes, paths vary", "full", "us/request",
              connections=8, tool="h2load", varied=True),
         Load("http2-tls", "HTTP/2 over TLS, small GET, 8 connections with 16 streams", "tls", "us/request",

@@ -154,6 +154,7 @@ class GRPCStatsFilter(HTTPFilter):
     """
 
     shared = True
+    passesAll = True
     configType = _MESSAGE
 
     def __init__(self, config: GRPCStatsPlan, context: FilterContext) -> None:
@@ -180,7 +181,7 @@ class GRPCStatsFilter(HTTPFilter):
             return
         cluster = self.context.clusters.byName.get(action.cluster or action.selectCluster(headers, stream))
         if cluster is not None:
-            self._calls[stream] = _Call(self.config.find(cluster.stats.grpc, headers.path), isGRPC, isUnary)
+            self._calls[stream] = _Call(cluster.stats.grpc.recall(self.config.find, headers.path), isGRPC, isUnary)
 
     def requestData(self, stream: Any, data: bytes, endStream: bool) -> None:
         call = self._calls.get(stream)

@@ -169,6 +169,16 @@ class FrameCounter:
         """
         before = self.count
         position, size = 0, len(data)
+        if (
+            size >= 5
+            and not (self._left or self._head)
+            and self._end is None
+            and int.from_bytes(data[1:5], "big") == size - 5
+            and not data[0] & self._endFlag
+        ):
+            # The usual one: all of a message, and nothing else.
+            self.count = before + 1
+            return 1
         while position < size:
             if self._left:
                 step = min(self._left, size - position)

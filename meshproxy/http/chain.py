@@ -58,7 +58,10 @@ class FilterChain:
     that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where
     the direction begins.
 
-    @ivar passesAnswers: Whether none of them sees a response's body or trailers.
+    @ivar callViewers: Of C{requestData}, the methods before that of the terminal filter, where each lets all pass;
+        L{None} where one of them may not.
+    @ivar passesAnswers: Whether each of C{responseData} and C{responseTrailers} does.
+    @ivar showsAnswers: Whether there is any of them then.
     @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
         streams that were to be remembered.
     @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
@@ -68,6 +71,7 @@ class FilterChain:
         "_links",
         "_made",
         "_variants",
+        "callViewers",
         "passRequestHeaders",
         "passResponseHeaders",
         "passesAnswers",
@@ -85,6 +89,7 @@ class FilterChain:
         "responseHeadersPlaces",
         "responseTrailers",
         "responseTrailersPlaces",
+        "showsAnswers",
         "streamEnded",
     )
 
@@ -102,7 +107,9 @@ class FilterChain:
     responseTrailersPlaces: tuple[int, ...]
     streamEnded: tuple[Method, ...]
     rememberedEnded: tuple[Method, ...]
+    callViewers: tuple[Method, ...] | None
     passesAnswers: bool
+    showsAnswers: bool
     passRequestHeaders: Passage
     passResponseHeaders: Passage
 
@@ -125,7 +132,12 @@ class FilterChain:
             self._bindEvent(event, list(enumerate(filters)))
         for event in _RESPONSE:
             self._bindEvent(event, list(enumerate(filters[::-1])))
-        self.passesAnswers = not (self.responseData or self.responseTrailers)
+        viewers = [f for f in filters if _defines(type(f), "requestData") and not f.terminal]
+        self.callViewers = tuple(f.requestData for f in viewers) if all(f.passesAll for f in viewers) else None
+        self.passesAnswers = all(
+            f.passesAll for f in filters if _defines(type(f), "responseData") or _defines(type(f), "responseTrailers")
+        )
+        self.showsAnswers = self.passesAnswers and bool(self.responseData or self.responseTrailers)
         ending = [f for f in filters if _defines(type(f), "streamEnded")]
         self.streamEnded = tuple(f.streamEnded for f in ending if not f.remembers)
         self.rememberedEnded = tuple(f.streamEnded for f in ending if f.remembers)

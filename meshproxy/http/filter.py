@@ -118,6 +118,8 @@ class HTTPFilter:
     @cvar terminal: Whether it ends the chain, as the router does: it answers, or sends the request on.
     @cvar remembers: Whether C{streamEnded} is for those streams alone that a filter called C{stream.remember()} of: a
         filter that has something to do with few streams costs the others nothing then.
+    @cvar passesAll: Whether its methods for bodies and trailers let all of them pass: they return nothing, and ask
+        nothing of the stream. A message that came whole is then shown to them whole, and goes on in one step.
     @cvar hasRouteConfig: Whether C{typed_per_filter_config} may say anything to it, as it may unless this is L{False}.
     @cvar configType: The full name of its protobuf message, or C{""} where L{Config} tells its C{TypedStruct}.
     @cvar routeConfigType: Likewise for C{typed_per_filter_config}; C{""} for the same as C{configType}.
@@ -130,6 +132,7 @@ class HTTPFilter:
     variesByRoute: ClassVar[bool] = False
     terminal: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
+    passesAll: ClassVar[bool] = False
     hasRouteConfig: ClassVar[bool] = True
     configType: ClassVar[str] = ""
     routeConfigType: ClassVar[str] = ""

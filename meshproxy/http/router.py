@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
+from meshproxy.codec.http2 import USUAL
 from meshproxy.flags import TEXT, Failure, LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http import unary
@@ -31,6 +32,7 @@ from meshproxy.upstream.http1pool import SURE
 
 if TYPE_CHECKING:
     from meshproxy.http.stream import Stream
+    from meshproxy.routing.retries import RetryPolicy
     from meshproxy.routing.route import Route
     from meshproxy.upstream.cluster import Cluster
 
@@ -217,9 +219,12 @@ class Plan:
     What is known of a route before any request comes.
 
     @ivar forwards: Whether it sends requests on.
-    @ivar carriesCalls: Whether it says nothing but where to, how long, and how the head changes.
+    @ivar carriesCalls: Whether it says nothing but where to, how long, how the head changes, and what is tried again.
     @ivar lasts: Whether it says how long a stream may last.
-    @ivar isPlain: Whether it is for calls, and does not say that.
+    @ivar isPlain: Whether it is for calls, and says neither that nor what is tried again.
+    @ivar retries: What is tried again.
+    @ivar takesAnswers: Which answers to calls may be taken at once: all, none, or those that are never tried again
+        (L{USUAL}).
     @ivar deadlines: How long its calls may last.
     """
 
@@ -232,7 +237,9 @@ class Plan:
         "forwards",
         "isPlain",
         "lasts",
+        "retries",
         "route",
+        "takesAnswers",
         "timeouts",
     )
 
@@ -240,6 +247,8 @@ class Plan:
         self.route = route
         self.forwards = route.kind is RouteKind.ROUTE
         self.isPlain = self.carriesCalls = self.lasts = False
+        self.retries: RetryPolicy | None = None
+        self.takesAnswers = 1
         self.cluster = ""
         self.timeouts: Deadlines[TriedRequest] | None = None
         self.expected: bytes | None = None
@@ -253,7 +262,9 @@ class Plan:
             or router.suppressGRPCCodes
             or router.strictHeaders
             or router.heedsExpected
-            or action.readsOrders
+            or action.maxGRPCTimeout is not None
+            or action.hedges
+            or not (action.retryPolicy is None or action.retryPolicy.isSimple)
             or action.isHighPriority
             or action.autoHostRewrite
             or action.isChoosy
@@ -265,8 +276,19 @@ class Plan:
             or route.virtualHost.includeAttemptCountInResponse
         )
         self.lasts = bool(action.maxStreamDuration)
-        self.isPlain = self.carriesCalls and not self.lasts
+        self.isPlain = self.carriesCalls and not self.lasts and not action.readsOrders
+        policy = action.retryPolicy
+        if policy is not None and policy.retryOn:
+            self.retries = policy
+            self.takesAnswers = 0 if policy.mayRefuse(200) else USUAL
         self.deadlines = unary.CallDeadlines(router, action)
         if action.timeout:
             self.timeouts = router.timeouts[action.timeout]
             self.expected = None if router.suppressHeaders else router.expectedTimeout(action.timeout)
+
+    def bodyLimit(self, stream: Stream) -> int:
+        """
+        How long a message may be that is kept for another try.
+        """
+        limit = self.route.requestBodyBufferLimit
+        return stream.bufferLimit if limit is None else limit

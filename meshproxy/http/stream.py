@@ -455,11 +455,18 @@ class Stream(StreamFacts):
         """
         self.responseTrailers = trailers
         walk = self._responseWalk
+        chain = self.chain
         try:
-            if not self.chain.responseTrailers and not self.responseHalted and (walk is None or not walk.holds):
-                self.sendTrailers(trailers)
+            if self.responseHalted or (walk is not None and walk.holds):
+                self.responseWalk.push(TRAILERS, trailers, True)
                 return
-            self.responseWalk.push(TRAILERS, trailers, True)
+            for index, method in enumerate(chain.responseTrailers):
+                verdict = method(self, trailers)
+                if verdict is not None or self.responseHalted or self.over:
+                    event = (TRAILERS, trailers, True)
+                    self.responseWalk.answered(verdict, chain.responseTrailersPlaces[index], event)
+                    return
+            self.sendTrailers(trailers)
         except Exception:
             self.filterRaised(TwistedFailure())
 

@@ -13,7 +13,8 @@ L{RoutedRequest}, which takes the answer in parts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure as TwistedFailure
 
@@ -21,7 +22,10 @@ from meshproxy.codec.http1 import DECIMAL
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
+from meshproxy.http.choice import EndpointChoice
+from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import ORDERS
+from meshproxy.http.retry import RetryState
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.stream import Stream
 from meshproxy.net.instances import withAttributes
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
     from meshproxy.http.router import Plan, Router
     from meshproxy.http.tries import TriedRequest
     from meshproxy.net.deadlines import Deadlines
-    from meshproxy.routing.route import Route, RouteAction
+    from meshproxy.routing.retries import RetryPolicy
+    from meshproxy.routing.route import RouteAction
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
 
@@ -63,15 +68,19 @@ class UnaryStream(Stream):
 
     def begin(self, chain: FilterChain) -> None:
         """
-        See L{Stream.begin}. A router that is told now takes the message, too, unless another filter wants to see it.
+        See L{Stream.begin}. A router that is told now takes the message, too, where all other filters let it pass.
         """
-        if chain.perStream or len(chain.requestData) > 1:
+        viewers = chain.callViewers
+        if chain.perStream or viewers is None:
             self.message = None
             Stream.begin(self, chain)
             return
         self.chain = chain
         try:
             chain.passRequestHeaders(self, self.requestHeaders, False)
+            if viewers and self.isTaken:
+                for view in viewers:
+                    view(self, self.message, True)
         except Exception:
             self.filterRaised(TwistedFailure())
         self.message = None
@@ -103,6 +112,8 @@ class UnaryStream(Stream):
         self.bytesSent = len(body)
         self.lastActive = self.responseStart = now
         self.responseTrailers = trailers
+        if self.chain.showsAnswers and not self._showAnswer(body, trailers):
+            return
         self.responseEnded = self.responseHalted = True
         downstream = self.downstream
         downstream.sendAnswer(self, headers, body, trailers)
@@ -119,6 +130,23 @@ class UnaryStream(Stream):
         downstream.streamEnded(self)
 
 
+    def _showAnswer(self, body: bytes, trailers: HeaderMap) -> bool:
+        """
+        Let the filters see what they let pass.
+
+        @return: Whether it is to be sent.
+        """
+        chain = self.chain
+        try:
+            for viewData in chain.responseData:
+                viewData(self, body, False)
+            for viewTrailers in chain.responseTrailers:
+                viewTrailers(self, trailers)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+        return not self.over
+
+
 def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Plan) -> bool:
     """
     Send a call to its upstream, where that goes in one step: what L{RoutedRequest.start}, the pool, the connection and
@@ -129,11 +157,14 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     """
     first = headers.first
     cluster = router.clusters.get(plan.cluster) if plan.carriesCalls else None
+    message = stream.message
+    assert message is not None
     if (
         cluster is None
         or not cluster.carriesCalls
         or (stream.isInvolved and not stream.goesStraight)
         or not _hasNoOther(first)
+        or (plan.retries is not None and len(message) > plan.bodyLimit(stream))
     ):
         return False
     choose = cluster.chooseEndpoint
@@ -152,7 +183,7 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     manager = stream.manager
     # Where no filter held it, it came just now.
     now = router.clock.seconds() if stream.isInvolved else stream.startMonotonic
-    stream.upstream = request = UnaryRequest(router, stream, plan.route, cluster, endpoint, headers, now)
+    stream.upstream = request = UnaryRequest(router, stream, plan, cluster, endpoint, headers, now)
     manager.stats.rqUpstreamTotal.value += 1
     stream.upstreamCluster = cluster.statName
     stream.upstreamHost = endpoint
@@ -182,11 +213,9 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     stats.rqActive.value += 1
     endpoint.rqTotal.value += 1
     endpoint.active += 1
-    message = stream.message
-    assert message is not None
     request.connection = stream.upstreamConnection = upstream = connection.begin(request)  # type: ignore[assignment]
     try:
-        upstream.sendCall(headers, message, stream.chain.passesAnswers)
+        upstream.sendCall(headers, message, plan.takesAnswers if stream.chain.passesAnswers else 0)
     except LocalProtocolError:
         # Filters made a head of it that cannot be written.
         request._requestEnded = False
@@ -234,11 +263,31 @@ class CallDeadlines:
         return known[1]
 
 
+class _KeptForRetry:
+    """
+    What a call needs only where it is tried again, made when it is asked for: few calls are.
+    """
+
+    def __init__(self, make: Callable[[UnaryRequest, RetryPolicy], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: UnaryRequest | None, owner: type) -> Any:
+        policy = None if request is None else request._plan.retries
+        if request is None or policy is None:
+            return None
+        made = self._make(request, policy)
+        setattr(request, self._name, made)
+        return made
+
+
 @withAttributes("_timeouts", "_durations", "connection", "responseStarted", "over", "_awaitsStatus")
 class UnaryRequest(RoutedRequest):
     """
     A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
-    business of its base class.
+    business of its base class, further tries among them.
     """
 
     _requestEnded = _complete = True
@@ -247,7 +296,7 @@ class UnaryRequest(RoutedRequest):
         self,
         router: Router,
         stream: UnaryStream,
-        route: Route,
+        plan: Plan,
         cluster: Cluster,
         endpoint: Endpoint,
         headers: RequestHeaders,
@@ -258,15 +307,41 @@ class UnaryRequest(RoutedRequest):
         """
         self._router = router
         self._stream: UnaryStream = stream
-        self._route = route
-        self._action = route.action  # type: ignore[assignment]  # a route of this kind has one
+        self._plan = plan
+        self._route = plan.route
+        self._action = plan.route.action  # type: ignore[assignment]  # a route of this kind has one
         self._cluster = cluster
         self._stats = cluster.stats
         self._endpoint = endpoint
         self._headers = headers
+        self._message = stream.message
         self._tryBegan = now
         self._isGRPC = headers.first.get(b"content-type") == b"application/grpc" or isGRPC(headers)
         self._responsePaused = False
+
+    def _makeRetry(self, policy: RetryPolicy) -> RetryState:
+        router = self._router
+        return RetryState(policy, self._cluster, False, router.random, router.clock, ())
+
+    def _makeBody(self, policy: RetryPolicy) -> KeptBody:
+        message = self._message
+        assert message is not None
+        body = KeptBody(self._bodyLimit)
+        body.pieces.append(message)
+        body.size = len(message)
+        body.ended = True
+        return body
+
+    def _makeChoice(self, policy: RetryPolicy) -> EndpointChoice | None:
+        if not policy.isChoosy:
+            return None
+        choice = EndpointChoice(self._stream, self._action, self._headers, policy)
+        choice.tried.append(self._endpoint)
+        return choice
+
+    _retry = _KeptForRetry(_makeRetry)
+    _body = _KeptForRetry(_makeBody)
+    _choice = _KeptForRetry(_makeChoice)
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """

@@ -175,6 +175,23 @@ class RetryPolicy:
         """
         return bool(self.hostPredicates or self.priorityFrequency)
 
+    @property
+    def isSimple(self) -> bool:
+        """
+        Whether it asks nothing of a request, and sets no time for a try.
+        """
+        return not (self.perTryTimeout or self.perTryIdleTimeout or self.retriableRequestHeaders)
+
+    def mayRefuse(self, status: int) -> bool:
+        """
+        Whether a response of this status, one below 400, may be tried again for more than fields of Envoy's or gRPC's.
+        """
+        on = self.retryOn
+        return bool(
+            (on & RetryOn.RETRIABLE_HEADERS and self.retriableHeaders)
+            or (on & RetryOn.RETRIABLE_STATUS_CODES and status in self.retriableStatusCodes)
+        )
+
     def backOff(self, attempt: int, random: Callable[[], float]) -> float:
         """
         Seconds to wait before a try: fully jittered, C{[0, (2^N - 1) * base)}, at most C{maxInterval}.

@@ -7,9 +7,10 @@ Each counter is there from the moment at which it first counts, as in Envoy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
-from meshproxy.stats.metrics import Counter
+from meshproxy.stats.metrics import Counter, Histogram
 from meshproxy.stats.store import Scope
 
 __all__ = ["CallStats", "GRPCStats", "serviceAndMethod"]
@@ -18,6 +19,8 @@ __all__ = ["CallStats", "GRPCStats", "serviceAndMethod"]
 _MOST_METHODS: Final = 1000
 # Upstreams may make up statuses likewise. gRPC has 17.
 _MOST_STATUSES: Final = 64
+# Of paths that are kept in mind.
+_LONGEST_PATH: Final = 256
 
 
 def serviceAndMethod(path: bytes) -> tuple[str, str] | None:
@@ -35,7 +38,7 @@ class CallStats:
     The figures of one method, or of all calls that are not told apart.
     """
 
-    __slots__ = ("_counters", "_prefix", "_scope", "_statuses")
+    __slots__ = ("_byStatus", "_counters", "_prefix", "_scope", "_statuses", "_time")
 
     def __init__(self, scope: Scope, prefix: str) -> None:
         """
@@ -46,6 +49,9 @@ class CallStats:
         self._prefix = prefix
         self._counters: dict[str, Counter] = {}
         self._statuses = 0
+        # The same of statuses, as they come.
+        self._byStatus: dict[bytes, Counter] = {}
+        self._time: Histogram | None = None
 
     def _counter(self, name: str) -> Counter:
         found = self._counters.get(name)
@@ -59,11 +65,21 @@ class CallStats:
         """
         if status is None:
             return
+        known = self._byStatus.get(status)
+        if known is not None:
+            known.value += 1
+        else:
+            self._count(status)
+        self.ended(status == b"0")
+
+    def _count(self, status: bytes) -> None:
         name = status.decode("utf-8", "replace")
         if name in self._counters or self._statuses < _MOST_STATUSES:
             self._statuses += name not in self._counters
-            self._counter(name).value += 1
-        self.ended(status == b"0")
+            counter = self._counter(name)
+            counter.value += 1
+            if len(self._byStatus) < _MOST_STATUSES:
+                self._byStatus[status] = counter
 
     def ended(self, isSuccess: bool) -> None:
         """
@@ -88,7 +104,9 @@ class CallStats:
         """
         From the last byte of a request to the last of its response, it took so long.
         """
-        self._scope.histogram(self._prefix + "upstream_rq_time", unit="ms").record(milliseconds)
+        if self._time is None:
+            self._time = self._scope.histogram(self._prefix + "upstream_rq_time", unit="ms")
+        self._time.record(milliseconds)
 
 
 class GRPCStats:
@@ -96,7 +114,7 @@ class GRPCStats:
     The figures of a cluster.
     """
 
-    __slots__ = ("_methods", "_prefix", "_scope", "unnamed")
+    __slots__ = ("_methods", "_prefix", "_scope", "byPath", "unnamed")
 
     def __init__(self, scope: Scope, protocol: str) -> None:
         """
@@ -104,11 +122,28 @@ class GRPCStats:
         @param protocol: C{"grpc"} or C{"grpc-web"}.
 
         @ivar unnamed: Of calls whose method is not told.
+        @ivar byPath: What was found for a path, by who looks for it how.
         """
         self._scope = scope
         self._prefix = f"{protocol}."
         self._methods: dict[tuple[str, str], CallStats] = {}
+        self.byPath: dict[tuple[object, bytes], CallStats | None] = {}
         self.unnamed = CallStats(scope, self._prefix)
+
+    def recall(self, find: Callable[[GRPCStats, bytes], CallStats | None], path: bytes) -> CallStats | None:
+        """
+        What C{find} gives for a path, which is the same each time.
+        """
+        key = (find, path)
+        try:
+            return self.byPath[key]
+        except KeyError:
+            found = find(self, path)
+            if len(path) <= _LONGEST_PATH:
+                if len(self.byPath) >= _MOST_METHODS:
+                    self.byPath.clear()
+                self.byPath[key] = found
+            return found
 
     def method(self, service: str, method: str) -> CallStats:
         """

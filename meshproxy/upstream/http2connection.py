@@ -78,7 +78,8 @@ class UpstreamStream:
         self.connection = connection
         self.request: IUpstreamRequest | None = request
         self._codecStream: CodecStream | None = None
-        self.upgraded = self.takesAnswer = self._requestEnded = self._responseEnded = False
+        self.takesAnswer = 0
+        self.upgraded = self._requestEnded = self._responseEnded = False
 
     # What is asked of a connection
 
@@ -130,11 +131,12 @@ class UpstreamStream:
         self._codecStream = connection.codec.request(self, headers, endStream)
         connection.wake()
 
-    def sendCall(self, headers: RequestHeaders, message: bytes, takesAnswer: bool) -> None:
+    def sendCall(self, headers: RequestHeaders, message: bytes, takesAnswer: int) -> None:
         """
         Send a whole request: the same as L{sendHeaders} and L{sendData}.
 
-        @param takesAnswer: Whether the request is an L{ICall}, and nobody wants to see its response in parts.
+        @param takesAnswer: Whether the request is an L{ICall}, and nobody wants to see its response in parts; or
+            L{USUAL<meshproxy.codec.http2.USUAL>}.
 
         @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
         """
@@ -184,7 +186,7 @@ class UpstreamStream:
         Tell another one of the response from now on.
         """
         self.request = request
-        self.takesAnswer = False
+        self.takesAnswer = 0
 
     def reset(self, request: IUpstreamRequest) -> None:
         """
@@ -204,7 +206,7 @@ class UpstreamStream:
         The downstream does not read: give the upstream no credit for this stream.
         """
         self.connection.pool.stats.flowControlPausedReading.value += 1
-        self.takesAnswer = False
+        self.takesAnswer = 0
         if self._codecStream is not None:
             self._codecStream.pauseReading()
 
@@ -337,7 +339,7 @@ class UpstreamStream:
 
     def _detach(self) -> None:
         self.request = None
-        self.takesAnswer = False
+        self.takesAnswer = 0
         self.connection.streamEnded(self)
 
     def fail(self, reason: ResetReason, why: str) -> None:

@@ -39,7 +39,7 @@ class ExchangesTests(SynchronousTestCase):
         """
         Exchanges leave nothing to the garbage collector, which takes longer the more there is in the process.
         """
-        for case in ("http1", "full", "http2", "http2-full", "grpc"):
+        for case in ("http1", "full", "http2", "http2-full", "grpc", "grpc-full"):
             folder = Path(self.mktemp())
             folder.mkdir()
             exchanges = Exchanges(case, folder, connections=4)

@@ -19,10 +19,11 @@ from meshproxy.codec.http2.interfaces import (
     IResponseStreamSink,
 )
 from meshproxy.codec.http2.stream import CodecStream
-from meshproxy.codec.http2.upstream import UpstreamCodec
+from meshproxy.codec.http2.upstream import USUAL, UpstreamCodec
 
 __all__ = [
     "PREFACE",
+    "USUAL",
     "CodecStream",
     "CountingDownstreamCodec",
     "CountingUpstreamCodec",

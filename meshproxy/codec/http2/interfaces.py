@@ -139,7 +139,7 @@ class IResponseStreamSink(IRequestStreamSink):
         @param body: At least one byte.
         """
 
-    takesAnswer = Attribute("Whether L{answerReceived} may be told now.")
+    takesAnswer = Attribute("Whether L{answerReceived} may be told now; L{USUAL} where of usual answers alone.")
 
     def answerReceived(headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """

@@ -18,7 +18,7 @@ from meshproxy.codec.http2.whole import WholeCodec
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
-__all__ = ["UpstreamCodec"]
+__all__ = ["USUAL", "UpstreamCodec"]
 
 # RFC 9113, 5.1.1: there are no further identifiers.
 _LAST_ID = 2**31 - 1
@@ -41,6 +41,14 @@ _LONGEST_REMEMBERED = 512
 # Of these requests the answers are peculiar.
 _NO_CALLS = frozenset((b"CONNECT", b"HEAD"))
 
+USUAL = 2
+"""
+As what a sink takes: answers whose heads leave it to the trailers to tell how the calls ended.
+"""
+
+# What a head has that tells it already.
+_ENDS_ALREADY = frozenset((b"grpc-status", b"x-envoy-ratelimited"))
+
 _newResponse = ResponseHeaders.__new__
 _newMap = HeaderMap.__new__
 
@@ -48,22 +56,32 @@ _HALF_CLOSED = StreamState.HALF_CLOSED_LOCAL
 _CLOSED = StreamState.CLOSED
 
 
+def _isUsual(headers: ResponseHeaders) -> bool:
+    """
+    Whether it is for the trailers to tell how the call ended. By any other head, whoever is told of it may try the call
+    again, before the rest is here.
+    """
+    return headers.status == 200 and _ENDS_ALREADY.isdisjoint(headers.first)
+
+
 class _AnswerShape:
     """
     How the frames of an answer begin whose head is like one before.
 
     @ivar head: That head.
+    @ivar isUsual: See L{USUAL}.
     @ivar length: How long it says that the body is, or L{UNKNOWN_LENGTH}.
     @ivar begin: Length, type and flags of the HEADERS frame, with its section C{block}.
     @ivar unpack: Parts its frame, and the head of the one that follows.
     @ivar reach: How long these are.
     """
 
-    __slots__ = ("begin", "block", "head", "length", "reach", "unpack")
+    __slots__ = ("begin", "block", "head", "isUsual", "length", "reach", "unpack")
 
     def __init__(self, block: bytes, head: ResponseHeaders) -> None:
         parts = struct.Struct(f">5sL{len(block)}sLBL")
         self.head = head
+        self.isUsual = _isUsual(head)
         self.length = int(head.first.get(b"content-length", UNKNOWN_LENGTH))
         self.begin = frameHead(len(block), FrameType.HEADERS, Flag.END_HEADERS, 0)[:5]
         self.block = block
@@ -349,7 +367,8 @@ class UpstreamCodec(WholeCodec):
                     or length > stream.receiveWindow
                     or size - last < 9
                     or sink is None
-                    or not sink.takesAnswer
+                    or not (takes := sink.takesAnswer)
+                    or (takes is USUAL and not shape.isUsual)
                 ):
                     break
                 measure, flags, follows = _unpackFrame(data, last)
@@ -416,6 +435,8 @@ class UpstreamCodec(WholeCodec):
             return False
         trailers = self._recallTrailers(block)
         if trailers is None or stream.bodyLeft > 0:
+            return False
+        if sink.takesAnswer is USUAL and not _isUsual(stream.head):
             return False
         del self._held[stream.id]
         headers, stream.head, stream.body = stream.head, None, None
