@@ -72,13 +72,12 @@ class ServiceIndex:
         given = endpoints or {}
         self._endpoints = {key: tuple(given[key]) for key in self._services if given.get(key)}
         self._visible: dict[str, tuple[Service, ...]] = {}
-        self._targets: dict[str, list[Target]] = {}
+        self._served: dict[str, list[tuple[Service, Endpoint]]] = {}
         for key, found in self._endpoints.items():
             service = self._services[key]
             for endpoint in found:
-                port = service.port(endpoint.servicePort)
-                if port is not None and endpoint.address:
-                    self._targets.setdefault(endpoint.address, []).append(Target(service, port, endpoint))
+                if endpoint.address:
+                    self._served.setdefault(endpoint.address, []).append((service, endpoint))
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -134,8 +133,12 @@ class ServiceIndex:
         """
         What a workload with some addresses serves, the oldest service first.
         """
-        found = [one for address in addresses for one in self._targets.get(address, ())]
-        own = [target for target in found if target.endpoint.namespace in ("", namespace)]
+        own = [
+            Target(service, port, endpoint)
+            for address in addresses
+            for service, endpoint in self._served.get(address, ())
+            if endpoint.namespace in ("", namespace) and (port := service.port(endpoint.servicePort)) is not None
+        ]
         return sorted(own, key=lambda target: (target.service.age, target.service.host, target.port.number))
 
 
@@ -144,6 +147,10 @@ def changesBetween(before: ServiceIndex, after: ServiceIndex) -> Change:
     What is different.
     """
     keys = {service.key for service in before.services} | {service.key for service in after.services}
-    services = frozenset(key for key in keys if before.service(key) != after.service(key))
+    services = frozenset(
+        key
+        for key in keys
+        if (old := before.service(key)) is not (new := after.service(key)) and old != new
+    )
     endpoints = frozenset(key for key in keys - services if before.allEndpoints(key) != after.allEndpoints(key))
     return Change(services, endpoints)

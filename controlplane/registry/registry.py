@@ -61,26 +61,74 @@ class _Listeners:
             listener(change)
 
 
+class _Converted:
+    """
+    What resources were converted to: those that stay need not be again.
+    """
+
+    def __init__(self, before: _Converted | None = None) -> None:
+        self._before = before
+        # By the identity of the resource, which is held, so that no other gets it.
+        self._services: dict[int, tuple[Resource, Sequence[Service]]] = {}
+        self._endpoints: dict[tuple[int, ServiceKey], tuple[Service, tuple[Resource, ...], Sequence[Endpoint]]] = {}
+
+    def services(self, resource: Resource, domain: str) -> Sequence[Service]:
+        """
+        The services that a resource tells of.
+        """
+        known = self._before._services.get(id(resource)) if self._before is not None else None
+        if known is None:
+            known = resource, servicesOf(resource, domain)
+        self._services[id(resource)] = known
+        return known[1]
+
+    def endpoints(self, service: Service, source: Resource, workloads: Sequence[Resource]) -> Sequence[Endpoint]:
+        """
+        The endpoints of a service.
+        """
+        key = id(source), service.key
+        known = self._before._endpoints.get(key) if self._before is not None else None
+        if known is None or known[0] is not service or not _areSame(known[1], workloads):
+            known = service, tuple(workloads), endpointsOf(service, source, workloads)
+        self._endpoints[key] = known
+        return known[2]
+
+    def end(self) -> None:
+        """
+        All is converted: what is not there any more is forgotten.
+        """
+        self._before = None
+
+
+def _areSame(one: Sequence[Resource], other: Sequence[Resource]) -> bool:
+    return len(one) == len(other) and all(mine is theirs for mine, theirs in zip(one, other, strict=True))
+
+
 def indexOf(resources: Iterable[Resource], domain: str = "cluster.local") -> ServiceIndex:
     """
     The services that some resources say there are, with their endpoints.
 
     @param domain: The domain of the cluster.
     """
+    return _index(resources, domain, _Converted())
+
+
+def _index(resources: Iterable[Resource], domain: str, converted: _Converted) -> ServiceIndex:
     services: list[Service] = []
     sources: dict[ServiceKey, Resource] = {}
     workloads: dict[str, list[Resource]] = {}
     for resource in sorted(resources, key=lambda one: one.age):
         if isinstance(resource.spec, WorkloadEntry):
             workloads.setdefault(resource.namespace, []).append(resource)
-        for service in servicesOf(resource, domain):
+        for service in converted.services(resource, domain):
             services.append(service)
             sources.setdefault(service.key, resource)
-    endpoints: dict[ServiceKey, list[Endpoint]] = {}
+    endpoints: dict[ServiceKey, Sequence[Endpoint]] = {}
     for service in services:
         source = sources[service.key]
         if source.key == service.origin:
-            endpoints[service.key] = endpointsOf(service, source, workloads.get(service.namespace, ()))
+            endpoints[service.key] = converted.endpoints(service, source, workloads.get(service.namespace, ()))
+    converted.end()
     return ServiceIndex(services, endpoints)
 
 
@@ -95,6 +143,7 @@ class ResourceRegistry(_Listeners):
     def __init__(self, domain: str = "cluster.local") -> None:
         super().__init__()
         self._domain = domain
+        self._converted = _Converted()
         self.index = ServiceIndex()
 
     def apply(self, resources: Iterable[Resource]) -> Change:
@@ -102,7 +151,8 @@ class ResourceRegistry(_Listeners):
         Take all resources anew, and tell what that changes, if anything.
         """
         before = self.index
-        self.index = indexOf(resources, self._domain)
+        self._converted = _Converted(self._converted)
+        self.index = _index(resources, self._domain, self._converted)
         change = changesBetween(before, self.index)
         if change:
             self._tell(change)

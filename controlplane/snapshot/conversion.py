@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.config.pool import TYPE_URL_PREFIX
-from meshproxy.controlplane.snapshot.snapshot import Snapshot, Versioned, versioned
+from meshproxy.controlplane.snapshot.snapshot import Resources, Snapshot, Versioned, versioned
 from meshproxy.controlplane.translate.messages import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, messageOf
 from meshproxy.controlplane.translate.translation import Translation
 
@@ -70,7 +70,7 @@ class Converter:
 
         @param before: What to share with, where nothing changed.
         """
-        made: dict[str, Mapping[str, Versioned]] = {}
+        made: dict[str, Resources] = {}
         for typeName, values in (
             (LISTENER, translation.listeners),
             (ROUTES, translation.routes),
@@ -79,8 +79,8 @@ class Converter:
             (SECRET, translation.secrets),
         ):
             typeURL = TYPE_URL_PREFIX + typeName
-            new = self.convert(typeName, values)
-            old = before.ofType(typeURL) if before is not None else {}
+            new = Resources(self.convert(typeName, values))
+            old = before.ofType(typeURL) if before is not None else Resources()
             made[typeURL] = old if new == old else new
         return Snapshot(made)
 

@@ -8,7 +8,7 @@ the reactor, so that the API answers meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,14 +20,15 @@ from meshproxy.controlplane.model.resource import Key as ResourceKey
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.registry.services import ServiceKey
 from meshproxy.controlplane.snapshot.conversion import Converter
-from meshproxy.controlplane.snapshot.snapshot import Snapshot
-from meshproxy.controlplane.snapshot.world import Changed, World
+from meshproxy.controlplane.snapshot.snapshot import Snapshot, Versioned
+from meshproxy.controlplane.snapshot.world import SERVICE_KINDS, Changed, World
 from meshproxy.controlplane.store.interfaces import IStore, IWatcher
 from meshproxy.controlplane.store.values import Commit, Listing
 from meshproxy.controlplane.translate.messages import ENDPOINTS
 from meshproxy.controlplane.translate.proxy import Proxy, proxyOf
+from meshproxy.controlplane.translate.scope import sidecarsOf
 from meshproxy.controlplane.translate.shared import Shared
-from meshproxy.controlplane.translate.translation import Translation, endpointsAgain, translate
+from meshproxy.controlplane.translate.translation import Translation, endpointsAgain, servesAny, translate
 from meshproxy.xds.types import ENDPOINTS as ENDPOINTS_URL
 
 __all__ = ["Attached", "Snapshots"]
@@ -85,6 +86,8 @@ class Snapshots:
         self._reactor = reactor
         self._converter = Converter()
         self._shared = Shared()
+        # The endpoints of some services anew, for all proxies that are alike.
+        self._again: dict[Hashable, dict[str, Versioned] | None] = {}
         self._attached: dict[Attached, None] = {}
         self._changes: list[Changed] = []
         self._firstChange = 0.0
@@ -191,6 +194,7 @@ class Snapshots:
         self._settleCall = None
         changes, self._changes = self._changes, []
         services = self.world.settle()
+        self._again = {}
         if any(change.either.kind in _CLUSTER_KINDS for change in changes):
             self._renew()
         else:
@@ -285,13 +289,19 @@ class Snapshots:
             attached.changed(snapshot)
 
     def _endpointsAgain(self, attached: Attached, before: Snapshot) -> Snapshot | None:
-        world = self.world
-        due = sorted(attached.endpointsDue)
+        world, proxy, due = self.world, attached.proxy, attached.endpointsDue
         index = world.registry.index
-        found = endpointsAgain(attached.proxy, world.mesh, world.resources, index, due, self._shared)
-        if found is None:
+        if servesAny(proxy, index, due):
             return None
-        converted = self._converter.convert(ENDPOINTS, found)
+        sidecar = next(iter(sidecarsOf(proxy, world.mesh, world.resources)), None)
+        like = self._shared.likeness(proxy, world.resources, world.mesh, sidecar) if proxy.isSidecar else proxy.id
+        key = like, frozenset(due)
+        if key not in self._again:
+            found = endpointsAgain(proxy, world.mesh, world.resources, index, sorted(due), self._shared)
+            self._again[key] = None if found is None else self._converter.convert(ENDPOINTS, found)
+        converted = self._again[key]
+        if converted is None:
+            return None
         old = before.ofType(ENDPOINTS_URL)
         changed = {name: one for name, one in converted.items() if old.get(name) != one}
         return before.replacing(ENDPOINTS_URL, changed) if changed else before
@@ -300,11 +310,9 @@ class Snapshots:
 # What the clusters of services are made of beside services and endpoints: see Shared.
 _CLUSTER_KINDS = ("DestinationRule", "PeerAuthentication")
 
-_ENDPOINT_KINDS = ("WorkloadEntry", "ServiceEntry", "Service")
-
 
 def _isOnlyEndpoints(change: Changed) -> bool:
     """
     Whether nothing but endpoints may follow from it, as long as no service changes.
     """
-    return change.either.kind in _ENDPOINT_KINDS
+    return change.either.kind in SERVICE_KINDS

@@ -19,7 +19,10 @@ from meshproxy.controlplane.store.values import Commit, Entry, Key
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 
-__all__ = ["Changed", "World"]
+__all__ = ["SERVICE_KINDS", "Changed", "World"]
+
+#: What services and endpoints are found in.
+SERVICE_KINDS = ("WorkloadEntry", "ServiceEntry", "Service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class World:
         self.registry = ResourceRegistry(mesh.domain)
         self.revision = 0
         self._byKey: dict[Key, Resource] = {}
+        self._changesServices = True
 
     def load(self, entries: Iterable[Entry], revision: int) -> None:
         """
@@ -73,6 +77,7 @@ class World:
             if resource is not None:
                 self._byKey[entry.key] = resource
         self.revision = revision
+        self._changesServices = True
         self.settle()
 
     def take(self, commit: Commit) -> Sequence[Changed]:
@@ -86,7 +91,9 @@ class World:
             if after is not None:
                 self._byKey[written.key] = after
             if before is not None or after is not None:
-                changes.append(Changed(before, after))
+                changed = Changed(before, after)
+                changes.append(changed)
+                self._changesServices = self._changesServices or changed.either.kind in SERVICE_KINDS
         self.revision = commit.revision
         return changes
 
@@ -97,6 +104,9 @@ class World:
         @return: What that changes of the services.
         """
         self.resources = ResourceSet(self._byKey.values())
+        if not self._changesServices:
+            return Change()
+        self._changesServices = False
         return self.registry.apply(self._byKey.values())
 
     def _read(self, entry: Entry) -> Resource | None:

@@ -56,6 +56,7 @@ class ResourceSet:
         self._byKey: dict[Key, Resource] = {resource.key: resource for resource in ordered}
         self._byKind: dict[str, list[Resource]] = {}
         self._rules: dict[str, list[Resource]] = {}
+        self._seen: dict[tuple[str, tuple[str, ...]], list[Resource]] = {}
         for resource in ordered:
             self._byKind.setdefault(resource.kind, []).append(resource)
             if resource.kind == "DestinationRule":
@@ -73,15 +74,20 @@ class ResourceSet:
         """
         return self._byKey.get(Key(group, kind, namespace, name))
 
-    def virtualServices(self, namespace: str, mesh: MeshConfig) -> list[Resource]:
+    def virtualServices(self, namespace: str, mesh: MeshConfig) -> Sequence[Resource]:
         """
         The VirtualServices that a namespace sees, delegates left out.
         """
-        return [
-            resource
-            for resource in self.all("VirtualService")
-            if resource.spec.hosts and self.seesVirtualService(resource, namespace, mesh)
-        ]
+        # Every proxy of a namespace asks, and a set does not change.
+        key = namespace, tuple(mesh.defaultVirtualServiceExportTo)
+        found = self._seen.get(key)
+        if found is None:
+            found = self._seen[key] = [
+                resource
+                for resource in self.all("VirtualService")
+                if resource.spec.hosts and self.seesVirtualService(resource, namespace, mesh)
+            ]
+        return found
 
     def seesVirtualService(self, resource: Resource, namespace: str, mesh: MeshConfig) -> bool:
         """

@@ -20,7 +20,7 @@ from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.proxy import Interception, Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 
-__all__ = ["Placement", "Scope", "scopeOf"]
+__all__ = ["Placement", "Scope", "scopeOf", "sidecarsOf"]
 
 
 @frozen
@@ -120,7 +120,7 @@ def _imports(entry: str, host: str, namespace: str, own: str) -> bool:
     return where in ("*", namespace) and covers(name, host)
 
 
-def _sidecarsOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> list[Resource]:
+def sidecarsOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet) -> list[Resource]:
     """
     The resource that counts for a proxy, and those that it hides: of its namespace one that selects it, else one for
     all, else that of the root namespace; the oldest of several.
@@ -144,7 +144,7 @@ def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: Se
     """
     visible = services.visibleServices(proxy.namespace)
     virtual = resources.virtualServices(proxy.namespace, mesh)
-    found = _sidecarsOf(proxy, mesh, resources) if proxy.isSidecar else []
+    found = sidecarsOf(proxy, mesh, resources) if proxy.isSidecar else []
     if not found:
         return Scope(proxy, None, [], visible, virtual, mesh.outboundTrafficPolicy.mode == "ALLOW_ANY")
     sidecar, *hidden = found

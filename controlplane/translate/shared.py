@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from meshproxy.controlplane.model.trafficpolicy import LocalityLbSetting, ZoneAwareLbSetting
     from meshproxy.controlplane.translate.clusters import OutboundClusters
     from meshproxy.controlplane.translate.context import Context
+    from meshproxy.controlplane.translate.mesh import MeshConfig
     from meshproxy.controlplane.translate.policies import Rule
+    from meshproxy.controlplane.translate.proxy import Proxy
+    from meshproxy.controlplane.translate.resourceset import ResourceSet
 
 __all__ = ["Shared"]
 
@@ -89,7 +92,8 @@ class Shared:
         """
         proxy = context.proxy
         caller = (proxy.dataPlane, proxy.intercepts, proxy.isSidecar, proxy.locality, proxy.network, proxy.sdsCluster)
-        labels = tuple(sorted(proxy.topology.items())) if self._ordersByLabels(context) else None
+        hasOrder = self._ordersByLabels(context.resources, context.mesh)
+        labels = tuple(sorted(proxy.topology.items())) if hasOrder else None
         key = (service.key, None if rule is None else rule.identity, caller, labels)
         return _made(self._clusters, key, rule, context, make)
 
@@ -99,46 +103,53 @@ class Shared:
 
         @param make: Makes it, for C{context}.
         """
-        proxy = context.proxy
-        resource = context.scope.resource
-        key = (
+        key = self.likeness(context.proxy, context.resources, context.mesh, context.scope.resource)
+        return _made(self._outbound, key, None, context, make)  # type: ignore[return-value]  # always the same type
+
+    def likeness(
+        self, proxy: Proxy, resources: ResourceSet, mesh: MeshConfig, sidecar: Resource | None
+    ) -> Hashable:
+        """
+        The same for proxies that get the same for what their workloads call.
+
+        @param sidecar: The Sidecar that counts for it.
+        """
+        return (
             proxy.namespace,
             proxy.dataPlane,
+            proxy.role,
             proxy.interception,
             proxy.locality,
             proxy.network,
             proxy.sdsCluster,
             proxy.outboundAddress,
-            None if resource is None else resource.key,
-            tuple(sorted(proxy.topology.items())) if self._asksLabels(context) else None,
+            None if sidecar is None else sidecar.key,
+            tuple(sorted(proxy.topology.items())) if self._asksLabels(resources, mesh) else None,
         )
-        return _made(self._outbound, key, None, context, make)  # type: ignore[return-value]  # always the same type
 
-    def _asksLabels(self, context: Context) -> bool:
+    def _asksLabels(self, resources: ResourceSet, mesh: MeshConfig) -> bool:
         """
         Whether it depends on the labels of a caller what it gets for what it calls.
         """
         if self._labelsMatter is None:
-            resources = context.resources
             self._labelsMatter = (
                 any(one.spec.workloadSelector is not None for one in resources.all("DestinationRule"))
                 or any(_selectsCallers(one) for one in resources.all("VirtualService"))
-                or self._ordersByLabels(context)
+                or self._ordersByLabels(resources, mesh)
             )
         return self._labelsMatter
 
-    def _ordersByLabels(self, context: Context) -> bool:
+    def _ordersByLabels(self, resources: ResourceSet, mesh: MeshConfig) -> bool:
         """
         Whether the labels of a caller decide which endpoints it asks first.
         """
         if self._labelsOrder is None:
-            mesh = context.mesh
             self._labelsOrder = any(
                 setting is not None and bool(setting.failoverPriority)
                 for setting in (
                     mesh.localityLbSetting,
                     mesh.zoneAwareLbSetting,
-                    *(one for rule in context.resources.all("DestinationRule") for one in _settings(rule.spec)),
+                    *(one for rule in resources.all("DestinationRule") for one in _settings(rule.spec)),
                 )
             )
         return self._labelsOrder

@@ -5,7 +5,7 @@ All of it: resources and services to the configuration of one proxy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from meshproxy.controlplane.translate.shared import Shared
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["Translation", "endpointsAgain", "translate"]
+__all__ = ["Translation", "endpointsAgain", "servesAny", "translate"]
 
 
 @define
@@ -164,14 +164,13 @@ def endpointsAgain(
     """
     The endpoints of some services anew, when nothing but endpoints changed.
 
-    @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself, or a workload
-        that serves other things now.
+    @return: L{None} if more than endpoints follows from the change: a cluster that holds them itself.
     """
     context = Context(proxy, mesh, resources, services)
     found = [service for key in changed if (service := services.service(key)) is not None]
-    seen = [service for service in found if service in context.scope.services]
-    mine = {target.service.key for target in services.targets(proxy.addresses, proxy.namespace)}
-    if any(service.resolution is not Resolution.STATIC or service.key in mine for service in seen):
+    visible = {service.key for service in context.scope.services}
+    seen = [service for service in found if service.key in visible]
+    if any(service.resolution is not Resolution.STATIC for service in seen):
         return None
     rules = Rules(context)
     passing = passingServices(context, passingHosts(context), seen)
@@ -179,3 +178,10 @@ def endpointsAgain(
         **outboundClusters(context, rules, seen, shared).endpoints,
         **passedClusters(context, rules, passing).endpoints,
     }
+
+
+def servesAny(proxy: Proxy, services: ServiceIndex, changed: Collection[ServiceKey]) -> bool:
+    """
+    Whether a workload is an endpoint of some services: then it may serve other things now.
+    """
+    return any(target.service.key in changed for target in services.targets(proxy.addresses, proxy.namespace))

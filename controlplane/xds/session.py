@@ -10,12 +10,12 @@ any more stay until listeners and routes that do not name them were taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshproxy.config.pool import newMessage
-from meshproxy.controlplane.snapshot.snapshot import Snapshot, Versioned, versioned
+from meshproxy.controlplane.snapshot.snapshot import Resources, Snapshot, Versioned, versioned
 from meshproxy.grpc.status import GRPCError, Status
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, FULL_STATE, LISTENER, ORDER, ROUTES, WILDCARD
 
@@ -58,7 +58,8 @@ class Subscription:
     @ivar invented: Those of which it was sent that they have no endpoints, although nobody said so.
     @ivar offered: The names in the last response.
     @ivar doubtful: Names in responses that were not taken: what the proxy has of them is not known.
-    @ivar settledOn: The resources of a snapshot, if the proxy has all of them that it asked for.
+    @ivar settledOn: The resources of a snapshot, if the proxy has all of them that it asked for, or was sent them.
+    @ivar coveredOf: The resources of a snapshot, if all of them are asked for.
     """
 
     isWildcard: bool = False
@@ -75,13 +76,31 @@ class Subscription:
     invented: set[str] = field(default_factory=set)
     offered: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
-    settledOn: Mapping[str, Versioned] | None = None
+    settledOn: Resources | None = None
+    coveredOf: Resources | None = None
 
     def wants(self, name: str) -> bool:
         """
         Whether a resource is asked for.
         """
         return self.isWildcard or name in self.names
+
+    def asksAnew(self) -> None:
+        """
+        What is asked for, or what is there, changed: nothing that was found out holds any more.
+        """
+        self.settledOn = self.coveredOf = None
+
+    def wantsAll(self, resources: Resources) -> bool:
+        """
+        Whether every one of some resources is asked for.
+        """
+        if self.isWildcard:
+            return True
+        changed = resources.changedSince(self.coveredOf)
+        wants = all(map(self.names.__contains__, resources if changed is None else changed))
+        self.coveredOf = resources if wants else None
+        return wants
 
 
 class Session:
@@ -128,9 +147,9 @@ class Session:
     def _linger(self, old: Snapshot, new: Snapshot) -> None:
         hasUsers = LISTENER in self.subscriptions or ROUTES in self.subscriptions
         for typeURL, lingering in self._lingering.items():
-            there = new.ofType(typeURL)
-            if hasUsers:
-                lingering.update((name, one) for name, one in old.ofType(typeURL).items() if name not in there)
+            there, before = new.ofType(typeURL), old.ofType(typeURL)
+            if hasUsers and there.changedSince(before) is None:
+                lingering.update((name, one) for name, one in before.items() if name not in there)
             for name in [name for name in lingering if name in there]:
                 del lingering[name]
 
@@ -161,16 +180,63 @@ class Session:
                 continue
             if self.mayWait and not self._comesFirst(typeURL):
                 continue
-            if typeURL == ENDPOINTS:
-                subscription.invented = self._withoutEndpoints(self.snapshot.ofType(typeURL))
-            subscription.settledOn = None
             before = subscription.sent
-            made.append((typeURL, self._respond(typeURL, subscription)))
+            made.append((typeURL, self._answer(typeURL, subscription)))
             if typeURL == CLUSTER:
                 self._sendEndpointsAgain(before, subscription.sent)
             subscription.isUnderWay = True
             subscription.isDue = False
         return made
+
+    def _answer(self, typeURL: str, subscription: Subscription) -> bytes:
+        """
+        The response that is due: of a few resources that changed, where it is known which, or of all.
+        """
+        assert self.snapshot is not None
+        resources = self.snapshot.ofType(typeURL)
+        changed = None if subscription.isDue else self._changed(typeURL, subscription)
+        if changed is not None and self._mayAddress(typeURL):
+            sending = {
+                name: resources[name]
+                for name in sorted(changed)
+                if subscription.wants(name) and subscription.sent.get(name) != resources[name].version
+            }
+            subscription.sent = {**subscription.sent, **{name: one.version for name, one in sending.items()}}
+            subscription.told -= changed
+            subscription.invented -= changed
+            subscription.settledOn = resources
+            return self._write(typeURL, subscription, sending, ())
+        if typeURL == ENDPOINTS:
+            subscription.invented = self._withoutEndpoints(resources)
+        # What follows from it is looked for: endpoints that are gone are no endpoints next.
+        subscription.settledOn = None
+        return self._respond(typeURL, subscription)
+
+    def _changed(self, typeURL: str, subscription: Subscription) -> frozenset[str] | None:
+        """
+        The resources that may differ from those that the proxy has, where it is known which.
+        """
+        assert self.snapshot is not None
+        if subscription.settledOn is None or self._lingering.get(typeURL):
+            return None
+        return self.snapshot.ofType(typeURL).changedSince(subscription.settledOn)
+
+    def _mayAddress(self, typeURL: str) -> bool:
+        """
+        Whether a response may hold a few resources of a type, instead of all.
+        """
+        raise NotImplementedError
+
+    def _write(
+        self, typeURL: str, subscription: Subscription, sending: Mapping[str, Versioned], gone: Sequence[str]
+    ) -> bytes:
+        """
+        A response.
+
+        @param sending: What is in it.
+        @param gone: What it says to be gone.
+        """
+        raise NotImplementedError
 
     def _sendEndpointsAgain(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
         """
@@ -209,7 +275,7 @@ class Session:
         have none, so that the proxy need not wait for them.
         """
         assert self.snapshot is not None
-        resources = self.snapshot.ofType(typeURL)
+        resources: Mapping[str, Versioned] = self.snapshot.ofType(typeURL)
         if lingering := self._lingering.get(typeURL):
             resources = {**resources, **lingering}
         if typeURL == ENDPOINTS:
@@ -249,16 +315,23 @@ class Session:
         assert self.snapshot is not None
         subscription = self.subscriptions[typeURL]
         resources, lingers = self.snapshot.ofType(typeURL), bool(self._lingering.get(typeURL))
-        if subscription.settledOn is resources and not lingers:
+        changed = self._changed(typeURL, subscription)
+        if changed is not None:
+            if any(
+                subscription.wants(name) and subscription.sent.get(name) != resources[name].version for name in changed
+            ):
+                return True
+            subscription.settledOn = resources
             return False
         wanted = self._wanted(typeURL)
         if any(subscription.sent.get(name) != one.version for name, one in wanted.items()):
             return True
-        if self._removesMatter(typeURL) and any(name not in wanted for name in subscription.sent):
+        isMore = any(name not in wanted for name in subscription.sent)
+        if isMore and self._removesMatter(typeURL):
             return True
         if self._missing(typeURL):
             return True
-        subscription.settledOn = None if lingers else resources
+        subscription.settledOn = None if lingers or isMore else resources
         return False
 
     def _removesMatter(self, typeURL: str) -> bool:
@@ -289,7 +362,7 @@ class Session:
             return False
         # A cluster that was just sent is followed by the proxy's request for its endpoints.
         rejected = clusters is not None and clusters.rejection is not None
-        return rejected or all(endpoints.wants(name) for name in self.snapshot.ofType(ENDPOINTS))
+        return rejected or endpoints.wantsAll(self.snapshot.ofType(ENDPOINTS))
 
     def _settleLingering(self) -> None:
         """
@@ -323,9 +396,7 @@ class Session:
         isNew = typeURL not in self.subscriptions
         if isNew and len(self.subscriptions) >= 100:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, "a stream has at most 100 types")
-        subscription = self.subscriptions.setdefault(typeURL, Subscription())
-        subscription.settledOn = None
-        return subscription, isNew
+        return self.subscriptions.setdefault(typeURL, Subscription()), isNew
 
     def _answered(self, subscription: Subscription, error: str) -> None:
         """
@@ -394,6 +465,9 @@ class WorldSession(Session):
         # xDS protocol, "How the client specifies what resources to return": no names mean all, until there were some.
         wildcard = WILDCARD in names or (not names and typeURL in FULL_STATE and not subscription.names)
         named = names - {WILDCARD}
+        if named == subscription.names and wildcard == subscription.isWildcard:
+            return
+        subscription.asksAnew()
         if named - subscription.names or wildcard > subscription.isWildcard:
             subscription.isDue = True
         for name in subscription.names - named:
@@ -422,6 +496,15 @@ class WorldSession(Session):
             sending = wanted
         else:
             sending = {name: one for name, one in wanted.items() if subscription.sent.get(name) != one.version}
+        subscription.sent = {name: one.version for name, one in wanted.items()}
+        return self._write(typeURL, subscription, sending, ())
+
+    def _mayAddress(self, typeURL: str) -> bool:
+        return typeURL not in FULL_STATE
+
+    def _write(
+        self, typeURL: str, subscription: Subscription, sending: Mapping[str, Versioned], gone: Sequence[str]
+    ) -> bytes:
         response: Any = newMessage("envoy.service.discovery.v3.DiscoveryResponse")
         response.type_url = typeURL
         response.version_info = subscription.version = self._version(typeURL)
@@ -430,7 +513,6 @@ class WorldSession(Session):
             packed = response.resources.add()
             packed.type_url = typeURL
             packed.value = one.value
-        subscription.sent = {name: one.version for name, one in wanted.items()}
         subscription.offered = set(sending)
         data: bytes = response.SerializeToString()
         return data
@@ -459,8 +541,10 @@ class DeltaSession(Session):
                 subscription.isWildcard = True
         if request.response_nonce and request.response_nonce == subscription.nonce:
             self._answered(subscription, _errorOf(request))
-        self._unsubscribe(subscription, request.resource_names_unsubscribe)
-        self._subscribe(subscription, request.resource_names_subscribe, isNew)
+        if isNew or request.resource_names_unsubscribe or request.resource_names_subscribe:
+            subscription.asksAnew()
+            self._unsubscribe(subscription, request.resource_names_unsubscribe)
+            self._subscribe(subscription, request.resource_names_subscribe, isNew)
 
     def _subscribe(self, subscription: Subscription, names: Iterable[str], isNew: bool) -> None:
         for name in names:
@@ -508,22 +592,29 @@ class DeltaSession(Session):
         wanted = self._wanted(typeURL)
         missing = self._missing(typeURL)
         gone = sorted({name for name in subscription.sent if name not in wanted} | missing)
-        response: Any = newMessage("envoy.service.discovery.v3.DeltaDiscoveryResponse")
-        response.type_url = typeURL
-        assert self.snapshot is not None
-        response.system_version_info = subscription.version = self.snapshot.version(typeURL)
-        response.nonce = subscription.nonce = self._nextNonce()
-        subscription.offered = set()
-        for name, one in wanted.items():
-            if subscription.sent.get(name) != one.version:
-                subscription.offered.add(name)
-                resource = response.resources.add()
-                resource.name = name
-                resource.version = one.version
-                resource.resource.type_url = typeURL
-                resource.resource.value = one.value
-        response.removed_resources.extend(gone)
+        sending = {name: one for name, one in wanted.items() if subscription.sent.get(name) != one.version}
         subscription.sent = {name: one.version for name, one in wanted.items()}
         subscription.told = {name for name in subscription.names if name not in wanted}
+        return self._write(typeURL, subscription, sending, gone)
+
+    def _mayAddress(self, typeURL: str) -> bool:
+        return True
+
+    def _write(
+        self, typeURL: str, subscription: Subscription, sending: Mapping[str, Versioned], gone: Sequence[str]
+    ) -> bytes:
+        assert self.snapshot is not None
+        response: Any = newMessage("envoy.service.discovery.v3.DeltaDiscoveryResponse")
+        response.type_url = typeURL
+        response.system_version_info = subscription.version = self.snapshot.version(typeURL)
+        response.nonce = subscription.nonce = self._nextNonce()
+        for name, one in sending.items():
+            resource = response.resources.add()
+            resource.name = name
+            resource.version = one.version
+            resource.resource.type_url = typeURL
+            resource.resource.value = one.value
+        response.removed_resources.extend(gone)
+        subscription.offered = set(sending)
         data: bytes = response.SerializeToString()
         return data
