@@ -153,4 +153,3 @@ def _checkDynamic(spec: ServiceEntry, spot: Spot) -> None:
         if port.protocol.upper() not in _DYNAMIC:
             why = f"{port.protocol or 'TCP'!r} is not one of {', '.join(_DYNAMIC)}, where resolution is DYNAMIC_DNS"
             spot["ports"][index]["protocol"].refuse(why)
-    spot["resolution"].notProgrammed("has no effect so far: DYNAMIC_DNS; calls to these hosts are not routed")

@@ -31,6 +31,7 @@ _RESOLUTIONS = {
     "STATIC": Resolution.STATIC,
     "DNS": Resolution.DNS,
     "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
+    "DYNAMIC_DNS": Resolution.DYNAMIC,
 }
 
 
@@ -42,7 +43,7 @@ def servicesOf(resource: Resource, domain: str) -> list[Service]:
     """
     if isinstance(resource.spec, ServiceSpec):
         return [_ofService(resource, resource.spec, domain)]
-    if isinstance(resource.spec, ServiceEntry) and resource.spec.resolution in _RESOLUTIONS:
+    if isinstance(resource.spec, ServiceEntry):
         return _ofEntry(resource, resource.spec)
     return []
 
@@ -129,7 +130,7 @@ def endpointsOf(service: Service, resource: Resource, workloads: Iterable[Resour
             for endpoint in _endpoints(service, one.spec, one.namespace, _labels(one.spec, one.metadata.labels))
             if service.resolution is not Resolution.STATIC or _isReachable(endpoint)
         ]
-    if not isinstance(spec, ServiceEntry) or service.resolution is Resolution.PASSTHROUGH:
+    if not isinstance(spec, ServiceEntry) or service.resolution in (Resolution.PASSTHROUGH, Resolution.DYNAMIC):
         return []
     if not spec.endpoints and service.resolution is not Resolution.STATIC:
         return _outside(service, service.host)

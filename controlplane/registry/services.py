@@ -60,6 +60,8 @@ class Resolution(Enum):
     DNS = "dns"
     DNS_ROUND_ROBIN = "dns round robin"
     PASSTHROUGH = "passthrough"
+    #: By the name that each request, or connection of TLS, asks for.
+    DYNAMIC = "dynamic dns"
 
 
 @frozen(kw_only=True)

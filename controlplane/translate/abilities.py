@@ -17,12 +17,14 @@ class Abilities:
 
     @ivar outliers: Notices endpoints that fail.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
+    @ivar resolves: Looks names up that requests ask for.
     @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
     @ivar asksGRPC: Asks one over gRPC, for connections too.
     """
 
     outliers: bool
     proxyProtocol: bool
+    resolves: bool
     asksHTTP: bool
     asksGRPC: bool
 
@@ -30,6 +32,7 @@ class Abilities:
 ENVOY = Abilities(
     outliers=True,
     proxyProtocol=True,
+    resolves=True,
     asksHTTP=True,
     asksGRPC=True,
 )
@@ -37,6 +40,7 @@ ENVOY = Abilities(
 MESHPROXY = Abilities(
     outliers=False,
     proxyProtocol=False,
+    resolves=False,
     asksHTTP=True,
     asksGRPC=False,
 )

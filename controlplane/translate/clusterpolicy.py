@@ -23,7 +23,7 @@ from meshproxy.controlplane.translate.messages import JSON, duration, typed, wit
 from meshproxy.controlplane.translate.policies import Rule
 from meshproxy.controlplane.translate.tls import RAW
 
-__all__ = ["announceClients", "applyPolicy", "protocolOptions", "unlimited"]
+__all__ = ["announceClients", "applyPolicy", "protocolOptions", "unlimited", "whole"]
 
 #: The most that Envoy can be told: the mesh has no limits but those that a resource sets.
 _MOST = 4294967295
@@ -154,11 +154,11 @@ def _tcp(tcp: TCPSettings, cluster: JSON, options: JSON) -> None:
             )
         }
     if tcp.maxConnectionDuration is not None:
-        common = _whole(options).setdefault("commonHttpProtocolOptions", {})
+        common = whole(options).setdefault("commonHttpProtocolOptions", {})
         common["maxConnectionDuration"] = duration(tcp.maxConnectionDuration)
 
 
-def _whole(options: JSON) -> JSON:
+def whole(options: JSON) -> JSON:
     """
     Options that say which HTTP is spoken, as they have to.
     """
@@ -211,7 +211,7 @@ def _errors(statuses: Sequence[int], options: JSON) -> None:
     ]
     if rules:
         matcher = rules[0] if len(rules) == 1 else {"orMatch": {"rules": rules}}
-        _whole(options)["outlierDetection"] = {"errorMatcher": matcher}
+        whole(options)["outlierDetection"] = {"errorMatcher": matcher}
 
 
 def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, rule: Rule | None) -> None:
@@ -219,7 +219,7 @@ def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, ru
     isOn = setting is not None and setting.enabled is not False and not setting.distribute
     if isOn and not context.proxy.abilities.outliers and rule is not None:
         _leftOut(context, rule, "localityLbSetting", "without outliers nothing fails over")
-    if cluster.get("type") == "ORIGINAL_DST":
+    if cluster["lbPolicy"] == "CLUSTER_PROVIDED":
         return
     cluster["lbPolicy"] = _BALANCERS.get(balancer.simple or "", "LEAST_REQUEST")
     if balancer.consistentHash is not None:

@@ -14,8 +14,15 @@ from attrs import evolve
 from meshproxy.controlplane.model.destinationrule import Subset
 from meshproxy.controlplane.model.trafficpolicy import ClientTLSSettings, ConnectionPoolSettings, TrafficPolicy
 from meshproxy.controlplane.registry.services import Endpoint, Port, Resolution, Service
-from meshproxy.controlplane.translate.clusterpolicy import announceClients, applyPolicy, protocolOptions, unlimited
+from meshproxy.controlplane.translate.clusterpolicy import (
+    announceClients,
+    applyPolicy,
+    protocolOptions,
+    unlimited,
+    whole,
+)
 from meshproxy.controlplane.translate.context import Context
+from meshproxy.controlplane.translate.dynamicdns import dynamicCluster, upstreamOptions
 from meshproxy.controlplane.translate.endpoints import chosenEndpoints, loadAssignment, speaksMutualTLS
 from meshproxy.controlplane.translate.localities import balanceLocalities
 from meshproxy.controlplane.translate.messages import ADS, JSON, address, duration, origin, without
@@ -79,7 +86,10 @@ def passedClusters(context: Context, rules: Rules, services: Sequence[Service]) 
 def _ofService(context: Context, service: Service, rule: Rule | None, passes: bool = False) -> OutboundClusters:
     made = OutboundClusters()
     known: dict[object, bool] = {}
-    subsets: list[Subset | None] = [None, *(subset for subset, _ in rule.subsets)] if rule is not None else [None]
+    isDynamic = service.resolution is Resolution.DYNAMIC
+    # Nobody knows the labels of what is looked up.
+    found = rule.subsets if rule is not None and not isDynamic else ()
+    subsets: list[Subset | None] = [None, *(subset for subset, _ in found)]
     for port in service.ports:
         if port.protocol != "UDP":
             for subset in subsets:
@@ -119,12 +129,15 @@ def _outbound(
     _discover(context, cluster, made, service, policy, endpoints, known, passes)
     options = {} if passes else protocolOptions(port, policy)
     applyPolicy(context, cluster, policy, rule, options)
-    balanceLocalities(context, policy, cluster)
+    if service.resolution is not Resolution.DYNAMIC:
+        balanceLocalities(context, policy, cluster)
     if passes:
         # Its bytes are nobody's business here.
         made.clusters[name] = without(cluster)
         return
     _secure(context, cluster, service, port, subset, policy)
+    if service.resolution is Resolution.DYNAMIC and (upstream := upstreamOptions(policy.tls)):
+        whole(options)["upstreamHttpProtocolOptions"] = upstream
     if policy.proxyProtocol is not None and context.proxy.abilities.proxyProtocol:
         announceClients(policy.proxyProtocol, cluster)
     if options:
@@ -171,6 +184,9 @@ def _discover(
         asItWas, resolution = False, Resolution.STATIC
     else:
         resolution = service.resolution
+    if resolution is Resolution.DYNAMIC:
+        cluster.update(dynamicCluster(policy.tls))
+        return
     if asItWas or resolution is Resolution.PASSTHROUGH:
         cluster.update(type="ORIGINAL_DST", lbPolicy="CLUSTER_PROVIDED")
         return
@@ -206,7 +222,7 @@ def _secure(
     settings = policy.tls
     sni = sniName(port.number, subset.name if subset is not None else "", service.host)
     if settings is None:
-        if context.mesh.enableAutoMtls and not service.external:
+        if context.mesh.enableAutoMtls and not service.external and service.resolution is not Resolution.DYNAMIC:
             # Mutual TLS with those endpoints that speak it.
             cluster["transportSocketMatches"] = [
                 {

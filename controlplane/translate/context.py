@@ -9,7 +9,7 @@ from meshproxy.controlplane.model.problems import NOT_PROGRAMMED, Problem, Sever
 from meshproxy.controlplane.model.resource import Key, Resource
 from meshproxy.controlplane.model.spots import pathOf
 from meshproxy.controlplane.registry.index import ServiceIndex, Target
-from meshproxy.controlplane.registry.services import ServiceKey
+from meshproxy.controlplane.registry.services import Resolution, ServiceKey
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.proxy import Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
@@ -41,6 +41,20 @@ class Context:
             self.uses(self.scope.resource)
             for other in self.scope.hidden:
                 self.conflict("two Sidecars for the same workloads", other, self.scope.resource)
+
+        if not self.proxy.abilities.resolves or not self.proxy.isSidecar:
+            self._tellUnresolved()
+
+    def _tellUnresolved(self) -> None:
+        """
+        Tell of services that this proxy would have to look up for each request.
+        """
+        for service in self.services.visibleServices(self.proxy.namespace):
+            resource = self.resources.get(*service.origin) if service.resolution is Resolution.DYNAMIC else None
+            if resource is not None:
+                who = "this data plane" if self.proxy.isSidecar else "a gateway"
+                why = f"{who} looks up no names that requests ask for: calls to these hosts fail"
+                self.notProgrammed(why, resource, "spec", "resolution")
 
     def uses(self, resource: Resource) -> None:
         """

@@ -14,9 +14,10 @@ from meshproxy.controlplane.model.common import selects
 from meshproxy.controlplane.model.hosts import fullName, within
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.routes import MESH, L4MatchAttributes, RouteDestination, TLSMatchAttributes
-from meshproxy.controlplane.registry.services import Port, Service
+from meshproxy.controlplane.registry.services import Port, Resolution, Service
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
+from meshproxy.controlplane.translate.dynamicdns import connectionFilter, requestFilter
 from meshproxy.controlplane.translate.httpconnection import Side, connectionManager, tcpProxy
 from meshproxy.controlplane.translate.listeners import distinct, inspectors, listener, tlsMatch
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
@@ -57,6 +58,7 @@ class _Bound:
 
     @ivar binds: Whether it is really listened at.
     @ivar http: Whether HTTP is, which routes tell apart.
+    @ivar looksUp: Whether names are looked up that requests ask for.
     @ivar chains: Filter chains for connections.
     @ivar owner: The first service that wanted it.
     """
@@ -64,6 +66,7 @@ class _Bound:
     binds: bool
     http: bool = False
     auto: bool = False
+    looksUp: bool = False
     chains: list[JSON] = field(factory=list)
     owner: Service | None = None
 
@@ -123,6 +126,7 @@ def _want(context: Context, bound: _Bound, address: str, service: Service, port:
     """
     if port.isHTTP:
         bound.http = True
+        bound.looksUp = bound.looksUp or service.resolution is Resolution.DYNAMIC
     else:
         bound.auto = bound.auto or port.isAuto
         known = [one.get("filterChainMatch") for one in bound.chains]
@@ -150,7 +154,9 @@ def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSO
     """
     chains = distinct(bound.chains)
     if bound.http or bound.auto:
-        manager = connectionManager(context, Side.OUTBOUND, f"outbound_{listenerName(address, number)}", str(number))
+        prefix = f"outbound_{listenerName(address, number)}"
+        before = [requestFilter()] if bound.looksUp else []
+        manager = connectionManager(context, Side.OUTBOUND, prefix, str(number), before)
         if chains:
             match = {"applicationProtocols": _PLAIN_HTTP, "transportProtocol": "raw_buffer"}
             chains.insert(0, {"filterChainMatch": match, "filters": [manager]})
@@ -195,7 +201,9 @@ def _chains(
         # Several services share a port; the name that a caller asks for tells them apart.
         match.update(serverNames=[service.host], transportProtocol="tls")
     if match not in [chain.get("filterChainMatch", {}) for chain in made]:
-        filters = [tcpProxy(context, name, [(name, 1)], policy)]
+        looksUp = service.resolution is Resolution.DYNAMIC
+        before = [connectionFilter(port.number)] if looksUp else []
+        filters = [*before, tcpProxy(context, name, [(name, 1)], policy)]
         made.append(without({"filterChainMatch": match, "filters": filters}))
     return made
 

@@ -15,7 +15,7 @@ from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.sidecar import EgressListener, IngressListener
 from meshproxy.controlplane.model.trafficpolicy import ConnectionPoolSettings
 from meshproxy.controlplane.registry.index import ServiceIndex
-from meshproxy.controlplane.registry.services import Service
+from meshproxy.controlplane.registry.services import Resolution, Service
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.proxy import Interception, Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
@@ -143,6 +143,8 @@ def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: Se
     What a proxy needs to know.
     """
     visible = services.visibleServices(proxy.namespace)
+    if not (proxy.isSidecar and proxy.abilities.resolves):
+        visible = [service for service in visible if service.resolution is not Resolution.DYNAMIC]
     virtual = resources.virtualServices(proxy.namespace, mesh)
     found = sidecarsOf(proxy, mesh, resources) if proxy.isSidecar else []
     if not found:

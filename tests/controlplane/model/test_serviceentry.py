@@ -47,7 +47,7 @@ class ServiceEntryTests(KindTests):
         self.accepted(f"hosts: ['*.b']\n{port}\nresolution: NONE")
         self.accepted(f"hosts: [a.b]\n{port}\nresolution: STATIC\nworkloadSelector: {{labels: {{app: x}}}}")
         self.accepted(f"hosts: [a.b]\n{port}\nresolution: STATIC\nendpoints: [{{address: 'unix:///a'}}]")
-        self.warnings([(f"hosts: ['*.b']\n{port}\nresolution: DYNAMIC_DNS", "spec.resolution", "not-programmed")])
+        self.accepted(f"hosts: ['*.b']\n{port}\nresolution: DYNAMIC_DNS")
 
     def test_refused(self) -> None:
         """

@@ -143,7 +143,7 @@ class EntryTests(SynchronousTestCase):
 
     def test_resolutions(self) -> None:
         """
-        DNS looks up the host where there are no endpoints; NONE has none; the dynamic one is no service yet.
+        DNS looks up the host where there are no endpoints; NONE has none, and the dynamic one neither: requests say.
         """
         port = "ports: [{number: 443, name: tls, protocol: TLS}]"
         for resolution, expected in (
@@ -156,7 +156,9 @@ class EntryTests(SynchronousTestCase):
             (service,) = index.services
             self.assertEqual(addresses(index, service.key, 443), expected, resolution)
             self.assertTrue(service.external)
-        self.assertEqual(indexOf(resourcesOf(entry(f"hosts: ['*.b'], resolution: DYNAMIC_DNS, {port}"))).services, ())
+        index = indexOf(resourcesOf(entry(f"hosts: ['*.b'], resolution: DYNAMIC_DNS, {port}")))
+        (service,) = index.services
+        self.assertEqual((service.host, index.allEndpoints(service.key)), ("*.b", ()))
 
     def test_selector(self) -> None:
         """
