@@ -37,6 +37,9 @@ __all__ = ["Handshake", "TLSTransport"]
 # How many bytes one turn of the reactor encrypts for one connection, so that others get their turn.
 _SEND_LIMIT = 262144
 
+# How much of what came behind a failed handshake is read.
+_REST = 65536
+
 # After how many long writes, and of how many bytes, a connection's records leave in batches.
 _LONG_WRITES = 8
 _LONG = 3 * RECORD
@@ -74,6 +77,12 @@ class Handshake(Protocol):
         @return: The transport failure reason.
         """
 
+    @property
+    def broken(self) -> Callable[[], object]:
+        """
+        Is called when the peer breaks the protocol after the handshake.
+        """
+
 
 @implementer(ITCPTransport)
 class TLSTransport(SocketTransport):
@@ -103,6 +112,7 @@ class TLSTransport(SocketTransport):
         self._handshake: Handshake | None = handshake
         self._connection = handshake.connection
         self._failed: Callable[[Exception], object] = _ignore
+        self._countBroken = handshake.broken
 
     def shake(self, protocol: IProtocol, failed: Callable[[Exception], object], timeout: float = 0.0) -> None:
         """
@@ -192,6 +202,11 @@ class TLSTransport(SocketTransport):
         self._forgetHandshake()
         if not self.disconnected:
             FileDescriptor.connectionLost(self, _UNFINISHED)
+            try:
+                # What is left unread would make the kernel send a reset, which may overtake the alert.
+                self.socket.recv(_REST)
+            except OSError:
+                pass
             self.socket.close()
             del self.fileno
 
@@ -254,7 +269,9 @@ class TLSTransport(SocketTransport):
             self.connectionLost(Failure(why))
 
     def _lost(self, exception: TLSError) -> Exception:
-        self._broken = True
+        if not self._broken:
+            self._broken = True
+            self._countBroken()
         reason = _TLSLost(exception.why)
         reason.__cause__ = exception
         return reason

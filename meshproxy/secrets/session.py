@@ -124,6 +124,13 @@ class TLSSession:
         See L{meshproxy.net.tls.Handshake.settled}.
         """
 
+    @property
+    def broken(self) -> Callable[[], object]:
+        """
+        See L{meshproxy.net.tls.Handshake.broken}.
+        """
+        return self._stats.broken
+
     def failed(self, why: str) -> str:
         """
         See L{meshproxy.net.tls.Handshake.failed}.

@@ -49,6 +49,13 @@ class TLSStats:
         for name, end in ends.items():
             self._scope.gauge(f"ssl.certificate.{name}.expiration_unix_time_seconds").value = int(end)
 
+    def broken(self) -> None:
+        """
+        A peer broke the protocol after its handshake.
+        """
+        # Envoy counts it when it reads, and again when it cannot say goodbye.
+        self.connectionError.value += 2
+
     def shaken(self, info: TLSInfo) -> None:
         """
         A handshake is over.

@@ -45,6 +45,11 @@ class PeerHandshake:
         """
         return why
 
+    def broken(self) -> None:
+        """
+        See L{meshproxy.net.tls.Handshake.broken}.
+        """
+
 
 def _use(context: SSL.Context, credential: Credential | None) -> SSL.Context:
     if credential is not None:

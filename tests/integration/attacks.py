@@ -406,8 +406,8 @@ ATTACKS = (
         "resetsClosed",
         "Resets of a stream that is over.",
         _repeated(headers(1, _GET), reset(1)),
+        "http.front.downstream_cx_protocol_error",
         size=20000,
-        code=None,
     ),
     Attack(
         "leave",

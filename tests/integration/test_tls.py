@@ -209,6 +209,23 @@ class HostileTests(TLSCase):
         self.assertIn(b"secure", self.ask())
         self.assertNotIn("Traceback", proxy.log)
 
+    def test_saysWhy(self) -> None:
+        """
+        Who does not speak TLS is told so, and then the end: a reset, for what it sent beside, could overtake both.
+        """
+        self.start()
+        for wire, alert in (
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b""),
+            (b"\x16\x03\x01\xff\xff" + b"x" * 20000, b"\x15"),
+            (b"\x16\x03\x01\0\0" * 40, b"\x15"),
+        ):
+            with socket.create_connection(("127.0.0.1", self.port), 30) as sock:
+                sock.sendall(wire)
+                got = b""
+                while piece := sock.recv(4096):
+                    got += piece
+                self.assertEqual(got[:1], alert)
+
     def test_slowHandshakes(self) -> None:
         """
         Hundreds of connections that send a C{ClientHello} byte by byte: others are served meanwhile, and when their

@@ -62,6 +62,9 @@ class PlainHandshake:
         self.why.append(why)
         return why
 
+    def broken(self) -> None:
+        self.why.append("broken")
+
 
 class TLSCase(SynchronousTestCase):
     """
@@ -301,6 +304,7 @@ class ClosingTests(TLSCase):
         self.reactor.settle()
         self.assertEqual(type(server.lost).__name__, "_TLSLost")
         self.assertEqual(server.received, b"")
+        self.assertEqual(self.room.counted("listener.a.ssl.")["connection_error"], 2)
 
     def test_renegotiation(self) -> None:
         """
