@@ -154,6 +154,8 @@ class Details:
     Response code details that are not those of a L{Failure}.
     """
 
+    #: There are details, and they say nothing: what Envoy has for a reply of custom_response. Logs show an empty text.
+    EMPTY = " "
     VIA_UPSTREAM = "via_upstream"
     DIRECT_RESPONSE = "direct_response"
     INTERNAL_REDIRECT = "internal_redirect"

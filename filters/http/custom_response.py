@@ -13,6 +13,7 @@ from meshproxy.accesslog.logs import compileFormatString
 from meshproxy.config import Section
 from meshproxy.config.matchertree import MatcherTree, compileMatcherTree
 from meshproxy.config.supported import declare
+from meshproxy.flags import Details
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.internalredirect import splitURL
@@ -61,7 +62,7 @@ class LocalResponse:
         added = HeaderMap()
         if self.mutate is not None:
             self.mutate(added, stream)
-        stop: Stop = stream.reply(self.status or headers.status, body, list(added.fields()), "custom_response")
+        stop: Stop = stream.reply(self.status or headers.status, body, list(added.fields()), Details.EMPTY)
         return stop
 
 

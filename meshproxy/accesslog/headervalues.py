@@ -137,8 +137,8 @@ def _queryOf(info: StreamInfo) -> bytes | None:
     path = _pathOf(info, "PATH")
     if path is None:
         return None
-    query = path.partition(b"?")[2].partition(b"#")[0]
-    return query or None
+    _, mark, query = path.partition(b"?")
+    return query.partition(b"#")[0] if mark else None
 
 
 def _queryParameter(command: Command) -> Value:

@@ -160,8 +160,8 @@ def _emitTime(local: bool) -> Callable[[Command], Value]:
 
 def _details(command: Command) -> Value:
     if command.parameters == "ALLOW_WHITESPACES":
-        return lambda info: clean(info.responseCodeDetails) or None
-    return lambda info: "_".join(clean(info.responseCodeDetails).split()) or None
+        return lambda info: clean(info.responseCodeDetails).strip() if info.responseCodeDetails else None
+    return lambda info: "_".join(clean(info.responseCodeDetails).split()) if info.responseCodeDetails else None
 
 
 def _environment(command: Command) -> Value:
@@ -268,6 +268,8 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _underscored("connection.transportFailureReason"),
     "UPSTREAM_LOCAL_CLOSE_REASON": _text("upstreamLocalCloseReason"),
     "DOWNSTREAM_LOCAL_CLOSE_REASON": _text("connection.localCloseReason"),
+    "UPSTREAM_DETECTED_CLOSE_TYPE": _plain(lambda info: info.upstreamCloseType if info.upstreamHost else None),
+    "DOWNSTREAM_DETECTED_CLOSE_TYPE": _text("downstreamCloseType"),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": _number("upstreamAttempts"),
     # Not cleaned: a local reply's own format shows the body as it is, with its lines.
     "LOCAL_REPLY_BODY": _plain(Inline("info.localReplyBody")),
@@ -283,6 +285,9 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "SPAN_ID": _text("spanId"),
     "CONNECTION_ID": _number("connection.id"),
     "UPSTREAM_CONNECTION_ID": _number("upstreamConnectionId"),
+    # As in Envoy, that of the last try.
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": _plain(lambda info: str(info.upstreamConnectionId or "") or None),
+    "LISTENER_NAME": _text("connection.listenerName"),
     "HOSTNAME": _hostname,
     "ENVIRONMENT": _environment,
     **HEADER_OPERATORS,

@@ -25,6 +25,7 @@ _SOURCES = {
     "CLUSTER": "clusterMetadata",
     "UPSTREAM_HOST": "upstreamMetadata",
     "LISTENER": "listenerMetadata",
+    "LISTENER_FILTER_CHAIN": "connection.filterChainMetadata",
     "VIRTUAL_HOST": "virtualHostMetadata",
 }
 

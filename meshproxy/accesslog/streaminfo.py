@@ -29,6 +29,7 @@ class ConnectionInfo:
     @ivar localAddress: Where the client wanted to go: the accepted address, or the original destination.
     @ivar directLocalAddress: The address of the socket, where it differs from C{localAddress}.
     @ivar listenerMetadata: C{filter_metadata} of the listener, by namespace.
+    @ivar filterChainMetadata: C{filter_metadata} of the filter chain.
     @ivar requestedServerName: The server name of the ClientHello; the client chose it.
     @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
     @ivar localCloseReason: C{%DOWNSTREAM_LOCAL_CLOSE_REASON%}.
@@ -52,6 +53,7 @@ class ConnectionInfo:
     listenerName: str = ""
     listenerMetadata: dict[str, dict[str, object]] | None = None
     filterChainName: str = ""
+    filterChainMetadata: dict[str, dict[str, object]] | None = None
     requestedServerName: str = ""
     terminationDetails: str = ""
     localCloseReason: str = ""
@@ -218,6 +220,9 @@ class StreamInfo:
     upstreamConnectEnd: float | None = None
     upstreamTransportFailureReason: str = ""
     upstreamLocalCloseReason: str = ""
+    # Of HTTP, as in Envoy, nothing else is told: a stream is logged before its connection ends.
+    downstreamCloseType: str = "Normal"
+    upstreamCloseType: str = "Normal"
     connectionPoolReady: float | None = None
     upstreamTls: TLSFacts | None = None
 

@@ -92,7 +92,7 @@ def compileProxyStatus(section: Section | None, serverName: str, nodeId: str) ->
         if error is None:
             return
         parts = [name, f"error={error.name}"]
-        if withDetails and stream.responseCodeDetails:
+        if withDetails and stream.responseCodeDetails.strip():
             details = [stream.responseCodeDetails]
             termination = stream.connectionTerminationDetails or stream.connection.terminationDetails
             if withTermination and termination:

@@ -9,6 +9,7 @@ from meshproxy.config import Section
 from meshproxy.listener.matching import MatchRule, compileRule
 from meshproxy.listener.transports import compileTransport
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
+from meshproxy.upstream.plain import metadataOf
 
 __all__ = ["FilterChain"]
 
@@ -18,6 +19,7 @@ class FilterChain:
     A filter chain of a listener.
 
     @ivar name: Its name; may be empty.
+    @ivar metadata: Its C{filter_metadata}, by namespace.
     @ivar key: What makes it the same chain after a reload, so that its connections live on: its name, what it matches,
         and by what it believes peers. Names alone may be shared; and who came in clear is not to stay where clients
         need a certificate now.
@@ -30,6 +32,7 @@ class FilterChain:
     def __init__(self, section: Section, context: NetworkFilterContext, isDefault: bool = False) -> None:
         self.name: str = section.get("name")
         self.section = section
+        self.metadata = metadataOf(section.childOrEmpty("metadata")) or None
         self.rule: MatchRule = compileRule(section.child("filter_chain_match"))
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.filters: list[PassingFilter] = []

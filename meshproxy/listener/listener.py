@@ -272,6 +272,8 @@ class Listener:
             sock.close()
             return
         info.filterChainName = chain.name
+        if chain.metadata is not None:
+            info.filterChainMetadata = chain.metadata
         chain.transport.begin(sock, DownstreamConnection(self, chain, info), self.bufferLimit)
 
     def chainOf(self, facts: ConnectionFacts) -> FilterChain | None:

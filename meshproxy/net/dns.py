@@ -27,14 +27,16 @@ FAMILIES: dict[str, tuple[type, ...]] = {
 
 class NameServers(NamedTuple):
     """
-    Whom to ask instead of the machine's own name servers.
+    Whom to ask, and how.
 
-    @ivar addresses: Hosts and ports, in order.
+    @ivar addresses: Hosts and ports, in order; none for the machine's own name servers.
     @ivar timeouts: How long each try waits.
+    @ivar byTCP: Whether by TCP alone.
     """
 
     addresses: tuple[tuple[str, int], ...]
     timeouts: tuple[float, ...]
+    byTCP: bool = False
 
 
 class Addresses(list[str]):

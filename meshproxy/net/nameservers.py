@@ -17,7 +17,19 @@ from twisted.python.failure import Failure
 
 from meshproxy.net.dns import FAMILIES, Addresses, NameServers
 
-__all__ = ["makeResolver", "resolveWithTTL"]
+__all__ = ["TCPResolver", "makeResolver", "resolveWithTTL"]
+
+
+class TCPResolver(client.Resolver):
+    """
+    Asks by TCP alone.
+    """
+
+    def queryUDP(self, queries: Any, timeout: Any = None) -> Any:
+        """
+        What is asked first is asked so already.
+        """
+        return self.queryTCP(queries, sum(timeout or (10.0,)))
 
 
 def makeResolver(
@@ -32,7 +44,10 @@ def makeResolver(
     if others is None:
         servers = client.Resolver(resolvconf.encode(), reactor=reactor)
     else:
-        servers = client.Resolver(servers=list(others.addresses), timeout=others.timeouts, reactor=reactor)
+        kind = TCPResolver if others.byTCP else client.Resolver
+        # It reads the machine's own where it is told none.
+        own = None if others.addresses else resolvconf.encode()
+        servers = kind(own, list(others.addresses), others.timeouts, reactor)
     return ResolverChain([hosts.Resolver(hostsFile.encode()), servers])
 
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
-from meshproxy.net.dns import NameServers
+from meshproxy.net.dns import Addresses, NameServers
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.named import NamedEndpoint, isIP
 from meshproxy.upstream.nameservers import compileNameServers
@@ -111,9 +111,11 @@ class _Name:
         lookups: Lookups,
         random: Callable[[], float],
         answered: Callable[[], object],
+        mayBeNone: bool = False,
     ) -> None:
         """
         @param answered: Called after each look-up.
+        @param mayBeNone: Whether no address is an answer, too, if the name servers themselves say so.
         """
         self.name = name
         self.hosts: list[str] | None = None
@@ -123,6 +125,7 @@ class _Name:
         self._lookups = lookups
         self._random = random
         self._answered = answered
+        self._mayBeNone = mayBeNone
         self._failures = 0
         self._call: IDelayedCall | None = None
         self._stopped = False
@@ -143,13 +146,13 @@ class _Name:
     def _cbFound(self, hosts: list[str]) -> None:
         if self._stopped:
             return
-        if hosts:
+        if hosts or (self._mayBeNone and isinstance(hosts, Addresses)):
             self._stats.updateSuccess.value += 1
             self._failures = 0
             self._done(list(hosts), getattr(hosts, "ttl", None))
         else:
             # The system's resolver has the same answer for a name that is gone and for servers that do not answer.
-            self._stats.updateEmpty.value += 1
+            (self._stats.updateEmpty if self._mayBeNone else self._stats.updateFailure).value += 1
             self._failures += 1
             self._done(self.hosts or [], None)
 
@@ -195,7 +198,9 @@ class StrictDNSDiscovery:
         self._named = named
         self._found: Callable[[list[Endpoint]], object] = lambda endpoints: None
         names = dict.fromkeys(each.host for each in named if each.port is not None and not isIP(each.host))
-        self._names = {name: _Name(name, network, clock, stats, lookups, random, self._answered) for name in names}
+        parts = (network, clock, stats, lookups, random, self._answered)
+        # As in Envoy, a name that is gone takes its endpoints along.
+        self._names = {name: _Name(name, *parts, mayBeNone=True) for name in names}
 
     def start(self, found: Callable[[list[Endpoint]], object]) -> None:
         """

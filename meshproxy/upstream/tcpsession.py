@@ -469,11 +469,14 @@ class TCPSession(StreamInfo):
     def _upstreamLost(self, wasReset: bool) -> None:
         if wasReset and self.downstream.isOpen:
             self.responseFlags |= ResponseFlag.UPSTREAM_REMOTE_RESET
+            self.upstreamCloseType, self.downstreamCloseType = "RemoteReset", "LocalReset"
         if self._flushing:
             self._flushing = False
             self._proxy.stats.upstreamFlushActive.value -= 1
 
     def _downstreamLost(self, wasReset: bool) -> None:
+        if wasReset and self.downstreamCloseType == "Normal":
+            self.downstreamCloseType = "RemoteReset"
         self._cancelConnect()
         self.countWithheld(len(self.downstream.early))
         upstream = self.upstream

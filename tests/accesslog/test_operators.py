@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.accesslog.commands import FormatError, parseFormat
 from meshproxy.accesslog.operators import OPERATORS, compileOperator
 from meshproxy.accesslog.streaminfo import StreamInfo
-from meshproxy.flags import ResponseFlag
+from meshproxy.flags import Details, ResponseFlag
 from tests.accesslog.streams import sampleStream
 
 
@@ -95,6 +95,8 @@ class OperatorTests(OperatorCase):
                 "FILTER_CHAIN_NAME": "fc",
                 "CONNECTION_ID": 5,
                 "UPSTREAM_CONNECTION_ID": 0,
+                "UPSTREAM_CONNECTION_IDS_ATTEMPTED": None,
+                "DOWNSTREAM_DETECTED_CLOSE_TYPE": "Normal",
                 "STREAM_ID": "962d6ebf-fa9d-498a-9041-4f493e855ee3",
                 "ACCESS_LOG_TYPE": "NotSet",
                 "LOCAL_REPLY_BODY": "",
@@ -105,8 +107,11 @@ class OperatorTests(OperatorCase):
 
     def test_missing(self) -> None:
         """
-        Missing text is nothing; counts are 0, as in Envoy.
+        Missing text is nothing; counts are 0, as in Envoy. Details that say nothing are an empty text.
         """
+        silent = StreamInfo()
+        silent.responseCodeDetails = Details.EMPTY
+        self.check({"RESPONSE_CODE_DETAILS": "", "UPSTREAM_DETECTED_CLOSE_TYPE": None}, silent)
         missing = ("PROTOCOL", "RESPONSE_CODE_DETAILS", "UPSTREAM_CLUSTER", "ROUTE_NAME", "FILTER_CHAIN_NAME")
         self.check({**dict.fromkeys(missing), "STREAM_ID": None, "RESPONSE_CODE": 0, "BYTES_SENT": 0}, StreamInfo())
 

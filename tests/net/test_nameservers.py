@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.names import dns
 from twisted.names.error import DNSNameError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
@@ -105,6 +106,19 @@ class ResolveTests(SynchronousTestCase):
         resolver = makeResolver(clock, "/nowhere", "/nowhere", NameServers((("192.0.2.53", 5353),), (2.0, 4.0)))
         servers = resolver.resolvers[-1]
         self.assertEqual((servers.servers, servers.timeout), ([("192.0.2.53", 5353)], (2.0, 4.0)))
+
+    def test_byTCP(self) -> None:
+        """
+        Where that is wanted, the first question goes by TCP already, to the machine's own servers too.
+        """
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write("nameserver 192.0.2.54\n")
+        for addresses, host in (((("192.0.2.53", 53),), "192.0.2.53"), ((), "192.0.2.54")):
+            reactor: Any = MemoryReactorClock()
+            resolver = makeResolver(reactor, path, "/nowhere", NameServers(addresses, (1.0,), True))
+            resolveWithTTL(resolver, "a.example", "V4_ONLY").addErrback(lambda failure: None)
+            self.assertEqual([each[:2] for each in reactor.tcpClients], [(host, 53)])
 
     def test_hosts(self) -> None:
         """

@@ -80,6 +80,22 @@ class StrictDNSTests(DiscoveryCase):
         self.assertEqual(self.last(), ["192.0.2.1:80"])
         self.assertEqual(self.stat("update_empty"), 1)
 
+    def test_gone(self) -> None:
+        """
+        As in Envoy, one of which the name servers themselves say that there is nothing takes its endpoints along, and
+        is asked for at the usual pace.
+        """
+        self.begin(self.cluster("a.example"))
+        self.names.answer(a_example=Addresses(["192.0.2.1"], 60.0))
+        self.clock.advance(5)
+        self.names.answer(a_example=Addresses())
+        self.assertEqual(self.found[-1], [])
+        self.assertEqual((self.stat("update_success"), self.stat("update_empty")), (2, 0))
+        self.clock.advance(4.9)
+        self.assertEqual(len(self.names.asked), 2)
+        self.clock.advance(0.2)
+        self.assertEqual(len(self.names.asked), 3)
+
     def test_firstFails(self) -> None:
         """
         A cluster whose names cannot be looked up begins to serve, without endpoints, and finds them later.

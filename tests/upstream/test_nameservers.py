@@ -57,6 +57,39 @@ class NameServersTests(DiscoveryCase):
         self.assertEqual(self.asked(typed_dns_resolver_config=told), NameServers(both[:1], (2.0, 2.0, 2.0)))
         self.assertIsNone(self.asked(typed_dns_resolver_config=resolvers()))
 
+    def test_older(self) -> None:
+        """
+        The fields of former times say the same, and that questions go by TCP.
+        """
+        one = socketAddress("192.0.2.53", 53)
+        usual = NameServers((("192.0.2.53", 53),), (5.0, 5.0, 5.0, 5.0))
+        byTCP = usual._replace(byTCP=True)
+        options = {"use_tcp_for_dns_lookups": True, "no_default_search_domain": True}
+        for fields, expected in (
+            ({"dns_resolvers": [one]}, usual),
+            ({"dns_resolvers": [one], "use_tcp_for_dns_lookups": True}, byTCP),
+            ({"use_tcp_for_dns_lookups": True}, byTCP._replace(addresses=())),
+            ({"dns_resolution_config": {"resolvers": [one]}}, usual),
+            ({"dns_resolution_config": {"resolvers": [one], "dns_resolver_options": options}}, byTCP),
+            ({"typed_dns_resolver_config": resolvers(one, dns_resolver_options=options)}, byTCP),
+        ):
+            self.assertEqual(self.asked(**fields), expected, fields)
+
+    def test_fallback(self) -> None:
+        """
+        Servers that are only for a machine without any are left aside where it has some.
+        """
+        one = socketAddress("192.0.2.53", 53)
+        config = resolvers(one, use_resolvers_as_fallback=True)
+        section = clusterSection("a.example", type="STRICT_DNS", typed_dns_resolver_config=config)
+        path = self.mktemp()
+        for text, expected in (("nameserver 192.0.2.1\n", False), ("# nameserver\n", True), (None, True)):
+            if text is not None:
+                with open(path, "w") as file:
+                    file.write(text)
+            found = compileNameServers(section, path if text is not None else self.mktemp())
+            self.assertEqual(found is not None, expected)
+
     def test_bootstrap(self) -> None:
         """
         Those of a bootstrap are asked by whoever names no others.

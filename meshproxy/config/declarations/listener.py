@@ -32,8 +32,7 @@ accept(
 declare(_LISTENER + "AdditionalAddress", "address", "socket_options")
 
 declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
-declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout")
-accept(_LISTENER + "FilterChain", "metadata", "nothing here reads a filter chain's metadata")
+declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout", "metadata")
 
 declare(_LISTENER + "FilterChainMatch", "destination_port", "prefix_ranges", "server_names", "transport_protocol")
 declare(_LISTENER + "FilterChainMatch", "application_protocols", "direct_source_prefix_ranges", "source_type")

@@ -47,7 +47,7 @@ class CustomResponseTests(SynchronousTestCase):
         result = self.harness(body={"inline_string": "sorry"}, status_code=200).request()
         self.assertEqual((result.status, result.body, result.header("x-up")), (200, b"sorry", None))
         self.assertEqual((result.header("content-type"), result.header("content-length")), ("text/plain", "5"))
-        self.assertEqual(result.log["details"], "custom_response")
+        self.assertEqual(result.log["details"], "")
 
     def test_format(self) -> None:
         """

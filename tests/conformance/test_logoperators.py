@@ -1,0 +1,82 @@
+"""
+What access logs tell of how connections ended, and of listener and chain.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.bootstrap import Listener, Manager
+from tests.conformance.case import OK, Case, Do, Pause, get
+from tests.conformance.comparison import Comparison, compared
+
+_TYPES = "type.googleapis.com/envoy.extensions."
+_OPERATORS = (
+    "down=%DOWNSTREAM_DETECTED_CLOSE_TYPE% up=%UPSTREAM_DETECTED_CLOSE_TYPE% listener=%LISTENER_NAME% "
+    "chain=%METADATA(LISTENER_FILTER_CHAIN:m:k)% query=%QUERY_PARAMS% flags=%RESPONSE_FLAGS%"
+)
+
+
+def _log(text: str) -> str:
+    line = json.dumps(f"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% {text}\n")
+    return (
+        f"access_log: [{{name: log, typed_config: {{'@type': {_TYPES}access_loggers.stream.v3.StdoutAccessLog,"
+        f" log_format: {{text_format_source: {{inline_string: {line}}}}}}}}}]"
+    )
+
+
+class _Noted(Manager):
+    """
+    A manager whose chain has metadata.
+    """
+
+    def chains(self, name: str) -> list[dict[str, Any]]:
+        """
+        See L{Manager.chains}.
+        """
+        chains = super().chains(name)
+        chains[0]["metadata"] = {"filter_metadata": {"m": {"k": "chain"}}}
+        return chains
+
+
+LISTENERS: dict[str, Manager | Listener] = {
+    "http": _Noted(
+        _log(_OPERATORS),
+        "[{match: {prefix: /again}, route: {cluster: backend, retry_policy: {retry_on: '5xx,reset', num_retries: 2}}},"
+        " {match: {prefix: /closed}, route: {cluster: closed}}, {match: {prefix: /up}, route: {cluster: backend}}]",
+    ),
+    "tcp": Listener(
+        f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
+        f" stat_prefix: tcp, cluster: backend, {_log(_OPERATORS)}}}}}]}}]"
+    ),
+}
+
+_LATE = [(Pause(0.6), OK)]
+
+
+def _case(name: str, listener: str, send: Any = None, replies: Any = (OK,), responses: int = 1) -> Case:
+    return Case(name, "The log tells how it ended.", send or get("/up?a=b"), replies, listener, responses=responses)
+
+
+CASES = [
+    _case("answered", "http"),
+    _case("noRoute", "http", get("/none?")),
+    _case("refused", "http", get("/closed")),
+    _case("reset", "http", replies=[(Do.RESET,)]),
+    _case("closed", "http", replies=[(Do.CLOSE,)]),
+    _case("again", "http", get("/again"), [(Do.RESET,), (Do.CLOSE,), OK]),
+    _case("leaves", "http", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
+    _case("tcp_client", "tcp", [get(), Pause(0.2), Do.RESET], _LATE, 0),
+    _case("tcp_reset", "tcp", get(), [(Do.RESET,)], 0),
+    _case("tcp_closed", "tcp", get(), [(OK, Do.CLOSE)]),
+]
+
+
+@compared(Comparison(LISTENERS, CASES))
+class LogOperatorTests(SynchronousTestCase):
+    """
+    Beside Envoy.
+    """
