@@ -25,7 +25,9 @@ class ClosingConnection(Protocol):
     """
 
     manager: ConnectionManager
-    closing = closedHere = False
+    # Each exchange asks for it: who derives from this says so at first, for with a default here it is found slowly.
+    closing: bool
+    closedHere = False
 
     def stopped(self) -> None:
         """

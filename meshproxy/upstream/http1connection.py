@@ -131,7 +131,7 @@ class ResponseSink:
 _ids = count(1)
 
 
-@withAttributes("connected", "transport", "connectedAt", "request", "served", "_requestEnded", "closedHere")
+@withAttributes("connected", "transport", "connectedAt", "closedHere")
 @implementer(IPushProducer)
 class HTTP1UpstreamConnection(TwistedProtocol):
     """
@@ -146,15 +146,16 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     @ivar closedHere: Whether this side ends it.
     """
 
-    request: IUpstreamRequest | None = None
     isHTTP2 = False
-    served = 0
     closedHere = False
     connectedAt: float | None = None
-    _requestEnded = True
 
     def __init__(self, pool: HTTP1Pool, makeSink: Callable[[], ResponseSink] = ResponseSink) -> None:
         self.pool = pool
+        # What each exchange needs has no default on the class: CPython 3.12 and later would look for it there.
+        self.request: IUpstreamRequest | None = None
+        self.served = 0
+        self._requestEnded = True
         self.id = next(_ids)
         self._sink = makeSink()
         self.codec = makeUpstreamCodec(self._sink, pool.settings.http1)

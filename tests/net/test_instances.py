@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.stream import Stream
@@ -105,11 +106,33 @@ class NamesTests(SynchronousTestCase):
         """
         Each name is there, and none that nobody sets.
         """
-        for cls in (PlainRequest, HTTP1UpstreamConnection, HTTP2UpstreamConnection, Stream):
+        for cls in (HTTP1UpstreamConnection, HTTP2UpstreamConnection, Stream):
             said, first, later = self.names(cls)
             self.assertTrue(said, cls)
             self.assertLessEqual(later - first, said, cls)
             self.assertLessEqual(len(said | first - set(getattr(cls, "__slots__", ()))), MOST_ATTRIBUTES, cls)
+
+    def test_slots(self) -> None:
+        """
+        What a plain request has is in slots, all of it that is read or set of every one.
+        """
+        _, first, later = self.names(PlainRequest)
+        self.assertEqual(first, set(PlainRequest.__slots__))
+        self.assertEqual(later, set())
+
+    def test_withoutDefaults(self) -> None:
+        """
+        What each exchange needs of a connection has no default on a class: CPython 3.12 and later look for it there
+        each time, though the instance has it.
+        """
+        for cls, names in (
+            (HTTP1UpstreamConnection, ("request", "served", "_requestEnded")),
+            (HTTP1Connection, ("closing", "stream", "served")),
+        ):
+            _, first, _ = self.names(cls)
+            for name in names:
+                self.assertIn(name, first)
+                self.assertFalse(hasattr(cls, name), f"{cls.__name__}.{name}")
 
     def test_request(self) -> None:
         """
