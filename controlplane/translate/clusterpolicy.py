@@ -65,7 +65,7 @@ def protocolOptions(port: Port | None, policy: TrafficPolicy) -> JSON:
         value["useDownstreamProtocolConfig"] = {"httpProtocolOptions": {}, "http2ProtocolOptions": settings}
     elif port.isHTTP2 or (upgrade and port.isHTTP):
         value["explicitHttpConfig"] = {"http2ProtocolOptions": settings}
-    common = _commonSettings(http)
+    common = _commonSettings(http, policy.connectionPool.tcp if policy.connectionPool is not None else None)
     if common and (port is None or port.isHTTP or port.isAuto):
         value["commonHttpProtocolOptions"] = common
         if len(value) == 1:
@@ -83,13 +83,18 @@ def _http2Settings(http: HTTPSettings | None) -> JSON:
     return without({"maxConcurrentStreams": http.maxConcurrentStreams or None, "connectionKeepalive": alive})
 
 
-def _commonSettings(http: HTTPSettings | None) -> JSON:
-    if http is None:
-        return {}
+def _commonSettings(http: HTTPSettings | None, tcp: TCPSettings | None) -> JSON:
+    """
+    What is said of connections that requests share: of how long they may be idle, that of TCP if HTTP says nothing.
+    """
+    idle = http.idleTimeout if http is not None else None
+    if idle is None and tcp is not None:
+        idle = tcp.idleTimeout
+    most = http.maxRequestsPerConnection if http is not None else 0
     return without(
         {
-            "idleTimeout": duration(http.idleTimeout) if http.idleTimeout is not None else None,
-            "maxRequestsPerConnection": http.maxRequestsPerConnection or None,
+            "idleTimeout": duration(idle) if idle is not None else None,
+            "maxRequestsPerConnection": most or None,
         }
     )
 

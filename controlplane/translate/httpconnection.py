@@ -156,6 +156,8 @@ def tcpProxy(
     tcp = policy.connectionPool.tcp if policy is not None and policy.connectionPool is not None else None
     if tcp is not None and tcp.idleTimeout is not None:
         value["idleTimeout"] = duration(tcp.idleTimeout)
+    if tcp is not None and tcp.maxConnectionDuration is not None:
+        value["maxDownstreamConnectionDuration"] = duration(tcp.maxConnectionDuration)
     balancer = policy.loadBalancer if policy is not None else None
     if balancer is not None and balancer.consistentHash is not None and balancer.consistentHash.useSourceIp:
         value["hashPolicy"] = [{"sourceIp": {}}]

@@ -184,6 +184,10 @@ class BalancerTests(SynchronousTestCase):
         )
         idle = options("connectionPool: {http: {idleTimeout: 5s}}", plain)
         self.assertEqual(idle["commonHttpProtocolOptions"], {"idleTimeout": "5s"})
+        idle = options("connectionPool: {tcp: {idleTimeout: 6s}}", plain)
+        self.assertEqual(idle["commonHttpProtocolOptions"], {"idleTimeout": "6s"})
+        idle = options("connectionPool: {tcp: {idleTimeout: 6s}, http: {idleTimeout: 5s}}", plain)
+        self.assertEqual(idle["commonHttpProtocolOptions"], {"idleTimeout": "5s"})
         self.assertEqual(options(upgrade, "{name: tcp, port: 80}"), {})
 
     def test_outliers(self) -> None:
