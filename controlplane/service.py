@@ -18,12 +18,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from meshproxy.controlplane.api.access import Access, Role, TokenGrant
 from meshproxy.controlplane.api.application import makeSite
 from meshproxy.controlplane.api.call import Call
+from meshproxy.controlplane.api.objects import Objects
 from meshproxy.controlplane.ca.authority import Authority
 from meshproxy.controlplane.ca.identity import Identity, IdentityError
 from meshproxy.controlplane.ca.issuing import CertificateService
 from meshproxy.controlplane.ca.material import Material
 from meshproxy.controlplane.ca.tokens import BootstrapTokens
 from meshproxy.controlplane.metrics import ControlMetrics
+from meshproxy.controlplane.registration import Registration
 from meshproxy.controlplane.settings import ListenSettings, Settings
 from meshproxy.controlplane.snapshot.snapshots import Snapshots
 from meshproxy.controlplane.snapshot.world import World
@@ -97,7 +99,8 @@ class ControlPlane(Service):
         )
         self.tokens = BootstrapTokens(self.store, reactor.seconds)
         self.snapshots = Snapshots(self.store, World(settings.mesh), reactor)
-        self.xds = XDSServer(self.snapshots, reactor, self._identityOf, checkNode)
+        self.registration = Registration(self.snapshots, Objects(self.store, reactor.seconds), reactor)
+        self.xds = XDSServer(self.registration, reactor, self._identityOf, checkNode)
         self.certificates = CertificateService(self.authority, self.tokens, self._ownURIs)
         methods = {**self.xds.methods(), **self.certificates.methods()}
         self._grpc = GRPCServer(methods, reactor, ServerOptions(maxMessage=16 << 20))
@@ -190,7 +193,8 @@ class ControlPlane(Service):
         Follow the store, and serve.
         """
         Service.startService(self)
-        self.snapshots.start().addErrback(lambda why: self._log.failure("the store cannot be read", why))
+        for reader in (self.snapshots, self.registration):
+            reader.start().addErrback(lambda why: self._log.failure("the store cannot be read", why))
         self._sweep()
 
     def stopService(self) -> Deferred[Any]:
@@ -203,6 +207,7 @@ class ControlPlane(Service):
         stopped = [Deferred.fromCoroutine(_maybe(port.stopListening())) for port in self._ports]
         self._ports.clear()
         self._site.stop()
+        self.registration.stop()
         self._grpc.stop()
         self.snapshots.stop()
         done = DeferredList(stopped)

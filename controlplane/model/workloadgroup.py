@@ -26,7 +26,7 @@ __all__ = [
     "checkWorkloadGroup",
 ]
 
-_UNUSED = {"notProgrammed": "workloads do not register themselves; a WorkloadEntry tells of each"}
+_UNUSED = {"notProgrammed": "nobody asks; an entry goes when its proxy does"}
 
 #: What Kubernetes takes for the name of a header of a probe.
 _HEADER = re.compile(r"[-A-Za-z0-9]+\Z")
@@ -118,8 +118,8 @@ class WorkloadGroup:
     """
 
     metadata: GroupMetadata | None = None
-    template: WorkloadEntry | None = field(default=None, metadata=_UNUSED)
-    probe: Probe | None = None
+    template: WorkloadEntry | None = None
+    probe: Probe | None = field(default=None, metadata=_UNUSED)
 
 
 def checkWorkloadGroup(spec: WorkloadGroup, metadata: Metadata, spot: Spot) -> None:

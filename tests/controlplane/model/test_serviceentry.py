@@ -175,14 +175,14 @@ class WorkloadGroupTests(KindTests):
 
     def test_accepted(self) -> None:
         """
-        A template and a probe; that workloads do not register themselves is told.
+        A template and a probe; that nobody asks by the probe is told.
         """
         self.warnings(
             [
                 (
                     "metadata: {labels: {app: a}}\ntemplate: {serviceAccount: s}\n"
                     f"probe: {{periodSeconds: 5, {probe}}}",
-                    "spec.template",
+                    "spec.probe",
                     "not-programmed",
                 )
                 for probe in (
