@@ -94,6 +94,7 @@ class CORS(HTTPFilter):
     shared = True
     configType = _PACKAGE + "Cors"
     routeConfigType = _PACKAGE + "CorsPolicy"
+    olderRouteConfigType = "envoy.config.route.v3.CorsPolicy"
 
     def __init__(self, config: None, context: FilterContext) -> None:
         super().__init__(config, context)
@@ -115,7 +116,8 @@ class CORS(HTTPFilter):
         route = stream.route
         if not origin or route is None or route.kind is not RouteKind.ROUTE:
             return None
-        levels = route.overrides.levels.get(self.context.name)
+        name, overrides = self.context.name, route.overrides
+        levels = overrides.levels.get(name) or overrides.older.get(name)
         if not levels:
             return None
         policy = combinePolicies(levels)

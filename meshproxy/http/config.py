@@ -79,6 +79,7 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: _ChainCompil
         random=proxy.random,
         compileFilterConfig=compiler.compileRouteConfig,
         knowsFilterConfig=compiler.knowsRouteConfig,
+        compileOlderConfig=compiler.compileOlderConfig,
         serviceCluster=proxy.nodeCluster,
         matcherInputs=REQUEST_INPUTS,
     )
@@ -222,6 +223,19 @@ class _ChainCompiler:
         See L{RouteContext.knowsFilterConfig}.
         """
         return name in self._links and self._proxy.registry.isKnown("http", held)
+
+    def compileOlderConfig(self, section: Section) -> dict[str, object]:
+        """
+        What a field of former times says to the filters that it is for: see L{RouteContext.compileOlderConfig}.
+        """
+        found = {
+            name: link.filterClass.compileRouteConfig(section, link.context)
+            for name, link in self._links.items()
+            if link.filterClass.olderRouteConfigType == section.typeName
+        }
+        if not found:
+            section.warn("no filter of this chain heeds it")
+        return found
 
     def compileRouteConfig(self, name: str, section: Section) -> object | None:
         """

@@ -122,6 +122,7 @@ class HTTPFilter:
         nothing of the stream. A message that came whole is then shown to them whole, and goes on in one step.
     @cvar hasRouteConfig: Whether C{typed_per_filter_config} may say anything to it, as it may unless this is L{False}.
     @cvar configType: The full name of its protobuf message, or C{""} where L{Config} tells its C{TypedStruct}.
+    @cvar olderRouteConfigType: The message that a field of the route itself has held for it in former times, if any.
     @cvar routeConfigType: Likewise for C{typed_per_filter_config}; C{""} for the same as C{configType}.
     @cvar Config: An attrs class (L{meshproxy.config.structure}), where there is no message.
     @cvar RouteConfig: Likewise for C{typed_per_filter_config}; L{None} for the same as C{Config}.
@@ -136,6 +137,7 @@ class HTTPFilter:
     hasRouteConfig: ClassVar[bool] = True
     configType: ClassVar[str] = ""
     routeConfigType: ClassVar[str] = ""
+    olderRouteConfigType: ClassVar[str] = ""
     Config: ClassVar[type | None] = None
     RouteConfig: ClassVar[type | None] = None
 

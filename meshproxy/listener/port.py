@@ -68,19 +68,23 @@ def addressesOf(section: Section) -> list[tuple[tuple[Address, int], ListenOptio
     Where a C{Listener} message says to listen, with the socket options of each address.
     """
     freebind: bool = section.wrapped("freebind", False)
-    common = section.children("socket_options")
-    wanted: list[tuple[Section, Sequence[Section]]] = []
+    common, alive = section.children("socket_options"), section.child("tcp_keepalive")
+    fastOpen = section.wrapped("tcp_fast_open_queue_length", 0) if section.has("tcp_fast_open_queue_length") else None
+    wanted: list[tuple[Section, Sequence[Section], Section | None]] = []
     first = section.child("address")
     if first is None:
         section.refuse("a listener needs an address", "address")
     else:
-        wanted.append((first, common))
+        wanted.append((first, common, alive))
     for additional in section.children("additional_addresses"):
         child = additional.child("address")
         own = additional.child("socket_options")
         if child is not None:
-            wanted.append((child, common if own is None else own.children("socket_options")))
-    found = [(addressOf(child), compileListenOptions(options, freebind)) for child, options in wanted]
+            options = common if own is None else own.children("socket_options")
+            wanted.append((child, options, additional.child("tcp_keepalive") or alive))
+    found = [
+        (addressOf(child), compileListenOptions(options, freebind, kept, fastOpen)) for child, options, kept in wanted
+    ]
     return [(address, options) for address, options in found if address is not None]
 
 

@@ -68,11 +68,34 @@ def _set(sock: socket.socket, options: Sequence[Option]) -> None:
         sock.setsockopt(option.level, option.name, option.value)
 
 
-def compileListenOptions(sections: Sequence[Section], freebind: bool) -> ListenOptions:
+def _keepaliveOptions(section: Section | None) -> list[Option]:
+    """
+    What C{core.v3.TcpKeepalive} stands for; L{None} stands for nothing.
+    """
+    if section is None:
+        return []
+    named = (
+        ("keepalive_probes", socket.TCP_KEEPCNT),
+        ("keepalive_time", socket.TCP_KEEPIDLE),
+        ("keepalive_interval", socket.TCP_KEEPINTVL),
+    )
+    told = [Option(socket.IPPROTO_TCP, number, section.wrapped(field, 0)) for field, number in named]
+    return [Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *[option for option in told if option.value]]
+
+
+def compileListenOptions(
+    sections: Sequence[Section], freebind: bool, keepalive: Section | None = None, fastOpen: int | None = None
+) -> ListenOptions:
     """
     Compile the C{SocketOption} messages of a listener.
+
+    @param keepalive: Its C{tcp_keepalive}.
+    @param fastOpen: Its C{tcp_fast_open_queue_length}: how many connections may send data with their first packet.
     """
     found: dict[str, list[Option]] = {"STATE_PREBIND": [], "STATE_BOUND": [], "STATE_LISTENING": []}
+    found["STATE_PREBIND"] += _keepaliveOptions(keepalive)
+    if fastOpen is not None:
+        found["STATE_LISTENING"].append(Option(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, fastOpen))
     for section in sections:
         kind = section.child("type")
         if kind is not None and kind.child("datagram") is not None and kind.child("stream") is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from meshproxy.config.matchertree import CompileInput
 from meshproxy.config.near import near
 from meshproxy.config.section import Section
-from meshproxy.routing.perfilter import CompileFilterConfig, KnowsFilterConfig
+from meshproxy.routing.perfilter import CompileFilterConfig, CompileOlderConfig, KnowsFilterConfig
 from meshproxy.runtime import Runtime
 
 __all__ = ["RouteContext"]
@@ -21,6 +21,10 @@ __all__ = ["RouteContext"]
 def _noFilters(name: str, section: Section) -> object | None:
     section.refuse(f"{name!r} is no filter that has configuration on a route")
     return None
+
+
+def _nothing(section: Section) -> Mapping[str, object]:
+    return {}
 
 
 def _all(name: str, held: Section) -> bool:
@@ -40,6 +44,7 @@ class RouteContext:
     @ivar serviceCluster: What this proxy is called: C{node.cluster}.
     @ivar matcherInputs: What trees of conditions can look at, by the names of their messages.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
+    @ivar compileOlderConfig: Compiles fields of former times that are for filters.
     @ivar knowsFilterConfig: Whether it can: what is optional, and not known, is left out.
     """
 
@@ -49,6 +54,7 @@ class RouteContext:
     random: Callable[[], float] = _random.random
     compileFilterConfig: CompileFilterConfig = _noFilters
     knowsFilterConfig: KnowsFilterConfig = _all
+    compileOlderConfig: CompileOlderConfig = _nothing
     serviceCluster: str = ""
     matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)
 

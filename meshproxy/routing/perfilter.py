@@ -13,6 +13,7 @@ from meshproxy.config.section import Section
 
 __all__ = [
     "CompileFilterConfig",
+    "CompileOlderConfig",
     "FilterOverrides",
     "KnowsFilterConfig",
     "compilePerFilterConfig",
@@ -22,6 +23,9 @@ __all__ = [
 #: Compiles the configuration of a filter for a route: by the name of the filter, and the unpacked message. L{None}
 #: where it cannot, which it has refused.
 CompileFilterConfig: TypeAlias = Callable[[str, Section], object | None]
+
+#: Compiles what a field of former times says to filters, by their names in the chain.
+CompileOlderConfig: TypeAlias = Callable[[Section], Mapping[str, object]]
 
 #: Whether there is a filter of a name, and one for the configuration in an Any.
 KnowsFilterConfig: TypeAlias = Callable[[str, Section], bool]
@@ -36,6 +40,8 @@ class FilterOverrides:
 
     @ivar configs: The most specific configuration of each filter.
     @ivar levels: All configurations of each filter, the most general first.
+    @ivar older: The same where a field of former times says it (C{cors}); a filter heeds it where C{levels} has
+        nothing.
     @ivar disabled: Filters that are switched off (L{True}), or on where the connection manager has them off
         (L{False}).
     """
@@ -43,6 +49,7 @@ class FilterOverrides:
     configs: Mapping[str, object] = field(default_factory=dict)
     levels: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     disabled: Mapping[str, bool] = field(default_factory=dict)
+    older: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
 
 
 def compilePerFilterConfig(
@@ -93,15 +100,17 @@ def mergeFilterOverrides(levels: Sequence[FilterOverrides]) -> FilterOverrides:
     """
     Merge levels, the most general first.
     """
-    told = [level for level in levels if level.configs or level.disabled]
+    told = [level for level in levels if level.configs or level.disabled or level.older]
     if len(told) == 1:
         return told[0]
     configs: dict[str, object] = {}
     every: dict[str, tuple[object, ...]] = {}
     disabled: dict[str, bool] = {}
+    older: dict[str, tuple[object, ...]] = {}
     for level in told:
         configs.update(level.configs)
         disabled.update(level.disabled)
-        for name, found in level.levels.items():
-            every[name] = every.get(name, ()) + found
-    return FilterOverrides(configs, every, disabled)
+        for gathered, held in ((every, level.levels), (older, level.older)):
+            for name, found in held.items():
+                gathered[name] = gathered.get(name, ()) + found
+    return FilterOverrides(configs, every, disabled, older)

@@ -54,11 +54,20 @@ class Level(NamedTuple):
     mirrors: tuple[MirrorPolicy, ...] = ()
 
 
-def _compileLevel(section: Section, context: RouteContext) -> Level:
+def _compileLevel(section: Section, context: RouteContext, cors: Section | None = None) -> Level:
+    """
+    Compile what a level says.
+
+    @param cors: Its policy in the field of former times.
+    """
+    overrides = compilePerFilterConfig(section, context.compileFilterConfig, context.knowsFilterConfig)
+    if cors is not None:
+        older = {name: (policy,) for name, policy in context.compileOlderConfig(cors).items()}
+        overrides = replace(overrides, older=older)
     return Level(
         compileHeaderOptions(section, "request_headers_to_add", "request_headers_to_remove"),
         compileHeaderOptions(section, "response_headers_to_add", "response_headers_to_remove"),
-        compilePerFilterConfig(section, context.compileFilterConfig, context.knowsFilterConfig),
+        overrides,
     )
 
 
@@ -70,7 +79,7 @@ def compileVirtualHost(section: Section, compiler: RouteCompiler) -> tuple[Virtu
     """
     Compile C{envoy.config.route.v3.VirtualHost}, but for its routes.
     """
-    level = _compileLevel(section, compiler.context)
+    level = _compileLevel(section, compiler.context, section.child("cors"))
     level = level._replace(
         retryPolicy=compileRetryPolicy(section.child("retry_policy")),
         hedges=compileHedging(section.child("hedge_policy")),
@@ -138,7 +147,7 @@ class RouteCompiler:
         @param around: What its virtual host says to it.
         @param conditions: Which requests it is for.
         """
-        own = _compileLevel(section, self.context)
+        own = _compileLevel(section, self.context, section.childOrEmpty("route").child("cors"))
         decorator = section.child("decorator")
         route = Route(
             virtualHost,

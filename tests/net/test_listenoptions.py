@@ -42,6 +42,24 @@ class ListenOptionsTests(SynchronousTestCase):
         keepalive = Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.assertEqual(made, ListenOptions((keepalive,), (keepalive,), (Option(1, 2, b"a"),)))
 
+    def test_kept(self) -> None:
+        """
+        Probes for peers that say nothing, and connections that begin with data.
+        """
+        section = Section.of("envoy.config.core.v3.TcpKeepalive", {"keepalive_time": 30, "keepalive_probes": 2})
+        made = compileListenOptions([], False, section, 5)
+        self.assertEqual(
+            made.prebind,
+            (
+                Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+                Option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2),
+                Option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+            ),
+        )
+        self.assertEqual(made.listening, (Option(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 5),))
+        none = compileListenOptions([], False, Section.of("envoy.config.core.v3.TcpKeepalive", {}))
+        self.assertEqual(none.prebind, (Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),))
+
     def test_types(self) -> None:
         """
         What is for datagram sockets only is left out.

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.section import Section
 from meshproxy.routing.context import RouteContext
-from meshproxy.routing.perfilter import FilterOverrides
+from meshproxy.routing.perfilter import FilterOverrides, mergeFilterOverrides
 from tests.routing.support import errorsOf, forward, request, routeConfiguration, streamOf, tableOf
 
 _STRUCT = "type.googleapis.com/google.protobuf.Struct"
@@ -119,6 +119,14 @@ class FilterOverridesTests(SynchronousTestCase):
         assert found is not None
         self.assertEqual(found.overrides.configs, {"f": ("f", "1")})
         self.assertEqual(found.overrides.disabled, {"f": False, "unknown": False})
+
+    def test_older(self) -> None:
+        """
+        What fields of former times say is gathered beside, the most general first.
+        """
+        levels = [FilterOverrides(older={"a": (number,)}) for number in (1, 2)]
+        merged = mergeFilterOverrides([*levels, FilterOverrides()])
+        self.assertEqual((merged.older, merged.levels), ({"a": (1, 2)}, {}))
 
     def test_saysNothing(self) -> None:
         """

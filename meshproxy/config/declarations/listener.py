@@ -22,14 +22,15 @@ declare(_LISTENER + "Listener", "tcp_backlog_size")
 only(_LISTENER + "Listener", "transparent", False)
 accept(_LISTENER + "Listener", "connection_balance_config", "the kernel balances between workers")
 accept(_LISTENER + "Listener", "bypass_overload_manager", "there is no overload manager yet to bypass")
-declare(_LISTENER + "Listener", "metadata")
+declare(_LISTENER + "Listener", "metadata", "tcp_keepalive", "tcp_fast_open_queue_length")
+accept(_LISTENER + "Listener", "reuse_port", "it is `enable_reuse_port` by its older name")
 accept(
     _LISTENER + "Listener",
     "max_connections_to_accept_per_socket_event",
     "a pace of accepting, which changes no connection",
 )
 
-declare(_LISTENER + "AdditionalAddress", "address", "socket_options")
+declare(_LISTENER + "AdditionalAddress", "address", "socket_options", "tcp_keepalive")
 
 declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
 declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout", "metadata")

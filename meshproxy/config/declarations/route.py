@@ -76,6 +76,11 @@ declare(_ROUTE + "VirtualHost", "virtual_clusters", "include_is_timeout_retry_he
 declare(_ROUTE + "VirtualCluster", "headers", "name")
 declare(_ROUTE + "VirtualHost", "matcher")
 declare(_ROUTE + "RouteList", "routes")
+for _level in ("VirtualHost", "RouteAction"):
+    declare(_ROUTE + _level, "cors")
+declare(_ROUTE + "CorsPolicy", "allow_origin_string_match", "allow_methods", "allow_headers", "expose_headers")
+declare(_ROUTE + "CorsPolicy", "max_age", "allow_credentials", "filter_enabled", "shadow_enabled")
+declare(_ROUTE + "CorsPolicy", "allow_private_network_access", "forward_not_matching_preflights")
 declare(_ROUTE + "InternalRedirectPolicy", "max_internal_redirects", "redirect_response_codes", "predicates")
 declare(_ROUTE + "InternalRedirectPolicy", "allow_cross_scheme_redirect", "response_headers_to_copy")
 declare("envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig")
