@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.commands import Command, FormatError
-from meshproxy.accesslog.values import Value, clean, plainText
+from meshproxy.accesslog.values import TypedText, Value, clean, plainText
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -77,6 +77,8 @@ def _filterState(command: Command) -> Value:
         raise FormatError(f"{form!r} is not one of PLAIN, TYPED and FIELD")
     if form == "FIELD" and len(rest) < 2:
         raise FormatError(f"%FILTER_STATE({key}:FIELD)% names no field")
+    if len(rest) > (2 if form == "FIELD" else 1):
+        raise FormatError(f"%FILTER_STATE({key}:{form})% has one part too many: only FIELD is followed by a name")
     field = rest[1] if form == "FIELD" else ""
 
     def value(info: StreamInfo) -> object:
@@ -84,7 +86,9 @@ def _filterState(command: Command) -> Value:
         held = state.get(key) if state else None
         if held is None and info.connection.filterState:
             held = info.connection.filterState.get(key)
-        if held is None or not getattr(held, "isShown", True):
+        if form == "TYPED" and hasattr(held, "typed"):
+            held = held.typed
+        elif held is None or not getattr(held, "isShown", True):
             return None
         if field:
             held = held.get(field) if isinstance(held, Mapping) else getattr(held, field, None)
@@ -94,6 +98,10 @@ def _filterState(command: Command) -> Value:
             held = held.decode("utf-8", "surrogateescape")
         elif held is not None and not isinstance(held, str | int | float | Mapping | list | tuple):
             held = str(held)
+        if form == "TYPED" and type(held) is str:
+            # As in Envoy, it is text as JSON has it.
+            held = TypedText(clean(held))
+            return held if command.length is None else plainText(held)[: command.length]
         return _shown(held, command.length)
 
     return value

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
 
-__all__ = ["Value", "clean", "encodeText", "fromBytes", "jsonText", "plainText", "quoteJSON", "serverName"]
+__all__ = [
+    "TypedText",
+    "Value",
+    "clean",
+    "encodeText",
+    "fromBytes",
+    "jsonText",
+    "plainText",
+    "quoteJSON",
+    "serverName",
+]
 
 #: What an operator compiles to: text, a number, a boolean, a structure, or L{None} where there is nothing.
 Value = Callable[["StreamInfo"], object]
@@ -61,12 +71,20 @@ def serverName(name: str) -> str:
     return clean if clean == name else f"invalid:{clean}"
 
 
+class TypedText(str):
+    """
+    A text that is shown in a line of text as it is in one of JSON: between quotes.
+    """
+
+    __slots__ = ()
+
+
 def plainText(value: object) -> str:
     """
     A value that is not L{None}, in a line of text.
     """
     if isinstance(value, str):
-        return value
+        return value if type(value) is str else quoteJSON(value) if isinstance(value, TypedText) else value
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, int):

@@ -57,10 +57,20 @@ class TunnelFields:
     @ivar fields: A L{ResponseHeaders}, or the trailers' L{HeaderMap}.
     """
 
-    # Nothing that an access log shows, as in Envoy.
+    # Nothing that an access log shows but as a structure, as in Envoy.
     isShown: ClassVar[bool] = False
 
     fields: HeaderMap
+
+    @property
+    def typed(self) -> dict[str, list[dict[str, str]]]:
+        """
+        What an access log shows: Envoy's C{envoy.config.core.v3.HeaderMap}.
+        """
+        fields = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields.fields()]
+        if isinstance(self.fields, ResponseHeaders):
+            fields.insert(0, (":status", str(self.fields.status)))
+        return {"headers": [{"key": name, "value": value} for name, value in fields]}
 
 
 # What is no fault of the endpoint: there was no place for the request, or no way out of here.

@@ -4,8 +4,11 @@ Tests for L{meshproxy.accesslog.statevalues}.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from meshproxy.accesslog.commands import FormatError
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+from meshproxy.accesslog.values import jsonText, plainText
 from meshproxy.net.proxyheader import ProxyProtocolData
 from tests.accesslog.test_operators import OperatorCase, value
 
@@ -81,7 +84,8 @@ class FilterStateTests(OperatorCase):
                 "FILTER_STATE(m:FIELD:a)": [1],
                 "FILTER_STATE(m)": {"a": [1]},
                 "FILTER_STATE(b)": "raw",
-                "FILTER_STATE(t):2": "te",
+                "FILTER_STATE(t):3": '"te',
+                "FILTER_STATE(t:PLAIN):2": "te",
                 "FILTER_STATE(none)": None,
                 "FILTER_STATE(s:FIELD:none)": None,
             },
@@ -100,6 +104,26 @@ class FilterStateTests(OperatorCase):
         info.connection.setState("hidden", ProxyProtocolData(None, None))
         info.filterState = {"a": "stream"}
         self.check({"FILTER_STATE(a)": "stream", "FILTER_STATE(b)": "connection", "FILTER_STATE(hidden)": None}, info)
+
+    def test_typed(self) -> None:
+        """
+        What has a form of its own is shown in that, where it is asked for as a whole; and nothing else of it.
+        """
+
+        class Held:
+            isShown = False
+            typed: ClassVar[dict[str, object]] = {"headers": [{"key": "a", "value": "b"}]}
+
+        info = StreamInfo()
+        info.filterState = {"h": Held()}
+        self.check({"FILTER_STATE(h)": Held.typed, "FILTER_STATE(h:TYPED)": Held.typed}, info)
+        info.filterState["t"] = 'a "text"'
+        self.assertEqual(plainText(value("FILTER_STATE(t)", info)), '"a \\"text\\""')
+        self.assertEqual(jsonText(value("FILTER_STATE(t)", info)), '"a \\"text\\""')
+        self.assertEqual(plainText(value("FILTER_STATE(t:PLAIN)", info)), 'a "text"')
+        self.check({"FILTER_STATE(h:PLAIN)": None, "FILTER_STATE(h:FIELD:typed)": None}, info)
+        for words in ("h:TYPED:1", "h:PLAIN:x", "h:FIELD:a:b"):
+            self.assertRaises(FormatError, self.check, {f"FILTER_STATE({words})": None}, info)
 
     def test_faults(self) -> None:
         """

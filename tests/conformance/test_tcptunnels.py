@@ -65,6 +65,7 @@ _LOGGED = (
 ) % (
     _TYPES,
     "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)% "
+    "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers)% "
     "%DYNAMIC_METADATA(envoy.filters.network.tcp_proxy:tunnel_request_id)% %BYTES_RECEIVED% %BYTES_SENT%",
 )
 _ENDS = (
@@ -305,7 +306,7 @@ def _endsWithTrailers(connection: socket.socket) -> None:
 
 class TunnelTrailersTests(SynchronousTestCase):
     """
-    Trailers of a tunnel over HTTP/2 end it, propagated or not, and are for network filters: no access log shows them.
+    Trailers of a tunnel over HTTP/2 end it, propagated or not, and are in the filter state then, for filters and logs.
     """
 
     if findEnvoy() is None:
@@ -319,8 +320,8 @@ class TunnelTrailersTests(SynchronousTestCase):
         self.addCleanup(far.close)
         (port,) = freePorts(1)
         text = (
-            "%BYTES_SENT% %RESPONSE_FLAGS% %FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:PLAIN)%"
-            " %FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:PLAIN)%\n"
+            "%BYTES_SENT% %RESPONSE_FLAGS% %FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:TYPED)%"
+            " %FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:TYPED)%\n"
         )
         log = {
             "@type": f"{_TYPES}.access_loggers.stream.v3.StdoutAccessLog",

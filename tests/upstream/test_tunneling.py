@@ -406,6 +406,9 @@ class HTTP2Tests(SynchronousTestCase):
                     held = state[key]
                     assert isinstance(held, TunnelFields)
                     self.assertEqual(held.fields.get(name), value)
+                    shown = held.typed["headers"]
+                    self.assertIn({"key": name.decode(), "value": value.decode()}, shown)
+                    self.assertEqual({"key": ":status", "value": "200"} in shown, key == RESPONSE_HEADERS)
 
     def test_disabled(self) -> None:
         """
