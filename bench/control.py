@@ -230,10 +230,12 @@ class _Times:
     """
     @ivar each: Seconds until a change was at a proxy, of all changes and proxies.
     @ivar sent: Bytes that a change cost for a proxy.
+    @ivar cpu: Seconds of CPU that the changes cost the control plane.
     """
 
     each: list[float] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def told(self, goal: float) -> str:
         """
@@ -243,7 +245,8 @@ class _Times:
         size = sum(self.sent) / len(self.sent)
         return (
             f"p50 {cuts[49] * 1000:,.0f} ms, p99 {cuts[98] * 1000:,.0f} ms (goal {goal * 1000:,.0f} ms), "
-            f"worst {max(self.each) * 1000:,.0f} ms; {size:,.0f} bytes for each proxy"
+            f"worst {max(self.each) * 1000:,.0f} ms; {size:,.0f} bytes for each proxy, "
+            f"{sum(self.cpu) / len(self.cpu) * 1000:,.0f} ms of CPU for each change"
         )
 
 
@@ -322,11 +325,12 @@ def _measure(size: Size, changes: int, rest: int, xds: int, control: Process) ->
             number = turn * 3 % size.services
             change = route(number, f"{turn + 2}s") if kind == "route" else service(size, number, 1)
             before = [one.received for one in clients]
-            start = time.monotonic()
+            start, cpu = time.monotonic(), control.cpu()
             yield deferToThread(_apply, rest, [change])
             yield from _until(clients, partial(_arrivedAfter, typeURL, start))
             yield deferLater(reactor, 0.3, lambda: None)  # what else comes of it
             times.each += [one.arrived[typeURL] - start for one in clients]
+            times.cpu.append(control.cpu() - cpu)
             times.sent += [one.received - old for one, old in zip(clients, before, strict=True)]
         print(f"{kind:<9} {times.told(_GOALS[kind])}")
     for client in clients:

@@ -24,6 +24,7 @@ from meshproxy.controlplane.ca.identity import Identity, IdentityError
 from meshproxy.controlplane.ca.issuing import CertificateService
 from meshproxy.controlplane.ca.material import Material
 from meshproxy.controlplane.ca.tokens import BootstrapTokens
+from meshproxy.controlplane.memory import Quiet
 from meshproxy.controlplane.metrics import ControlMetrics
 from meshproxy.controlplane.registration import Registration
 from meshproxy.controlplane.settings import ListenSettings, Settings
@@ -119,6 +120,7 @@ class ControlPlane(Service):
         self.metrics = ControlMetrics(
             self.store, self.authority, self.snapshots, self.xds, lambda: self._site.answers, reactor.seconds
         )
+        self._quiet = Quiet(lambda: self.snapshots.made, reactor)
         self._tls = ServerTLS(self.authority, settings.xds.names, reactor.seconds)
         self._restTLS = ServerTLS(self.authority, settings.xds.names, reactor.seconds, (b"http/1.1",))
 
@@ -196,6 +198,7 @@ class ControlPlane(Service):
         for reader in (self.snapshots, self.registration):
             reader.start().addErrback(lambda why: self._log.failure("the store cannot be read", why))
         self._sweep()
+        self._quiet.start()
 
     def stopService(self) -> Deferred[Any]:
         """
@@ -206,6 +209,7 @@ class ControlPlane(Service):
             self._sweepCall.cancel()
         stopped = [Deferred.fromCoroutine(_maybe(port.stopListening())) for port in self._ports]
         self._ports.clear()
+        self._quiet.stop()
         self._site.stop()
         self.registration.stop()
         self._grpc.stop()

@@ -30,7 +30,7 @@ class Change:
     """
     What is different between two moments.
 
-    @ivar services: Services that came, went, or are not what they were.
+    @ivar services: Services that came, went, or are not what they were, or whose endpoints have other identities.
     @ivar endpoints: Services that stayed, with other endpoints.
     """
 
@@ -153,4 +153,12 @@ def changesBetween(before: ServiceIndex, after: ServiceIndex) -> Change:
         if (old := before.service(key)) is not (new := after.service(key)) and old != new
     )
     endpoints = frozenset(key for key in keys - services if before.allEndpoints(key) != after.allEndpoints(key))
-    return Change(services, endpoints)
+    # Who the endpoints are is part of how the service is called.
+    others = frozenset(
+        key for key in endpoints if _identities(before.allEndpoints(key)) != _identities(after.allEndpoints(key))
+    )
+    return Change(services | others, endpoints - others)
+
+
+def _identities(endpoints: Iterable[Endpoint]) -> set[tuple[int, str, str]]:
+    return {(one.servicePort, one.namespace, one.serviceAccount) for one in endpoints if one.serviceAccount}

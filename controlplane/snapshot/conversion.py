@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from meshproxy.config.pool import TYPE_URL_PREFIX
-from meshproxy.controlplane.snapshot.snapshot import Resources, Snapshot, Versioned, versioned
+from meshproxy.controlplane.snapshot.snapshot import Resources, Snapshot, Versioned, versioned, versionedBytes
 from meshproxy.controlplane.translate.messages import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, messageOf
 from meshproxy.controlplane.translate.translation import Translation
 
 __all__ = ["Converter"]
 
-# What stays the same object where it does not change, while listeners and routes are made again at each change.
-_LASTING = (CLUSTER, ENDPOINTS)
+# What stays the same object where it does not change, while routes are made again at each change.
+_LASTING = (CLUSTER, ENDPOINTS, LISTENER)
 
 _MOST = 64 << 20
 """
@@ -53,14 +53,17 @@ class Converter:
         # The same by identity; the object is held, so that no other gets its identity.
         self._lasting: dict[int, tuple[Any, Versioned]] = {}
         self._fleeting: dict[int, tuple[Any, Versioned]] = {}
+        # What proxies share, by identity.
+        self._bases: dict[int, tuple[Translation, Mapping[str, Mapping[str, Versioned]]]] = {}
 
     def renew(self, everything: bool = True) -> None:
         """
-        Listeners and routes will come as other objects from now on.
+        Routes will come as other objects from now on.
 
         @param everything: And so will the rest.
         """
         self._fleeting = {}
+        self._bases = {}
         if everything or len(self._lasting) > _MOST_LASTING:
             self._lasting = {}
 
@@ -71,18 +74,25 @@ class Converter:
         @param before: What to share with, where nothing changed.
         """
         made: dict[str, Resources] = {}
-        for typeName, values in (
-            (LISTENER, translation.listeners),
-            (ROUTES, translation.routes),
-            (CLUSTER, translation.clusters),
-            (ENDPOINTS, translation.endpoints),
-            (SECRET, translation.secrets),
-        ):
+        base, own = self._base(translation.base), translation.own or translation
+        for typeName, values in _parts(own):
             typeURL = TYPE_URL_PREFIX + typeName
-            new = Resources(self.convert(typeName, values))
+            new = Resources({**base.get(typeName, {}), **self.convert(typeName, values)})
             old = before.ofType(typeURL) if before is not None else Resources()
             made[typeURL] = old if new == old else new
         return Snapshot(made)
+
+    def _base(self, base: Translation | None) -> Mapping[str, Mapping[str, Versioned]]:
+        """
+        What proxies share, converted once for all of them.
+        """
+        if base is None:
+            return {}
+        known = self._bases.get(id(base))
+        if known is None:
+            converted = {typeName: self.convert(typeName, values) for typeName, values in _parts(base)}
+            known = self._bases[id(base)] = base, converted
+        return known[1]
 
     def convert(self, typeName: str, values: Mapping[str, Any]) -> dict[str, Versioned]:
         """
@@ -98,6 +108,9 @@ class Converter:
         return made
 
     def _convert(self, typeName: str, value: Any) -> Versioned:
+        if typeName == ROUTES:
+            # Most of its virtual hosts stay: to put their bytes together costs less than to know all of it again.
+            return self._routes(value)
         text = json.dumps([typeName, value], separators=(",", ":"))
         key = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
         found = self._known.get(key)
@@ -110,3 +123,55 @@ class Converter:
             self._known[key] = found
             self._size += len(found.value) + _ENTRY
         return found
+
+    def _routes(self, value: Any) -> Versioned:
+        """
+        A C{RouteConfiguration}, its virtual hosts one by one.
+        """
+        rest = {name: held for name, held in value.items() if name not in ("name", "virtualHosts")}
+        # In the order of the numbers of the fields, as the whole message would be written.
+        parts = [_bytesOf(ROUTES, {"name": value["name"]})]
+        for host in value.get("virtualHosts", ()):
+            same = self._lasting.get(id(host))
+            if same is None:
+                data = _bytesOf(_HOST, host)
+                same = self._lasting[id(host)] = host, Versioned(_TAG + _varint(len(data)) + data, "")
+            parts.append(same[1].value)
+        parts.append(_bytesOf(ROUTES, rest))
+        return versionedBytes(b"".join(parts))
+
+
+def _parts(translation: Translation) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """
+    The messages of a translation, by type.
+    """
+    return (
+        (LISTENER, translation.listeners),
+        (ROUTES, translation.routes),
+        (CLUSTER, translation.clusters),
+        (ENDPOINTS, translation.endpoints),
+        (SECRET, translation.secrets),
+    )
+
+
+_HOST = "envoy.config.route.v3.VirtualHost"
+
+#: Field 2, of a length that is told: C{virtual_hosts}.
+_TAG = b"\x12"
+
+
+def _bytesOf(typeName: str, value: Any) -> bytes:
+    data: bytes = messageOf(typeName, value).SerializeToString(deterministic=True)
+    return data
+
+
+def _varint(number: int) -> bytes:
+    """
+    A number as protobuf writes lengths: seven bits a byte, the lowest first.
+    """
+    told = bytearray()
+    while number > 0x7F:
+        told.append(number & 0x7F | 0x80)
+        number >>= 7
+    told.append(number)
+    return bytes(told)

@@ -15,7 +15,7 @@ from meshproxy.config.pool import TYPE_URL_PREFIX
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["EMPTY", "Resources", "Snapshot", "Versioned", "versioned"]
+__all__ = ["EMPTY", "Resources", "Snapshot", "Versioned", "versioned", "versionedBytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,13 @@ def versioned(message: Message) -> Versioned:
     """
     A message with its version.
     """
-    value: bytes = message.SerializeToString(deterministic=True)
+    return versionedBytes(message.SerializeToString(deterministic=True))
+
+
+def versionedBytes(value: bytes) -> Versioned:
+    """
+    A serialized message with its version.
+    """
     return Versioned(value, hashlib.blake2b(value, digest_size=8).hexdigest())
 
 

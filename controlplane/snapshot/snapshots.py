@@ -8,6 +8,7 @@ the reactor, so that the API answers meanwhile.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ from meshproxy.controlplane.translate.messages import ENDPOINTS
 from meshproxy.controlplane.translate.proxy import Proxy, proxyOf
 from meshproxy.controlplane.translate.scope import sidecarsOf
 from meshproxy.controlplane.translate.shared import Shared
-from meshproxy.controlplane.translate.translation import Translation, endpointsAgain, servesAny, translate
+from meshproxy.controlplane.translate.translation import Translation, endpointsAgain, servedBy, translate
 from meshproxy.xds.types import ENDPOINTS as ENDPOINTS_URL
 
 __all__ = ["Attached", "Snapshots"]
@@ -50,6 +51,7 @@ class Attached:
 
     @ivar proxy: Who it is.
     @ivar translation: What its configuration was made from; L{None} at first.
+    @ivar served: The services that its workload was an endpoint of then.
     @ivar snapshot: What it is to have; L{None} at first.
     @ivar revision: The revision of the store that this is of.
     """
@@ -57,6 +59,7 @@ class Attached:
     def __init__(self, proxy: Proxy, changed: Callable[[Snapshot], object]) -> None:
         self.proxy = proxy
         self.translation: Translation | None = None
+        self.served: frozenset[ServiceKey] = frozenset()
         self.snapshot: Snapshot | None = None
         self.revision = 0
         self.changed = changed
@@ -92,7 +95,8 @@ class Snapshots:
         self._changes: list[Changed] = []
         self._firstChange = 0.0
         self._settleCall: Any = None
-        self._queue: dict[Attached, None] = {}
+        # Of a dictionary whose first ones are taken one by one, the next first one is ever harder to find.
+        self._queue: OrderedDict[Attached, None] = OrderedDict()
         self._workCall: Any = None
         self._watch: Any = None
         self._isStopped = False
@@ -141,6 +145,7 @@ class Snapshots:
         def detach() -> None:
             self._attached.pop(attached, None)
             self._queue.pop(attached, None)
+            self._shared.forget(attached.proxy)
 
         return detach
 
@@ -198,7 +203,9 @@ class Snapshots:
         if any(change.either.kind in _CLUSTER_KINDS for change in changes):
             self._renew()
         else:
-            self._shared = Shared(self._shared, services.services | services.endpoints)
+            isRouting = not services and all(change.either.kind == "VirtualService" for change in changes)
+            touched = services.services | services.endpoints
+            self._shared = Shared(self._shared, touched, not services.services, isRouting)
             self._converter.renew(everything=False)
         onlyEndpoints = not services.services and all(_isOnlyEndpoints(change) for change in changes)
         for attached in self._attached:
@@ -259,8 +266,7 @@ class Snapshots:
         self._workCall = None
         if not self._queue:
             return
-        attached = next(iter(self._queue))
-        del self._queue[attached]
+        attached, _ = self._queue.popitem(last=False)
         try:
             self._make(attached)
         except Exception:
@@ -279,6 +285,7 @@ class Snapshots:
             attached.translation = translate(
                 attached.proxy, world.mesh, world.resources, world.registry.index, self._shared
             )
+            attached.served = servedBy(attached.proxy, world.registry.index)
             snapshot = self._converter.snapshot(attached.translation, before)
         attached.isDue = False
         attached.endpointsDue = set()
@@ -291,7 +298,8 @@ class Snapshots:
     def _endpointsAgain(self, attached: Attached, before: Snapshot) -> Snapshot | None:
         world, proxy, due = self.world, attached.proxy, attached.endpointsDue
         index = world.registry.index
-        if servesAny(proxy, index, due):
+        # What the workload served, or serves now, may be more than its endpoints.
+        if not due.isdisjoint(attached.served | servedBy(proxy, index)):
             return None
         sidecar = next(iter(sidecarsOf(proxy, world.mesh, world.resources)), None)
         like = self._shared.likeness(proxy, world.resources, world.mesh, sidecar) if proxy.isSidecar else proxy.id

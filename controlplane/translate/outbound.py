@@ -30,6 +30,7 @@ from meshproxy.controlplane.translate.names import (
 )
 from meshproxy.controlplane.translate.policies import policyFor
 from meshproxy.controlplane.translate.scope import Placement
+from meshproxy.controlplane.translate.shared import Shared
 from meshproxy.controlplane.translate.virtualhosts import outboundRoutes
 
 __all__ = ["OutboundListeners", "outboundListeners"]
@@ -71,9 +72,13 @@ class _Bound:
     owner: Service | None = None
 
 
-def outboundListeners(context: Context, destinations: Destinations, services: Sequence[Service]) -> OutboundListeners:
+def outboundListeners(
+    context: Context, destinations: Destinations, services: Sequence[Service], shared: Shared
+) -> OutboundListeners:
     """
     The listeners for some services, the oldest service first where two want the same.
+
+    @param shared: What was made for other proxies.
     """
     made = OutboundListeners()
     virtual = [
@@ -99,7 +104,7 @@ def outboundListeners(context: Context, destinations: Destinations, services: Se
         bound = wanted[address, number]
         made.listeners.append(_listener(context, address, number, bound))
     for number, found in sorted(http.items()):
-        made.routes.append(outboundRoutes(context, destinations, number, found))
+        made.routes.append(outboundRoutes(context, destinations, number, found, shared.hosts(context, number)))
     if context.proxy.intercepts:
         made.listeners.append(_virtual(context))
     return made

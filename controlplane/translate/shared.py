@@ -6,7 +6,7 @@ What the configurations of several proxies have in common: what they call.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Set
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from attrs import define
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from meshproxy.controlplane.translate.proxy import Proxy
     from meshproxy.controlplane.translate.resourceset import ResourceSet
 
-__all__ = ["Shared"]
+__all__ = ["Hosts", "Shared"]
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -61,6 +61,54 @@ def _made(known: dict[K, _Made[T]], key: K, held: object, context: Context, make
     return found.it
 
 
+class Hosts:
+    """
+    The virtual hosts of one port that were made for proxies which are alike: as long as neither the services nor how
+    they are called change, only those are made again whose VirtualService is another one.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, _Made[Any]] = {}
+        self._named: dict[str, tuple[object, list[str], Any]] = {}
+
+    def routes(self, context: Context, subject: Resource | Service, make: Callable[[], T]) -> T:
+        """
+        The routes that follow from a VirtualService or a service.
+
+        @param make: Makes them, for C{context}.
+        """
+        found = self._made.get(subject.key)
+        if found is not None and found.held is not subject:
+            del self._made[subject.key]
+        made: T = _made(self._made, subject.key, subject, context, make)
+        return made
+
+    def named(self, host: str, virtual: object, domains: list[str], make: Callable[[], T]) -> T:
+        """
+        The virtual host of a name.
+
+        @param virtual: What it is made of, with C{domains}.
+        """
+        found = self._named.get(host)
+        if found is None or found[0] is not virtual or found[1] != domains:
+            found = self._named[host] = virtual, domains, make()
+        made: T = found[2]
+        return made
+
+    @property
+    def size(self) -> int:
+        """
+        How much is remembered.
+        """
+        return len(self._made) + len(self._named)
+
+
+_MOST = 200_000
+"""
+Virtual hosts that are remembered; those that are gone are among them, until it is too many.
+"""
+
+
 class Shared:
     """
     What was made for one proxy, for all others that would get the same. It is not to be changed.
@@ -68,12 +116,24 @@ class Shared:
     One of these serves translations as long as they are given the same mesh, resources, services and endpoints.
     """
 
-    def __init__(self, before: Shared | None = None, changed: Set[ServiceKey] = frozenset()) -> None:
+    def __init__(
+        self,
+        before: Shared | None = None,
+        changed: Set[ServiceKey] = frozenset(),
+        keepsHosts: bool = False,
+        keepsInbound: bool = False,
+    ) -> None:
         """
         @param before: One whose clusters hold still: the mesh is the same, and so are the resources of the kinds
             C{DestinationRule} and C{PeerAuthentication}.
         @param changed: The services whose clusters do not: they, or their endpoints, are not the same.
+        @param keepsHosts: Whether all services are the same; their endpoints do not matter.
+        @param keepsInbound: Whether nothing changed but resources of the kind C{VirtualService}.
         """
+        self._inbound: dict[int, _Made[Any]] = before._inbound if before is not None and keepsInbound else {}
+        self._hosts: dict[Hashable, Hosts] = {}
+        if before is not None and keepsHosts and sum(one.size for one in before._hosts.values()) < _MOST:
+            self._hosts = before._hosts
         self._clusters: dict[tuple[ServiceKey, Hashable, Hashable, Hashable], _Made[OutboundClusters]] = {}
         if before is not None:
             known = before._clusters
@@ -105,6 +165,28 @@ class Shared:
         """
         key = self.likeness(context.proxy, context.resources, context.mesh, context.scope.resource)
         return _made(self._outbound, key, None, context, make)  # type: ignore[return-value]  # always the same type
+
+    def inbound(self, context: Context, make: Callable[[], T]) -> T:
+        """
+        What a sidecar needs for what comes to its workload, made only if it was not made for this very proxy.
+
+        @param make: Makes it, for C{context}.
+        """
+        made: T = _made(self._inbound, id(context.proxy), context.proxy, context, make)
+        return made
+
+    def forget(self, proxy: Proxy) -> None:
+        """
+        A proxy is gone.
+        """
+        self._inbound.pop(id(proxy), None)
+
+    def hosts(self, context: Context, port: int) -> Hosts:
+        """
+        The virtual hosts of a port.
+        """
+        like = self.likeness(context.proxy, context.resources, context.mesh, context.scope.resource)
+        return self._hosts.setdefault((like, port), Hosts())
 
     def likeness(
         self, proxy: Proxy, resources: ResourceSet, mesh: MeshConfig, sidecar: Resource | None

@@ -5,7 +5,7 @@ All of it: resources and services to the configuration of one proxy.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from meshproxy.controlplane.translate.shared import Shared
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["Translation", "endpointsAgain", "servesAny", "translate"]
+__all__ = ["Translation", "endpointsAgain", "servedBy", "translate"]
 
 
 @define
@@ -47,6 +47,7 @@ class Translation:
     @ivar resources: The resources that something was made from, those that were only looked for left out. A change of
         another one may concern this proxy as well if it is new: whoever caches compares the kinds.
     @ivar services: The services that something was made from.
+    @ivar base: What it shares with others, and C{own} what it has beside; L{None} where nothing is shared.
     """
 
     listeners: dict[str, JSON] = field(factory=dict)
@@ -57,6 +58,8 @@ class Translation:
     problems: list[Problem] = field(factory=list)
     resources: frozenset[Key] = frozenset()
     services: frozenset[ServiceKey] = frozenset()
+    base: Translation | None = field(default=None, repr=False, eq=False)
+    own: Translation | None = field(default=None, repr=False, eq=False)
 
     def messages(self) -> dict[str, dict[str, Message]]:
         """
@@ -104,13 +107,14 @@ def translate(
     made = Translation()
     if proxy.isSidecar:
         outbound = shared.outbound(context, partial(_outbound, context, destinations, shared))
-        own = inboundListeners(context, destinations)
+        own = shared.inbound(context, partial(_inbound, context, destinations))
+        made.base, made.own = outbound, own
         made.endpoints.update(outbound.endpoints)
         made.clusters.update(outbound.clusters)
         made.clusters.update(own.clusters)
         made.routes.update(outbound.routes)
         made.listeners.update(outbound.listeners)
-        made.listeners.update(_named(own.listeners))
+        made.listeners.update(own.listeners)
     else:
         clusters = outboundClusters(context, destinations.rules, visible, shared)
         made.endpoints.update(clusters.endpoints)
@@ -129,13 +133,21 @@ def translate(
     return made
 
 
+def _inbound(context: Context, destinations: Destinations) -> Translation:
+    """
+    What a sidecar needs for what comes to its workload.
+    """
+    own = inboundListeners(context, destinations)
+    return Translation(listeners=_named(own.listeners), clusters=own.clusters)
+
+
 def _outbound(context: Context, destinations: Destinations, shared: Shared) -> Translation:
     """
     What a sidecar needs for what its workload calls.
     """
     visible = context.scope.services
     clusters = outboundClusters(context, destinations.rules, visible, shared)
-    listeners = outboundListeners(context, destinations, visible)
+    listeners = outboundListeners(context, destinations, visible, shared)
     return Translation(
         listeners=_named(listeners.listeners),
         routes=_named(listeners.routes),
@@ -180,8 +192,8 @@ def endpointsAgain(
     }
 
 
-def servesAny(proxy: Proxy, services: ServiceIndex, changed: Collection[ServiceKey]) -> bool:
+def servedBy(proxy: Proxy, services: ServiceIndex) -> frozenset[ServiceKey]:
     """
-    Whether a workload is an endpoint of some services: then it may serve other things now.
+    The services that a workload is an endpoint of.
     """
-    return any(target.service.key in changed for target in services.targets(proxy.addresses, proxy.namespace))
+    return frozenset(target.service.key for target in services.targets(proxy.addresses, proxy.namespace))

@@ -6,6 +6,7 @@ The virtual hosts of what a sidecar sends to one port.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from meshproxy.controlplane.model.hosts import fullName, within
 from meshproxy.controlplane.model.names import isAddress
@@ -21,15 +22,19 @@ from meshproxy.controlplane.translate.names import PASSTHROUGH, clusterName
 from meshproxy.controlplane.translate.policies import policyFor
 from meshproxy.controlplane.translate.routepolicies import retryPolicy
 from meshproxy.controlplane.translate.routes import NO_TIMEOUT, defaultRoute, httpRoutes
+from meshproxy.controlplane.translate.shared import Hosts
 
 __all__ = ["outboundRoutes"]
 
 
-def outboundRoutes(context: Context, destinations: Destinations, port: int, services: Iterable[Service]) -> JSON:
+def outboundRoutes(
+    context: Context, destinations: Destinations, port: int, services: Iterable[Service], known: Hosts
+) -> JSON:
     """
     The routes for one port: what VirtualServices say, what the registry knows, and what becomes of the rest.
 
     @param services: Those that the proxy sees and that have the port, for HTTP.
+    @param known: What was made before, or for other proxies.
     """
     byHost = {service.host: service for service in services}
     hosts: list[tuple[str, JSON]] = []
@@ -37,13 +42,14 @@ def outboundRoutes(context: Context, destinations: Destinations, port: int, serv
     for resource in context.scope.virtualServices:
         if MESH not in resource.spec.boundTo or not resource.spec.http:
             continue
-        hosts += _ofVirtualService(context, destinations, port, resource, byHost, taken)
+        hosts += _ofVirtualService(context, destinations, port, resource, byHost, taken, known)
     for host, service in sorted(byHost.items()):
         if host not in taken:
-            hosts.append((host, _ofService(context, destinations, port, service)))
+            make = partial(_ofService, context, destinations, port, service)
+            hosts.append((host, known.routes(context, service, make)))
     return {
         "name": str(port),
-        "virtualHosts": [*_withDomains(context, port, hosts, byHost), _everythingElse(context)],
+        "virtualHosts": [*_withDomains(context, port, hosts, byHost, known), _everythingElse(context)],
         "validateClusters": False,
         "maxDirectResponseBodySizeBytes": 1024 * 1024,
         "ignorePortInHostMatching": True,
@@ -57,37 +63,49 @@ def _ofVirtualService(
     resource: Resource,
     byHost: dict[str, Service],
     taken: dict[str, Resource],
+    known: Hosts,
 ) -> list[tuple[str, JSON]]:
     """
     A virtual host for each host of a VirtualService that has something to do with the port: a service that has the
     port, or a name that is no service at all, which is then for the port 80 alone (as in Istio).
     """
     found: list[tuple[str, JSON]] = []
-    routes: list[JSON] | None = None
+    virtual: JSON | None = None
     for host in _hostsOf(context, resource, byHost, port):
         other = taken.get(host)
         if other is not None:
             context.conflict(f"two VirtualServices for {host}", resource, other, "spec", "hosts")
             continue
         taken[host] = resource
-        if routes is None:
-            context.uses(resource)
-            routes = httpRoutes(
-                context.proxy,
-                context.mesh,
-                resource,
-                routesOf(context, resource),
-                (MESH,),
-                port,
-                False,
-                lambda destination: destinations.target(destination, resource, port),
-            )
-        if routes:
-            found.append((host, {"routes": routes}))
+        if virtual is None:
+            make = partial(_routes, context, destinations, port, resource)
+            # What a delegate says may change without it.
+            hasDelegates = any(route.delegate is not None for route in resource.spec.http)
+            virtual = make() if hasDelegates else known.routes(context, resource, make)
+        if virtual["routes"]:
+            found.append((host, virtual))
         else:
             # None of its routes is for this proxy: the service is called as if nothing were said.
             del taken[host]
     return found
+
+
+def _routes(context: Context, destinations: Destinations, port: int, resource: Resource) -> JSON:
+    """
+    What a VirtualService says of a port.
+    """
+    context.uses(resource)
+    routes = httpRoutes(
+        context.proxy,
+        context.mesh,
+        resource,
+        routesOf(context, resource),
+        (MESH,),
+        port,
+        False,
+        lambda destination: destinations.target(destination, resource, port),
+    )
+    return {"routes": routes}
 
 
 def _hostsOf(context: Context, resource: Resource, byHost: dict[str, Service], port: int) -> list[str]:
@@ -118,7 +136,9 @@ def _ofService(context: Context, destinations: Destinations, port: int, service:
     return {"routes": [route]}
 
 
-def _withDomains(context: Context, port: int, hosts: list[tuple[str, JSON]], byHost: dict[str, Service]) -> list[JSON]:
+def _withDomains(
+    context: Context, port: int, hosts: list[tuple[str, JSON]], byHost: dict[str, Service], known: Hosts
+) -> list[JSON]:
     """
     Give each virtual host its names: no name twice, the earlier host has it.
     """
@@ -128,9 +148,12 @@ def _withDomains(context: Context, port: int, hosts: list[tuple[str, JSON]], byH
         domains = [name for name in _domains(context, host, byHost.get(host)) if name.lower() not in used]
         used.update(name.lower() for name in domains)
         if domains:
-            name = f"{host}:{port}"
-            made.append(without({"name": name, "domains": domains, **virtual, "includeRequestAttemptCount": True}))
+            made.append(known.named(host, virtual, domains, partial(_named, f"{host}:{port}", domains, virtual)))
     return made
+
+
+def _named(name: str, domains: list[str], virtual: JSON) -> JSON:
+    return without({"name": name, "domains": domains, **virtual, "includeRequestAttemptCount": True})
 
 
 def _domains(context: Context, host: str, service: Service | None) -> list[str]:

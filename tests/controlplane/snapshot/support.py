@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.controlplane.model.kinds import KINDS
 from meshproxy.controlplane.snapshot.snapshot import Snapshot
 from meshproxy.controlplane.snapshot.snapshots import Snapshots
 from meshproxy.controlplane.snapshot.world import World
@@ -18,13 +19,7 @@ from meshproxy.testing.clock import VirtualReactor
 
 __all__ = ["SnapshotTestCase", "destinationRule", "node", "serviceEntry", "virtualService"]
 
-_PLURALS = {
-    "ServiceEntry": "networking.istio.io/serviceentries",
-    "VirtualService": "networking.istio.io/virtualservices",
-    "DestinationRule": "networking.istio.io/destinationrules",
-    "AuthorizationPolicy": "security.istio.io/authorizationpolicies",
-    "PeerAuthentication": "security.istio.io/peerauthentications",
-}
+_PLURALS = {one.kind: f"{one.group}/{one.plural}" if one.group else one.plural for one in KINDS}
 
 
 def _resource(kind: str, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.messages import LISTENER
 from meshproxy.controlplane.translate.proxy import Interception, Proxy
 from meshproxy.controlplane.translate.resourceset import ResourceSet
-from meshproxy.controlplane.translate.translation import endpointsAgain, servesAny, translate
+from meshproxy.controlplane.translate.translation import endpointsAgain, servedBy, translate
 from tests.controlplane.given import resourcesOf
 from tests.controlplane.translate.golden import CASES, caseNames, caseOf, outcome, translated, written
 
@@ -123,8 +123,7 @@ class DependencyTests(SynchronousTestCase):
         resources = resourcesOf(self.case.resources)
         rest = self.case.mesh, ResourceSet(resources), indexOf(resources)
         own = ServiceKey("productpage.shop.svc.cluster.local", "shop")
-        self.assertTrue(servesAny(self.case.proxy, rest[-1], {own}))
-        self.assertFalse(servesAny(self.case.proxy, rest[-1], {KEY}))
+        self.assertEqual(servedBy(self.case.proxy, rest[-1]), {own})
         outside = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: o}\n"
         outside += "spec: {hosts: [o.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n"
         resources = resourcesOf(f"{self.case.resources}\n---\n{outside}")
