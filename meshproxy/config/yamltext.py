@@ -219,6 +219,10 @@ def parseYAMLDocuments(text: str, file: str | None = None, warn: Warn = _ignore)
         if "nesting depth" in told:
             # libyaml scans ahead of its events, and newer ones have a limit of their own, above ours.
             raise ConfigErrors([place.error("", f"the text nests deeper than {MAX_DEPTH} levels")]) from error
+        if "quoted scalar" in told and "end of stream" in told and error.context_mark is not None:
+            # Where it opens; the mark of the problem is the end of the text.
+            place = Place(file, error.context_mark.line + 1, error.context_mark.column + 1)
+            raise ConfigErrors([place.error("", "not YAML: this quote is never closed")]) from error
         raise ConfigErrors([place.error("", f"not YAML: {told}{_hint(text, place, told)}")]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
@@ -233,11 +237,33 @@ def _hint(text: str, place: Place, told: str) -> str:
     line = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return "; this line begins with a tab, and YAML is indented by blanks"
+    opened = _openQuote(text)
+    if opened is not None:
+        return f"; the quote that opens on line {opened[0]} closes on line {opened[1]} only: is one missing?"
+    if "cannot start any token" in told and place.column <= len(line):
+        return f"; a text that begins with {line[place.column - 1]} stands in quotes"
     if "mapping values are not allowed" in told:
         return "; is this line indented as those around it are? A text with ': ' in it stands in quotes"
     if "did not find expected ',' or" in told:
         return "; a bracket or a comma is missing before this, or a text with one of []{},: in it has no quotes"
     return ""
+
+
+def _openQuote(text: str) -> tuple[int, int] | None:
+    """
+    The lines of the last quoted text before a fault, if it goes over several: where a quote is missing, the text goes
+    on to the next one, and what is wrong is found there.
+    """
+    found = None
+    try:
+        for token in yaml.scan(text, Loader=_LOADER):
+            if isinstance(token, yaml.ScalarToken) and token.style in ("'", '"'):
+                lines = token.start_mark.line + 1, token.end_mark.line + 1
+                found = lines if lines[0] != lines[1] else None
+    except yaml.YAMLError:
+        # The fault that is told of.
+        return found
+    return None
 
 
 def parseYAML(text: str, file: str | None = None, warn: Warn = _ignore) -> Node:

@@ -215,7 +215,17 @@ class ParseTests(SynchronousTestCase):
         self.assertIn("indented as those around it", self.refusal("a:\n- b\n c: d"))
         for text in ("{a: b[c], d: e}", "[a, b: c: d", "{a: x{y}}"):
             self.assertIn("has no quotes", self.refusal(text), text)
-        self.assertNotIn(";", self.refusal("a: 'b"))
+        self.assertTrue(self.refusal("a: @b").endswith("; a text that begins with @ stands in quotes"))
+
+    def test_quotes(self) -> None:
+        """
+        A quote that is missing is told where the other one is, not where the parser stumbles.
+        """
+        self.assertEqual(self.refusal("a:\n  b: 'c\nd: e"), "f.yaml:2:6  not YAML: this quote is never closed")
+        told = self.refusal('a: "b\nc: d\ne: "@type"')
+        self.assertTrue(told.startswith("f.yaml:3:5  not YAML: "), told)
+        self.assertTrue(told.endswith("; the quote that opens on line 1 closes on line 3 only: is one missing?"), told)
+        self.assertNotIn("quote that opens", self.refusal('a: "b\n  c"\nd: "e"\nf: @g'))
 
     def test_nothing(self) -> None:
         """
