@@ -112,7 +112,7 @@ class HealthCheck(HTTPFilter):
         plan: HealthCheckPlan = self.config
         if plan.matches is not None and not plan.matches(headers):
             return None
-        stream.healthCheck = True
+        stream.markHealthCheck()
         last = self._last
         isFailed = self.context.isFailed()
         if plan.passes and not isFailed and (last is None or not last.counts(self.context.clock.seconds())):

@@ -19,7 +19,7 @@ __all__ = ["Router"]
 _MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
 
 declare(_MESSAGE, "suppress_envoy_headers", "suppress_grpc_request_failure_code_stats")
-declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout")
+declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout", "dynamic_stats")
 
 
 class Router(HTTPFilter):
@@ -45,6 +45,7 @@ class Router(HTTPFilter):
             section.get("suppress_grpc_request_failure_code_stats"),
             [name.lower().encode("utf-8") for name in section.scalars("strict_check_headers")],
             section.get("respect_expected_rq_timeout"),
+            section.wrapped("dynamic_stats", True),
             findLocalAddress(),
             context.store,
         )

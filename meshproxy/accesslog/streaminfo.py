@@ -149,7 +149,8 @@ class StreamInfo:
     @ivar responseFlags: A mask of L{meshproxy.flags.ResponseFlag}.
     @ivar bytesReceived: Bytes of the request body (of the connection, for tcp_proxy).
     @ivar bytesSent: Bytes of the response body.
-    @ivar tellsOriginalPath: Whether a path that is rewritten is kept in C{x-envoy-original-path}.
+    @ivar tellsOriginalPath: Whether a path that is rewritten is kept in C{x-envoy-original-path}, and a host in
+        C{x-envoy-original-host}.
     @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head;
         likewise sent, and for the upstream.
     @ivar remoteAddress: The client, where the request's head tells another one than the connection.

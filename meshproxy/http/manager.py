@@ -67,6 +67,7 @@ class ConnectionManager(Timeouts):
     @ivar settings: What it was made of.
     @ivar routes: The route table.
     @ivar chain: The HTTP filter chain.
+    @ivar hasHealthChecks: Whether there was a health check.
     @ivar draining: Whether responses tell the downstream to close.
     @ivar finishResponse: Does to the head of a response what is left to do before it is written.
     """
@@ -97,7 +98,7 @@ class ConnectionManager(Timeouts):
         @param random: From 0 up to 1; for the jitter of pings.
         """
         self._scope = scope
-        self.draining = False
+        self.draining = self.hasHealthChecks = False
         self.settings = settings
         self.http2Options = settings.http2
         self.http2Counters = http2Counters or Http2Counters()
@@ -495,16 +496,17 @@ class ConnectionManager(Timeouts):
             stream.idleWatch.stop(stream)
         stats = self.stats
         stats.rqActive.value -= 1
-        elapsed = int((stream.end - stream.startTime) * 1000.0)  # type: ignore[operator]  # it has ended
-        try:
-            stats.rqTime.bins[elapsed] += 1
-        except KeyError:
-            stats.rqTime.record(elapsed)
-        status = stream.responseCode
-        try:
-            stats.responses.counts[status] += 1
-        except KeyError:
-            stats.responses.add(status)
+        if not (self.hasHealthChecks and stream.healthCheck):
+            elapsed = int((stream.end - stream.startTime) * 1000.0)  # type: ignore[operator]  # it has ended
+            try:
+                stats.rqTime.bins[elapsed] += 1
+            except KeyError:
+                stats.rqTime.record(elapsed)
+            status = stream.responseCode
+            try:
+                stats.responses.counts[status] += 1
+            except KeyError:
+                stats.responses.add(status)
         if self._logs:
             if stream.upstream is None and not stream.upstreamCluster and stream.route is not None:
                 # Answered before the router had it: as in Envoy, the log tells where it would have gone.

@@ -115,6 +115,7 @@ class RoutedRequest(OrderedRequest):
         self._cluster = cluster
         self._stats = cluster.stats
         self._headers = headers
+        self._chooseCodes()
         if isGRPC(headers):
             self._isGRPC = True
             self._isQuiet = router.suppressGRPCCodes
@@ -259,7 +260,8 @@ class RoutedRequest(OrderedRequest):
             stream.waitedForConnection = self._router.clock.seconds()
             stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:
-            replaceHost(self._headers, self._endpoint.hostname.encode("utf-8"), self._action.appendForwardedHost)
+            host = self._endpoint.hostname.encode("utf-8")
+            replaceHost(self._headers, host, self._action.appendForwardedHost, not self._router.suppressHeaders)
         if stream.upgrade == b"websocket":
             self._beginHandshake(connection)
         body = self._body
@@ -432,7 +434,7 @@ class RoutedRequest(OrderedRequest):
             return
         now = self._router.clock.seconds()
         stream.upstreamResponseStart = stream.upstreamResponseEnd = now
-        stats = self._stats
+        stats = self._otherCodes or self._stats
         status = COMPLETED if self._isQuiet else headers.status
         try:
             stats.responses.counts[status] += 1
@@ -528,7 +530,7 @@ class RoutedRequest(OrderedRequest):
                 self._unpause()
             self.connection = None
         elapsed = int((now - self._tryBegan) * 1000)
-        for each in self._counted:
+        for each in self._coded:
             each.rqTime.record(elapsed)
         if self._retry is not None:
             self._retry.ended(self.attempts > 1)

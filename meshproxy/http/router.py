@@ -31,6 +31,7 @@ from meshproxy.stats.store import Store
 from meshproxy.upstream.http1pool import SURE
 
 if TYPE_CHECKING:
+    from meshproxy.http.settings import ManagerSettings
     from meshproxy.http.stream import Stream
     from meshproxy.routing.retries import RetryPolicy
     from meshproxy.routing.route import Route
@@ -47,6 +48,7 @@ class Router:
     @ivar suppressHeaders: C{suppress_envoy_headers}.
     @ivar strictHeaders: C{strict_check_headers}.
     @ivar heedsExpected: C{respect_expected_rq_timeout}.
+    @ivar countsCodes: C{dynamic_stats}: whether the statuses of responses and their times are counted.
     @ivar localAddress: What requests that are made here say they are from.
     @ivar routeStats: Where requests are counted by virtual cluster and route.
     @ivar timeouts: Where requests wait for their global time-out.
@@ -66,6 +68,7 @@ class Router:
         suppressGRPCCodes: bool = False,
         strictHeaders: Sequence[bytes] = (),
         heedsExpected: bool = False,
+        countsCodes: bool = True,
         localAddress: str = "127.0.0.1",
         store: Store | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class Router:
         self.suppressGRPCCodes = suppressGRPCCodes
         self.strictHeaders = tuple(strictHeaders)
         self.heedsExpected = heedsExpected
+        self.countsCodes = countsCodes
         # Request headers that change what is done: where none is there, nothing needs to be looked for.
         self.hasNoOrders = (ORDERS | {EXPECTED} if heedsExpected else ORDERS).isdisjoint
         self.localAddress = localAddress.encode("ascii")
@@ -106,11 +110,13 @@ class Router:
         try:
             plan = self._plans[id(route)]
         except KeyError:
-            plan = self._plans[id(route)] = Plan(self, route, stream.manager.settings.matchesUpstream)
+            plan = self._plans[id(route)] = Plan(self, route, stream.manager.settings)
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
-        if not (endStream and plan.isPlain and self.hasNoOrders(headers.first)) or stream.upgrade:
+        if not (endStream and plan.isPlain and self.hasNoOrders(headers.first)) or stream.upgrade or (
+            stream.isInvolved and stream.healthCheck
+        ):
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
             kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
@@ -243,7 +249,7 @@ class Plan:
         "timeouts",
     )
 
-    def __init__(self, router: Router, route: Route, matchesUpstream: bool) -> None:
+    def __init__(self, router: Router, route: Route, settings: ManagerSettings) -> None:
         self.route = route
         self.forwards = route.kind is RouteKind.ROUTE
         self.isPlain = self.carriesCalls = self.lasts = False
@@ -258,7 +264,10 @@ class Plan:
             return
         self.cluster = action.cluster
         self.carriesCalls = bool(action.cluster) and not (
-            matchesUpstream
+            settings.matchesUpstream
+            # Requests from within are counted by themselves.
+            or settings.forwarding.isInternal is not None
+            or not router.countsCodes
             or router.suppressGRPCCodes
             or router.strictHeaders
             or router.heedsExpected

@@ -13,6 +13,7 @@ from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.stats import NOT_COUNTED, CodeStats
 from meshproxy.upstream.transports import NO_WISH
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Shadow:
         """
         self._router = router
         self._cluster = cluster
+        # As in Envoy, copies come from within, and are counted where their requests are.
+        self._codes = _codesOf(router, cluster)
         self._endpoint = endpoint
         self._headers = headers
         self._limit = limit
@@ -121,7 +124,7 @@ class Shadow:
         The mirror took too long.
         """
         self._cluster.stats.rqTimeout.value += 1
-        self._cluster.stats.responses.add(504)
+        self._codes.responses.add(504)
         self.abandon()
 
     def _end(self) -> None:
@@ -157,7 +160,7 @@ class Shadow:
         See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
         """
         self._pool = None
-        self._cluster.stats.responses.add(503)
+        self._codes.responses.add(503)
         self._end()
 
     # What the codec tells
@@ -171,7 +174,7 @@ class Shadow:
         """
         The head of the response, which is counted.
         """
-        self._cluster.stats.responses.add(headers.status)
+        self._codes.responses.add(headers.status)
         self._endpoint.responded(headers.status < 500)
         if endStream:
             self._responseEnded()
@@ -197,7 +200,7 @@ class Shadow:
 
     def _responseEnded(self) -> None:
         connection, self._connection = self._connection, None
-        self._cluster.stats.rqTime.record(int((self._router.clock.seconds() - self._began) * 1000))
+        self._codes.rqTime.record(int((self._router.clock.seconds() - self._began) * 1000))
         isSent = self._ended and not self._isBehind
         self._end()
         if connection is not None and not isSent:
@@ -208,7 +211,7 @@ class Shadow:
         The mirror went away.
         """
         self._connection = None
-        self._cluster.stats.responses.add(503)
+        self._codes.responses.add(503)
         self._end()
 
     def pauseRequest(self) -> None:
@@ -224,6 +227,13 @@ class Shadow:
         self._isBehind = False
         if self._connection is not None and not self._over:
             self._sendKept(self._connection)
+
+
+def _codesOf(router: Router, cluster: Cluster) -> CodeStats:
+    """
+    Where the responses of a mirror are counted.
+    """
+    return cluster.stats.internal if router.countsCodes else NOT_COUNTED
 
 
 def _markInternal(headers: RequestHeaders, localAddress: bytes) -> None:
@@ -251,7 +261,7 @@ def startShadows(router: Router, stream: Stream, headers: RequestHeaders, endStr
         endpoint = cluster.chooseEndpoint()
         if endpoint is None:
             cluster.stats.cxNoneHealthy.value += 1
-            cluster.stats.responses.add(503)
+            _codesOf(router, cluster).responses.add(503)
             continue
         copied = mirror.copyHead(headers, stream)
         _markInternal(copied, router.localAddress)

@@ -96,6 +96,10 @@ class ConnectionManagerStats:
         self.redirectPredicate = counter("passthrough_internal_redirect_predicate")
         self.rqUpstreamTotal = counter("rq_total")
         self.rqResetAfterResponseStarted = counter("rq_reset_after_downstream_response_started")
+        # As in Envoy, they are there without tracing, and health checks are counted.
+        for name in ("client_enabled", "not_traceable", "random_sampling", "service_forced"):
+            counter(f"tracing.{name}")
+        self.healthChecks = counter("tracing.health_check")
         # Ours: Envoy has no filters that raise.
         self.filterExceptions = counter("filter_exceptions")
         for owner in (scope, listenerScope):

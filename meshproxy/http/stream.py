@@ -682,6 +682,14 @@ class Stream(StreamFacts):
         """
         self.isInvolved = self._isRemembered = True
 
+    def markHealthCheck(self) -> None:
+        """
+        Whoever sent the request asks for the health of something: as in Envoy, it does not show among the figures of
+        requests, nor in access logs that leave such out.
+        """
+        self.healthCheck = self.isInvolved = self.manager.hasHealthChecks = True
+        self.manager.stats.healthChecks.value += 1
+
     def routeConfig(self, name: str) -> Any:
         """
         See L{IHTTPStream.routeConfig}.

@@ -26,7 +26,7 @@ from meshproxy.http.routestats import RequestStats
 from meshproxy.http.shadow import Shadow
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.routing.route import RouteAction
-from meshproxy.upstream.stats import COMPLETED
+from meshproxy.upstream.stats import COMPLETED, NOT_COUNTED
 from meshproxy.upstream.transports import NO_WISH, TLSWish
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
     from meshproxy.upstream.http1pool import HTTP1Pool
-    from meshproxy.upstream.stats import ClusterStats, IRequestStats
+    from meshproxy.upstream.stats import ClusterStats, CodeStats, ICodeStats, IRequestStats
 
 __all__ = ["TriedRequest"]
 
@@ -88,6 +88,8 @@ class TriedRequest:
     _endpoint: Endpoint
     _cluster: Cluster
     _stats: ClusterStats
+    # Where its response is counted in the place of C{_stats}.
+    _otherCodes: CodeStats | None = None
     _headers: RequestHeaders
     _wish: TLSWish = NO_WISH
     _tryBegan = 0.0
@@ -127,13 +129,32 @@ class TriedRequest:
         """
         return (self._stats, *self._also)
 
+    @property
+    def _coded(self) -> tuple[ICodeStats, ...]:
+        """
+        Where its response is counted.
+        """
+        other = self._otherCodes
+        return (other,) if other is NOT_COUNTED else (other or self._stats, *self._also)
+
+    def _chooseCodes(self) -> None:
+        """
+        Look where its response is to be counted, now that the cluster is known.
+        """
+        stream = self._stream
+        if not self._router.countsCodes or (stream.isInvolved and stream.healthCheck):
+            # As in Envoy, who asks for the health of something does not show in its figures.
+            self._otherCodes = NOT_COUNTED
+        elif self._headers.first.get(b"x-envoy-internal") == b"true":
+            self._otherCodes = self._stats.internal
+
     def _count(self, status: int) -> None:
         """
         Count a response, or what stands in for it.
         """
         if self._isQuiet:
             status = COMPLETED
-        for each in self._counted:
+        for each in self._coded:
             each.responses.add(status)
 
     def _judge(self, headers: ResponseHeaders, endStream: bool) -> None:
@@ -417,6 +438,7 @@ class TriedRequest:
             return False
         self._action, self._cluster, self._stats, self._choice = action, cluster, cluster.stats, None
         self._stream.upstreamCluster = cluster.statName
+        self._chooseCodes()
         return True
 
     def _timeLeft(self) -> float:

@@ -159,13 +159,15 @@ def _appendForwardedHost(headers: RequestHeaders) -> None:
         headers.first[b"x-forwarded-host"] = present + b"," + headers.authority
 
 
-def replaceHost(headers: RequestHeaders, host: bytes, appendForwardedHost: bool) -> None:
+def replaceHost(headers: RequestHeaders, host: bytes, appendForwardedHost: bool, tells: bool = True) -> None:
     """
-    Give a request another host, and keep the one that was asked for in C{x-envoy-original-host}.
+    Give a request another host.
 
     @param appendForwardedHost: C{append_x_forwarded_host}.
+    @param tells: Whether the one that was asked for is kept in C{x-envoy-original-host}.
     """
-    HeaderMap.set(headers, b"x-envoy-original-host", headers.authority)
+    if tells:
+        HeaderMap.set(headers, b"x-envoy-original-host", headers.authority)
     if appendForwardedHost and headers.authority:
         _appendForwardedHost(headers)
     headers.authority = host
@@ -201,6 +203,6 @@ def compileHostRewrite(action: Section) -> Mutation | None:
         assert isinstance(headers, RequestHeaders)
         host = newHost(headers, info)
         if host:
-            replaceHost(headers, host, appendForwardedHost)
+            replaceHost(headers, host, appendForwardedHost, info.tellsOriginalPath)
 
     return mutate

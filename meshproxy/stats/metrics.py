@@ -14,7 +14,7 @@ from math import floor, log10
 
 from meshproxy.stats.quantiles import DEFAULT_BOUNDARIES
 
-__all__ = ["Counter", "Gauge", "Histogram", "Metric", "Number", "TextReadout"]
+__all__ = ["Counter", "Gauge", "Histogram", "Metric", "Number", "SummedHistogram", "TextReadout"]
 
 
 class Metric:
@@ -167,6 +167,49 @@ class Histogram(Metric):
                 if count != flushed.get(lower, 0)
             }
             self._flushed = self.bins.copy()
+
+
+class SummedHistogram(Histogram):
+    """
+    What several histograms record, as one. Nothing is recorded here itself.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(
+        self,
+        name: str,
+        base: str | None = None,
+        tags: tuple[tuple[str, str], ...] | None = None,
+        unit: str = "ms",
+        boundaries: tuple[float, ...] = DEFAULT_BOUNDARIES,
+    ) -> None:
+        self._parts: list[Histogram] = []
+        super().__init__(name, base, tags, unit, boundaries)
+
+    def include(self, part: Histogram) -> None:
+        """
+        Show what another one records.
+        """
+        if part not in self._parts:
+            self._parts.append(part)
+
+    @property
+    def bins(self) -> dict[float, int]:
+        """
+        See L{Histogram}.
+        """
+        sums: dict[float, int] = {}
+        for part in self._parts:
+            for lower, count in part.bins.items():
+                sums[lower] = sums.get(lower, 0) + count
+        return sums
+
+    @bins.setter
+    def bins(self, bins: dict[float, int]) -> None:
+        """
+        It begins as any other.
+        """
 
 
 def _binOf(value: float) -> float:

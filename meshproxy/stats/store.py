@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from meshproxy.stats.metrics import Counter, Gauge, Histogram, Metric, TextReadout
+from meshproxy.stats.metrics import Counter, Gauge, Histogram, Metric, SummedHistogram, TextReadout
 from meshproxy.stats.quantiles import DEFAULT_BOUNDARIES
 from meshproxy.stats.tally import Tally
 
@@ -142,10 +142,17 @@ class Store:
     def _textReadout(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None) -> TextReadout:
         return self.textReadouts.get(name) or self._keep(self.textReadouts, TextReadout(name, base, tags))
 
-    def _histogram(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None, unit: str) -> Histogram:
+    def _histogram(
+        self,
+        name: str,
+        base: str,
+        tags: tuple[tuple[str, str], ...] | None,
+        unit: str,
+        kind: type[Histogram] = Histogram,
+    ) -> Histogram:
         found = self.histograms.get(name)
         if found is None:
-            found = self._keep(self.histograms, Histogram(name, base, tags, unit, self._boundaries(name)))
+            found = self._keep(self.histograms, kind(name, base, tags, unit, self._boundaries(name)))
         return found
 
     def _release(self, metric: Metric) -> None:
@@ -210,6 +217,16 @@ class Scope:
         The histogram of this name.
         """
         return self._hold(self._store._histogram(*self._named(name, tags), unit))
+
+    def histogramOf(self, name: str, *parts: Histogram, unit: str = "ms") -> SummedHistogram:
+        """
+        A histogram that shows what others record.
+        """
+        made = self._hold(self._store._histogram(*self._named(name, None), unit, SummedHistogram))
+        assert isinstance(made, SummedHistogram)
+        for part in parts:
+            made.include(part)
+        return made
 
     def counters(self, stem: str = "") -> CounterFamily:
         """

@@ -5,14 +5,14 @@ The counters of a cluster, bound once under Envoy's names (C{cluster.NAME.}).
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from meshproxy.stats.metrics import Counter, Histogram
 from meshproxy.stats.store import Scope
 from meshproxy.stats.tally import Tally
 from meshproxy.upstream.grpcstats import GRPCStats
 
-__all__ = ["COMPLETED", "ClusterStats", "IRequestStats", "responseTally"]
+__all__ = ["COMPLETED", "NOT_COUNTED", "ClusterStats", "CodeStats", "ICodeStats", "IRequestStats", "responseTally"]
 
 COMPLETED: Final = 0
 """
@@ -50,11 +50,42 @@ class IRequestStats(Protocol):
     rqTime: Histogram
 
 
+class ICodeStats(Protocol):
+    """
+    What is counted of responses.
+    """
+
+    @property
+    def responses(self) -> Tally:
+        """
+        Their statuses.
+        """
+
+    @property
+    def rqTime(self) -> Histogram:
+        """
+        How many milliseconds each took.
+        """
+
+
+class CodeStats(NamedTuple):
+    """
+    What is counted of some responses.
+    """
+
+    responses: Tally
+    rqTime: Histogram
+
+
+#: For responses that are not counted: those to health checks, for example.
+NOT_COUNTED: Final = CodeStats(Tally(lambda status: ()), Histogram("none"))
+
+
 class ClusterStats:
     """
     What a cluster counts.
 
-    @ivar responses: Responses that went downstream, by status.
+    @ivar responses: Responses that went downstream, by status; those to requests from within stand in L{internal}.
     @ivar retried: Those that were not sent on because the request was tried again.
     @ivar grpc: Of gRPC calls, for filters that look at them; C{grpcWeb} likewise.
     """
@@ -121,9 +152,10 @@ class ClusterStats:
         self.rqRetrySuccess = counter("upstream_rq_retry_success")
         self.redirectSucceeded = counter("upstream_internal_redirect_succeeded_total")
         self.redirectFailed = counter("upstream_internal_redirect_failed_total")
-        self.rqTime = histogram("upstream_rq_time", unit="ms")
-        # Every request is from outside, as no address is internal by default: one record shows under both names.
-        scope.histogram("external.upstream_rq_time", unit="ms").bins = self.rqTime.bins
+        # Nearly every request is from outside, as no address is internal by default.
+        self.rqTime = histogram("external.upstream_rq_time", unit="ms")
+        self._allTimes = scope.histogramOf("upstream_rq_time", self.rqTime)
+        self._internal: CodeStats | None = None
         self.retryOrShadowAbandoned = counter("retry_or_shadow_abandoned")
         self.membershipChange = counter("membership_change")
         self.membershipTotal = gauge("membership_total")
@@ -143,3 +175,16 @@ class ClusterStats:
         self.retried = responseTally(scope, scope.scope("retry."))
         self.grpc = GRPCStats(scope, "grpc")
         self.grpcWeb = GRPCStats(scope, "grpc-web")
+
+    @property
+    def internal(self) -> CodeStats:
+        """
+        What is counted of the responses to requests from within (C{x-envoy-internal}), which L{responses} and
+        L{rqTime} leave out.
+        """
+        if self._internal is None:
+            within = self.scope.scope("internal.")
+            times = within.histogram("upstream_rq_time", unit="ms")
+            self._allTimes.include(times)
+            self._internal = CodeStats(responseTally(self.scope, self.scope, within), times)
+        return self._internal

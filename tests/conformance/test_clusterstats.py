@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import threading
+import time
 from pathlib import Path
 
 import yaml
@@ -76,6 +77,61 @@ static_resources:
   clusters:
 """
 
+_ORIGIN = """
+  - name: $NAME
+    address: {socket_address: {address: 127.0.0.1, port_value: $PORT}}
+    filter_chains:
+    - filters:
+      - name: manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: $NAME
+          use_remote_address: true
+          $MORE
+          route_config:
+            validate_clusters: false
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - {match: {path: /direct}, direct_response: {status: 207}}
+              - {match: {path: /nowhere}, route: {cluster: missing}}
+              - {match: {path: /mirrored}, route: {cluster: $NAME, request_mirror_policies: [{cluster: copy}]}}
+              - {match: {prefix: /}, route: {cluster: $NAME}}
+          http_filters:
+          - name: health
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck
+              pass_through_mode: true
+              headers: [{name: ":path", string_match: {exact: /health}}]
+          - name: router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              dynamic_stats: $DYNAMIC
+"""
+_INTERNAL = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
+_ORIGINS = (
+    "admin: {address: {socket_address: {address: 127.0.0.1, port_value: $ADMIN}}}\n"
+    "static_resources:\n  listeners:"
+    + "".join(
+        _ORIGIN.replace("$NAME", name)
+        .replace("$PORT", f"${name.upper()}")
+        .replace("$MORE", more)
+        .replace("$DYNAMIC", dynamic)
+        for name, more, dynamic in (
+            ("inside", _INTERNAL, "true"),
+            ("outside", "add_user_agent: false", "true"),
+            ("quiet", _INTERNAL, "false"),
+        )
+    )
+    + "  clusters:\n"
+    + "".join(
+        # The backend answers once on each connection.
+        f"  - {{name: {name}, max_requests_per_connection: 1, {_assigned(_group(_endpoint('$PLAIN')))}}}\n"
+        for name in ("inside", "outside", "quiet", "copy")
+    )
+)
+
 #: What is compared. Times, and bytes on the wire of HTTP/2, are each proxy's own.
 _COMPARED = (
     r"^cluster\.[a-z0-9]*\.(max_host_weight|upstream_rq_(total|pending_.*|cancelled|[tr]x_reset|completed|[0-9x]*)|"
@@ -138,6 +194,45 @@ class ClusterStatsTests(SynchronousTestCase):
         """
         told = {kind: self._counted(kind) for kind in ("envoy", "meshproxy")}
         self.assertEqual(told["meshproxy"], told["envoy"])
+
+    def test_whoAsks(self) -> None:
+        """
+        Requests from within stand by themselves, health checks nowhere, and no status where the router counts none.
+        """
+        told = {kind: self._countedByOrigin(kind) for kind in ("envoy", "meshproxy")}
+        self.assertEqual(told["meshproxy"], told["envoy"])
+
+    def _countedByOrigin(self, kind: str) -> list[str]:
+        plain = _Backend(False)
+        plain.start()
+        self.addCleanup(plain.sock.close)
+        inside, outside, quiet, admin = freePorts(4)
+        text = _ORIGINS.replace("$ADMIN", str(admin)).replace("$PLAIN", str(plain.port))
+        for name, port in (("INSIDE", inside), ("OUTSIDE", outside), ("QUIET", quiet)):
+            text = text.replace(f"${name}", str(port))
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder)
+        self.addCleanup(proxy.stop)
+        for port in (admin, inside, outside, quiet):
+            proxy.ready("127.0.0.1", port)
+        for port in (inside, outside, quiet):
+            for path in ("/health", "/x", "/direct", "/nowhere", "/mirrored"):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                connection.request("GET", path)
+                connection.getresponse().read()
+                connection.close()
+        wanted = re.compile(
+            r"^cluster\.[a-z]*\.((internal|external)\.)?upstream_rq_(completed|[0-9x]*|total):"
+            r"|^http\.(?!admin)[a-z]*\.(rq_total|tracing\.[a-z_]*|downstream_rq_([0-9x]*|completed|total)):"
+        )
+        until = time.monotonic() + 10
+        found: list[str] = []
+        # Nobody waits for the response to a copy.
+        while time.monotonic() < until and "cluster.copy.upstream_rq_200: 2" not in found:
+            lines = Asked(admin, "GET /stats?filter=(cluster|http)").body.splitlines()
+            found = sorted(line for line in lines if wanted.match(line) and not line.endswith(" 0"))
+        return found
 
     def _counted(self, kind: str) -> list[str]:
         plain, leaves = _Backend(False), _Backend(True)

@@ -76,6 +76,13 @@ LISTENERS = {
     "underscoreReject": Manager("common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}"),
     "underscoreDrop": Manager("common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}"),
     "suppress": Manager(router="suppress_envoy_headers: true"),
+    "suppressRewritten": Manager(
+        "",
+        "[{match: {prefix: /literal}, route: {cluster: backend, host_rewrite_literal: other, prefix_rewrite: /new}},"
+        " {match: {prefix: /header}, route: {cluster: backend, host_rewrite_header: x-a,"
+        " append_x_forwarded_host: true}}]",
+        router="suppress_envoy_headers: true",
+    ),
 }
 
 
@@ -87,6 +94,10 @@ def _everywhere(name: str, intent: str, message: bytes, listeners: str) -> list[
 
 
 CASES = [
+    *(
+        Case(f"rewritten_{path}", "A host is rewritten.", get(f"/{path}", "x-a: b"), listener="suppressRewritten")
+        for path in ("literal", "header")
+    ),
     *_everywhere(
         "bare", "A request with nothing special", get(), "plain edge everything inside noId alwaysId suppress"
     ),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.stats.metrics import Counter, Gauge, Histogram, TextReadout
+from meshproxy.stats.metrics import Counter, Gauge, Histogram, SummedHistogram, TextReadout
 from meshproxy.stats.quantiles import binWidth, sampleCount
 
 
@@ -120,3 +120,26 @@ class HistogramTests(SynchronousTestCase):
         histogram.flush()
         self.assertEqual(histogram.intervalBins, {})
         self.assertEqual(sampleCount(histogram.bins), 3)
+
+
+class SummedHistogramTests(SynchronousTestCase):
+    """
+    L{SummedHistogram}.
+    """
+
+    def test_sums(self) -> None:
+        """
+        It shows what its parts record, each once, for the interval as well.
+        """
+        one, two, both = Histogram("a"), Histogram("b"), SummedHistogram("c")
+        self.assertFalse(both.used)
+        for part in (one, two, one):
+            both.include(part)
+        one.record(3)
+        two.record(3)
+        two.record(7)
+        both.flush()
+        self.assertEqual((both.bins, both.intervalBins, both.used), ({3: 2, 7: 1}, {3: 2, 7: 1}, True))
+        one.record(7)
+        both.flush()
+        self.assertEqual((both.bins, both.intervalBins), ({3: 2, 7: 2}, {7: 1}))

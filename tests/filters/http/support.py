@@ -106,6 +106,12 @@ class FakeStream(StreamInfo):
         Tests tell of the end of any stream.
         """
 
+    def markHealthCheck(self) -> None:
+        """
+        See L{meshproxy.http.stream.Stream.markHealthCheck}.
+        """
+        self.healthCheck = True
+
     def routeConfig(self, name: str) -> Any:
         """
         As the engine's stream does it.

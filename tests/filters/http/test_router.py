@@ -79,6 +79,13 @@ class RouterFilterTests(ProxyCase):
         self.assertFalse(self.engine().suppressHeaders)
         self.assertTrue(self.engine(suppress_envoy_headers=True).suppressHeaders)
 
+    def test_counts(self) -> None:
+        """
+        Statuses are counted unless it is told otherwise.
+        """
+        self.assertTrue(self.engine().countsCodes)
+        self.assertFalse(self.engine(dynamic_stats=False).countsCodes)
+
     def test_clusters(self) -> None:
         """
         The engine looks clusters up in the proxy's own dictionary, which changes when they do.
