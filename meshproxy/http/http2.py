@@ -37,6 +37,9 @@ __all__ = ["HTTP2Connection"]
 
 _CLOSED = StreamState.CLOSED
 
+# As a number: CPython looks for bytes of length 1 only after it raised and caught an exception.
+_FRAGMENT = ord("#")
+
 # RFC 9113, 6.8: a GOAWAY with this identifier tells that another one will follow.
 _ANY_STREAM = 2**31 - 1
 
@@ -280,7 +283,7 @@ class HTTP2Connection(ClosingConnection):
         if limit and self.served >= limit and not self._isDraining:
             manager.stats.cxMaxRequestsReached.value += 1
             self.drain()
-        if b"#" in headers.path:
+        if _FRAGMENT in headers.path:
             # RFC 9110, 4.1: a fragment is not for the wire.
             manager.streamBegan(stream)
             stream.localReply(Failure.PATH_NORMALIZATION_FAILED.value)
@@ -292,7 +295,7 @@ class HTTP2Connection(ClosingConnection):
         See L{IDownstreamSink.callReceived}. It does what L{requestReceived} does, to a stream that knows the message.
         """
         manager = self.slot.current
-        if manager is not self.manager or manager.maxRequestsPerConnection or b"#" in headers.path:
+        if manager is not self.manager or manager.maxRequestsPerConnection or _FRAGMENT in headers.path:
             self.requestReceived(codecStream, headers, False)
             return False
         self.served += 1

@@ -265,7 +265,11 @@ class ConnectionManager(Timeouts):
         isUsual, tellEdge, match = self._isUsual, self._tellEdge, self._match
         if (
             self._judges
-            or not (self._isUsualCall(headers) if b"te" in first else isUsual(first))
+            or not (
+                isUsual(first)
+                if b"te" not in first
+                else first[b"te"] == b"trailers" and headers.more is None and self._isUsualButTE(first)
+            )
             or not path.startswith(b"/")
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)
@@ -309,13 +313,6 @@ class ConnectionManager(Timeouts):
             chain.passRequestHeaders(stream, headers, stream.requestEnd is not None)
         except Exception:
             stream.filterRaised(TwistedFailure())
-
-    def _isUsualCall(self, headers: RequestHeaders) -> bool:
-        """
-        Whether nothing is unusual about a head but that it has the one C{te} that goes on.
-        """
-        first = headers.first
-        return first.get(b"te") == b"trailers" and headers.more is None and self._isUsualButTE(first)
 
     def serveAgain(self, stream: Stream) -> None:
         """

@@ -245,12 +245,18 @@ class StreamSide:
             return
         self.stream = None
         self._held = None
-        codecStream = self.codecStream
-        if codecStream.state is not _CLOSED and codecStream.canReceive:
+        codecStream, connection = self.codecStream, self._connection
+        if codecStream.state is _CLOSED:
+            sides = connection.sides
+            if connection.isWoken and len(sides) > 1 and not connection.closing:
+                # What the connection does, where others are under way.
+                sides.pop(self, None)
+                return
+        elif codecStream.canReceive:
             if not stream.requestEnded:
                 stream.manager.stats.rqResponseBeforeRqComplete.value += 1
             codecStream.stopReading()
-        self._connection.streamEnded(self, stream)
+        connection.streamEnded(self, stream)
 
     def pauseReading(self) -> None:
         """

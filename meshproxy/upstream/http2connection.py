@@ -409,6 +409,16 @@ class HTTP2UpstreamConnection(TwistedProtocol):
             left = min(left, self.pool.expectedStreams - len(self.streams))
         return left if left > 0 else 0
 
+    @property
+    def hasRoom(self) -> bool:
+        """
+        Whether it takes a further request.
+        """
+        codec = self.codec
+        if len(codec.streams) >= codec.mostStreams or self.isRetired or self.closedHere:
+            return False
+        return self._hasSettings or self.availableStreams > 0
+
     # The transport
 
     def connectionMade(self) -> None:

@@ -62,7 +62,7 @@ class HTTP2Pool(HTTP1Pool):
         The first connection that takes a further request, if one does.
         """
         for connection in self.ready:
-            if connection.availableStreams:
+            if connection.hasRoom:
                 return connection
         return None
 

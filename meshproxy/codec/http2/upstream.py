@@ -30,7 +30,9 @@ _LONGEST_FRAME = 16384
 _ENDS = Flag.END_HEADERS | Flag.END_STREAM
 
 # Length and type of a frame in one number, its flags, its stream.
-_unpackFrame = struct.Struct(">LBL").unpack_from
+_frame = struct.Struct(">LBL")
+_unpackFrame = _frame.unpack_from
+_packFrame = _frame.pack
 
 # Length and type of RST_STREAM.
 _RESET = 4 << 8 | 3
@@ -184,12 +186,12 @@ class UpstreamCodec(WholeCodec):
         length = len(message)
         first = headers.first
         told = first.get(b"content-length")
+        longest = self.peerMaxFrameSize
         if (
             length > self.peerInitialWindow
             or length > self.sendWindow
-            or length > self.peerMaxFrameSize
+            or length > longest
             or self.outSize >= self.outLimit
-            or self._isStopped
             or b"upgrade" in first
             or headers.method in _NO_CALLS
             or (told is not None and told != DECIMAL[length])
@@ -206,9 +208,15 @@ class UpstreamCodec(WholeCodec):
         self.sendWindow -= length
         self.streams[streamId] = stream
         self.counters.streamsActive.value += 1
-        self._floods.openedStreams += 1
-        if len(block) <= self.peerMaxFrameSize:
-            self.emitResponse(streamId, block, message)
+        floods = self._floods
+        floods.openedStreams += 1
+        size = len(block)
+        if size <= longest:
+            # What emitResponse does.
+            self._out += (_packFrame(size << 8 | 1, 4, streamId), block, _packFrame(length << 8, 1, streamId), message)
+            self.outSize += size + length + 18
+            floods.outboundFrames += 2
+            floods.outboundDataFrames += 1
         else:
             self.emitSection(streamId, block, False)
             self.emitData(frameHead(length, 0, Flag.END_STREAM, streamId) + message)
