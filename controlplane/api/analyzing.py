@@ -10,7 +10,7 @@ from dataclasses import replace
 from meshproxy.controlplane.analysis.whole import analyzed
 from meshproxy.controlplane.api.access import Role
 from meshproxy.controlplane.api.call import YAML_TYPES, Call
-from meshproxy.controlplane.api.replies import JSON, Reply
+from meshproxy.controlplane.api.replies import JSON, Refused, Reply
 from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.api.transactions import parsed
 from meshproxy.controlplane.model.kinds import KINDS
@@ -40,6 +40,8 @@ def addAnalysis(router: Router, world: World) -> None:
         return reply(held(), [])
 
     async def withText(call: Call) -> Reply:
+        if not call.body:
+            raise Refused(400, "a body is needed: the resources to look at; GET looks at those that are there alone")
         resources, problems = parsed(call)
         return reply({**held(), **{one.key: one for one in resources}}, problems)
 

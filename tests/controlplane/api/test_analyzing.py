@@ -56,3 +56,4 @@ class AnalysisTests(APITestCase):
         answer = self.ask("POST", "/v1/analyze", text, content_type="application/yaml")
         found = [(one["document"], one["line"], one["path"]) for one in answer.json["problems"]]
         self.assertEqual((answer.json["valid"], found[-1]), (False, (2, 9, "spec.hots")))
+        self.assertEqual(self.ask("POST", "/v1/analyze", content_type="application/yaml").code, 400)
