@@ -89,9 +89,7 @@ class OutboundTrafficPolicy:
     """
 
     mode: Literal["REGISTRY_ONLY", "ALLOW_ANY"] = "REGISTRY_ONLY"
-    egressProxy: Destination | None = field(
-        default=None, metadata={"notProgrammed": "calls go to where they were going"}
-    )
+    egressProxy: Destination | None = None
 
 
 @frozen(kw_only=True)

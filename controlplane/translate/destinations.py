@@ -15,7 +15,7 @@ from meshproxy.controlplane.model.trafficpolicy import TrafficPolicy
 from meshproxy.controlplane.registry.services import Service
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.hashing import hashPolicies
-from meshproxy.controlplane.translate.names import clusterName
+from meshproxy.controlplane.translate.names import PASSTHROUGH, clusterName
 from meshproxy.controlplane.translate.policies import Rule, Rules, policyFor
 from meshproxy.controlplane.translate.routes import Target
 
@@ -78,6 +78,18 @@ class Destinations:
         name = clusterName(number, destination.subset, service.host)
         policy = policyFor(rule, number, subset)
         return Target(name, hashPolicies(policy), policy)
+
+    def elsewhere(self) -> str | None:
+        """
+        The cluster for what no service is known for: that of the egress proxy, if the workload has one, or to where it
+        was going; L{None} for nowhere.
+        """
+        scope = self._context.scope
+        if not scope.allowsAny:
+            return None
+        if scope.egressProxy is not None and scope.resource is not None:
+            return self.target(scope.egressProxy, scope.resource, 0).cluster
+        return PASSTHROUGH if self._context.proxy.intercepts else None
 
     def connections(
         self, routes: Sequence[RouteDestination], resource: Resource, port: int

@@ -23,7 +23,6 @@ from meshproxy.controlplane.translate.listeners import distinct, inspectors, lis
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import (
     BLACK_HOLE,
-    PASSTHROUGH,
     VIRTUAL_OUTBOUND,
     clusterName,
     listenerName,
@@ -102,11 +101,11 @@ def outboundListeners(
                 _want(context, bound, address, service, port, _chains(context, destinations, virtual, service, port))
     for address, number in sorted(wanted, key=lambda one: (one[1], one[0])):
         bound = wanted[address, number]
-        made.listeners.append(_listener(context, address, number, bound))
+        made.listeners.append(_listener(context, destinations, address, number, bound))
     for number, found in sorted(http.items()):
         made.routes.append(outboundRoutes(context, destinations, number, found, shared.hosts(context, number)))
     if context.proxy.intercepts:
-        made.listeners.append(_virtual(context))
+        made.listeners.append(_virtual(context, destinations))
     return made
 
 
@@ -153,7 +152,9 @@ def _tellOfConflict(context: Context, service: Service, port: Port, bound: _Boun
         context.conflict(why, loser, winner)
 
 
-def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSON:
+def _listener(
+    context: Context, destinations: Destinations, address: str, number: int, bound: _Bound
+) -> JSON:
     """
     One listener: HTTP alone, connections alone, or both, told apart by the first bytes.
     """
@@ -174,7 +175,8 @@ def _listener(context: Context, address: str, number: int, bound: _Bound) -> JSO
         default = None
     elif context.proxy.intercepts and address == _WILDCARD:
         # What is for no service of this port goes where it was going, as at any other port.
-        default = {"filters": [tcpProxy(context, _elsewhere(context), [(_elsewhere(context), 1)])]}
+        name = _elsewhere(destinations)
+        default = {"filters": [tcpProxy(context, name, [(name, 1)])]}
     return without(
         {
             **listener(listenerName(address, number), address, number, "OUTBOUND"),
@@ -264,19 +266,19 @@ def _chain(
     return without({"filterChainMatch": match, "filters": [tcpProxy(context, prefix, clusters, policy)]})
 
 
-def _elsewhere(context: Context) -> str:
+def _elsewhere(destinations: Destinations) -> str:
     """
     The cluster for what no service is known for.
     """
-    return PASSTHROUGH if context.scope.allowsAny else BLACK_HOLE
+    return destinations.elsewhere() or BLACK_HOLE
 
 
-def _virtual(context: Context) -> JSON:
+def _virtual(context: Context, destinations: Destinations) -> JSON:
     """
     The listener that intercepted connections come to: it hands them to the one that they were meant for, and keeps
     those for which there is none.
     """
-    name = _elsewhere(context)
+    name = _elsewhere(destinations)
     return {
         **listener(VIRTUAL_OUTBOUND, _WILDCARD, _VIRTUAL_PORT, "OUTBOUND"),
         "useOriginalDst": True,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from meshproxy.controlplane.model.common import selects
+from meshproxy.controlplane.model.common import Destination, selects
 from meshproxy.controlplane.model.hosts import covers, fullName, overlaps
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.sidecar import EgressListener, IngressListener
@@ -47,6 +47,7 @@ class Scope:
     @ivar services: The services that it may call.
     @ivar virtualServices: The VirtualServices that are about them.
     @ivar allowsAny: Whether it may call what is not known.
+    @ivar egressProxy: Where that is sent, instead of to where it was going.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Scope:
         services: Sequence[Service],
         virtualServices: Sequence[Resource],
         allowsAny: bool,
+        egressProxy: Destination | None = None,
     ) -> None:
         self._proxy = proxy
         self._egress: list[EgressListener] = list(resource.spec.egress) if resource is not None else []
@@ -65,6 +67,7 @@ class Scope:
         self.services = services
         self.virtualServices = virtualServices
         self.allowsAny = allowsAny
+        self.egressProxy = egressProxy
 
     @property
     def ingress(self) -> list[IngressListener]:
@@ -152,17 +155,20 @@ def scopeOf(proxy: Proxy, mesh: MeshConfig, resources: ResourceSet, services: Se
     sidecar, *hidden = found
     policy = sidecar.spec.outboundTrafficPolicy
     mode = policy.mode if policy is not None else mesh.outboundTrafficPolicy.mode
+    egressProxy = policy.egressProxy if policy is not None else None
     hosts = [host for listener in sidecar.spec.egress for host in listener.hosts]
     if hosts:
         virtual = [resource for resource in virtual if _isAbout(resource, hosts, proxy, mesh)]
         needed = _destinations(virtual, mesh)
+        if egressProxy is not None:
+            needed.add(fullName(egressProxy.host, sidecar.namespace, mesh.domain))
         visible = [
             service
             for service in visible
             if service.host in needed
             or any(_imports(host, service.host, service.namespace, proxy.namespace) for host in hosts)
         ]
-    return Scope(proxy, sidecar, hidden, visible, virtual, mode == "ALLOW_ANY")
+    return Scope(proxy, sidecar, hidden, visible, virtual, mode == "ALLOW_ANY", egressProxy)
 
 
 def _isAbout(resource: Resource, entries: Sequence[str], proxy: Proxy, mesh: MeshConfig) -> bool:

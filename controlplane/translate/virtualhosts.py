@@ -18,7 +18,7 @@ from meshproxy.controlplane.translate.delegates import routesOf
 from meshproxy.controlplane.translate.destinations import Destinations
 from meshproxy.controlplane.translate.hashing import hashPolicies
 from meshproxy.controlplane.translate.messages import JSON, without
-from meshproxy.controlplane.translate.names import PASSTHROUGH, clusterName
+from meshproxy.controlplane.translate.names import clusterName
 from meshproxy.controlplane.translate.policies import policyFor
 from meshproxy.controlplane.translate.routepolicies import retryPolicy
 from meshproxy.controlplane.translate.routes import NO_TIMEOUT, defaultRoute, httpRoutes
@@ -49,7 +49,7 @@ def outboundRoutes(
             hosts.append((host, known.routes(context, service, make)))
     return {
         "name": str(port),
-        "virtualHosts": [*_withDomains(context, port, hosts, byHost, known), _everythingElse(context)],
+        "virtualHosts": [*_withDomains(context, port, hosts, byHost, known), _everythingElse(destinations)],
         "validateClusters": False,
         "maxDirectResponseBodySizeBytes": 1024 * 1024,
         "ignorePortInHostMatching": True,
@@ -172,13 +172,14 @@ def _domains(context: Context, host: str, service: Service | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _everythingElse(context: Context) -> JSON:
+def _everythingElse(destinations: Destinations) -> JSON:
     """
     What no service is known for: on to where it was going, or nowhere.
     """
     common: JSON = {"domains": ["*"], "includeRequestAttemptCount": True}
-    if context.scope.allowsAny and context.proxy.intercepts:
-        route = {"match": {"prefix": "/"}, "name": "allow_any", "route": {**NO_TIMEOUT, "cluster": PASSTHROUGH}}
+    cluster = destinations.elsewhere()
+    if cluster is not None:
+        route = {"match": {"prefix": "/"}, "name": "allow_any", "route": {**NO_TIMEOUT, "cluster": cluster}}
         return {"name": "allow_any", **common, "routes": [route]}
     route = {"match": {"prefix": "/"}, "name": "block_all", "directResponse": {"status": 502}}
     return {"name": "block_all", **common, "routes": [route]}

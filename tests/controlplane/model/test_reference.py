@@ -35,14 +35,14 @@ class ReferenceTests(SynchronousTestCase):
         A kind has its versions, its fields with types and defaults, and what has no effect.
         """
         kind = findPlural("security.istio.io", "authorizationpolicies")
-        other = findPlural("networking.istio.io", "sidecars")
+        other = findPlural("networking.istio.io", "workloadgroups")
         assert kind is not None and other is not None
         told = describeKind(kind, set()) + describeKind(other, set())
         for line in (
             "`security.istio.io/v1`, `security.istio.io/v1beta1`; `authorizationpolicies`, ap",
             "| `action` | ALLOW \\| DENY \\| AUDIT \\| CUSTOM | default `ALLOW` |",
             "| `from` | list of From |  |",
-            "| `egressProxy` | Destination | no effect so far: calls go to where they were going |",
+            "| `probe` | Probe | no effect so far: nobody asks; an entry goes when its proxy does |",
         ):
             self.assertIn(f"{line}\n", told)
 

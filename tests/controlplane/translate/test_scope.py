@@ -109,6 +109,26 @@ class EgressTests(SynchronousTestCase):
             rest = result.listeners["virtualOutbound"]["filterChains"][1]["filters"][0]["typedConfig"]["cluster"]
             self.assertEqual(rest, "PassthroughCluster" if expected == "allow_any" else "BlackHoleCluster")
 
+    def test_egressProxy(self) -> None:
+        """
+        What is not known goes to the egress proxy, with interception or without it, whether or not the hosts of the
+        Sidecar name it; one that is not known itself is told.
+        """
+        proxy = service("out", "{name: tcp, port: 3128}", namespace="edge")
+        where = "host: out.edge.svc.cluster.local, port: {number: 3128}"
+        policy = f"outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {{{where}}}}}"
+        through = sidecar(f"{egress('./*')}, {policy}")
+        name = "outbound|3128||out.edge.svc.cluster.local"
+        for caller in (REDIRECTED, SIDECAR):
+            result = made(caller, A, B, OUTSIDE, proxy, through)
+            self.assertIn(name, result.clusters)
+            self.assertEqual(codes(result), [])
+            other = result.routes["80"]["virtualHosts"][-1]
+            self.assertEqual((other["domains"], other["routes"][0]["route"]["cluster"]), (["*"], name))
+        (last,) = made(REDIRECTED, A, proxy, through).listeners["virtualOutbound"]["filterChains"][1]["filters"]
+        self.assertEqual(last["typedConfig"]["cluster"], name)
+        self.assertEqual(codes(made(REDIRECTED, A, through)), [("Sidecar shop/s", "not-found")])
+
     def test_ports(self) -> None:
         """
         A listener of a port has an address and hosts of its own, and takes its port from the one for all others.
