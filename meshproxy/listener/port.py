@@ -30,6 +30,9 @@ _connectionIds = count(1)
 _BACKLOG = 65535
 
 
+_ANY_IPV6 = bytes(16)
+
+
 def addressOf(section: Section) -> tuple[Address, int] | None:
     """
     Where a C{core.v3.Address} message says to listen.
@@ -47,7 +50,13 @@ def addressOf(section: Section) -> tuple[Address, int] | None:
     if sock.get("protocol") != "TCP":
         sock.refuse("only TCP is listened on", "protocol")
     address = Address(sock.get("address"), sock.get("port_value"))
-    if packAddress(address.host) is None:
+    packed = packAddress(address.host)
+    # One of IPv6 that stands for one of IPv4 is packed as that.
+    isMapped = packed is not None and len(packed) == 4 and ":" in sock.get("address")
+    if sock.get("ipv4_compat") and packed is not None and packed != _ANY_IPV6 and not isMapped:
+        why = f"only '::' and addresses such as '::ffff:192.0.2.1' hold IPv4; {address.host!r} does not"
+        sock.refuse(why, "ipv4_compat")
+    if packed is None:
         sock.refuse(
             f"{sock.get('address')!r} is not an IP address; a listener is bound to one, such as 0.0.0.0", "address"
         )

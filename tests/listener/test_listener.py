@@ -106,6 +106,18 @@ class CompileTests(SynchronousTestCase):
         wrong = listener("l", PORT, direct("x"), host="example.com")
         self.check(wrong, ".address.socket_address.address", "is not an IP address")
 
+    def test_ipv4Compat(self) -> None:
+        """
+        Of IPv6 addresses only the one for all, and those that stand for one of IPv4, may take IPv4 as well.
+        """
+        for host, isRight in (("::", True), ("::ffff:192.0.2.1", True), ("::1", False), ("0.0.0.0", False)):
+            made = listener("l", PORT, direct("x"))
+            made["address"]["socket_address"].update(address=host, ipv4_compat=True)
+            if isRight:
+                MemoryProxy(bootstrap(made))
+            else:
+                self.check(made, ".address.socket_address.ipv4_compat", f"{host!r} does not")
+
     def test_chains(self) -> None:
         """
         It needs a filter chain, and a chain a filter, which is a terminal one.
