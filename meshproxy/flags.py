@@ -302,6 +302,8 @@ class ResetReason(Enum):
     LOCAL_REFUSED_STREAM = ("local refused stream reset", ResponseFlag.LOCAL_RESET)
     PREMATURE_HALF_CLOSE = ("Http1 premature upstream half close", ResponseFlag.LOCAL_RESET)
     OVERLOAD_MANAGER = ("overload manager reset", ResponseFlag.OVERLOAD_MANAGER)
+    #: There are as many connection pools as there may be: as in Envoy, the same as if no endpoint were there.
+    NO_POOL = ("no connection pool", ResponseFlag.NO_HEALTHY_UPSTREAM)
 
     @property
     def words(self) -> str:
@@ -337,6 +339,8 @@ def upstreamResetReply(reason: ResetReason, transportFailure: str = "", retried:
 
     @param retried: Whether this was not the first attempt.
     """
+    if reason is ResetReason.NO_POOL:
+        return Failure.NO_HEALTHY_UPSTREAM.value
     told = "retried and the latest reset reason" if retried else "reset reason"
     body = f"upstream connect error or disconnect/reset before headers. {told}: {reason.words}"
     return LocalReply(

@@ -163,7 +163,7 @@ class _Call:
         There is no connection.
         """
         self._pool = None
-        kind = UpstreamOverflow if reason is ResetReason.OVERFLOW else UpstreamReset
+        kind = UpstreamOverflow if reason in (ResetReason.OVERFLOW, ResetReason.NO_POOL) else UpstreamReset
         self._fail(kind(f"{reason.words}: {why}" if why else reason.words))
 
     # What the codec tells

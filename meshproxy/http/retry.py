@@ -37,6 +37,10 @@ _CONNECT_FAILURES = (
 )
 
 
+# Resets for which the cluster had no room.
+_FULL = (ResetReason.OVERFLOW, ResetReason.NO_POOL)
+
+
 class RetryState:
     """
     The retries of one request.
@@ -118,7 +122,7 @@ class RetryState:
         Whether it asks to try again after an upstream stream ended without a response.
         """
         on = self.policy.retryOn
-        if reason is ResetReason.OVERFLOW:
+        if reason in _FULL:
             return False
         if on & (RetryOn.FIVE_XX | RetryOn.GATEWAY_ERROR | RetryOn.RESET):
             return True

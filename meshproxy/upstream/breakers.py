@@ -158,9 +158,11 @@ class Breaker:
 
     @ivar perHost: How many connections one endpoint may have.
     @ivar retryBudget: L{None} where C{max_retries} counts.
+    @ivar mostPools: How many connection pools there may be.
+    @ivar poolsOpen: Is 1 while there are as many.
     """
 
-    __slots__ = ("connections", "pending", "perHost", "requests", "retries", "retryBudget")
+    __slots__ = ("connections", "mostPools", "pending", "perHost", "poolsOpen", "requests", "retries", "retryBudget")
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class Breaker:
         retryBudget: RetryBudget | None = None,
         perHost: int = NO_LIMIT,
         now: Callable[[], float] = _never,
+        mostPools: int = NO_LIMIT,
     ) -> None:
         """
         @param now: Gives the seconds, for budgets with an interval.
@@ -190,6 +193,9 @@ class Breaker:
         self.retries = resource(retries, "rq_retry_open", "remaining_retries")
         self.retryBudget = retryBudget
         self.perHost = perHost
+        self.mostPools = mostPools
+        self.poolsOpen = scope.gauge("cx_pool_open")
+        self.poolsOpen.value = int(not mostPools)
 
     @property
     def retriesExhausted(self) -> bool:
@@ -253,4 +259,5 @@ def _breaker(scope: Scope, section: Section | None, now: Callable[[], float]) ->
         bool(section.get("track_remaining")),
         budget,
         now=now,
+        mostPools=section.wrapped("max_connection_pools", NO_LIMIT),
     )

@@ -25,9 +25,10 @@ from meshproxy.upstream.balancers.loadbalancer import IEndpointChooser
 from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.balancers.zones import LocalZone
-from meshproxy.upstream.breakers import Breaker, Breakers
+from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
 from meshproxy.upstream.discovery import compileDiscovery, discoveryKind
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.fullpool import FULL_POOL
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
 from meshproxy.upstream.http2options import bindHttp2Counters
@@ -225,16 +226,52 @@ class Cluster:
             # Whoever looks for the priority alone does not find it.
             protocol = UpstreamProtocol.HTTP2 if wantsHTTP2 else UpstreamProtocol.HTTP1
             name += "2" if wantsHTTP2 else "1"
+        breaker = self.breaker(priority)
+        if breaker.mostPools != NO_LIMIT:
+            # Nor who looks for a pool that may be one too many by now.
+            name += "*"
         key = name if wish is NO_WISH or wish == NO_WISH else (name, wish)
         pool = endpoint.pools.get(key)
+        if breaker.mostPools != NO_LIMIT and (pool is None or pool.isEmpty):
+            if not self._hasRoom(breaker, endpoint):
+                self.stats.cxPoolOverflow.value += 1
+                return FULL_POOL  # type: ignore[return-value]  # all of a pool that is needed then
+            if pool is not None:
+                breaker.poolsOpen.value = int(self._poolsOf(breaker) + 1 >= breaker.mostPools)
         if pool is None:
             if isinstance(key, tuple) and len(endpoint.pools) >= _MOST_WISHES:
                 _forgetEmpty(endpoint)
             pool = endpoint.pools[key] = self._makePool(endpoint, priority, wish, protocol)
             pool.draining = self._draining
+            if breaker.mostPools != NO_LIMIT:
+                pool.emptied = lambda: self._poolEmptied(breaker)
+                breaker.poolsOpen.value = int(self._poolsOf(breaker) + 1 >= breaker.mostPools)
             if self._countsBytes:
                 countBytesOf(pool)
         return pool
+
+    def _poolsOf(self, breaker: Breaker) -> int:
+        """
+        How many pools of a priority are in use.
+        """
+        return sum(pool.breaker is breaker and not pool.isEmpty for pool in self.pools())
+
+    def _poolEmptied(self, breaker: Breaker) -> None:
+        breaker.poolsOpen.value = int(self._poolsOf(breaker) >= breaker.mostPools)
+
+    def _hasRoom(self, breaker: Breaker, endpoint: Endpoint) -> bool:
+        """
+        Whether there may be one more pool for an endpoint. As in Envoy, another one of that endpoint that is idle gives
+        way.
+        """
+        if self._poolsOf(breaker) < breaker.mostPools:
+            return True
+        for pool in endpoint.pools.values():
+            if pool.breaker is breaker and not pool.isEmpty and not pool.isBusy:
+                for connection in list(pool.connections):
+                    connection.close()
+                return True
+        return False
 
     def _makePool(self, endpoint: Endpoint, priority: str, wish: TLSWish, protocol: UpstreamProtocol) -> HTTP1Pool:
         parts = (endpoint, self.settings, self.stats, self.breaker(priority))

@@ -9,6 +9,7 @@ connection is idle. Idle connections are taken newest first, so that what is not
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -61,10 +62,12 @@ class HTTP1Pool:
     @ivar pending: Requests that wait, in order. A dictionary, so that one that gives up is forgotten in constant time.
     @ivar draining: Whether no connection is kept any more: the endpoint is gone.
     @ivar connectionClass: What its connections are: such as count, where somebody wants it.
+    @ivar emptied: Is called when nothing is left of it, where it matters how many pools there are.
     @ivar keepsAll: Whether a connection may carry any number of requests for any time.
     """
 
     connectionClass: type[HTTP1UpstreamConnection] = HTTP1UpstreamConnection
+    emptied: Callable[[], object] | None = None
 
     def __init__(
         self,
@@ -325,6 +328,8 @@ class HTTP1Pool:
             self.stats.cxDestroyLocal.value += 1
         else:
             self.stats.cxDestroyRemote.value += 1
+        if self.emptied is not None and self.isEmpty:
+            self.emptied()
 
     @property
     def isEmpty(self) -> bool:
@@ -332,6 +337,13 @@ class HTTP1Pool:
         Whether there is neither a connection nor somebody who waits for one.
         """
         return not self.connections and not self.pending
+
+    @property
+    def isBusy(self) -> bool:
+        """
+        Whether a connection carries a request, or somebody waits for one.
+        """
+        return bool(self.pending) or len(self.connections) > len(self.idle)
 
     def drain(self) -> None:
         """

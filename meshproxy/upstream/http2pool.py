@@ -136,6 +136,15 @@ class HTTP2Pool(HTTP1Pool):
         """
         self.ready.pop(connection, None)
 
+    @property
+    def isBusy(self) -> bool:
+        """
+        See L{HTTP1Pool.isBusy}.
+        """
+        return bool(self.pending) or any(
+            connection.streams if connection.isHTTP2 else connection not in self.idle for connection in self.connections
+        )
+
     def drain(self) -> None:
         """
         See L{HTTP1Pool.drain}.

@@ -74,7 +74,7 @@ class TunnelFields:
 
 
 # What is no fault of the endpoint: there was no place for the request, or no way out of here.
-_OURS = (ResetReason.OVERFLOW, ResetReason.LOCAL_CONNECTION_FAILURE)
+_OURS = (ResetReason.OVERFLOW, ResetReason.NO_POOL, ResetReason.LOCAL_CONNECTION_FAILURE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are 
 declare(_CLUSTER + "CircuitBreakers", "thresholds", "per_host_thresholds")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "priority", "max_connections", "max_pending_requests", "max_requests")
 declare(_CLUSTER + "CircuitBreakers.Thresholds", "max_retries", "retry_budget", "track_remaining")
+declare(_CLUSTER + "CircuitBreakers.Thresholds", "max_connection_pools")
 _BUDGET = ("budget_percent", "min_retry_concurrency", "budget_interval")
 declare(_CLUSTER + "CircuitBreakers.Thresholds.RetryBudget", *_BUDGET)
 
