@@ -94,7 +94,7 @@ def compileInspection(
     @return: L{None} if there are none.
     """
     filters = []
-    for item in section.children("listener_filters"):
+    for item in [*section.children("listener_filters"), *_olderFilters(section)]:
         found = registry.find("listener", item)
         if found is not None:
             made = found.filterClass(found.config, context)
@@ -106,6 +106,18 @@ def compileInspection(
     seconds = section.seconds("listener_filters_timeout", 15.0) or 0.0
     goesOn: bool = section.get("continue_on_listener_filters_timeout")
     return InspectionSettings(filters, context.clock, seconds, goesOn)
+
+
+def _olderFilters(section: Section) -> list[Section]:
+    """
+    The filter that the first chain of a listener asks for by C{use_proxy_proto}: as in Envoy, behind all others.
+    """
+    chains = section.children("filter_chains")
+    if not chains or not chains[0].wrapped("use_proxy_proto", False):
+        return []
+    name = "envoy.filters.listener.proxy_protocol"
+    config = {"@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"}
+    return [Section.of("envoy.config.listener.v3.ListenerFilter", {"name": name, "typed_config": config})]
 
 
 def _compilePredicate(section: Section) -> Callable[[ConnectionInfo], bool]:

@@ -105,7 +105,7 @@ class Cluster:
         secrets = SecretStore(store, clock) if secrets is None else secrets
         self.transports = UpstreamTransports(
             section,
-            None if options is None else options.child("upstream_http_protocol_options"),
+            (section if options is None else options).child("upstream_http_protocol_options"),
             secrets,
             self.scope,
             network,

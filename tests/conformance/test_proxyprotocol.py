@@ -54,6 +54,14 @@ LISTENERS = {
         listenerFilter("tls_inspector", "TlsInspector"),
     ),
     "pass": _proxied("", ["{filters: [%s]}" % _TCP]),
+    # The field of former times: that of the first chain counts.
+    "older": listening(["{use_proxy_proto: true, filters: [%s]}" % _TCP]),
+    "olderSecond": listening(
+        [
+            "{filter_chain_match: {destination_port: 1}, filters: [%s]}" % _TCP,
+            "{use_proxy_proto: true, filters: [%s]}" % _TCP,
+        ]
+    ),
 }
 
 
@@ -187,6 +195,19 @@ CASES = [
         )
         for number, name in enumerate(CLUSTERS)
         for kind, wire in _told(number).items()
+    ),
+    *(
+        Case(
+            f"{name}_{kind}",
+            "Whether a header is taken off.",
+            [wire + b"HELLO\r\n\r\n", Until(b"hi")],
+            ([b"hi", Do.DRAIN],),
+            listener=name,
+            responses=9,
+            limit=0.12,
+        )
+        for name in ("older", "olderSecond")
+        for kind, wire in (("line", V1), ("binary", v2()))
     ),
     _case("onlyLF", "A line that ends with LF.", _line(_LINES["tcp4"]).replace(b"\r", b"")),
     _case("longest", "108 bytes of line.", _line("UNKNOWN " + "x" * 92)),

@@ -231,6 +231,16 @@ class UpstreamTLSTests(SynchronousTestCase):
         self.assertEqual(self.get(proxy, b"a.com").status, 200)
         self.assertEqual(self.backend.asked, [b"rewritten.com"])
 
+    def test_olderField(self) -> None:
+        """
+        The cluster's own field of former times says the same, where there are no options by type.
+        """
+        older = {"upstream_http_protocol_options": {"auto_sni": True}}
+        for options, asked in ((None, b"a.com"), ({}, b"default.com")):
+            proxy = self.start(self.bootstrap(self.tls(sni="default.com"), options=options, **older))
+            self.assertEqual(self.get(proxy, b"a.com").status, 200)
+            self.assertEqual(self.backend.asked, [asked])
+
     def test_overriddenHeader(self) -> None:
         """
         Another header may tell the server name; without it the host does.

@@ -34,6 +34,7 @@ declare(_LISTENER + "AdditionalAddress", "address", "socket_options", "tcp_keepa
 
 declare(_LISTENER + "FilterChain", "name", "filter_chain_match", "filters", "transport_socket")
 declare(_LISTENER + "FilterChain", "transport_socket_connect_timeout", "metadata")
+declare(_LISTENER + "FilterChain", "use_proxy_proto")
 
 declare(_LISTENER + "FilterChainMatch", "destination_port", "prefix_ranges", "server_names", "transport_protocol")
 declare(_LISTENER + "FilterChainMatch", "application_protocols", "direct_source_prefix_ranges", "source_type")
