@@ -431,17 +431,17 @@ class ProxyServer(MultiService):
 
     def drainListeners(self, inboundOnly: bool = False, graceful: bool = False, skipExit: bool = False) -> None:
         """
-        Stop to listen, on listeners for inbound traffic only or on all.
+        Stop to listen, on listeners for inbound traffic only or on all; each of their connections closes with its next
+        response, as those of a listener that is gone.
 
-        @param graceful: Let connections close with their next response for the drain time, and stop to listen then.
-        @param skipExit: Let connections close likewise, and never stop to listen.
+        @param graceful: Stop to listen only when the drain time is over.
+        @param skipExit: Never stop to listen.
         """
         if not graceful and not skipExit:
             self.listeners.stopAccepting(inboundOnly)
-            return
         self._drainingListeners = not inboundOnly
         self.listeners.closeGently(True, inboundOnly)
-        if not skipExit:
+        if graceful and not skipExit:
             self.reactor.callLater(self.options.drainTime, self.listeners.stopAccepting, inboundOnly)
 
     def quit(self) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from meshproxy.flags import ResetReason
 from meshproxy.testing import Answer
+from meshproxy.testing.bootstraps import BACKEND
 from meshproxy.upstream.fullpool import FULL_POOL
-from tests.http.support import BACKEND, ProxyCase
+from tests.http.support import ProxyCase
 
 _OTHER = "192.0.2.99:80"
 
