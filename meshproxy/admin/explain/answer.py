@@ -24,6 +24,7 @@ from meshproxy.listener.filterchain import FilterChain
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.matching import ConnectionFacts
 from meshproxy.net.address import Address
+from meshproxy.routing.actions import runtimeWeights
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hosts import withoutPort
 from meshproxy.routing.route import Route
@@ -443,11 +444,14 @@ class Explanation:
         weighted = action.child("weighted_clusters")
         if weighted is not None:
             entries = weighted.children("clusters")
-            total = sum(entry.wrapped("weight", 0) for entry in entries) or 1
-            for entry in entries:
-                share = entry.wrapped("weight", 0) / total
-                if share:
-                    yield {**self._cluster(entry.get("name")), "share": f"{share:.4g}", "chosen_at": placeOf(entry)}
+            current = runtimeWeights(weighted, entries, self._context.runtime)
+            weights = [entry.wrapped("weight", 0) for entry in entries] if current is None else current()
+            for entry, weight in zip(entries, weights, strict=True):
+                if weight:
+                    header = entry.get("cluster_header").lower().encode("utf-8")
+                    name = entry.get("name") or fromBytes(headers.first.get(header, b""))
+                    share = f"{weight / sum(weights):.4g}"
+                    yield {**self._cluster(name), "share": share, "chosen_at": placeOf(entry)}
             return
         assert found.action is not None
         name = found.action.selectCluster(headers, StreamInfo())

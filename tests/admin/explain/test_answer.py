@@ -80,6 +80,18 @@ class AnswerTests(ExplainCase):
         self.assertEqual(missing["outcome"], "503 from the router (cluster_not_found): 'nobody'")
         self.assertTrue(missing["clusters"][0]["missing"])
 
+    def test_runtimeWeights(self) -> None:
+        """
+        Shares are those of the moment, where the runtime may change them; and a header may name the cluster.
+        """
+        runtime = "layered_runtime: {layers: [{name: s, static_layer: {w.web: 30, w.beta: 0}}]}\n"
+        text = CONFIG.replace("weighted_clusters:", "weighted_clusters:\n                    runtime_key_prefix: w")
+        named = text.replace("{name: web, weight: 90}", "{cluster_header: X-C, weight: 90}")
+        for config, cluster in ((text, "web"), (named, "beta")):
+            self.config = runtime + config
+            found = self.ask("/cart", "x-c: beta")["clusters"]
+            self.assertEqual([(each["name"], each["share"]) for each in found], [(cluster, "1")])
+
     def test_retries(self) -> None:
         """
         The retry policy with its line.
