@@ -60,7 +60,7 @@ class Resources(dict[str, Versioned]):
     @ivar changed: In what: names that are new, or stand for something else. Nothing is gone.
     """
 
-    __slots__ = ("basis", "changed", "mark")
+    __slots__ = ("_total", "basis", "changed", "mark")
 
     def __init__(
         self,
@@ -72,6 +72,26 @@ class Resources(dict[str, Versioned]):
         self.mark = object()
         self.basis = basis
         self.changed = changed
+        self._total: int | None = None
+
+    @property
+    def total(self) -> int:
+        """
+        The sum of the versions: another one for other resources, whatever the order.
+        """
+        if self._total is None:
+            self._total = sum(one.number for one in self.values())
+        return self._total
+
+    def replacing(self, changed: Mapping[str, Versioned]) -> Resources:
+        """
+        The same with some of them anew. What did not change is not looked at again.
+        """
+        made = Resources({**self, **changed}, self.mark, frozenset(changed))
+        if self._total is not None:
+            gone = sum(self[name].number for name in changed if name in self)
+            made._total = self._total - gone + sum(one.number for one in changed.values())
+        return made
 
     def changedSince(self, other: Mapping[str, Versioned] | None) -> frozenset[str] | None:
         """
@@ -121,9 +141,7 @@ class Snapshot:
         """
         The same with some resources of a type anew.
         """
-        old = self.ofType(typeURL)
-        new = Resources({**old, **changed}, old.mark, frozenset(changed))
-        made = Snapshot({**self.resources, typeURL: new})
+        made = Snapshot({**self.resources, typeURL: self.ofType(typeURL).replacing(changed)})
         made._versions.update((name, known) for name, known in self._versions.items() if name != typeURL)
         return made
 
@@ -133,9 +151,7 @@ class Snapshot:
         """
         known = self._versions.get(typeURL)
         if known is None:
-            # Whatever the order: a change costs no sorting, nor reading what did not change.
-            total = sum(one.number for one in self.ofType(typeURL).values())
-            known = self._versions[typeURL] = f"{total & _MASK:016x}"
+            known = self._versions[typeURL] = f"{self.ofType(typeURL).total & _MASK:016x}"
         return known
 
 

@@ -244,6 +244,9 @@ def _hint(text: str, place: Place, told: str) -> str:
         return f"; a text that begins with {line[place.column - 1]} stands in quotes"
     if "mapping values are not allowed" in told:
         return "; is this line indented as those around it are? A text with ': ' in it stands in quotes"
+    if "found unexpected ':'" in told or ("did not find expected node content" in told and "::" in line):
+        # Parsers of Go take these without quotes.
+        return "; an address with '::' stands in quotes within brackets: ['2001:db8::']"
     if "did not find expected ',' or" in told:
         return "; a bracket or a comma is missing before this, or a text with one of []{},: in it has no quotes"
     return ""

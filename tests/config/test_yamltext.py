@@ -216,6 +216,8 @@ class ParseTests(SynchronousTestCase):
         for text in ("{a: b[c], d: e}", "[a, b: c: d", "{a: x{y}}"):
             self.assertIn("has no quotes", self.refusal(text), text)
         self.assertTrue(self.refusal("a: @b").endswith("; a text that begins with @ stands in quotes"))
+        for text in ("a: [1.2.3.4, 2001:db8::]", "[::1, a]"):
+            self.assertIn("an address with '::' stands in quotes", self.refusal(text), text)
 
     def test_quotes(self) -> None:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.controlplane.snapshot.snapshot import EMPTY, Snapshot, Versioned
+from meshproxy.controlplane.snapshot.snapshot import EMPTY, Resources, Snapshot, Versioned
 from meshproxy.xds.types import CLUSTER, LISTENER
 from tests.controlplane.xds.support import CLUSTERS, snapshot
 
@@ -48,3 +48,17 @@ class SnapshotTests(SynchronousTestCase):
         self.assertIs(after.ofType(CLUSTER)["a"], before.ofType(CLUSTER)["a"])
         self.assertEqual(after.ofType(CLUSTER)["b"].value, b"x")
         self.assertNotEqual(before.ofType(CLUSTER)["b"].value, b"x")
+
+    def test_versionOfReplaced(self) -> None:
+        """
+        The version is that of the content, however it came about: in one step or in several, asked for between them or
+        not.
+        """
+        whole = Snapshot({CLUSTER: Resources({name: Versioned(b"", name) for name in "abc"})})
+        for isAsked in (True, False):
+            made = Snapshot({CLUSTER: Resources({"a": Versioned(b"", "1"), "b": Versioned(b"", "b")})})
+            for name in "acc":
+                if isAsked:
+                    made.version(CLUSTER)
+                made = made.replacing(CLUSTER, {name: Versioned(b"", name)})
+            self.assertEqual(made.version(CLUSTER), whole.version(CLUSTER), isAsked)
