@@ -68,6 +68,7 @@ class _MadeWhenRead:
     "remoteAddress",
     "dynamicMetadata",
     "filterState",
+    "healthCheck",
 )
 @implementer(IHTTPStream)
 class Stream(StreamFacts):

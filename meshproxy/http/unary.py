@@ -283,12 +283,33 @@ class _KeptForRetry:
         return made
 
 
-@withAttributes("_timeouts", "_durations", "connection", "responseStarted", "over", "_awaitsStatus")
 class UnaryRequest(RoutedRequest):
     """
     A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
     business of its base class, further tries among them.
     """
+
+    # As those of a plain request, and for the same reason.
+    __slots__ = (
+        "_action",
+        "_cluster",
+        "_durations",
+        "_endpoint",
+        "_headers",
+        "_isGRPC",
+        "_message",
+        "_plan",
+        "_responsePaused",
+        "_route",
+        "_router",
+        "_stats",
+        "_stream",
+        "_timeouts",
+        "_tryBegan",
+        "connection",
+        "over",
+        "responseStarted",
+    )
 
     _requestEnded = _complete = True
 
@@ -317,7 +338,8 @@ class UnaryRequest(RoutedRequest):
         self._message = stream.message
         self._tryBegan = now
         self._isGRPC = headers.first.get(b"content-type") == b"application/grpc" or isGRPC(headers)
-        self._responsePaused = False
+        self._timeouts = self._durations = self.connection = None
+        self._responsePaused = self.responseStarted = self.over = False
 
     def _makeRetry(self, policy: RetryPolicy) -> RetryState:
         router = self._router

@@ -15,6 +15,7 @@ from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.plainrequest import PlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.stream import Stream
+from meshproxy.http.unary import UnaryRequest
 from meshproxy.net.instances import MOST_ATTRIBUTES, withAttributes
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http2connection import HTTP2UpstreamConnection
@@ -114,11 +115,12 @@ class NamesTests(SynchronousTestCase):
 
     def test_slots(self) -> None:
         """
-        What a plain request has is in slots, all of it that is read or set of every one.
+        What a plain request has, and a call, is in slots, all of it that is read or set of every one.
         """
-        _, first, later = self.names(PlainRequest)
-        self.assertEqual(first, set(PlainRequest.__slots__))
-        self.assertEqual(later, set())
+        for cls in (PlainRequest, UnaryRequest):
+            _, first, later = self.names(cls)
+            self.assertEqual(first, set(cls.__slots__), cls)
+            self.assertEqual(later, set(), cls)
 
     def test_withoutDefaults(self) -> None:
         """
