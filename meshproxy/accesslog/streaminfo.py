@@ -9,6 +9,7 @@ HTTP stream and tcp_proxy's session are subclasses of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.net.address import Address
@@ -231,7 +232,7 @@ class StreamInfo:
     virtualHostName: str = ""
     virtualClusterName: str = ""
     routeMetadata: dict[str, dict[str, object]] | None = None
-    virtualHostMetadata: dict[str, dict[str, object]] | None = None
+    virtualHostMetadata: Mapping[str, Mapping[str, object]] | None = None
     clusterMetadata: dict[str, dict[str, object]] | None = None
     listenerMetadata: dict[str, dict[str, object]] | None = None
     upstreamMetadata: dict[str, dict[str, object]] | None = None

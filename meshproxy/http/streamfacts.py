@@ -49,6 +49,8 @@ class StreamFacts(StreamInfo):
     upstreamHeaderBytesReceived: int | None = None
     upstreamHeaderBytesSent: int | None = None
     waitedForConnection: float | None = None
+    # Of a virtual host without a route for it.
+    _unroutedMetadata: Metadata | None = None
 
     @property
     def routeMetadata(self) -> Metadata | None:
@@ -62,7 +64,11 @@ class StreamFacts(StreamInfo):
         """
         Of its virtual host.
         """
-        return None if self.route is None else self.route.virtualHost.metadata
+        return self._unroutedMetadata if self.route is None else self.route.virtualHost.metadata
+
+    @virtualHostMetadata.setter
+    def virtualHostMetadata(self, metadata: Metadata) -> None:
+        self._unroutedMetadata = metadata
 
     @property
     def clusterMetadata(self) -> Metadata | None:

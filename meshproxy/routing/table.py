@@ -163,6 +163,20 @@ def _shortcut(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
     return lambda headers, info: route if headers.path[:1] == b"/" else match(headers, info)
 
 
+def _noting(match: Match, virtualHost: VirtualHost) -> Match:
+    """
+    As in Envoy, logs tell the metadata of a virtual host that has no route for a request.
+    """
+
+    def matchNoting(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        found = match(headers, info)
+        if found is None:
+            info.virtualHostMetadata = virtualHost.metadata
+        return found
+
+    return matchNoting
+
+
 def _requireTLS(section: Section, virtualHost: VirtualHost, match: Match) -> Match:
     """
     C{require_tls}: requests on cleartext are sent to C{https}, whatever their path.
@@ -211,6 +225,8 @@ def compileRouteConfiguration(section: Section, context: RouteContext) -> RouteT
         match, found = _compileHost(
             child, compiler, virtualHost, level, section.get("ignore_path_parameters_in_path_matching")
         )
+        if virtualHost.metadata:
+            match = _noting(match, virtualHost)
         _addDomains(child, domains, _requireTLS(child, virtualHost, match), name)
         virtualHosts.append(virtualHost)
         routes.extend(found)

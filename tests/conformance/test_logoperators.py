@@ -16,7 +16,8 @@ from tests.conformance.comparison import Comparison, compared
 _TYPES = "type.googleapis.com/envoy.extensions."
 _OPERATORS = (
     "down=%DOWNSTREAM_DETECTED_CLOSE_TYPE% up=%UPSTREAM_DETECTED_CLOSE_TYPE% listener=%LISTENER_NAME% "
-    "chain=%METADATA(LISTENER_FILTER_CHAIN:m:k)% query=%QUERY_PARAMS% flags=%RESPONSE_FLAGS%"
+    "chain=%METADATA(LISTENER_FILTER_CHAIN:m:k)% host=%METADATA(VIRTUAL_HOST:m:k)% query=%QUERY_PARAMS% "
+    "flags=%RESPONSE_FLAGS%"
 )
 
 
@@ -47,6 +48,7 @@ LISTENERS: dict[str, Manager | Listener] = {
         _log(_OPERATORS),
         "[{match: {prefix: /again}, route: {cluster: backend, retry_policy: {retry_on: '5xx,reset', num_retries: 2}}},"
         " {match: {prefix: /closed}, route: {cluster: closed}}, {match: {prefix: /up}, route: {cluster: backend}}]",
+        "{metadata: {filter_metadata: {m: {k: host}}}}",
     ),
     "tcp": Listener(
         f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
