@@ -327,7 +327,7 @@ class ProxyServer(MultiService):
         @param bootstrap: By default the one that is served.
         """
         for warning in (bootstrap or self.bootstrap).report.warnings:
-            self.log.warn("{warning}", warning=warning)
+            self.log.warn("{told}", told=warning)
 
     def reloadFilters(self, names: Sequence[str]) -> None:
         """

@@ -173,7 +173,7 @@ class FileSubscription:
             self._refused("\n".join(errors))
             return False
         for warning in report.warnings:
-            self._log.warn("{warning}", warning=str(warning))
+            self._log.warn("{told}", told=str(warning))
         self._stats.taken(file.version)
         self._log.info("{path} is taken, version {version!r}", path=self.path, version=file.version)
         return True
