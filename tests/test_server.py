@@ -182,10 +182,10 @@ class StartTests(SynchronousTestCase):
             return validate(options, network.reactor, network)
 
         self.assertEqual(check(bootstrap(listener("l", PORT, direct("x")))), [])
-        text = bootstrap(cluster("c", 1, use_tcp_for_dns_lookups=True))
+        text = bootstrap(cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2}))
         self.assertRaises(ConfigErrors, check, text)
         [warning] = check(text, allow=True)
-        self.assertIn("use_tcp_for_dns_lookups", warning)
+        self.assertIn("preconnect_policy", warning)
         self.assertEqual(network.addresses, [])
 
 

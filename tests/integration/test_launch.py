@@ -204,15 +204,15 @@ class ConfigurationTests(SynchronousTestCase):
         A known field that is not implemented is refused, and only warned of if that is asked for.
         """
         port = freePort()
-        path = self.file(bootstrap(listener("l", port, direct("x")), cluster("c", 1, use_tcp_for_dns_lookups=True)))
+        path = self.file(bootstrap(listener("l", port, direct("x")), cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2})))
         refused = Proxy(self, "-c", str(path), "--mode", "validate")
         self.assertEqual(refused.ended(), 1)
-        self.assertIn("use_tcp_for_dns_lookups", refused.log)
+        self.assertIn("preconnect_policy", refused.log)
         allowed = Proxy(self, "-c", str(path), "--mode", "validate", "--allow-unknown-static-fields")
         self.assertEqual(allowed.ended(), 0)
-        self.assertIn("use_tcp_for_dns_lookups", allowed.log)
+        self.assertIn("preconnect_policy", allowed.log)
         serving = Proxy(self, "-c", str(path), "--allow-unknown-static-fields").ready(port)
-        serving.waitLogged("use_tcp_for_dns_lookups")
+        serving.waitLogged("preconnect_policy")
 
 
 class PortTests(SynchronousTestCase):
