@@ -204,7 +204,8 @@ class ConfigurationTests(SynchronousTestCase):
         A known field that is not implemented is refused, and only warned of if that is asked for.
         """
         port = freePort()
-        path = self.file(bootstrap(listener("l", port, direct("x")), cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2})))
+        asking = cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2})
+        path = self.file(bootstrap(listener("l", port, direct("x")), asking))
         refused = Proxy(self, "-c", str(path), "--mode", "validate")
         self.assertEqual(refused.ended(), 1)
         self.assertIn("preconnect_policy", refused.log)
