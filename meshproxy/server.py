@@ -5,9 +5,8 @@ The one composition root: from a bootstrap to a running proxy, and from a new bo
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +14,13 @@ from twisted.application.internet import TimerService
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.task import Clock
 from twisted.logger import Logger
 
 from meshproxy.accesslog.files import LogFiles, inReactorsThreads
 from meshproxy.accesslog.logs import AccessLogContext
-from meshproxy.admin.explain.answer import Answer, explain
-from meshproxy.admin.explain.question import Question, askedIn
 from meshproxy.admin.serverstats import ServerStats
 from meshproxy.admin.service import AdminServer
-from meshproxy.config import Report, Section
+from meshproxy.config import Section
 from meshproxy.config.load import readBootstrap
 from meshproxy.config.registry import FilterRegistry, ReloadFailed
 from meshproxy.config.supported import addResolver
@@ -36,7 +32,6 @@ from meshproxy.identity.settings import compileIdentity
 from meshproxy.identity.workload import WorkloadIdentity, intoStore
 from meshproxy.interfaces import INetwork
 from meshproxy.listener.listeners import Listeners
-from meshproxy.net.network import ReactorNetwork
 from meshproxy.net.watchdog import Watchdog
 from meshproxy.reload import INTERVAL, FilesWatch, refuseElsewhere
 from meshproxy.runtime import Runtime
@@ -44,18 +39,16 @@ from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Exposition, Store
 from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.balancers.zones import LocalZone
-from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.endpoint import Locality
 from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
-from meshproxy.xds.dynamic import DynamicResources, dynamicSection
+from meshproxy.xds.dynamic import DynamicResources
 from meshproxy.xds.secretstreams import SecretStreams
 from meshproxy.xds.settings import compileDiscovery, nodeOf
-from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
 
-__all__ = ["ProxyOptions", "ProxyServer", "explainRequest", "explainResources", "validate"]
+__all__ = ["ProxyOptions", "ProxyServer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -499,82 +492,3 @@ class ProxyServer(MultiService):
         stopping: Deferred[Any] = self.files.close()
         stopping.addCallback(lambda _: self._left)
         return stopping.addCallback(lambda _: MultiService.stopService(self))
-
-
-def explainRequest(options: ProxyOptions, reactor: Any, network: INetwork, question: Question) -> Answer:
-    """
-    Tell what would become of a request under a configuration that nobody serves.
-
-    @raise ConfigErrors: If it could not be served.
-    """
-    server = ProxyServer(options, reactor, network)
-    byName = {cluster.name: cluster for cluster in server.configuration.clusters}
-    return explain(question, server.configuration.listeners, byName, server.context.runtime)
-
-
-class _Clusters(Mapping[str, Cluster]):
-    """
-    Clusters that are made when somebody asks for one: a mesh has hundreds, and a request goes to one or two.
-    """
-
-    def __init__(
-        self, values: Mapping[str, bytes], make: Callable[[Sequence[Section]], list[Cluster]], report: Report
-    ) -> None:
-        self._values = values
-        self._make = make
-        self._report = report
-        self._made: dict[str, Cluster] = {}
-
-    def __getitem__(self, name: str) -> Cluster:
-        if name not in self._made:
-            section = dynamicSection(CLUSTER, "clusters", name, self._values[name], self._report)
-            self._made[name] = self._make([section])[0]
-        return self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def explainResources(
-    listeners: Mapping[str, bytes],
-    routes: Mapping[str, bytes],
-    clusters: Mapping[str, bytes],
-    bootstrapClusters: Iterable[str],
-    request: Mapping[str, Any],
-) -> Answer:
-    """
-    See L{meshproxy.interfaces.IExplainer.explain}. Nothing is bound, and nobody is asked for anything.
-    """
-    question = askedIn(**request)
-    static = [{"name": name, "load_assignment": {"cluster_name": name}} for name in {*bootstrapClusters, "xds"}]
-    service = {"envoy_grpc": {"cluster_name": "xds"}}
-    source = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
-    bootstrap = {"dynamic_resources": {"ads_config": source}, "static_resources": {"clusters": static}}
-    # Time stands still: what would be asked for some time later is not.
-    clock: Any = Clock()
-    server = ProxyServer(ProxyOptions(configText=json.dumps(bootstrap)), clock, ReactorNetwork(clock))
-    report = Report()
-    dynamic = DynamicResources({}, listeners, {("", name): value for name, value in routes.items()})
-    server.context.clusterNames = frozenset([*clusters, *server.context.clusterNames])
-    server.context.routes = dynamic.sections(ROUTES, report)
-    made = server.listeners.compile(list(dynamic.sections(LISTENER, report).values()))
-    answer = explain(question, made, _Clusters(clusters, server.clusters.compile, report), server.context.runtime)
-    if report.errors:
-        answer["not_judged"] = [str(error) for error in report.errors]
-    return answer
-
-
-def validate(options: ProxyOptions, reactor: Any, network: INetwork) -> list[str]:
-    """
-    See whether a configuration could be served.
-
-    @return: Warnings.
-
-    @raise ConfigErrors: If it could not.
-    """
-    server = ProxyServer(options, reactor, network)
-    report: Report = server.bootstrap.report
-    return [str(warning) for warning in report.warnings]

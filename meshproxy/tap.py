@@ -209,10 +209,11 @@ def _proxyOptions(options: ProxyUsage) -> ProxyOptions:
 def _makeProxy(options: ProxyUsage) -> IService:
     from twisted.internet import reactor
 
+    from meshproxy.dryrun import validate
     from meshproxy.errors import ConfigErrors
     from meshproxy.net.network import ReactorNetwork
     from meshproxy.reload import FileWatch
-    from meshproxy.server import ProxyServer, validate
+    from meshproxy.server import ProxyServer
 
     proxyOptions = _proxyOptions(options)
     network = ReactorNetwork(reactor)
@@ -244,7 +245,7 @@ def _explained(options: ProxyUsage, proxyOptions: ProxyOptions, reactor: Any, ne
 
     from meshproxy.admin.explain.question import QuestionError, askedIn
     from meshproxy.admin.explain.text import readable
-    from meshproxy.server import explainRequest
+    from meshproxy.dryrun import explainRequest
 
     try:
         where = (options[name] or "" for name in ("listener", "source", "principal"))

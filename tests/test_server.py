@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy import __version__
 from meshproxy.errors import ConfigErrors
 from meshproxy.net.address import Address
-from meshproxy.server import ProxyOptions, ProxyServer, validate
+from meshproxy.server import ProxyOptions, ProxyServer
 from meshproxy.testing import Answer, MemoryNetwork, MemoryProxy, VirtualReactor
 from tests.integration.configs import bootstrap, cluster, direct, forward, listener
 
@@ -170,23 +170,6 @@ class StartTests(SynchronousTestCase):
             self.assertIs(proxy.server.clusters.byName["web"], web)
             found = {web.chooseEndpoint().locality.zone for _ in range(9)}  # type: ignore[union-attr]
             self.assertEqual(found, {"a", "b"})
-
-    def test_validate(self) -> None:
-        """
-        Validating raises what is wrong, returns what is warned of, and binds nothing.
-        """
-        network = MemoryNetwork(VirtualReactor())
-
-        def check(text: str, allow: bool = False) -> list[str]:
-            options = ProxyOptions(configText=text, allowUnknown=allow)
-            return validate(options, network.reactor, network)
-
-        self.assertEqual(check(bootstrap(listener("l", PORT, direct("x")))), [])
-        text = bootstrap(cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2}))
-        self.assertRaises(ConfigErrors, check, text)
-        [warning] = check(text, allow=True)
-        self.assertIn("preconnect_policy", warning)
-        self.assertEqual(network.addresses, [])
 
 
 class ReloadTests(SynchronousTestCase):

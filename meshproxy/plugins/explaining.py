@@ -4,4 +4,4 @@ Who explains what becomes of requests.
 
 from meshproxy.plugins.descriptor import ExplainerPlugin
 
-explainer = ExplainerPlugin("meshproxy.server:explainResources")
+explainer = ExplainerPlugin("meshproxy.dryrun:explainResources")

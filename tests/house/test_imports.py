@@ -14,6 +14,7 @@ from tests.house.source import Module, modules, parsed
 ORDER = (
     {"tap"},
     {"commandline", "process"},
+    {"dryrun"},
     {"server"},
     {"admin", "workers"},
     {"configuration"},

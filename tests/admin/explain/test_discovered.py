@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from meshproxy.admin.explain.answer import Answer, explain
 from meshproxy.admin.explain.question import askedIn
-from meshproxy.server import ProxyOptions, explainRequest
+from meshproxy.dryrun import explainRequest
+from meshproxy.server import ProxyOptions
 from tests.xds.support import XDSTestCase, cluster, endpoints, listener, routes
 
 

@@ -1,5 +1,5 @@
 """
-Tests for L{meshproxy.server.explainResources}, as those find it who import nothing of the proxy.
+Tests for L{meshproxy.dryrun.explainResources}, as those find it who import nothing of the proxy.
 """
 
 from __future__ import annotations

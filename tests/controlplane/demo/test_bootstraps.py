@@ -15,8 +15,9 @@ from meshproxy.config.structure import structureOrRaise
 from meshproxy.controlplane.demo.bootstraps import envoyBootstrap, gateway, ownBootstrap, sidecar
 from meshproxy.controlplane.demo.workloads import WORKLOADS
 from meshproxy.controlplane.translate.proxy import Interception, Role, proxyOf
+from meshproxy.dryrun import validate
 from meshproxy.identity.settings import IdentitySettings, compileIdentity
-from meshproxy.server import ProxyOptions, validate
+from meshproxy.server import ProxyOptions
 from meshproxy.testing.clock import VirtualReactor
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.pki import Authority
