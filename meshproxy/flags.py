@@ -185,6 +185,7 @@ class LocalReply:
     @ivar headers: Further fields of the response.
     @ivar grpcStatus: What a gRPC client is told; 0 for what the status means.
     @ivar contentType: Of the body.
+    @ivar isPage: Whether its headers may tell a content type though there is no body.
     """
 
     status: int
@@ -194,6 +195,7 @@ class LocalReply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
     grpcStatus: int = 0
     contentType: bytes = TEXT
+    isPage: bool = False
 
     def withStatus(self, status: int) -> LocalReply:
         """

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from meshproxy.admin.commands import AdminRequest, AdminResponse
 from meshproxy.admin.table import CommandTable
+from meshproxy.flags import LocalReply
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import HTTPFilter
 
@@ -108,7 +109,7 @@ class AdminFilter(HTTPFilter):
             (b"x-content-type-options", b"nosniff"),
             *response.headers,
         )
-        stream.reply(response.status, body, headers, _DETAILS)
+        stream.localReply(LocalReply(response.status, body, _DETAILS, 0, headers, isPage=True))
 
 
 def _isForeign(headers: RequestHeaders) -> bool:

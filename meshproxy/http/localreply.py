@@ -54,7 +54,8 @@ def replyHeaders(
         if b"content-type" not in first or reply.contentType != TEXT:
             headers.set(b"content-type", reply.contentType)
     else:
-        headers.remove(b"content-type")
+        if not reply.isPage:
+            headers.remove(b"content-type")
         headers.remove(b"content-length")
         if reply.status >= 200 and reply.status not in (204, 304) and request.method != b"HEAD":
             first[b"content-length"] = b"0"

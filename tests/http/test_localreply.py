@@ -77,6 +77,16 @@ class ReplyHeadersTests(SynchronousTestCase):
         self.assertEqual(headers.values(b"content-length"), [b"2"])
         self.assertEqual(headers.values(b"x-a"), [b"1", b"2"])
 
+    def test_page(self) -> None:
+        """
+        A page tells its type though it is empty; a refusal does not.
+        """
+        request = RequestHeaders(b"GET", b"/")
+        fields = ((b"content-type", b"text/html"),)
+        for isPage, wanted in ((True, b"text/html"), (False, None)):
+            headers = replyHeaders(request, LocalReply(200, b"", "", headers=fields, isPage=isPage))
+            self.assertEqual((headers.get(b"content-type"), headers.get(b"content-length")), (wanted, b"0"))
+
     def test_grpc(self) -> None:
         """
         gRPC clients get 200 with the gRPC status that the status means, and the text as message instead of as body.
