@@ -149,8 +149,9 @@ class DrainTests(SynchronousTestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.port, self.other = freePorts(2)
+        # It comes last: when it shows that there is something new, the other one was changed.
         self.marker = _listener("other", self.other, _chain(_STAYING, "before"))
-        self.put(self.marker, _listener("it", self.port, _chain(_LEAVING, "leaving"), _chain(_STAYING, "staying")))
+        self.put(_listener("it", self.port, _chain(_LEAVING, "leaving"), _chain(_STAYING, "staying")), self.marker)
         source = {"resource_api_version": "V3", "path_config_source": {"path": str(self.folder / "lds.json")}}
         node = {"id": "one", "cluster": "all"}
         bootstrap = json.dumps({"node": node, "dynamic_resources": {"lds_config": source}})
@@ -197,7 +198,7 @@ class DrainTests(SynchronousTestCase):
         A filter chain that is gone lets its idle connections be for the time to drain; the next response on them is the
         last. Those of the chain that stays are left alone.
         """
-        self.compare(lambda: self.put(self.marker, _listener("it", self.port, _chain(_STAYING, "staying"))), None)
+        self.compare(lambda: self.put(_listener("it", self.port, _chain(_STAYING, "staying")), self.marker), None)
 
     def test_listener(self) -> None:
         """
