@@ -263,7 +263,24 @@ def _chain(
 ) -> JSON:
     clusters, policy = destinations.connections(routes, resource, port.number)
     prefix = clusters[0][0] if len(clusters) == 1 else f"{resource.name}.{resource.namespace}"
-    return without({"filterChainMatch": match, "filters": [tcpProxy(context, prefix, clusters, policy)]})
+    before = _lookUp(destinations, resource, routes, port) if port.isTLS else []
+    filters = [*before, tcpProxy(context, prefix, clusters, policy)]
+    return without({"filterChainMatch": match, "filters": filters})
+
+
+def _lookUp(
+    destinations: Destinations, resource: Resource, routes: Sequence[RouteDestination], port: Port
+) -> list[JSON]:
+    """
+    The filter that looks up what connections ask for, where one of their destinations is found that way.
+    """
+    for route in routes:
+        destination = route.destination
+        service = None if destination is None else destinations.service(destination.host, resource)
+        if destination is not None and service is not None and service.resolution is Resolution.DYNAMIC:
+            number = port.number if destination.port is None else destination.port.number
+            return [connectionFilter(number)]
+    return []
 
 
 def _elsewhere(destinations: Destinations) -> str:

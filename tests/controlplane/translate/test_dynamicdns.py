@@ -63,6 +63,24 @@ class DynamicTests(SynchronousTestCase):
         cluster = result.clusters["outbound|443||*.example.com"]
         self.assertEqual(cluster["clusterType"]["typedConfig"]["dnsCacheConfig"], first["dnsCacheConfig"])
 
+    def test_routes(self) -> None:
+        """
+        So are those that a TLS route sends there; those that it sends elsewhere are not.
+        """
+        leads = "route: [{destination: {host: '%s', port: {number: 443}}}]"
+        host = "tls: [{match: [{port: 443, sniHosts: ['%s']}], " + leads + "}]"
+        entries = (entry("*.example.com", "wide", 443, "TLS"), service("b", "{name: tls, port: 443}"))
+        for target, wanted in (("*.example.com", 2), ("b", 1)):
+            spec = "hosts: ['*.example.com'], " + host % ("www.example.com", target)
+            result = made(SIDECAR, *entries, networking("VirtualService", "v", spec))
+            (chain,) = [
+                each
+                for each in result.listeners["127.0.0.1_443"]["filterChains"]
+                if each["filterChainMatch"].get("serverNames") == ["www.example.com"]
+            ]
+            self.assertEqual(len(chain["filters"]), wanted)
+            self.assertEqual("sni_dynamic_forward_proxy" in str(chain["filters"][0]), wanted == 2)
+
     def test_notByAll(self) -> None:
         """
         Who looks nothing up has nothing of it, and it is told: this project's proxy, and gateways.
