@@ -290,9 +290,7 @@ class ReloadTests(SynchronousTestCase):
         One whose port is taken is refused, and its clusters stop to look for endpoints.
         """
         self.network.listen(Address("127.0.0.1", PORT + 1), lambda peer: None)
-        text = bootstrap(
-            listener("m", PORT + 1, direct("2")), cluster("a", 80, host="a.example", kind="STRICT_DNS")
-        )
+        text = bootstrap(listener("m", PORT + 1, direct("2")), cluster("a", 80, host="a.example", kind="STRICT_DNS"))
         results = self.begin(text)
         self.network.waiting["a.example"].callback([])
         self.assertEqual((self.body(), results), (b"1", [False]))

@@ -433,9 +433,7 @@ ANSWERS: dict[str, Schema] = {
     ),
     "Proxy": _object("id types", **_PROXY, node={"type": "object"}),
     "Proxies": _object("proxies", proxies=_list(ref("Proxy"))),
-    "ProxyConfig": _object(
-        "proxy type resources", proxy=_text(), type=_text(), resources=_list({"type": "object"})
-    ),
+    "ProxyConfig": _object("proxy type resources", proxy=_text(), type=_text(), resources=_list({"type": "object"})),
     "Services": _object("services", services=_list({"type": "object"})),
     "Explanation": _object(
         "proxy direction request outcome",

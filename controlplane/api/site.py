@@ -269,5 +269,3 @@ def _refusal(refused: Refused, request: Any) -> Reply:
         return Reply(refused.status(), refused.code, JSON, refused.headers)
     instance = path.decode("latin-1")
     return Reply(refused.problem(instance), refused.code, PROBLEM, refused.headers)
-
-

@@ -28,6 +28,7 @@ from meshproxy.secrets.issuing import CREATE_CERTIFICATE, certificateMessages
 
 __all__ = ["CertificateService"]
 
+
 class CertificateService:
     """
     See the module.

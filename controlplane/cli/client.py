@@ -133,9 +133,7 @@ class APIClient:
             return HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
         return HTTPConnection(self._host, self._port, timeout=timeout)
 
-    def _send(
-        self, connection: HTTPConnection, method: str, target: str, body: bytes | None, contentType: str
-    ) -> Any:
+    def _send(self, connection: HTTPConnection, method: str, target: str, body: bytes | None, contentType: str) -> Any:
         headers: dict[str, str] = {"Accept": "application/problem+json, application/json"}
         if body is not None:
             headers["Content-Type"] = contentType

@@ -72,9 +72,7 @@ class Printer:
         self._paint.update((begin, end))
         return f"{begin}{_printable(text)}{end}"
 
-    def table(
-        self, head: Sequence[str], rows: Sequence[Sequence[object]], flexible: Sequence[int] = ()
-    ) -> None:
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]], flexible: Sequence[int] = ()) -> None:
         """
         Rows under a head, in columns as wide as they need.
 

@@ -80,9 +80,7 @@ WORKLOADS = (
 )
 
 
-def makeApp(
-    workload: Workload, agent: IAgent, reactor: IReactorTime, network: str, patience: float = 1.0
-) -> App:
+def makeApp(workload: Workload, agent: IAgent, reactor: IReactorTime, network: str, patience: float = 1.0) -> App:
     """
     The program of a workload.
 

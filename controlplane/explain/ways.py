@@ -63,9 +63,7 @@ def serviceOf(authority: str, proxy: Proxy, mesh: Mesh) -> Service | None:
     return next((one for one in services.visibleServices(proxy.namespace) if host in one.addresses), None)
 
 
-def listenerFor(
-    asked: Asked, proxy: Proxy, listeners: Mapping[str, JSON], mesh: Mesh
-) -> tuple[str | None, str]:
+def listenerFor(asked: Asked, proxy: Proxy, listeners: Mapping[str, JSON], mesh: Mesh) -> tuple[str | None, str]:
     """
     The name of the listener, and why there is none.
     """

@@ -148,9 +148,7 @@ def changesBetween(before: ServiceIndex, after: ServiceIndex) -> Change:
     """
     keys = {service.key for service in before.services} | {service.key for service in after.services}
     services = frozenset(
-        key
-        for key in keys
-        if (old := before.service(key)) is not (new := after.service(key)) and old != new
+        key for key in keys if (old := before.service(key)) is not (new := after.service(key)) and old != new
     )
     endpoints = frozenset(key for key in keys - services if before.allEndpoints(key) != after.allEndpoints(key))
     # Who the endpoints are is part of how the service is called.

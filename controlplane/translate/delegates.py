@@ -77,9 +77,7 @@ def _merged(context: Context, root: Resource, route: HTTPRoute, delegate: Resour
             fault=inner.fault if inner.fault is not None else route.fault,
             mirror=inner.mirror if inner.mirror is not None else route.mirror,
             mirrors=inner.mirrors or route.mirrors,
-            mirrorPercentage=(
-                inner.mirrorPercentage if inner.mirrorPercentage is not None else route.mirrorPercentage
-            ),
+            mirrorPercentage=(inner.mirrorPercentage if inner.mirrorPercentage is not None else route.mirrorPercentage),
             corsPolicy=inner.corsPolicy if inner.corsPolicy is not None else route.corsPolicy,
             headers=inner.headers if inner.headers is not None else route.headers,
         )

@@ -152,9 +152,7 @@ def _tellOfConflict(context: Context, service: Service, port: Port, bound: _Boun
         context.conflict(why, loser, winner)
 
 
-def _listener(
-    context: Context, destinations: Destinations, address: str, number: int, bound: _Bound
-) -> JSON:
+def _listener(context: Context, destinations: Destinations, address: str, number: int, bound: _Bound) -> JSON:
     """
     One listener: HTTP alone, connections alone, or both, told apart by the first bytes.
     """

@@ -188,9 +188,7 @@ class Shared:
         like = self.likeness(context.proxy, context.resources, context.mesh, context.scope.resource)
         return self._hosts.setdefault((like, port), Hosts())
 
-    def likeness(
-        self, proxy: Proxy, resources: ResourceSet, mesh: MeshConfig, sidecar: Resource | None
-    ) -> Hashable:
+    def likeness(self, proxy: Proxy, resources: ResourceSet, mesh: MeshConfig, sidecar: Resource | None) -> Hashable:
         """
         The same for proxies that get the same for what their workloads call.
 

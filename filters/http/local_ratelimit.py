@@ -283,9 +283,7 @@ class LocalRateLimit(HTTPFilter):
             return None
         return self._overLimit(stream, headers, plan, taken.bucket)
 
-    def _overLimit(
-        self, stream: Any, headers: RequestHeaders, plan: LimitPlan, bucket: TokenBucket | None
-    ) -> object:
+    def _overLimit(self, stream: Any, headers: RequestHeaders, plan: LimitPlan, bucket: TokenBucket | None) -> object:
         plan.rateLimited.value += 1
         if not plan.isEnforced():
             if plan.requestHeaders is not None:

@@ -234,9 +234,7 @@ class AuthorizedConnection(ConnectionFilter):
     def _deny(self, verdict: Verdict) -> None:
         plan, info = self._plan, self._connection.info
         # A space would be another column of the access log.
-        info.terminationDetails = (
-            f"rbac_access_denied_matched_policy[{_SPACE.sub('_', verdict.policy) or 'none'}]"
-        )
+        info.terminationDetails = f"rbac_access_denied_matched_policy[{_SPACE.sub('_', verdict.policy) or 'none'}]"
         plan.log.debug(
             "denied a connection from {peer}: {why}",
             peer=info.remoteAddress and info.remoteAddress.text,

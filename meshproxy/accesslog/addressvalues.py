@@ -147,9 +147,7 @@ def _addressOf(host: UpstreamHostInfo, withPort: bool) -> str:
     return host.address.text if withPort else host.address.host
 
 
-def _attempted(
-    show: Callable[[UpstreamHostInfo, bool], str], withPort: bool = True
-) -> Callable[[Command], Value]:
+def _attempted(show: Callable[[UpstreamHostInfo, bool], str], withPort: bool = True) -> Callable[[Command], Value]:
     """
     The endpoints that there was a connection to, each once, in order.
     """

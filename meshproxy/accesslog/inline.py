@@ -163,7 +163,10 @@ def _template(
     A line of bytes to fill in, without its end; the expressions for what is filled in; and what their names are.
     """
     names: dict[str, object] = {
-        "show": show, "missing": encodeText(missing), "encoded": _ENCODED, "encodeText": encodeText
+        "show": show,
+        "missing": encodeText(missing),
+        "encoded": _ENCODED,
+        "encodeText": encodeText,
     }
     template = [encodeText(literal).replace(b"%", b"%%") for literal in literals]
     template[-1] = template[-1][: len(template[-1]) - len(end)]

@@ -201,9 +201,7 @@ class MatchedPolicies:
         return f"action {verdict.policy!r} denies it" if verdict.policy else "the matcher leads to no action"
 
 
-def compileMatchedPolicies(
-    section: Section, inputs: Mapping[str, CompileInput] = REQUEST_INPUTS
-) -> MatchedPolicies:
+def compileMatchedPolicies(section: Section, inputs: Mapping[str, CompileInput] = REQUEST_INPUTS) -> MatchedPolicies:
     """
     Compile C{xds.type.matcher.v3.Matcher} with actions of C{envoy.config.rbac.v3.Action}.
 

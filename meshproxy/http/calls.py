@@ -222,4 +222,3 @@ class _Call:
         """
         Nothing was paused.
         """
-

@@ -170,9 +170,7 @@ class FilterChain:
         """
         known = self._variants.get(id(changes))
         if known is None:
-            links = tuple(
-                replace(link, disabled=changes.get(link.context.name, link.disabled)) for link in self._links
-            )
+            links = tuple(replace(link, disabled=changes.get(link.context.name, link.disabled)) for link in self._links)
             isSame = links == self._links and not any(
                 link.filterClass.variesByRoute and link.context.name in changes for link in links
             )

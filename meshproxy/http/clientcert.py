@@ -133,9 +133,7 @@ def _compileMode(section: Section) -> tuple[ClientCert | None, bool]:
     if mode == "FORWARD_ONLY":
         return _forward, False
     details = section.childOrEmpty("set_current_client_cert_details")
-    names = [
-        name for name, _ in _DETAILS if (details.wrapped(name, False) if name == "subject" else details.get(name))
-    ]
+    names = [name for name, _ in _DETAILS if (details.wrapped(name, False) if name == "subject" else details.get(name))]
     return _setter(names, details.get("format") == "JSON", mode == "APPEND_FORWARD"), True
 
 

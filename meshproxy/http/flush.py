@@ -26,9 +26,7 @@ class Flush:
 
     __slots__ = ("_connection", "_deadlines", "_unsent", "stream")
 
-    def __init__(
-        self, connection: HTTP2Connection, stream: CodecStream, deadlines: Deadlines[Flush] | None
-    ) -> None:
+    def __init__(self, connection: HTTP2Connection, stream: CodecStream, deadlines: Deadlines[Flush] | None) -> None:
         """
         @param deadlines: Where it waits; L{None} where it may take for ever.
         """

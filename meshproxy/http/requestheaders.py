@@ -31,7 +31,10 @@ __all__ = [
     "INTERNAL",
     "ForwardingSettings",
     "compileEdgeHeaders",
-    "compileRequestHeaders", "localAddress", "newRequestId"]
+    "compileRequestHeaders",
+    "localAddress",
+    "newRequestId",
+]
 
 # RFC 9110, 7.6.1, and what older clients send like them. They speak of one connection.
 HOP_BY_HOP = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"te"))

@@ -46,9 +46,7 @@ class _Date:
         return self._text
 
 
-def compileResponseHeaders(
-    settings: ManagerSettings, clock: IReactorTime
-) -> Callable[[Stream, ResponseHeaders], None]:
+def compileResponseHeaders(settings: ManagerSettings, clock: IReactorTime) -> Callable[[Stream, ResponseHeaders], None]:
     """
     Make the function that finishes heads.
     """

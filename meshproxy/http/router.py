@@ -114,8 +114,10 @@ class Router:
         if not plan.forwards:
             self._answer(stream, route, headers)
             return
-        if not (endStream and plan.isPlain and self.hasNoOrders(headers.first)) or stream.upgrade or (
-            stream.isInvolved and stream.healthCheck
+        if (
+            not (endStream and plan.isPlain and self.hasNoOrders(headers.first))
+            or stream.upgrade
+            or (stream.isInvolved and stream.healthCheck)
         ):
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return

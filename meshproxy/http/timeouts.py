@@ -142,9 +142,7 @@ class Timeouts:
         if timeout:
             watch = self._routeIdle.get(timeout)
             if watch is None:
-                watch = self._routeIdle[timeout] = IdleWatch(
-                    self.clock, timeout, _lastActive, self._routeStreamIdle
-                )
+                watch = self._routeIdle[timeout] = IdleWatch(self.clock, timeout, _lastActive, self._routeStreamIdle)
             stream.idleWatch = watch
             watch.start(stream)
 

@@ -129,7 +129,6 @@ class UnaryStream(Stream):
         self.upstream = None
         downstream.streamEnded(self)
 
-
     def _showAnswer(self, body: bytes, trailers: HeaderMap) -> bool:
         """
         Let the filters see what they let pass.

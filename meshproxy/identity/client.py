@@ -76,9 +76,7 @@ class CertificateClient:
         """
         requestClass, responseClass = certificateMessages()
         key = newKey()
-        request = requestClass(
-            csr=signingRequest(key).decode("ascii"), validity_duration=int(self._settings.lifetime)
-        )
+        request = requestClass(csr=signingRequest(key).decode("ascii"), validity_duration=int(self._settings.lifetime))
         metadata = [(b"authorization", b"Bearer " + token.encode("utf-8", "replace"))] if token else []
         trusted = self._roots if credential is None else tuple(dict.fromkeys((*self._roots, *credential.roots)))
         channel = self._channel(trusted, None if token else credential)
@@ -124,9 +122,7 @@ class CertificateClient:
         authority = f"{name}:{port}".encode("ascii", "replace")
         return GRPCChannel(connect, self._reactor, ChannelOptions(authority=authority, scheme=b"https", keepalive=0.0))
 
-    def _context(
-        self, roots: tuple[x509.Certificate, ...], shown: Credential | None
-    ) -> tuple[SSL.Context, Validation]:
+    def _context(self, roots: tuple[x509.Certificate, ...], shown: Credential | None) -> tuple[SSL.Context, Validation]:
         validation = Validation(roots=roots)
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)

@@ -59,9 +59,7 @@ class Gate:
 
     log = Logger()
 
-    def __init__(
-        self, owner: IGated, filters: Sequence[INetworkFilter], info: ConnectionInfo, transport: Any
-    ) -> None:
+    def __init__(self, owner: IGated, filters: Sequence[INetworkFilter], info: ConnectionInfo, transport: Any) -> None:
         self.info = info
         self.transport = transport
         self.isOpen = False

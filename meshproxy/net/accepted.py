@@ -93,9 +93,7 @@ class AcceptedSocket:
 
     __slots__ = ("_arrivals", "_isWatched", "_local", "peerAddress", "reactor", "socket")
 
-    def __init__(
-        self, reactor: Any, sock: socket.socket, peer: Address, arrivals: Callable[[], ArrivalWatch]
-    ) -> None:
+    def __init__(self, reactor: Any, sock: socket.socket, peer: Address, arrivals: Callable[[], ArrivalWatch]) -> None:
         """
         @param sock: It does not block.
         @param arrivals: Gives the watch of its network.

@@ -42,9 +42,7 @@ class DatagramSender:
             # Nobody may listen there yet; the error of one datagram comes with the next.
             self.lost += 1
             if self.lost == 1:
-                self.log.warn(
-                    "a datagram to {address} is lost: {why}", address=self._address.text, why=error.strerror
-                )
+                self.log.warn("a datagram to {address} is lost: {why}", address=self._address.text, why=error.strerror)
 
     def _open(self) -> None:
         made = socket.socket(self._address.family, socket.SOCK_DGRAM)

@@ -32,9 +32,7 @@ class SocketOptions:
 
     __slots__ = ("bindAddress", "keepalive")
 
-    def __init__(
-        self, bindAddress: Address | None = None, keepalive: tuple[int, int, int] | None = None
-    ) -> None:
+    def __init__(self, bindAddress: Address | None = None, keepalive: tuple[int, int, int] | None = None) -> None:
         self.bindAddress = bindAddress
         self.keepalive = keepalive
 

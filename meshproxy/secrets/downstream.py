@@ -186,9 +186,7 @@ class DownstreamTLS(TLSSide[DownstreamContexts]):
         self.now = secrets.clock.seconds
         self.sessionTimeout = int(section.seconds("session_timeout", 0.0))
         common = section.child("common_tls_context")
-        if common is None or not (
-            common.has("tls_certificates") or common.has("tls_certificate_sds_secret_configs")
-        ):
+        if common is None or not (common.has("tls_certificates") or common.has("tls_certificate_sds_secret_configs")):
             section.refuse(
                 "a server needs a certificate: tls_certificates or tls_certificate_sds_secret_configs",
                 "common_tls_context",

@@ -35,9 +35,7 @@ def findSPIFFE(section: Section) -> Section | None:
     return None
 
 
-def readTrustDomains(
-    config: Section, domains: dict[str, frozenset[str]], loading: Loading
-) -> list[x509.Certificate]:
+def readTrustDomains(config: Section, domains: dict[str, frozenset[str]], loading: Loading) -> list[x509.Certificate]:
     """
     Read the bundles of all trust domains.
 

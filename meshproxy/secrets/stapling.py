@@ -107,9 +107,7 @@ class Stapling:
         """
         @param clock: The seconds since the epoch.
         """
-        self._byCertificate = {
-            key.leaf: (key.staple, MUST if mustStaple(key.leaf) else policy) for key in keys
-        }
+        self._byCertificate = {key.leaf: (key.staple, MUST if mustStaple(key.leaf) else policy) for key in keys}
         self._only = next(iter(self._byCertificate.values())) if len(self._byCertificate) == 1 else None
         self._policy = policy
         self._clock = clock

@@ -27,6 +27,7 @@ from meshproxy.secrets.spiffe import findSPIFFE, readTrustDomains
 
 __all__ = ["Validation", "compileValidation", "isLeaf", "trustDomain"]
 
+
 @dataclass(frozen=True, slots=True)
 class Validation:
     """

@@ -196,9 +196,7 @@ class MemoryNetwork:
         """
         return _MemoryDatagrams(self.sent.setdefault(address, []))
 
-    def resolve(
-        self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: object = None
-    ) -> Deferred[Any]:
+    def resolve(self, host: str, family: str = "AUTO", needsTTL: bool = False, servers: object = None) -> Deferred[Any]:
         """
         See L{INetwork.resolve}; L{hosts} knows. A name that is not there does not exist.
         """

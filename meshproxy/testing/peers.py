@@ -294,5 +294,3 @@ def _chunk(data: bytes) -> bytes:
 
 def _end(trailers: Any) -> bytes:
     return b"0\r\n" + b"".join(b"%b: %b\r\n" % pair for pair in trailers) + b"\r\n"
-
-

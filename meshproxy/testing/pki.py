@@ -54,9 +54,7 @@ class Credential:
         The private key in PEM, encrypted by a password that is not empty.
         """
         encryption: Any = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-        pem: bytes = self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-        )
+        pem: bytes = self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         return pem.decode("ascii")
 
     @property
@@ -137,9 +135,7 @@ class Authority(Credential):
         builder = _builder(subject, self.certificate.subject, key, begins, ends)
         alternatives = [*map(_generalName, names), *others]
         if alternatives:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(alternatives), critical=not subject.rdns
-            )
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=not subject.rdns)
         builder = builder.add_extension(x509.BasicConstraints(False, None), critical=True)
         builder = builder.add_extension(_keyUsage(isAuthority=False), critical=True)
         builder = builder.add_extension(_identifier(self.key), critical=False)

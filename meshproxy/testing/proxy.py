@@ -63,9 +63,7 @@ class MemoryProxy:
         self.reactor = self.network.reactor
         self.logFiles = MemoryLogFiles(self.reactor)
         options = replace(options or ProxyOptions(), configText=bootstrap)
-        self.server = ProxyServer(
-            options, self.reactor, self.network, filterRegistry(filters), self.logFiles, chance
-        )
+        self.server = ProxyServer(options, self.reactor, self.network, filterRegistry(filters), self.logFiles, chance)
         self.server.privilegedStartService()
         self.server.startService()
         self.reactor.settle()

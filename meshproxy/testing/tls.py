@@ -125,5 +125,3 @@ class TLSPeer:
 
         peer = transport.peerAddress
         beginTLS(transport.reactor, transport.socket, peer, self._start, self._protocol, failed)
-
-

@@ -59,9 +59,7 @@ class Assignments:
         """
         return [stats for users in self._wanted.values() for _, stats in users]
 
-    def subscribe(
-        self, name: str, found: Callable[[Section], object], stats: SubscriptionStats
-    ) -> Callable[[], None]:
+    def subscribe(self, name: str, found: Callable[[Section], object], stats: SubscriptionStats) -> Callable[[], None]:
         """
         Be told of an assignment: soon, if it is there, and whenever it comes.
 
@@ -106,9 +104,7 @@ class AssignedDiscovery:
     C{EDS}: the endpoints are told from elsewhere. A cluster that is told of none for too long begins without any.
     """
 
-    def __init__(
-        self, name: str, timeout: float, assignments: Assignments, scope: Scope, compile: Compile
-    ) -> None:
+    def __init__(self, name: str, timeout: float, assignments: Assignments, scope: Scope, compile: Compile) -> None:
         """
         @param timeout: Seconds to wait for the first ones; 0 to wait for as long as it takes.
         @param scope: C{cluster.NAME.}.

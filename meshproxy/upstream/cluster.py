@@ -133,9 +133,7 @@ class Cluster:
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
-        self.carriesCalls = not (
-            self.isParticular or self.transports.wishOf is not None or self.transports.tellsClient
-        )
+        self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.transports.tellsClient)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)

@@ -371,9 +371,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         elif settings.maxRequestsPerConnection and self.served >= settings.maxRequestsPerConnection:
             pool.stats.cxMaxRequests.value += 1
             self.close()
-        elif settings.maxConnectionDuration and (
-            pool.clock.seconds() - self.began >= settings.maxConnectionDuration
-        ):
+        elif settings.maxConnectionDuration and (pool.clock.seconds() - self.began >= settings.maxConnectionDuration):
             pool.stats.cxMaxDurationReached.value += 1
             self.close()
         else:

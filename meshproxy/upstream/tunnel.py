@@ -84,9 +84,7 @@ class Tunnel:
 
     transport: Any = None
 
-    def __init__(
-        self, cluster: Cluster, endpoint: Endpoint, request: Any, header: TunnelHeader | None = None
-    ) -> None:
+    def __init__(self, cluster: Cluster, endpoint: Endpoint, request: Any, header: TunnelHeader | None = None) -> None:
         """
         @param request: An L{meshproxy.upstream.http1pool.IPoolRequest}, which is an C{IUpstreamRequest} as well.
         @param header: What the tunnel begins with.

@@ -48,7 +48,6 @@ RESPONSE_HEADERS = "envoy.tcp_proxy.propagate_response_headers"
 RESPONSE_TRAILERS = "envoy.tcp_proxy.propagate_response_trailers"
 
 
-
 @dataclass(frozen=True, slots=True)
 class TunnelFields:
     """

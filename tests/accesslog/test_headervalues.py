@@ -143,7 +143,6 @@ class PathTests(OperatorCase):
         info.requestHeaders = RequestHeaders(b"GET", b"/?a=x%0ay")
         self.check({"QUERY_PARAM(a)": "x\\x0ay", "QUERY_PARAMS(DECODED)": "a=x%0ay"}, info)
 
-
     def test_rewritten(self) -> None:
         """
         The query is that of the path as it is now; the path that of before.

@@ -180,7 +180,12 @@ def makeServer(
     clock.advance(1000000)
     files = LogFiles(clock, Store().scope("filesystem."), lambda work: maybeDeferred(work))
     server = ProxyServer(
-        ProxyOptions(configText=text, **options), clock, MemoryNetwork(), registry, files, lambda: 0.5  # type: ignore[arg-type]
+        ProxyOptions(configText=text, **options),
+        clock,
+        MemoryNetwork(),  # type: ignore[arg-type]  # as much of a network as is asked
+        registry,
+        files,
+        lambda: 0.5,
     )
     if start:
         server.privilegedStartService()

@@ -66,9 +66,7 @@ class ConfigDumpTests(SynchronousTestCase):
         bootstrap = self.named("BootstrapConfigDump")["bootstrap"]
         self.assertEqual(bootstrap["node"]["id"], "node-1")
         section = Section.of("envoy.config.bootstrap.v3.Bootstrap", bootstrap)
-        self.assertEqual(
-            section.message.static_resources, self.server.bootstrap.message.static_resources
-        )
+        self.assertEqual(section.message.static_resources, self.server.bootstrap.message.static_resources)
 
     def test_clusters(self) -> None:
         """
@@ -183,8 +181,13 @@ class ConfigDumpTests(SynchronousTestCase):
         ).message
         cluster.transport_socket.typed_config.type_url = "type.googleapis.com/" + context.DESCRIPTOR.full_name
         cluster.transport_socket.typed_config.value = context.SerializeToString()
-        for query in ("", "?resource=static_clusters", "?mask=static_clusters", "?mask=bootstrap",
-                      "?resource=static_clusters&mask=cluster.transport_socket"):
+        for query in (
+            "",
+            "?resource=static_clusters",
+            "?mask=static_clusters",
+            "?mask=bootstrap",
+            "?resource=static_clusters&mask=cluster.transport_socket",
+        ):
             text = ask(self.server, "/config_dump" + query).text
             self.assertNotIn("KEY", text)
             self.assertIn("[redacted]", text)

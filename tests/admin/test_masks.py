@@ -76,8 +76,16 @@ class MaskTests(SynchronousTestCase):
         """
         A path that no message of the kind has is refused, be the message set or not.
         """
-        for mask in ("nobody", "name.x", "load_assignment.nobody", "circuit_breakers.nobody", "health_checks.nobody",
-                     "circuit_breakers.thresholds.priority.x", "name.", "metadata.filter_metadata.x"):
+        for mask in (
+            "nobody",
+            "name.x",
+            "load_assignment.nobody",
+            "circuit_breakers.nobody",
+            "health_checks.nobody",
+            "circuit_breakers.thresholds.priority.x",
+            "name.",
+            "metadata.filter_metadata.x",
+        ):
             with self.subTest(mask=mask):
                 self.assertRaises(MaskError, cut, CLUSTER, mask)
 

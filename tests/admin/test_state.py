@@ -146,8 +146,14 @@ class MemoryTests(SynchronousTestCase):
         memory = ask(makeServer(), "/memory").json
         self.assertEqual(
             set(memory),
-            {"allocated", "heap_size", "pageheap_unmapped", "pageheap_free", "total_thread_cache",
-             "total_physical_bytes"},
+            {
+                "allocated",
+                "heap_size",
+                "pageheap_unmapped",
+                "pageheap_free",
+                "total_thread_cache",
+                "total_physical_bytes",
+            },
         )
         self.assertGreater(int(memory["total_physical_bytes"]), int(memory["allocated"]))
 

@@ -203,8 +203,7 @@ CASES = [
             f"bounded{policy}{factor}",
             "Endpoints with too much under way are passed over, for the same ones.",
             f"lb_policy: {policy}, common_lb_config: {{consistent_hashing_lb_config: "
-            f"{{hash_balance_factor: {factor}}}}}, "
-            + _assign(_group(hosts)),
+            f"{{hash_balance_factor: {factor}}}}}, " + _assign(_group(hosts)),
             _BY_KEY,
             [f"x-key: key-{number // 6}" for number in range(24)],
             isHeld=True,
@@ -248,9 +247,7 @@ CASES = [
     Spread(
         "localitiesExtension",
         "Localities by their weights, and turns within each.",
-        _extension(
-            _typed("round_robin", "RoundRobin", "locality_lb_config: {locality_weighted_lb_config: {}}")
-        )
+        _extension(_typed("round_robin", "RoundRobin", "locality_lb_config: {locality_weighted_lb_config: {}}"))
         + ", "
         + _assign(
             _group(_ALL[:2], ", locality: {zone: a}, load_balancing_weight: 1"),

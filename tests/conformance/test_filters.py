@@ -210,8 +210,7 @@ LISTENERS = {
     "limitShadow": Manager(
         filters=_LIMIT
         % (
-            (_ENABLED % 3)
-            + ", enable_retry_after_header: true,"
+            (_ENABLED % 3) + ", enable_retry_after_header: true,"
             " request_headers_to_add_when_not_enforced: [{header: {key: x-over, value: '1'}}],"
             " rate_limits: [{actions: [{request_headers: {header_name: x-a, descriptor_key: a}}]},"
             " {actions: [{request_headers: {header_name: x-b, descriptor_key: b}}]}],"

@@ -230,9 +230,7 @@ _HTTP_LINES = {
 }
 _HTTP_CASES = [
     *(_case(f"line_{name}", "Which protocol a line speaks.", line, on="http") for name, line in _HTTP_LINES.items()),
-    _case(
-        "lineInPieces", "A line in three pieces.", b"GE", Do.REST, b"T / HTTP/1.1", Do.REST, b"\r\n", on="http"
-    ),
+    _case("lineInPieces", "A line in three pieces.", b"GE", Do.REST, b"T / HTTP/1.1", Do.REST, b"\r\n", on="http"),
     _case("prefaceInPieces", "The preface in two.", _PREFACE[:9], Do.REST, _PREFACE[9:], on="http"),
     _case("bothTLS", "TLS is not looked into.", hello(b"a", [b"http/1.1"]), on="both"),
     _case("bothClear", "Cleartext is.", b"GET / HTTP/1.0\r\n", on="both"),

@@ -78,9 +78,7 @@ LISTENERS = {
     ),
     "authRealmHere": Manager(
         routes=_routes("basic_auth", "BasicAuthPerRoute", f"users: {{inline_string: {_OTHERS}}}"),
-        filters="["
-        + _filter("basic_auth", "BasicAuth", _NOTING + f"users: {{inline_string: {_USERS}}}")
-        + "]",
+        filters="[" + _filter("basic_auth", "BasicAuth", _NOTING + f"users: {{inline_string: {_USERS}}}") + "]",
         table=_told("envoy.filters.http.basic_auth"),
     ),
     "authNamed": Manager(

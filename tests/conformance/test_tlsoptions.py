@@ -123,9 +123,7 @@ SERVERS = {
     "featureOver": _policy("LENIENT_STAPLING", _over(_STRICT)),
     "severalStaples": _policy("STRICT_STAPLING", _good(_EC), _RSA),
     "severalMust": _policy("MUST_STAPLE", _good(_EC), _good(_RSA)),
-    "roots": Server(
-        (_EC,), validation={"trusted_ca": {"inline_string": AUTHORITY.root + OTHER.root}}
-    ),
+    "roots": Server((_EC,), validation={"trusted_ca": {"inline_string": AUTHORITY.root + OTHER.root}}),
     "rootsHidden": Server(
         (_EC,),
         validation={
@@ -140,9 +138,7 @@ SERVERS = {
     "versionsOld": Server((_RSA,), common={"tls_params": {"tls_minimum_protocol_version": "TLSv1_0"}}),
     "versionOnly11": Server(
         (_RSA,),
-        common={
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_1", "tls_maximum_protocol_version": "TLSv1_1"}
-        },
+        common={"tls_params": {"tls_minimum_protocol_version": "TLSv1_1", "tls_maximum_protocol_version": "TLSv1_1"}},
     ),
     "sessions": Server((_EC,)),
     "noTickets": Server((_EC,), context={"disable_stateless_session_resumption": True}),

@@ -35,9 +35,7 @@ class MetricsTests(SnapshotTestCase):
         material = Material(Path(self.mktemp()), "cluster.local", self.reactor.seconds)
         self.authority = Authority(material.signer, "cluster.local", self.reactor.seconds)
         self.xds = XDSServer(self.snapshots, self.reactor)
-        self.site = makeSite(
-            self.store, Access([], local=ALL_ROLES), self.reactor, metrics=lambda: self.metrics.text()
-        )
+        self.site = makeSite(self.store, Access([], local=ALL_ROLES), self.reactor, metrics=lambda: self.metrics.text())
         self.metrics = ControlMetrics(
             self.store,
             self.authority,

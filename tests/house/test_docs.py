@@ -54,9 +54,7 @@ class DocumentationTests(SynchronousTestCase):
         """
         Each page below C{docs/} is linked from another.
         """
-        linked = {
-            (page.parent / target).resolve() for page in pages() for target in links(page.read_text()) if target
-        }
+        linked = {(page.parent / target).resolve() for page in pages() for target in links(page.read_text()) if target}
         lost = [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md") if page.resolve() not in linked]
         self.assertEqual(lost, [])
 

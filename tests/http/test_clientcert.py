@@ -53,9 +53,7 @@ class ClientCertTests(SynchronousTestCase):
         info.tls = server.transport.tls
         return info
 
-    def told(
-        self, mode: str, info: ConnectionInfo, before: tuple[bytes, ...] = (), details: Any = None
-    ) -> list[bytes]:
+    def told(self, mode: str, info: ConnectionInfo, before: tuple[bytes, ...] = (), details: Any = None) -> list[bytes]:
         """
         The values of the field after it was seen to.
         """

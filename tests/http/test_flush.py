@@ -125,9 +125,7 @@ class FlushTests(HTTP2Case):
         """
         Who has credit and reads slowly is given up when nothing at all moves.
         """
-        self.start(
-            manager={"stream_idle_timeout": "10s"}, listener={"per_connection_buffer_limit_bytes": 400000}
-        )
+        self.start(manager={"stream_idle_timeout": "10s"}, listener={"per_connection_buffer_limit_bytes": 400000})
         body = b"x" * 1500000
         self.backend.answer(Answer(200, body))
         peer = SlowPeer(False)

@@ -307,7 +307,6 @@ class UpstreamTests(CutCase):
                     self.assertEqual((exchange.status, exchange.ended), (200, False), f"cut at {cut}")
                     self.assertIsNotNone(exchange.resetCode)
 
-
     def test_silent(self) -> None:
         """
         An upstream that says nothing more and does not leave: the route's time-out tells the client, and ends the
@@ -316,8 +315,10 @@ class UpstreamTests(CutCase):
         frames = self.frames
         head = len(frames[0]) + len(frames[1])
         for cut in _cuts(frames):
-            self.service.respond = lambda connection, asked, cut=cut: connection.write(  # type: ignore[misc]  # bound now
-                b"".join(make(asked.streamId) for make in _ANSWER)[:cut]
+            self.service.respond = (
+                lambda connection, asked, cut=cut: connection.write(  # type: ignore[misc]  # bound now
+                    b"".join(make(asked.streamId) for make in _ANSWER)[:cut]
+                )
             )
             peer = self.connect()
             exchange = self.get(peer, wait=21.0)

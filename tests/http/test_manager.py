@@ -520,9 +520,7 @@ class JudgementTests(ManagerCase):
         C{Expect: 100-continue} is answered here, or passed on where that is configured.
         """
         self.managed()
-        client = self.begin(
-            "POST", headers={"expect": "100-continue", "content-length": "1"}, body=b"", whole=False
-        )
+        client = self.begin("POST", headers={"expect": "100-continue", "content-length": "1"}, body=b"", whole=False)
         self.assertEqual(client.received, b"HTTP/1.1 100 Continue\r\n\r\n")
         client.write(b"x")
         self.assertEqual([interim.status for interim in client.response().interim], [100])

@@ -84,9 +84,7 @@ class ProxyStatusTests(SynchronousTestCase):
         Details cannot leave their quotes, nor the line.
         """
         headers = self.told(ResponseFlag.NO_ROUTE_FOUND, details='a"b\\c\r\nd', remove_response_flags=True)
-        self.assertEqual(
-            headers.get(b"proxy-status"), b'mesh; error=destination_not_found; details="a\\"b\\\\c__d"'
-        )
+        self.assertEqual(headers.get(b"proxy-status"), b'mesh; error=destination_not_found; details="a\\"b\\\\c__d"')
 
     def test_status(self) -> None:
         """

@@ -143,9 +143,7 @@ class InternalMeshTests(RequestHeadersCase):
         The scheme and an id are told, and nothing of the peer.
         """
         headers, client = self.prepare((b"x-a", b"1"))
-        self.assertEqual(
-            headers.first, {b"x-a": b"1", b"x-forwarded-proto": b"http", b"x-request-id": b"new"}
-        )
+        self.assertEqual(headers.first, {b"x-a": b"1", b"x-forwarded-proto": b"http", b"x-request-id": b"new"})
         self.assertIsNone(client)
 
     def test_idKept(self) -> None:

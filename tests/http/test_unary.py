@@ -443,7 +443,6 @@ class SplitTests(UnaryCase):
             seen = self.exchange([self.call()])
             self.assertEqual((self.short, seen.client, seen.log), (0, usual.client, usual.log))
 
-
     def test_viewers(self) -> None:
         """
         Filters that let all pass see message, answer and trailers of a call that takes the short way, in order, and may

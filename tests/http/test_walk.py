@@ -362,9 +362,7 @@ class WaitTests(WalkCase):
         atHead: Deferred[None] = Deferred()
         atData: list[Deferred[bytes]] = [Deferred()]
         self.between(
-            scripted(
-                responseHeaders=lambda *args: atHead, responseData=lambda *args: atData.pop() if atData else None
-            )
+            scripted(responseHeaders=lambda *args: atHead, responseData=lambda *args: atData.pop() if atData else None)
         )
         waitsAtData = atData[0]
         self.backend.answer(Answer(body=[b"first", b"second"]))
@@ -564,9 +562,7 @@ class BackPressureTests(WalkCase):
         """
         A client whose request is held is read up to the limit, and no further; all of it goes on in the end.
         """
-        self.between(
-            scripted(requestHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000}
-        )
+        self.between(scripted(requestHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000})
         client = self.proxy.client()
         client.send("POST", body=b"x" * 100_000)
         self.proxy.settle()
@@ -579,9 +575,7 @@ class BackPressureTests(WalkCase):
         """
         Likewise an upstream.
         """
-        self.between(
-            scripted(responseHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000}
-        )
+        self.between(scripted(responseHeaders=self.keep(STOP)), listener={"per_connection_buffer_limit_bytes": 2000})
         self.backend.respond(200, b"x" * 100_000)
         client = self.proxy.client()
         client.send()

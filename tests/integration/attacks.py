@@ -372,9 +372,7 @@ ATTACKS = (
         size=20,
         code=9,
     ),
-    Attack(
-        "churn", "Heads that change all of the dynamic table.", _churn, size=500, code=None, grows=False
-    ),
+    Attack("churn", "Heads that change all of the dynamic table.", _churn, size=500, code=None, grows=False),
     Attack(
         "smallFrames",
         "CVE-2020-8659, CVE-2020-12603: a body in frames of one byte.",

@@ -103,9 +103,7 @@ MESSAGES = (
     _post("CVE-2023-47627: a length with underscores", "content-length: 3_8"),
     _post("CVE-2023-40225: an empty length", "content-length: "),
     _post("CVE-2019-18277: chunks behind a vertical tab", "transfer-encoding: \x0bchunked", "content-length: 0"),
-    _post(
-        "CVE-2019-18277: an encoding that nobody knows", "transfer-encoding: xchunked", statuses=(501,), counter=""
-    ),
+    _post("CVE-2019-18277: an encoding that nobody knows", "transfer-encoding: xchunked", statuses=(501,), counter=""),
     _post(
         "CVE-2022-24801: a chunk size with 0x",
         "transfer-encoding: chunked",
@@ -141,9 +139,7 @@ MESSAGES = (
     ),
     # Paths, and rules on them
     _get("CVE-2019-9901: dots before a rule", "/info/../admin", statuses=(403,), counter=_DENIED),
-    _get(
-        "CVE-2019-9901: what is rewritten is what goes on", "/a/./b//c", statuses=(200,), sees=b"GET /a/b/c HTTP/1.1"
-    ),
+    _get("CVE-2019-9901: what is rewritten is what goes on", "/a/./b//c", statuses=(200,), sees=b"GET /a/b/c HTTP/1.1"),
     _get("CVE-2021-29492: escaped slashes", "/info%2f..%2fadmin", counter=_REJECTED),
     _get("CVE-2021-29492: escaped backslashes", "/info%5c..%5cadmin", counter=_REJECTED),
     _get("CVE-2026-73551: parameters behind dots", "/user/..;x=y/admin", statuses=(403,), counter=_DENIED),

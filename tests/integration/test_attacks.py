@@ -114,9 +114,7 @@ _DANGEROUS: dict[str, bytes] = {
     "a length without a body": _lines((b"content-length", b"900")),
     "CVE-2023-40225: an empty length": headers(1, request((b"content-length", b""), method=b"POST"), False)
     + data(1, _BODY, True),
-    "two lengths": headers(
-        1, request((b"content-length", b"0"), (b"content-length", b"38"), method=b"POST"), False
-    )
+    "two lengths": headers(1, request((b"content-length", b"0"), (b"content-length", b"38"), method=b"POST"), False)
     + data(1, _BODY, True),
     "CVE-2021-32779: a fragment": _lines(path=b"/a#/smuggled"),
     "CVE-2026-73547: CONNECT without a path": headers(1, [(b":method", b"CONNECT"), (b":authority", b"a:1")], False)

@@ -197,7 +197,6 @@ class _DemoTests:
         left = [where for where in [*addresses, self.port, self.rest] if connectable(where)]
         self.assertEqual(left, [])
 
-
     def asked(self: Any, host: str, headers: dict[str, str] | None = None) -> int:
         """
         How details are answered to who asks at an address; 0 where the connection is closed without a word.

@@ -151,7 +151,7 @@ class KubectlTests(TestCase):
         told = yield self.run_("create", "--validate=false", "-f", str(self.file), code=1)
         self.assertIn("spec.hots: 'hots' is not known here; did you mean hosts?", told)
         told = yield self.run_("create", "--validate=false", "-f", str(self.file), code=1)
-        self.assertIn('Error from server (AlreadyExists)', told)
+        self.assertIn("Error from server (AlreadyExists)", told)
         told = yield self.run_("get", "vs", "none", code=1)
         self.assertIn("Error from server (NotFound): VirtualService default/none not found", told)
 

@@ -23,9 +23,7 @@ LOG = (
     "%RESPONSE_CODE% %DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_PEER_SUBJECT% "
     "%REQUESTED_SERVER_NAME% %REQ(X-FORWARDED-PROTO)%"
 )
-FAILURES = (
-    "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_FLAGS% %BYTES_RECEIVED% %DOWNSTREAM_LOCAL_CLOSE_REASON%"
-)
+FAILURES = "%DOWNSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_FLAGS% %BYTES_RECEIVED% %DOWNSTREAM_LOCAL_CLOSE_REASON%"
 
 
 def log(path: str, text: str) -> list[dict[str, Any]]:
@@ -63,9 +61,7 @@ class TLSCase(SynchronousTestCase):
             "stat_prefix": "web",
             "access_log": log("/http", LOG),
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-            "http_filters": [
-                {"name": "router", "typed_config": {"@type": f"{_TYPES}filters.http.router.v3.Router"}}
-            ],
+            "http_filters": [{"name": "router", "typed_config": {"@type": f"{_TYPES}filters.http.router.v3.Router"}}],
         }
         address = {"socket_address": {"address": "127.0.0.1", "port_value": 9000}}
         endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
@@ -316,9 +312,7 @@ class StaticSecretTests(TLSCase):
         A bootstrap whose listener and cluster take what they need by name.
         """
         whole = json.loads(
-            self.bootstrap(
-                common={"tls_certificates": [], "tls_certificate_sds_secret_configs": [{"name": "mine"}]}
-            )
+            self.bootstrap(common={"tls_certificates": [], "tls_certificate_sds_secret_configs": [{"name": "mine"}]})
         )
         roots = {"validation_context_sds_secret_config": {"name": "roots"}}
         upstream = {"@type": f"{_TYPES}transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": roots}

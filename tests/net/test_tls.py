@@ -274,9 +274,7 @@ class ClosingTests(TLSCase):
         server, _, client, other = self.connected()
         other.abortConnection()
         self.reactor.settle()
-        self.assertEqual(
-            [type(end.lost).__name__ for end in (server, client)], ["_SocketLost", "ConnectionAborted"]
-        )
+        self.assertEqual([type(end.lost).__name__ for end in (server, client)], ["_SocketLost", "ConnectionAborted"])
 
     def test_cutOff(self) -> None:
         """

@@ -67,7 +67,6 @@ class EffectiveTimeoutTests(SynchronousTestCase):
         action = RouteAction("c", timeout=3.0)
         self.assertEqual(effectiveTimeout(action, request(), RetryPolicy(1, perTryTimeout=2.0)), (3.0, 2.0))
 
-
     def test_maxGRPC(self) -> None:
         """
         C{max_grpc_timeout} lets a gRPC client say, up to a limit; the service is told what came of it, of a try where

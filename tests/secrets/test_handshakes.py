@@ -590,9 +590,7 @@ class RotationTests(HandshakeCase):
         second = Authority("second")
         mixed = {"trusted_ca": {"inline_string": second.root + brief.chain}}
         unnamed = self.downstream(self.server, brief, common={"validation_context": mixed})
-        self.assertEqual(
-            told(), {"unnamed_cert_e3b0c442": ends(brief), "unnamed_ca_cert_e3b0c442": ends(brief)}
-        )
+        self.assertEqual(told(), {"unnamed_cert_e3b0c442": ends(brief), "unnamed_ca_cert_e3b0c442": ends(brief)})
         unnamed.stop()
         secrets = self.room.secrets
         secrets.compile([self.secret("mine", {"tls_certificate": self.server.inline})])

@@ -84,9 +84,7 @@ class MemoryProxyTests(SynchronousTestCase):
             )
         )
         backend = proxy.backend(BACKEND)
-        backend.answer(
-            Answer(body=[b"ab", b"cd"], trailers={"t": "1"}, interim=[(103, {"link": "</a>"})], delay=1.0)
-        )
+        backend.answer(Answer(body=[b"ab", b"cd"], trailers={"t": "1"}, interim=[(103, {"link": "</a>"})], delay=1.0))
         client = proxy.client()
         client.send("POST", body=b"12", whole=False)
         proxy.settle()

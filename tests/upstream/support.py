@@ -156,9 +156,7 @@ class PoolKit:
     A pool before a backend in memory.
     """
 
-    def __init__(
-        self, settings: ClusterSettings | None = None, address: str = BACKEND, **limits: Any
-    ) -> None:
+    def __init__(self, settings: ClusterSettings | None = None, address: str = BACKEND, **limits: Any) -> None:
         self.reactor = VirtualReactor()
         self.network = MemoryNetwork(self.reactor)
         self.backend = MemoryBackend(self.network, address)

@@ -58,9 +58,7 @@ class AssignmentsTests(SynchronousTestCase):
         second.start(self.note)
         self.clock.advance(15)
         self.assignments.receive("a", assignment("192.0.2.1"), "7")
-        counted = [
-            [one.attempt.value, one.success.value, one.initFetchTimeout.value] for one in self.assignments.stats
-        ]
+        counted = [[one.attempt.value, one.success.value, one.initFetchTimeout.value] for one in self.assignments.stats]
         self.assertEqual(counted, [[3, 1, 1]] * 2)
         first.stop()
         self.assertEqual(len(self.assignments.stats), 1)

@@ -30,9 +30,7 @@ class BreakerTests(SynchronousTestCase):
         for step in (resource.take, resource.take, resource.take, resource.give, resource.give, resource.give):
             step()
             seen.append((resource.used, resource.exhausted, value(self.store, "b.rq_pending_open")))
-        self.assertEqual(
-            seen, [(1, False, 0), (2, True, 1), (3, True, 1), (2, True, 1), (1, False, 0), (0, False, 0)]
-        )
+        self.assertEqual(seen, [(1, False, 0), (2, True, 1), (3, True, 1), (2, True, 1), (1, False, 0), (0, False, 0)])
 
     def test_remaining(self) -> None:
         """

@@ -142,9 +142,7 @@ class EndpointTests(ClusterCase):
         """
         The threshold is configured.
         """
-        section = clusterSection(
-            "192.0.2.1", "192.0.2.2", common_lb_config={"healthy_panic_threshold": {"value": 0.0}}
-        )
+        section = clusterSection("192.0.2.1", "192.0.2.2", common_lb_config={"healthy_panic_threshold": {"value": 0.0}})
         cluster = self.make(section)
         for endpoint in cluster.endpoints:
             endpoint.healthy = False

@@ -177,11 +177,7 @@ class ConnectionCodec(ControlReader):
                 raise self._fail(ErrorCode.PROTOCOL_ERROR, "a frame within a field section")
             if held and kind > 1:
                 self._tellHeldBefore(kind, streamId & _IDENTIFIER)
-            if (
-                kind == 1
-                and (flags == _WHOLE_HEAD or (flags == _WHOLE_SECTION and length))
-                and streamId & _IDENTIFIER
-            ):
+            if kind == 1 and (flags == _WHOLE_HEAD or (flags == _WHOLE_SECTION and length)) and streamId & _IDENTIFIER:
                 # The usual frame: a whole section.
                 floods.emptyFrames = 0
                 if flags != _WHOLE_SECTION or not (end := self._takeWhole(data, position, stop, streamId)):

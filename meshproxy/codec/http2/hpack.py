@@ -76,9 +76,7 @@ class Decoder:
     @ivar tooMany: Whether there were too many fields in it, before they were too long.
     """
 
-    def __init__(
-        self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100, excess: int = 0
-    ) -> None:
+    def __init__(self, tableSize: int = 4096, maxBytes: int = 60 * 1024, maxCount: int = 100, excess: int = 0) -> None:
         """
         @param tableSize: The limit of the dynamic table, as announced in SETTINGS_HEADER_TABLE_SIZE.
         @param maxBytes: The most bytes of names and values of a section, decoded.

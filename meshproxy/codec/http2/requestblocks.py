@@ -18,9 +18,11 @@ from meshproxy.headers import RequestHeaders
 __all__ = ["RequestBlocks"]
 
 # What another value is expected of in each request, and the literal that it is, without its value.
-_VARYING = {
-    name: b"\0%c%b" % (len(name), name) for name in (b"x-request-id", b"grpc-timeout", b"traceparent")
-} | {b"content-length": b"\x0f\x0d", b"authorization": b"\x1f\x08", b"cookie": b"\x1f\x11"}
+_VARYING = {name: b"\0%c%b" % (len(name), name) for name in (b"x-request-id", b"grpc-timeout", b"traceparent")} | {
+    b"content-length": b"\x0f\x0d",
+    b"authorization": b"\x1f\x08",
+    b"cookie": b"\x1f\x11",
+}
 
 _MOST_KNOWN = 64
 

@@ -11,9 +11,7 @@ __all__: list[str] = []
 
 _METRICS = "envoy.config.metrics.v3."
 
-declare(
-    _METRICS + "StatsConfig", "stats_tags", "use_all_default_tags", "stats_matcher", "histogram_bucket_settings"
-)
+declare(_METRICS + "StatsConfig", "stats_tags", "use_all_default_tags", "stats_matcher", "histogram_bucket_settings")
 declare(_METRICS + "TagSpecifier", "tag_name", "regex", "fixed_value")
 declare(_METRICS + "StatsMatcher", "reject_all", "exclusion_list", "inclusion_list")
 declare(_METRICS + "HistogramBucketSettings", "match", "buckets")

@@ -90,9 +90,7 @@ class Maglev:
     @ivar least: How many places the endpoint has that has the fewest; C{most} likewise.
     """
 
-    def __init__(
-        self, weighted: Weighted, name: Callable[[Endpoint], bytes] = hashName, size: int = 65537
-    ) -> None:
+    def __init__(self, weighted: Weighted, name: Callable[[Endpoint], bytes] = hashName, size: int = 65537) -> None:
         """
         @param weighted: At least one endpoint.
         @param size: C{table_size}, a prime.

@@ -52,9 +52,7 @@ class RoundRobin:
             self._endpoints = endpoints
             self._slowUntil = slow.begin(endpoints)
         if slow is not None and self._slowUntil > (now := slow.now()):
-            self._schedule = [
-                (1.0 / (e.weight * slow.factor(e, now)), order, e) for order, e in enumerate(endpoints)
-            ]
+            self._schedule = [(1.0 / (e.weight * slow.factor(e, now)), order, e) for order, e in enumerate(endpoints)]
             heapify(self._schedule)
             self.choose = self._chooseSlowly
             turns = 0

@@ -119,9 +119,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(headers.values(b"x-ab"), [b"1", b"2"])
             headers.remove(b"x-gone")
             headers.set(b"x-new", b"4")
-            self.assertEqual(
-                written(headers), b"GET /x HTTP/1.1\r\nHOST: a\r\nX-aB: 1\r\nX-aB: 2\r\nx-new: 4\r\n\r\n"
-            )
+            self.assertEqual(written(headers), b"GET /x HTTP/1.1\r\nHOST: a\r\nX-aB: 1\r\nX-aB: 2\r\nx-new: 4\r\n\r\n")
 
     def test_copies(self) -> None:
         """

@@ -71,7 +71,6 @@ class RequestTests(SynchronousTestCase):
         codec.receiveData(headers(1, OK))
         self.assertEqual(codec.streams, {})
 
-
     def test_takenBack(self) -> None:
         """
         A GOAWAY may serve fewer streams than the one before, never more; nor are settings acknowledged twice.
@@ -106,9 +105,7 @@ class RequestTests(SynchronousTestCase):
         """
         codec, sink, _ = upstream()
         codec.receiveData(headers(ask(codec, sink).id, [*OK, (b"te", b"trailers")]))
-        self.assertRaises(
-            RemoteProtocolError, codec.receiveData, headers(ask(codec, sink).id, [*OK, (b"te", b"gzip")])
-        )
+        self.assertRaises(RemoteProtocolError, codec.receiveData, headers(ask(codec, sink).id, [*OK, (b"te", b"gzip")]))
 
 
 class ResponseTests(SynchronousTestCase):

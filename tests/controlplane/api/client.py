@@ -166,9 +166,7 @@ class APITestCase(SynchronousTestCase):
         """
         return self.open(method, path, body, peer, **fields).answer
 
-    def open(
-        self, method: str, path: str, body: object = None, peer: str = "127.0.0.1", **fields: str
-    ) -> Conversation:
+    def open(self, method: str, path: str, body: object = None, peer: str = "127.0.0.1", **fields: str) -> Conversation:
         """
         A request whose answer may go on.
         """

@@ -321,7 +321,6 @@ class ListTests(ResourceTestCase):
         self.assertEqual(services["rows"][0]["cells"], ["reviews", "ClusterIP", "9080/TCP", "3d", "", 1, "7"])
         self.assertEqual(services["rows"][0]["object"]["metadata"]["name"], "reviews")
 
-
     def test_watchedTable(self) -> None:
         """
         A watch for kubectl tells rows, the columns with the first alone.

@@ -159,9 +159,7 @@ class APISiteTests(APITestCase):
         self.ask("POST", "/v1/apply", VIRTUAL_SERVICE)
         self.ask("POST", "/v1/apply", VIRTUAL_SERVICE, authorization=f"Bearer {READER}")
         self.ask("GET", "/version")
-        self.assertEqual(
-            self.audited, [("local", "POST", "/v1/apply", 200), (READER, "POST", "/v1/apply", 403)]
-        )
+        self.assertEqual(self.audited, [("local", "POST", "/v1/apply", 200), (READER, "POST", "/v1/apply", 403)])
 
     def test_shapes(self) -> None:
         """

@@ -162,8 +162,6 @@ class ScriptTests(SynchronousTestCase):
         """
         fish completes likewise.
         """
-        script = self.script("fish") + (
-            'function meshctl; echo "[$argv]"; end\ncomplete -C "meshctl get vs re"'
-        )
+        script = self.script("fish") + ('function meshctl; echo "[$argv]"; end\ncomplete -C "meshctl get vs re"')
         done = subprocess.run(["fish", "-N"], input=script.encode(), capture_output=True, timeout=30)
         self.assertIn("[complete -- get vs re]", done.stdout.decode())

@@ -108,9 +108,7 @@ class OutboundTests(ExplanationCase):
         A port and a host that nobody has: what there is instead.
         """
         told = self.ask("page", "http://reviews/")
-        self.assertEqual(
-            told["outcome"], "nothing listens for port 80: reviews.shop.svc.cluster.local has 9080"
-        )
+        self.assertEqual(told["outcome"], "nothing listens for port 80: reviews.shop.svc.cluster.local has 9080")
         told = self.ask("page", "http://nowhere:9080/")
         self.assertEqual(told["outcome"], "502, a direct response: no service nowhere:9080 is known here")
 
@@ -238,7 +236,9 @@ class DelegateTests(ExplanationCase):
         Both are named, and what the delegate leaves out is the root's.
         """
         rest = MESH[: MESH.index("apiVersion: networking.istio.io/v1\nkind: VirtualService")]
-        text = rest + """\
+        text = (
+            rest
+            + """\
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: root}
@@ -251,6 +251,7 @@ kind: VirtualService
 metadata: {name: part}
 spec: {http: [{route: [{destination: {host: reviews, subset: v1}}], retries: {attempts: 1}}]}
 """
+        )
         told = self.ask("page", "http://reviews:9080/a", text=text)
         self.assertEqual(
             [(one["resource"], one["field"]) for one in told["route"]["set_by"]],

@@ -61,7 +61,6 @@ class StoreContract(SynchronousTestCase):
     The promises of L{IStore}. A subclass makes the store, and may open it again.
     """
 
-
     reactor: VirtualReactor
     store: Any
 

@@ -303,9 +303,7 @@ class DescriptorTests(LimitTestCase):
         )
         self.assertEqual([self.passes((b"a", b"1")) for _ in range(4)], [True, True, True, False])
         counted = self.counts()
-        self.assertEqual(
-            [counted[name] for name in ("ok", "rate_limited", "shadow_mode", "enforced")], [1, 3, 2, 1]
-        )
+        self.assertEqual([counted[name] for name in ("ok", "rate_limited", "shadow_mode", "enforced")], [1, 3, 2, 1])
         self.assertFalse(self.passes((b"a", b"2"), (b"b", b"1")))
         self.assertEqual(self.counts()["shadow_mode"], 2)
 

@@ -53,9 +53,7 @@ class ConnectionLimitTests(SynchronousTestCase):
         """
         One that leaves within its delay takes the timer with it.
         """
-        proxy = FilterProxy(
-            ("connection_limit", {**LIMIT, "max_connections": 1, "delay": "3s"}), ("tcp_proxy", TCP)
-        )
+        proxy = FilterProxy(("connection_limit", {**LIMIT, "max_connections": 1, "delay": "3s"}), ("tcp_proxy", TCP))
         proxy.talk()
         late = proxy.talk()
         late.abort()

@@ -51,9 +51,7 @@ class LocalRateLimitTests(SynchronousTestCase):
         """
         shared = {**LIMIT, "share_key": "all"}
         proxy = self.chains(shared, shared, {**LIMIT, "share_key": "own"}, LIMIT)
-        closed = {
-            number: [proxy.talk(source=f"10.{number}.0.1").closed for _ in range(2)] for number in (0, 1, 2, 3)
-        }
+        closed = {number: [proxy.talk(source=f"10.{number}.0.1").closed for _ in range(2)] for number in (0, 1, 2, 3)}
         self.assertEqual(closed, {0: [False] * 2, 1: [True] * 2, 2: [False] * 2, 3: [False] * 2})
 
     def test_proxiesApart(self) -> None:
