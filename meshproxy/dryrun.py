@@ -11,7 +11,8 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
-from meshproxy.admin.explain.answer import Answer, explain
+from meshproxy.admin.explain.answer import explain
+from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import Question, askedIn
 from meshproxy.config import Report, Section
 from meshproxy.interfaces import INetwork

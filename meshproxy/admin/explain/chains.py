@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshproxy.admin.explain.question import placeOf
+from meshproxy.admin.explain.place import placeOf
 from meshproxy.config.cidr import compileCidrSet
 from meshproxy.config.section import Section
 from meshproxy.listener.matching import ConnectionFacts, isLocal

@@ -9,8 +9,9 @@ import json
 from collections.abc import Generator, Iterator
 
 from meshproxy.admin.commands import JSON, TEXT, AdminRequest, AdminResponse
-from meshproxy.admin.explain.answer import Answer, explainInSteps
+from meshproxy.admin.explain.answer import explainInSteps
 from meshproxy.admin.explain.live import explainUnderWay, findUnderWay
+from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import QuestionError, askedIn
 from meshproxy.admin.explain.text import readable
 from meshproxy.admin.served import Served

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.accesslog.values import fromBytes
-from meshproxy.admin.explain.question import placeOf
+from meshproxy.admin.explain.place import placeOf
 from meshproxy.admin.messages import dictOf
 from meshproxy.config.pool import newMessage
 from meshproxy.config.section import Section

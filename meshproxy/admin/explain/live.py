@@ -10,8 +10,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.accesslog.values import fromBytes
-from meshproxy.admin.explain.answer import Answer, Explanation
-from meshproxy.admin.explain.question import Question, placeOf
+from meshproxy.admin.explain.answer import Explanation
+from meshproxy.admin.explain.asked import Asked
+from meshproxy.admin.explain.place import Answer, placeOf
+from meshproxy.admin.explain.question import Question
 from meshproxy.admin.streams import streamFacts, streamsOf
 from meshproxy.config.section import Section
 from meshproxy.http.pending import deadlinesOf, holdersOf
@@ -77,7 +79,7 @@ def explainUnderWay(
     slot = getattr(chain.terminal, "slot", None)
     if manager is not None and slot is not None and slot.current is stream.manager:
         answer["connection_manager"] = {"stat_prefix": manager.get("stat_prefix"), "at": placeOf(manager)}
-        yield from explanation.explainFound(manager, slot.current, stream.route, headers, stream)
+        yield from explanation.explainFound(Asked(manager, slot.current, headers, stream), stream.route)
     else:
         # What it began with is not there any more.
         answer["stream"]["began_with"] = "an earlier configuration, in which it ends"

@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 
-__all__ = ["Question", "QuestionError", "askedIn", "placeOf"]
+__all__ = ["Question", "QuestionError", "askedIn"]
 
 _METHODS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
@@ -106,13 +105,3 @@ def askedIn(
         raise QuestionError("an URL is ASCII; other letters stand in it percent-encoded") from error
     where = (listener, source or "127.0.0.1", host, principal, tuple(protocols))
     return Question(method, split.scheme, authority, path, port, kept, *where)
-
-
-def placeOf(section: Section, field: str = "") -> str:
-    """
-    Where something stands: C{envoy.yaml:12}, or its path where there is no text.
-    """
-    place = section.placeOf(field) if field else section.place
-    if place.line:
-        return f"{place.file or 'configuration'}:{place.line}"
-    return section.pathOf(field)

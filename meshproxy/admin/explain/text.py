@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from meshproxy.admin.explain.answer import Answer
+from meshproxy.admin.explain.place import Answer
 
 __all__ = ["readable"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from meshproxy.admin.explain.question import placeOf
+from meshproxy.admin.explain.place import placeOf
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.retries import effectiveRetryPolicy

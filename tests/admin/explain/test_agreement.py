@@ -10,7 +10,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.admin.explain.answer import Answer, explain
+from meshproxy.admin.explain.answer import explain
+from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import askedIn
 from meshproxy.testing import MemoryProxy
 

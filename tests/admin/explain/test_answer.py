@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 
-from meshproxy.admin.explain.answer import Answer
+from meshproxy.admin.explain.place import Answer
 from tests.admin.explain.support import CONFIG, ExplainCase, lineOf
 
 

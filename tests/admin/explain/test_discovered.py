@@ -4,7 +4,8 @@ Tests for L{meshproxy.admin.explain.answer} where the configuration comes by xDS
 
 from __future__ import annotations
 
-from meshproxy.admin.explain.answer import Answer, explain
+from meshproxy.admin.explain.answer import explain
+from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import askedIn
 from meshproxy.dryrun import explainRequest
 from meshproxy.server import ProxyOptions

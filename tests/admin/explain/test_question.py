@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.admin.explain.question import QuestionError, askedIn, placeOf
-from meshproxy.config import Section
-
-LISTENER = "envoy.config.listener.v3.Listener"
+from meshproxy.admin.explain.question import QuestionError, askedIn
 
 
 class QuestionTests(SynchronousTestCase):
@@ -56,16 +53,3 @@ class QuestionTests(SynchronousTestCase):
             ("http://a/", "GET", ("a: b\nc: d",)),
         ):
             self.assertRaises(QuestionError, askedIn, url, method, fields)
-
-
-class PlaceTests(SynchronousTestCase):
-    """
-    L{placeOf}.
-    """
-
-    def test_withoutText(self) -> None:
-        """
-        What no text says has its path for a place.
-        """
-        section = Section.of(LISTENER, {"name": "x", "filter_chains": [{"name": "y"}]})
-        self.assertEqual(placeOf(section.children("filter_chains")[0], "name"), "filter_chains[0].name")

@@ -4,7 +4,7 @@ Tests for L{meshproxy.admin.explain.timeouts}.
 
 from __future__ import annotations
 
-from meshproxy.admin.explain.answer import Answer
+from meshproxy.admin.explain.place import Answer
 from tests.admin.explain.support import CONFIG, ExplainCase, lineOf
 
 
