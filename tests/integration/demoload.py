@@ -17,9 +17,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.integration.control import call
+from tests.integration.pacing import Pacing
 from tests.integration.process import until
 
-__all__ = ["Endurance", "children", "failedHops"]
+__all__ = ["PACE", "Endurance", "children", "failedHops"]
 
 # What is changed again and again: where reviews are asked for, and how they are connected to.
 _CHANGING = """
@@ -55,9 +56,12 @@ _MISSING = (
     "Ratings service is currently unavailable",
 )
 
-# Seconds between two changes of resources, of the mode, looks at the certificates, and kills: of those there is one
-# after a third of the time at least.
-_PAUSE, _MODE_LASTS, _LOOK, _LIFE = 0.1, 3.0, 1.0, 100.0
+#: Seconds between two changes of resources.
+PACE = 0.1
+
+# Those between two changes of the mode, looks at the certificates, and kills: of those there is one after a third of
+# the time at least. And those between two looks at the clock.
+_MODE_LASTS, _LOOK, _LIFE, _TICK = 3.0, 1.0, 100.0, 0.05
 
 # Seconds that it may last for longer, on a machine that has much else to do.
 _LATE = 60.0
@@ -89,11 +93,11 @@ class Endurance:
     """
     A while of that.
 
-    @ivar faults: What went wrong with pages, each with the time.
+    @ivar faults: What went wrong with pages and with changes, each with the time.
     @ivar pages: How many there were, faults included.
     @ivar versions: The reviews that were seen.
-    @ivar changes: How often resources changed; C{modes}: how often the mode did; C{kills}: how often the control plane
-        was killed.
+    @ivar changes: Those of resources, at their pace, which halts while the control plane is away.
+    @ivar modes: How often the mode changed; C{kills}: how often the control plane was killed.
     @ivar serials: Those of all certificates that were seen.
     """
 
@@ -105,17 +109,21 @@ class Endurance:
         self.faults: list[str] = []
         self.versions: set[str] = set()
         self.serials: set[str] = set()
-        self.pages = self.changes = self.modes = self.kills = 0
+        self.pages = self.modes = self.kills = 0
+        self.changes = Pacing(self._change, PACE)
         self._demo = demo
         self._port = port
         self._rest = rest
         self._seconds = seconds
         self._over = threading.Event()
+        # The newest revision that was acknowledged.
+        self._revision = 0
 
     def __str__(self) -> str:
         return (
-            f"{self.pages} pages, {len(self.faults)} faults, {self.changes} changes of resources, {self.modes} of the "
-            f"mode, {len(self.serials)} certificates, {self.kills} kills in {self._seconds:g} s"
+            f"{self.pages} pages, {len(self.faults)} faults, {self.changes.done} changes of resources (one every "
+            f"{self.changes.pace * 1000:.0f} ms), {self.modes} of the mode, {len(self.serials)} certificates, "
+            f"{self.kills} kills in {self._seconds:g} s"
         )
 
     def run(self) -> None:
@@ -127,7 +135,9 @@ class Endurance:
         for worker in workers:
             worker.start()
         try:
-            before = self._upset()
+            with self.changes:
+                before = self._upset()
+            self.faults += self.changes.faults
             self._apply(_MODE.format(mode=_MODES[0]))
             until(lambda: self._areOthers(before), "new certificates", 60.0)
         finally:
@@ -172,8 +182,6 @@ class Endurance:
         nextKill = min(self._seconds / 3, _LIFE)
         before: dict[str, str] = {}
         while now < self._seconds or (not self._isEnough() and now < self._seconds + _LATE):
-            self.changes += 1
-            self._apply(_CHANGING.format(version=f"v{1 + self.changes % 3}", seconds=5 + self.changes % 2))
             if now >= nextMode:
                 nextMode = now + _MODE_LASTS
                 self._apply(_MODE.format(mode=_MODES[self.modes % 2]))
@@ -183,8 +191,9 @@ class Endurance:
                 self.serials.update(self._certificates().values())
             if now >= nextKill:
                 nextKill = now + _LIFE
-                before = self._kill()
-            time.sleep(_PAUSE)
+                with self.changes.halted():
+                    before = self._kill()
+            time.sleep(_TICK)
             now = time.monotonic() - began
         return before
 
@@ -194,10 +203,14 @@ class Endurance:
         """
         return self.pages > self._seconds and len(self.versions) == 3
 
+    def _change(self, number: int) -> None:
+        self._apply(_CHANGING.format(version=f"v{1 + number % 3}", seconds=5 + number % 2))
+
     def _apply(self, text: str) -> None:
         status, told = call(self._rest, "POST", "/v1/apply", text.encode(), "application/yaml")
         if status != 200:
             raise AssertionError(f"{status} {told.decode()}")
+        self._revision = max(self._revision, json.loads(told)["revision"])
 
     def _certificates(self) -> dict[str, str]:
         """
@@ -223,6 +236,9 @@ class Endurance:
         self.kills += 1
         # It remembers what it signed since it began.
         until(lambda: self._isThere() and len(self._certificates()) == 5, "the control plane", 60.0)
+        newest = json.loads(call(self._rest, "GET", "/v1/history?limit=1")[1])["commits"][0]["revision"]
+        if newest < self._revision:
+            raise AssertionError(f"revision {self._revision} was acknowledged, and {newest} is the newest that is left")
         return self._certificates()
 
     def _isThere(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,10 +20,14 @@ from meshproxy.controlplane.demo.bootstraps import Member, gateway, ownBootstrap
 from meshproxy.controlplane.demo.workloads import OWN_PORT, Workload
 from meshproxy.identity.settings import IdentitySettings
 from tests.integration.control import ControlTestCase, call
+from tests.integration.pacing import Pacing
 from tests.integration.process import Proxy, until
 
 #: Seconds; in the long run they are told.
+_LONG = "MESHPROXY_TEST_ROTATION" in os.environ
 _TIME = float(os.environ.get("MESHPROXY_TEST_ROTATION", "10"))
+#: Seconds between two changes.
+_PACE = 0.1
 _NETWORK = f"127.{20 + os.getpid() % 200}"
 _DETAILS = Workload("details", "v1", 9)
 
@@ -165,13 +170,10 @@ class MeshLoadTests(ControlTestCase):
 
     def change(self, number: int) -> None:
         """
-        Apply the next version; the control plane may be away.
+        Apply the next version.
         """
         text = _CHANGING.format(number=number, seconds=5 + number % 2)
-        try:
-            status, told = call(self.rest, "POST", "/v1/apply", text.encode(), "application/yaml")
-        except OSError:
-            return
+        status, told = call(self.rest, "POST", "/v1/apply", text.encode(), "application/yaml")
         self.assertEqual(status, 200, told)
 
     def test_load(self) -> None:
@@ -196,6 +198,10 @@ class MeshLoadTests(ControlTestCase):
         finally:
             over.set()
             worker.join()
+        if _LONG:
+            told = f"{load.count} requests, {len(load.faults)} faults, {self.changes.done} changes of resources"
+            certificates = sum(map(_certificates, self.proxies))
+            sys.stdout.write(f"{told} (one every {self.changes.pace * 1000:.0f} ms), {certificates} certificates ")
         self.assertEqual(load.faults, [])
         self.assertGreater(load.count, 10 * _TIME)
         # In clear nobody comes through.
@@ -208,23 +214,23 @@ class MeshLoadTests(ControlTestCase):
         Change the resources again and again, and kill the control plane in the middle of it.
         """
         began = time.monotonic()
-        number = 0
-        wasKilled = False
-        before: list[int] = []
-        while (gone := time.monotonic() - began) < _TIME:
-            number += 1
-            self.change(number)
-            if not wasKilled and gone > _TIME / 3:
-                wasKilled = True
+        self.changes = Pacing(self.change, _PACE)
+        with self.changes:
+            time.sleep(_TIME / 3)
+            with self.changes.halted():
                 self.control.process.kill()
                 self.control.process.wait()
                 self.start()
                 before = list(map(_certificates, self.proxies))
-            time.sleep(0.1)
+            time.sleep(max(0.0, began + _TIME - time.monotonic()))
+        self.assertEqual(self.changes.faults, [])
+        # One begins every 100 ms; where the machine has much else to do, some are left out.
+        self.assertLess(self.changes.pace, 2 * _PACE)
         seen = len(load.rounds)
         self.assertGreater(seen, 5)
-        self.change(number + 1)
-        until(lambda: str(number + 1) in load.rounds, "what was changed after the control plane came again", 30)
+        self.change(0)
+        load.rounds.discard("0")
+        until(lambda: "0" in load.rounds, "what was changed after the control plane came again", 30)
         # Three at least, however long the control plane took to come again.
         wanted = [max(count, 3) for count in before]
         until(lambda: all(map(int.__gt__, map(_certificates, self.proxies), wanted)), "certificates after it", 30)
