@@ -16,11 +16,11 @@ from meshproxy.config.matchers import compileStringMatcher, withoutQuery
 from meshproxy.config.supported import accept, declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
-from meshproxy.http.jwks import JWKSError, readKeys
-from meshproxy.http.jwt import JWTError, JWTStatus, readJSON
-from meshproxy.http.jwtkeys import FetchedKeys, FixedKeys, JWTCounters
-from meshproxy.http.jwtproviders import ClaimHeader, KeysWanted, Provider, TokenCache, plainAudience
-from meshproxy.http.jwtrequirements import Attempt, Verify, ofProvider, requireAll, requireAny, requireValid
+from meshproxy.http.jwt.jwks import JWKSError, readKeys
+from meshproxy.http.jwt.keys import FetchedKeys, FixedKeys, JWTCounters
+from meshproxy.http.jwt.providers import ClaimHeader, KeysWanted, Provider, TokenCache, plainAudience
+from meshproxy.http.jwt.requirements import Attempt, Verify, ofProvider, requireAll, requireAny, requireValid
+from meshproxy.http.jwt.token import JWTError, JWTStatus, readJSON
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import Stop
 from meshproxy.routing.conditions import Conditions, compileConditions

@@ -16,7 +16,7 @@ from meshproxy.config import Section
 from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorization import (
+from meshproxy.http.authorization.policies import (
     MatchedPolicies,
     Policies,
     Verdict,

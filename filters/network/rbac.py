@@ -18,7 +18,7 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorization import (
+from meshproxy.http.authorization.policies import (
     MatchedPolicies,
     Policies,
     Verdict,

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.conformance.bootstrap import Manager
 from tests.conformance.case import OK, Case, get, ok, request
 from tests.conformance.comparison import OF_CALLS, Comparison, compared
-from tests.http.jwtsupport import encode, keySet, publicKey, token
+from tests.http.jwt.support import encode, keySet, publicKey, token
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3."
 _NAME = "envoy.filters.http.jwt_authn"

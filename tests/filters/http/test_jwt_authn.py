@@ -14,7 +14,7 @@ from meshproxy.errors import ConfigErrors
 from meshproxy.filters.http.jwt_authn import JWTAuthn
 from meshproxy.testing import Answer, FilterHarness
 from meshproxy.testing.harness import Result
-from tests.http.jwtsupport import keySet, publicKey, token
+from tests.http.jwt.support import keySet, publicKey, token
 
 SET = keySet(publicKey("ES256", kid="a"), publicKey("RS256", kid="b"))
 ALL = {"prefix": "/"}

@@ -1,15 +1,13 @@
-# -*- test-case-name: tests.http.test_authorization -*-
+# -*- test-case-name: tests.http.authorization.test_conditions -*-
 """
 The permissions and principals of C{envoy.config.rbac.v3}, compiled to rules that decide and can say why.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from meshproxy.config import expressions
 from meshproxy.config.cidr import CidrSet, compileAddressMatcher, compileCidrSet
@@ -18,13 +16,14 @@ from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
 from meshproxy.config.valuematchers import compileMetadataMatcher, lookUp
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorization.rule import ALWAYS, Rule, Test, allRules, anyRule, condition, notRule, telling
+from meshproxy.http.authorization.words import clipped, isSecret, shown, wantedHeader, wantedString
 from meshproxy.net.address import Address
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 
-__all__ = ["ALWAYS", "Rule", "allRules", "anyRule", "compilePermission", "compilePrincipal", "notRule"]
+__all__ = ["compilePermission", "compilePrincipal"]
 
 _RBAC = "envoy.config.rbac.v3."
-_MATCHER = "envoy.type.matcher.v3."
 _TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _PERMISSIONS = ("any", "header", "url_path", "destination_ip", "destination_port", "destination_port_range", "metadata")
 _PRINCIPALS = ("any", "authenticated", "source_ip", "direct_remote_ip", "remote_ip", "header", "url_path", "metadata")
@@ -36,162 +35,7 @@ declare(_RBAC + "Principal", *_PRINCIPALS, "filter_state", "sourced_metadata", "
 declare(_RBAC + "Principal.Set", "ids")
 declare(_RBAC + "Principal.Authenticated", "principal_name")
 declare(_RBAC + "SourcedMetadata", "metadata_matcher", "metadata_source")
-declare(_MATCHER + "MetadataMatcher", "filter", "path", "value", "invert")
-declare(_MATCHER + "MetadataMatcher.PathSegment", "key")
-declare(_MATCHER + "ValueMatcher", "null_match", "double_match", "string_match", "bool_match", "present_match")
-declare(_MATCHER + "ValueMatcher", "list_match", "or_match")
-declare(_MATCHER + "ValueMatcher.NullMatch")
-declare(_MATCHER + "DoubleMatcher", "range", "exact")
-declare(_MATCHER + "ListMatcher", "one_of")
-declare(_MATCHER + "OrMatcher", "value_matchers")
-declare(_MATCHER + "FilterStateMatcher", "key", "string_match", "address_match")
-declare(_MATCHER + "AddressMatcher", "ranges", "invert_match")
-declare(_MATCHER + "PathMatcher", "path")
 declare("envoy.type.v3.Int32Range", "start", "end")
-declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
-
-# C{Any} is the stream: a StreamInfo with the attributes that filters know it by.
-Test = Callable[[Any, RequestHeaders], bool]
-Tell = Callable[[Any, RequestHeaders], str]
-Share = Callable[[Any, RequestHeaders], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """
-    One condition.
-
-    @ivar test: Whether it holds.
-    @ivar why: Why it does not, where it does not: what is there and what is wanted.
-    @ivar fact: What is there, where it does.
-    @ivar share: How much of it holds, from 0 to 1.
-    @ivar always: Whether it holds for everything.
-    """
-
-    test: Test
-    why: Tell
-    fact: Tell
-    share: Share
-    always: bool = False
-
-
-ALWAYS: Final = Rule(
-    lambda stream, headers: True,
-    lambda stream, headers: "nothing fails",
-    lambda stream, headers: "anybody may do anything",
-    lambda stream, headers: 1.0,
-    always=True,
-)
-
-
-def _leaf(test: Test, actual: Tell, wanted: str) -> Rule:
-    """
-    A condition of its own.
-
-    @param actual: What is there: C{'header x-user is "bob"'}.
-    @param wanted: What is wanted: C{'exact "alice"'}.
-    """
-    return Rule(
-        test,
-        lambda stream, headers: f"{actual(stream, headers)}, not {wanted}",
-        actual,
-        lambda stream, headers: float(test(stream, headers)),
-    )
-
-
-# How the test of a rule is called.
-_ARGUMENTS: Final = "stream, headers"
-
-
-def _expression(rule: Rule) -> expressions.Expression:
-    return expressions.expressionOf(rule.test, _ARGUMENTS)
-
-
-def _telling(test: Test, expression: expressions.Expression) -> Test:
-    test.expression = expression  # type: ignore[attr-defined]  # functions take any attribute
-    return test
-
-
-def notRule(rule: Rule) -> Rule:
-    """
-    The opposite.
-    """
-    test = rule.test
-    return Rule(
-        _telling(lambda stream, headers: not test(stream, headers), _expression(rule).negated()),
-        lambda stream, headers: f"{rule.fact(stream, headers)}, which is excluded",
-        rule.why,
-        lambda stream, headers: float(not test(stream, headers)),
-    )
-
-
-def allRules(rules: Sequence[Rule]) -> Rule:
-    """
-    All of them.
-    """
-    rules = [rule for rule in rules if not rule.always]
-    if not rules:
-        return ALWAYS
-    if len(rules) == 1:
-        return rules[0]
-    tests = tuple(rule.test for rule in rules)
-
-    def every(stream: Any, headers: RequestHeaders) -> bool:
-        for test in tests:
-            if not test(stream, headers):
-                return False
-        return True
-
-    if len(tests) == 2:
-        # The usual number; unrolled it costs half.
-        first, second = tests
-        every = lambda stream, headers: first(stream, headers) and second(stream, headers)  # noqa: E731
-
-    return Rule(
-        _telling(every, expressions.allOf([_expression(rule) for rule in rules], _ARGUMENTS)),
-        lambda stream, headers: next(rule for rule in rules if not rule.test(stream, headers)).why(stream, headers),
-        lambda stream, headers: " and ".join(rule.fact(stream, headers) for rule in rules),
-        lambda stream, headers: sum(rule.share(stream, headers) for rule in rules) / len(rules),
-    )
-
-
-def anyRule(rules: Sequence[Rule]) -> Rule:
-    """
-    One of them.
-    """
-    for rule in rules:
-        if rule.always:
-            return rule
-    if len(rules) == 1:
-        return rules[0]
-    tests = tuple(rule.test for rule in rules)
-
-    def some(stream: Any, headers: RequestHeaders) -> bool:
-        for test in tests:
-            if test(stream, headers):
-                return True
-        return False
-
-    def why(stream: Any, headers: RequestHeaders) -> str:
-        nearest = max(rules, key=lambda rule: rule.share(stream, headers))
-        return nearest.why(stream, headers)
-
-    if len(tests) == 2:
-        first, second = tests
-        some = lambda stream, headers: first(stream, headers) or second(stream, headers)  # noqa: E731
-
-    told: Test = some
-    if rules:
-        told = _telling(some, expressions.anyOf([_expression(rule) for rule in rules], _ARGUMENTS))
-    return Rule(
-        told,
-        why,
-        lambda stream, headers: next(rule for rule in rules if rule.test(stream, headers)).fact(stream, headers),
-        lambda stream, headers: max((rule.share(stream, headers) for rule in rules), default=0.0),
-    )
-
-
-# Permissions and principals
 
 Compile = Callable[[Section, str], Rule]
 
@@ -229,15 +73,15 @@ def _header(section: Section, field: str) -> Rule:
     name: str = matcher.get("name").lower()
     key = name.encode("utf-8")
     matches = compileHeaderMatcher(matcher)
-    hidden = _isSecret(name)
+    hidden = isSecret(name)
 
     def actual(stream: Any, headers: RequestHeaders) -> str:
         value = headers.joined(key)
-        return f"header {name} is {'hidden' if hidden and value is not None else _shown(value)}"
+        return f"header {name} is {'hidden' if hidden and value is not None else shown(value)}"
 
-    wanted = "the one that is wanted" if hidden else _wantedHeader(matcher)
+    wanted = "the one that is wanted" if hidden else wantedHeader(matcher)
     test: Test = lambda stream, headers: matches(headers)  # noqa: E731
-    return _leaf(_telling(test, expressions.expressionOf(matches, "headers")), actual, wanted)
+    return condition(telling(test, expressions.expressionOf(matches, "headers")), actual, wanted)
 
 
 def _urlPath(section: Section, field: str) -> Rule:
@@ -249,10 +93,10 @@ def _urlPath(section: Section, field: str) -> Rule:
 
     asked = expressions.expressionOf(matches, "value")
     expression = expressions.Expression(f'((value := headers.path) != b"" and {asked.source})', asked.names)
-    return _leaf(
-        _telling(test, expression),
-        lambda stream, headers: f"path is {_shown(withoutQuery(headers.path))}",
-        _wantedString(matcher.childOrEmpty("path")),
+    return condition(
+        telling(test, expression),
+        lambda stream, headers: f"path is {shown(withoutQuery(headers.path))}",
+        wantedString(matcher.childOrEmpty("path")),
     )
 
 
@@ -267,9 +111,9 @@ def _uriTemplate(section: Section, field: str) -> Rule:
     except TemplateError as fault:
         config.refuse(str(fault), "path_template")
         return notRule(ALWAYS)
-    return _leaf(
+    return condition(
         lambda stream, headers: headers.path != b"" and matches(withoutQuery(headers.path)),
-        lambda stream, headers: f"path is {_shown(withoutQuery(headers.path))}",
+        lambda stream, headers: f"path is {shown(withoutQuery(headers.path))}",
         f"of the form {text}",
     )
 
@@ -290,7 +134,7 @@ def _addressRule(ranges: CidrSet, address: Callable[[Any], Address | None], word
     if source is not None:
         told = f"(address := {source}) is not None and {{contains}}(address.host)"
         test = expressions.told(test, told, contains=contains)
-    return _leaf(test, actual, "in " + ", ".join(map(str, ranges.ranges)))
+    return condition(test, actual, "in " + ", ".join(map(str, ranges.ranges)))
 
 
 def _connectionAddress(stream: Any) -> Address | None:
@@ -337,7 +181,7 @@ def _portRule(start: int, end: int, wanted: str) -> Rule:
         address = stream.connection.localAddress
         return f"destination port is {'unknown' if address is None else address.port}"
 
-    return _leaf(test, actual, wanted)
+    return condition(test, actual, wanted)
 
 
 def _port(section: Section, field: str) -> Rule:
@@ -357,10 +201,10 @@ def _portRange(section: Section, field: str) -> Rule:
 def _serverName(section: Section, field: str) -> Rule:
     matcher = section.childOrEmpty(field)
     matches = compileStringMatcher(matcher)
-    return _leaf(
+    return condition(
         lambda stream, headers: matches(stream.connection.requestedServerName.encode("utf-8")),
-        lambda stream, headers: f"requested server name is {_shown(stream.connection.requestedServerName.encode())}",
-        _wantedString(matcher),
+        lambda stream, headers: f"requested server name is {shown(stream.connection.requestedServerName.encode())}",
+        wantedString(matcher),
     )
 
 
@@ -378,9 +222,9 @@ def _metadataRule(matcher: Section, source: Callable[[Any], Any], words: str) ->
     path = tuple(segment.get("key") for segment in matcher.children("path"))
 
     def actual(stream: Any, headers: RequestHeaders) -> str:
-        return f"{words} {name} {'.'.join(path)} is {_clipped(repr(lookUp(source(stream), name, path)))}"
+        return f"{words} {name} {'.'.join(path)} is {clipped(repr(lookUp(source(stream), name, path)))}"
 
-    return _leaf(lambda stream, headers: matches(source(stream)), actual, "the one that is wanted")
+    return condition(lambda stream, headers: matches(source(stream)), actual, "the one that is wanted")
 
 
 def _metadata(section: Section, field: str) -> Rule:
@@ -417,7 +261,7 @@ def _filterState(section: Section, field: str) -> Rule:
         there = stream.filterState is not None and key in stream.filterState
         return f"filter state {key} is {'another one' if there else 'missing'}"
 
-    return _leaf(holds, actual, "the one that is wanted")
+    return condition(holds, actual, "the one that is wanted")
 
 
 def _authenticated(section: Section, field: str) -> Rule:
@@ -439,9 +283,9 @@ def _authenticated(section: Section, field: str) -> Rule:
         connection = stream.connection
         if connection.tls is None:
             return "the connection is not authenticated"
-        return f"principal is {_clipped(', '.join(connection.peerNames) or 'unknown')}"
+        return f"principal is {clipped(', '.join(connection.peerNames) or 'unknown')}"
 
-    return _leaf(test, actual, "any" if name is None else _wantedString(name))
+    return condition(test, actual, "any" if name is None else wantedString(name))
 
 
 def _set(
@@ -485,48 +329,3 @@ _PRINCIPAL: Mapping[str, Compile] = {
     "or_ids": _set("or_ids", "ids", anyRule, compilePrincipal),
     "not_id": _not(compilePrincipal),
 }
-
-
-# Words
-
-_LONGEST = 80
-_SECRET = ("authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "credential", "signature")
-
-
-def _isSecret(name: str) -> bool:
-    """
-    Whether a header's value must reach no log.
-    """
-    return any(word in name for word in _SECRET)
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-
-
-def _shown(value: bytes | None) -> str:
-    return "missing" if value is None else _clipped(json.dumps(value.decode("utf-8", "backslashreplace")))
-
-
-def _wantedString(matcher: Section) -> str:
-    kind = matcher.oneof("match_pattern") or ""
-    if kind == "safe_regex":
-        return f"matched by {matcher.childOrEmpty(kind).get('regex')}"
-    wanted = f"{kind} {json.dumps(matcher.get(kind))}" if kind in ("exact", "prefix", "suffix", "contains") else kind
-    return wanted + (", whatever the case" if matcher.get("ignore_case") else "")
-
-
-def _wantedHeader(matcher: Section) -> str:
-    kind = matcher.oneof("header_match_specifier") or "present_match"
-    if kind == "string_match":
-        wanted = _wantedString(matcher.childOrEmpty(kind))
-    elif kind == "present_match":
-        wanted = "present" if matcher.get(kind) or not matcher.oneof("header_match_specifier") else "absent"
-    elif kind == "safe_regex_match":
-        wanted = f"matched by {matcher.childOrEmpty(kind).get('regex')}"
-    elif kind == "range_match":
-        within = matcher.childOrEmpty(kind)
-        wanted = f"from {within.get('start')} to below {within.get('end')}"
-    else:
-        wanted = f"{kind.removesuffix('_match')} {json.dumps(matcher.get(kind))}"
-    return f"other than {wanted}" if matcher.get("invert_match") else wanted

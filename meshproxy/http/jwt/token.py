@@ -1,6 +1,6 @@
-# -*- test-case-name: tests.http.test_jwt -*-
+# -*- test-case-name: tests.http.jwt.test_token -*-
 """
-JSON Web Tokens (RFC 7519): read, and held to their times; L{meshproxy.http.jwks} verifies their signatures.
+JSON Web Tokens (RFC 7519): read, and held to their times; L{meshproxy.http.jwt.jwks} verifies their signatures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from meshproxy.errors import MeshProxyError
-from meshproxy.http.jwks import ALGORITHMS, decodeBase64URL
+from meshproxy.http.jwt.jwks import ALGORITHMS, decodeBase64URL
 
 __all__ = ["JWT", "JWTError", "JWTStatus", "readJSON", "readJWT"]
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_jwtproviders -*-
+# -*- test-case-name: tests.http.jwt.test_providers -*-
 """
 Who issues tokens: where theirs are found in a request, what makes them valid, and what the service is told of them.
 """
@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from meshproxy.config.matchers import BytesTest, parseQuery
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.jwks import Key, verifies
-from meshproxy.http.jwt import JWT, JWTError, JWTStatus
+from meshproxy.http.jwt.jwks import Key, verifies
+from meshproxy.http.jwt.token import JWT, JWTError, JWTStatus
 from meshproxy.routing.hashing import cookieValue
 
 __all__ = [

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_authorization -*-
+# -*- test-case-name: tests.http.authorization.test_policies -*-
 """
 Who may do what: C{envoy.config.rbac.v3.RBAC}, compiled.
 
@@ -17,7 +17,8 @@ from meshproxy.config.matchertree import CompileInput, MatcherTree, compileMatch
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorizationrules import Rule, allRules, anyRule, compilePermission, compilePrincipal
+from meshproxy.http.authorization.conditions import compilePermission, compilePrincipal
+from meshproxy.http.authorization.rule import Rule, Test, allRules, anyRule
 from meshproxy.http.matchinputs import REQUEST_INPUTS
 
 __all__ = ["MatchedPolicies", "Policies", "Policy", "Verdict", "compileMatchedPolicies", "compilePolicies"]
@@ -33,8 +34,6 @@ _MOST_COMPARED = 32
 
 # So many policies, and no more, stand in one function with what other filters do.
 _MOST_INLINE = 8
-
-Test = Callable[[Any, RequestHeaders], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_jwks -*-
+# -*- test-case-name: tests.http.jwt.test_jwks -*-
 """
 JSON Web Keys (RFC 7517, 7518, 8037): the keys that signatures of tokens are verified with.
 

@@ -1,5 +1,5 @@
 """
-L{meshproxy.http.jwt}.
+L{meshproxy.http.jwt.token}.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.http.jwt import JWTError, JWTStatus, readJSON, readJWT
-from tests.http.jwtsupport import encode, token
+from meshproxy.http.jwt.token import JWTError, JWTStatus, readJSON, readJWT
+from tests.http.jwt.support import encode, token
 
 
 class ReadTests(SynchronousTestCase):
@@ -115,7 +115,7 @@ class ReadTests(SynchronousTestCase):
 
 class TimeTests(SynchronousTestCase):
     """
-    L{JWT.checkTimes<meshproxy.http.jwt.JWT.checkTimes>}.
+    L{JWT.checkTimes<meshproxy.http.jwt.token.JWT.checkTimes>}.
     """
 
     def test_times(self) -> None:

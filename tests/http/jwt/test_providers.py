@@ -1,5 +1,5 @@
 """
-L{meshproxy.http.jwtproviders}.
+L{meshproxy.http.jwt.providers}.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.jwt import readJWT
-from meshproxy.http.jwtkeys import FixedKeys
-from meshproxy.http.jwtproviders import Locations, Provider, TokenCache, claim, plainAudience
-from tests.http.jwtsupport import token
+from meshproxy.http.jwt.keys import FixedKeys
+from meshproxy.http.jwt.providers import Locations, Provider, TokenCache, claim, plainAudience
+from meshproxy.http.jwt.token import readJWT
+from tests.http.jwt.support import token
 
 
 def provider(issuer: str = "one", **fields: Any) -> Provider:

@@ -1,5 +1,5 @@
 """
-L{meshproxy.http.jwks}.
+L{meshproxy.http.jwt.jwks}.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.http.jwks import ALGORITHMS, JWKSError, Key, decodeBase64URL, readKeys, verifies
-from tests.http.jwtsupport import keySet, publicKey, sign
+from meshproxy.http.jwt.jwks import ALGORITHMS, JWKSError, Key, decodeBase64URL, readKeys, verifies
+from tests.http.jwt.support import keySet, publicKey, sign
 
 TEXT = b"what is signed"
 

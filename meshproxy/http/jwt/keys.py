@@ -14,8 +14,8 @@ from meshproxy.errors import MeshProxyError
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.calls import CallResponse
 from meshproxy.http.filter import FilterContext
-from meshproxy.http.jwks import JWKSError, Key, readKeys
-from meshproxy.http.jwt import readJSON
+from meshproxy.http.jwt.jwks import JWKSError, Key, readKeys
+from meshproxy.http.jwt.token import readJSON
 from meshproxy.stats.store import Scope
 
 __all__ = ["FetchedKeys", "FixedKeys", "JWTCounters"]

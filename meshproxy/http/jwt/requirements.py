@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.jwt import JWT, JWTError, JWTStatus, readJWT
-from meshproxy.http.jwtkeys import JWTCounters
-from meshproxy.http.jwtproviders import Found, Locations, Provider
+from meshproxy.http.jwt.keys import JWTCounters
+from meshproxy.http.jwt.providers import Found, Locations, Provider
+from meshproxy.http.jwt.token import JWT, JWTError, JWTStatus, readJWT
 
 __all__ = ["Attempt", "Verify", "ofProvider", "requireAll", "requireAny", "requireValid"]
 
