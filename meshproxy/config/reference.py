@@ -88,6 +88,8 @@ def _constraints(rules: Any) -> Iterator[str]:
 
 
 def _status(support: Support) -> str:
+    if support.refusal:
+        return f"refused: {support.refusal}"
     if support.reason:
         return f"accepted, without effect: {support.reason}"
     if support.values:

@@ -8,6 +8,7 @@ silence.  Whoever implements a field declares it, one line per message::
     declare("envoy.config.listener.v3.Listener", "name", "address", "filter_chains")
     only("envoy.config.listener.v3.Listener", "drain_type", "DEFAULT")
     accept("envoy.config.listener.v3.Listener", "tcp_backlog_size", "the kernel decides")
+    decline("envoy.config.listener.v3.Listener", "api_listener", "there is no library to be built in")
 
 The first declarations are in L{meshproxy.config.declarations}; a filter makes its own when its module is loaded.
 C{docs/reference/config.md} is generated from all of them.
@@ -31,6 +32,7 @@ __all__ = [
     "Supported",
     "accept",
     "addResolver",
+    "decline",
     "declare",
     "deprecatedFields",
     "only",
@@ -59,10 +61,12 @@ class Support(NamedTuple):
 
     @ivar values: The only values that are implemented; empty for all.
     @ivar reason: Why the field is accepted though it changes nothing here; empty if it is implemented.
+    @ivar refusal: Why it is refused, as a field is that nobody declared.
     """
 
     values: tuple[object, ...] = ()
     reason: str = ""
+    refusal: str = ""
 
 
 _WHOLE: Final = Support()
@@ -106,6 +110,14 @@ class Supported:
         @param reason: Why, in half a sentence, for the reference.
         """
         self._types.setdefault(typeName, {})[field] = Support(reason=reason)
+
+    def decline(self, typeName: str, field: str, why: str) -> None:
+        """
+        Declare a field that is refused for a reason which whoever sets it wants to know.
+
+        @param why: Half a sentence, for the refusal and for the reference.
+        """
+        self._types.setdefault(typeName, {})[field] = Support(refusal=why)
 
     def addResolver(self, resolver: Resolver) -> None:
         """
@@ -155,8 +167,10 @@ class Supported:
         deprecated = deprecatedFields(section.typeName)
         for name in section.setFields():
             support = fields.get(name)
-            if support is None:
+            if support is None or support.refusal:
                 why = "not implemented by meshproxy"
+                if support is not None:
+                    why += f": {support.refusal}"
                 if allowUnknown:
                     section.warn(f"{why}, and ignored", name)
                 else:
@@ -246,4 +260,5 @@ supported: Final = Supported()
 declare = supported.declare
 only = supported.only
 accept = supported.accept
+decline = supported.decline
 addResolver = supported.addResolver

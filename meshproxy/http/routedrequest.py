@@ -113,6 +113,8 @@ class RoutedRequest(OrderedRequest):
             stream.localReply(Failure.NO_CLUSTER.value.withStatus(action.clusterNotFoundStatus))
             return
         self._cluster = cluster
+        if cluster.options is not None:
+            action = self._action = cluster.options.heed(action)
         self._stats = cluster.stats
         self._headers = headers
         self._chooseCodes()
@@ -206,7 +208,7 @@ class RoutedRequest(OrderedRequest):
         if self.attempts == 1 and stream.manager.settings.matchesUpstream:
             self._headers.scheme = b"http" if cluster.transports.of(endpoint) is None else b"https"
         if self._action.mirrors and self.attempts == 1:
-            self._shadows = startShadows(self._router, stream, self._headers, self._requestEnded)
+            self._shadows = startShadows(self._router, stream, self._action, self._headers, self._requestEnded)
         now = self._tryBegan = self._router.clock.seconds()
         if self._complete:
             timeouts = self._timeouts

@@ -19,6 +19,7 @@ from meshproxy.upstream.transports import NO_WISH
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
     from meshproxy.http.stream import Stream
+    from meshproxy.routing.route import RouteAction
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -245,14 +246,14 @@ def _markInternal(headers: RequestHeaders, localAddress: bytes) -> None:
     headers.set(b"x-forwarded-for", b"%b,%b" % (present, localAddress) if present else localAddress)
 
 
-def startShadows(router: Router, stream: Stream, headers: RequestHeaders, endStream: bool) -> tuple[Shadow, ...]:
+def startShadows(
+    router: Router, stream: Stream, action: RouteAction, headers: RequestHeaders, endStream: bool
+) -> tuple[Shadow, ...]:
     """
-    Start the copies that the route of a stream asks for.
+    Start the copies that a request's route asks for, or its cluster.
 
     @param headers: The head of the request as it goes upstream.
     """
-    action = None if stream.route is None else stream.route.action
-    assert action is not None
     started = []
     for mirror in action.mirrors:
         cluster = router.clusters.get(mirror.selectCluster(headers))

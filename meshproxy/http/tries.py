@@ -75,7 +75,7 @@ class TriedRequest:
     _perTryIdle: Deadlines[TriedRequest] | None = None
     _durations: Deadlines[TriedRequest] | None = None
     _backOff: IDelayedCall | None = None
-    _used: Sequence[RouteAction] = ()
+    _used: Sequence[RouteAction | None] = ()
     _responsePaused = False
     _waits = False
     # Whether it is gRPC's, whether its response's HTTP status is not counted then, and whether only the trailers will
@@ -419,7 +419,8 @@ class TriedRequest:
 
         @return: Whether it is there. Else the request was answered.
         """
-        used, others = self._used or [self._action], self._action.others
+        used: Sequence[RouteAction | None] = self._used or [self._route.action]
+        others = self._action.others
         left = [each for each in others if not any(each[0].action is one for one in used)]
         if not left:
             used, left = [], list(others)
@@ -436,6 +437,8 @@ class TriedRequest:
             self._stream.upstreamAttempts = self.attempts
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
             return False
+        if cluster.options is not None:
+            action = cluster.options.heed(action)
         self._action, self._cluster, self._stats, self._choice = action, cluster, cluster.stats, None
         self._stream.upstreamCluster = cluster.statName
         self._chooseCodes()

@@ -6,6 +6,7 @@ A named set of endpoints, and everything that is kept for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -60,6 +61,7 @@ class Cluster:
     @ivar hasSubsets: Whether any request may have something to say about it.
     @ivar isParticular: Whether there is something to be heeded with every request.
     @ivar carriesCalls: Whether nothing is, not even by its connections.
+    @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
@@ -72,6 +74,7 @@ class Cluster:
     versionInfo = ""
     countUpdates: Counter | None = None
     refreshed: Callable[[tuple[Endpoint, ...]], object] | None = None
+    options: Any = None
 
     def __init__(
         self,
@@ -143,6 +146,14 @@ class Cluster:
         self._draining = self._countsBytes = False
         self._random = random
         self._http2Counters: Http2Counters | None = None
+
+    def heedOptions(self, options: object) -> None:
+        """
+        Let whoever sends requests heed C{options} with each of them.
+        """
+        self.options = options
+        self.isParticular = True
+        self.carriesCalls = False
 
     def _activeRequests(self) -> int:
         return self.stats.rqActive.value

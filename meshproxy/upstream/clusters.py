@@ -28,6 +28,7 @@ class Clusters:
     @ivar byName: Those that serve. The router looks names up here on each request.
     @ivar assignments: What C{EDS} clusters want, and get.
     @ivar warming: The names of those that have not found their endpoints yet.
+    @ivar equip: Is told each new cluster, to read of its configuration what is not of this room.
     @ivar zone: Where this proxy runs, if a cluster tells of its likes. It is set before any cluster is made.
     """
 
@@ -54,6 +55,7 @@ class Clusters:
         self._random = random
         self.secrets = SecretStore(store, clock) if secrets is None else secrets
         self.assignments = Assignments(clock)
+        self.equip: Callable[[Cluster], object] = _leave
         scope = store.scope("cluster_manager.")
         self._added = scope.counter("cluster_added")
         self._modified = scope.counter("cluster_modified")
@@ -94,6 +96,7 @@ class Clusters:
                 )
                 with section.report.despite():
                     clusters.append(Cluster(section, *parts))
+                    self.equip(clusters[-1])
                     if self._countsBytes:
                         clusters[-1].countBytes()
         return clusters
@@ -166,3 +169,9 @@ class Clusters:
         Drain them all.
         """
         self.replace(())
+
+
+def _leave(cluster: Cluster) -> None:
+    """
+    There is nothing else to be read.
+    """

@@ -45,8 +45,9 @@ class DeclarationTests(SynchronousTestCase):
         """
         for typeName in BUILT_IN.types():
             for field, support in BUILT_IN.fields(typeName).items():
-                self.assertFalse(support.reason.endswith("."), (typeName, field))
-                self.assertFalse("|" in support.reason, (typeName, field))
+                for why in (support.reason, support.refusal):
+                    self.assertFalse(why.endswith("."), (typeName, field))
+                    self.assertFalse("|" in why, (typeName, field))
 
     def test_reachable(self) -> None:
         """
@@ -62,7 +63,7 @@ class DeclarationTests(SynchronousTestCase):
             assert descriptor is not None
             for field, support in BUILT_IN.fields(typeName).items():
                 message = descriptor.fields_by_name[field].message_type
-                if message is None or support.reason or message.GetOptions().map_entry:
+                if message is None or support.reason or support.refusal or message.GetOptions().map_entry:
                     continue
                 name = message.full_name
                 if not name.startswith("google.") and name not in empty and name not in set(BUILT_IN.types()):

@@ -69,6 +69,15 @@ class SupportedTests(SynchronousTestCase):
             ([], ["alt_stat_name: not implemented by meshproxy, and ignored"]),
         )
 
+    def test_declined(self) -> None:
+        """
+        A field can be refused for a reason, which is told; on demand it is ignored as others are.
+        """
+        self.registry.decline(CLUSTER, "alt_stat_name", "there is no other name")
+        told = "alt_stat_name: not implemented by meshproxy: there is no other name"
+        self.assertEqual(self.check({"alt_stat_name": "b"}), ([told], []))
+        self.assertEqual(self.check({"alt_stat_name": "b"}, allowUnknown=True), ([], [f"{told}, and ignored"]))
+
     def test_declarationsAddUp(self) -> None:
         """
         Another line adds fields, and lifts a limit.
