@@ -109,6 +109,20 @@ class _Looked:
     requestHeaders: RequestHeaders
     connection: ConnectionInfo
 
+    @property
+    def dynamicMetadata(self) -> dict[str, dict[str, object]] | None:
+        """
+        What filters of the connection noted: no filter of the stream had its turn.
+        """
+        return self.connection.dynamicMetadata
+
+    @property
+    def filterState(self) -> dict[str, object] | None:
+        """
+        What they share, likewise.
+        """
+        return self.connection.filterState
+
 
 def _compileAction(section: Section) -> ClientCert | None:
     config = section.any("typed_config")

@@ -250,3 +250,40 @@ class ClientCertTests(SynchronousTestCase):
         self.assertEqual(self.matched(b"/keep"), [b"Hash=1"])
         self.assertEqual(self.matched(b"/other"), [])
         self.assertEqual(self.matched(b"/other", "ALWAYS_FORWARD_ONLY"), [b"Hash=1"])
+
+    def test_state(self) -> None:
+        """
+        Of the filter state there is what filters of the connection share; where nobody does, no branch is for it.
+        """
+        state = {
+            "@type": "type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.FilterStateInput",
+            "key": "k",
+        }
+        mode = {
+            "@type": f"type.googleapis.com/{MANAGER}.ForwardClientCertConfig",
+            "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",
+        }
+        branch = {
+            "predicate": {
+                "single_predicate": {
+                    "input": {"name": "state", "typed_config": state},
+                    "value_match": {"exact": "v"},
+                }
+            },
+            "on_match": {"action": {"name": "own", "typed_config": mode}},
+        }
+        section = Section.of(MANAGER, {"forward_client_cert_matcher": {"matcher_list": {"matchers": [branch]}}})
+        tell, _ = compileClientCert(section)
+        section.report.raiseIfAny()
+        assert tell is not None
+        info = self.connection(self.authority.issue("spiffe://mesh/client"))
+        held: tuple[tuple[dict[str, object] | None, list[bytes]], ...] = (
+            (None, []),
+            ({"k": "w"}, []),
+            ({"k": b"v"}, [b"Hash=1"]),
+        )
+        for info.filterState, wanted in held:
+            headers = RequestHeaders(b"GET", b"/")
+            headers.add(b"x-forwarded-client-cert", b"Hash=1")
+            tell(headers, info)
+            self.assertEqual(list(headers.values(b"x-forwarded-client-cert")), wanted)
