@@ -15,6 +15,7 @@ from meshproxy.admin.explain.answer import explain
 from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import Question, askedIn
 from meshproxy.config import Report, Section
+from meshproxy.config.pool import messageClass
 from meshproxy.interfaces import INetwork
 from meshproxy.net.network import ReactorNetwork
 from meshproxy.server import ProxyOptions, ProxyServer
@@ -51,7 +52,8 @@ class _Clusters(Mapping[str, Cluster]):
 
     def __getitem__(self, name: str) -> Cluster:
         if name not in self._made:
-            section = dynamicSection(CLUSTER, "clusters", name, self._values[name], self._report)
+            value = _withoutTransports(CLUSTER, self._values[name])
+            section = dynamicSection(CLUSTER, "clusters", name, value, self._report)
             self._made[name] = self._make([section])[0]
         return self._made[name]
 
@@ -62,6 +64,23 @@ class _Clusters(Mapping[str, Cluster]):
         return len(self._values)
 
 
+def _withoutTransports(typeURL: str, value: bytes) -> bytes:
+    """
+    A listener or a cluster that says nothing of TLS. The files that it may name are those of the proxy's machine:
+    whoever asks here is not to learn which there are on this one, nor to make it wait for one that never ends.
+    """
+    message: Any = messageClass(typeURL.rpartition("/")[2]).FromString(value)
+    if typeURL == LISTENER:
+        default = [message.default_filter_chain] if message.HasField("default_filter_chain") else []
+        for chain in (*message.filter_chains, *default):
+            chain.ClearField("transport_socket")
+    else:
+        message.ClearField("transport_socket")
+        message.ClearField("transport_socket_matches")
+    data: bytes = message.SerializeToString()
+    return data
+
+
 def explainResources(
     listeners: Mapping[str, bytes],
     routes: Mapping[str, bytes],
@@ -70,7 +89,7 @@ def explainResources(
     request: Mapping[str, Any],
 ) -> Answer:
     """
-    See L{meshproxy.interfaces.IExplainer.explain}. Nothing is bound, and nobody is asked for anything.
+    See L{meshproxy.interfaces.IExplainer.explain}. Nothing is bound, no file is read, and nobody is asked for anything.
     """
     question = askedIn(**request)
     static = [{"name": name, "load_assignment": {"cluster_name": name}} for name in {*bootstrapClusters, "xds"}]
@@ -81,7 +100,8 @@ def explainResources(
     clock: Any = Clock()
     server = ProxyServer(ProxyOptions(configText=json.dumps(bootstrap)), clock, ReactorNetwork(clock))
     report = Report()
-    dynamic = DynamicResources({}, listeners, {("", name): value for name, value in routes.items()})
+    plain = {name: _withoutTransports(LISTENER, value) for name, value in listeners.items()}
+    dynamic = DynamicResources({}, plain, {("", name): value for name, value in routes.items()})
     server.context.clusterNames = frozenset([*clusters, *server.context.clusterNames])
     server.context.routes = dynamic.sections(ROUTES, report)
     made = server.listeners.compile(list(dynamic.sections(LISTENER, report).values()))

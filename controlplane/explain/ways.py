@@ -41,7 +41,9 @@ def portOf(asked: Asked) -> int:
     @raise ValueError: If it is none.
     """
     url = _url(asked)
-    named = url.port or _portIn(authorityOf(asked))
+    # Read in any case: what is wrong with it is told here.
+    ofHost = _portIn(authorityOf(asked))
+    named = url.port or ofHost
     return named or (443 if url.scheme == "https" else 80)
 
 

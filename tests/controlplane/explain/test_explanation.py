@@ -13,6 +13,7 @@ from meshproxy.controlplane.explain.explanation import ExplanationFailed, explai
 from meshproxy.controlplane.explain.subject import Asked
 from meshproxy.controlplane.snapshot.snapshots import Attached
 from meshproxy.controlplane.translate.proxy import Interception
+from meshproxy.secrets import sources
 from tests.controlplane.explain.given import MESH, lineOf, meshOf, subjects
 
 _PAGE = "spiffe://cluster.local/ns/shop/sa/page"
@@ -34,6 +35,47 @@ class ExplanationCase(SynchronousTestCase):
         told = explained(Asked(url=url, fields=fields, **more), found[name], mesh, list(found.values()))
         json.dumps(told)
         return told
+
+
+class FileTests(ExplanationCase):
+    """
+    Files of certificates, which are on the machines of the proxies.
+    """
+
+    def test_unread(self) -> None:
+        """
+        None is looked for here: what is asked for tells nothing of this machine, and cannot make it wait.
+        """
+        opened: list[str] = []
+        self.patch(sources, "_readFile", lambda section, path: opened.append(path))
+        text = f"""{MESH}---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: page}}
+spec:
+  host: page
+  trafficPolicy: {{tls: {{mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /r}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: files}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - hosts: [shop.example]
+    port: {{number: 8443, name: https, protocol: HTTPS}}
+    tls: {{mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /r}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: more}}
+spec: {{hosts: [shop.example], gateways: [files], http: [{{route: [{{destination: {{host: page}}}}]}}]}}
+"""
+        for url in ("http://shop.example:8080/", "https://shop.example:8443/"):
+            told = self.ask("gateway", url, text=text)
+            self.assertEqual(told["outcome"][:22], "forwarded to outbound|")
+            self.assertNotIn("not_judged", told)
+        self.assertEqual(opened, [])
 
 
 class OutboundTests(ExplanationCase):

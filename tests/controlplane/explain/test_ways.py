@@ -31,6 +31,7 @@ class WayTests(SynchronousTestCase):
             asked = Asked(url=url, fields=fields)
             self.assertEqual((authorityOf(asked), portOf(asked)), (authority, port), url)
         self.assertRaises(ValueError, portOf, Asked(url="http://a:port/"))
+        self.assertRaises(ValueError, portOf, Asked(url="http://a:80/", fields=("host: [",)))
 
     def test_names(self) -> None:
         """
