@@ -83,7 +83,8 @@ def _certificate(fact: str) -> CompileInput:
 
     def read(stream: Any) -> bytes | None:
         tls = stream.connection.tls
-        return None if tls is None else tls.get(fact).encode("utf-8") or None
+        told = None if tls is None else tls.get(fact)
+        return told.encode("utf-8") if told else None
 
     return lambda section: read
 

@@ -24,14 +24,18 @@ __all__ = ["Asked", "AskedStream", "askedConnection"]
 
 class _AskedTLS:
     """
-    A session of TLS that nobody began: no more is known of it than that.
+    A session of TLS that nobody began: no more is known of it than by which name the client's certificate authorizes
+    it.
     """
+
+    def __init__(self, principal: str) -> None:
+        self._names = {"PEER_URI_SAN": principal} if "://" in principal else {}
 
     def get(self, fact: str) -> str | None:
         """
-        Nothing.
+        What the name tells.
         """
-        return None
+        return self._names.get(fact)
 
     def moment(self, fact: str) -> float | None:
         """
@@ -80,5 +84,5 @@ def askedConnection(question: Question, address: Address | None) -> ConnectionFa
     isTLS = question.scheme == "https" or bool(question.principal)
     serverName = question.authority.rpartition(":")[0] or question.authority if isTLS else ""
     if question.principal:
-        info.tls, info.peerNames = _AskedTLS(), (question.principal,)
+        info.tls, info.peerNames = _AskedTLS(question.principal), (question.principal,)
     return ConnectionFacts(info, serverName, "tls" if isTLS else "raw_buffer", question.protocols)

@@ -101,6 +101,45 @@ class AuthorizationTests(ExplainCase):
         self.assertEqual(chosen, ["all", None, None])
 
 
+class CertificateTests(ExplainCase):
+    """
+    Policies chosen by what the client's certificate says.
+    """
+
+    def of(self, kind: str, principal: str) -> str:
+        """
+        The end of a request, where those are let in whose certificate has a name of a kind that ends with C{cart}.
+        """
+        inputs = f"type.googleapis.com/envoy.extensions.matching.common_inputs.ssl.v3.{kind}"
+        action = '"@type": type.googleapis.com/envoy.config.rbac.v3.Action, name: carts, action: ALLOW'
+        chosen = f"""\
+          - name: who
+            typed_config:
+              "@type": {_RBAC}
+              matcher:
+                matcher_list:
+                  matchers:
+                  - predicate:
+                      single_predicate:
+                        input: {{name: san, typed_config: {{"@type": {inputs}}}}}
+                        value_match: {{suffix: cart}}
+                    on_match: {{action: {{name: carts, typed_config: {{{action}}}}}}}
+"""
+        self.config = _with(CONFIG, "          - name: quiet\n", chosen)
+        outcome: str = self.ask("/cart", principal=principal)["outcome"]
+        return outcome
+
+    def test_names(self) -> None:
+        """
+        Of the certificate no more is known than the name that was told, which is a URI.
+        """
+        denied = "403 (rbac_access_denied_matched_policy[none]) from who"
+        self.assertEqual(self.of("UriSanInput", _ID), "forwarded to web or beta")
+        for kind, principal in (("UriSanInput", "spiffe://td/x"), ("DnsSanInput", _ID), ("SubjectInput", _ID)):
+            self.assertEqual(self.of(kind, principal), denied)
+        self.assertEqual(self.of("UriSanInput", ""), denied)
+
+
 class FaultTests(ExplainCase):
     """
     What the C{fault} filter would do.
