@@ -18,18 +18,24 @@ from meshproxy.controlplane.api.replies import Refused
 from meshproxy.controlplane.model.problems import Problem, Severity
 from meshproxy.errors import ConfigErrors
 
-__all__ = ["FLAGS", "NUMBERS", "Call", "IStream", "YAML_TYPES"]
+__all__ = ["FLAGS", "MOST_OF_MANAGER", "NUMBERS", "Call", "IStream", "YAML_TYPES"]
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+
+# What kubectl sends with this is JSON, which is YAML.
+_YAML_ENDING = "+yaml"
 
 # RFC 9110, 8.8.3.
 _ANY_ETAG = re.compile(r'(?:W/)?"[!#-~\x80-\xff]*"')
 _ETAG = re.compile(r'(?:W/)?"(\d{1,19})"')
 #: Query parameters that are true or false.
-FLAGS = frozenset(("watch", "allowWatchBookmarks", "inbound"))
+FLAGS = frozenset(("watch", "allowWatchBookmarks", "inbound", "force"))
 
 #: Query parameters that are numbers, and the greatest.
 NUMBERS = {"limit": 2**31 - 1, "timeoutSeconds": 2**31 - 1, "before": 2**63 - 1, "since": 2**63 - 1}
+
+#: Characters of a manager's name.
+MOST_OF_MANAGER = 128
 
 _TRUE = ("true", "1", "")
 _FALSE = ("false", "0")
@@ -123,6 +129,22 @@ class Call:
         """
         return self.one("dryRun") == "All" or self.flag("dryRun")
 
+    @property
+    def author(self) -> str:
+        """
+        Who writes, for the history.
+        """
+        manager = self.one("fieldManager")
+        return f"{self.principal.name} ({manager})" if manager else self.principal.name
+
+    @property
+    def manager(self) -> str:
+        """
+        With what they write, for C{managedFields}: as Kubernetes has it the name of the program if nothing is said.
+        """
+        agent = self.headers.get("user-agent", "").partition("/")[0].strip()
+        return (self.one("fieldManager") or agent or "unknown")[:MOST_OF_MANAGER]
+
     def checkDryRun(self) -> None:
         """
         @raise Refused: If C{dryRun} cannot be understood.
@@ -178,7 +200,7 @@ class Call:
         """
         text = self.text()
         try:
-            if self.contentType in YAML_TYPES:
+            if self.contentType in YAML_TYPES or self.contentType.endswith(_YAML_ENDING):
                 return parseYAML(text)
             return parseJSON(text)
         except ConfigErrors as errors:

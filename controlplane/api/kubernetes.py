@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from meshproxy.controlplane.api.access import Role
-from meshproxy.controlplane.api.call import YAML_TYPES, Call
+from meshproxy.controlplane.api.call import MOST_OF_MANAGER, YAML_TYPES, Call
 from meshproxy.controlplane.api.objects import Objects, Outcome, Wish, collectionOf
 from meshproxy.controlplane.api.patches import (
     JSON_PATCH,
@@ -22,10 +23,12 @@ from meshproxy.controlplane.api.patches import (
     mergePatch,
     strategicPatch,
 )
+from meshproxy.controlplane.api.preconditions import checkOptions, isStrict, mapping, optionsOf, precondition
 from meshproxy.controlplane.api.redaction import redacted
-from meshproxy.controlplane.api.replies import JSON, Refused, Reply, status
+from meshproxy.controlplane.api.replies import JSON, Refused, Reply, conflict, status
 from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.api.selectors import Matches, fieldSelector, labelSelector
+from meshproxy.controlplane.api.serverapply import APPLY_PATCH, serverApply
 from meshproxy.controlplane.api.tables import asksForTable, table
 from meshproxy.controlplane.api.watching import ResourceWatch
 from meshproxy.controlplane.model.kinds import KINDS, Kind
@@ -45,8 +48,9 @@ _READ_PARAMETERS = {
 }
 _WRITE_PARAMETERS = {
     "dryRun": "All: tell what would happen, and do nothing.",
-    "fieldManager": "Who writes, for the history.",
+    "fieldManager": "Who writes: for the history, and for who manages which fields.",
 }
+_PATCH_PARAMETERS = {**_WRITE_PARAMETERS, "force": "For server-side apply: take fields from others who manage them."}
 
 #: Lists of the core group that a strategic merge patch merges by a key of their items.
 _MERGE_KEYS = {"Service": {"spec.ports": "port"}}
@@ -82,10 +86,10 @@ class _Resources:
         inside = f"{base}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else everywhere
         one = inside + "/{name}"
         written = (JSON, *YAML_TYPES)
-        patches = (MERGE_PATCH, JSON_PATCH) + (() if kind.group else (STRATEGIC_PATCH,))
+        patches = (MERGE_PATCH, JSON_PATCH, APPLY_PATCH) + (() if kind.group else (STRATEGIC_PATCH,))
 
         def add(method: str, pattern: str, handler: Any, role: Role, told: str, parameters: Any, *types: str) -> None:
-            codes = {"POST": (201,), "PUT": (200, 201)}.get(method, (200,))
+            codes = {"POST": (201,), "PUT": (200, 201), "PATCH": (200, 201)}.get(method, (200,))
             isOne = pattern == one
             answer = f"{kind.kind}List" if method in ("GET", "DELETE") and not isOne else kind.kind
             if method == "DELETE":
@@ -105,7 +109,7 @@ class _Resources:
         add("DELETE", inside, self._deleteMany, Role.WRITE, f"Delete each {name} that is selected", several, JSON)
         add("GET", one, self._get, Role.READ, f"One {name}", {})
         add("PUT", one, self._replace, Role.WRITE, f"Replace a {name}", _WRITE_PARAMETERS, *written)
-        add("PATCH", one, self._patch, Role.WRITE, f"Change parts of a {name}", _WRITE_PARAMETERS, *patches)
+        add("PATCH", one, self._patch, Role.WRITE, f"Change parts of a {name}", _PATCH_PARAMETERS, *patches)
         add("DELETE", one, self._delete, Role.WRITE, f"Delete a {name}", _WRITE_PARAMETERS, JSON)
 
     # Reading.
@@ -208,7 +212,8 @@ class _Resources:
     # Writing.
 
     async def _write(self, call: Call, wish: Wish, message: str) -> Outcome:
-        (outcome,) = await self._objects.write([wish], _author(call), message, call.dryRun)
+        wish = wish if wish.manager is None else replace(wish, manager=call.manager)
+        (outcome,) = await self._objects.write([wish], call.author, message, call.dryRun)
         return outcome
 
     def _reply(self, call: Call, outcome: Outcome, code: int = 200) -> Reply:
@@ -222,28 +227,65 @@ class _Resources:
         return Reply(self._shown(call, entry), code, JSON, headers)
 
     async def _create(self, call: Call, namespace: str = "") -> Reply:
-        wish = self._objects.wish(self._kind, namespace, _mapping(call.document()), expected=0)
+        wish = self._objects.wish(self._kind, namespace, mapping(call.document()), expected=0)
         outcome = await self._write(call, wish, f"create {self._kind.kind} {namespace}/{wish.name}")
         return self._reply(call, outcome, 201)
 
     async def _replace(self, call: Call, name: str, namespace: str = "") -> Reply:
-        document = _mapping(call.document())
+        document = mapping(call.document())
         expected = call.expected
         wish = self._objects.wish(self._kind, namespace, document, name, expected)
         before = await self._objects.store.get(wish.key)
-        _precondition(expected, before)
+        precondition(expected, before)
         outcome = await self._write(call, wish, f"replace {self._kind.kind} {namespace}/{name}")
         return self._reply(call, outcome, 201 if outcome.before is None else 200)
 
+    async def _apply(self, call: Call, name: str, namespace: str) -> Reply:
+        """
+        Server-side apply; what is not there is made.
+        """
+        manager = call.one("fieldManager")
+        if not 0 < len(manager) <= MOST_OF_MANAGER:
+            raise Refused(422, f"server-side apply takes a fieldManager of up to {MOST_OF_MANAGER} characters")
+        wanted = mapping(call.document())
+        if not isinstance(wanted.get("metadata"), dict) or wanted["metadata"].get("managedFields"):
+            raise Refused(400, "what is applied has metadata, and no managedFields")
+        target = Wish(self._kind, namespace, name, None)
+        asked = wanted["metadata"].get("resourceVersion")
+        for attempt in range(5):
+            before: Entry | None = await self._objects.store.get(target.key)
+            precondition(call.expected, before)
+            found = 0 if before is None else before.revision
+            if asked and asked != str(found):
+                raise conflict(f"{self._kind.kind} {name} is at revision {found}, not {asked}", target.target)
+            live = None if before is None else before.document
+            document, owners = serverApply(
+                self._kind.kind, live, wanted, manager, self._objects.now, call.flag("force")
+            )
+            wish = self._objects.wish(self._kind, namespace, document, name, found)
+            try:
+                message = f"apply {self._kind.kind} {namespace}/{name}"
+                outcome = await self._write(call, replace(wish, manager=None, owners=owners), message)
+            except Refused as refused:
+                if refused.code != 409 or attempt == 4:
+                    raise
+                continue
+            return self._reply(call, outcome, 201 if outcome.before is None else 200)
+        raise AssertionError("unreachable")
+
     async def _patch(self, call: Call, name: str, namespace: str = "") -> Reply:
+        if call.contentType == APPLY_PATCH:
+            return await self._apply(call, name, namespace)
+        if call.flag("force"):
+            raise Refused(422, "force is for server-side apply")
         change = self._patchOf(call)
         # Others may write in between: what is patched is then what they wrote, unless the patch names a revision.
         for attempt in range(5):
             before = await self._objects.get(self._kind, namespace, name)
-            _precondition(call.expected, before)
+            precondition(call.expected, before)
             shown = self._objects.shown(self._kind, before, self._apiVersion)
             asked = shown["metadata"]["resourceVersion"]
-            document = _mapping(change(shown))
+            document = mapping(change(shown))
             wish = self._objects.wish(self._kind, namespace, document, name)
             isOwn = document.get("metadata", {}).get("resourceVersion") == asked
             try:
@@ -272,11 +314,11 @@ class _Resources:
         return lambda document: strategicPatch(document, patch, keys)
 
     async def _delete(self, call: Call, name: str, namespace: str = "") -> Reply:
-        options = _options(call)
+        options = optionsOf(call)
         entry = await self._objects.get(self._kind, namespace, name)
-        _precondition(call.expected, entry)
-        wish = Wish(self._kind, namespace, name, None, entry.revision if _isStrict(options, call) else -1)
-        _checkOptions(options, entry, wish)
+        precondition(call.expected, entry)
+        wish = Wish(self._kind, namespace, name, None, entry.revision if isStrict(options, call) else -1)
+        checkOptions(options, entry, wish)
         outcome = await self._write(call, wish, f"delete {self._kind.kind} {namespace}/{name}")
         assert outcome.before is not None
         details = {**wish.target, "uid": outcome.before["metadata"]["uid"]}
@@ -284,33 +326,22 @@ class _Resources:
 
     async def _deleteMany(self, call: Call, namespace: str = "") -> Reply:
         selected = _selection(call)
-        _options(call)
+        optionsOf(call)
         listing = await self._objects.store.listing(collectionOf(self._kind), namespace)
         found = [entry for entry in listing.entries if selected(entry.document)]
         wishes = [Wish(self._kind, e.key.namespace, e.key.name, None, e.revision) for e in found]
         if wishes:
             message = f"delete {len(wishes)} of {self._kind.plural} in {namespace or 'all namespaces'}"
-            await self._objects.write(wishes, _author(call), message, call.dryRun)
+            await self._objects.write(wishes, call.author, message, call.dryRun)
         shown = [self._shown(call, entry) for entry in found]
         metadata = {"resourceVersion": str(self._objects.store.revision)}
         kind = f"{self._kind.kind}List"
         return Reply({"kind": kind, "apiVersion": self._apiVersion, "metadata": metadata, "items": shown})
 
 
-def _author(call: Call) -> str:
-    manager = call.one("fieldManager")
-    return f"{call.principal.name} ({manager})" if manager else call.principal.name
-
-
 def _selection(call: Call) -> Matches:
     labels, fields = labelSelector(call.one("labelSelector")), fieldSelector(call.one("fieldSelector"))
     return lambda document: labels(document) and fields(document)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Refused(400, "a resource is a mapping")
-    return value
 
 
 def _tag(revision: int) -> str:
@@ -319,16 +350,6 @@ def _tag(revision: int) -> str:
 
 def _quoted(text: str) -> str:
     return "".join(c if " " <= c <= "~" else "?" for c in text.replace("\\", "/").replace('"', "'"))[:400]
-
-
-def _precondition(expected: int | None, entry: Entry | None) -> None:
-    """
-    @raise Refused: 412 if C{If-Match} or C{If-None-Match} does not hold (RFC 9110, 13.1).
-    """
-    found = 0 if entry is None else entry.revision
-    if expected is not None and expected != found:
-        asked = f"at revision {expected}" if expected else "not there"
-        raise Refused(412, f"it was to be {asked}, and is {f'at revision {found}' if found else 'not there'}")
 
 
 def _continuation(revision: int, entry: Entry) -> str:
@@ -344,37 +365,3 @@ def _continued(token: str) -> tuple[int, Sequence[str]]:
     except (ValueError, TypeError, RecursionError) as error:
         raise Refused(400, "continue is what an earlier answer said; this is not") from error
     return revision, (namespace, name)
-
-
-def _options(call: Call) -> Mapping[str, Any]:
-    """
-    Kubernetes' DeleteOptions.
-    """
-    options = _mapping(call.document()) if call.body.strip() else {}
-    wanted = options.get("preconditions")
-    wanted = {} if wanted is None else wanted
-    if not isinstance(wanted, Mapping) or not _areTexts(wanted, "uid", "resourceVersion"):
-        raise Refused(400, "preconditions may have uid and resourceVersion, which are text")
-    if not _areTexts(options, "apiVersion", "kind"):
-        raise Refused(400, "apiVersion and kind are text")
-    return options
-
-
-def _areTexts(value: Mapping[str, Any], *names: str) -> bool:
-    return all(isinstance(value.get(name), str | None) for name in names)
-
-
-def _isStrict(options: Mapping[str, Any], call: Call) -> bool:
-    return bool(options.get("preconditions")) or call.expected is not None
-
-
-def _checkOptions(options: Mapping[str, Any], entry: Entry, wish: Wish) -> None:
-    wanted = options.get("preconditions")
-    if not isinstance(wanted, Mapping):
-        return
-    metadata = entry.document["metadata"]
-    assert isinstance(metadata, dict)
-    found = {"uid": metadata["uid"], "resourceVersion": str(entry.revision)}
-    for name, value in found.items():
-        if wanted.get(name) not in (None, value):
-            raise Refused(409, f"its {name} is {value}, not {wanted[name]}", target=wish.target)

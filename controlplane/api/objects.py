@@ -3,8 +3,8 @@
 Resources in the store: what the API writes there, and what it makes of it when it is read.
 
 The store holds what was applied, with what the control plane adds to C{metadata}: C{uid}, C{creationTimestamp},
-C{generation}. C{resourceVersion} is the revision of the entry and is put in on the way out. A C{status} is never taken
-from a user.
+C{generation}, and C{managedFields} from the first server-side apply on. C{resourceVersion} is the revision of the entry
+and is put in on the way out. A C{status} is never taken from a user.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from meshproxy.controlplane.api.managedfields import Owner, ownersOf, told, tracked
 from meshproxy.controlplane.api.replies import Refused, conflict, invalid, notFound
 from meshproxy.controlplane.model.documents import parseObject
 from meshproxy.controlplane.model.kinds import Kind, findPlural
@@ -61,6 +62,9 @@ class Wish:
     @ivar expected: The revision that must be there, 0 for none, L{ANY} for whatever there is.
     @ivar problems: Warnings that came with it.
     @ivar index: Its place among the documents that were sent.
+    @ivar manager: Who gets the fields that change, where it is kept who manages which; L{None} where C{owners} says it
+        already.
+    @ivar owners: Who manages the fields; L{None} for those whom the store has.
     """
 
     kind: Kind
@@ -70,6 +74,8 @@ class Wish:
     expected: int = ANY
     problems: Sequence[Problem] = ()
     index: int = 0
+    manager: str | None = "meshproxy"
+    owners: Sequence[Owner] | None = None
 
     @property
     def key(self) -> Key:
@@ -200,7 +206,9 @@ class Objects:
             expected = int(asked) or ANY
         clean = _clean(document, namespace)
         wanted = ANY if expected is None else expected
-        return Wish(kind, namespace, resource.metadata.name, clean, wanted, problems, index)
+        # Without it they stay; what cannot be understood is taken as if it were not there, as Kubernetes does.
+        owners = ownersOf(document["metadata"].get("managedFields"))
+        return Wish(kind, namespace, resource.metadata.name, clean, wanted, problems, index, owners=owners)
 
     async def write(
         self, wishes: Sequence[Wish], author: str, message: str = "", dryRun: bool = False
@@ -256,7 +264,7 @@ class Objects:
         before = None if entry is None else entry.document
         if wish.document is None:
             return Outcome(wish, DELETED, before, None, 0)
-        after = self._stamped(wish.document, before)
+        after = self._stamped(wish, wish.document, before)
         if entry is not None and after == before:
             return Outcome(wish, UNCHANGED, before, after, entry.revision)
         if entry is None:
@@ -264,7 +272,14 @@ class Objects:
         # Of a dry run; a commit has another.
         return Outcome(wish, CHANGED, before, after, entry.revision)
 
-    def _stamped(self, document: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    @property
+    def now(self) -> str:
+        """
+        The time, as RFC 3339 has it.
+        """
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._seconds()))
+
+    def _stamped(self, wish: Wish, document: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
         """
         A document with what the control plane adds to its metadata.
         """
@@ -272,15 +287,30 @@ class Objects:
         metadata = dict(after["metadata"])
         if before is None:
             metadata["uid"] = str(uuid4())
-            metadata["creationTimestamp"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._seconds()))
+            metadata["creationTimestamp"] = self.now
             metadata["generation"] = 1
         else:
             old = before["metadata"]
             for name in ("uid", "creationTimestamp"):
                 metadata[name] = old[name]
             metadata["generation"] = old["generation"] + (0 if _content(document) == _content(before) else 1)
+        owners = self._owners(wish, document, before)
+        if owners:
+            metadata["managedFields"] = told(owners)
         after["metadata"] = metadata
         return after
+
+    def _owners(
+        self, wish: Wish, document: Mapping[str, Any], before: Mapping[str, Any] | None
+    ) -> Sequence[Owner] | None:
+        if wish.manager is None:
+            return wish.owners
+        owners = wish.owners
+        if before is None:
+            return None
+        if owners is None:
+            owners = ownersOf(before["metadata"].get("managedFields"))
+        return tracked(wish.kind.kind, owners, before, document, wish.manager, self.now) if owners else None
 
 
 def _title(namespace: str, name: str) -> str:

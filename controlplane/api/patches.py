@@ -13,7 +13,7 @@ from typing import Any
 
 from meshproxy.controlplane.api.replies import Refused
 
-__all__ = ["JSON_PATCH", "MERGE_PATCH", "STRATEGIC_PATCH", "jsonPatch", "mergePatch", "strategicPatch"]
+__all__ = ["JSON_PATCH", "MERGE_PATCH", "STRATEGIC_PATCH", "jsonPatch", "mergePatch", "same", "strategicPatch"]
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
@@ -256,19 +256,22 @@ def _copy(document: Any, operation: Mapping[str, Any]) -> Any:
 
 
 def _test(document: Any, operation: Mapping[str, Any]) -> Any:
-    if not _same(_find(document, _pointer(operation)), _value(operation)):
+    if not same(_find(document, _pointer(operation)), _value(operation)):
         raise _Impossible(f"{operation['path']} has another value")
     return document
 
 
-def _same(one: Any, other: Any) -> bool:
-    # In Python 1 == True; in JSON it is not.
+def same(one: Any, other: Any) -> bool:
+    """
+    Whether two values are the same in JSON.
+    """
+    # In Python 1 == True.
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
 
 

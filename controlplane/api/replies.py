@@ -84,6 +84,7 @@ class Refused(MeshProxyError):
     @ivar reason: Kubernetes' word for it.
     @ivar headers: Fields of the answer.
     @ivar target: The resource that it is about, in Kubernetes' C{details}: name, group, kind.
+    @ivar cause: Kubernetes' word for what each of C{errors} is.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Refused(MeshProxyError):
         reason: str = "",
         headers: Mapping[str, str] | None = None,
         target: Mapping[str, str] | None = None,
+        cause: str = "FieldValueInvalid",
     ) -> None:
         super().__init__(code, detail)
         self.code = code
@@ -102,6 +104,7 @@ class Refused(MeshProxyError):
         self.reason = reason or _REASONS.get(code, "Unknown")
         self.headers = dict(headers or {})
         self.target = dict(target or {})
+        self.cause = cause
 
     def __str__(self) -> str:
         return f"{self.code} {self.detail}"
@@ -129,8 +132,7 @@ class Refused(MeshProxyError):
         details: dict[str, object] = dict(self.target)
         if self.errors:
             details["causes"] = [
-                {"reason": "FieldValueInvalid", "message": _sentence(error), "field": error.path}
-                for error in self.errors
+                {"reason": self.cause, "message": _sentence(error), "field": error.path} for error in self.errors
             ]
         message = "\n".join([self.detail, *map(str, self.errors)])
         return status("Failure", message, self.reason, self.code, details)

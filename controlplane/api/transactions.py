@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -197,6 +198,7 @@ class _Transactions:
         if asked.get("resources") is not None:
             wanted = {self._targetOf(one).key for one in _listOf(asked["resources"])}
             wishes = [wish for wish in wishes if wish.key in wanted]
+        wishes = [replace(wish, manager=call.manager) for wish in wishes]
         message = str(asked.get("message") or f"roll back to revision {revision}")
         outcomes = await self._objects.write(wishes, call.principal.name, message, call.dryRun) if wishes else []
         return self._told(call, outcomes, [])
@@ -219,7 +221,8 @@ class _Transactions:
             if not resource.name:
                 where = f"{resource.kind} number {index + 1}"
                 raise Refused(422, f"{where} has generateName: apply needs a name to find it by")
-            wishes.append(self._objects.wishOf(kind, resource, resource.document, [], None, index))
+            wish = self._objects.wishOf(kind, resource, resource.document, [], None, index)
+            wishes.append(replace(wish, manager=call.manager))
         return wishes, problems
 
     def _target(self, kindName: str, namespace: str, name: str) -> Wish:
@@ -278,7 +281,7 @@ def _doc(entry: Entry | None) -> Mapping[str, Any] | None:
 
 
 #: What the control plane itself writes; it would show in each diff, and says nothing.
-_SERVERS = ("uid", "creationTimestamp", "generation")
+_SERVERS = ("uid", "creationTimestamp", "generation", "managedFields")
 
 
 def _lines(kind: Kind, principal: Principal, document: Mapping[str, Any] | None) -> list[str]:

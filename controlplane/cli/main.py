@@ -92,6 +92,7 @@ def makeParser() -> ArgumentParser:
     get.add_argument("-l", "--selector", metavar="LABELS", help="app=reviews,version in (v1, v2)")
     get.add_argument("-o", "--output", choices=["table", "wide", "yaml", "json", "name"], default="table")
     get.add_argument("-w", "--watch", action="store_true", help="go on with what happens")
+    get.add_argument("--show-managed-fields", action="store_true", help="yaml and json: who manages which fields, too")
     add("diff", "tell what applying files would change", "resources", "diff", "files", "namespace")
     history = add("history", "tell who changed what", "resources", "history", "namespace")
     history.add_argument("kind", nargs="?", metavar="KIND", help="only of one resource")

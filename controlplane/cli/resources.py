@@ -220,6 +220,7 @@ def _watch(
             raise CommandFailed(document["message"])
         metadata = document["metadata"]
         if arguments.output in ("yaml", "json"):
+            document = _shown(document, arguments)
             (printer.document if arguments.output == "yaml" else printer.json)(document)
         elif arguments.output == "name":
             printer.line(f"{kind.plural}/{metadata['name']}")
@@ -239,7 +240,7 @@ def _show(
     @param isNamed: Whether names were.
     """
     output = arguments.output
-    documents = [document for _, held in found for document in held]
+    documents = [_shown(document, arguments) for _, held in found for document in held]
     if output in ("yaml", "json"):
         value: Any = documents[0] if isOne else {"apiVersion": "v1", "kind": "List", "items": documents}
         (printer.yaml if output == "yaml" else printer.json)(value)
@@ -258,6 +259,16 @@ def _show(
             if number:
                 printer.line()
             _table(printer, kind, held, arguments, f"{kind.plural}/" if len(found) > 1 else "")
+
+
+def _shown(document: Mapping[str, Any], arguments: Namespace) -> Mapping[str, Any]:
+    """
+    A resource without what only programs read, unless it is asked for.
+    """
+    metadata = document["metadata"]
+    if arguments.show_managed_fields or "managedFields" not in metadata:
+        return document
+    return {**document, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
 
 
 def _table(

@@ -156,6 +156,35 @@ class KubectlTests(TestCase):
         self.assertIn("Error from server (NotFound): VirtualService default/none not found", told)
 
     @inlineCallbacks
+    def test_serverSide(self) -> Any:
+        """
+        Server-side apply, beside another manager and after an apply of the other kind; conflicts are told, and forced.
+        """
+        yield self.run_("apply", "-f", str(self.file))
+        apply = ("apply", "--server-side", "-f", str(self.file))
+        told = yield self.run_(*apply)
+        self.assertEqual(told.count("serverside-applied"), 2, told)
+        self.file.write_text(_RESOURCES.replace("subset: v1", "subset: v2"))
+        told = yield self.run_(*apply, "--field-manager=other", code=1)
+        self.assertIn("Apply failed with 1 conflict", told)
+        self.assertIn(".spec.http: 'kubectl' manages it, with networking.istio.io/v1", told)
+        self.assertIn("--force-conflicts", told)
+        told = yield self.run_(*apply, "--field-manager=other", "--force-conflicts")
+        self.assertEqual(told.count("serverside-applied"), 2, told)
+        told = yield self.run_("get", "vs", "reviews", "-o", "yaml", "--show-managed-fields")
+        self.assertEqual([line.split()[-1] for line in told.splitlines() if "manager:" in line], [
+            "other", "kubectl", "kubectl-last-applied",
+        ])  # fmt: skip
+        # An apply of the other kind, and one of this kind after it, which moves what that one had.
+        self.file.write_text(_RESOURCES.replace("subset: v1", "subset: v3"))
+        told = yield self.run_("apply", "-f", str(self.file))
+        self.assertIn("reviews configured", told)
+        told = yield self.run_(*apply)
+        self.assertEqual(told.count("serverside-applied"), 2, told)
+        told = yield self.run_("diff", "--server-side", "-f", str(self.file))
+        self.assertEqual(told, "")
+
+    @inlineCallbacks
     def test_watch(self) -> Any:
         """
         A watch sees what happens while it runs.

@@ -32,6 +32,14 @@ class MeshctlTests(ControlTestCase):
         self.assertEqual(done.returncode, code, out)
         return out
 
+    def manage(self, name: str) -> None:
+        """
+        Have somebody who manages a label of a resource.
+        """
+        wanted = {"apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"labels": {"a": "b"}}}
+        target = f"/apis/networking.istio.io/v1/namespaces/default/{name}?fieldManager=tester"
+        self.ask("PATCH", target, json.dumps(wanted).encode(), "application/apply-patch+yaml")
+
     def test_resources(self) -> None:
         """
         Apply, get, diff, history, rollback, delete.
@@ -54,6 +62,10 @@ class MeshctlTests(ControlTestCase):
         self.assertEqual(sorted(self.run_("get", "-o", "name", "vs/shop", "gw/front").split()), names[::2])
         lines = self.run_("get", "vs", "gone", "-o", "name", "shop", code=1).splitlines()
         self.assertEqual(lines, ["virtualservices/shop", "meshctl: VirtualService default/gone not found"])
+        self.manage("serviceentries/shop")
+        self.assertNotIn("managedFields", self.run_("get", "se", "shop", "-o", "yaml"))
+        told = self.run_("get", "se", "shop", "-o", "yaml", "--show-managed-fields")
+        self.assertIn("manager: tester\n", told)
         self.assertEqual(self.run_("analyze"), "3 resources, nothing found\n")
         (self.folder / "more.yaml").write_text(resources(self.gateway, self.rest).replace("name: shop", "name: other"))
         told = self.run_("analyze", "-f", "more.yaml", "--applied")
