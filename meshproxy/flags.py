@@ -20,6 +20,7 @@ __all__ = [
     "Details",
     "Failure",
     "LocalReply",
+    "OVERLOADED",
     "ResetReason",
     "ResponseFlag",
     "flagsLong",
@@ -205,8 +206,10 @@ class LocalReply:
         return self if status == self.status else replace(self, status=status)
 
 
-# Envoy's router says so whenever it refuses for overload (x-envoy-overloaded).
-_OVERLOADED = ((b"x-envoy-overloaded", b"true"),)
+OVERLOADED = ((b"x-envoy-overloaded", b"true"),)
+"""
+What Envoy's router says whenever it refuses for overload, unless it is to add no such fields.
+"""
 
 
 class Failure(Enum):
@@ -228,7 +231,7 @@ class Failure(Enum):
         503, b"DNS resolution failure", "dns_resolution_failure", ResponseFlag.DNS_RESOLUTION_FAILED
     )
     MAINTENANCE_MODE = LocalReply(
-        503, b"maintenance mode", "maintenance_mode", ResponseFlag.UPSTREAM_OVERFLOW, _OVERLOADED
+        503, b"maintenance mode", "maintenance_mode", ResponseFlag.UPSTREAM_OVERFLOW, OVERLOADED
     )
     DROP_OVERLOAD = LocalReply(
         503, b"drop overload", "drop_overload", ResponseFlag.DROP_OVERLOAD, ((b"x-envoy-drop-overload", b"true"),)
@@ -350,7 +353,7 @@ def upstreamResetReply(reason: ResetReason, transportFailure: str = "", retried:
         body.encode("ascii"),
         reason.details(transportFailure=transportFailure),
         reason.flag,
-        _OVERLOADED if reason is ResetReason.OVERFLOW else (),
+        OVERLOADED if reason is ResetReason.OVERFLOW else (),
     )
 
 

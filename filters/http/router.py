@@ -12,6 +12,7 @@ from meshproxy.config.supported import declare
 from meshproxy.headers import HeaderMap, RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.router import Router as RouterEngine
+from meshproxy.http.upstreamlog import UpstreamLogs
 from meshproxy.net.localaddress import findLocalAddress
 
 __all__ = ["Router"]
@@ -19,7 +20,27 @@ __all__ = ["Router"]
 _MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
 
 declare(_MESSAGE, "suppress_envoy_headers", "suppress_grpc_request_failure_code_stats")
+declare(_MESSAGE, "upstream_log", "upstream_log_options")
+declare(_MESSAGE + ".UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
 declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout", "dynamic_stats")
+
+
+def _upstreamLogs(section: Section, context: FilterContext) -> UpstreamLogs | None:
+    """
+    The logs of tries, if there are any.
+    """
+    logs = section.children("upstream_log")
+    options = section.childOrEmpty("upstream_log_options")
+    return (
+        UpstreamLogs(
+            context.openLogs(logs),
+            context.clock,
+            options.get("flush_upstream_log_on_upstream_stream"),
+            options.seconds("upstream_log_flush_interval", 0.0),
+        )
+        if logs
+        else None
+    )
 
 
 class Router(HTTPFilter):
@@ -48,6 +69,7 @@ class Router(HTTPFilter):
             section.wrapped("dynamic_stats", True),
             findLocalAddress(),
             context.store,
+            _upstreamLogs(section, context),
         )
 
     def __init__(self, config: RouterEngine, context: FilterContext) -> None:

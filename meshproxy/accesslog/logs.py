@@ -90,13 +90,13 @@ class AccessLogs:
     def __bool__(self) -> bool:
         return bool(self._writers)
 
-    def logEnd(self, info: StreamInfo) -> None:
+    def logEnd(self, info: StreamInfo, logType: str = "DownstreamEnd") -> None:
         """
-        The same as C{log(info, "DownstreamEnd")} for a stream that is over, and does not change any more. Within a turn
+        The same as C{log(info, logType)} for a stream that is over, and does not change any more. Within a turn
         of the reactor the lines of all such streams are made together at its end, which costs less than making each by
         itself: the same code runs again and again.
         """
-        info.logType = "DownstreamEnd"
+        info.logType = logType
         if not turn.active:
             for write in self._writers:
                 write((info,))

@@ -5,6 +5,7 @@ From an C{HttpConnectionManager} message to a L{ConnectionManager}.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from twisted.logger import Logger
@@ -46,8 +47,9 @@ def compileConnectionManager(
     compiler = _ChainCompiler(proxy, settings.statPrefix, scope)
     chain = compiler.compileChain(section)
     stats = ConnectionManagerStats(scope, listenerScope.scope(f"http.{settings.statPrefix}."))
+    upgradeChains = compiler.compileUpgrades(section)
     logs = section.children("access_log")
-    countsBytes = showWireBytes(logs)
+    countsBytes = showWireBytes(logs) or compiler.showsWireBytes
     if countsBytes:
         proxy.clusters.countBytes()
     codecScope = proxy.store.scope("http1.")
@@ -64,10 +66,11 @@ def compileConnectionManager(
             codecScope.counter("requests_rejected_with_underscores_in_headers"),
         ),
         scope,
-        compiler.compileUpgrades(section),
+        upgradeChains,
         proxy.clusters.byName,
         bindHttp2Counters(proxy.store.scope("http2.")),
         proxy.random,
+        compiler.logs,
     )
 
 
@@ -112,12 +115,17 @@ def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext)
 class _ChainCompiler:
     """
     Compiles the filters of one connection manager, and what its routes say to them.
+
+    @ivar logs: The access logs that they have.
+    @ivar showsWireBytes: Whether any of these shows bytes on the wire.
     """
 
     def __init__(self, proxy: ProxyContext, statPrefix: str, scope: Scope) -> None:
         self._proxy = proxy
         self._statPrefix = statPrefix
         self._scope = scope
+        self.logs: list[AccessLogs] = []
+        self.showsWireBytes = False
         self._links: dict[str, ChainLink] = {}
         # The names of those that have a fault.
         self._unmade: set[str] = set()
@@ -216,7 +224,14 @@ class _ChainCompiler:
             Logger(namespace=f"meshproxy.filters.{name}"),
             proxy.nodeCluster,
             proxy.isFailed,
+            self._openLogs,
         )
+
+    def _openLogs(self, sections: Sequence[Section]) -> AccessLogs:
+        opened = compileAccessLogs(sections, self._proxy.logs)
+        self.showsWireBytes = self.showsWireBytes or showWireBytes(sections)
+        self.logs.append(opened)
+        return opened
 
     def knowsRouteConfig(self, name: str, held: Section) -> bool:
         """

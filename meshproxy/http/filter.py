@@ -17,7 +17,7 @@ The smallest filter is a class with one method::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from meshproxy.accesslog.logs import AccessLogs
 from meshproxy.config import Report, Section
 from meshproxy.config.structure import structure
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -33,11 +34,18 @@ from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
 
-__all__ = ["STOP", "FilterContext", "Foreseen", "HTTPFilter", "RequestHeadersMethod", "Stop"]
+__all__ = ["STOP", "FilterContext", "Foreseen", "HTTPFilter", "RequestHeadersMethod", "Stop", "noLogs"]
 
 
 #: A method of that name, or what a filter puts in its place when its configuration asks for no more.
 RequestHeadersMethod = Callable[[Any, RequestHeaders, bool], object]
+
+
+def noLogs(sections: Sequence[Section]) -> AccessLogs:
+    """
+    Where a filter has no access logs of its own.
+    """
+    return AccessLogs(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,8 @@ class FilterContext:
     @ivar log: For what only the operator is to know.
     @ivar nodeCluster: The cluster that this proxy itself belongs to: C{node.cluster} of the bootstrap.
     @ivar isFailed: Whether the proxy was told to say that it is ill (C{/healthcheck/fail}).
+    @ivar openLogs: Make of C{AccessLog}s the access logs of the filter's own; they are closed with its connection
+        manager.
     """
 
     name: str
@@ -71,6 +81,7 @@ class FilterContext:
     log: Logger
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
+    openLogs: Callable[[Sequence[Section]], AccessLogs] = noLogs
 
 
 @dataclass(frozen=True, slots=True)

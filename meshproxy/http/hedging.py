@@ -22,7 +22,7 @@ from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
 
 if TYPE_CHECKING:
-    from meshproxy.http.stream import Stream
+    from meshproxy.upstream.wirecount import IUpstreamCounts
 
 __all__ = ["HedgingRequest", "LateTry", "mayHedge"]
 
@@ -44,9 +44,10 @@ class LateTry:
     @ivar connection: What it goes by, if it has one already.
     @ivar endpoint: Where to.
     @ivar began: When, by the clock.
+    @ivar ready: When its connection was there; L{None} where it was there at once.
     """
 
-    __slots__ = ("_pool", "_request", "began", "connection", "endpoint")
+    __slots__ = ("_pool", "_request", "began", "connection", "endpoint", "ready")
 
     def __init__(
         self,
@@ -61,9 +62,10 @@ class LateTry:
         self.began = began
         self.connection = connection
         self._pool = pool
+        self.ready: float | None = None
 
     @property
-    def countedFor(self) -> Stream | None:
+    def countedFor(self) -> IUpstreamCounts | None:
         """
         See L{RoutedRequest.countedFor}.
         """
@@ -88,7 +90,7 @@ class LateTry:
         """
         self._pool = None
         self.connection = connection
-        self._request.sendLate(connection)
+        self.ready = self._request.sendLate(connection)
 
     def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
@@ -190,6 +192,7 @@ class HedgingRequest(RoutedRequest):
         if retry is None or self.responseStarted or self.over:
             return
         late = LateTry(self, self._endpoint, self._tryBegan, self.connection, self._pool)
+        late.ready = self._stream.waitedForConnection
         if not self._tryAgain(None):
             self._stream.responseFlags |= self._limitFlag(retry)
             return
@@ -202,9 +205,11 @@ class HedgingRequest(RoutedRequest):
             connection.handOver(late)
         self.late = (*self.late, late)
 
-    def sendLate(self, connection: HTTP1UpstreamConnection) -> None:
+    def sendLate(self, connection: HTTP1UpstreamConnection) -> float:
         """
         A late try got its connection.
+
+        @return: When, by the clock.
         """
         try:
             if self._body is None:
@@ -213,6 +218,7 @@ class HedgingRequest(RoutedRequest):
                 self._sendKept(connection, self._body)
         except LocalProtocolError:
             self._stream.filterRaised(TwistedFailure())
+        return self._router.clock.seconds()
 
     # And ends
 
@@ -246,7 +252,8 @@ class HedgingRequest(RoutedRequest):
         connection.handOver(self)
         self.connection = self._stream.upstreamConnection = connection
         self._endpoint = self._stream.upstreamHost = late.endpoint
-        self._tryBegan = late.began
+        self._tryBegan = self._stream.waitedSince = late.began
+        self._stream.waitedForConnection = late.ready
         self._isTaken = True
         return True
 

@@ -5,7 +5,7 @@ The HTTP connection manager: what all connections of one filter chain have in co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
@@ -90,8 +90,10 @@ class ConnectionManager(Timeouts):
         clusters: Mapping[str, Cluster] | None = None,
         http2Counters: Http2Counters | None = None,
         random: Callable[[], float] = lambda: 0.0,
+        otherLogs: Sequence[AccessLogs] = (),
     ) -> None:
         """
+        @param otherLogs: Access logs that its filters have, to be given up with it.
         @param scope: Where its metrics stand, C{http.STAT_PREFIX.}; it is closed in the end.
         @param upgradeChains: The filter chains of upgrades that have one of their own.
         @param clusters: All clusters that serve, by name, for logs.
@@ -139,8 +141,10 @@ class ConnectionManager(Timeouts):
         self._match = self._matchAndLog if settings.flushLogOnNewRequest and accessLogs else routes.match
         self._upgradeChains = upgradeChains or {}
         self.clusters = {} if clusters is None else clusters
-        self._logs = bool(accessLogs)
+        self._otherLogs = otherLogs
         self.countsBytes = isinstance(accessLogs, CountingAccessLogs)
+        # Filters may log what only the end of a stream tells.
+        self._logs = bool(accessLogs) or self.countsBytes
         self._upgrades = settings.upgrades
         self.bindTimeouts()
 
@@ -529,5 +533,6 @@ class ConnectionManager(Timeouts):
         """
         Give up log files and metrics.
         """
-        self.accessLogs.close()
+        for logs in (self.accessLogs, *self._otherLogs):
+            logs.close()
         self._scope.close()

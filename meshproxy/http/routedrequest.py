@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+    from meshproxy.upstream.wirecount import IUpstreamCounts
 
 __all__ = ["RoutedRequest"]
 
@@ -87,7 +88,7 @@ class RoutedRequest(OrderedRequest):
     """
 
     @property
-    def countedFor(self) -> Stream | None:
+    def countedFor(self) -> IUpstreamCounts | None:
         """
         Where the bytes of its tries are counted, if they are.
         """
@@ -176,6 +177,8 @@ class RoutedRequest(OrderedRequest):
             self._stats.redirectFailed.value += 1
             return False
         self._stats.redirectSucceeded.value += 1
+        if endStream:
+            stream.upstreamResponseEnd = self._router.clock.seconds()
         self._count(headers.status)
         self.over = True
         self._endTimeouts()
@@ -258,7 +261,7 @@ class RoutedRequest(OrderedRequest):
             self._tryDuration.start(self)
         stream = self._stream
         stream.upstreamConnection = connection
-        if self._waits:
+        if self._waits or self.attempts > 1:
             stream.waitedForConnection = self._router.clock.seconds()
             stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:

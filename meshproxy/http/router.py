@@ -25,6 +25,7 @@ from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.routestats import RouteStats
 from meshproxy.http.shadow import Shadow
 from meshproxy.http.tries import TriedRequest
+from meshproxy.http.upstreamlog import LoggedRequest, UpstreamLogs
 from meshproxy.net.deadlines import Deadlines, DeadlinesByLength
 from meshproxy.routing.route import RouteKind
 from meshproxy.stats.store import Store
@@ -50,6 +51,7 @@ class Router:
     @ivar heedsExpected: C{respect_expected_rq_timeout}.
     @ivar countsCodes: C{dynamic_stats}: whether the statuses of responses and their times are counted.
     @ivar localAddress: What requests that are made here say they are from.
+    @ivar upstreamLogs: The logs of tries, if there are any.
     @ivar routeStats: Where requests are counted by virtual cluster and route.
     @ivar timeouts: Where requests wait for their global time-out.
     @ivar perTryTimeouts: Likewise for C{per_try_timeout}.
@@ -71,6 +73,7 @@ class Router:
         countsCodes: bool = True,
         localAddress: str = "127.0.0.1",
         store: Store | None = None,
+        upstreamLogs: UpstreamLogs | None = None,
     ) -> None:
         self.clusters = clusters
         self.clock = clock
@@ -86,13 +89,12 @@ class Router:
         self.localAddress = localAddress.encode("ascii")
         self.timeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _timedOut)
         self.perTryTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _tryTimedOut)
-        self.perTryIdleTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(
-            clock, TriedRequest.tryIdleTimedOut
-        )
+        self.perTryIdleTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _tryIdleTimedOut)
         self.durations: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, TriedRequest.lastedTooLong)
         self.tryDurations: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, TriedRequest.tryLastedTooLong)
         self.shadowTimeouts: DeadlinesByLength[Shadow] = DeadlinesByLength(clock, Shadow.timedOut)
         self.routeStats = RouteStats(Store() if store is None else store)
+        self.upstreamLogs = upstreamLogs
         self._expected: dict[float, bytes] = {}
         # By the identity of a route, which the plan keeps alive. The table goes when a reload makes another router.
         self._plans: dict[int, Plan] = {}
@@ -122,6 +124,8 @@ class Router:
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
             kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
+            if self.upstreamLogs is not None:
+                kind = LoggedRequest
             stream.upstream = kind(self, stream, route)
             stream.upstream.start(headers, endStream)
             return
@@ -222,6 +226,10 @@ def _tryTimedOut(request: TriedRequest) -> None:
     request.tryTimedOut()
 
 
+def _tryIdleTimedOut(request: TriedRequest) -> None:
+    request.tryIdleTimedOut()
+
+
 class Plan:
     """
     What is known of a route before any request comes.
@@ -270,6 +278,7 @@ class Plan:
             # Requests from within are counted by themselves.
             or settings.forwarding.isInternal is not None
             or not router.countsCodes
+            or router.upstreamLogs is not None
             or router.suppressGRPCCodes
             or router.strictHeaders
             or router.heedsExpected

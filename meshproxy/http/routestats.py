@@ -62,15 +62,15 @@ class RouteStats:
         """
         Where a request is counted as well.
 
-        @return: The name of its virtual cluster, empty where its virtual host has none, and the figures.
+        @return: The name of its virtual cluster, empty where it is in none, and the figures.
         """
         virtualHost = route.virtualHost
         host = f"vhost.{statName(virtualHost.name)}."
         name = ""
         found = []
         if virtualHost.virtualClusters:
-            name = next((each.name for each in virtualHost.virtualClusters if each.matches(headers)), _OTHER)
-            found.append(self._of(f"{host}vcluster.{statName(name)}."))
+            name = next((each.name for each in virtualHost.virtualClusters if each.matches(headers)), "")
+            found.append(self._of(f"{host}vcluster.{statName(name or _OTHER)}."))
         if route.statPrefix:
             found.append(self._of(f"{host}route.{statName(route.statPrefix)}."))
         return name, found

@@ -31,7 +31,7 @@ class StreamFacts(StreamInfo):
     The facts of an HTTP stream that follow from others.
 
     @ivar waitedSince: When the request began to wait for its upstream connection, if it had to.
-    @ivar waitedForConnection: When it got it then.
+    @ivar waitedForConnection: When it got it then, or learned that there is none.
     """
 
     manager: ConnectionManager
@@ -184,11 +184,12 @@ class StreamFacts(StreamInfo):
     @property
     def connectionPoolReady(self) -> float | None:
         """
-        How many seconds it took to get an upstream connection.
+        How many seconds it took to get an upstream connection, or to learn that there is none.
         """
-        if self.upstreamConnection is None:
-            return None
-        return 0.0 if self.waitedForConnection is None else self.waitedForConnection - self.waitedSince
+        waited = self.waitedForConnection
+        if waited is None:
+            return None if self.upstreamConnection is None else 0.0
+        return waited - self.waitedSince
 
     @property
     def _clusterName(self) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 
 from meshproxy.config.matchers import parseInteger
-from meshproxy.flags import Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
+from meshproxy.flags import OVERLOADED, Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.grpc.status import isServerError
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
@@ -181,8 +181,11 @@ class TriedRequest:
         See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
         """
         self._pool = None
+        stream = self._stream
+        stream.waitedForConnection = self._router.clock.seconds()
+        stream.waitedSince = self._tryBegan
         if endpoint is None:
-            self._stream.upstreamHost = None
+            stream.upstreamHost = None
         self._reset(reason, why)
 
     def upstreamReset(self, reason: ResetReason, why: str) -> None:
@@ -234,6 +237,8 @@ class TriedRequest:
         if self._route.virtualHost.includeAttemptCountInResponse:
             counted = (b"x-envoy-attempt-count", b"%d" % self.attempts)
             reply = replace(reply, headers=(*reply.headers, counted))
+        if self._router.suppressHeaders and reply.headers:
+            reply = replace(reply, headers=tuple(field for field in reply.headers if field not in OVERLOADED))
         self._stream.localReply(reply)
 
     def _over(self) -> None:

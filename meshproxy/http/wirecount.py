@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from meshproxy.net.relay import IRelay
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "CountingHTTP2Connection", "showWireBytes"]
+__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "CountingHTTP2Connection", "countBytes", "showWireBytes"]
 
 _OPERATORS = (b"_WIRE_BYTES_", b"_HEADER_BYTES_")
 
@@ -53,20 +53,23 @@ class CountingAccessLogs(AccessLogs):
         plain = self.log
 
         def log(info: StreamInfo, logType: str) -> None:
-            _count(info)
+            countBytes(info)
             plain(info, logType)
 
         self.log = log
 
-    def logEnd(self, info: StreamInfo) -> None:
+    def logEnd(self, info: StreamInfo, logType: str = "DownstreamEnd") -> None:
         """
         See L{AccessLogs.logEnd}.
         """
-        _count(info)
-        super().logEnd(info)
+        countBytes(info)
+        super().logEnd(info, logType)
 
 
-def _count(info: StreamInfo) -> None:
+def countBytes(info: StreamInfo) -> None:
+    """
+    Tell a stream under way, or just over, what it took.
+    """
     connection = getattr(info, "downstream", None)
     if isinstance(connection, CountingHTTP1Connection):
         connection.countInto(info)

@@ -12,7 +12,7 @@ from typing import Any
 
 from meshproxy.config.pool import typeURL
 
-__all__ = ["BACKEND", "FRONT", "httpBootstrap", "httpFilter", "typedStruct"]
+__all__ = ["BACKEND", "FRONT", "httpBootstrap", "httpFilter", "stdoutLog", "typedStruct"]
 
 #: Where the listener of L{httpBootstrap} is.
 FRONT = "127.0.0.1:10000"
@@ -53,6 +53,7 @@ def httpBootstrap(
     virtualHost: Mapping[str, Any] | None = None,
     listener: Mapping[str, Any] | None = None,
     accessLog: str | Mapping[str, Any] | None = None,
+    router: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> str:
     """
@@ -68,6 +69,7 @@ def httpBootstrap(
     @param virtualHost: More fields of the virtual host.
     @param listener: More fields of the listener.
     @param accessLog: The format of an access log: text, or the fields of a C{json_format}.
+    @param router: Fields of the router.
     @param more: More fields of the bootstrap.
 
     @return: JSON, which is YAML.
@@ -82,12 +84,12 @@ def httpBootstrap(
     connectionManager: dict[str, Any] = {
         "@type": typeURL(_MANAGER),
         "stat_prefix": "test",
-        "http_filters": [*filters, httpFilter("envoy.filters.http.router", _ROUTER)],
+        "http_filters": [*filters, httpFilter("envoy.filters.http.router", _ROUTER, **(router or {}))],
         "route_config": {"name": "routes", "virtual_hosts": [host]},
         **(manager or {}),
     }
     if accessLog is not None:
-        connectionManager["access_log"] = [_accessLog(accessLog)]
+        connectionManager["access_log"] = [stdoutLog(accessLog)]
     front = {
         "name": "front",
         "address": _socketAddress(FRONT),
@@ -102,7 +104,12 @@ def httpBootstrap(
     return json.dumps({"static_resources": resources, **more})
 
 
-def _accessLog(form: str | Mapping[str, Any]) -> dict[str, Any]:
+def stdoutLog(form: str | Mapping[str, Any]) -> dict[str, Any]:
+    """
+    An access log on standard output.
+
+    @param form: Its format: text, or the fields of a C{json_format}.
+    """
     if isinstance(form, str):
         text = form if form.endswith("\n") else form + "\n"
         logFormat: dict[str, Any] = {"text_format_source": {"inline_string": text}}

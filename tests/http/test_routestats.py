@@ -47,13 +47,13 @@ class RouteStatsTests(ProxyCase):
 
     def test_name(self) -> None:
         """
-        The access log knows the virtual cluster.
+        The access log knows the virtual cluster, and none for what is in none.
         """
         clusters = [{"name": "a", "headers": [{"name": ":path", "string_match": {"exact": "/a"}}]}]
         self.start(virtualHost={"virtual_clusters": clusters}, accessLog="%VIRTUAL_CLUSTER_NAME%")
         self.proxy.request(path="/a")
         self.proxy.request(path="/b")
-        self.assertEqual(self.proxy.accessLog, ["a", "other"])
+        self.assertEqual(self.proxy.accessLog, ["a", "-"])
 
     def test_retries(self) -> None:
         """
