@@ -22,7 +22,7 @@ from meshproxy.controlplane.model.names import (
 from meshproxy.controlplane.model.resource import Metadata
 from meshproxy.controlplane.model.spots import Spot
 
-__all__ = ["Gateway", "Port", "Server", "ServerTLSSettings", "TLSCertificate", "checkGateway"]
+__all__ = ["Gateway", "Port", "Server", "ServerTLSSettings", "TLSCertificate", "checkGateway", "checkServerTLS"]
 
 _UNIX = "unix://"
 
@@ -173,7 +173,7 @@ def _checkServer(server: Server, spot: Spot) -> None:
         for index, host in enumerate(server.hosts):
             spot["hosts"][index].judge(badGatewayHost(host))
     if server.tls is not None:
-        _checkTLS(server.tls, spot["tls"])
+        checkServerTLS(server.tls, spot["tls"])
     if server.bind.startswith(_UNIX):
         spot["bind"].judge(badUnixPath(server.bind.removeprefix(_UNIX)))
     elif server.bind:
@@ -216,7 +216,10 @@ def _checkProtocol(server: Server, protocol: str, spot: Spot) -> None:
         spot["tls"]["httpsRedirect"].warn("httpsRedirect is for the protocol HTTP")
 
 
-def _checkTLS(tls: ServerTLSSettings, spot: Spot) -> None:
+def checkServerTLS(tls: ServerTLSSettings, spot: Spot) -> None:
+    """
+    Tell what is wrong with how connections are secured.
+    """
     _checkCiphers(tls, spot)
     given = [name for name in _CERTIFICATES if getattr(tls, name)]
     if tls.mode == "ISTIO_MUTUAL":

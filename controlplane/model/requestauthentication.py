@@ -9,7 +9,7 @@ import json
 from typing import Literal
 from urllib.parse import urlsplit
 
-from attrs import Factory, field, frozen
+from attrs import Factory, frozen
 
 from meshproxy.config.structure import Seconds
 from meshproxy.controlplane.model.common import (
@@ -69,9 +69,7 @@ class JWTRule:
     outputClaimToHeaders: list[ClaimToHeader] = Factory(list)
     timeout: Seconds | None = None
     spaceDelimitedClaims: list[str] = Factory(list)
-    presence: Literal["OPTIONAL", "REQUIRED"] = field(
-        default="OPTIONAL", metadata={"notProgrammed": "an AuthorizationPolicy says that a token has to be there"}
-    )
+    presence: Literal["OPTIONAL", "REQUIRED"] = "OPTIONAL"
 
 
 @frozen(kw_only=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import Factory, field, frozen
+from attrs import Factory, frozen
 
 from meshproxy.controlplane.model.common import Destination, WorkloadSelector, checkDestination, checkSelector
-from meshproxy.controlplane.model.gateway import ServerTLSSettings
+from meshproxy.controlplane.model.gateway import ServerTLSSettings, checkServerTLS
 from meshproxy.controlplane.model.names import (
     badAddress,
     badDomain,
@@ -38,6 +38,8 @@ __all__ = [
 _UNIX = "unix://"
 _CAPTURE = Literal["DEFAULT", "IPTABLES", "NONE"]
 
+_TLS_MODES = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL")
+
 #: Where a workload may be found: itself.
 _LOCAL = ("", "127.0.0.1", "0.0.0.0", "::1", "::")
 
@@ -64,9 +66,7 @@ class IngressListener:
     bind: str = ""
     captureMode: _CAPTURE = "DEFAULT"
     defaultEndpoint: str = ""
-    tls: ServerTLSSettings | None = field(
-        default=None, metadata={"notProgrammed": "a workload takes mutual TLS, as a PeerAuthentication says"}
-    )
+    tls: ServerTLSSettings | None = None
     connectionPool: ConnectionPoolSettings | None = None
 
 
@@ -174,6 +174,20 @@ def _checkIngress(spec: Sidecar, spot: Spot) -> None:
             _checkEndpoint(listener.defaultEndpoint, here["defaultEndpoint"])
         if listener.connectionPool is not None:
             checkConnectionPool(listener.connectionPool, here["connectionPool"])
+        if listener.tls is not None:
+            _checkTLS(listener.tls, here["tls"])
+
+
+def _checkTLS(tls: ServerTLSSettings, here: Spot) -> None:
+    """
+    TLS that ends at the proxy, from callers outside of the mesh.
+    """
+    if tls.mode not in _TLS_MODES:
+        here["mode"].refuse(f"is one of {', '.join(_TLS_MODES)} in front of a workload, not {tls.mode}")
+    elif tls.httpsRedirect:
+        here["httpsRedirect"].refuse("is for gateways")
+    else:
+        checkServerTLS(tls, here)
 
 
 def _checkEndpoint(text: str, spot: Spot) -> None:

@@ -171,9 +171,7 @@ class LoadBalancerSettings:
 
     simple: Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"] | None = None
     consistentHash: ConsistentHashLB | None = None
-    backendUtilization: BackendUtilization | None = field(
-        default=None, metadata={"notProgrammed": "loads told by endpoints are not read"}
-    )
+    backendUtilization: BackendUtilization | None = None
     localityLbSetting: LocalityLbSetting | None = None
     zoneAwareLbSetting: ZoneAwareLbSetting | None = None
     warmup: WarmupConfiguration | None = None

@@ -241,7 +241,7 @@ class Snapshots:
         mesh = self.world.mesh
         match resource.kind:
             case "Secret":
-                return not proxy.isSidecar and resource.namespace == proxy.namespace
+                return resource.namespace == proxy.namespace and self._asksSecrets(proxy)
             case "Gateway":
                 return not proxy.isSidecar
             case "AuthorizationPolicy":
@@ -251,6 +251,15 @@ class Snapshots:
                 hosts = resource.spec.hosts
                 return not hosts or self.world.resources.seesVirtualService(resource, proxy.namespace, mesh)
         return True
+
+    def _asksSecrets(self, proxy: Proxy) -> bool:
+        """
+        Whether a proxy may get secrets of its namespace.
+        """
+        if not proxy.isSidecar:
+            return True
+        found = sidecarsOf(proxy, self.world.mesh, self.world.resources)
+        return any(listener.tls is not None for sidecar in found[:1] for listener in sidecar.spec.ingress)
 
     # Work
 

@@ -18,6 +18,7 @@ class Abilities:
     @ivar outliers: Notices endpoints that fail.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
     @ivar resolves: Looks names up that requests ask for.
+    @ivar readsLoads: Heeds what endpoints tell of their load.
     @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
     @ivar asksGRPC: Asks one over gRPC, for connections too.
     """
@@ -25,6 +26,7 @@ class Abilities:
     outliers: bool
     proxyProtocol: bool
     resolves: bool
+    readsLoads: bool
     asksHTTP: bool
     asksGRPC: bool
 
@@ -33,6 +35,7 @@ ENVOY = Abilities(
     outliers=True,
     proxyProtocol=True,
     resolves=True,
+    readsLoads=True,
     asksHTTP=True,
     asksGRPC=True,
 )
@@ -41,6 +44,7 @@ MESHPROXY = Abilities(
     outliers=False,
     proxyProtocol=False,
     resolves=False,
+    readsLoads=False,
     asksHTTP=True,
     asksGRPC=False,
 )

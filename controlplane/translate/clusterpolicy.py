@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshproxy.controlplane.model.trafficpolicy import (
+    BackendUtilization,
     ConnectionPoolSettings,
     ConsistentHashLB,
     HTTPSettings,
@@ -32,6 +33,11 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 _PROXY_SOCKET = "envoy.transport_sockets.upstream_proxy_protocol"
 _PROXY_TYPE = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+
+_BY_LOAD = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+_BY_LOAD_TYPE = (
+    "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
+)
 
 _BALANCERS = {
     "LEAST_CONN": "LEAST_REQUEST",
@@ -227,12 +233,38 @@ def _balance(context: Context, balancer: LoadBalancerSettings, cluster: JSON, ru
     if cluster["lbPolicy"] == "CLUSTER_PROVIDED":
         return
     cluster["lbPolicy"] = _BALANCERS.get(balancer.simple or "", "LEAST_REQUEST")
+    if balancer.backendUtilization is not None:
+        if context.proxy.abilities.readsLoads:
+            cluster["loadBalancingPolicy"] = _byLoad(balancer.backendUtilization, _slowStart(balancer))
+            return
+        if rule is not None:
+            _leftOut(context, rule, "backendUtilization", "loads told by endpoints are not read")
     if balancer.consistentHash is not None:
         _hash(balancer.consistentHash, cluster)
     elif cluster["lbPolicy"] in _SLOW_START:
         slow = _slowStart(balancer)
         if slow is not None:
             cluster[_SLOW_START[cluster["lbPolicy"]]] = {"slowStartConfig": slow}
+
+
+def _byLoad(told: BackendUtilization, slowStart: JSON | None) -> JSON:
+    """
+    Weights by the loads that endpoints tell in their responses (ORCA).
+    """
+    penalty = told.errorUtilizationPenaltyPercent
+    value: JSON = {
+        "errorUtilizationPenalty": penalty / 100 if penalty is not None else None,
+        "metricNamesForComputingUtilization": list(told.metricNamesForComputingUtilization),
+        "slowStartConfig": slowStart,
+    }
+    for seconds, name in (
+        (told.weightStabilizationPeriod, "blackoutPeriod"),
+        (told.weightExpirationPeriod, "weightExpirationPeriod"),
+        (told.weightUpdatePeriod, "weightUpdatePeriod"),
+    ):
+        value[name] = duration(seconds) if seconds is not None else None
+    config = {"name": _BY_LOAD, "typedConfig": typed(_BY_LOAD_TYPE, without(value))}
+    return {"policies": [{"typedExtensionConfig": config}]}
 
 
 def _slowStart(balancer: LoadBalancerSettings) -> JSON | None:

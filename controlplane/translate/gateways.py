@@ -26,6 +26,7 @@ from meshproxy.controlplane.translate.listeners import distinct, inspectors, lis
 from meshproxy.controlplane.translate.messages import JSON, cidr, without
 from meshproxy.controlplane.translate.names import listenerName
 from meshproxy.controlplane.translate.passing import PASSES, passingChains
+from meshproxy.controlplane.translate.secrets import credentialsOf
 from meshproxy.controlplane.translate.tls import gatewayTLS
 
 __all__ = ["GatewayListeners", "gatewayListeners"]
@@ -195,7 +196,7 @@ def _secured(
         return _passed(context, destinations, one, number, filters)
     assert tls is not None
     socket = gatewayTLS(context.proxy, tls, context.mesh.trustDomains, not speaksHTTP)
-    made.credentials += [(name, gateway) for name in _credentials(socket)]
+    made.credentials += [(name, gateway) for name in credentialsOf(socket)]
     match = without({"serverNames": one.serverNames, "transportProtocol": "tls" if one.serverNames else None})
     if speaksHTTP:
         suffix = "" if bind == _WILDCARD else f".{bind}"
@@ -208,19 +209,6 @@ def _secured(
             return []
         network = [*filters.forConnections, targets]
     return [without({"filterChainMatch": match, "filters": network, "transportSocket": socket})]
-
-
-def _credentials(value: object) -> list[str]:
-    """
-    The names of the secrets that a transport asks for.
-    """
-    if isinstance(value, dict):
-        name = value.get("name")
-        own = [name] if isinstance(name, str) and name.startswith("kubernetes://") else []
-        return own + [found for held in value.values() for found in _credentials(held)]
-    if isinstance(value, list):
-        return [found for held in value for found in _credentials(held)]
-    return []
 
 
 def _connections(context: Context, destinations: Destinations, one: _Served, number: int) -> JSON | None:

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 from attrs import define, field, frozen
 
+from meshproxy.controlplane.model.gateway import ServerTLSSettings
+from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.model.sidecar import IngressListener, endpointOf
 from meshproxy.controlplane.registry.index import Target
 from meshproxy.controlplane.registry.services import AUTO, Port, Service
 from meshproxy.controlplane.translate.authentication import MutualTLSMode, PeerPolicy, peerPolicy
 from meshproxy.controlplane.translate.authorization import AuthorizationFilters, authorizationFilters
+from meshproxy.controlplane.translate.chainkinds import CHAIN_KINDS, ChainKind
 from meshproxy.controlplane.translate.clusters import inboundCluster
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.destinations import Destinations
@@ -33,7 +36,8 @@ from meshproxy.controlplane.translate.names import (
 )
 from meshproxy.controlplane.translate.routepolicies import inboundRetryPolicy
 from meshproxy.controlplane.translate.routes import defaultRoute
-from meshproxy.controlplane.translate.tls import MUTUAL_ALPN, MUTUAL_HTTP_ALPN, serverMutualTLS
+from meshproxy.controlplane.translate.secrets import credentialsOf
+from meshproxy.controlplane.translate.tls import gatewayTLS, serverMutualTLS
 from meshproxy.controlplane.translate.tokens import tokenFilters
 
 __all__ = ["InboundListeners", "WorkloadFilters", "inboundListeners", "workloadFilters"]
@@ -41,63 +45,18 @@ __all__ = ["InboundListeners", "WorkloadFilters", "inboundListeners", "workloadF
 _VIRTUAL_PORT = 15006
 _WILDCARD = "0.0.0.0"
 
-_PLAIN_HTTP = ("http/1.1", "h2c")
-
 
 @define
 class InboundListeners:
     """
     Listeners and the clusters behind them.
+
+    @ivar credentials: The secrets that a Sidecar names, with it.
     """
 
     listeners: list[JSON] = field(factory=list)
     clusters: dict[str, JSON] = field(factory=dict)
-
-
-@frozen
-class _Kind:
-    """
-    One kind of connection to a port.
-
-    @ivar transport: C{tls} or C{raw_buffer}.
-    @ivar alpn: What it asks for, if that counts.
-    @ivar isHTTP: Whether its requests are looked at.
-    @ivar ends: Whether TLS ends here; otherwise it goes to the workload as it is.
-    """
-
-    transport: str
-    alpn: tuple[str, ...]
-    isHTTP: bool
-    ends: bool
-
-
-_TCP_ALPN = ("istio-peer-exchange", "istio")
-
-#: The kinds of connections by what a port speaks and its mode: reference, "PERMISSIVE mechanics".
-_KINDS: dict[tuple[str, MutualTLSMode], tuple[_Kind, ...]] = {
-    ("http", MutualTLSMode.STRICT): (_Kind("tls", (), True, True),),
-    ("http", MutualTLSMode.PERMISSIVE): (_Kind("tls", MUTUAL_ALPN, True, True), _Kind("raw_buffer", (), True, False)),
-    ("http", MutualTLSMode.DISABLE): (_Kind("raw_buffer", (), True, False),),
-    ("tcp", MutualTLSMode.STRICT): (_Kind("tls", (), False, True),),
-    ("tcp", MutualTLSMode.PERMISSIVE): (
-        _Kind("tls", MUTUAL_ALPN, False, True),
-        _Kind("tls", (), False, False),
-        _Kind("raw_buffer", (), False, False),
-    ),
-    ("tcp", MutualTLSMode.DISABLE): (_Kind("raw_buffer", (), False, False),),
-    ("auto", MutualTLSMode.STRICT): (_Kind("tls", MUTUAL_HTTP_ALPN, True, True), _Kind("tls", (), False, True)),
-    ("auto", MutualTLSMode.PERMISSIVE): (
-        _Kind("tls", MUTUAL_HTTP_ALPN, True, True),
-        _Kind("raw_buffer", _PLAIN_HTTP, True, False),
-        _Kind("tls", _TCP_ALPN, False, True),
-        _Kind("raw_buffer", (), False, False),
-        _Kind("tls", (), False, False),
-    ),
-    ("auto", MutualTLSMode.DISABLE): (
-        _Kind("raw_buffer", _PLAIN_HTTP, True, False),
-        _Kind("raw_buffer", (), False, False),
-    ),
-}
+    credentials: list[tuple[str, Resource]] = field(factory=list)
 
 
 @frozen
@@ -156,7 +115,7 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
     peers = peerPolicy(context.resources, proxy.namespace, proxy.labels, root, context.uses, context.conflict)
     filters = workloadFilters(context, destinations)
     chains: list[JSON] = []
-    for number, served in sorted(_served(context).items()):
+    for number, served in sorted(_served(context, peers).items()):
         cluster = inboundName(number)
         # What is listened at in earnest has no original destination.
         application = proxy.applicationAddress, proxy.applicationPorts.get(number, number)
@@ -164,6 +123,8 @@ def inboundListeners(context: Context, destinations: Destinations) -> InboundLis
         pool = context.scope.inboundPool(number)
         made.clusters[cluster] = inboundCluster(context, cluster, served.port, served.services, where, pool)
         own = _chains(context, number, served, cluster, peers, filters)
+        if served.tls is not None and context.scope.resource is not None:
+            made.credentials += [(name, context.scope.resource) for name in credentialsOf(own)]
         if served.binds:
             made.listeners.append(_listener(context, served.bind, number, own))
         else:
@@ -182,6 +143,7 @@ class _Served:
     @ivar binds: Whether it is really listened at, or only reached by interception.
     @ivar bind: The address that a resource names, or nothing.
     @ivar endpoint: Where the workload is, if a resource says so: an address and a port.
+    @ivar tls: How callers from outside of the mesh come, if a resource says so.
     """
 
     port: Port
@@ -190,9 +152,32 @@ class _Served:
     binds: bool
     bind: str = ""
     endpoint: tuple[str, int] | None = None
+    tls: ServerTLSSettings | None = None
+
+    @property
+    def inner(self) -> str:
+        """
+        What is spoken within that.
+        """
+        return "http" if self.port.isHTTP or self.port.protocol == "HTTPS" else "tcp"
 
 
-def _served(context: Context) -> dict[int, _Served]:
+def _outsideTLS(context: Context, peers: PeerPolicy, index: int) -> ServerTLSSettings | None:
+    """
+    The TLS that a Sidecar wants at a port. Where peers come by mutual TLS there is none beside it.
+    """
+    listener, resource = context.scope.ingress[index], context.scope.resource
+    if listener.tls is None or listener.port is None or resource is None:
+        return None
+    mode = peers.forPort(listener.port.number)
+    if mode is MutualTLSMode.DISABLE:
+        return listener.tls
+    why = f"mutual TLS is {mode.value} at this port; a PeerAuthentication with DISABLE leaves it to others"
+    context.notProgrammed(f"has no effect: {why}", resource, "spec", "ingress", index, "tls")
+    return None
+
+
+def _served(context: Context, peers: PeerPolicy) -> dict[int, _Served]:
     """
     The ports of the workload: those that a Sidecar names, else those of its services.
     """
@@ -207,8 +192,9 @@ def _served(context: Context) -> dict[int, _Served]:
                 binds=scope.binds(one.captureMode),
                 bind=one.bind,
                 endpoint=_endpoint(context, one),
+                tls=_outsideTLS(context, peers, index),
             )
-            for one in scope.ingress
+            for index, one in enumerate(scope.ingress)
             if one.port is not None
         }
     return {
@@ -268,13 +254,22 @@ def _chains(
     The filter chains of one port.
     """
     port = served.port
-    speaks = "http" if port.isHTTP else "auto" if port.isAuto else "tcp"
+    if served.tls is not None:
+        kind = ChainKind("tls", (), served.inner == "http", True)
+        kinds: tuple[ChainKind, ...] = (kind,)
+        socket = gatewayTLS(context.proxy, served.tls, context.mesh.trustDomains, not kind.isHTTP)
+    else:
+        speaks = "http" if port.isHTTP else "auto" if port.isAuto else "tcp"
+        kinds, socket = CHAIN_KINDS[speaks, peers.forPort(number)], None
     name = listenerName(_WILDCARD, number)
     routes = _routes(context, number, port, served.host, cluster)
     made = []
-    for kind in _KINDS[speaks, peers.forPort(number)]:
+    for kind in kinds:
         network = _network(context, kind, f"inbound_{name}", cluster, routes, filters)
-        made.append(_chain(context, name, kind, network, 0 if served.binds else number))
+        if served.tls is not None and kind.isHTTP:
+            # Who is no peer does not say who others are.
+            network[-1]["typedConfig"]["forwardClientCertDetails"] = "SANITIZE_SET"
+        made.append(_chain(context, name, kind, network, 0 if served.binds else number, socket))
     return made
 
 
@@ -298,7 +293,7 @@ def _routes(context: Context, number: int, port: Port, host: str, cluster: str) 
 
 
 def _network(
-    context: Context, kind: _Kind, prefix: str, cluster: str, routes: JSON, filters: WorkloadFilters
+    context: Context, kind: ChainKind, prefix: str, cluster: str, routes: JSON, filters: WorkloadFilters
 ) -> list[JSON]:
     """
     The network filters of a chain.
@@ -308,9 +303,13 @@ def _network(
     return [*filters.forConnections, tcpProxy(context, cluster, [(cluster, 1)])]
 
 
-def _chain(context: Context, name: str, kind: _Kind, network: Sequence[JSON], port: int) -> JSON:
-    socket = None
-    if kind.ends:
+def _chain(
+    context: Context, name: str, kind: ChainKind, network: Sequence[JSON], port: int, socket: JSON | None = None
+) -> JSON:
+    """
+    @param socket: How TLS ends here, if not as among peers.
+    """
+    if kind.ends and socket is None:
         socket = serverMutualTLS(context.proxy, context.mesh.trustDomains, not kind.isHTTP)
     return without(
         {
@@ -352,7 +351,7 @@ def _virtual(context: Context, chains: list[JSON], peers: PeerPolicy, filters: W
     port = Port(number=0, protocol=AUTO)
     routes = _routes(context, 0, port, "", INBOUND_PASSTHROUGH)
     rest = []
-    for kind in _KINDS["auto", peers.mode]:
+    for kind in CHAIN_KINDS["auto", peers.mode]:
         network = _network(context, kind, INBOUND_PASSTHROUGH, INBOUND_PASSTHROUGH, routes, filters)
         name = "virtualInbound-catchall-http" if kind.isHTTP else VIRTUAL_INBOUND
         rest.append(_chain(context, name, kind, network, 0))

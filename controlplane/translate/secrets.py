@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.controlplane.translate.test_gateways -*-
 """
-The certificates that Gateways name, out of the Secrets of the namespace of the proxy.
+The certificates that Gateways and Sidecars name, out of the Secrets of the namespace of the proxy.
 """
 
 from __future__ import annotations
@@ -12,10 +12,23 @@ from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.translate.context import Context
 from meshproxy.controlplane.translate.messages import JSON, without
 
-__all__ = ["gatewaySecrets"]
+__all__ = ["credentialsOf", "gatewaySecrets"]
 
 _PREFIX = "kubernetes://"
 _ROOTS = "-cacert"
+
+
+def credentialsOf(value: object) -> list[str]:
+    """
+    The names of the secrets that a transport asks for.
+    """
+    if isinstance(value, dict):
+        name = value.get("name")
+        own = [name] if isinstance(name, str) and name.startswith("kubernetes://") else []
+        return own + [found for held in value.values() for found in credentialsOf(held)]
+    if isinstance(value, list):
+        return [found for held in value for found in credentialsOf(held)]
+    return []
 
 
 def _inline(value: bytes) -> JSON:
@@ -28,7 +41,7 @@ def gatewaySecrets(context: Context, credentials: Iterable[tuple[str, Resource]]
 
     A proxy is given what is in its own namespace, and nothing else.
 
-    @param credentials: C{kubernetes://NAME}, or C{kubernetes://NAME-cacert} for roots, each with the Gateway that
+    @param credentials: C{kubernetes://NAME}, or C{kubernetes://NAME-cacert} for roots, each with the resource that
         names it.
     """
     made: dict[str, JSON] = {}

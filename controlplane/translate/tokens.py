@@ -5,7 +5,7 @@ RequestAuthentication to the filter that verifies tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from meshproxy.controlplane.model.requestauthentication import JWTRule
@@ -52,10 +52,28 @@ def tokenFilters(context: Context) -> list[JSON]:
     }
     value = {
         "providers": providers,
-        "rules": [{"match": {"prefix": "/"}, "requires": _requirement(list(providers))}],
+        "rules": [{"match": {"prefix": "/"}, "requires": _requires(providers, [one[0] for one in rules])}],
         "bypassCorsPreflight": True,
     }
     return [{"name": _NAME, "typedConfig": typed(_TYPE, value)}]
+
+
+def _requires(providers: Iterable[str], rules: Iterable[JWTRule]) -> JSON:
+    """
+    A right token of each rule that wants one. Those of the other rules are looked at where they are there; alone, they
+    must be right.
+    """
+    needed: list[str] = []
+    others: list[str] = []
+    for name, rule in zip(providers, rules, strict=True):
+        (needed if rule.presence == "REQUIRED" else others).append(name)
+    if not needed:
+        return _requirement(others)
+    each: list[JSON] = [{"providerName": name} for name in needed]
+    each += [
+        {"requiresAny": {"requirements": [{"providerName": name}, {"allowMissingOrFailed": {}}]}} for name in others
+    ]
+    return each[0] if len(each) == 1 else {"requiresAll": {"requirements": each}}
 
 
 def _requirement(names: Sequence[str]) -> JSON:

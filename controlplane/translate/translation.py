@@ -112,6 +112,7 @@ def translate(
         made.endpoints.update(outbound.endpoints)
         made.clusters.update(outbound.clusters)
         made.clusters.update(own.clusters)
+        made.secrets.update(own.secrets)
         made.routes.update(outbound.routes)
         made.listeners.update(outbound.listeners)
         made.listeners.update(own.listeners)
@@ -138,7 +139,8 @@ def _inbound(context: Context, destinations: Destinations) -> Translation:
     What a sidecar needs for what comes to its workload.
     """
     own = inboundListeners(context, destinations)
-    return Translation(listeners=_named(own.listeners), clusters=own.clusters)
+    secrets = gatewaySecrets(context, own.credentials)
+    return Translation(listeners=_named(own.listeners), clusters=own.clusters, secrets=secrets)
 
 
 def _outbound(context: Context, destinations: Destinations, shared: Shared) -> Translation:

@@ -232,7 +232,6 @@ class DestinationRuleTests(KindTests):
                     "loadBalancer.zoneAwareLbSetting",
                     "ineffective",
                 ),
-                ("loadBalancer: {backendUtilization: {}}", "loadBalancer.backendUtilization", "not-programmed"),
                 ("tls: {mode: ISTIO_MUTUAL, caCertificates: a}", "tls.caCertificates", "ineffective"),
             )
         )

@@ -66,6 +66,17 @@ class SidecarTests(KindTests):
                 ("ingress: [{port: {number: 0}}]", "spec.ingress[0].port.number", "invalid"),
                 ("ingress: [{port: {number: 1}}, {port: {number: 1}}]", "spec.ingress[1].port.number", "duplicate"),
                 ("ingress: [{port: {number: 1}, bind: a}]", "spec.ingress[0].bind", "invalid"),
+                ("ingress: [{port: {number: 1}, tls: {mode: ISTIO_MUTUAL}}]", "spec.ingress[0].tls.mode", "invalid"),
+                (
+                    "ingress: [{port: {number: 1}, tls: {mode: SIMPLE, httpsRedirect: true, credentialName: a}}]",
+                    "spec.ingress[0].tls.httpsRedirect",
+                    "invalid",
+                ),
+                (
+                    "ingress: [{port: {number: 1}, tls: {mode: MUTUAL, serverCertificate: a, privateKey: b}}]",
+                    "spec.ingress[0].tls.caCertificates",
+                    "required",
+                ),
                 (
                     "ingress: [{port: {number: 1}, defaultEndpoint: '10.0.0.1:1'}]",
                     "spec.ingress[0].defaultEndpoint",
@@ -103,11 +114,6 @@ class SidecarTests(KindTests):
         self.warnings(
             [
                 ("workloadSelector: {}\negress: [{hosts: ['*/*']}]", "spec.workloadSelector", "ineffective"),
-                (
-                    "ingress: [{port: {number: 1, name: a, protocol: HTTP}, tls: {mode: SIMPLE, credentialName: c}}]",
-                    "spec.ingress[0].tls",
-                    "not-programmed",
-                ),
                 (
                     "egress: [{port: {number: 0}, bind: 'unix:///a', hosts: ['*/*']}]",
                     "spec.egress[0].bind",

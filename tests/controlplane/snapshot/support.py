@@ -17,9 +17,9 @@ from meshproxy.controlplane.store.values import Change, Key
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.testing.clock import VirtualReactor
 
-__all__ = ["SnapshotTestCase", "destinationRule", "node", "serviceEntry", "virtualService"]
+__all__ = ["SnapshotTestCase", "destinationRule", "node", "serviceEntry", "sidecar", "virtualService"]
 
-_PLURALS = {one.kind: f"{one.group}/{one.plural}" if one.group else one.plural for one in KINDS}
+_PLURALS = {one.kind: f"{one.group}/{one.plural}" for one in KINDS}
 
 
 def _resource(kind: str, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +66,15 @@ def peerAuthentication(mode: str) -> dict[str, Any]:
     Something about how the workloads of a namespace are called.
     """
     return _resource("PeerAuthentication", "default", "default", {"mtls": {"mode": mode}})
+
+
+def sidecar() -> dict[str, Any]:
+    """
+    Workloads of a namespace that are reached from outside of the mesh, by TLS.
+    """
+    tls = {"mode": "SIMPLE", "credentialName": "front"}
+    spec = {"ingress": [{"port": {"number": 7443, "protocol": "HTTPS", "name": "https"}, "tls": tls}]}
+    return _resource("Sidecar", "default", "default", spec)
 
 
 def node(name: str = "client", namespace: str = "default", address: str = "10.9.9.9") -> dict[str, Any]:

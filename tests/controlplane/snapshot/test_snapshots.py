@@ -13,13 +13,15 @@ from meshproxy.controlplane.snapshot.world import World
 from meshproxy.controlplane.store.values import Compacted
 from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.translate.translation import translate
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from tests.controlplane.model.test_core import encoded, pair
 from tests.controlplane.snapshot.support import (
     SnapshotTestCase,
     destinationRule,
     node,
     peerAuthentication,
     serviceEntry,
+    sidecar,
     virtualService,
 )
 
@@ -169,6 +171,36 @@ class SnapshotsTests(SnapshotTestCase):
         made = self.snapshots.made
         self.put(virtualService("reviews", "3s", namespace="default", exportTo=["."]))
         self.assertEqual((len(given), len(other), self.snapshots.made), (2, 1, made + 1))
+
+    def test_secrets(self) -> None:
+        """
+        Secrets of its namespace concern a sidecar where TLS ends there that a Sidecar speaks of, and nobody else.
+        """
+        self.start()
+        given = self.attach()
+        self.reactor.advance(0)
+        certificate, key = map(encoded, pair())
+        kept: dict[str, Any] = {"type": "kubernetes.io/tls", "data": {"tls.crt": certificate, "tls.key": key}}
+        first: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "front", "namespace": "default"},
+            **kept,
+        }
+        made = self.snapshots.made
+        self.put(first)
+        self.assertEqual(self.snapshots.made, made)
+        self.delete(first)
+        self.put(peerAuthentication("DISABLE"), sidecar())
+        self.assertEqual(list(given[-1].ofType(SECRET)), [])
+        self.put(first)
+        self.assertEqual(list(given[-1].ofType(SECRET)), ["kubernetes://front"])
+        before = given[-1].ofType(SECRET)
+        self.put({**first, "data": {**kept["data"], "ca.crt": certificate}, "metadata": {**first["metadata"]}})
+        self.put({**first, "metadata": {**first["metadata"], "namespace": "other"}})
+        self.assertEqual(given[-1].ofType(SECRET), before)
+        self.delete(first)
+        self.assertEqual(list(given[-1].ofType(SECRET)), [])
 
     def test_gone(self) -> None:
         """

@@ -10,8 +10,9 @@ from meshproxy.controlplane.translate.proxy import Interception, Proxy, Role
 from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import Translation, translate
 from tests.controlplane.given import resourcesOf
+from tests.controlplane.model.test_core import encoded, pair
 
-__all__ = ["ROUTER", "SIDECAR", "codes", "made", "networking", "service", "workload"]
+__all__ = ["ROUTER", "SIDECAR", "codes", "made", "networking", "secret", "service", "workload"]
 
 SIDECAR = Proxy(id="s", namespace="shop", addresses=("10.1.0.1",), labels={"app": "a"}, interception=Interception.NONE)
 ROUTER = Proxy(id="r", namespace="shop", role=Role.ROUTER, labels={"istio": "ingress"})
@@ -59,3 +60,14 @@ def codes(translation: Translation) -> list[tuple[str, str]]:
     The resource and the code of each problem.
     """
     return [(problem.resource, problem.code) for problem in translation.problems]
+
+
+def secret(name: str, namespace: str = "shop", more: str = "") -> str:
+    """
+    A Secret with a certificate.
+    """
+    certificate, key = map(encoded, pair())
+    return (
+        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\n"
+        f"data: {{tls.crt: {certificate}, tls.key: {key}{more}}}\n"
+    )

@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.controlplane.translate.mesh import MeshConfig, Network, NetworkGateway
-from meshproxy.controlplane.translate.proxy import Interception
+from meshproxy.controlplane.translate.proxy import DataPlane, Interception
 from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service, workload
 
 A = service("a", "{name: http, port: 80}")
@@ -163,6 +163,17 @@ class BalancerTests(SynchronousTestCase):
             self.cluster(text % ", ringHash: {minimumRingSize: 5}")["ringHashLbConfig"], {"minimumRingSize": "5"}
         )
         self.assertEqual(self.cluster(text % ", maglev: {tableSize: 11}")["lbPolicy"], "MAGLEV")
+
+    def test_loads(self) -> None:
+        """
+        Envoys weigh by the loads that endpoints tell; where the proxy does not it is told, and balances as usual.
+        """
+        text = "loadBalancer: {backendUtilization: {errorUtilizationPenaltyPercent: 50}}"
+        (policy,) = self.cluster(text)["loadBalancingPolicy"]["policies"]
+        self.assertEqual(policy["typedExtensionConfig"]["typedConfig"]["errorUtilizationPenalty"], 0.5)
+        ours = made(evolve(SIDECAR, dataPlane=DataPlane.MESHPROXY), A, rule(f"trafficPolicy: {{{text}}}"))
+        self.assertNotIn("loadBalancingPolicy", ours.clusters[NAME])
+        self.assertEqual([problem.code for problem in ours.problems], ["not-programmed"])
 
     def test_protocols(self) -> None:
         """

@@ -16,7 +16,7 @@ from meshproxy.controlplane.translate.resourceset import ResourceSet
 from meshproxy.controlplane.translate.translation import endpointsAgain
 from tests.controlplane.given import resourcesOf
 from tests.controlplane.model.test_core import encoded, pair
-from tests.controlplane.translate.given import ROUTER, codes, made, networking, service, workload
+from tests.controlplane.translate.given import ROUTER, codes, made, networking, secret, service, workload
 
 A = service("a", "{name: http, port: 80}, {name: tcp, port: 90}")
 
@@ -45,17 +45,6 @@ def virtual(spec: str, name: str = "v", hosts: str = "[a.com]", gateways: str = 
 
 HTTP = "http: [{route: [{destination: {host: a, port: {number: 80}}}]}]"
 SIMPLE = ", tls: {mode: SIMPLE, credentialName: c}"
-
-
-def secret(name: str, namespace: str = "shop", more: str = "") -> str:
-    """
-    A Secret with a certificate.
-    """
-    certificate, key = map(encoded, pair())
-    return (
-        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {namespace}}}\ntype: kubernetes.io/tls\n"
-        f"data: {{tls.crt: {certificate}, tls.key: {key}{more}}}\n"
-    )
 
 
 class GatewayTests(SynchronousTestCase):

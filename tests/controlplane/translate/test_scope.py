@@ -11,7 +11,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.controlplane.translate.proxy import Interception
-from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, service, workload
+from tests.controlplane.translate.given import ROUTER, SIDECAR, codes, made, networking, secret, service, workload
 
 A = service("a", "{name: http, port: 80}, {name: tcp, port: 90}")
 B = service("b", "{name: http, port: 80}", namespace="other")
@@ -199,6 +199,34 @@ class IngressTests(SynchronousTestCase):
         self.assertIn("10.1.0.1_7001", result.listeners)
         self.assertEqual(result.clusters["inbound|7000||"]["type"], "ORIGINAL_DST")
         self.assertEqual(result.clusters["inbound|7001||"]["type"], "STATIC")
+
+    def test_outside(self) -> None:
+        """
+        TLS from outside of the mesh ends with a Secret of the workload's namespace, where no mutual TLS is spoken; what
+        a client says of others' certificates is not believed.
+        """
+        tls = "tls: {mode: SIMPLE, credentialName: front}"
+        ports = (
+            f"{{port: {{number: 7000, protocol: HTTPS}}, {tls}}}, {{port: {{number: 7001, protocol: HTTPS}}, {tls}}}"
+        )
+        text = sidecar(f"ingress: [{ports}]")
+        plain = (
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p, namespace: shop}\n"
+            "spec: {selector: {matchLabels: {app: a}}, portLevelMtls: {'7000': {mode: DISABLE}}}\n"
+        )
+        result = made(SIDECAR, OWN, text, plain, secret("front"), secret("other"))
+        self.assertEqual(list(result.secrets), ["kubernetes://front"])
+        (chain,) = result.listeners["10.1.0.1_7000"]["filterChains"]
+        names = chain["transportSocket"]["typedConfig"]["commonTlsContext"]["tlsCertificateSdsSecretConfigs"]
+        self.assertEqual([one["name"] for one in names], ["kubernetes://front"])
+        manager = chain["filters"][0]["typedConfig"]
+        self.assertEqual(manager["forwardClientCertDetails"], "SANITIZE_SET")
+        self.assertEqual(codes(result), [("Sidecar shop/s", "not-programmed")])
+        self.assertEqual(result.problems[0].path, "spec.ingress[1].tls")
+        self.assertEqual(len(result.listeners["10.1.0.1_7001"]["filterChains"]), 3)
+        alone = made(SIDECAR, OWN, text, plain)
+        self.assertEqual((alone.secrets, codes(alone)[0]), ({}, ("Sidecar shop/s", "not-programmed")))
+        self.assertIn(("Sidecar shop/s", "not-found"), codes(alone))
 
     def test_shared(self) -> None:
         """

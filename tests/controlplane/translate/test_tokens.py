@@ -87,6 +87,20 @@ class TokenTests(SynchronousTestCase):
         self.assertEqual(several[:2], [{"providerName": "origins-0"}, {"providerName": "origins-1"}])
         self.assertEqual(several[2]["requiresAll"]["requirements"][0], single)
 
+    def test_required(self) -> None:
+        """
+        Where a rule wants a token it is there and right; others are read if they are right.
+        """
+        required = ", presence: REQUIRED"
+        (one,) = self.config(tokens(rule("i", required)))["rules"]
+        self.assertEqual(one["requires"], {"providerName": "origins-0"})
+        config = self.config(tokens(rule("j", required), "a"), tokens(rule("i"), "b"), tokens(rule("k", required), "c"))
+        other = {"requiresAny": {"requirements": [{"providerName": "origins-0"}, {"allowMissingOrFailed": {}}]}}
+        self.assertEqual(
+            config["rules"][0]["requires"]["requiresAll"]["requirements"],
+            [{"providerName": "origins-1"}, {"providerName": "origins-2"}, other],
+        )
+
     def test_remote(self) -> None:
         """
         Keys that a service has are asked for there; a service that nobody knows is told, and no token is right then.
