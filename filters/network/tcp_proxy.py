@@ -20,7 +20,7 @@ from meshproxy.config import Section
 from meshproxy.config.near import didYouMean, near
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.requestheaders import newRequestId
+from meshproxy.http.requestids import checkRequestIds, newRequestId
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 from meshproxy.net.outgoingheader import compileTLVs
 from meshproxy.routing.mutations import compileHeaderOptions
@@ -44,7 +44,6 @@ declare(_MESSAGE + ".TcpAccessLogOptions", "access_log_flush_interval", "flush_a
 declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
 declare(_MESSAGE, "proxy_protocol_tlvs", "upstream_connect_mode", "max_early_data_bytes")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
-_UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
 _TUNNEL = _MESSAGE + ".TunnelingConfig"
 declare(_MESSAGE, "tunneling_config")
 declare(_TUNNEL, "hostname", "use_post", "post_path", "headers_to_add", "propagate_response_headers")
@@ -146,9 +145,7 @@ def _compileRequestId(section: Section) -> Callable[[RequestHeaders, StreamInfo]
             if section.get(field):
                 section.refuse("has no meaning without request_id_extension", field)
         return None
-    config = extension.any("typed_config")
-    if config is not None and config.typeName != _UUID:
-        extension.refuse(f"{config.typeName} makes no ids of requests here", "typed_config", (_UUID,))
+    checkRequestIds(extension)
     name = (section.get("request_id_header") or "x-request-id").lower().encode("utf-8")
     key = section.get("request_id_metadata_key") or "tunnel_request_id"
 

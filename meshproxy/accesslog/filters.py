@@ -50,11 +50,10 @@ def compileFilter(section: Section, runtime: RuntimeInteger = configuredInteger)
     if kind is None:
         return None
     compile = _KINDS.get(kind)
-    held = section.child(kind)
-    if compile is None or held is None:
+    if compile is None:
         section.refuse("this kind of access log filter is not supported", kind)
         return None
-    return compile(held, runtime)
+    return compile(section.childOrEmpty(kind), runtime)
 
 
 def _comparison(section: Section, runtime: RuntimeInteger) -> Callable[[float], bool]:

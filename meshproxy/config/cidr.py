@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from meshproxy.config.section import Section
 
-__all__ = ["CidrRange", "CidrSet", "compileAddressMatcher", "compileCidrRange", "compileCidrSet", "packAddress"]
+__all__ = [
+    "CidrRange",
+    "CidrSet",
+    "cidrSetOf",
+    "compileAddressMatcher",
+    "compileCidrRange",
+    "compileCidrSet",
+    "packAddress",
+]
 
 # RFC 4291, 2.5.5.2: an IPv4 peer on a dual-stack socket.
 _MAPPED = bytes(10) + b"\xff\xff"
@@ -116,6 +124,14 @@ class CidrSet:
 
     def __len__(self) -> int:
         return len(self.ranges)
+
+
+def cidrSetOf(*ranges: str) -> CidrSet:
+    """
+    A set that the program itself has: C{10.0.0.0/8}.
+    """
+    networks = map(ip_network, ranges)
+    return CidrSet(CidrRange(network.network_address.packed, network.prefixlen) for network in networks)
 
 
 def compileCidrRange(section: Section) -> CidrRange | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from meshproxy.config.cidr import CidrRange, compileCidrRange, compileCidrSet, packAddress
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
-from meshproxy.config.supported import declare
+from meshproxy.config.supported import accept, declare
 from meshproxy.config.valuematchers import compileValueMatcher
 
 __all__ = ["CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatcherTree"]
@@ -40,9 +40,10 @@ declare(_TREE, "input", "exact_match_map", "prefix_match_map", "custom_match")
 declare(_TREE + ".MatchMap", "map")
 declare("xds.core.v3.TypedExtensionConfig", "name", "typed_config")
 declare("xds.type.matcher.v3.StringMatcher", "exact", "prefix", "suffix", "safe_regex", "contains", "ignore_case")
-declare("xds.type.matcher.v3.RegexMatcher", "regex", "google_re2")
-declare("xds.type.matcher.v3.RegexMatcher.GoogleRE2")
-declare(_IP, "cidr_ranges", "stat_prefix")
+declare("xds.type.matcher.v3.RegexMatcher", "regex")
+accept("xds.type.matcher.v3.RegexMatcher", "google_re2", "every regular expression is RE2's, and linear in time")
+declare(_IP, "cidr_ranges")
+accept(_IP, "stat_prefix", "it counts texts that are no addresses, and none gets there")
 declare(_METADATA, "value", "invert")
 declare(_RANGES, "range_matchers")
 declare(_RANGES + ".IPRangeMatcher", "ranges", "on_match", "exclusive")

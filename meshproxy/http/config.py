@@ -20,7 +20,8 @@ from meshproxy.http.context import ProxyContext
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.manager import ConnectionManager
 from meshproxy.http.matchinputs import REQUEST_INPUTS
-from meshproxy.http.requestheaders import compileRequestHeaders, newRequestId
+from meshproxy.http.requestheaders import compileRequestHeaders
+from meshproxy.http.requestids import newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
 from meshproxy.http.wirecount import CountingAccessLogs, showWireBytes

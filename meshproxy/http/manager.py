@@ -19,7 +19,8 @@ from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
-from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders, newRequestId
+from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders
+from meshproxy.http.requestids import newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream

@@ -11,8 +11,6 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from random import SystemRandom
-from struct import iter_unpack
 from typing import TYPE_CHECKING
 
 from meshproxy.errors import RemoteProtocolError
@@ -33,7 +31,6 @@ __all__ = [
     "compileEdgeHeaders",
     "compileRequestHeaders",
     "localAddress",
-    "newRequestId",
 ]
 
 # RFC 9110, 7.6.1, and what older clients send like them. They speak of one connection.
@@ -96,6 +93,7 @@ class ForwardingSettings:
     Fields of the connection manager's message that concern a request's head, by the same names.
 
     @ivar isInternal: Whether an address is internal (C{internal_address_config}); L{None} for no address.
+    @ivar areUnixSocketsInternal: Whether whoever comes by a unix socket is.
     @ivar detect: The C{original_ip_detection_extensions}; L{None} for C{x-forwarded-for} alone.
     @ivar scheme: C{scheme_to_overwrite}; empty for no.
     @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; empty for no.
@@ -113,6 +111,7 @@ class ForwardingSettings:
     generateRequestId: bool = True
     preserveExternalRequestId: bool = False
     isInternal: Callable[[str], bool] | None = None
+    areUnixSocketsInternal: bool = False
     detect: Detect | None = None
     scheme: bytes = b""
     serviceCluster: bytes = b""
@@ -311,7 +310,7 @@ def _tellClient(
         headers.set(b"x-forwarded-proto", settings.proto(connection))
     if settings.appendXForwardedPort:
         _tellPort(headers, connection, settings.trustedHops)
-    internal = bool(found.mayBeInternal and client and settings.isInternal and settings.isInternal(client))
+    internal = found.mayBeInternal and _isInternal(client, peer, settings)
     edge = settings.useRemoteAddress and not internal
     if internal:
         headers.set(b"x-envoy-internal", b"true")
@@ -327,6 +326,16 @@ def _tellClient(
     if client is None or (peer is not None and client == peer.host):
         return None
     return Address(client, 0)
+
+
+def _isInternal(client: str | None, peer: Address | None, settings: ForwardingSettings) -> bool:
+    """
+    @param client: Who asks, where that is an IP address.
+    """
+    if client:
+        return settings.isInternal is not None and settings.isInternal(client)
+    # Whoever came by a unix socket has no other address.
+    return settings.areUnixSocketsInternal and settings.useRemoteAddress and peer is not None and not peer.isIP
 
 
 def _detect(headers: RequestHeaders, peer: Address | None, settings: ForwardingSettings) -> Detected:
@@ -387,38 +396,3 @@ def localAddress() -> str:
             except OSError:
                 _local.append("127.0.0.1")
     return _local[0]
-
-
-_systemRandom = SystemRandom()
-
-
-class _RequestIds:
-    """
-    Version 4 UUIDs (RFC 9562, 5.4), their random bits taken from the system many at a time.
-    """
-
-    _COUNT = 128
-
-    # Of the 128 bits of each, those that are random, and those that say what it is: version 4, variant 10.
-    _RANDOM = int.from_bytes(bytes.fromhex("ffffffffffff0fff3fffffffffffffff") * _COUNT, "big")
-    _FIXED = int.from_bytes(bytes.fromhex("00000000000040008000000000000000") * _COUNT, "big")
-
-    def __init__(self) -> None:
-        self._ready: list[bytes] = []
-
-    def take(self) -> bytes:
-        """
-        The next one.
-        """
-        ready = self._ready
-        if not ready:
-            bits = _systemRandom.getrandbits(128 * self._COUNT) & self._RANDOM | self._FIXED
-            digits = b"%0*x" % (32 * self._COUNT, bits)
-            ready += map(b"-".join, iter_unpack("8s4s4s4s12s", digits))
-        return ready.pop()
-
-
-newRequestId = _RequestIds().take
-"""
-Makes an C{x-request-id}.
-"""

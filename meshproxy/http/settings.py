@@ -15,7 +15,7 @@ from meshproxy.accesslog.filters import RuntimeInteger, configuredInteger
 from meshproxy.codec.http1 import Http1Options, UnderscoreAction
 from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
-from meshproxy.config.cidr import compileCidrSet
+from meshproxy.config.cidr import cidrSetOf, compileCidrSet, packAddress
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.clientcert import compileClientCert
@@ -23,6 +23,7 @@ from meshproxy.http.originalip import compileDetection
 from meshproxy.http.proxystatus import TellStatus, compileProxyStatus
 from meshproxy.http.replymapping import RewriteReply, compileReplyRewriter
 from meshproxy.http.requestheaders import ForwardingSettings
+from meshproxy.http.requestids import checkRequestIds
 from meshproxy.routing.mutations import Mutation, chain, compileHeaderMutations
 from meshproxy.routing.path import EscapedSlashes, NormalizedPath, compilePathNormalization
 from meshproxy.upstream.http2options import KeepaliveSettings, compileHttp2Options, compileKeepalive
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
 
 __all__ = ["ManagerSettings", "compileManagerSettings"]
+
+# As in Envoy, where C{internal_address_config} names no ranges: the addresses of RFC 1918, those of RFC 4193 that may
+# be assigned, and the local ones.
+_PRIVATE = cidrSetOf("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,9 @@ def compileManagerSettings(
     logEarly = section.get("flush_access_log_on_new_request")
     logInterval = section.seconds("access_log_flush_interval", 0.0)
     via = section.get("via").encode("utf-8")
+    requestIds = section.child("request_id_extension")
+    if requestIds is not None:
+        checkRequestIds(requestIds)
     log = section.childOrEmpty("access_log_options")
     return ManagerSettings(
         statPrefix=section.get("stat_prefix"),
@@ -196,11 +204,18 @@ def _ignoredUpgrades(options: Section) -> Callable[[bytes], bool] | None:
     return (lambda offer: any(matches(offer) for matches in matchers)) if matchers else None
 
 
+def _internalAddresses(section: Section) -> Callable[[str], bool]:
+    return compileCidrSet(section.children("cidr_ranges")).containsText if section.has("cidr_ranges") else _isPrivate
+
+
+def _isPrivate(address: str) -> bool:
+    packed = packAddress(address)
+    # As in Envoy, an IPv4 address that is mapped into IPv6 is none of them.
+    return packed is not None and packed in _PRIVATE and (len(packed) == 16) is (":" in address)
+
+
 def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> ForwardingSettings:
     internal = section.child("internal_address_config")
-    isInternal = None
-    if internal is not None and internal.has("cidr_ranges"):
-        isInternal = compileCidrSet(internal.children("cidr_ranges")).containsText
     hops = section.get("xff_num_trusted_hops")
     detect = compileDetection(section.children("original_ip_detection_extensions"))
     useRemoteAddress = section.wrapped("use_remote_address", False)
@@ -215,7 +230,8 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
         appendXForwardedPort=section.get("append_x_forwarded_port"),
         generateRequestId=section.wrapped("generate_request_id", True),
         preserveExternalRequestId=section.get("preserve_external_request_id"),
-        isInternal=isInternal,
+        isInternal=None if internal is None else _internalAddresses(internal),
+        areUnixSocketsInternal=internal is not None and internal.get("unix_sockets"),
         detect=detect,
         scheme=section.childOrEmpty("scheme_header_transformation").get("scheme_to_overwrite").encode("utf-8"),
         serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else b"",

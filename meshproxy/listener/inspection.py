@@ -135,9 +135,9 @@ def _compilePredicate(section: Section) -> Callable[[ConnectionInfo], bool]:
     if inverted is not None:
         rule = _compilePredicate(inverted)
         return lambda info: not rule(info)
-    ports = section.child("destination_port_range")
-    if ports is None:
+    if section.get("any_match"):
         return lambda info: True
+    ports = section.childOrEmpty("destination_port_range")
     wanted = range(ports.get("start"), ports.get("end"))
     return lambda info: info.localAddress is not None and info.localAddress.port in wanted
 

@@ -51,7 +51,6 @@ class Port(FileDescriptor):
         accepted: Callable[[socket.socket, Address], object],
         backlog: int = 1024,
         mode: int = 0,
-        reusePort: bool = False,
         options: ListenOptions = ListenOptions(),  # noqa: B008  # it cannot be changed
     ) -> None:
         """
@@ -64,7 +63,7 @@ class Port(FileDescriptor):
         FileDescriptor.__init__(self, reactor)
         self._accepted = accepted
         try:
-            self._socket = _bind(address, backlog, mode, reusePort, options)
+            self._socket = _bind(address, backlog, mode, options)
         except OSError as exception:
             raise CannotListenError(address.host, address.port or 0, exception) from exception
         self.fileno = self._socket.fileno  # type: ignore[method-assign]  # as Twisted's own transports do
@@ -150,7 +149,7 @@ class Port(FileDescriptor):
 _CLOSING = Failure(CONNECTION_DONE)
 
 
-def _bind(address: Address, backlog: int, mode: int, reusePort: bool, options: ListenOptions) -> socket.socket:
+def _bind(address: Address, backlog: int, mode: int, options: ListenOptions) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -158,8 +157,6 @@ def _bind(address: Address, backlog: int, mode: int, reusePort: bool, options: L
             _removeStale(address.host)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reusePort:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if address.family == socket.AF_INET6:
                 # Envoy's ipv4_compat decides; it is off by default.
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -179,8 +179,6 @@ class Route:
     @ivar metadata: C{filter_metadata}, by name of the filter.
     @ivar requestBodyBufferLimit: That of the route, or of its virtual host.
     @ivar statPrefix: C{stat_prefix}.
-    @ivar operation: The C{decorator}'s name for spans.
-    @ivar propagateOperation: Whether that name goes into C{x-envoy-decorator-operation}.
     @ivar choose: Where the route has weighted clusters: picks one, as a route of its own. L{RouteTable.match} has
         called it already.
     @ivar isPeculiar: Whether the connection manager has to look at it: it has an idle time-out, or changes the chain.
@@ -200,8 +198,6 @@ class Route:
     metadata: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     requestBodyBufferLimit: int | None = None
     statPrefix: str = ""
-    operation: str = ""
-    propagateOperation: bool = True
     choose: Callable[[RequestHeaders, StreamInfo], Route | None] | None = None
     isPeculiar: bool = field(init=False)
 

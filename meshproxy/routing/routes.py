@@ -148,7 +148,6 @@ class RouteCompiler:
         @param conditions: Which requests it is for.
         """
         own = _compileLevel(section, self.context, section.childOrEmpty("route").child("cors"))
-        decorator = section.child("decorator")
         route = Route(
             virtualHost,
             RouteKind.NON_FORWARDING,
@@ -160,8 +159,6 @@ class RouteCompiler:
             metadata=readMetadata(section.child("metadata")),
             requestBodyBufferLimit=virtualHost.requestBodyBufferLimit,
             statPrefix=section.get("stat_prefix"),
-            operation="" if decorator is None else decorator.get("operation"),
-            propagateOperation=decorator is None or decorator.wrapped("propagate", True),
         )
         if _bodyLimit(section) is not None:
             route = replace(route, requestBodyBufferLimit=_bodyLimit(section))

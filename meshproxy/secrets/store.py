@@ -79,19 +79,18 @@ def checkSecret(section: Section) -> None:
     Load a C{Secret} for a try. Faults are told at their places.
     """
     kind = section.oneof("type")
-    held = None if kind is None else section.child(kind)
     loading = Loading()
-    if held is None:
+    if kind is None:
         section.refuse(f"holds no secret: one of {', '.join(_KINDS)} is needed")
     elif kind == "tls_certificate":
-        loadCertifiedKey(held, loading)
+        loadCertifiedKey(section.childOrEmpty(kind), loading)
     elif kind == "validation_context":
-        compileValidation(held, loading)
+        compileValidation(section.childOrEmpty(kind), loading)
     elif kind == "generic_secret":
-        for source in _genericSources(held):
+        for source in _genericSources(section.childOrEmpty(kind)):
             readSource(source, loading, isText=False)
     else:
-        section.refuse("session_ticket_keys are not implemented: OpenSSL's tickets end with the process", kind or "")
+        section.refuse("session_ticket_keys are not implemented: OpenSSL's tickets end with the process", kind)
 
 
 def _genericSources(held: Section) -> list[Section]:

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.config.cidr import (
     CidrRange,
     CidrSet,
+    cidrSetOf,
     compileAddressMatcher,
     compileCidrRange,
     compileCidrSet,
@@ -110,6 +111,13 @@ class CidrSetTests(SynchronousTestCase):
         """
         found = ranges("0.0.0.0/0", "10.1.2.0/24", "10.0.0.0/8").longestMatch(bytes([10, 1, 2, 3]))
         self.assertEqual(str(found), "10.1.2.0/24")
+
+    def test_ofTexts(self) -> None:
+        """
+        A set of the program's own is like one that was configured.
+        """
+        texts = ("10.0.0.0/8", "fd00::/8", "::1/128")
+        self.assertEqual(cidrSetOf(*texts).ranges, ranges(*texts).ranges)
 
     def test_empty(self) -> None:
         """

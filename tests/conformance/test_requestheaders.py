@@ -61,6 +61,7 @@ LISTENERS = {
         "{use_remote_address: true,"
         " internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}}"
     ),
+    "internalDefault": Manager("internal_address_config: {}"),
     "unixInternal": Manager("{use_remote_address: true, internal_address_config: {unix_sockets: true}}"),
     "noAppend": Manager("{use_remote_address: true, skip_xff_append: true}"),
     "everything": Manager(
@@ -105,13 +106,13 @@ CASES = [
         "envoyFields",
         "Fields that only friends may send",
         get("/", *_ENVOY),
-        "plain edge internal internalEdge everything",
+        "plain edge internal internalEdge internalDefault unixInternal everything",
     ),
     *_everywhere(
         "envoyFieldsForwarded",
         "Fields that only friends may send, with the client's address",
         get("/", *_ENVOY, "x-forwarded-for: 10.1.1.1"),
-        "plain edge edgeHop hop internal internalEdge unixInternal",
+        "plain edge edgeHop hop internal internalEdge internalDefault unixInternal",
     ),
     *_everywhere(
         "forwarded",
@@ -136,6 +137,33 @@ CASES = [
     *_everywhere("xffSix", "An IPv6 address", get("/", "x-forwarded-for: 2001:db8::1"), "plain edge edgeHop hop"),
     *_everywhere(
         "xffPrivate", "A private address", get("/", "x-forwarded-for: 10.0.0.1"), "plain edge internal internalEdge"
+    ),
+    *(
+        Case(
+            f"xffDefault_{address}",
+            "Who is internal unless it is said",
+            get("/", f"x-forwarded-for: {address}"),
+            listener="internalDefault",
+        )
+        for address in (
+            "10.255.0.1",
+            "11.0.0.1",
+            "172.15.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "172.32.0.1",
+            "192.168.9.9",
+            "192.169.0.1",
+            "127.0.0.1",
+            "127.0.0.2",
+            "169.254.0.1",
+            "::1",
+            "::2",
+            "fc00::1",
+            "fd00::1",
+            "fe80::1",
+            "::ffff:10.0.0.1",
+        )
     ),
     *_everywhere("protoHttps", "x-forwarded-proto", get("/", "x-forwarded-proto: https"), "plain edge edgeHop"),
     *_everywhere(

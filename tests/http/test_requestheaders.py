@@ -4,7 +4,6 @@ Tests for L{meshproxy.http.requestheaders}.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -22,7 +21,6 @@ from meshproxy.http.requestheaders import (
     compileEdgeHeaders,
     compileRequestHeaders,
     localAddress,
-    newRequestId,
 )
 from meshproxy.net.address import Address
 
@@ -285,6 +283,25 @@ class EdgeTests(RequestHeadersCase):
         self.assertIsNone(compiled(headers, connectionFrom("/run/socket", None)))
         self.assertEqual(set(headers.first), {b"x-forwarded-proto", b"x-request-id"})
 
+    def test_unixInternal(self) -> None:
+        """
+        Whoever comes by a unix socket, and forwards for nobody, may give orders where such sockets are internal and the
+        peer is the client.
+        """
+        order = (b"x-envoy-max-retries", b"3")
+        for pairs, useRemoteAddress, internal in (
+            ((order,), True, True),
+            ((order,), False, False),
+            ((order, (b"x-forwarded-for", b"10.0.0.2")), True, False),
+        ):
+            headers = RequestHeaders(b"GET", b"/", b"a", pairs)
+            settings = ForwardingSettings(
+                useRemoteAddress=useRemoteAddress, isInternal=lambda text: False, areUnixSocketsInternal=True
+            )
+            compileRequestHeaders(settings, lambda: b"new")(headers, connectionFrom("/run/socket", None))
+            self.assertEqual(headers.get(b"x-envoy-internal"), b"true" if internal else None, pairs)
+            self.assertEqual(order[0] in headers.first, internal)
+
 
 class AdditionsTests(RequestHeadersCase):
     """
@@ -417,19 +434,3 @@ class ShortWayTests(RequestHeadersCase):
             self.assertTrue(settings.isPeculiar)
             self.assertIsNone(compileEdgeHeaders(settings, lambda: b"new"), other)
         self.assertIsNone(compileEdgeHeaders(ForwardingSettings(), lambda: b"new"))
-
-
-class RequestIdTests(SynchronousTestCase):
-    """
-    L{newRequestId}.
-    """
-
-    def test_uuids(self) -> None:
-        """
-        Ids are UUIDs of version 4, in the usual form, all different, also beyond those that are made at once.
-        """
-        ids = [newRequestId().decode("ascii") for _ in range(300)]
-        self.assertEqual(len(set(ids)), 300)
-        for text in ids:
-            parsed = uuid.UUID(text)
-            self.assertEqual((str(parsed), parsed.version, parsed.variant), (text, 4, uuid.RFC_4122))

@@ -187,14 +187,24 @@ class ManagerSettingsTests(SynchronousTestCase):
 
     def test_internalAddresses(self) -> None:
         """
-        Internal is who is in one of the ranges; without any, nobody is.
+        Internal is who is in one of the ranges; where none is named, who has a private address, as in Envoy. Without
+        the message nobody is.
         """
         ranges = [{"address_prefix": "10.0.0.0", "prefix_len": 8}, {"address_prefix": "2001:db8::", "prefix_len": 32}]
         isInternal = settingsOf(internal_address_config={"cidr_ranges": ranges}).forwarding.isInternal
         assert isInternal is not None
         found = [isInternal(text) for text in ("10.1.2.3", "2001:db8::1", "192.0.2.1", "2001:db9::1")]
         self.assertEqual(found, [True, True, False, False])
-        self.assertIsNone(settingsOf(internal_address_config={}).forwarding.isInternal)
+        self.assertIsNone(settingsOf().forwarding.isInternal)
+        isPrivate = settingsOf(internal_address_config={}).forwarding.isInternal
+        assert isPrivate is not None
+        private = "10.1.2.3 172.16.0.1 172.31.255.255 192.168.1.1 127.0.0.1 ::1 fd00::1"
+        self.assertEqual([text for text in private.split() if not isPrivate(text)], [])
+        public = "11.0.0.1 172.32.0.1 172.15.0.1 192.169.0.1 127.0.0.2 ::2 fc00::1 ::ffff:10.1.2.3 /run/socket"
+        self.assertEqual([text for text in public.split() if isPrivate(text)], [])
+        for isSet in (False, True):
+            forwarding = settingsOf(internal_address_config={"unix_sockets": isSet}).forwarding
+            self.assertEqual(forwarding.areUnixSocketsInternal, isSet)
 
     def test_streamErrors(self) -> None:
         """

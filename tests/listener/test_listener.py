@@ -19,6 +19,7 @@ from meshproxy.listener.connection import DownstreamConnection
 from meshproxy.listener.port import addressOf
 from meshproxy.net.address import Address
 from meshproxy.testing import MemoryNetwork, MemoryProxy, Peer, VirtualReactor
+from tests.filters.network.support import accessLog
 from tests.integration.configs import STDOUT, bootstrap, direct, listener
 
 PORT = 10000
@@ -199,6 +200,15 @@ class ServingTests(SynchronousTestCase):
         proxy = MemoryProxy(bootstrap({**listener("l", PORT, direct("x")), "stat_prefix": "front"}))
         proxy.request()
         self.assertEqual(proxy.stat("listener.front.downstream_cx_total"), 1)
+
+    def test_unixClient(self) -> None:
+        """
+        A client of a unix socket has no name, and goes by that of the socket, as in Envoy.
+        """
+        log = accessLog("%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS%\n")
+        proxy = MemoryProxy(bootstrap(listener("l", "/run/front", direct("x"), access_log=log)))
+        proxy.request()
+        self.assertEqual(proxy.accessLog, ["/run/front /run/front /run/front"])
 
     def test_name(self) -> None:
         """

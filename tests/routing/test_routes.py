@@ -177,20 +177,19 @@ class LevelTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         """
-        Metadata, span names and statistics prefix are kept on the route.
+        Metadata and the prefix of statistics are kept on the route.
         """
         route = found(
             tableOf(
                 {
                     **forward(),
                     "metadata": {"filter_metadata": {"f": {"k": ["v", 1]}}},
-                    "decorator": {"operation": "op", "propagate": False},
                     "stat_prefix": "pre",
                 }
             )
         )
         self.assertEqual(route.metadata, {"f": {"k": ["v", 1.0]}})
-        self.assertEqual((route.operation, route.propagateOperation, route.statPrefix), ("op", False, "pre"))
+        self.assertEqual(route.statPrefix, "pre")
 
     def test_otherActions(self) -> None:
         """
