@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
 
+from meshproxy.controlplane.model.resource import Key
 from meshproxy.controlplane.registry.services import Endpoint, Port, Service, ServiceKey
 
 __all__ = ["Change", "ServiceIndex", "Target", "changesBetween"]
@@ -30,7 +31,8 @@ class Change:
     """
     What is different between two moments.
 
-    @ivar services: Services that came, went, or are not what they were, or whose endpoints have other identities.
+    @ivar services: Services that came, went, or are not what they were, whose endpoints have other identities, or that
+        others stand behind.
     @ivar endpoints: Services that stayed, with other endpoints.
     """
 
@@ -155,7 +157,14 @@ def changesBetween(before: ServiceIndex, after: ServiceIndex) -> Change:
     others = frozenset(
         key for key in endpoints if _identities(before.allEndpoints(key)) != _identities(after.allEndpoints(key))
     )
-    return Change(services | others, endpoints - others)
+    # Those that do not count change what is told of those that do.
+    told = _hidden(before) ^ _hidden(after)
+    changed = services | others | {key for key, _, _ in told}
+    return Change(changed, endpoints - changed)
+
+
+def _hidden(index: ServiceIndex) -> set[tuple[ServiceKey, Key, Key]]:
+    return {(winner.key, winner.origin, loser.origin) for loser, winner in index.hidden}
 
 
 def _identities(endpoints: Iterable[Endpoint]) -> set[tuple[int, str, str]]:

@@ -71,3 +71,18 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual({key.host for key in change.endpoints}, {"a"})
         self.assertFalse(changesBetween(before, before))
         self.assertFalse(Change())
+
+    def test_behind(self) -> None:
+        """
+        One that stands behind an older one changes what is told of both, coming and going, not with what it says.
+        """
+        young = evolve(A, origin=Key("", "Service", "shop", "b"), age=(False, "2021", "", ""))
+        other = evolve(young, external=True)
+        old = evolve(A, age=(False, "2020", "", ""))
+        alone, both = ServiceIndex([old]), ServiceIndex([old, young])
+        for before, after, changed in (
+            (alone, both, {A.key}),
+            (both, alone, {A.key}),
+            (both, ServiceIndex([old, other]), set()),
+        ):
+            self.assertEqual(changesBetween(before, after).services, changed)

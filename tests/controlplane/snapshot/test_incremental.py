@@ -26,6 +26,10 @@ def _document(resource: Resource) -> dict[str, Any]:
     return {**resource.document, "metadata": {**metadata, "namespace": resource.namespace}}
 
 
+def _toldIn(translation: Translation) -> set[tuple[str, str]]:
+    return {(problem.resource, problem.message) for problem in translation.problems}
+
+
 class IncrementalTests(SnapshotTestCase):
     """
     A change to what was there comes to what all of it comes to anew.
@@ -64,7 +68,10 @@ class IncrementalTests(SnapshotTestCase):
             anew = translate(case.proxy, case.mesh, ResourceSet(held), indexOf(held, case.mesh.domain))
             wanted = Converter().snapshot(anew)
             for attached in proxies:
-                assert attached.snapshot is not None
+                assert attached.snapshot is not None and attached.translation is not None
+                # One that did not have to be made again may tell of other places of the same resources.
+                told, due = map(_toldIn, (attached.translation, anew))
+                self.assertEqual(told, due, (case.proxy.id, seed, step))
                 for typeURL, expected in wanted.resources.items():
                     self.assertEqual(attached.snapshot.ofType(typeURL), expected, (case.proxy.id, seed, step, typeURL))
 
