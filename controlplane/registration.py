@@ -138,10 +138,10 @@ class Registration:
             return
         self._watch = self._objects.store.watch(self, listing.revision)
         for entry in listing.entries:
-            if self._isOwn(entry) and entry.key not in self._present and entry.key not in self._leaving:
+            if self._isOwn(entry) and entry.key not in self._leaving:
                 self._leaving[entry.key] = self._reactor.callLater(_PATIENCE, self._forget, entry.key)
-        for workloads in list(self._present.values()):
-            self._do(self._register, workloads[-1])
+        for key in list(self._present):
+            self._do(self._settle, key)
 
     def stop(self) -> None:
         """
@@ -175,19 +175,15 @@ class Registration:
 
     def _came(self, workload: _Workload) -> None:
         self._present.setdefault(workload.key, []).append(workload)
-        call = self._leaving.pop(workload.key, None)
-        if call is not None:
-            call.cancel()
-        self._do(self._register, workload)
+        self._do(self._settle, workload.key)
 
     def _left(self, workload: _Workload) -> None:
         streams = self._present[workload.key]
         streams.remove(workload)
-        if streams:
-            return
-        del self._present[workload.key]
+        if not streams:
+            del self._present[workload.key]
         if not self._isStopped:
-            self._leaving[workload.key] = self._reactor.callLater(_GRACE, self._forget, workload.key)
+            self._do(self._settle, workload.key)
 
     def _forget(self, key: Key) -> None:
         del self._leaving[key]
@@ -203,8 +199,8 @@ class Registration:
         there = {one.key for one in commit.changes if one.after is not None}
         gone = {one.key for one in commit.changes if one.after is None}
         for key, workloads in list(self._present.items()):
-            if workloads[-1].groupKey in there or key in gone:
-                self._do(self._register, workloads[-1])
+            if key in gone or any(one.groupKey in there for one in workloads):
+                self._do(self._settle, key)
 
     def watchLost(self, error: Exception) -> None:
         """
@@ -213,44 +209,68 @@ class Registration:
         if not self._isStopped:
             self.start().addErrback(lambda why: self._log.failure("the store cannot be read", why))
 
-    def _do(self, work: Callable[[Any], Any], what: _Workload | Key) -> None:
+    def _do(self, work: Callable[[Key], Any], key: Key) -> None:
         def run() -> Deferred[None]:
-            return Deferred.fromCoroutine(work(what))
+            return Deferred.fromCoroutine(work(key))
 
         done = self._lock.run(run)
         done.addErrback(lambda why: self._log.failure("a workload could not be registered", why))
 
-    async def _register(self, workload: _Workload) -> None:
-        if workload.key not in self._present:
+    async def _settle(self, key: Key) -> None:
+        """
+        Write the entry of who is there, or let it go after a while.
+        """
+        before: Entry | None = await self._objects.store.get(key)
+        group, workload = await self._rightful(key, before)
+        if workload is None:
+            mayStay = before is None or not self._isOwn(before) or self._isStopped
+            if not mayStay and key not in self._leaving:
+                self._leaving[key] = self._reactor.callLater(_GRACE, self._forget, key)
             return
-        found: Entry | None = await self._objects.store.get(workload.groupKey)
-        before: Entry | None = await self._objects.store.get(workload.key)
-        why = self._whyNot(workload, found, before)
-        if why or found is None:
-            self._log.warn("{name} is not registered: {why}", name=workload.name, why=why)
-            return
+        call = self._leaving.pop(key, None)
+        if call is not None:
+            call.cancel()
+        if group is not None:
+            await self._register(workload, group)
+
+    async def _register(self, workload: _Workload, group: Entry) -> None:
         try:
-            wish = self._objects.wish(_ENTRIES, workload.namespace, _document(workload, found.document))
+            wish = self._objects.wish(_ENTRIES, workload.namespace, _document(workload, group.document))
             (outcome,) = await self._objects.write([wish], _AUTHOR, f"{workload.name} is connected")
         except Refused as refused:
             self._log.warn("{name} is not registered: {why}", name=workload.name, why=str(refused))
             return
         self._log.info("WorkloadEntry {name} {action}", name=workload.name, action=outcome.action)
 
+    async def _rightful(self, key: Key, before: Entry | None) -> tuple[Entry | None, _Workload | None]:
+        """
+        Who may have an entry of those that ask for it: the one that came last of those with the service account of the
+        group. Others do not count, whatever they say of where they are, or they could take the entry of somebody else
+        away, or keep it when that is gone.
+
+        @return: The group, and who it is; without a group who keeps what there is.
+        """
+        for workload in [*reversed(self._present.get(key, ()))]:
+            found: Entry | None = await self._objects.store.get(workload.groupKey)
+            why = self._whyNot(workload, found, before)
+            if not why:
+                return found, workload
+            self._log.warn("{name} is not registered: {why}", name=workload.name, why=why)
+        return None, None
+
     def _whyNot(self, workload: _Workload, group: Entry | None, before: Entry | None) -> str:
-        if group is None:
+        if group is None and before is None:
             return f"there is no WorkloadGroup {workload.namespace}/{workload.group}"
         if before is not None and not self._isOwn(before):
             return "somebody else made that WorkloadEntry"
-        template = _part(_part(group.document, "spec"), "template")
-        account = str(template.get("serviceAccount") or "default")
+        account = _accountOf(group, before)
         if account != workload.serviceAccount:
             return f"its service account is {workload.serviceAccount!r}, that of the group is {account!r}"
         return ""
 
     async def _remove(self, key: Key) -> None:
         found: Entry | None = await self._objects.store.get(key)
-        if key in self._present or found is None or not self._isOwn(found):
+        if found is None or not self._isOwn(found) or (await self._rightful(key, found))[1] is not None:
             return
         wish = Wish(_ENTRIES, key.namespace, key.name, None, found.revision)
         await self._objects.write([wish], _AUTHOR, f"{key.name} is gone")
@@ -265,6 +285,18 @@ class Registration:
 def _part(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     part = document.get(name)
     return part if isinstance(part, Mapping) else {}
+
+
+def _accountOf(group: Entry | None, entry: Entry | None) -> str:
+    """
+    The service account of a group; when it is gone, that which its entry has, which stays with its proxy.
+    """
+    told: Mapping[str, Any] = {}
+    if group is not None:
+        told = _part(_part(group.document, "spec"), "template")
+    elif entry is not None:
+        told = _part(entry.document, "spec")
+    return str(told.get("serviceAccount") or "default")
 
 
 def _document(workload: _Workload, group: Mapping[str, Any]) -> dict[str, Any]:

@@ -197,6 +197,54 @@ class RegistrationTests(SynchronousTestCase):
         self.reactor.advance(60)
         self.assertEqual(self.entry(), own)
 
+    def test_thief(self) -> None:
+        """
+        Who says that it is where another one is, and may not, neither keeps its entry from being written, nor makes it
+        outlive its proxy.
+        """
+        self.put(group())
+        gone = self.attach(LABELS={"version": "v1"})
+        self.attach(SERVICE_ACCOUNT="thief", LABELS={"version": "v2"})
+        self.put(group(ports={"http": 8081}))
+        self.assertEqual(self.entry()["spec"]["ports"], {"http": 8081})
+        self.successResultOf(self.store.commit([Change(_ENTRY, None)], "ann"))
+        self.reactor.advance(0)
+        self.assertEqual(self.entry()["spec"]["labels"]["version"], "v1")
+        gone()
+        self.reactor.advance(5)
+        self.attach(SERVICE_ACCOUNT="thief")
+        self.reactor.advance(4.9)
+        self.assertIsNotNone(self.entry())
+        self.reactor.advance(0.2)
+        self.assertIsNone(self.entry())
+
+    def test_newest(self) -> None:
+        """
+        Of several at one address the entry is that of the last one that is there.
+        """
+        self.put(group())
+        self.attach(LABELS={"version": "v1"})
+        gone = self.attach(LABELS={"version": "v2"})
+        self.assertEqual(self.entry()["spec"]["labels"]["version"], "v2")
+        gone()
+        self.reactor.advance(0)
+        self.assertEqual(self.entry()["spec"]["labels"]["version"], "v1")
+
+    def test_groupGone(self) -> None:
+        """
+        When its group is gone an entry stays as it is with its proxy, and goes with it.
+        """
+        self.put(group())
+        gone = self.attach()
+        self.successResultOf(self.store.commit([Change(Key(_GROUPS, "shop", "cart"), None)], "ann"))
+        again = self.attach(LABELS={"version": "v2"})
+        gone()
+        self.reactor.advance(60)
+        self.assertEqual(self.entry()["spec"]["labels"], {"app": "cart"})
+        again()
+        self.reactor.advance(11)
+        self.assertIsNone(self.entry())
+
     def test_restart(self) -> None:
         """
         When the control plane starts again entries stay for those who come again, and go a minute later for others;
