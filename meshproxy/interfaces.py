@@ -19,6 +19,7 @@ from zope.interface import Attribute, Interface
 __all__ = [
     "IAcceptedSocket",
     "ICancellable",
+    "IClusterSpecifier",
     "IExplainer",
     "IFilterFactory",
     "IHTTPFilter",
@@ -346,6 +347,25 @@ class IIncomingConnection(Interface):
         Close the connection; it gets no filter chain.
 
         @param details: The connection termination details of the access log.
+        """
+
+
+class IClusterSpecifier(Interface):
+    """
+    What chooses the cluster of a route (C{cluster_specifier_plugin}); one serves all requests of its route.
+    """
+
+    def chooseCluster(headers: Any, stream: Any) -> str:
+        """
+        Choose, when the route of a request is chosen and no filter has seen it yet.
+
+        What it raises is logged, and there is no cluster.
+
+        @param headers: The head of the request, to be read and not to be changed.
+        @param stream: What else is known of it: a L{meshproxy.accesslog.streaminfo.StreamInfo}.
+
+        @return: The name of the cluster. Where there is no such cluster, or the name is empty, the client gets what
+            C{cluster_not_found_response_code} says.
         """
 
 

@@ -28,7 +28,7 @@ from meshproxy.config.section import Section
 from meshproxy.config.structs import structNode
 from meshproxy.config.walker import Walker
 from meshproxy.errors import MeshProxyError
-from meshproxy.interfaces import IFilterFactory, IHTTPFilter, IListenerFilter
+from meshproxy.interfaces import IClusterSpecifier, IFilterFactory, IHTTPFilter, IListenerFilter
 from meshproxy.plugins import FilterPlugin
 
 __all__ = ["FilterRegistry", "FoundFilter", "ReloadFailed", "findPlugins"]
@@ -37,7 +37,10 @@ __all__ = ["FilterRegistry", "FoundFilter", "ReloadFailed", "findPlugins"]
 PYTHON = "python:"
 
 #: What the classes of a kind must implement.
-_INTERFACES = {"http": IHTTPFilter, "listener": IListenerFilter}
+_INTERFACES = {"http": IHTTPFilter, "listener": IListenerFilter, "cluster_specifier": IClusterSpecifier}
+
+#: What those of a kind are called that are no filters.
+_WORDS = {"cluster_specifier": "cluster specifier plugin"}
 
 _STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 
@@ -172,7 +175,7 @@ class FilterRegistry:
         """
         Find the filter of a C{HttpFilter}, a C{Filter} or a C{ListenerFilter}.
 
-        @param kind: C{"http"}, C{"network"} or C{"listener"}.
+        @param kind: C{"http"}, C{"network"}, C{"listener"} or C{"cluster_specifier"}.
         @param section: The message with C{name} and C{typed_config}. Its faults are told there.
 
         @return: L{None} if there is none; that is then recorded.
@@ -194,7 +197,7 @@ class FilterRegistry:
             plugin = self.byType(kind, config.typeName)
             if plugin is None:
                 types = {name for plugin in self.plugins if plugin.kind == kind for name in plugin.configTypes}
-                why = f"{config.typeName} configures no {kind} filter that is known here"
+                why = f"{config.typeName} configures no {_word(kind)} that is known here"
                 config.refuse(why + self._known(kind), "@type", nearTypes(config.typeName, types))
                 return None
             return self._loaded(plugin, config)
@@ -206,7 +209,7 @@ class FilterRegistry:
             # Envoy: the value of a TypedStruct may be any message, written as a Struct.
             message = _messageOfStruct(config, typeName(name))
             return None if message is None else self.findTyped(kind, message)
-        why = f"{name!r} is no {kind} filter that is known here"
+        why = f"{name!r} is no {_word(kind)} that is known here"
         config.refuse(why + self._known(kind), "type_url", near(name, self.names(kind)))
         return None
 
@@ -296,6 +299,10 @@ class FilterRegistry:
             if file is not None:
                 found.setdefault(file, []).append(plugin.name)
         return found
+
+
+def _word(kind: str) -> str:
+    return _WORDS.get(kind, f"{kind} filter")
 
 
 def _typesOf(plugin: IFilterFactory) -> tuple[str, ...]:

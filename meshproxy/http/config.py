@@ -86,6 +86,7 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: _ChainCompil
         compileOlderConfig=compiler.compileOlderConfig,
         serviceCluster=proxy.nodeCluster,
         matcherInputs=REQUEST_INPUTS,
+        registry=proxy.registry,
     )
     scoped = section.child("scoped_routes")
     if scoped is not None:

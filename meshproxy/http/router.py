@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Router"]
 
+# How many routes are known at a time.
+_MOST_PLANS = 20_000
+
 
 class Router:
     """
@@ -112,6 +115,9 @@ class Router:
         try:
             plan = self._plans[id(route)]
         except KeyError:
+            if len(self._plans) >= _MOST_PLANS:
+                # Requests that name their clusters have routes of their own.
+                self._plans.clear()
             plan = self._plans[id(route)] = Plan(self, route, stream.manager.settings)
         if not plan.forwards:
             self._answer(stream, route, headers)

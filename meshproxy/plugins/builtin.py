@@ -1,8 +1,8 @@
 """
-The HTTP filters that come with this program.
+The HTTP filters that come with this program, and what chooses clusters for routes.
 """
 
-from meshproxy.plugins.descriptor import builtIn
+from meshproxy.plugins.descriptor import FilterPlugin, builtIn
 
 headerMutation = builtIn("http", "header_mutation", "HeaderMutation", "HeaderMutation", "HeaderMutationPerRoute")
 basicAuth = builtIn("http", "basic_auth", "BasicAuth", "BasicAuth", "BasicAuthPerRoute")
@@ -24,3 +24,9 @@ jwtAuthn = builtIn("http", "jwt_authn", "JWTAuthn", "JwtAuthentication", "PerRou
 localRateLimit = builtIn("http", "local_ratelimit", "LocalRateLimit", "LocalRateLimit")
 router = builtIn("http", "router", "Router", "Router")
 setMetadata = builtIn("http", "set_metadata", "SetMetadata", "Config")
+matcherClusterSpecifier = FilterPlugin(
+    "envoy.router.cluster_specifier_plugin.matcher",
+    "cluster_specifier",
+    "meshproxy.filters.cluster_specifier.matcher:MatcherClusterSpecifier",
+    ("envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",),
+)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from meshproxy.config.matchertree import CompileInput
 from meshproxy.config.near import near
+from meshproxy.config.registry import FilterRegistry
 from meshproxy.config.section import Section
 from meshproxy.routing.perfilter import CompileFilterConfig, CompileOlderConfig, KnowsFilterConfig
 from meshproxy.runtime import Runtime
@@ -45,6 +46,7 @@ class RouteContext:
     @ivar matcherInputs: What trees of conditions can look at, by the names of their messages.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
     @ivar compileOlderConfig: Compiles fields of former times that are for filters.
+    @ivar registry: The plugins, for those that choose clusters; L{None} where routes are only looked at.
     @ivar knowsFilterConfig: Whether it can: what is optional, and not known, is left out.
     """
 
@@ -57,6 +59,7 @@ class RouteContext:
     compileOlderConfig: CompileOlderConfig = _nothing
     serviceCluster: str = ""
     matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)
+    registry: FilterRegistry | None = None
 
     def checkCluster(self, section: Section, field: str, name: str, kind: str = "cluster") -> None:
         """

@@ -179,8 +179,8 @@ class Route:
     @ivar metadata: C{filter_metadata}, by name of the filter.
     @ivar requestBodyBufferLimit: That of the route, or of its virtual host.
     @ivar statPrefix: C{stat_prefix}.
-    @ivar choose: Where the route has weighted clusters: picks one, as a route of its own. L{RouteTable.match} has
-        called it already.
+    @ivar choose: Where each request chooses the cluster, or chance does among weighted ones: picks it, as a route of
+        its own. L{RouteTable.match} has called it already.
     @ivar isPeculiar: Whether the connection manager has to look at it: it has an idle time-out, or changes the chain.
     """
 

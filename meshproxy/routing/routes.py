@@ -32,6 +32,7 @@ from meshproxy.routing.redirects import DEFAULT_MAX_BODY, compileDirectResponse,
 from meshproxy.routing.retries import RetryPolicy, compileRetryPolicy
 from meshproxy.routing.rewrites import compileHostRewrite, compilePathRewrite, literalHost, pathMutation
 from meshproxy.routing.route import Route, RouteKind, VirtualCluster, VirtualHost
+from meshproxy.routing.specifiers import Specifiers, byHeader, choosingOn, choosingRoute
 
 __all__ = ["Level", "RouteCompiler", "compileVirtualHost"]
 
@@ -129,6 +130,7 @@ class RouteCompiler:
         validates = section.wrapped("validate_clusters", context.validateClusters)
         self._validating = context if validates else None
         self.mirrors = self.compileMirrors(section)
+        self._specifiers = Specifiers(section.children("cluster_specifier_plugins"), context)
 
     def compileMirrors(self, section: Section) -> tuple[MirrorPolicy, ...]:
         """
@@ -183,8 +185,8 @@ class RouteCompiler:
         if kind == "direct_response":
             response = compileDirectResponse(section.childOrEmpty("direct_response"), self._maxBody)
             return replace(route, kind=RouteKind.DIRECT_RESPONSE, directResponse=response)
-        if kind == "filter_action":
-            section.refuse("filter_action is not implemented", kind)
+        # As in Envoy, filter_action does what non_forwarding_action does: filters may answer, and the router has no
+        # cluster for it.
         return route
 
     def _forwarding(
@@ -205,7 +207,10 @@ class RouteCompiler:
             finalizeRequestHeaders=chain(steps),
         )
         weighted = action.child("weighted_clusters")
-        return route if weighted is None else self._weighted(route, weighted, steps)
+        if weighted is not None:
+            return self._weighted(route, weighted, steps)
+        choice = byHeader(compiled.clusterHeader) if compiled.clusterHeader else self._specifiers.choiceOf(action)
+        return route if choice is None else choosingRoute(route, choice)
 
     def _weighted(self, route: Route, section: Section, steps: Sequence[Mutation | None]) -> Route:
         """
@@ -228,7 +233,7 @@ class RouteCompiler:
         others.extend(zip(variants, weights, strict=True))
         current = runtimeWeights(section, entries, self.context.runtime)
         choose = chooseByWeight(variants, weights, self.context.random, number, current)
-        return replace(route, choose=choose)
+        return replace(route, choose=choosingOn(choose) if any(each.choose for each in variants) else choose)
 
     def _variant(self, route: Route, entry: Section, steps: Sequence[Mutation | None]) -> Route:
         """
@@ -245,10 +250,13 @@ class RouteCompiler:
             clusterHeader=entry.get("cluster_header").lower().encode("utf-8"),
             metadataMatch={**route.action.metadataMatch, **labels},
         )
-        return replace(
+        variant = replace(
             route,
             action=action,
             overrides=mergeFilterOverrides([route.overrides, own.overrides]),
             finalizeRequestHeaders=chain([own.request, literalHost(host) if host else None, *steps]),
             finalizeResponseHeaders=chain([own.response, route.finalizeResponseHeaders]),
         )
+        # Retries that go on to another one of the clusters tell them apart by their actions.
+        isFixed = not action.clusterHeader or (action.retryPolicy is not None and action.retryPolicy.refreshesCluster)
+        return variant if isFixed else choosingRoute(variant, byHeader(action.clusterHeader))

@@ -75,7 +75,8 @@ def _compileIndex(rules: Sequence[tuple[Conditions, Route]]) -> Callable[[bytes]
     index: PathIndex[_Candidate] = PathIndex()
     for order, (asWritten, route) in enumerate(rules):
         conditions = asWritten.withCase() if folds else asWritten
-        rule = PathRule(order, (conditions.headers, conditions.others, route), conditions.isUnconditional)
+        isLast = conditions.isUnconditional and route.choose is None
+        rule = PathRule(order, (conditions.headers, conditions.others, route), isLast)
         if conditions.exact is not None:
             index.addExact(conditions.exact, rule)
         if conditions.prefix is not None:
@@ -108,7 +109,12 @@ def _compileMatch(rules: Sequence[tuple[Conditions, Route]], ignoreParameters: b
             candidates = pathless
         for headersTest, otherTest, route in candidates:
             if (headersTest is None or headersTest(headers)) and (otherTest is None or otherTest(headers, info, path)):
-                return route if route.choose is None else route.choose(headers, info)
+                if route.choose is None:
+                    return route
+                # As in Envoy, the next one is asked where a route leads nowhere.
+                chosen = route.choose(headers, info)
+                if chosen is not None:
+                    return chosen
         return None
 
     return _shortcut(rules, match) or _byPrefix(rules, match) or match
@@ -128,7 +134,8 @@ def _byPrefix(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
             return None
         if conditions.ignoreCase or conditions.others is not None:
             return None
-        index.addPrefix(prefix, PathRule(order, (conditions.headers, route), conditions.isUnconditional))
+        isLast = conditions.isUnconditional and route.choose is None
+        index.addPrefix(prefix, PathRule(order, (conditions.headers, route), isLast))
     keys, parents, jumps, held = index.compilePrefixes()
 
     def matchPrefix(headers: RequestHeaders, info: StreamInfo) -> Route | None:
@@ -141,7 +148,11 @@ def _byPrefix(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
             node = parents[node] if path.startswith(keys[jump]) else jump
         for test, route in held[node]:
             if test is None or test(headers):
-                return route if route.choose is None else route.choose(headers, info)
+                if route.choose is None:
+                    return route
+                chosen = route.choose(headers, info)
+                if chosen is not None:
+                    return chosen
         return None
 
     return matchPrefix
@@ -159,7 +170,7 @@ def _shortcut(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
         return None
     if route.choose is not None:
         choose = route.choose
-        return lambda headers, info: choose(headers, info) if headers.path[:1] == b"/" else match(headers, info)
+        return lambda headers, info: (headers.path[:1] == b"/" and choose(headers, info)) or match(headers, info)
     return lambda headers, info: route if headers.path[:1] == b"/" else match(headers, info)
 
 

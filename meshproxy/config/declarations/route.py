@@ -57,6 +57,11 @@ declare(_ROUTE + "HeaderMatcher", "prefix_match", "suffix_match", "contains_matc
 declare(_ROUTE + "QueryParameterMatcher", "name", "string_match", "present_match")
 
 declare(_ROUTE + "RouteAction", "cluster", "cluster_header", "weighted_clusters", "cluster_not_found_response_code")
+declare(_ROUTE + "RouteAction", "cluster_specifier_plugin", "inline_cluster_specifier_plugin")
+declare(_ROUTE + "RouteConfiguration", "cluster_specifier_plugins")
+declare(_ROUTE + "ClusterSpecifierPlugin", "extension", "is_optional")
+declare(_ROUTE + "Route", "filter_action")
+accept(_ROUTE + "FilterAction", "action", "Envoy reads no such action either")
 declare(_ROUTE + "RouteAction", "prefix_rewrite", "regex_rewrite", "append_x_forwarded_host", "priority")
 declare(_ROUTE + "RouteAction", "host_rewrite_literal", "auto_host_rewrite", "host_rewrite_header")
 declare(_ROUTE + "RouteAction", "host_rewrite_path_regex", "timeout", "idle_timeout", "flush_timeout")

@@ -1,0 +1,3 @@
+"""
+What chooses the clusters of routes.
+"""
