@@ -47,7 +47,7 @@ class ClosingConnection(Protocol):
         if waiting is None:
             transport.loseConnection()
         else:
-            transport.loseWriteConnection()
+            transport.endWriting()
             waiting.start(self)
 
     def peerFinished(self) -> None:

@@ -330,6 +330,7 @@ class HTTP1Connection(ClosingConnection):
             manager.stats.http1.rqTotal.value += 1
             manager.streamBegan(stream)
             stream.downstreamLost()
+        self.codec.stop()
 
     def _protocolError(self, error: RemoteProtocolError) -> None:
         """

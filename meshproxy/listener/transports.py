@@ -8,9 +8,13 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Protocol
 
+from twisted.internet.interfaces import IReactorTime
+
 from meshproxy.config import Section
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.interfaces import IAcceptedSocket
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.tls import TLSTransport
 from meshproxy.net.tlsbuffered import beginTLS
 from meshproxy.secrets.downstream import DownstreamTLS
 from meshproxy.secrets.store import SecretStore
@@ -78,7 +82,7 @@ class TLSTransports:
     Speaks TLS. A connection counts from the beginning of its handshake.
     """
 
-    def __init__(self, tls: DownstreamTLS, timeout: float, scope: Scope) -> None:
+    def __init__(self, tls: DownstreamTLS, clock: IReactorTime, timeout: float, scope: Scope) -> None:
         """
         @param timeout: Seconds that a handshake may take.
         @param scope: The listener's.
@@ -88,7 +92,7 @@ class TLSTransports:
         rules = [common.child(name) for name in _VALIDATION]
         told = tuple(None if rule is None else rule.message.SerializeToString(deterministic=True) for rule in rules)
         self.trust: object = ("tls", tls.isRequired, told)
-        self._timeout = timeout
+        self._deadlines = Deadlines(clock, timeout, TLSTransport.late)
         self._timedOut = scope.counter("downstream_cx_transport_socket_connect_timeout")
 
     def begin(self, sock: IAcceptedSocket, connection: DownstreamConnection, bufferLimit: int) -> None:
@@ -122,7 +126,7 @@ class TLSTransports:
             connection,
             failed,
             bufferLimit,
-            self._timeout,
+            self._deadlines,
             sock.localAddress,
         )
         connection.handshake = transport
@@ -132,6 +136,8 @@ class TLSTransports:
         See L{ChainTransport.stop}.
         """
         self.tls.stop()
+        if not self._deadlines.waiting:
+            self._deadlines.stop()
 
 
 def compileTransport(section: Section, secrets: SecretStore, scope: Scope) -> ChainTransport:
@@ -144,7 +150,7 @@ def compileTransport(section: Section, secrets: SecretStore, scope: Scope) -> Ch
         return RawTransport()
     if config is not None and config.typeName == _TLS:
         timeout = section.seconds("transport_socket_connect_timeout", DEFAULT_TIMEOUT) or DEFAULT_TIMEOUT
-        return TLSTransports(DownstreamTLS(config, secrets, scope), timeout, scope)
+        return TLSTransports(DownstreamTLS(config, secrets, scope), secrets.clock, timeout, scope)
     transport.refuse(
         f"of the transport sockets, only envoy.transport_sockets.tls ({_TLS}) and envoy.transport_sockets.raw_buffer "
         f"({_RAW_BUFFER}) are implemented"

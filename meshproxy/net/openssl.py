@@ -25,10 +25,12 @@ __all__ = [
     "RecordMemory",
     "drainErrors",
     "isSessionResumed",
+    "negotiatedProtocol",
     "notifyClose",
     "onServerName",
     "prioritizeChaCha",
     "readPlain",
+    "sessionKind",
     "setGroups",
     "setSignatureAlgorithms",
     "shakeHands",
@@ -54,6 +56,12 @@ _buffer = _ffi.new("char[]", RECORD)
 # What a batch becomes, with what each record adds at most (RFC 8446, 5.2, and 5 bytes of header), and a few small ones.
 _records = _ffi.new("char[]", BATCH + 24 * 261)
 _recordsView = memoryview(_ffi.buffer(_records))
+
+# Where OpenSSL puts what ALPN agreed upon.
+_protocol = _ffi.new("unsigned char **")
+_protocolLength = _ffi.new("unsigned int *")
+
+_NULL = _ffi.NULL
 
 _SSL_read = _lib.SSL_read
 _SSL_write = _lib.SSL_write
@@ -254,6 +262,29 @@ def isSessionResumed(connection: SSL.Connection) -> bool:
     Whether the handshake took up an earlier session.
     """
     return bool(_lib.SSL_session_reused(connection._ssl))
+
+
+def sessionKind(connection: SSL.Connection) -> tuple[int, object, bytes]:
+    """
+    What a session is counted under, to be compared with what others gave, and in no other way readable: it is told
+    without making names of it.
+
+    @return: Its version, cipher and group, after the handshake.
+    """
+    ssl = connection._ssl
+    group = _lib.SSL_get0_group_name(ssl)
+    # The names of ciphers are constants; those of groups belong to a context.
+    cipher = _lib.SSL_CIPHER_get_name(_lib.SSL_get_current_cipher(ssl))
+    return _lib.SSL_version(ssl), cipher, b"" if group == _NULL else _ffi.string(group)
+
+
+def negotiatedProtocol(connection: SSL.Connection) -> bytes:
+    """
+    What ALPN agreed upon, empty if nothing: as pyOpenSSL's C{get_alpn_proto_negotiated}.
+    """
+    _lib.SSL_get0_alpn_selected(connection._ssl, _protocol, _protocolLength)
+    length = _protocolLength[0]
+    return _ffi.buffer(_protocol[0], length)[:] if length else b""
 
 
 def setGroups(context: SSL.Context, names: str) -> bool:

@@ -3,8 +3,9 @@
 Twisted's epoll reactor without a logging context per event, and with turns (L{meshproxy.net.turn}).
 
 The stock loop enters C{log.callWithLogger} for each readable or writable descriptor, which costs more than a small
-read itself. This one calls the descriptor directly and logs what it raises in the same words. It is chosen by default;
-every other reactor that is an C{IReactorFDSet} works as well.
+read itself. This one calls the descriptor directly and logs what it raises in the same words. And between two polls it
+looks at the clock once, and at timed calls only when one is due: with few connections, every event is a poll. It is
+chosen by default; every other reactor that is an C{IReactorFDSet} works as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,44 @@ class MeshProxyReactor(EPollReactor):
     # How many events one poll takes. Twisted asks for as many as there are descriptors; a bound keeps timers, and what
     # is written in the turn, from waiting behind thousands of reads.
     _MOST_EVENTS = 64
+
+    # The longest that one poll may wait, in seconds: epoll_wait takes milliseconds as a C int.
+    _LONGEST = 2147483.0
+
+    # From how many cancelled calls on Twisted may want to put them away.
+    _MANY_CANCELLED = 50
+
+    def mainLoop(self) -> None:
+        """
+        Poll, and run what is due, until the reactor is stopped.
+        """
+        while self._started:
+            try:
+                while self._started:
+                    self.doPoll(self._runDue())
+            except BaseException:
+                self._log.failure("the event loop raised")
+
+    def _runDue(self) -> float:
+        """
+        Run the timed calls whose time has come, and what threads asked for.
+
+        @return: How many seconds the next poll may wait.
+        """
+        if self._newTimedCalls:
+            self._insertNewDelayedCalls()
+        pending = self._pendingTimedCalls
+        if pending:
+            left = pending[0].time - self.seconds()
+            isDue = left <= 0.0
+        else:
+            left = self._LONGEST
+            isDue = False
+        if isDue or self.threadCallQueue or self._justStopped or self._cancellations > self._MANY_CANCELLED:
+            self.runUntilCurrent()
+            timeout = self.timeout()
+            left = self._LONGEST if timeout is None else timeout
+        return min(left, self._LONGEST) if self.running else 0.0
 
     def doPoll(self, timeout: float | None) -> None:
         """

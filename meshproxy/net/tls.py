@@ -20,13 +20,22 @@ from OpenSSL import SSL
 from twisted.internet import main
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITCPTransport
+from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshproxy.errors import HandshakeTimeout, TLSError
 from meshproxy.net.address import Address
-from meshproxy.net.openssl import RECORD, drainErrors, notifyClose, readPlain, shakeHands, writePlain
+from meshproxy.net.deadlines import Deadlines
+from meshproxy.net.openssl import (
+    RECORD,
+    drainErrors,
+    negotiatedProtocol,
+    notifyClose,
+    readPlain,
+    shakeHands,
+    writePlain,
+)
 from meshproxy.net.tlsbatches import Batches
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.net.transport import SocketTransport, lost
@@ -98,6 +107,10 @@ class TLSTransport(SocketTransport):
     _waiting: IProtocol | None = None
     _unsettled: Handshake | None = None
     _broken = False
+    # Whether this side said, or tried to say, that it finished.
+    _isFinished = False
+    # Whether the handshake had to wait for the socket to take more.
+    _isBlocked = False
     _deadline: Any = None
     _mayBatch = True
     _longWrites = 0
@@ -114,18 +127,27 @@ class TLSTransport(SocketTransport):
         self._failed: Callable[[Exception], object] = _ignore
         self._countBroken = handshake.broken
 
-    def shake(self, protocol: IProtocol, failed: Callable[[Exception], object], timeout: float = 0.0) -> None:
+    def shake(
+        self,
+        protocol: IProtocol,
+        failed: Callable[[Exception], object],
+        timeout: float | Deadlines[TLSTransport] = 0.0,
+    ) -> None:
         """
         Begin the handshake.
 
         @param protocol: Is told of the connection when the handshake is over.
         @param failed: Is told instead, with a L{TLSError} or L{HandshakeTimeout}; the socket is closed then.
-        @param timeout: Seconds it may take; 0 for any time.
+        @param timeout: Seconds it may take; 0 for any time; or a queue of those that may take equally long, which calls
+            L{late}.
         """
         self._waiting = protocol
         self._failed = failed
-        if timeout:
-            self._deadline = self.reactor.callLater(timeout, self._late)  # type: ignore[attr-defined]  # IReactorTime
+        if isinstance(timeout, Deadlines):
+            self._deadline = timeout
+            timeout.start(self)
+        elif timeout:
+            self._deadline = self.reactor.callLater(timeout, self.late)  # type: ignore[attr-defined]  # IReactorTime
         self.startReading()
         self._shake()
 
@@ -141,6 +163,7 @@ class TLSTransport(SocketTransport):
             if not self._step():
                 return
         except SSL.WantWriteError:
+            self._isBlocked = True
             self.startWriting()
             return
         except (SSL.SysCallError, OSError):
@@ -175,15 +198,19 @@ class TLSTransport(SocketTransport):
             return
         self._forgetHandshake()
         self._unsettled = handshake
-        self.stopWriting()
-        self.negotiatedProtocol = self._connection.get_alpn_proto_negotiated()
+        if self._isBlocked:
+            self.stopWriting()
+        self.negotiatedProtocol = negotiatedProtocol(self._connection)
         self.protocol = protocol
         try:
             protocol.makeConnection(self)
         except Exception:
             self.failed()
 
-    def _late(self) -> None:
+    def late(self) -> None:
+        """
+        The handshake takes too long.
+        """
         self._deadline = None
         failed = self._failed
         self._end()
@@ -213,9 +240,13 @@ class TLSTransport(SocketTransport):
     def _forgetHandshake(self) -> None:
         self._handshake = self._waiting = None
         self._failed = _ignore
-        if self._deadline is not None:
-            self._deadline.cancel()
+        deadline = self._deadline
+        if deadline is not None:
             self._deadline = None
+            if isinstance(deadline, Deadlines):
+                deadline.cancel(self)
+            else:
+                deadline.cancel()
 
     # Reading
 
@@ -382,14 +413,14 @@ class TLSTransport(SocketTransport):
 
     # Closing
 
-    def _closeWriteConnection(self) -> None:
+    def _finishWriting(self) -> None:
         # As in Envoy, the TLS layer says that this side finished; the socket stays open both ways.
         self._notifyClose()
-        protocol = IHalfCloseableProtocol(self.protocol, None)
-        if protocol is not None:
-            protocol.writeConnectionLost()
 
     def _notifyClose(self) -> None:
+        if self._isFinished:
+            return
+        self._isFinished = True
         if self._batches is not None and not self._batches.end():
             # No room either.
             self._broken = True

@@ -13,6 +13,7 @@ from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import IProtocol
 
 from meshproxy.net.address import Address
+from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.openssl import drainErrors, readPlain, shakeHands, writePlain
 from meshproxy.net.tls import Handshake, TLSTransport
 from meshproxy.net.transport import SocketTransport, lost
@@ -147,6 +148,9 @@ class BufferedTLSTransport(TLSTransport):
             self.startWriting()
         return result
 
+    def _hasUnsent(self) -> bool:
+        return bool(self._unsentCipher) or TLSTransport._hasUnsent(self)
+
     def _postLoseConnection(self) -> Any:
         if self._unsentCipher:
             self.startWriting()
@@ -178,7 +182,7 @@ def beginTLS(
     protocol: IProtocol,
     failed: Callable[[Exception], object],
     bufferLimit: int = 1 << 20,
-    timeout: float = 0.0,
+    timeout: float | Deadlines[TLSTransport] = 0.0,
     local: Address | None = None,
 ) -> TLSTransport:
     """
@@ -187,7 +191,7 @@ def beginTLS(
     @param start: Makes the handshake: of the socket, or of L{None} where OpenSSL cannot use the socket itself.
     @param protocol: Is told of the connection when the handshake is over.
     @param failed: Is told instead if it fails; see L{TLSTransport.shake}.
-    @param timeout: Seconds that the handshake may take; 0 for any time.
+    @param timeout: See L{TLSTransport.shake}.
     @param local: This end's address, where it is already known.
     """
     isDescriptor = sock.fileno() >= 0

@@ -14,7 +14,7 @@ from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
 from meshproxy.net.certificates import AltNames, altNames, fingerprint, nameText, pemOf, serialOf, timeText
-from meshproxy.net.openssl import isSessionResumed
+from meshproxy.net.openssl import isSessionResumed, sessionKind
 
 __all__ = ["TLSInfo", "percentEncoded"]
 
@@ -36,8 +36,16 @@ class TLSInfo:
     @ivar told: What was made of the facts already, by whom.
     """
 
-    def __init__(self, connection: SSL.Connection, isValidated: bool, serverName: str = "") -> None:
+    def __init__(
+        self, connection: SSL.Connection, isValidated: bool, serverName: str = "", isAsked: bool = True
+    ) -> None:
+        """
+        @param isAsked: Whether the peer may have presented a certificate: clients do when they are asked.
+        """
         self._connection = connection
+        if not isAsked:
+            self.peerCertificate = None
+            self.peerNames = _NOBODY
         self.isValidated = isValidated
         self.serverName = serverName
         self.told: dict[object, bytes] = {}
@@ -132,6 +140,13 @@ class TLSInfo:
         """
         name = self._connection.get_group_name() or ""
         return _GROUPS.get(name, name)
+
+    @property
+    def kind(self) -> tuple[int, object, bytes]:
+        """
+        Version, cipher and group as one, the same for all sessions that have the same.
+        """
+        return sessionKind(self._connection)
 
     @property
     def isResumed(self) -> bool:

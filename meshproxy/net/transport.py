@@ -274,6 +274,22 @@ class SocketTransport(FileDescriptor):
         self.flush()
         FileDescriptor.loseWriteConnection(self)
 
+    def endWriting(self) -> None:
+        """
+        Finish writing as L{loseWriteConnection} does, for a protocol that is not to be told: at once where all that was
+        written is sent, as it mostly is, without a turn of the reactor to find that out.
+        """
+        self.flush()
+        # A relay has its own way of writing, and bytes that are not here.
+        waits = self._hasUnsent() or self.producer is not None or "doWrite" in self.__dict__
+        if self._writeDisconnected or not self.connected:
+            return
+        if waits or self.disconnecting:
+            FileDescriptor.loseWriteConnection(self)
+            return
+        self._writeDisconnecting = self._writeDisconnected = True
+        self._finishWriting()
+
     def abortConnection(self) -> None:
         """
         Close now, with a reset, and drop what is unsent.
@@ -295,11 +311,23 @@ class SocketTransport(FileDescriptor):
         reactor: Any = self.reactor
         reactor.callLater(0, self.connectionLost, Failure(error.ConnectionAborted()))
 
-    def _closeWriteConnection(self) -> None:
+    def _hasUnsent(self) -> bool:
+        """
+        Whether something of what was written, and not merely gathered, is not sent.
+        """
+        return bool(self._tempDataLen or self.dataBuffer)
+
+    def _finishWriting(self) -> None:
+        """
+        Tell the peer that all was sent.
+        """
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass
+
+    def _closeWriteConnection(self) -> None:
+        self._finishWriting()
         protocol = IHalfCloseableProtocol(self.protocol, None)
         if protocol is not None:
             protocol.writeConnectionLost()
@@ -411,5 +439,6 @@ def lost(exception: OSError) -> Exception:
     Translate what a socket raised into what the reactor tells a protocol: the error itself stays as its cause.
     """
     lost = _SocketLost(str(exception))
-    lost.__cause__ = exception
+    # Without its traceback, for the frames in it would hold the connection, in a circle, for the garbage collector.
+    lost.__cause__ = exception.with_traceback(None)
     return lost

@@ -59,12 +59,15 @@ class _NoCommonProtocol(TLSError):
 class DownstreamContexts:
     """
     One version: the certificates by server name.
+
+    @ivar isAsked: Whether clients are asked for a certificate.
     """
 
     def __init__(self, tls: DownstreamTLS, material: Material) -> None:
         self._tls = tls
         self.validation = material.validation
         self._sessionId = self._digest(material)
+        self.isAsked = self._mode != SSL.VERIFY_NONE
         self._made: dict[tuple[int, ...], SSL.Context] = {}
         self._byName: dict[str, SSL.Context] = {}
         everyKind = _firstOfKinds(material.keys)
@@ -236,7 +239,7 @@ class DownstreamTLS(TLSSide[DownstreamContexts]):
             raise TLSError(self.notReady())
         connection = SSL.Connection(contexts.base, sock)
         connection.set_accept_state()
-        return TLSSession(connection, contexts.validation, self.stats)
+        return TLSSession(connection, contexts.validation, self.stats, isAsked=contexts.isAsked)
 
     def chooseProtocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
         """

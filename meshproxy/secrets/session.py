@@ -32,15 +32,22 @@ class TLSSession:
     """
 
     def __init__(
-        self, connection: SSL.Connection, validation: Validation, stats: TLSStats, further: Further | None = None
+        self,
+        connection: SSL.Connection,
+        validation: Validation,
+        stats: TLSStats,
+        further: Further | None = None,
+        isAsked: bool = True,
     ) -> None:
         """
+        @param isAsked: Whether the peer is asked for a certificate, as a server always is.
         @param further: What else is asked of the peer's certificate, answering as L{Validation.refusal} does.
         """
         self.connection = connection
         self._validation = validation
         self._stats = stats
         self._further = further
+        self._isAsked = isAsked
         self._fault: tuple[str, str] | None = None
         self._root: crypto.X509 | None = None
         self._isChecked = False
@@ -96,9 +103,9 @@ class TLSSession:
         connection = self.connection
         connection.set_app_data(None)
         name = connection.get_servername() or b""
-        info = TLSInfo(connection, False, name.decode("ascii", "replace"))
+        info = TLSInfo(connection, False, name.decode("ascii", "replace"), self._isAsked)
         validation = self._validation
-        if (validation.verifies or self._further is not None) and info.isPresented:
+        if self._isAsked and (validation.verifies or self._further is not None) and info.isPresented:
             leaf = info.peerCertificate
             # A session that was taken up is not verified by OpenSSL again. It was by the same rules (they are part of
             # the session's context), but those of this connection may be other ones.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from meshproxy.net.tlsinfo import TLSInfo
-from meshproxy.stats import Scope
+from meshproxy.stats import Counter, Scope
 
 __all__ = ["TLSStats"]
 
@@ -39,6 +39,8 @@ class TLSStats:
         self._ciphers = scope.counters("ssl.ciphers.")
         self._versions = scope.counters("ssl.versions.")
         self._groups = scope.counters("ssl.curves.")
+        # What counts a session, by its kind: there are few.
+        self._counters: dict[object, tuple[Counter, ...]] = {}
 
     def expire(self, ends: Mapping[str, float]) -> None:
         """
@@ -62,10 +64,16 @@ class TLSStats:
         """
         self.handshake.value += 1
         self.sessionReused.value += info.isResumed
-        self._ciphers[info.cipher].value += 1
-        self._versions[info.version].value += 1
-        group = info.group
-        if group:
-            self._groups[group].value += 1
+        kind = info.kind
+        counters = self._counters.get(kind)
+        if counters is None:
+            counters = self._counters[kind] = self._countersOf(info)
+        for counter in counters:
+            counter.value += 1
         if not info.isPresented:
             self.noCertificate.value += 1
+
+    def _countersOf(self, info: TLSInfo) -> tuple[Counter, ...]:
+        group = info.group
+        known = (self._ciphers[info.cipher], self._versions[info.version])
+        return (*known, self._groups[group]) if group else known

@@ -160,9 +160,9 @@ class MemoryTransport(StringTransport):
 
     localAddress = Address("127.0.0.1", 9901)
 
-    def loseWriteConnection(self) -> None:
+    def endWriting(self) -> None:
         """
-        See C{ITCPTransport}.
+        See L{SocketTransport.endWriting<meshproxy.net.transport.SocketTransport.endWriting>}.
         """
         self.disconnecting = True
 

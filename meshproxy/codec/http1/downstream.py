@@ -77,6 +77,12 @@ _TEMPLATES = HeadTemplates(b"%b", rest=b"%b")
 _UNFRAMED = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"}).isdisjoint
 
 
+def _dropRequest(headers: RequestHeaders, endStream: bool) -> None:
+    """
+    The connection is gone.
+    """
+
+
 class DownstreamCodec(MessageReceiver[RequestHeaders]):
     """
     Reads requests and writes their responses, one after the other.
@@ -116,6 +122,13 @@ class DownstreamCodec(MessageReceiver[RequestHeaders]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} reads {self.readState.value}, writes {self.writeState.value}>"
+
+    def stop(self) -> None:
+        """
+        See L{MessageReceiver.stop}.
+        """
+        super().stop()
+        self._requestReceived = _dropRequest
 
     # Requests.
 

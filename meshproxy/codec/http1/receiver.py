@@ -34,6 +34,18 @@ FAILED = ReadState.FAILED
 Headers = TypeVar("Headers", bound=HeaderMap)
 
 
+def _dropData(data: bytes, endStream: bool) -> None:
+    """
+    The connection is gone.
+    """
+
+
+def _drop(trailers: HeaderMap) -> None:
+    """
+    Likewise.
+    """
+
+
 class MessageReceiver(Generic[Headers]):
     """
     Takes bytes in any split and calls its sink; a role says what a head is and what follows a message.
@@ -99,6 +111,14 @@ class MessageReceiver(Generic[Headers]):
         Whether bytes pass unparsed.
         """
         return self.readState is TUNNEL
+
+    def stop(self) -> None:
+        """
+        The connection is gone: nobody is told anything any more. Whoever has made this codec for itself is not kept
+        alive by it from now on, so that all of a connection is freed at once, and not by the garbage collector.
+        """
+        self._dataReceived = _dropData
+        self._trailersReceived = _drop
 
     def receiveData(self, data: bytes) -> None:
         """
