@@ -274,6 +274,8 @@ class HTTP1Connection(ClosingConnection):
     def _becomeHTTP2(self, data: bytes) -> None:
         self._sniffed = None
         self.closing = True
+        del self.dataReceived
+        self.codec.stop()
         transport: Any = self.transport
         transport.unregisterProducer()
         connection = self.http2Class(self.slot, self.info, self)

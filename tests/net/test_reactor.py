@@ -5,6 +5,7 @@ L{meshproxy.net.reactor}.
 from __future__ import annotations
 
 import os
+from threading import Thread
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -194,3 +195,105 @@ class ReactorTests(SynchronousTestCase):
         self.reactor.doPoll(0)
         assert descriptor.lost is not None
         descriptor.lost.trap(ConnectionDone)
+
+
+class LoopTests(SynchronousTestCase):
+    """
+    The loop as a whole: what is due runs between the polls.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = MeshProxyReactor()
+        self.addCleanup(self.close)
+        self.told: list[str] = []
+
+    def close(self) -> None:
+        """
+        Leave nothing open.
+        """
+        for waker in set(self.reactor._internalReaders):
+            self.reactor._internalReaders.discard(waker)
+            waker.connectionLost(None)
+        self.reactor._poller.close()
+
+    def run_(self) -> None:
+        """
+        Run until something stops it, for ten seconds at the most.
+        """
+        self.reactor.callLater(10.0, self.fail, "nothing stopped the reactor")
+        self.reactor.startRunning(installSignalHandlers=False)
+        self.reactor.mainLoop()
+
+    def stop(self) -> None:
+        """
+        Stop it.
+        """
+        self.told.append("stop")
+        self.reactor.stop()
+
+    def test_timedCalls(self) -> None:
+        """
+        Calls run in the order of their times, and what they begin runs as well; one that was cancelled does not.
+        """
+        call = self.reactor.callLater
+        call(0.02, self.stop)
+        call(0.01, self.told.append, "second")
+        call(0.0, lambda: call(0.0, self.told.append, "first"))
+        call(0.005, self.told.append, "never").cancel()
+        self.run_()
+        self.assertEqual(self.told, ["first", "second", "stop"])
+
+    def test_raises(self) -> None:
+        """
+        A call that raises, and a poll that does, are logged; the loop goes on.
+        """
+        poll = self.reactor.doPoll
+        faults: list[Exception] = [ZeroDivisionError("poll")]
+
+        def raising(timeout: float | None) -> None:
+            if faults:
+                raise faults.pop()
+            poll(timeout)
+
+        def fail() -> None:
+            raise ZeroDivisionError("call")
+
+        self.reactor.doPoll = raising  # type: ignore[method-assign]  # this one alone
+        self.reactor.callLater(0.0, fail)
+        self.reactor.callLater(0.01, self.stop)
+        self.run_()
+        self.assertEqual(sorted(str(each.value) for each in self.flushLoggedErrors()), ["call", "poll"])
+        self.assertEqual(self.told, ["stop"])
+
+    def test_threads(self) -> None:
+        """
+        What another thread asks for wakes a poll that would wait for long.
+        """
+        worker = Thread(target=self.reactor.callFromThread, args=(self.stop,))
+        self.reactor.callWhenRunning(worker.start)
+        self.run_()
+        worker.join()
+        self.assertEqual(self.told, ["stop"])
+
+    def test_cancelled(self) -> None:
+        """
+        Thousands of cancelled calls that would be due in an hour are put away.
+        """
+
+        def cancelled() -> None:
+            for _ in range(1000):
+                self.reactor.callLater(3600.0, self.fail).cancel()
+            self.reactor.callLater(0.0, self.stop)
+
+        self.reactor.callLater(0.0, cancelled)
+        self.run_()
+        self.assertLess(len(self.reactor._pendingTimedCalls), 10)
+
+    def test_shutdown(self) -> None:
+        """
+        What is to be done before the end is done, and once.
+        """
+        self.reactor.addSystemEventTrigger("before", "shutdown", self.told.append, "shutdown")
+        self.reactor.callLater(0.0, self.stop)
+        self.run_()
+        self.assertEqual(self.told, ["stop", "shutdown"])

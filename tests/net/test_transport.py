@@ -636,6 +636,48 @@ class CloseTests(TransportCase):
         self.assertEqual(self.drain(), b"bye")
         self.assertEqual(len(self.protocol.lost), 1)
 
+    def test_endWriting(self) -> None:
+        """
+        With nothing unsent this side has finished when C{endWriting} returns, and the protocol is not told; it goes on
+        reading.
+        """
+        self.transport.write(b"x")
+        self.transport.endWriting()
+        self.assertEqual((self.got(), self.peer.recv(1)), (b"x", b""))
+        self.assertEqual((self.reactor.writers, self.protocol.ends, self.protocol.lost), (set(), [], []))
+        self.transport.write(b"late")
+        self.transport.endWriting()
+        self.read(b"still read")
+        self.assertEqual(self.protocol.received, [b"still read"])
+        self.transport.loseConnection()
+        self.assertEqual(len(self.protocol.lost), 1)
+
+    def test_endWritingLater(self) -> None:
+        """
+        With something unsent it finishes when that is sent, as with C{loseWriteConnection}.
+        """
+        self.fill()
+        self.transport.write(b"x")
+        self.transport.write(b"rest")
+        self.transport.endWriting()
+        self.assertEqual(self.reactor.writers, {self.transport})
+        self.assertEqual(self.drain(), b"xrest")
+        self.assertEqual(self.peer.recv(1), b"")
+        self.assertEqual(self.protocol.lost, [])
+
+    def test_endWritingGathered(self) -> None:
+        """
+        What was gathered in this turn goes before the end.
+        """
+
+        def work() -> None:
+            self.transport.write(b"bye")
+            self.transport.endWriting()
+
+        self.protocol.work = work
+        self.read(b"x")
+        self.assertEqual((self.got(), self.peer.recv(1)), (b"bye", b""))
+
     def test_loseWriteConnection(self) -> None:
         """
         This side finishes writing when all is sent, tells the protocol, and goes on reading; what is written later is

@@ -119,6 +119,9 @@ class MessageReceiver(Generic[Headers]):
         """
         self._dataReceived = _dropData
         self._trailersReceived = _drop
+        if self._error is not None:
+            # The frames in its traceback hold the connection, too.
+            self._error = self._error.with_traceback(None)
 
     def receiveData(self, data: bytes) -> None:
         """

@@ -43,6 +43,24 @@ _IDENTIFIER = 0x7FFFFFFF
 _BUDGET = 512
 
 
+class _Gone:
+    """
+    Who is told of what is found out after the connection's end: nobody.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return _ignore
+
+
+def _ignore(*_told: object) -> None:
+    """
+    Nobody is told.
+    """
+
+
+_GONE = _Gone()
+
+
 class ConnectionCodec(ControlReader):
     """
     Takes bytes by L{receiveData}, in any split, and tells its sinks what they say. What is to be written comes from
@@ -103,12 +121,15 @@ class ConnectionCodec(ControlReader):
 
     def drop(self) -> None:
         """
-        The connection is gone, and all streams with it. Nobody is told.
+        The connection is gone, and all streams with it. Nobody is told, then or later.
         """
         self.stop()
         for stream in list(self.streams.values()):
             stream.sink = None
             stream.dropped()
+        # All of a connection is freed at once, not by the garbage collector, if nothing goes round in a circle.
+        self._handlers = ()
+        self._sink = _GONE
 
     # Bytes come in
 

@@ -97,6 +97,13 @@ class DownstreamCodec(WholeCodec):
             settings.append((Setting.ENABLE_CONNECT_PROTOCOL, 1))
         self._announce(b"", settings)
 
+    def drop(self) -> None:
+        """
+        See L{ConnectionCodec.drop}.
+        """
+        super().drop()
+        self._callReceived = self._sink.callReceived
+
     def _skipPreface(self, data: bytes) -> int:
         left = self._prefaceLeft
         if not left:
