@@ -6,6 +6,7 @@ What can be told of a configuration that nobody serves: whether it could be serv
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -96,8 +97,9 @@ def explainResources(
     service = {"envoy_grpc": {"cluster_name": "xds"}}
     source = {"api_type": "GRPC", "transport_api_version": "V3", "grpc_services": [service]}
     bootstrap = {"dynamic_resources": {"ads_config": source}, "static_resources": {"clusters": static}}
-    # Time stands still: what would be asked for some time later is not.
+    # Time stands still, for tokens now: what would be asked for some time later is not.
     clock: Any = Clock()
+    clock.advance(time.time())
     server = ProxyServer(ProxyOptions(configText=json.dumps(bootstrap)), clock, ReactorNetwork(clock))
     report = Report()
     plain = {name: _withoutTransports(LISTENER, value) for name, value in listeners.items()}

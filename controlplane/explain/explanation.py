@@ -168,7 +168,7 @@ class _Explanation:
             if route is not None:
                 route["set_by"] = origins.route(route)
         route = told.get("route", {})
-        for one in told.get("filters", ()):
+        for one in (*told.get("network_filters", ()), *told.get("filters", ())):
             verdict = one.get("verdict", {})
             # Where none decides, the words name the one that comes nearest.
             policies = origins.policies(verdict.get("policies") or [verdict.get("told", "")])
@@ -297,8 +297,8 @@ class _Explanation:
         fields += [f"{name}: {value}" for name, value in changed.items() if value and not name.startswith(":")]
         request = evolve(
             self._asked,
-            url=f"http://{endpoint['address']}{sent.get('path', '/')}",
-            fields=(f"host: {sent.get('authority', '')}", *fields),
+            url=f"{'http' if sent else 'tcp'}://{endpoint['address']}{sent.get('path', '')}",
+            fields=(f"host: {sent.get('authority', endpoint['address'])}", *fields),
             inbound=True,
             principal=identityOf(self._proxy, self._mesh.config) if protocols else "",
             protocols=protocols,

@@ -21,7 +21,9 @@ def readable(told: _Told) -> Iterator[str]:
     Its lines, in the order in which the request passes.
     """
     request = told["request"]
-    if "authority" in request:
+    if request.get("scheme") in ("tcp", "tls"):
+        yield f"{request['scheme']}://{request['authority']}"
+    elif "authority" in request:
         yield f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}"
     else:
         yield f"{request['method']} {request['url']}"
@@ -91,6 +93,7 @@ def _listener(told: _Told) -> Iterator[str]:
     mutual = told.get("mutual_tls")
     if mutual is not None:
         yield _line(f"mutual TLS {mutual['mode']}", mutual["set_by"] or [{"resource": "the default"}])
+    yield from _said("network filters:", [one for one in told.get("network_filters", ()) if "verdict" in one])
 
 
 def _routes(told: _Told) -> Iterator[str]:
@@ -110,11 +113,14 @@ def _routes(told: _Told) -> Iterator[str]:
 
 
 def _filters(told: _Told) -> Iterator[str]:
-    shown = [one for one in told.get("filters", ()) if _says(one)]
+    yield from _said("filters:", [one for one in told.get("filters", ()) if _says(one)])
+
+
+def _said(title: str, shown: Sequence[_Told]) -> Iterator[str]:
     if shown:
-        yield "filters:"
+        yield title
     for one in shown:
-        off = " (disabled)" if one["disabled"] else ""
+        off = " (disabled)" if one.get("disabled") else ""
         yield _line(f"{one['name']}{off}", one.get("set_by"), "  ")
         if "verdict" in one:
             yield f"    {one['verdict']['told']}"

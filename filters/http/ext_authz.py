@@ -21,7 +21,7 @@ from meshproxy.errors import MeshProxyError
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.calls import CallResponse
-from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.filter import FilterContext, Foreseen, HTTPFilter
 from meshproxy.http.metadata import noteMetadata
 from meshproxy.interfaces import Stop
 from meshproxy.routing.values import Value, compileValue
@@ -171,6 +171,15 @@ class ExtAuthz(HTTPFilter):
         return RouteSays(
             body=_body(held.child("with_request_body")), sendsNoBody=held.get("disable_request_body_buffering")
         )
+
+    @classmethod
+    def foresee(cls, config: AuthorizationPlan | RouteSays, stream: Any, headers: RequestHeaders) -> Foreseen:
+        if isinstance(config, RouteSays):
+            return Foreseen("nobody is asked on this route" if config.isDisabled else "not judged: somebody is asked")
+        if config.isWanted is not None and not config.isWanted(stream.dynamicMetadata):
+            return Foreseen("nobody is asked: the metadata that earlier filters note do not want it")
+        failing = "it goes on" if config.allowsFailures else f"{config.statusOnError}"
+        return Foreseen(f"not judged: {config.cluster} is asked; where that does not answer, {failing}")
 
     def requestHeaders(
         self, stream: Any, headers: RequestHeaders, endStream: bool

@@ -7,7 +7,7 @@ Nothing of a request changes before all of its tokens are verified; while keys a
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from meshproxy.config import Section
 from meshproxy.config.matchers import compileStringMatcher, withoutQuery
 from meshproxy.config.supported import accept, declare
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.filter import FilterContext, Foreseen, HTTPFilter
 from meshproxy.http.jwt.jwks import JWKSError, readKeys
 from meshproxy.http.jwt.keys import FetchedKeys, FixedKeys, JWTCounters
 from meshproxy.http.jwt.providers import ClaimHeader, KeysWanted, Provider, TokenCache, plainAudience
@@ -26,6 +26,7 @@ from meshproxy.interfaces import Stop
 from meshproxy.routing.conditions import Conditions, compileConditions
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.redirects import readDataSource
+from meshproxy.stats.store import Store
 
 __all__ = ["JWTAuthn", "JWTPlan"]
 
@@ -70,6 +71,7 @@ class JWTPlan:
     @ivar rules: Conditions, each with what is required, or L{None} for nothing.
     @ivar named: Requirements that routes name.
     @ivar owned: Headers that only this filter may set.
+    @ivar now: The time, since 1970.
     """
 
     rules: tuple[tuple[Conditions, Verify | None], ...]
@@ -78,6 +80,7 @@ class JWTPlan:
     bypassesPreflight: bool
     stripsFailures: bool
     counters: JWTCounters
+    now: Callable[[], float]
 
 
 class JWTAuthn(HTTPFilter):
@@ -109,7 +112,7 @@ class JWTAuthn(HTTPFilter):
             return None
         said: str | None = stream.routeConfig(self.context.name)
         if said is None:
-            requires = self._rule(stream, headers)
+            requires = _ruleFor(plan, stream, headers)
         else:
             requires = plan.named.get(said)
             if said and requires is None:
@@ -129,13 +132,27 @@ class JWTAuthn(HTTPFilter):
         except KeysWanted as wanted:
             return self._fetch(stream, headers, requires, wanted.provider)
 
-    def _rule(self, stream: Any, headers: RequestHeaders) -> Verify | None:
-        path = withoutQuery(headers.path)
-        for conditions, requires in self.config.rules:
-            if _matches(conditions, stream, headers, path):
-                found: Verify | None = requires
-                return found
-        return None
+    @classmethod
+    def foresee(cls, config: JWTPlan | str, stream: Any, headers: RequestHeaders) -> Foreseen:
+        if isinstance(config, str):
+            return Foreseen(f"not judged: the route asks for the requirement {config!r}")
+        if config.bypassesPreflight and _isPreflight(headers):
+            return Foreseen("allowed: a preflight request needs no token")
+        requires = _ruleFor(config, stream, headers)
+        if requires is None:
+            return Foreseen("allowed: no token is asked for here")
+        attempt = Attempt(headers.copy(), config.now(), JWTCounters(Store().scope("")))
+        try:
+            requires(attempt)
+        except KeysWanted as wanted:
+            return Foreseen(f"not judged: the keys of provider {wanted.provider.name!r} are fetched when a token comes")
+        except JWTError as error:
+            return Foreseen(f"denied: {error.text}", _statusOf(error), _details(error.text))
+        for provider, jwt, _ in attempt.good:
+            noteMetadata(stream, _NAMESPACE, provider.noted(jwt))
+        told = [f"a valid token of {jwt.issuer!r} for {jwt.subject!r}" for _, jwt, _ in attempt.good]
+        clears = any(provider.clearsRoute for provider, _, _ in attempt.good)
+        return Foreseen(f"allowed: {', '.join(told) or 'there is no token, and none is demanded'}", clearsRoute=clears)
 
     async def _fetch(self, stream: Any, headers: RequestHeaders, requires: Verify, provider: Provider) -> Stop | None:
         counters: JWTCounters = self.config.counters
@@ -185,7 +202,7 @@ class JWTAuthn(HTTPFilter):
         plan: JWTPlan = self.config
         plan.counters.denied.value += 1
         self._noteFailures(stream, failed)
-        status = 403 if error.status is JWTStatus.AUDIENCE_NOT_ALLOWED else 401
+        status = _statusOf(error)
         stop: Stop
         if plan.stripsFailures:
             stop = stream.reply(status, b"", (), _details(error.text))
@@ -202,6 +219,21 @@ def _nothing() -> None:
     """
     There is no cache to clear.
     """
+
+
+def _statusOf(error: JWTError) -> int:
+    return 403 if error.status is JWTStatus.AUDIENCE_NOT_ALLOWED else 401
+
+
+def _ruleFor(plan: JWTPlan, stream: Any, headers: RequestHeaders) -> Verify | None:
+    """
+    What the first rule that is for a request requires.
+    """
+    path = withoutQuery(headers.path)
+    for conditions, requires in plan.rules:
+        if _matches(conditions, stream, headers, path):
+            return requires
+    return None
 
 
 def _details(why: str) -> str:
@@ -257,6 +289,7 @@ class _Compiler:
             section.get("bypass_cors_preflight"),
             section.get("strip_failure_response"),
             self._counters,
+            self._context.clock.seconds,
         )
 
     def _rule(self, section: Section, named: dict[str, Verify]) -> tuple[Conditions, Verify | None]:

@@ -17,7 +17,7 @@ from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.flags import ResponseFlag
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
-from meshproxy.http.filter import FilterContext, HTTPFilter, RequestHeadersMethod
+from meshproxy.http.filter import FilterContext, Foreseen, HTTPFilter, RequestHeadersMethod
 from meshproxy.http.localreply import expectsGRPC
 from meshproxy.http.passage import Step, usually
 from meshproxy.http.tokenbucket import TokenBucket, compileTokenBucket
@@ -262,6 +262,21 @@ class LocalRateLimit(HTTPFilter):
         if plan.mayShow:
             LocalRateLimit.routesShow = True
         return plan, buckets
+
+    @classmethod
+    def foresee(cls, config: tuple[LimitPlan, Buckets], stream: Any, headers: RequestHeaders) -> Foreseen | None:
+        plan, _ = config
+        told = []
+        if plan.bucket is not None:
+            size, perSecond = plan.bucket
+            told.append(f"{size} at once, {perSecond:g} a second")
+        if plan.limits:
+            told.append("more limits by descriptors")
+        if not told or not plan.isEnabled():
+            return None
+        whose = "of a connection" if plan.perConnection else "of all"
+        beyond = plan.status if plan.isEnforced() else "told, but not refused"
+        return Foreseen(f"limits requests {whose}: {' and '.join(told)}; beyond that: {beyond}")
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan, buckets = stream.routeConfig(self.context.name) or self.config

@@ -8,7 +8,6 @@ C{explain}, and a line in the debug log. The peer only ever sees C{RBAC: access 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from meshproxy.config import Section
 from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorization.foreseeing import deniedDetails, foreseen
 from meshproxy.http.authorization.policies import (
     MatchedPolicies,
     Policies,
@@ -39,7 +39,6 @@ declare(_PACKAGE + "RBACPerRoute", "rbac")
 
 # As in Envoy, whatever the filter is called in its chain.
 _NAMESPACE = "envoy.filters.http.rbac"
-_SPACE = re.compile(r"\s")
 
 
 class Engine:
@@ -133,19 +132,6 @@ class Engine:
             ),
         )
 
-    def foresee(self, stream: Any, headers: RequestHeaders) -> tuple[Verdict, str]:
-        """
-        Decide, and say why; nothing is counted or noted.
-        """
-        verdict, action = self.policies.check(stream, headers), self.policies.action
-        if verdict.policy or not verdict.allowed:
-            why = self.policies.explain(stream, headers, verdict)
-        else:
-            why = f"no policy {'denies' if action == 'DENY' else 'matches'} it"
-        if action == "LOG":
-            return verdict, f"{'logged' if verdict.policy else 'not logged'}: {why}"
-        return verdict, f"{'allowed' if verdict.allowed else 'denied'}: {why}"
-
     def because(self, stream: Any) -> str:
         """
         Why L{check} refused.
@@ -214,16 +200,8 @@ class RBAC(HTTPFilter):
 
     @classmethod
     def foresee(cls, config: RBACPlan, stream: Any, headers: RequestHeaders) -> Foreseen:
-        told, policies, refused = [], [], None
-        for engine, prefix in ((config.rules, ""), (config.shadowRules, "only tried: ")):
-            if engine is not None:
-                verdict, why = engine.foresee(stream, headers)
-                told.append(f"{prefix}{why}")
-                policies += [verdict.policy] if verdict.policy else []
-                refused = verdict if engine is config.rules and not verdict.allowed else refused
-        if refused is None:
-            return Foreseen("; ".join(told) or "allowed: there are no rules", policies=tuple(policies))
-        return Foreseen("; ".join(told), 403, _details(refused.policy), tuple(policies))
+        rules, shadowRules = (None if one is None else one.policies for one in (config.rules, config.shadowRules))
+        return foreseen(rules, shadowRules, stream, headers, 403)
 
     def requestHeaders(self, stream: IHTTPStream, headers: RequestHeaders, endStream: bool) -> object:
         plan: RBACPlan = stream.routeConfig(self.context.name) or self.config
@@ -244,9 +222,4 @@ class RBAC(HTTPFilter):
             path=headers.path,
             why=plan.rules.because(stream),
         )
-        return stream.reply(403, b"RBAC: access denied", details=_details(verdict.policy))
-
-
-def _details(policy: str) -> str:
-    # A space would be another column of the access log.
-    return f"rbac_access_denied_matched_policy[{_SPACE.sub('_', policy) or 'none'}]"
+        return stream.reply(403, b"RBAC: access denied", details=deniedDetails(verdict.policy))

@@ -8,7 +8,6 @@ line in the debug log.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -18,6 +17,7 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorization.foreseeing import deniedDetails, foreseen
 from meshproxy.http.authorization.policies import (
     MatchedPolicies,
     Policies,
@@ -25,6 +25,7 @@ from meshproxy.http.authorization.policies import (
     compileMatchedPolicies,
     compilePolicies,
 )
+from meshproxy.http.filter import Foreseen
 from meshproxy.http.matchinputs import CONNECTION_INPUTS
 from meshproxy.interfaces import STOP, INetworkConnection, INetworkFilter
 from meshproxy.net.filter import ConnectionFilter, NetworkFilterContext, PassingFilter
@@ -39,7 +40,6 @@ declare(_MESSAGE, "matcher", "shadow_matcher")
 
 # As in Envoy, whatever the filter is called in its chain.
 _NAMESPACE = "envoy.filters.network.rbac"
-_SPACE = re.compile(r"\s")
 
 # What only requests have.
 _OF_REQUESTS = frozenset({"header", "url_path"})
@@ -156,6 +156,13 @@ class RBAC(PassingFilter):
         """
         return None if self.rules is None and self.shadowRules is None else AuthorizedConnection(self)
 
+    def foresee(self, info: Any) -> Foreseen:
+        """
+        See L{PassingFilter.foresee}.
+        """
+        rules, shadowRules = (None if one is None else one.policies for one in (self.rules, self.shadowRules))
+        return foreseen(rules, shadowRules, ConnectionFacts(info), _NO_HEADERS, 0)
+
     def stop(self) -> None:
         """
         See L{PassingFilter.stop}.
@@ -233,8 +240,7 @@ class AuthorizedConnection(ConnectionFilter):
 
     def _deny(self, verdict: Verdict) -> None:
         plan, info = self._plan, self._connection.info
-        # A space would be another column of the access log.
-        info.terminationDetails = f"rbac_access_denied_matched_policy[{_SPACE.sub('_', verdict.policy) or 'none'}]"
+        info.terminationDetails = deniedDetails(verdict.policy)
         plan.log.debug(
             "denied a connection from {peer}: {why}",
             peer=info.remoteAddress and info.remoteAddress.text,

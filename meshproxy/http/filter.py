@@ -93,18 +93,24 @@ class Foreseen:
     @ivar status: What it would answer with, whatever chance says; 0 where it lets the request go on.
     @ivar details: The response code details of that answer.
     @ivar policies: The names of the policies that decide it.
+    @ivar closes: Whether it would close the connection.
+    @ivar clearsRoute: Whether the route is chosen anew by what it noted of the request.
     """
 
     told: str
     status: int = 0
     details: str = ""
     policies: tuple[str, ...] = ()
+    closes: bool = False
+    clearsRoute: bool = False
 
     @property
     def outcome(self) -> str:
         """
         The end that it makes, in words.
         """
+        if self.closes:
+            return f"closed ({self.details})"
         return f"{self.status} ({self.details})" if self.details else str(self.status)
 
     def asDict(self) -> dict[str, Any]:
@@ -178,7 +184,7 @@ class HTTPFilter:
     def foresee(cls, config: Any, stream: Any, headers: RequestHeaders) -> Foreseen | None:
         """
         What the filter would do with a request that nobody sent; L{None} if it has nothing to say to that. Nothing is
-        counted, changed or answered by it.
+        counted, changed or answered by it; what it would note in the dynamic metadata for others it notes.
 
         @param config: What L{compileConfig} made, or L{compileRouteConfig} where the route says something.
         @param stream: What is known of the request: a L{meshproxy.accesslog.streaminfo.StreamInfo} with its C{route}.

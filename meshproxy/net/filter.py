@@ -122,6 +122,15 @@ class PassingFilter:
         """
         raise NotImplementedError  # pragma: no cover
 
+    def foresee(self, info: Any) -> Any:
+        """
+        What the filter would do with a connection that nobody made: a L{meshproxy.http.filter.Foreseen}, or L{None} if
+        it has nothing to say to that. Nothing is counted or noted by it.
+
+        @param info: What is known of it, as for L{buildFilter}.
+        """
+        return None
+
     def stop(self) -> None:
         """
         Give up what is held, when the last connection is gone.

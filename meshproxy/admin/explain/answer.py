@@ -14,8 +14,8 @@ from meshproxy.accesslog.values import fromBytes
 from meshproxy.admin.explain.asked import Asked, AskedStream, askedConnection
 from meshproxy.admin.explain.chains import chainMisses
 from meshproxy.admin.explain.conditions import conditionsOf
-from meshproxy.admin.explain.filters import filtersOf
-from meshproxy.admin.explain.forwarding import clustersOf, retriesOf
+from meshproxy.admin.explain.filters import clearsRoute, filtersOf, networkFiltersOf
+from meshproxy.admin.explain.forwarding import clustersOf, connectionClusters, retriesOf
 from meshproxy.admin.explain.heads import changes, prepareHead, requestOf, sentHead
 from meshproxy.admin.explain.hosts import chooseHost
 from meshproxy.admin.explain.listeners import addressOf, chooseListener
@@ -37,6 +37,7 @@ __all__ = ["Explanation", "explain", "explainInSteps"]
 # So many routes are looked at in one turn.
 _AT_ONCE = 8
 
+_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
@@ -84,6 +85,8 @@ class Explanation:
         self._context = RouteContext(runtime=runtime, random=lambda: 0.0)
         # What a filter answers with, whatever comes after it.
         self._refused = ""
+        # Which filter closes the connection, whatever is asked on it.
+        self._closed = ""
         self.answer: Answer = {"request": requestOf(question)}
 
     def run(self, listeners: Sequence[Listener]) -> Iterator[None]:
@@ -98,7 +101,7 @@ class Explanation:
 
     def _end(self, outcome: str) -> None:
         # What a filter answers with, the router is not asked.
-        self.answer["outcome"] = self._refused or outcome
+        self.answer["outcome"] = self._closed or self._refused or outcome
 
     def _explainListener(self, listener: Listener) -> Iterator[None]:
         address = addressOf(listener)
@@ -126,11 +129,11 @@ class Explanation:
 
     def _explainChain(self, chain: FilterChain, info: ConnectionInfo) -> Iterator[None]:
         filters = chain.section.children("filters")
-        self.answer["network_filters"] = [{"name": item.get("name"), "at": placeOf(item)} for item in filters]
+        self.answer["network_filters"], self._closed = networkFiltersOf(chain, info)
         manager = filters[-1].any("typed_config") if filters else None
         slot = getattr(chain.terminal, "slot", None)
         if manager is None or manager.typeName != _MANAGER or slot is None:
-            self._end(f"not HTTP: {filters[-1].get('name') if filters else 'nobody'} has the connection")
+            self._explainConnection(filters[-1] if filters else None, manager)
             return
         self.answer["connection_manager"] = {"stat_prefix": manager.get("stat_prefix"), "at": placeOf(manager)}
         stream = AskedStream()
@@ -143,8 +146,25 @@ class Explanation:
             self._end(f"{refused.status} from the connection manager ({refused.details})")
             return
         self.answer["head"] = list(changes(before, headers))
+        asked = Asked(manager, slot.current, headers, stream)
         found = slot.current.routes.match(headers, stream)
-        yield from self.explainFound(Asked(manager, slot.current, headers, stream), found)
+        if clearsRoute(asked, found):
+            # By what filters note of it, such as claims of its token.
+            found = slot.current.routes.match(headers, stream)
+        yield from self.explainFound(asked, found)
+
+    def _explainConnection(self, item: Section | None, section: Section | None) -> None:
+        """
+        A connection of whose bytes nobody makes requests.
+        """
+        name = "nobody" if item is None else item.get("name")
+        if section is None or section.typeName != _TCP_PROXY:
+            self._end(f"not HTTP: {name} has the connection")
+            return
+        told = list(connectionClusters(section, self._clusters))
+        self.answer["clusters"] = told
+        names = " or ".join(one["name"] for one in told)
+        self._end(f"forwarded to {names or 'no cluster'} as bytes, not as HTTP")
 
     def explainFound(self, asked: Asked, found: Route | None) -> Iterator[None]:
         """

@@ -81,7 +81,7 @@ def askedConnection(question: Question, address: Address | None) -> ConnectionFa
     info.remoteAddress = info.directRemoteAddress = Address(question.source, 50000)
     host = "127.0.0.1" if address is None or address.host in ("0.0.0.0", "::") else address.host
     info.localAddress = info.directLocalAddress = Address(host, question.port)
-    isTLS = question.scheme == "https" or bool(question.principal)
+    isTLS = question.isTLS or bool(question.principal)
     serverName = question.authority.rpartition(":")[0] or question.authority if isTLS else ""
     if question.principal:
         info.tls, info.peerNames = _AskedTLS(question.principal), (question.principal,)

@@ -21,7 +21,7 @@ from meshproxy.runtime import Runtime
 if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
 
-__all__ = ["clustersOf", "retriesOf"]
+__all__ = ["clustersOf", "connectionClusters", "retriesOf"]
 
 
 def clustersOf(
@@ -48,6 +48,21 @@ def clustersOf(
             name = entry.get("name") or fromBytes(headers.first.get(header, b""))
             share = f"{weight / sum(weights):.4g}"
             yield {**_cluster(name, clusters), "share": share, "chosen_at": placeOf(entry)}
+
+
+def connectionClusters(section: Section, clusters: Mapping[str, Cluster]) -> Iterator[Answer]:
+    """
+    The cluster of a connection, or those that one is drawn from.
+
+    @param section: The configuration of the TCP proxy.
+    """
+    weighted = section.childOrEmpty("weighted_clusters").children("clusters")
+    whole = sum(entry.get("weight") for entry in weighted)
+    for entry in weighted:
+        share = f"{entry.get('weight') / whole:.4g}"
+        yield {**_cluster(entry.get("name"), clusters), "share": share, "chosen_at": placeOf(entry)}
+    if not weighted and section.get("cluster"):
+        yield {**_cluster(section.get("cluster"), clusters), "chosen_at": placeOf(section, "cluster")}
 
 
 def retriesOf(section: Section, host: Section) -> Answer:

@@ -13,6 +13,7 @@ from meshproxy.headers import RequestHeaders
 
 __all__ = ["Question", "QuestionError", "askedIn"]
 
+_SCHEMES = ("http", "https", "tcp", "tls")
 _METHODS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
@@ -26,6 +27,8 @@ class QuestionError(ValueError):
 class Question:
     """
     A request, and where it comes in.
+
+    @ivar scheme: C{http} or C{https}; C{tcp} or C{tls} for a connection without requests.
 
     @ivar port: Where it was sent to; C{host}: to which name or address, as the URL has it.
     @ivar listener: The name of the listener that gets it, whatever the port; empty to look for one.
@@ -46,6 +49,13 @@ class Question:
     principal: str = ""
     protocols: tuple[str, ...] = ()
 
+    @property
+    def isTLS(self) -> bool:
+        """
+        Whether the connection is one of TLS, as far as its URL says.
+        """
+        return self.scheme in ("https", "tls")
+
     def headers(self) -> RequestHeaders:
         """
         The head of the request, as a codec would have read it.
@@ -57,7 +67,7 @@ class Question:
             path.encode("utf-8"),
             self.authority.encode("utf-8"),
             pairs,
-            self.scheme.encode("ascii"),
+            b"https" if self.isTLS else b"http",
         )
 
 
@@ -93,8 +103,8 @@ def askedIn(
         host = split.hostname or ""
     except ValueError as error:
         raise QuestionError("url is http://host:port/path?query") from error
-    if not url or split.scheme not in ("http", "https"):
-        raise QuestionError("url is http://host:port/path?query")
+    if not url or split.scheme not in _SCHEMES:
+        raise QuestionError("url is http://host:port/path?query, or tcp://host:port for what is no HTTP")
     authority = hosts[0] if hosts else split.netloc.rpartition("@")[2]
     path = (split.path or "/") + (f"?{split.query}" if split.query else "")
     kept = tuple(pair for pair in pairs if pair[0] != "host")

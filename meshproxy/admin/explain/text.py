@@ -22,7 +22,10 @@ def readable(answer: Answer) -> str:
 
 def _lines(answer: Answer) -> Iterator[str]:
     request = answer["request"]
-    yield f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}"
+    if request["scheme"] in ("tcp", "tls"):
+        yield f"{request['scheme']}://{request['authority']}"
+    else:
+        yield f"{request['method']} {request['scheme']}://{request['authority']}{request['path']}"
     yield from (f"  {field}" for field in request["headers"])
     if "principal" in request:
         yield f"  as {request['principal']}"
@@ -91,6 +94,10 @@ def _listener(answer: Answer) -> Iterator[str]:
     for other in answer.get("other_filter_chains", ()):
         yield f"  {_named('not', other)}:"
         yield from _missed(other)
+    for each in answer.get("network_filters", ()):
+        if "verdict" in each:
+            yield _named("network filter", each)
+            yield f"  {each['verdict']['told']}"
 
 
 def _stream(answer: Answer) -> Iterator[str]:

@@ -137,7 +137,7 @@ class AnswerTests(ExplainCase):
         """
         answer = self.ask("/cart", source="10.1.2.3")
         self.assertEqual(answer["filter_chain"]["name"], "inside")
-        self.assertEqual(answer["outcome"], "not HTTP: tcp has the connection")
+        self.assertEqual(answer["outcome"], "forwarded to web as bytes, not as HTTP")
         (missed,) = self.ask("/cart")["other_filter_chains"]
         self.assertEqual((missed["name"], missed["missed"][0]["at"]), ("inside", lineOf("inside only")))
         self.config = CONFIG.replace(

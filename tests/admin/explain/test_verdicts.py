@@ -140,6 +140,39 @@ class CertificateTests(ExplainCase):
         self.assertEqual(self.of("UriSanInput", ""), denied)
 
 
+_LIMITS = """\
+          - name: limited
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+              stat_prefix: a
+              token_bucket: {max_tokens: 10, tokens_per_fill: 5, fill_interval: 1s}
+              filter_enabled: {default_value: {numerator: 100}}
+              filter_enforced: {default_value: {numerator: 100}}
+          - name: asked
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+              http_service: {server_uri: {uri: "http://a", cluster: web, timeout: 1s}}
+"""
+
+
+class OpenTests(ExplainCase):
+    """
+    What cannot be foreseen is told as such.
+    """
+
+    config = _with(CONFIG, "          - name: quiet\n", _LIMITS)
+
+    def test_open(self) -> None:
+        """
+        Limits depend on others, and who is asked is not asked now; the request goes on for all that is known.
+        """
+        answer = self.ask("/cart")
+        told = {one["name"]: one["verdict"]["told"] for one in answer["filters"] if "verdict" in one}
+        self.assertEqual(told["limited"], "limits requests of all: 10 at once, 5 a second; beyond that: 429")
+        self.assertEqual(told["asked"], "not judged: web is asked; where that does not answer, 403")
+        self.assertEqual(answer["outcome"], "forwarded to web or beta")
+
+
 class FaultTests(ExplainCase):
     """
     What the C{fault} filter would do.
