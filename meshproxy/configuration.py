@@ -275,10 +275,12 @@ class ServedConfiguration:
         try:
             bootstrap = self._again()
             self._restoreNames()
+            heedOptions = self._clusters.compileOptionsAgain(bootstrap.report)
             _, listeners = self._compileWith(bootstrap, self.dynamic)
             try:
                 bootstrap.report.raiseIfAny()
                 self._listeners.replace(self._ready(listeners))
+                heedOptions()
             except Exception:
                 self._giveUp((), listeners)
                 raise

@@ -27,7 +27,7 @@ from meshproxy.config.supported import addResolver
 from meshproxy.configuration import ServedConfiguration
 from meshproxy.errors import MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
-from meshproxy.http.clusteroptions import equipCluster
+from meshproxy.http.clusteroptions import compileClusterOptions
 from meshproxy.http.context import ProxyContext, RouteKey
 from meshproxy.identity.settings import compileIdentity
 from meshproxy.identity.workload import WorkloadIdentity, intoStore
@@ -144,7 +144,7 @@ class ProxyServer(MultiService):
                 secrets,
                 isFailed=lambda: self.failedHealthCheck,
             )
-            clusters.equip = lambda cluster: equipCluster(cluster, self.context)
+            clusters.compileOptions = lambda section, scope: compileClusterOptions(section, scope, self.context)
             self.files = files
             self.clusters = clusters
             self.listeners = Listeners(self.context, options.drainTime)

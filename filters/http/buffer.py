@@ -30,6 +30,7 @@ class Buffer(HTTPFilter):
     """
 
     shared = True
+    servesUpstream = True
     configType = _PACKAGE + "Buffer"
     routeConfigType = _PACKAGE + "BufferPerRoute"
 

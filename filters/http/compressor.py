@@ -159,6 +159,7 @@ class Compressor(HTTPFilter):
     """
 
     shared = True
+    servesUpstream = True
     configType = _MESSAGE
     routeConfigType = _PACKAGE + "CompressorPerRoute"
 

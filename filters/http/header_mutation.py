@@ -60,6 +60,7 @@ class HeaderMutation(HTTPFilter):
 
     # Anatomy: nothing is kept on C{self} for a stream, so one instance serves them all.
     shared = True
+    servesUpstream = True
     passesAll = True
     configType = _PACKAGE + "HeaderMutation"
     routeConfigType = _PACKAGE + "HeaderMutationPerRoute"

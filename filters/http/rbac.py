@@ -161,6 +161,7 @@ class RBAC(HTTPFilter):
     """
 
     shared = True
+    servesUpstream = True
     configType = _PACKAGE + "RBAC"
     routeConfigType = _PACKAGE + "RBACPerRoute"
 

@@ -22,7 +22,7 @@ _MESSAGE = "envoy.extensions.filters.http.router.v3.Router"
 declare(_MESSAGE, "suppress_envoy_headers", "suppress_grpc_request_failure_code_stats")
 declare(_MESSAGE, "upstream_log", "upstream_log_options")
 declare(_MESSAGE + ".UpstreamAccessLogOptions", "flush_upstream_log_on_upstream_stream", "upstream_log_flush_interval")
-declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout", "dynamic_stats")
+declare(_MESSAGE, "strict_check_headers", "respect_expected_rq_timeout", "dynamic_stats", "upstream_http_filters")
 
 
 def _upstreamLogs(section: Section, context: FilterContext) -> UpstreamLogs | None:
@@ -70,6 +70,7 @@ class Router(HTTPFilter):
             findLocalAddress(),
             context.store,
             _upstreamLogs(section, context),
+            context.compileUpstream(section, "upstream_http_filters"),
         )
 
     def __init__(self, config: RouterEngine, context: FilterContext) -> None:

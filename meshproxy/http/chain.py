@@ -17,7 +17,7 @@ from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.passage import Passage, compilePassage, passEachInRequest, passEachInResponse
 
 if TYPE_CHECKING:
-    from meshproxy.http.stream import Stream
+    from meshproxy.http.passing import PassingStream
 
 __all__ = ["EMPTY_CHAIN", "ChainLink", "FilterChain"]
 
@@ -196,7 +196,7 @@ def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
     return getattr(filterClass, event) is not getattr(HTTPFilter, event)
 
 
-def _passFirstInRequest(stream: Stream, headers: RequestHeaders, endStream: bool) -> bool:
+def _passFirstInRequest(stream: PassingStream, headers: RequestHeaders, endStream: bool) -> bool:
     """
     Make the function for the requests of a chain, and use it.
     """
@@ -205,7 +205,7 @@ def _passFirstInRequest(stream: Stream, headers: RequestHeaders, endStream: bool
     return made(stream, headers, endStream)
 
 
-def _passFirstInResponse(stream: Stream, headers: ResponseHeaders, endStream: bool) -> bool:
+def _passFirstInResponse(stream: PassingStream, headers: ResponseHeaders, endStream: bool) -> bool:
     """
     The same for its responses.
     """

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.accesslog.logs import AccessLogContext
 from meshproxy.config import Section
 from meshproxy.config.registry import FilterRegistry
-from meshproxy.interfaces import INetwork, IUpstreamCalls
+from meshproxy.interfaces import IFilterFactory, INetwork, IUpstreamCalls
 from meshproxy.runtime import Runtime, never
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
+
+if TYPE_CHECKING:
+    from meshproxy.http.chain import ChainLink
 
 __all__ = ["ProxyContext", "RouteKey"]
 
@@ -39,6 +42,7 @@ class ProxyContext:
     @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there; and for
         how many seconds they are waited for, 0 for as long as it takes.
     @ivar lateRoutes: Those that are waited for no more.
+    @ivar upstreamFilters: By name, what stands in chains of clusters and routers, for routes to speak to.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
 
@@ -60,3 +64,4 @@ class ProxyContext:
     routeVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
     missingRoutes: dict[RouteKey, float] = field(default_factory=dict)
     lateRoutes: set[RouteKey] = field(default_factory=set)
+    upstreamFilters: dict[str, tuple[ChainLink, IFilterFactory]] = field(default_factory=dict)

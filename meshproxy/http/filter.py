@@ -48,6 +48,12 @@ def noLogs(sections: Sequence[Section]) -> AccessLogs:
     return AccessLogs(())
 
 
+def _noChain(section: Section, field: str) -> None:
+    """
+    A chain of no filters.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class FilterContext:
     """
@@ -67,6 +73,8 @@ class FilterContext:
     @ivar isFailed: Whether the proxy was told to say that it is ill (C{/healthcheck/fail}).
     @ivar openLogs: Make of C{AccessLog}s the access logs of the filter's own; they are closed with its connection
         manager.
+    @ivar compileUpstream: Compiles the filters that tries of requests pass on their way upstream, for the router; by
+        the message, and the field that lists them.
     """
 
     name: str
@@ -82,6 +90,7 @@ class FilterContext:
     nodeCluster: str = ""
     isFailed: Callable[[], bool] = never
     openLogs: Callable[[Sequence[Section]], AccessLogs] = noLogs
+    compileUpstream: Callable[[Section, str], Any] = _noChain
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,9 @@ class HTTPFilter:
         filter that has something to do with few streams costs the others nothing then.
     @cvar passesAll: Whether its methods for bodies and trailers let all of them pass: they return nothing, and ask
         nothing of the stream. A message that came whole is then shown to them whole, and goes on in one step.
+    @cvar servesDownstream: Whether it may stand in the chain of a connection manager.
+    @cvar servesUpstream: Whether it may stand in that of a cluster, or in C{upstream_http_filters} of the router, where
+        each try of a request passes it. Filters that take a C{TypedStruct} may anyway, if they are not terminal.
     @cvar hasRouteConfig: Whether C{typed_per_filter_config} may say anything to it, as it may unless this is L{False}.
     @cvar configType: The full name of its protobuf message, or C{""} where L{Config} tells its C{TypedStruct}.
     @cvar olderRouteConfigType: The message that a field of the route itself has held for it in former times, if any.
@@ -151,6 +163,8 @@ class HTTPFilter:
     terminal: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     passesAll: ClassVar[bool] = False
+    servesDownstream: ClassVar[bool] = True
+    servesUpstream: ClassVar[bool] = False
     hasRouteConfig: ClassVar[bool] = True
     configType: ClassVar[str] = ""
     routeConfigType: ClassVar[str] = ""

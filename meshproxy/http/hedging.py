@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.errors import LocalProtocolError
-from meshproxy.flags import ResetReason, upstreamResetReply
+from meshproxy.flags import LocalReply, ResetReason, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.routing.route import Route
@@ -90,7 +90,8 @@ class LateTry:
         """
         self._pool = None
         self.connection = connection
-        self.ready = self._request.sendLate(connection)
+        self.ready = self._request.lateConnected(self, connection)
+        self._request.sendLate(connection)
 
     def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
@@ -98,6 +99,32 @@ class LateTry:
         """
         self._pool = None
         self._request.lateFailed(self, reason, why)
+
+    # Told by filters that it passes
+
+    def connected(self, connection: HTTP1UpstreamConnection, waited: bool) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.connected}.
+        """
+        self.ready = self._request.lateConnected(self, connection)
+
+    def filterReplied(self, reply: LocalReply) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterReplied}: as in Envoy, that is the answer.
+        """
+        self._request.filterReplied(reply)
+
+    def filterRaised(self, failure: TwistedFailure) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterRaised}.
+        """
+        self._request.filterRaised(failure)
+
+    def filterReset(self) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterReset}.
+        """
+        self._request.filterReset()
 
     # Told by the connection
 
@@ -205,11 +232,17 @@ class HedgingRequest(RoutedRequest):
             connection.handOver(late)
         self.late = (*self.late, late)
 
-    def sendLate(self, connection: HTTP1UpstreamConnection) -> float:
+    def lateConnected(self, late: LateTry, connection: HTTP1UpstreamConnection) -> float:
         """
         A late try got its connection.
 
         @return: When, by the clock.
+        """
+        return self._router.clock.seconds()
+
+    def sendLate(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        Send the request of a late try.
         """
         try:
             if self._body is None:
@@ -218,7 +251,6 @@ class HedgingRequest(RoutedRequest):
                 self._sendKept(connection, self._body)
         except LocalProtocolError:
             self._stream.filterRaised(TwistedFailure())
-        return self._router.clock.seconds()
 
     # And ends
 

@@ -20,13 +20,13 @@ from meshproxy.config.expressions import Expression
 from meshproxy.http.walk import HEADERS
 
 if TYPE_CHECKING:
-    from meshproxy.http.stream import Stream
+    from meshproxy.http.passing import PassingStream
 
 __all__ = ["Passage", "Step", "compilePassage", "passEachInRequest", "passEachInResponse", "usually"]
 
 #: Lets the filters see a head, with its stream and whether it ends the message. Whether it passed them all; else one
 #: holds it, or answered in its stead.
-Passage: TypeAlias = "Callable[[Stream, Any, bool], bool]"
+Passage: TypeAlias = "Callable[[PassingStream, Any, bool], bool]"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,7 +109,7 @@ def _find(steps: Sequence[Step | None]) -> list[str]:
     return [line for name, line in _KNOWN.items() if name in used]
 
 
-def passEachInRequest(stream: Stream, headers: Any, endStream: bool) -> bool:
+def passEachInRequest(stream: PassingStream, headers: Any, endStream: bool) -> bool:
     """
     A L{Passage} for the requests of any chain, that calls each of its methods.
     """
@@ -122,7 +122,7 @@ def passEachInRequest(stream: Stream, headers: Any, endStream: bool) -> bool:
     return True
 
 
-def passEachInResponse(stream: Stream, headers: Any, endStream: bool) -> bool:
+def passEachInResponse(stream: PassingStream, headers: Any, endStream: bool) -> bool:
     """
     The same for its responses.
     """
@@ -135,14 +135,14 @@ def passEachInResponse(stream: Stream, headers: Any, endStream: bool) -> bool:
     return True
 
 
-def _goesOnInRequest(stream: Stream, verdict: object, place: int, headers: Any, endStream: bool) -> bool:
+def _goesOnInRequest(stream: PassingStream, verdict: object, place: int, headers: Any, endStream: bool) -> bool:
     """
     A filter said that the head of a request does not simply go on; or there is nothing left to go on.
     """
     return stream.requestWalk.answered(verdict, place, (HEADERS, headers, endStream))[0] is None
 
 
-def _goesOnInResponse(stream: Stream, verdict: object, place: int, headers: Any, endStream: bool) -> bool:
+def _goesOnInResponse(stream: PassingStream, verdict: object, place: int, headers: Any, endStream: bool) -> bool:
     """
     The same of a response.
     """

@@ -23,6 +23,7 @@ from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import Details, Failure, ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.choice import EndpointChoice
+from meshproxy.http.filteredtry import FilteredTry
 from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import OrderedRequest
@@ -37,10 +38,12 @@ from meshproxy.upstream.transports import NO_WISH
 from meshproxy.upstream.tunnel import TunnelMaker
 
 if TYPE_CHECKING:
+    from meshproxy.http.chain import FilterChain
     from meshproxy.http.stream import Stream
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+    from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.wirecount import IUpstreamCounts
 
 __all__ = ["RoutedRequest"]
@@ -226,11 +229,29 @@ class RoutedRequest(OrderedRequest):
         if self._action.terminated and stream.upgrade in _NO_OTHER and self._headers.method in self._action.terminated:
             maker: Any = TunnelMaker(cluster, endpoint, self._tunnelHeader())  # as much of a pool as is needed
             pool = maker
+            chain = None
+        else:
+            chain = self._router.chainOf(cluster)
         if pool is None:
             pool = cluster.pool(endpoint, priority, self._wish, stream.protocol == "HTTP/2")
+        if chain is not None:
+            self._pass(chain, pool)
+            return
         self._pool = pool
         pool.request(self)
         self._waits = self._pool is not None
+
+    def _pass(self, chain: FilterChain, pool: HTTP1Pool) -> None:
+        """
+        Let the try pass filters, of which the last one asks for a connection.
+        """
+        try:
+            filtered: Any = FilteredTry(self, self._stream, chain, pool)
+        except Exception:
+            self._stream.filterRaised(TwistedFailure())
+            return
+        self.connection = filtered
+        self._send(filtered)
 
     def _choose(self, cluster: Cluster) -> Endpoint | None:
         """
@@ -255,13 +276,22 @@ class RoutedRequest(OrderedRequest):
         """
         self._pool = None
         self.connection = connection
+        self.connected(connection, self._waits)
+        self._send(connection)
+
+    def connected(self, connection: HTTP1UpstreamConnection, waited: bool) -> None:
+        """
+        There is a connection for this try.
+
+        @param waited: Whether there was none at once.
+        """
         duration = self._cluster.settings.maxStreamDuration
         if duration:
             self._tryDuration = self._router.tryDurations[duration]
             self._tryDuration.start(self)
         stream = self._stream
         stream.upstreamConnection = connection
-        if self._waits or self.attempts > 1:
+        if waited or self.attempts > 1:
             stream.waitedForConnection = self._router.clock.seconds()
             stream.waitedSince = self._tryBegan
         if self._action.autoHostRewrite and self._endpoint.hostname:
@@ -269,6 +299,12 @@ class RoutedRequest(OrderedRequest):
             replaceHost(self._headers, host, self._action.appendForwardedHost, not self._router.suppressHeaders)
         if stream.upgrade == b"websocket":
             self._beginHandshake(connection)
+
+    def _send(self, connection: HTTP1UpstreamConnection) -> None:
+        """
+        Send what came of the request until now.
+        """
+        stream = self._stream
         body = self._body
         try:
             if body is None:

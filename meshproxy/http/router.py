@@ -32,6 +32,7 @@ from meshproxy.stats.store import Store
 from meshproxy.upstream.http1pool import SURE
 
 if TYPE_CHECKING:
+    from meshproxy.http.chain import FilterChain
     from meshproxy.http.settings import ManagerSettings
     from meshproxy.http.stream import Stream
     from meshproxy.routing.retries import RetryPolicy
@@ -53,6 +54,7 @@ class Router:
     @ivar strictHeaders: C{strict_check_headers}.
     @ivar heedsExpected: C{respect_expected_rq_timeout}.
     @ivar countsCodes: C{dynamic_stats}: whether the statuses of responses and their times are counted.
+    @ivar upstreamChain: The filters that each try passes on its way upstream, where its cluster has none of its own.
     @ivar localAddress: What requests that are made here say they are from.
     @ivar upstreamLogs: The logs of tries, if there are any.
     @ivar routeStats: Where requests are counted by virtual cluster and route.
@@ -77,6 +79,7 @@ class Router:
         localAddress: str = "127.0.0.1",
         store: Store | None = None,
         upstreamLogs: UpstreamLogs | None = None,
+        upstreamChain: FilterChain | None = None,
     ) -> None:
         self.clusters = clusters
         self.clock = clock
@@ -89,6 +92,7 @@ class Router:
         self.countsCodes = countsCodes
         # Request headers that change what is done: where none is there, nothing needs to be looked for.
         self.hasNoOrders = (ORDERS | {EXPECTED} if heedsExpected else ORDERS).isdisjoint
+        self.upstreamChain = upstreamChain
         self.localAddress = localAddress.encode("ascii")
         self.timeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _timedOut)
         self.perTryTimeouts: DeadlinesByLength[TriedRequest] = DeadlinesByLength(clock, _tryTimedOut)
@@ -186,6 +190,14 @@ class Router:
         endpoint.active += 1
         request.connection = stream.upstreamConnection = connection
         connection.carry(request, headers)
+
+    def chainOf(self, cluster: Cluster) -> FilterChain | None:
+        """
+        The filters that tries pass on their way to a cluster.
+        """
+        options = cluster.options
+        chain: FilterChain | None = None if options is None else options.chain
+        return self.upstreamChain if chain is None else chain
 
     def _answer(self, stream: Stream, route: Route, headers: RequestHeaders) -> None:
         stats = stream.manager.stats
@@ -288,6 +300,7 @@ class Plan:
             or router.suppressGRPCCodes
             or router.strictHeaders
             or router.heedsExpected
+            or router.upstreamChain is not None
             or action.maxGRPCTimeout is not None
             or action.hedges
             or not (action.retryPolicy is None or action.retryPolicy.isSimple)

@@ -6,17 +6,21 @@ comes, and a mirror that does not keep up loses its copy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.errors import LocalProtocolError
-from meshproxy.flags import ResetReason
+from meshproxy.flags import LocalReply, ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.http.filteredtry import FilteredTry
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.stats import NOT_COUNTED, CodeStats
 from meshproxy.upstream.transports import NO_WISH
 
 if TYPE_CHECKING:
+    from meshproxy.http.chain import FilterChain
     from meshproxy.http.router import Router
     from meshproxy.http.stream import Stream
     from meshproxy.routing.route import RouteAction
@@ -33,18 +37,17 @@ class Shadow:
     """
 
     def __init__(
-        self, router: Router, cluster: Cluster, endpoint: Endpoint, headers: RequestHeaders, limit: int
+        self, router: Router, stream: Stream, cluster: Cluster, endpoint: Endpoint, headers: RequestHeaders
     ) -> None:
-        """
-        @param limit: How many bytes of the body may wait for the mirror.
-        """
         self._router = router
+        self._stream = stream
         self._cluster = cluster
         # As in Envoy, copies come from within, and are counted where their requests are.
         self._codes = _codesOf(router, cluster)
         self._endpoint = endpoint
         self._headers = headers
-        self._limit = limit
+        # How many bytes of the body may wait for the mirror.
+        self._limit = stream.bufferLimit
         self._pool: HTTP1Pool | None = None
         self._connection: HTTP1UpstreamConnection | None = None
         self._pieces: list[bytes] = []
@@ -68,8 +71,24 @@ class Shadow:
             self._timeouts.start(self)
         wishOf = self._cluster.transports.wishOf
         wish = NO_WISH if wishOf is None else wishOf(self._headers)
-        pool = self._pool = self._cluster.pool(self._endpoint, wish=wish)
+        pool = self._cluster.pool(self._endpoint, wish=wish)
+        chain = self._router.chainOf(self._cluster)
+        if chain is not None:
+            self._pass(chain, pool)
+            return
+        self._pool = pool
         pool.request(self)
+
+    def _pass(self, chain: FilterChain, pool: HTTP1Pool) -> None:
+        """
+        Let the copy pass filters, of which the last one asks for a connection.
+        """
+        try:
+            filtered: Any = FilteredTry(self, self._stream, chain, pool)
+        except Exception:
+            self.filterRaised(TwistedFailure())
+        else:
+            self.connectionReady(filtered)
 
     # The request
 
@@ -163,6 +182,40 @@ class Shadow:
         self._pool = None
         self._codes.responses.add(503)
         self._end()
+
+    # What filters tell that it passes
+
+    @property
+    def countedFor(self) -> None:
+        """
+        Nobody asks for the bytes of copies.
+        """
+        return None
+
+    def connected(self, connection: HTTP1UpstreamConnection, waited: bool) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.connected}.
+        """
+
+    def filterReplied(self, reply: LocalReply) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterReplied}: the copy goes no further.
+        """
+        self.abandon()
+
+    def filterRaised(self, failure: TwistedFailure) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterRaised}: the request does not notice.
+        """
+        self._stream.manager.stats.filterExceptions.value += 1
+        self._stream.manager.log.failure("a filter raised while a copy of a request was with it", failure)
+        self.abandon()
+
+    def filterReset(self) -> None:
+        """
+        See L{meshproxy.http.filteredtry.IFilteredRequest.filterReset}.
+        """
+        self.abandon()
 
     # What the codec tells
 
@@ -266,7 +319,7 @@ def startShadows(
             continue
         copied = mirror.copyHead(headers, stream)
         _markInternal(copied, router.localAddress)
-        shadow = Shadow(router, cluster, endpoint, copied, stream.bufferLimit)
+        shadow = Shadow(router, stream, cluster, endpoint, copied)
         shadow.start(action.timeout, endStream)
         started.append(shadow)
     return tuple(started)

@@ -8,7 +8,7 @@ downstream connection. It is the record that access logs read, and what filters 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -20,8 +20,9 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import EMPTY_CHAIN, FilterChain
 from meshproxy.http.localreply import expectsGRPC, replyHeaders
 from meshproxy.http.metadata import NotedMetadata
+from meshproxy.http.passing import PassingStream
 from meshproxy.http.streamfacts import StreamFacts
-from meshproxy.http.walk import DATA, TRAILERS, RequestWalk, ResponseWalk
+from meshproxy.http.walk import TRAILERS, RequestWalk, ResponseWalk
 from meshproxy.interfaces import STOP, IHTTPStream, Stop
 from meshproxy.net.instances import withAttributes
 
@@ -71,25 +72,19 @@ class _MadeWhenRead:
     "healthCheck",
 )
 @implementer(IHTTPStream)
-class Stream(StreamFacts):
+class Stream(PassingStream, StreamFacts):
     """
     One stream. What every stream has, or is asked for, is in a slot: CPython finds a slot at once, while an attribute
     with a default on the class, or in a dictionary that grew too large to be shared, is looked for. What is seldom set
     has its default on the class.
 
-    @ivar manager: The connection manager that it runs under.
     @ivar downstream: The connection, as its codec wants it spoken to.
-    @ivar route: The chosen route, or L{None}.
     @ivar upstream: The router's side of it, once it is routed.
-    @ivar requestHalted: Whether no event of the request goes on: it is answered already.
-    @ivar responseHalted: Whether no event of the response goes on: it is over.
     @ivar responseEnded: Whether the response was sent to its end.
     @ivar upstreamConnection: The upstream connection of the last try.
     @ivar idleWatch: What watches it for the C{idle_timeout} of its route.
     @ivar noted: What stands for its C{dynamicMetadata} until that is read; empty afterwards.
-    @ivar over: Whether it ended; nothing can be sent.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
-    @ivar isInvolved: Whether there is, or was, a walk, a wait or a relay, or a filter wants to be told of its end.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
     @ivar message: The whole body of the request, while the router may take it with the head; see
         L{meshproxy.http.unary}.
@@ -214,26 +209,6 @@ class Stream(StreamFacts):
         """
         return self.manager.bufferLimit
 
-    @property
-    def requestWalk(self) -> RequestWalk:
-        """
-        The way of the request, where it does not go straight.
-        """
-        if self._requestWalk is None:
-            self.isInvolved = True
-            self._requestWalk = RequestWalk(self)
-        return self._requestWalk
-
-    @property
-    def responseWalk(self) -> ResponseWalk:
-        """
-        The way of the response, where it does not go straight.
-        """
-        if self._responseWalk is None:
-            self.isInvolved = True
-            self._responseWalk = ResponseWalk(self)
-        return self._responseWalk
-
     def begin(self, chain: FilterChain) -> None:
         """
         Let the request's head pass the chain.
@@ -279,20 +254,6 @@ class Stream(StreamFacts):
         if endStream:
             self._finishIfDone()
 
-    def _passRequestData(self, data: bytes, endStream: bool) -> None:
-        walk = self._requestWalk
-        if walk is not None and walk.holds:
-            walk.push(DATA, data, endStream)
-            return
-        chain = self.chain
-        for index, method in enumerate(chain.requestData):
-            verdict = method(self, data, endStream)
-            if verdict is not None or self.requestHalted:
-                event = (DATA, data, endStream)
-                gone, data = self.requestWalk.answered(verdict, chain.requestDataPlaces[index], event)
-                if gone is not None:
-                    return
-
     def requestTrailersReceived(self, trailers: HeaderMap) -> None:
         """
         The request's trailers.
@@ -328,49 +289,6 @@ class Stream(StreamFacts):
         self._end()
 
     # The response, told by the router, or made here
-
-    def responseHeadersReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
-        """
-        The head of a response enters the chain.
-        """
-        self.responseHeaders = headers
-        if not self.chain.responseHeaders or self._passResponseHeaders(headers, endStream):
-            self.sendHeaders(headers, endStream)
-
-    def _passResponseHeaders(self, headers: ResponseHeaders, endStream: bool = False) -> bool:
-        """
-        Let the filters see the head of a response.
-
-        @return: Whether it passed them all; else one holds it, or answered in its stead.
-        """
-        try:
-            return self.chain.passResponseHeaders(self, headers, endStream)
-        except Exception:
-            self.filterRaised(TwistedFailure())
-            return False
-
-    def responseDataReceived(self, data: bytes, endStream: bool) -> None:
-        """
-        A piece of its body enters the chain.
-        """
-        walk = self._responseWalk
-        chain = self.chain
-        try:
-            if walk is not None and walk.holds:
-                walk.push(DATA, data, endStream)
-                return
-            for index, method in enumerate(chain.responseData):
-                verdict = method(self, data, endStream)
-                if verdict is not None or self.responseHalted:
-                    event = (DATA, data, endStream)
-                    gone, data = self.responseWalk.answered(verdict, chain.responseDataPlaces[index], event)
-                    if gone is not None:
-                        return
-        except Exception:
-            self.filterRaised(TwistedFailure())
-            return
-        if not self.responseHalted:
-            self.sendData(data, endStream)
 
     @property
     def passesData(self) -> bool:
@@ -450,27 +368,6 @@ class Stream(StreamFacts):
         self.upstream = None
         downstream.streamEnded(self)
 
-    def responseTrailersReceived(self, trailers: HeaderMap) -> None:
-        """
-        Its trailers enter the chain.
-        """
-        self.responseTrailers = trailers
-        walk = self._responseWalk
-        chain = self.chain
-        try:
-            if self.responseHalted or (walk is not None and walk.holds):
-                self.responseWalk.push(TRAILERS, trailers, True)
-                return
-            for index, method in enumerate(chain.responseTrailers):
-                verdict = method(self, trailers)
-                if verdict is not None or self.responseHalted or self.over:
-                    event = (TRAILERS, trailers, True)
-                    self.responseWalk.answered(verdict, chain.responseTrailersPlaces[index], event)
-                    return
-            self.sendTrailers(trailers)
-        except Exception:
-            self.filterRaised(TwistedFailure())
-
     def informationalReceived(self, headers: ResponseHeaders) -> None:
         """
         An interim response, 1xx but not 101, goes downstream as it is.
@@ -525,19 +422,6 @@ class Stream(StreamFacts):
             self.reset()
 
     # Local replies
-
-    def reply(
-        self,
-        status: int,
-        body: bytes = b"",
-        headers: Iterable[tuple[bytes, bytes]] = (),
-        details: str = "",
-        flags: int = 0,
-    ) -> Stop:
-        """
-        See L{IHTTPStream.reply}.
-        """
-        return self.localReply(LocalReply(status, body, details, flags, tuple(headers)))
 
     def localReply(self, reply: LocalReply) -> Stop:
         """
@@ -629,59 +513,11 @@ class Stream(StreamFacts):
 
     # What filters ask for
 
-    def resumeRequest(self) -> None:
-        """
-        See L{IHTTPStream.resumeRequest}.
-        """
-        self._guarded(self.requestWalk)
-
-    def resumeResponse(self) -> None:
-        """
-        See L{IHTTPStream.resumeResponse}.
-        """
-        self._guarded(self.responseWalk)
-
-    def _guarded(self, walk: RequestWalk | ResponseWalk) -> None:
-        try:
-            walk.resume()
-        except Exception:
-            self.filterRaised(TwistedFailure())
-
-    def requestBody(self, limit: int = 0, partial: bool = False) -> Deferred[bytes]:
-        """
-        See L{IHTTPStream.requestBody}.
-        """
-        return self.requestWalk.readBody(limit, partial)
-
-    def replaceRequestBody(self, body: bytes) -> None:
-        """
-        See L{IHTTPStream.replaceRequestBody}.
-        """
-        self.requestWalk.replaceBody(body)
-
-    def responseBody(self, limit: int = 0, partial: bool = False) -> Deferred[bytes]:
-        """
-        See L{IHTTPStream.responseBody}.
-        """
-        return self.responseWalk.readBody(limit, partial)
-
-    def replaceResponseBody(self, body: bytes) -> None:
-        """
-        See L{IHTTPStream.replaceResponseBody}.
-        """
-        self.responseWalk.replaceBody(body)
-
     def clearRouteCache(self) -> None:
         """
         See L{IHTTPStream.clearRouteCache}.
         """
         self.manager.chooseRoute(self)
-
-    def remember(self) -> None:
-        """
-        See L{IHTTPStream.remember}.
-        """
-        self.isInvolved = self._isRemembered = True
 
     def markHealthCheck(self) -> None:
         """
@@ -690,27 +526,6 @@ class Stream(StreamFacts):
         """
         self.healthCheck = self.isInvolved = self.manager.hasHealthChecks = True
         self.manager.stats.healthChecks.value += 1
-
-    def routeConfig(self, name: str) -> Any:
-        """
-        See L{IHTTPStream.routeConfig}.
-        """
-        route = self.route
-        return None if route is None else route.overrides.configs.get(name)
-
-    def awaits(self, waiting: Deferred[Any]) -> None:
-        """
-        Cancel what a filter waits for when the stream ends before it.
-        """
-        if waiting.called:
-            return
-        if self._awaited is None:
-            self.isInvolved = True
-            self._awaited = []
-        elif len(self._awaited) >= 16:
-            # A filter may wait at each piece of a long body.
-            self._awaited = [held for held in self._awaited if not held.called]
-        self._awaited.append(waiting)
 
     # Back pressure
 
@@ -806,30 +621,3 @@ class Stream(StreamFacts):
             again.requestDataReceived(body, trailers is None)
         if trailers is not None and not again.over:
             again.requestTrailersReceived(trailers)
-
-    def _tellEnded(self, methods: tuple[Callable[[Stream], object], ...]) -> None:
-        for ended in methods:
-            try:
-                ended(self)
-            except Exception:
-                self.manager.stats.filterExceptions.value += 1
-                self.manager.log.failure("a filter raised when its stream ended")
-
-    def _dropWaiting(self) -> None:
-        """
-        Forget what filters hold, and cancel what they wait for.
-        """
-        # First the holds: a wait that is cancelled is no filter that raised.
-        for walk in (self._requestWalk, self._responseWalk):
-            if walk is not None:
-                walk.drop()
-        for waiting in self._awaited or ():
-            waiting.addErrback(_ignore)
-            waiting.cancel()
-        self._awaited = None
-
-
-def _ignore(_failure: TwistedFailure) -> None:
-    """
-    The stream is over; whatever a filter still waited for does not matter.
-    """

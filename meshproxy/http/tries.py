@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.config.matchers import parseInteger
 from meshproxy.flags import OVERLOADED, Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
@@ -174,13 +175,38 @@ class TriedRequest:
         number = None if grpcStatus is None else parseInteger(grpcStatus)
         self._endpoint.responded(number is not None and not isServerError(number))
 
+    # Filters of the try
+
+    def filterReplied(self, reply: LocalReply) -> None:
+        """
+        A filter that a try passes answers in the upstream's stead. As in Envoy, that is the answer, and not tried
+        again.
+        """
+        stream = self._stream
+        if reply is Failure.REQUEST_PAYLOAD_TOO_LARGE.value and stream.protocol.startswith("HTTP/1"):
+            # As where a filter of the downstream chain finds that.
+            stream.downstream.closeAfterResponse()
+        stream.localReply(reply)
+
+    def filterRaised(self, failure: TwistedFailure) -> None:
+        """
+        One raised.
+        """
+        self._stream.filterRaised(failure)
+
+    def filterReset(self) -> None:
+        """
+        One wants the stream to end without an answer.
+        """
+        self._stream.reset()
+
     # Failures
 
     def connectionFailed(self, reason: ResetReason, endpoint: Endpoint | None, why: str) -> None:
         """
         See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
         """
-        self._pool = None
+        self._pool = self.connection = None
         stream = self._stream
         stream.waitedForConnection = self._router.clock.seconds()
         stream.waitedSince = self._tryBegan

@@ -121,19 +121,19 @@ class LoggedRequest(HedgingRequest):
             self._logs.began(record)
         return endpoint
 
-    def connectionReady(self, connection: HTTP1UpstreamConnection) -> None:
+    def connected(self, connection: HTTP1UpstreamConnection, waited: bool) -> None:
         """
-        See L{RoutedRequest.connectionReady<meshproxy.http.routedrequest.RoutedRequest.connectionReady>}.
+        See L{RoutedRequest.connected<meshproxy.http.routedrequest.RoutedRequest.connected>}.
         """
         self._ready(self._record, connection)
-        super().connectionReady(connection)
+        super().connected(connection, waited)
 
-    def sendLate(self, connection: HTTP1UpstreamConnection) -> float:
+    def lateConnected(self, late: LateTry, connection: HTTP1UpstreamConnection) -> float:
         """
-        See L{HedgingRequest.sendLate}.
+        See L{HedgingRequest.lateConnected}.
         """
-        self._ready(next(self._lateRecords[late] for late in self.late if late.connection is connection), connection)
-        return super().sendLate(connection)
+        self._ready(self._lateRecords[late], connection)
+        return super().lateConnected(late, connection)
 
     def _ready(self, record: TryRecord | None, connection: HTTP1UpstreamConnection) -> None:
         if record is None:

@@ -21,7 +21,7 @@ from meshproxy.interfaces import STOP
 
 if TYPE_CHECKING:
     from meshproxy.http.chain import Method
-    from meshproxy.http.stream import Stream
+    from meshproxy.http.passing import PassingStream
 
 __all__ = ["DATA", "HEADERS", "TRAILERS", "Hold", "RequestWalk", "ResponseWalk", "Walk"]
 
@@ -88,7 +88,7 @@ class Walk:
 
     __slots__ = ("_awaitedBody", "_last", "holds", "stream")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: PassingStream) -> None:
         self.stream = stream
         self.holds: list[Hold] = []
         self._last: Hold | None = None

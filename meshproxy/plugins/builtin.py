@@ -30,3 +30,4 @@ matcherClusterSpecifier = FilterPlugin(
     "meshproxy.filters.cluster_specifier.matcher:MatcherClusterSpecifier",
     ("envoy.extensions.router.cluster_specifiers.matcher.v3.MatcherClusterSpecifier",),
 )
+upstreamCodec = builtIn("http", "upstream_codec", "UpstreamCodec", "UpstreamCodec")

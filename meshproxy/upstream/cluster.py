@@ -149,11 +149,12 @@ class Cluster:
 
     def heedOptions(self, options: object) -> None:
         """
-        Let whoever sends requests heed C{options} with each of them.
+        Let whoever sends requests heed C{options} with each of them; L{None} for nothing.
         """
-        self.options = options
-        self.isParticular = True
-        self.carriesCalls = False
+        if options is not None:
+            self.options = options
+            self.isParticular = True
+            self.carriesCalls = False
 
     def _activeRequests(self) -> int:
         return self.stats.rqActive.value

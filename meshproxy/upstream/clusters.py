@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
-from meshproxy.config import Section
+from meshproxy.config import Report, Section
 from meshproxy.interfaces import INetwork
 from meshproxy.secrets.store import SecretStore
-from meshproxy.stats.store import Store
+from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
@@ -28,7 +28,8 @@ class Clusters:
     @ivar byName: Those that serve. The router looks names up here on each request.
     @ivar assignments: What C{EDS} clusters want, and get.
     @ivar warming: The names of those that have not found their endpoints yet.
-    @ivar equip: Is told each new cluster, to read of its configuration what is not of this room.
+    @ivar compileOptions: Makes of a C{Cluster} message what it says of requests, for whoever sends them; L{None} where
+        it says nothing. Takes the cluster's scope, too.
     @ivar zone: Where this proxy runs, if a cluster tells of its likes. It is set before any cluster is made.
     """
 
@@ -55,7 +56,7 @@ class Clusters:
         self._random = random
         self.secrets = SecretStore(store, clock) if secrets is None else secrets
         self.assignments = Assignments(clock)
-        self.equip: Callable[[Cluster], object] = _leave
+        self.compileOptions: Callable[[Section, Scope], object] = _saysNothing
         scope = store.scope("cluster_manager.")
         self._added = scope.counter("cluster_added")
         self._modified = scope.counter("cluster_modified")
@@ -96,7 +97,7 @@ class Clusters:
                 )
                 with section.report.despite():
                     clusters.append(Cluster(section, *parts))
-                    self.equip(clusters[-1])
+                    clusters[-1].heedOptions(self.compileOptions(section, clusters[-1].scope))
                     if self._countsBytes:
                         clusters[-1].countBytes()
         return clusters
@@ -108,6 +109,26 @@ class Clusters:
         self._countsBytes = True
         for cluster in self:
             cluster.countBytes()
+
+    def compileOptionsAgain(self, report: Report) -> Callable[[], None]:
+        """
+        Make again what clusters say of requests, now that the code of filters is another.
+
+        @param report: Where faults go.
+
+        @return: Lets new requests heed it.
+        """
+        made = [
+            (cluster, self.compileOptions(Section(held.message, held.path, report, held.places), cluster.scope))
+            for cluster in self
+            if cluster.options is not None and (held := cluster.section)
+        ]
+
+        def heed() -> None:
+            for cluster, options in made:
+                cluster.heedOptions(options)
+
+        return heed
 
     def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:
         """
@@ -171,7 +192,7 @@ class Clusters:
         self.replace(())
 
 
-def _leave(cluster: Cluster) -> None:
+def _saysNothing(section: Section, scope: Scope) -> None:
     """
-    There is nothing else to be read.
+    Nobody sends requests.
     """

@@ -120,7 +120,7 @@ _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 declare(_CORE + "UpstreamHttpProtocolOptions", "auto_sni", "auto_san_validation", "override_auto_sni_header")
 declare(_OPTIONS, "upstream_http_protocol_options")
 declare(_OPTIONS, "explicit_http_config", "common_http_protocol_options", "use_downstream_protocol_config")
-declare(_OPTIONS, "auto_config", "retry_policy", "hash_policy", "request_mirror_policies")
+declare(_OPTIONS, "auto_config", "retry_policy", "hash_policy", "request_mirror_policies", "http_filters")
 decline(_OPTIONS, "header_validation_config", "Envoy as it comes refuses header validators, too")
 decline(_OPTIONS, "outlier_detection", "there is no outlier detection yet")
 declare(_OPTIONS + ".ExplicitHttpConfig", "http_protocol_options", "http2_protocol_options")
