@@ -69,7 +69,7 @@ class AgreementTests(CodecTestCase):
         """
         The usual head does not come to the slow parser at all.
         """
-        with patch("meshproxy.codec.http1.downstream.explainRequest", side_effect=AssertionError):
+        with patch("meshproxy.codec.http1.requests.explainRequest", side_effect=AssertionError):
             transcriptOf(*downstream(), REQUESTS[1])
             transcriptOf(*downstream(), REQUESTS[4])
         with patch("meshproxy.codec.http1.upstream.explainResponse", side_effect=AssertionError):
