@@ -174,7 +174,7 @@ class SummedHistogram(Histogram):
     What several histograms record, as one. Nothing is recorded here itself.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_own", "_parts")
 
     def __init__(
         self,
@@ -185,7 +185,18 @@ class SummedHistogram(Histogram):
         boundaries: tuple[float, ...] = DEFAULT_BOUNDARIES,
     ) -> None:
         self._parts: list[Histogram] = []
+        self._own: Histogram | None = None
         super().__init__(name, base, tags, unit, boundaries)
+
+    @property
+    def own(self) -> Histogram:
+        """
+        A part of it, for who records under its name.
+        """
+        if self._own is None:
+            self._own = Histogram(self.name, self.base, self.tags, self.unit, self.boundaries)
+            self.include(self._own)
+        return self._own
 
     def include(self, part: Histogram) -> None:
         """

@@ -142,18 +142,25 @@ class Store:
     def _textReadout(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None) -> TextReadout:
         return self.textReadouts.get(name) or self._keep(self.textReadouts, TextReadout(name, base, tags))
 
-    def _histogram(
-        self,
-        name: str,
-        base: str,
-        tags: tuple[tuple[str, str], ...] | None,
-        unit: str,
-        kind: type[Histogram] = Histogram,
-    ) -> Histogram:
+    def _histogram(self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None, unit: str) -> Histogram:
         found = self.histograms.get(name)
         if found is None:
-            found = self._keep(self.histograms, kind(name, base, tags, unit, self._boundaries(name)))
-        return found
+            return self._keep(self.histograms, Histogram(name, base, tags, unit, self._boundaries(name)))
+        # In one that is a sum nothing is recorded.
+        return found.own if isinstance(found, SummedHistogram) else found
+
+    def _summedHistogram(
+        self, name: str, base: str, tags: tuple[tuple[str, str], ...] | None, unit: str
+    ) -> SummedHistogram:
+        found = self.histograms.get(name)
+        if isinstance(found, SummedHistogram):
+            return found
+        made = SummedHistogram(name, base, tags, unit, self._boundaries(name))
+        self._keep(self.histograms, made)
+        if found is not None:
+            # A cluster of the name "a.external" counts where the cluster "a" does.
+            made.include(found)
+        return made
 
     def _release(self, metric: Metric) -> None:
         metric.references -= 1
@@ -222,8 +229,7 @@ class Scope:
         """
         A histogram that shows what others record.
         """
-        made = self._hold(self._store._histogram(*self._named(name, None), unit, SummedHistogram))
-        assert isinstance(made, SummedHistogram)
+        made = self._hold(self._store._summedHistogram(*self._named(name, None), unit))
         for part in parts:
             made.include(part)
         return made

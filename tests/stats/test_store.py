@@ -90,6 +90,26 @@ class StoreTests(SynchronousTestCase):
         stale.value += 1
         self.assertEqual(fresh.value, 0)
 
+    def test_sums(self) -> None:
+        """
+        One name may be recorded under by one scope, and be a sum to another, whoever comes first: it shows all of it.
+        """
+        for sumFirst in (False, True):
+            store = Store()
+            part = store.scope("b.").histogram("x")
+            scopes = [store.scope("a."), store.scope("a.")]
+            if sumFirst:
+                scopes[1].histogramOf("x", part)
+            plain = scopes[0].histogram("x")
+            summed = scopes[1].histogramOf("x", part)
+            plain.record(1)
+            part.record(2)
+            self.assertIs(scopes[0].histogram("x"), plain)
+            self.assertEqual((store.histograms["a.x"].bins, summed.bins), ({1: 1, 2: 1}, {1: 1, 2: 1}), sumFirst)
+            scopes[1].close()
+            plain.record(1)
+            self.assertNotIn("a.x", store.histograms)
+
     def test_families(self) -> None:
         """
         Metrics with a variable end are made when they are first counted.

@@ -176,6 +176,16 @@ class ConfigurationTests(ClusterCase):
         self.assertEqual((cluster.name, cluster.statName), ("c", "other:name"))
         self.assertEqual(value(self.store, "cluster.other_name.membership_total"), 1)
 
+    def test_nameWithin(self) -> None:
+        """
+        One may be called as a part of another's stats is; both are counted there.
+        """
+        made = [self.make(clusterSection("192.0.2.1", alt_stat_name=name)) for name in ("d", "d.external", "d")]
+        for cluster in made:
+            cluster.stats.rqTime.record(7)
+        self.assertEqual(self.store.histograms["cluster.d.external.upstream_rq_time"].bins, {7: 3})
+        self.assertEqual(self.store.histograms["cluster.d.upstream_rq_time"].bins, {7: 2})
+
     def test_priorities(self) -> None:
         """
         Priorities have pools and breakers of their own.
