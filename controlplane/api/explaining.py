@@ -6,16 +6,14 @@ What becomes of a request at a proxy that is connected, now or with a text appli
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from meshproxy.controlplane.api.access import Role
-from meshproxy.controlplane.api.call import YAML_TYPES, Call
-from meshproxy.controlplane.api.replies import JSON, Refused, Reply, invalid, notFound
+from meshproxy.controlplane.api.call import Call
+from meshproxy.controlplane.api.replies import Refused, Reply, invalid, notFound
 from meshproxy.controlplane.api.router import Operation, Router
-from meshproxy.controlplane.api.transactions import parsed
+from meshproxy.controlplane.api.transactions import onText, parsed
 from meshproxy.controlplane.explain.explanation import ExplanationFailed, explained
 from meshproxy.controlplane.explain.subject import Asked, ISubject, Mesh, Subject
-from meshproxy.controlplane.model.kinds import KINDS
 from meshproxy.controlplane.snapshot.snapshots import Snapshots
 
 __all__ = ["addExplaining"]
@@ -64,9 +62,7 @@ def addExplaining(router: Router, snapshots: Snapshots) -> None:
         resources, problems = parsed(call)
         if any(problem.isError for problem in problems):
             raise invalid(problems)
-        held = {resource.key: resource for kind in KINDS for resource in world.resources.all(kind.kind)}
-        held.update((one.key, one) for one in resources)
-        mesh = Mesh.of(world.mesh, list(held.values()))
+        mesh = Mesh.of(world.mesh, world.having(resources))
         return reply(call, [Subject(one.proxy, mesh) for one in snapshots.attached], mesh)
 
     what = "Tell what becomes of a request at a proxy, and what set it"
@@ -74,18 +70,4 @@ def addExplaining(router: Router, snapshots: Snapshots) -> None:
         "GET", "/v1/explain", now, Role.READ, what, _ASKED, (), "proxies", (200,), "Explanation", "", (404,)
     )
     router.add(asked)
-    router.add(
-        replace(
-            asked,
-            method="POST",
-            handler=withText,
-            summary=f"{what}, as it would be with a text applied",
-            parameters={
-                **_ASKED,
-                "namespace": "For what names none; default if not given.",
-                "filename": "How answers name the text.",
-            },
-            consumes=(JSON, *YAML_TYPES),
-            refuses=(404, 422),
-        )
-    )
+    router.add(onText(asked, withText, (422,)))

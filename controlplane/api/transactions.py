@@ -18,14 +18,14 @@ from meshproxy.controlplane.api.commits import commitOf, resourceOf, visible, wr
 from meshproxy.controlplane.api.objects import Objects, Outcome, Wish, kindOf
 from meshproxy.controlplane.api.redaction import redacted
 from meshproxy.controlplane.api.replies import JSON, Refused, Reply, invalid, notFound
-from meshproxy.controlplane.api.router import Operation, Router
+from meshproxy.controlplane.api.router import Handler, Operation, Router
 from meshproxy.controlplane.model.documents import parseDocuments
 from meshproxy.controlplane.model.kinds import KINDS, Kind, findKind
 from meshproxy.controlplane.model.problems import Problem
 from meshproxy.controlplane.model.resource import Resource
 from meshproxy.controlplane.store.values import Commit, Compacted, Entry, Listing
 
-__all__ = ["addTransactions", "parsed"]
+__all__ = ["addTransactions", "onText", "parsed"]
 
 _BODY = (JSON, *YAML_TYPES)
 _DRY = {"dryRun": "true: tell what would happen, and do nothing."}
@@ -35,6 +35,8 @@ _APPLY = {
     "filename": "How errors name the text.",
     "message": "Why, for the history.",
 }
+#: Where a text is read and not applied.
+_READ = {name: _APPLY[name] for name in ("namespace", "filename")}
 
 
 #: What each answers with, and how it may refuse besides.
@@ -61,17 +63,34 @@ def addTransactions(router: Router, objects: Objects) -> None:
         rest = (parameters, types, "transactions", (200,), answer, accepts, refuses)
         router.add(Operation(method, pattern, handler, role, told, *rest))
 
-    asked = {name: _APPLY[name] for name in ("namespace", "filename")}
     write = Role.WRITE
     add("POST", "/v1/apply", own.apply, write, "Create or replace all resources of a text or none", _APPLY, *_BODY)
     add("POST", "/v1/delete", own.delete, Role.WRITE, "Delete all resources that a text names, or none", _APPLY, *_BODY)
-    add("POST", "/v1/validate", own.validate, Role.READ, "Tell every problem of a text", asked, *_BODY)
-    add("POST", "/v1/diff", own.diff, Role.READ, "Tell what applying a text would change", asked, *_BODY)
+    add("POST", "/v1/validate", own.validate, Role.READ, "Tell every problem of a text", _READ, *_BODY)
+    add("POST", "/v1/diff", own.diff, Role.READ, "Tell what applying a text would change", _READ, *_BODY)
     paging = {"before": "Only of earlier revisions.", "limit": "How many commits; 100 if not given."}
     one = {"kind": "Only of this resource.", "namespace": "Its namespace.", "name": "Its name."}
     add("GET", "/v1/history", own.history, Role.READ, "Who changed what, newest first", {**paging, **one})
     add("GET", "/v1/history/{revision}", own.commit, Role.READ, "One commit, with what it changed", {})
     add("POST", "/v1/rollback", own.rollback, Role.WRITE, "Bring back what was there at a revision", _DRY, JSON)
+
+
+def onText(asked: Operation, handler: Handler, refuses: tuple[int, ...] = ()) -> Operation:
+    """
+    What can be asked of the mesh, asked of it as it would be with a text applied.
+
+    @param asked: How it is asked as it is.
+    @param refuses: What is refused besides.
+    """
+    return replace(
+        asked,
+        method="POST",
+        handler=handler,
+        summary=f"{asked.summary}, as it would be with a text applied",
+        parameters={**asked.parameters, **_READ},
+        consumes=_BODY,
+        refuses=(*asked.refuses, *refuses),
+    )
 
 
 def parsed(call: Call) -> tuple[list[Resource], list[Problem]]:

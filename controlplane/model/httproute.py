@@ -28,10 +28,11 @@ from meshproxy.controlplane.model.routes import (
     HTTPRewrite,
     HTTPRoute,
     HTTPRouteDestination,
+    RouteDestination,
 )
 from meshproxy.controlplane.model.spots import Spot
 
-__all__ = ["checkHTTPRoute", "checkHeaders", "checkMatch", "claimOf"]
+__all__ = ["checkHTTPRoute", "checkHeaders", "checkMatch", "checkShares", "claimOf"]
 
 #: A match on a claim of a token, as a gateway may have it: C{@request.auth.claims.groups}.
 _CLAIM = "@request.auth.claims"
@@ -181,7 +182,10 @@ def _checkAuthority(route: HTTPRoute, spot: Spot) -> None:
             current = value
 
 
-def _checkRoutes(routes: Sequence[HTTPRouteDestination], spot: Spot) -> None:
+def checkShares(routes: Sequence[HTTPRouteDestination | RouteDestination], spot: Spot) -> None:
+    """
+    Destinations that can be, and not all of whose weights are 0.
+    """
     for index, route in enumerate(routes):
         here = spot[index]
         if route.destination is None:
@@ -190,10 +194,15 @@ def _checkRoutes(routes: Sequence[HTTPRouteDestination], spot: Spot) -> None:
             checkDestination(route.destination, here["destination"])
         if route.weight < 0:
             here["weight"].refuse(f"{route.weight} is not a weight: 0 or more")
-        if route.headers is not None:
-            checkHeaders(route.headers, here["headers"])
     if len(routes) > 1 and sum(route.weight for route in routes) == 0:
         spot.refuse("the weights of several destinations are all 0")
+
+
+def _checkRoutes(routes: Sequence[HTTPRouteDestination], spot: Spot) -> None:
+    checkShares(routes, spot)
+    for index, route in enumerate(routes):
+        if route.headers is not None:
+            checkHeaders(route.headers, spot[index]["headers"])
 
 
 def _checkRedirect(redirect: HTTPRedirect, matches: Sequence[HTTPMatchRequest], spot: Spot) -> None:

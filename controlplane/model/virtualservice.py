@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from meshproxy.controlplane.model.common import checkDestination, checkExportTo
+from meshproxy.controlplane.model.common import checkExportTo
 from meshproxy.controlplane.model.hosts import overlaps, within
-from meshproxy.controlplane.model.httproute import checkHTTPRoute
+from meshproxy.controlplane.model.httproute import checkHTTPRoute, checkShares
 from meshproxy.controlplane.model.names import (
     badDomain,
     badFQDN,
@@ -150,15 +150,5 @@ def _checkDestinations(routes: Sequence[RouteDestination], spot: Spot) -> None:
     """
     The destinations of connections.
     """
-    if not spot.require(routes):
-        return
-    for index, route in enumerate(routes):
-        here = spot[index]
-        if route.destination is None:
-            here["destination"].require(None)
-        else:
-            checkDestination(route.destination, here["destination"])
-        if route.weight < 0:
-            here["weight"].refuse(f"{route.weight} is not a weight: 0 or more")
-    if len(routes) > 1 and sum(route.weight for route in routes) == 0:
-        spot.refuse("the weights of several destinations are all 0")
+    if spot.require(routes):
+        checkShares(routes, spot)

@@ -109,6 +109,13 @@ class World:
         self._changesServices = False
         return self.registry.apply(self._byKey.values())
 
+    def having(self, more: Iterable[Resource] = ()) -> list[Resource]:
+        """
+        All resources, as they would be with more of them applied.
+        """
+        held = {resource.key: resource for resource in self._byKey.values()}
+        return list({**held, **{resource.key: resource for resource in more}}.values())
+
     def _read(self, entry: Entry) -> Resource | None:
         group, _, plural = entry.key.collection.rpartition("/")
         if findPlural(group, plural) is None:

@@ -19,7 +19,7 @@ from meshproxy.interfaces import IAcceptedSocket
 from meshproxy.net.address import Address
 from meshproxy.net.transport import SocketTransport
 
-__all__ = ["AcceptedSocket", "ArrivalWatch", "closeSocket"]
+__all__ = ["AcceptedSocket", "ArrivalWatch", "beginWith", "closeSocket"]
 
 
 class ArrivalWatch(FileDescriptor):
@@ -168,6 +168,23 @@ class AcceptedSocket:
         """
         self.forget()
         closeSocket(self.socket, withReset)
+
+
+def beginWith(
+    buildProtocol: Callable[[Address], IProtocol | None], bufferLimit: int
+) -> Callable[[IAcceptedSocket], None]:
+    """
+    Accept connections for protocols that are made of the address of a peer; L{None} for one refuses it.
+    """
+
+    def accepted(sock: IAcceptedSocket) -> None:
+        protocol = buildProtocol(sock.peerAddress)
+        if protocol is None:
+            sock.close()
+        else:
+            sock.begin(protocol, bufferLimit)
+
+    return accepted
 
 
 def closeSocket(sock: Any, withReset: bool) -> None:

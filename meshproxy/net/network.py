@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IProtocol
 from zope.interface import implementer
 
 from meshproxy.interfaces import ICancellable, IListening, INetwork
-from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch
+from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch, beginWith
 from meshproxy.net.address import Address
 from meshproxy.net.datagrams import DatagramSender
 from meshproxy.net.dial import Dial, SocketOptions
@@ -51,15 +51,7 @@ class ReactorNetwork:
         """
         See L{INetwork.listen}.
         """
-
-        def accepted(sock: AcceptedSocket) -> None:
-            protocol = buildProtocol(sock.peerAddress)
-            if protocol is None:
-                sock.close()
-            else:
-                sock.begin(protocol, bufferLimit)
-
-        return self.accept(address, accepted, backlog, mode)
+        return self.accept(address, beginWith(buildProtocol, bufferLimit), backlog, mode)
 
     def accept(
         self,

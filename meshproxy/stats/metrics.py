@@ -176,17 +176,8 @@ class SummedHistogram(Histogram):
 
     __slots__ = ("_own", "_parts")
 
-    def __init__(
-        self,
-        name: str,
-        base: str | None = None,
-        tags: tuple[tuple[str, str], ...] | None = None,
-        unit: str = "ms",
-        boundaries: tuple[float, ...] = DEFAULT_BOUNDARIES,
-    ) -> None:
-        self._parts: list[Histogram] = []
-        self._own: Histogram | None = None
-        super().__init__(name, base, tags, unit, boundaries)
+    _own: Histogram | None
+    _parts: list[Histogram]
 
     @property
     def own(self) -> Histogram:
@@ -219,8 +210,10 @@ class SummedHistogram(Histogram):
     @bins.setter
     def bins(self, bins: dict[float, int]) -> None:
         """
-        It begins as any other.
+        It begins with nothing, as any other.
         """
+        self._parts = []
+        self._own = None
 
 
 def _binOf(value: float) -> float:

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from meshproxy.errors import ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import IAcceptedSocket, ICancellable, IListening, INetwork
-from meshproxy.net.accepted import closeSocket
+from meshproxy.net.accepted import beginWith, closeSocket
 from meshproxy.net.address import Address
 from meshproxy.net.dns import Addresses
 from meshproxy.net.transport import SocketTransport
@@ -117,15 +117,7 @@ class MemoryNetwork:
         """
         See L{INetwork.listen}.
         """
-
-        def accepted(sock: MemoryAcceptedSocket) -> None:
-            protocol = buildProtocol(sock.peerAddress)
-            if protocol is None:
-                sock.close()
-            else:
-                sock.begin(protocol, bufferLimit)
-
-        return self.accept(address, accepted)
+        return self.accept(address, beginWith(buildProtocol, bufferLimit))
 
     def accept(
         self,

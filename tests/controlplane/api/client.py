@@ -18,7 +18,10 @@ from meshproxy.controlplane.api.access import ALL_ROLES, Access, Role, TokenGran
 from meshproxy.controlplane.api.application import makeSite
 from meshproxy.controlplane.ca.authority import Authority
 from meshproxy.controlplane.ca.material import Material
+from meshproxy.controlplane.snapshot.snapshots import Snapshots
+from meshproxy.controlplane.snapshot.world import World
 from meshproxy.controlplane.store.ledger import Ledger
+from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.testing.clock import VirtualReactor
 
 __all__ = ["APITestCase", "Answer", "READER", "SERVICE", "VIRTUAL_SERVICE", "WRITER"]
@@ -142,6 +145,16 @@ class APITestCase(SynchronousTestCase):
             Authority(material.signer, "cluster.local", self.reactor.seconds),
             lambda call, code: self.audited.append((call.principal.name, call.method, call.path, code)),
         )
+
+    def serveSnapshots(self) -> Snapshots:
+        """
+        Have the API tell of proxies, and of all that is there, too.
+        """
+        snapshots = Snapshots(self.store, World(MeshConfig()), self.reactor)
+        self.successResultOf(snapshots.start())
+        self.addCleanup(snapshots.stop)
+        self.site = makeSite(self.store, Access(), self.reactor, snapshots=snapshots)
+        return snapshots
 
     def connect(self, host: str = "127.0.0.1") -> Conversation:
         """

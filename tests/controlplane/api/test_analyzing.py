@@ -4,11 +4,6 @@ Tests for L{meshproxy.controlplane.api.analyzing}.
 
 from __future__ import annotations
 
-from meshproxy.controlplane.api.access import Access
-from meshproxy.controlplane.api.application import makeSite
-from meshproxy.controlplane.snapshot.snapshots import Snapshots
-from meshproxy.controlplane.snapshot.world import World
-from meshproxy.controlplane.translate.mesh import MeshConfig
 from tests.controlplane.api.client import APITestCase
 from tests.controlplane.translate.given import networking, service
 
@@ -20,10 +15,7 @@ class AnalysisTests(APITestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        snapshots = Snapshots(self.store, World(MeshConfig()), self.reactor)
-        self.successResultOf(snapshots.start())
-        self.addCleanup(snapshots.stop)
-        self.site = makeSite(self.store, Access(), self.reactor, snapshots=snapshots)
+        self.serveSnapshots()
 
     def problems(self, method: str, text: str = "") -> tuple[bool, int, list[tuple[str, str]]]:
         """

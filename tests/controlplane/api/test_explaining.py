@@ -7,11 +7,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from meshproxy.controlplane.api.access import Access
-from meshproxy.controlplane.api.application import makeSite
-from meshproxy.controlplane.snapshot.snapshots import Snapshots
-from meshproxy.controlplane.snapshot.world import World
-from meshproxy.controlplane.translate.mesh import MeshConfig
 from tests.controlplane.api.client import APITestCase
 from tests.controlplane.explain.given import MESH
 
@@ -25,10 +20,7 @@ class ExplainingTests(APITestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        snapshots = Snapshots(self.store, World(MeshConfig()), self.reactor)
-        self.successResultOf(snapshots.start())
-        self.addCleanup(snapshots.stop)
-        self.site = makeSite(self.store, Access(), self.reactor, snapshots=snapshots)
+        snapshots = self.serveSnapshots()
         self.ask("POST", "/v1/apply?namespace=shop", MESH, content_type="application/yaml")
         metadata = {"NAMESPACE": "shop", "LABELS": {"app": "page"}, "INTERCEPTION_MODE": "NONE"}
         snapshots.attach({"id": _ID, "metadata": metadata}, lambda snapshot: None)

@@ -10,9 +10,6 @@ from meshproxy.config.pool import newMessage
 from meshproxy.controlplane.api.access import Access
 from meshproxy.controlplane.api.application import makeSite
 from meshproxy.controlplane.snapshot.snapshot import Snapshot
-from meshproxy.controlplane.snapshot.snapshots import Snapshots
-from meshproxy.controlplane.snapshot.world import World
-from meshproxy.controlplane.translate.mesh import MeshConfig
 from meshproxy.controlplane.xds.server import Connected
 from meshproxy.controlplane.xds.session import WorldSession
 from tests.controlplane.api.client import SERVICE, APITestCase
@@ -28,9 +25,7 @@ class ProxiesTests(APITestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.snapshots = Snapshots(self.store, World(MeshConfig()), self.reactor)
-        self.successResultOf(self.snapshots.start())
-        self.addCleanup(self.snapshots.stop)
+        self.snapshots = self.serveSnapshots()
         self.session = WorldSession()
         version = {"majorNumber": 1, "minorNumber": 40}
         node = {"id": "p1", "userAgentName": "envoy", "userAgentBuildVersion": {"version": version}}
