@@ -35,11 +35,13 @@ class ResourceStatus:
         concerned = [one for one in self._snapshots.attached if self._isOf(one.translation, key)]
         if not concerned:
             return None
+        # What was applied a moment ago is not in any configuration yet.
+        revision = int(metadata.get("resourceVersion") or 0)
         sessions = {str(one.node.get("id", "")): one.session for one in self._connected()}
         programmed, rejected = 0, []
         for attached in concerned:
             session = sessions.get(attached.proxy.id)
-            if session is None or session.snapshot is not attached.snapshot:
+            if session is None or session.snapshot is not attached.snapshot or attached.revision < revision:
                 continue
             errors = [one.rejection.message for one in session.subscriptions.values() if one.rejection is not None]
             if errors:

@@ -74,7 +74,7 @@ class _Proxies:
         """
         All of them.
         """
-        proxies = [_told(one) for one in self._connected()]
+        proxies = [self._told(one) for one in self._connected()]
         return Reply({"proxies": sorted(proxies, key=lambda one: str(one["id"]))})
 
     async def get(self, call: Call, id: str) -> Reply:
@@ -82,7 +82,7 @@ class _Proxies:
         One of them.
         """
         one = self._find(id)
-        return Reply({**_told(one), "node": dict(one.node)})
+        return Reply({**self._told(one), "node": dict(one.node)})
 
     async def config(self, call: Call, id: str, what: str) -> Reply:
         """
@@ -120,6 +120,11 @@ class _Proxies:
                 }
             )
         return Reply({"services": services})
+
+    def _told(self, one: Connected) -> dict[str, Any]:
+        id = one.node.get("id")
+        revisions = [attached.revision for attached in self._snapshots.attached if attached.proxy.id == id]
+        return {**_told(one), "revision": min(revisions, default=0)}
 
     def _find(self, id: str) -> Connected:
         for one in self._connected():

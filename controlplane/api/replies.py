@@ -134,8 +134,13 @@ class Refused(MeshProxyError):
             details["causes"] = [
                 {"reason": self.cause, "message": _sentence(error), "field": error.path} for error in self.errors
             ]
-        message = "\n".join([self.detail, *map(str, self.errors)])
+        message = "\n".join([self.detail, *map(_placed, self.errors)])
         return status("Failure", message, self.reason, self.code, details)
+
+
+def _placed(error: Problem) -> str:
+    where = ", ".join(filter(None, (error.resource, error.path)))
+    return f"{where}: {_sentence(error)}" if where else _sentence(error)
 
 
 def _sentence(error: Problem) -> str:

@@ -247,6 +247,7 @@ _PROXY = {
     "identity": {"type": ["string", "null"], "description": "Its SPIFFE ID, where it connected by mutual TLS."},
     "variant": {"enum": ["world", "delta"]},
     "connectedSince": {"type": ["number", "string"]},
+    "revision": {"type": "integer", "description": "Of what it is to have: all that was changed up to this revision."},
     "types": {"type": "object", "additionalProperties": ref("ProxyType")},
 }
 

@@ -144,7 +144,8 @@ def makeParser() -> ArgumentParser:
     complete = commands.add_parser("complete")
     complete.set_defaults(module="main", function="complete")
     complete.add_argument("words", nargs="*")
-    add("version", "tell the version", "main", "version")
+    version = add("version", "tell the versions of meshctl and of the control plane", "main", "version")
+    version.add_argument("--client", action="store_true", help="that of meshctl alone; nobody is asked")
     return parser
 
 
@@ -167,6 +168,8 @@ def _write(command: ArgumentParser) -> None:
     _namespace(command)
     command.add_argument("--dry-run", action="store_true", help="tell what would happen, and do nothing")
     command.add_argument("-m", "--message", default="", help="why, for the history")
+    command.add_argument("--wait", action="store_true", help="until every proxy has what follows from it")
+    command.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="how long; 30 if not given")
 
 
 def _json(command: ArgumentParser) -> None:
@@ -225,6 +228,24 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _version(arguments: Namespace, printer: Printer) -> int:
+    """
+    That of this program, and that of the control plane if there is one.
+    """
+    printer.line(f"meshctl {__version__}")
+    if arguments.client:
+        return 0
+    try:
+        told = _client(arguments, 2.0).ask("GET", "/version")
+    except CommandFailed as error:
+        if error.code == 2 or arguments.server:
+            raise
+    else:
+        _, _, theirs = str(told.get("gitVersion", "")).partition("+meshproxy-")
+        printer.line(f"control plane {theirs or 'of another kind'}")
+    return 0
+
+
 def _complete(arguments: Namespace, printer: Printer) -> int:
     """
     Tell what the last of some words may become, one a line: what a shell asks.
@@ -243,8 +264,7 @@ def _complete(arguments: Namespace, printer: Printer) -> int:
 
 def _run(arguments: Namespace, printer: Printer) -> int:
     if arguments.function == "version":
-        printer.line(f"meshctl {__version__}")
-        return 0
+        return _version(arguments, printer)
     if arguments.function == "complete":
         return _complete(arguments, printer)
     from importlib import import_module

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -16,7 +16,10 @@ from meshproxy.controlplane.cli.client import APIClient, CommandFailed, path
 from meshproxy.controlplane.cli.proxynames import proxyNamed
 from meshproxy.controlplane.cli.tables import Printer, ago
 
-__all__ = ["certs", "proxyConfig", "proxyStatus", "token"]
+__all__ = ["certs", "proxyConfig", "proxyStatus", "token", "waitForProxies"]
+
+# Seconds between two looks at the proxies.
+_LOOK = 0.05
 
 _TYPES = ("CDS", "LDS", "EDS", "RDS", "SDS")
 
@@ -49,10 +52,41 @@ def proxyStatus(client: APIClient, printer: Printer, arguments: Namespace) -> in
         rows.append([proxy["id"], proxy["cluster"], *states, proxy["dataPlane"], proxy["version"], since])
     printer.table(["NAME", "CLUSTER", *_TYPES, "DATA PLANE", "VERSION", "CONNECTED"], rows)
     for proxy in proxies:
-        for name, told in proxy["types"].items():
-            if "error" in told:
-                printer.line(f"{proxy['id']} refused {name}: {told['error']}")
+        for line in _refusals(proxy):
+            printer.line(line)
     return 0
+
+
+def waitForProxies(client: APIClient, printer: Printer, revision: int, timeout: float) -> None:
+    """
+    Wait until every proxy that is connected has what follows from a revision.
+
+    @raise CommandFailed: If one refuses it, or it takes longer than C{timeout} seconds.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        proxies = client.ask("GET", path("v1", "proxies"))["proxies"]
+        waiting = [proxy for proxy in proxies if not _has(proxy, revision)]
+        refusals = [line for proxy in proxies for line in _refusals(proxy) if proxy["revision"] >= revision]
+        if refusals:
+            raise CommandFailed("\n".join(refusals))
+        if not waiting:
+            printer.note(f"{len(proxies)} proxies have it" if proxies else "no proxies are connected")
+            return
+        if time.monotonic() > end:
+            left = ", ".join(proxy["id"] for proxy in waiting)
+            raise CommandFailed(f"after {timeout:g} s {len(waiting)} of {len(proxies)} proxies do not have it: {left}")
+        time.sleep(_LOOK)
+
+
+def _has(proxy: Mapping[str, Any], revision: int) -> bool:
+    return proxy["revision"] >= revision and all(told["state"] == "SYNCED" for told in proxy["types"].values())
+
+
+def _refusals(proxy: Mapping[str, Any]) -> Iterator[str]:
+    for name, told in proxy["types"].items():
+        if "error" in told:
+            yield f"{proxy['id']} refused {name}: {told['error']}"
 
 
 def proxyConfig(client: APIClient, printer: Printer, arguments: Namespace) -> int:
@@ -73,6 +107,9 @@ def proxyConfig(client: APIClient, printer: Printer, arguments: Namespace) -> in
     elif arguments.output == "yaml":
         printer.yaml([config for _, config in found])
     else:
+        if arguments.what == "secrets" and not found and not arguments.admin:
+            printer.note("it was sent none; an identity that it makes itself is shown by --admin")
+            return 0
         head, row = _SUMMARIES[arguments.what]
         printer.table(head, [row(name, _Fields(config)) for name, config in found])
     return 0

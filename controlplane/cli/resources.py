@@ -13,6 +13,7 @@ from typing import Any
 
 from meshproxy.controlplane.api.tables import COLUMNS, cells
 from meshproxy.controlplane.cli.client import APIClient, CommandFailed, Locate, path
+from meshproxy.controlplane.cli.proxies import waitForProxies
 from meshproxy.controlplane.cli.tables import Printer, ago
 from meshproxy.controlplane.cli.texts import Text, readTexts
 from meshproxy.controlplane.model.kinds import KINDS, Kind
@@ -69,7 +70,8 @@ def apply(client: APIClient, printer: Printer, arguments: Namespace) -> int:
     Create or replace all resources of files, or none.
     """
     dryRun = "true" if arguments.dry_run else ""
-    return _tell(printer, _send(client, "apply", arguments, dryRun=dryRun, message=arguments.message))
+    answer = _send(client, "apply", arguments, dryRun=dryRun, message=arguments.message)
+    return _done(client, printer, arguments, answer)
 
 
 def delete(client: APIClient, printer: Printer, arguments: Namespace) -> int:
@@ -80,7 +82,8 @@ def delete(client: APIClient, printer: Printer, arguments: Namespace) -> int:
         raise CommandFailed("delete takes -f FILE, or KIND and NAME", 2)
     dryRun = "true" if arguments.dry_run else ""
     if arguments.filename:
-        return _tell(printer, _send(client, "delete", arguments, dryRun=dryRun, message=arguments.message))
+        answer = _send(client, "delete", arguments, dryRun=dryRun, message=arguments.message)
+        return _done(client, printer, arguments, answer)
     if arguments.kind.lower() == _ALL:
         raise CommandFailed("delete takes the KIND of what is to go, and its NAME", 2)
     targets = _targets([arguments.kind, *arguments.name])
@@ -99,17 +102,26 @@ def delete(client: APIClient, printer: Printer, arguments: Namespace) -> int:
                 printer.line(f"{kind.kind} {arguments.namespace}/{name} deleted{' (dry run)' if dryRun else ''}")
     if missing:
         raise CommandFailed("\n".join(missing))
+    if arguments.wait and not dryRun:
+        newest = client.ask("GET", path("v1", "history", limit=1))["commits"]
+        waitForProxies(client, printer, newest[0]["revision"], arguments.timeout)
     return 0
 
 
-def _tell(printer: Printer, answer: Mapping[str, Any]) -> int:
+def _done(client: APIClient, printer: Printer, arguments: Namespace, answer: Mapping[str, Any]) -> int:
+    _tell(printer, answer)
+    if arguments.wait and not answer["dryRun"]:
+        waitForProxies(client, printer, answer["revision"], arguments.timeout)
+    return 0
+
+
+def _tell(printer: Printer, answer: Mapping[str, Any]) -> None:
     suffix = " (dry run)" if answer["dryRun"] else ""
     for result in answer["results"]:
         printer.line(f"{result['resource']} {result['action']}{suffix}")
     for warning in answer["warnings"]:
         where = ", ".join(str(warning[name]) for name in ("resource", "path") if warning.get(name))
         printer.line(f"warning: {where}: {warning['message']}")
-    return 0
 
 
 def _pathOf(kind: Kind, namespace: str, name: str = "", **query: object) -> str:
@@ -368,7 +380,7 @@ def rollback(client: APIClient, printer: Printer, arguments: Namespace) -> int:
     answer = client.json("POST", target, asked)
     if not answer["results"]:
         printer.line(f"nothing differs from revision {arguments.revision}")
-    return _tell(printer, answer)
+    return _done(client, printer, arguments, answer)
 
 
 def _named(text: str, namespace: str) -> dict[str, str]:

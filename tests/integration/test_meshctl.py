@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+from meshproxy import __version__
 from tests.integration.control import ControlTestCase, resources
 from tests.integration.process import ROOT, until
 
@@ -95,7 +96,12 @@ class MeshctlTests(ControlTestCase):
         proxy-status, proxy-config, certs, token.
         """
         self.apply(resources(self.gateway, self.rest))
+        self.assertEqual(self.run_("version"), f"meshctl {__version__}\ncontrol plane {__version__}\n")
+        self.assertEqual(self.run_("version", "--server", "http://127.0.0.1:1", code=1).splitlines()[0][:7], "meshctl")
         self.assertEqual(self.run_("proxy-status"), "no proxies are connected\n")
+        (self.folder / "mesh.yaml").write_text(resources(self.gateway, self.rest).replace("/shop", "/basket"))
+        self.assertIn("no proxies are connected", self.run_("apply", "-f", "mesh.yaml", "--wait"))
+        self.apply(resources(self.gateway, self.rest))
         self.dataPlane("GRPC", self.node())
         until(lambda: self.status("/shop") == 404, "the gateway's route")
         until(lambda: set(self.states().values()) == {"SYNCED"}, "all to be taken")
@@ -110,6 +116,13 @@ class MeshctlTests(ControlTestCase):
         routes = json.loads(self.run_("proxy-config", "routes", proxy, "-o", "json"))
         self.assertEqual(len(routes), 1)
         self.assertIn("1 of 1", self.run_("get", "vs"))
+        self.assertIn("it was sent none", self.run_("proxy-config", "secrets", proxy))
+        self.assertEqual((self.status("/shop"), self.status("/basket")), (404, 404))
+        for command in ("apply -f mesh.yaml", "delete vs shop", "rollback 1"):
+            self.assertIn("1 proxies have it", self.run_(*command.split(), "--wait"))
+            routes = self.run_("proxy-config", "routes", proxy, "-o", "json", "--admin", f"127.0.0.1:{self.admin}")
+            self.assertEqual('"/basket"' in routes, command.startswith("apply"))
+            self.assertEqual('"/shop"' in routes, command.startswith("rollback"))
         explain = ("explain", proxy, f"http://127.0.0.1:{self.gateway}/shop/x")
         text = self.run_(*explain)
         self.assertIn("=> forwarded to outbound|", text)

@@ -73,7 +73,7 @@ class MainTests(MainCase):
         """
         The version.
         """
-        self.assertEqual(self.run_("version"), (0, f"meshctl {__version__}\n", ""))
+        self.assertEqual(self.run_("version", "--client"), (0, f"meshctl {__version__}\n", ""))
 
     def test_usage(self) -> None:
         """
