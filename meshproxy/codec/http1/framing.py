@@ -12,12 +12,15 @@ from meshproxy.codec.http1.interfaces import Http1Options
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders
 
-__all__ = ["CHUNKED", "NO_LENGTH", "bodyLength", "connectionTokens", "takeUpgrade", "wantsClose"]
+__all__ = ["CHUNKED", "KEEP_ALIVE", "NO_LENGTH", "bodyLength", "connectionTokens", "takeUpgrade", "wantsClose"]
 
 CHUNKED = -1
 """The body is chunked."""
 NO_LENGTH = -2
 """The message says nothing of its length."""
+
+KEEP_ALIVE = frozenset({b"keep-alive", b"Keep-Alive", b"Keep-alive", b"keep-Alive"})
+"""Values of a Connection field that say what is so in HTTP/1.1 anyway. Browsers send one with each request."""
 
 _NO_TOKENS: frozenset[bytes] = frozenset()
 

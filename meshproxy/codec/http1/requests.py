@@ -8,7 +8,7 @@ from __future__ import annotations
 from re import Match
 
 from meshproxy.codec.http1.explain import explainRequest, parseRequestLine
-from meshproxy.codec.http1.framing import CHUNKED, NO_LENGTH, bodyLength, takeUpgrade, wantsClose
+from meshproxy.codec.http1.framing import CHUNKED, KEEP_ALIVE, NO_LENGTH, bodyLength, takeUpgrade, wantsClose
 from meshproxy.codec.http1.grammar import (
     AUTHORITY_CHARACTERS,
     INTERN,
@@ -138,7 +138,7 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
             return None
         if memory.misses <= memory.PATIENCE:
             memory.missed(data, match.start(3), taken)
-        elif memory.tries and not self._checksUnderscores and len(taken.first) < self._options.maxHeaderCount:
+        elif memory.tries and not self._checksUnderscores and len(taken.first) + 2 <= self._options.maxHeaderCount:
             memory.notice(data, match[3])
         self.request = taken
         self.writeState = DUE
@@ -176,6 +176,9 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
             first, more = fields.first, fields.more
             if more is not None and not _SINGLE.isdisjoint(more):
                 return None
+        if b"connection" in first and more is None and first[b"connection"] in KEEP_ALIVE:
+            # It speaks of this connection alone (RFC 9110, 7.6.1), and tells nothing.
+            del first[b"connection"]
         authority = first.pop(b"host", None)
         if authority is None or authority.translate(None, AUTHORITY_CHARACTERS):
             return None

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from meshproxy.codec.http1.framing import KEEP_ALIVE
 from meshproxy.codec.http1.grammar import AUTHORITY_CHARACTERS, INTERN, VALUE, requestLinePattern
 from meshproxy.headers import RequestHeaders, withRoom
 
@@ -35,10 +36,12 @@ _MOST_COUNTED = 256
 _MOST_NAMES = 40
 _LONGEST = 1024
 
-# Fields that decide where a request ends and what becomes of its connection: not for a short way.
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"proxy-connection"})
+# Fields that decide where a request ends and what becomes of its connection: not for a short way. Connection is, where
+# it says keep-alive, and then it is no more in the head: it tells nothing.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"proxy-connection"})
 
 _VALUE = rb": (?![\t ])([" + VALUE + rb"]*+)(?<![\t ])\r\n"
+_KEEP_ALIVE = rb": (?:" + b"|".join(map(re.escape, sorted(KEEP_ALIVE))) + rb")\r\n"
 _AUTHORITY = rb": ([" + re.escape(AUTHORITY_CHARACTERS) + rb"]*+)\r\n"
 
 
@@ -92,10 +95,10 @@ def _compile(names: tuple[bytes, ...]) -> Take | None:
     lower = [INTERN[name] for name in names]
     if lower.count(b"host") != 1 or len(set(lower)) != len(lower) or not _FRAMING.isdisjoint(lower):
         return None
-    fields = [
-        re.escape(name) + (_AUTHORITY if form == b"host" else _VALUE) for name, form in zip(names, lower, strict=True)
-    ]
+    forms = {b"host": _AUTHORITY, b"connection": _KEEP_ALIVE}
+    fields = [re.escape(name) + forms.get(form, _VALUE) for name, form in zip(names, lower, strict=True)]
     match = re.compile(b"".join([requestLinePattern, *fields, rb"\r\n"])).fullmatch
+    lower = [form for form in lower if form != b"connection"]
     # Written for the number of the fields and the place of Host alone: no name stands in this source.
     places = [f"first[name{number}]" for number in range(len(lower))]
     places[lower.index(b"host")] = "headers.authority"

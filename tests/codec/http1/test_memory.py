@@ -215,9 +215,24 @@ class RequestMemoryTests(SynchronousTestCase):
         """
         self.receive(get())
         block = self.codec._memory.block
-        for field in (b"Content-Length: 0", b"Connection: keep-alive", b"Proxy-Connection: keep-alive"):
+        for field in (b"Content-Length: 0", b"Connection: TE", b"Proxy-Connection: keep-alive"):
             self.receive(get(b"/", b"Host: a\r\n" + field + b"\r\n\r\n"))
             self.assertEqual(self.codec._memory.block, block)
+
+    def test_keepAlive(self) -> None:
+        """
+        What browsers say of the connection, which tells nothing, is no hindrance, and not in the head; what looks
+        nearly like it is read as ever.
+        """
+        wire = get(b"/", b"Host: a\r\nConnection: keep-alive\r\nAccept: */*\r\n\r\n")
+        for _ in range(3):
+            self.assertEqual(self.receive(wire)[-1:], [(b"accept", b"*/*")])
+            self.assertTrue(self.codec._memory.isWorthwhile)
+        self.assertTrue(self.codec.keepAlive)
+        told = self.receive(wire.replace(b"keep-alive", b"keep-alive, x"))
+        self.assertEqual(told[-2:], [(b"connection", b"keep-alive, x"), (b"accept", b"*/*")])
+        self.receive(wire.replace(b"keep-alive", b"close"))
+        self.assertFalse(self.codec.keepAlive)
 
     def test_whole(self) -> None:
         """
