@@ -19,7 +19,7 @@ from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
-from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, compileEdgeHeaders
+from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, SCHEMES, compileEdgeHeaders
 from meshproxy.http.requestids import newRequestId
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
@@ -48,14 +48,10 @@ __all__ = ["ConnectionManager"]
 _CONTINUE = ResponseHeaders(100)
 
 # A head without any of these fields has nothing in it that the connection manager would take away or act upon.
-_USUAL = (
-    HOP_BY_HOP | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"x-forwarded-proto", b"expect"}
-).isdisjoint
+_USUAL = (HOP_BY_HOP | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"expect"}).isdisjoint
 _USUAL_AT_EDGE = (HOP_BY_HOP | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}).isdisjoint
 # Nor where there is C{te: trailers}, which goes on as it is; every call of gRPC has it.
-_USUAL_BUT_TE = (
-    (HOP_BY_HOP - {b"te"}) | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"x-forwarded-proto", b"expect"}
-).isdisjoint
+_USUAL_BUT_TE = ((HOP_BY_HOP - {b"te"}) | INTERNAL | {FORWARDED_CLIENT_CERT, b"x-forwarded-for", b"expect"}).isdisjoint
 _USUAL_BUT_TE_AT_EDGE = (
     (HOP_BY_HOP - {b"te"}) | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}
 ).isdisjoint
@@ -285,8 +281,13 @@ class ConnectionManager(Timeouts):
             if b"expect" in first and not self.settings.proxy100Continue:
                 self._answerExpect(stream, headers)
         elif tellEdge is None:
-            # Nothing to take away, nothing to believe: the same as _judge does, in two lines.
-            if stream.connection.tls is None:
+            # Nothing to take away, nobody to look for: the same as _judge does, in few lines.
+            if b"x-forwarded-proto" in first:
+                # The proxy before this one said it.
+                proto = first[b"x-forwarded-proto"]
+                if proto in SCHEMES:
+                    headers.scheme = proto
+            elif stream.connection.tls is None:
                 first[b"x-forwarded-proto"] = b"http"
             else:
                 first[b"x-forwarded-proto"] = headers.scheme = b"https"

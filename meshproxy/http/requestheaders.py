@@ -27,6 +27,7 @@ __all__ = [
     "BEHIND_EDGE",
     "HOP_BY_HOP",
     "INTERNAL",
+    "SCHEMES",
     "ForwardingSettings",
     "compileEdgeHeaders",
     "compileRequestHeaders",
@@ -78,7 +79,8 @@ _NOT_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"
 # The peers instead of which this machine is told; as in Envoy, the rest of 127.0.0.0/8 is not among them.
 _LOOPBACK = ("127.0.0.1", "::1")
 
-_SCHEMES = (b"http", b"https")
+# What C{x-forwarded-proto} is believed to be.
+SCHEMES = (b"http", b"https")
 
 # As in Envoy.
 _MOST_NOMINATED = 10
@@ -193,7 +195,7 @@ def compileRequestHeaders(
                 first[b"x-forwarded-proto"] = b"http"
             else:
                 first[b"x-forwarded-proto"] = headers.scheme = b"https"
-        elif proto in _SCHEMES:
+        elif proto in SCHEMES:
             headers.scheme = proto
         if generate and b"x-request-id" not in first:
             first[b"x-request-id"] = requestId()
@@ -374,9 +376,8 @@ def _tellPort(headers: RequestHeaders, connection: ConnectionInfo, trustedHops: 
 
 
 def _removeThose(headers: RequestHeaders, names: frozenset[bytes]) -> None:
-    if not names.isdisjoint(headers.first):
-        for name in names:
-            headers.remove(name)
+    for name in names.intersection(headers.first):
+        headers.remove(name)
 
 
 _local: list[str] = []
