@@ -216,7 +216,6 @@ def _checkEgress(spec: Sidecar, spot: Spot) -> None:
             seen.add(key)
         if isUnix:
             here["bind"].judge(badUnixPath(listener.bind.removeprefix(_UNIX)))
-            here["bind"].notProgrammed("has no effect so far: unix sockets for callers")
             if listener.captureMode == "IPTABLES":
                 here["captureMode"].refuse("a unix socket is not captured", "exclusive")
         elif listener.bind:

@@ -30,6 +30,7 @@ from meshproxy.controlplane.translate.names import (
 from meshproxy.controlplane.translate.policies import policyFor
 from meshproxy.controlplane.translate.scope import Placement
 from meshproxy.controlplane.translate.shared import Shared
+from meshproxy.controlplane.translate.sockets import socketListeners
 from meshproxy.controlplane.translate.virtualhosts import outboundRoutes
 
 __all__ = ["OutboundListeners", "outboundListeners"]
@@ -104,6 +105,9 @@ def outboundListeners(
         made.listeners.append(_listener(context, destinations, address, number, bound))
     for number, found in sorted(http.items()):
         made.routes.append(outboundRoutes(context, destinations, number, found, shared.hosts(context, number)))
+    for socket, routes in socketListeners(context, destinations, services):
+        made.listeners.append(socket)
+        made.routes.append(routes)
     if context.proxy.intercepts:
         made.listeners.append(_virtual(context, destinations))
     return made

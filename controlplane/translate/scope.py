@@ -22,6 +22,8 @@ from meshproxy.controlplane.translate.resourceset import ResourceSet
 
 __all__ = ["Placement", "Scope", "scopeOf", "sidecarsOf"]
 
+_UNIX = "unix://"
+
 
 @frozen
 class Placement:
@@ -94,16 +96,30 @@ class Scope:
             return self._proxy.interception is Interception.NONE
         return captureMode == "NONE"
 
+    @property
+    def sockets(self) -> list[tuple[int, EgressListener]]:
+        """
+        The unix sockets by which its workload calls others, each with its place in the resource.
+        """
+        return [(index, one) for index, one in enumerate(self._egress) if one.bind.startswith(_UNIX)]
+
+    def imports(self, listener: EgressListener, service: Service) -> bool:
+        """
+        Whether a service may be called by what a Sidecar lists.
+        """
+        own = self._proxy.namespace
+        return any(_imports(host, service.host, service.namespace, own) for host in listener.hosts)
+
     def placement(self, service: Service, port: int) -> Placement | None:
         """
         Where a port of a service is listened for; L{None} if it is not.
         """
         for listener in self._egress:
-            if listener.bind.startswith("unix://"):
+            if listener.bind.startswith(_UNIX):
                 continue
             if listener.port is not None and listener.port.number != port:
                 continue
-            if any(_imports(host, service.host, service.namespace, self._proxy.namespace) for host in listener.hosts):
+            if self.imports(listener, service):
                 protocol = listener.port.protocol.upper() if listener.port is not None else ""
                 return Placement(listener.bind or None, self.binds(listener.captureMode), protocol)
             if listener.port is not None:

@@ -24,7 +24,7 @@ from meshproxy.controlplane.translate.routepolicies import retryPolicy
 from meshproxy.controlplane.translate.routes import NO_TIMEOUT, defaultRoute, httpRoutes
 from meshproxy.controlplane.translate.shared import Hosts
 
-__all__ = ["outboundRoutes"]
+__all__ = ["everythingElse", "outboundRoutes"]
 
 
 def outboundRoutes(
@@ -49,7 +49,7 @@ def outboundRoutes(
             hosts.append((host, known.routes(context, service, make)))
     return {
         "name": str(port),
-        "virtualHosts": [*_withDomains(context, port, hosts, byHost, known), _everythingElse(destinations)],
+        "virtualHosts": [*_withDomains(context, port, hosts, byHost, known), everythingElse(destinations)],
         "validateClusters": False,
         "maxDirectResponseBodySizeBytes": 1024 * 1024,
         "ignorePortInHostMatching": True,
@@ -172,7 +172,7 @@ def _domains(context: Context, host: str, service: Service | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _everythingElse(destinations: Destinations) -> JSON:
+def everythingElse(destinations: Destinations) -> JSON:
     """
     What no service is known for: on to where it was going, or nowhere.
     """

@@ -114,10 +114,5 @@ class SidecarTests(KindTests):
         self.warnings(
             [
                 ("workloadSelector: {}\negress: [{hosts: ['*/*']}]", "spec.workloadSelector", "ineffective"),
-                (
-                    "egress: [{port: {number: 0}, bind: 'unix:///a', hosts: ['*/*']}]",
-                    "spec.egress[0].bind",
-                    "not-programmed",
-                ),
             ]
         )

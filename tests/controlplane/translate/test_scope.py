@@ -154,6 +154,50 @@ class EgressTests(SynchronousTestCase):
         self.assertEqual(result.routes, {})
 
 
+class SocketTests(SynchronousTestCase):
+    """
+    Unix sockets by which a workload calls others.
+    """
+
+    def domains(self, routes: Any) -> dict[str, list[str]]:
+        """
+        The names of each virtual host.
+        """
+        return {one["name"]: one["domains"] for one in routes["virtualHosts"]}
+
+    def test_hosts(self) -> None:
+        """
+        What a socket's hosts are is there by name, and by name with port; without one the first port is meant.
+        """
+        two = service("two", "{name: http, port: 80}, {name: http-more, port: 81}, {name: tcp, port: 82}")
+        text = sidecar("egress: [{port: {number: 0, protocol: HTTP}, bind: 'unix:///run/out', hosts: ['./two.*']}]")
+        text = text.replace("two.*", "two.shop.svc.cluster.local")
+        result = made(SIDECAR, A, B, two, OWN, text)
+        listener = result.listeners["unix:///run/out"]
+        self.assertEqual(listener["address"], {"pipe": {"path": "/run/out"}})
+        manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
+        self.assertEqual(manager["rds"]["routeConfigName"], "unix:///run/out")
+        found = self.domains(result.routes["unix:///run/out"])
+        self.assertEqual(list(found), ["two.shop.svc.cluster.local:80", "two.shop.svc.cluster.local:81", "block_all"])
+        first, second, _ = found.values()
+        self.assertIn("two", first)
+        self.assertIn("two:80", first)
+        self.assertNotIn("two", second)
+        self.assertIn("two:81", second)
+        outbound = [name for name, one in result.listeners.items() if one["trafficDirection"] == "OUTBOUND"]
+        self.assertEqual(outbound, ["unix:///run/out"])
+        self.assertEqual(codes(result), [])
+
+    def test_notHTTP(self) -> None:
+        """
+        What is no HTTP is told.
+        """
+        text = sidecar("egress: [{port: {number: 0, protocol: TCP}, bind: 'unix:///run/out', hosts: ['*/*']}]")
+        result = made(SIDECAR, A, OWN, text)
+        self.assertEqual(codes(result), [("Sidecar shop/s", "not-programmed")])
+        self.assertNotIn("unix:///run/out", result.listeners)
+
+
 class IngressTests(SynchronousTestCase):
     """
     Where a workload is.
