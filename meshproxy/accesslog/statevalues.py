@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STATE_OPERATORS"]
 
-Namespaces = Mapping[str, Mapping[str, object]]
-
 _SOURCES = {
     "DYNAMIC": "dynamicMetadata",
     "ROUTE": "routeMetadata",

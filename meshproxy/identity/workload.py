@@ -130,13 +130,6 @@ class WorkloadIdentity:
             self._goOn()
         return waited
 
-    @property
-    def isSettled(self) -> bool:
-        """
-        Whether it is there, or was waited for long enough.
-        """
-        return self._hasWaited
-
     def _goOn(self) -> None:
         self._hasWaited = True
         self._endTimer()

@@ -29,7 +29,6 @@ class MirrorPolicy:
     @ivar keepHost: C{disable_shadow_host_suffix_append}.
     @ivar host: C{host_rewrite_literal}.
     @ivar mutate: Changes of the copy's headers.
-    @ivar traceSampled: Whether the copy is traced; L{None} as its original.
     """
 
     cluster: str
@@ -38,7 +37,6 @@ class MirrorPolicy:
     keepHost: bool = False
     host: bytes = b""
     mutate: Mutation | None = None
-    traceSampled: bool | None = None
 
     def selectCluster(self, headers: RequestHeaders) -> str:
         """
@@ -88,5 +86,4 @@ def _compilePolicy(section: Section, context: RouteContext, validates: bool) -> 
         section.get("disable_shadow_host_suffix_append"),
         section.get("host_rewrite_literal").encode("utf-8"),
         compileHeaderMutations(section.children("request_headers_mutations")),
-        section.wrapped("trace_sampled", False) if section.has("trace_sampled") else None,
     )

@@ -119,12 +119,6 @@ class Store:
         for counter in self.counters.values():
             counter.reset()
 
-    def counterNamed(self, name: str) -> Counter | None:
-        """
-        An existing counter, for tests and pages that read but do not make one.
-        """
-        return self.counters.get(name)
-
     # What follows is for Scope.
 
     def _keep(self, kind: dict[str, SomeMetric], metric: SomeMetric) -> SomeMetric:

@@ -55,7 +55,6 @@ class TCPUpstreamConnection:
 
     closedHere = False
     tls: TLSInfo | None = None
-    _isConnected = False
     _dial: ICancellable | None = None
 
     def __init__(
@@ -146,7 +145,6 @@ class TCPUpstreamConnection:
         It is connected.
         """
         cluster, stats, endpoint = self._cluster, self._cluster.stats, self.endpoint
-        self._isConnected = True
         self._unqueue()
         stats.cxConnectMs.record(int((cluster.clock.seconds() - self.began) * 1000))
         self._breaker.requests.take()

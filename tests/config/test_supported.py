@@ -11,7 +11,6 @@ from meshproxy.config import Section
 from meshproxy.config.supported import Support, Supported, deprecatedFields
 
 CLUSTER = "envoy.config.cluster.v3.Cluster"
-METADATA = "envoy.config.core.v3.Metadata"
 SOCKET = "envoy.config.core.v3.TransportSocket"
 RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 

@@ -31,7 +31,6 @@ class Message:
     @ivar fields: Its fields, names in lower case.
     @ivar written: The same, with names as they came.
     @ivar complete: Whether its end was seen.
-    @ivar untilClose: Whether the end of the connection is its end.
     """
 
     start: bytes
@@ -39,7 +38,6 @@ class Message:
     body: bytes = b""
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)
     complete: bool = True
-    untilClose: bool = False
     written: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     @property
@@ -204,7 +202,6 @@ def readResponses(data: bytes, methods: list[bytes], ended: bool) -> tuple[list[
             continue
         if message.get(b"content-length") is None and message.get(b"transfer-encoding") is None:
             message.body, data = data, b""
-            message.untilClose = True
             message.complete = ended
         else:
             data = _readBody(message, data)

@@ -45,13 +45,6 @@ class ControlReader(SectionReader):
         self.goAwayReceived: int | None = None
         self._settingsDue = self._isAnswerDue = True
 
-    @property
-    def hasSettings(self) -> bool:
-        """
-        Whether the peer's first settings came.
-        """
-        return not self._settingsDue
-
     def _settingsReceived(self, payload: bytes, flags: int, streamId: int) -> None:
         if streamId:
             raise self._fail(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
