@@ -20,7 +20,7 @@ __all__ = ["addExplaining"]
 
 _ASKED = {
     "proxy": "The id of the proxy.",
-    "url": "http://host:port/path?query, as the caller has it.",
+    "url": "http://host:port/path?query, as the caller has it; tcp://host:port for what is no HTTP.",
     "method": "GET if not given.",
     "header": "name: value; any number.",
     "inbound": "true: the request comes to the workload, instead of from it.",

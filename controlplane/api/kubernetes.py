@@ -46,6 +46,8 @@ _READ_PARAMETERS = {
     "timeoutSeconds": "For a watch: when it ends by itself.",
     "allowWatchBookmarks": "For a watch: events of type BOOKMARK tell how far it is.",
 }
+_NAMED = "metadata.name="
+
 _WRITE_PARAMETERS = {
     "dryRun": "All: tell what would happen, and do nothing.",
     "fieldManager": "Who writes: for the history, and for who manages which fields.",
@@ -175,6 +177,10 @@ class _Resources:
         def concerns(entry: Entry | None) -> bool:
             return entry is not None and namespace in ("", entry.key.namespace) and selected(entry.document)
 
+        followed = None
+        if _NAMED in call.one("fieldSelector") and not asksForTable(call):
+            # Who watches one resource may wait for what becomes of it: kubectl wait --for=condition=Programmed.
+            followed = [e for e in listing.entries if e.key.collection == collection and concerns(e)]
         # Without a revision, what there is comes first.
         initial = [] if since else [e for e in listing.entries if e.key.collection == collection and concerns(e)]
         try:
@@ -188,6 +194,7 @@ class _Resources:
                 concerns,
                 [shown(entry) for entry in initial],
                 {"kind": self._kind.kind, "apiVersion": self._apiVersion} if call.flag("allowWatchBookmarks") else None,
+                followed,
             )
         except Compacted as error:
             raise Refused(410, f"{error}: list again") from error

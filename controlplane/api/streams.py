@@ -166,9 +166,15 @@ class Stream(ABC):
             self._watch.cancel()
             self._watch = None
 
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """
+        Call something later, unless it is over by then.
+        """
+        self._calls = [each for each in self._calls if each.active()]
+        self._calls.append(self._reactor.callLater(seconds, call))
+
     def _beat(self) -> None:
-        self._calls = [call for call in self._calls if call.active()]
-        self._calls.append(self._reactor.callLater(_HEARTBEAT, self._beatNow))
+        self.later(_HEARTBEAT, self._beatNow)
 
     def _beatNow(self) -> None:
         if self._watch is not None:

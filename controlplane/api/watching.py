@@ -11,9 +11,15 @@ from typing import Any
 from meshproxy.controlplane.api.replies import Refused, toJSON
 from meshproxy.controlplane.api.streams import Stream
 from meshproxy.controlplane.store.interfaces import IStore
-from meshproxy.controlplane.store.values import Commit, Compacted, Entry, Written
+from meshproxy.controlplane.store.values import Commit, Compacted, Entry, Key, Written
 
 __all__ = ["ResourceWatch"]
+
+
+_LOOK = 0.5
+"""
+Seconds between two looks at a status that somebody waits for.
+"""
 
 
 class ResourceWatch(Stream):
@@ -32,18 +38,49 @@ class ResourceWatch(Stream):
         concerns: Callable[[Entry | None], bool],
         initial: Sequence[Mapping[str, Any]],
         bookmark: Mapping[str, Any] | None,
+        followed: Sequence[Entry] | None = None,
     ) -> None:
         """
         @param shown: An entry as it is sent.
         @param concerns: Whether an entry is selected; L{None} is not.
         @param initial: Resources to begin with.
         @param bookmark: What an event of type BOOKMARK is made of, or L{None} if none is wanted.
+        @param followed: Resources whose status is told as well when it changes, which no commit tells, until all
+            proxies have them; L{None} where nobody waits for that.
         """
         super().__init__(store, since, reactor, seconds, collection)
         self._shown = shown
         self._concerns = concerns
         self._initial = initial
         self._bookmark = bookmark
+        self._follows = followed is not None
+        # Those that not all proxies have, each with the status that was told.
+        self._open: dict[Key, tuple[Entry, Any]] = {}
+        for entry in followed or ():
+            self._follow(entry, shown(entry).get("status"))
+
+    def start(self, request: Any, ended: Callable[[], object]) -> None:
+        """
+        See L{Stream.start}.
+        """
+        super().start(request, ended)
+        if self._follows:
+            self._look()
+
+    def _follow(self, entry: Entry, status: Any) -> None:
+        if _isProgrammed(status):
+            self._open.pop(entry.key, None)
+        else:
+            self._open[entry.key] = entry, status
+
+    def _look(self) -> None:
+        if self._watch is not None:
+            for entry, told in list(self._open.values()):
+                document = self._shown(entry)
+                if document.get("status") != told:
+                    self._follow(entry, document.get("status"))
+                    self.send(toJSON({"type": "MODIFIED", "object": document}))
+        self.later(_LOOK, self._look)
 
     def opening(self) -> list[bytes]:
         """
@@ -62,8 +99,12 @@ class ResourceWatch(Stream):
         What leaves the selection is deleted for who watches it, what enters is added.
         """
         was, isNow = self._concerns(written.before), self._concerns(written.after)
+        self._open.pop(written.key, None)
         if isNow and written.after is not None:
-            return [toJSON({"type": "MODIFIED" if was else "ADDED", "object": self._shown(written.after)})]
+            document = self._shown(written.after)
+            if self._follows:
+                self._follow(written.after, document.get("status"))
+            return [toJSON({"type": "MODIFIED" if was else "ADDED", "object": document})]
         if was and written.before is not None:
             # Kubernetes tells a deletion with its own revision, so that a watch can go on from it.
             last = Entry(written.key, written.before.document, revision, written.before.created)
@@ -84,3 +125,8 @@ class ResourceWatch(Stream):
         See L{Stream.lost}.
         """
         return toJSON({"type": "ERROR", "object": Refused(410, f"{error}: list again").status()})
+
+
+def _isProgrammed(status: Any) -> bool:
+    conditions = status.get("conditions", ()) if isinstance(status, Mapping) else ()
+    return any(one.get("type") == "Programmed" and one.get("status") == "True" for one in conditions)

@@ -112,7 +112,7 @@ def makeParser() -> ArgumentParser:
     told = "tell why a request gets the response it gets, and which resource set that"
     explain = add("explain", told, "explaining", "explain", "namespace")
     explain.add_argument("proxy", metavar="PROXY", help="who sends it, or gets it: its id, NAME.NAMESPACE, or NAME")
-    explain.add_argument("url", metavar="URL", help="http://HOST:PORT/PATH, as the caller has it")
+    explain.add_argument("url", metavar="URL", help="http://HOST:PORT/PATH as the caller has it, or tcp://HOST:PORT")
     explain.add_argument("-X", "--method", default="GET", help="GET if not given")
     explain.add_argument(
         "-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header; there may be several"

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from meshproxy.controlplane.api.access import Access
+from meshproxy.controlplane.api.application import makeSite
 from meshproxy.controlplane.store.values import Change, Key
 from tests.controlplane.api.client import READER, SERVICE, VIRTUAL_SERVICE, Answer, APITestCase
 
@@ -510,6 +512,45 @@ class WatchTests(APITestCase):
             self.put(named("a", labels={"show": label, "n": str(self.store.revision)}))
         self.reactor.advance(0)
         self.assertEqual([kind for kind, _ in self.events(watch.answer)], ["ADDED", "MODIFIED", "DELETED"])
+
+    def test_status(self) -> None:
+        """
+        Who watches one resource is told when proxies have it, which no commit tells; then no more is looked at.
+        """
+        statuses: dict[str, Any] = {}
+        asked: list[str] = []
+
+        def statusOf(kind: Any, document: Any) -> Any:
+            asked.append(document["metadata"]["name"])
+            return statuses.get(document["metadata"]["name"])
+
+        def told(status: str) -> dict[str, Any]:
+            return {"programmed": "1 of 2", "conditions": [{"type": "Programmed", "status": status}]}
+
+        self.site = makeSite(self.store, Access(), self.reactor, statusOf=statusOf)
+        self.put(named("a"))
+        one = PATH + "?watch=true&resourceVersion=1&fieldSelector=metadata.name%3Da"
+        watch = self.open("GET", one)
+        rows = self.open("GET", one, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+        for statuses["a"] in (told("False"), told("True")):
+            self.reactor.advance(0.5)
+            self.reactor.advance(0.5)
+        self.assertEqual(self.events(watch.answer), [("MODIFIED", "a")] * 2)
+        self.assertEqual([event["object"]["status"] for event in watch.answer.lines], [told("False"), told("True")])
+        asked.clear()
+        self.reactor.advance(0.5)
+        self.assertEqual((asked, rows.answer.lines), ([], []))
+        # Another change of it is waited for again.
+        statuses["a"] = told("False")
+        self.put(named("a", labels={"n": "1"}))
+        self.reactor.advance(0)
+        statuses["a"] = told("True")
+        self.reactor.advance(0.5)
+        self.assertEqual(len(watch.answer.lines), 4)
+        self.ask("DELETE", PATH + "/a")
+        statuses["a"] = told("False")
+        self.reactor.pump([0.5, 0.5])
+        self.assertEqual(self.events(watch.answer)[4:], [("DELETED", "a")])
 
     def test_forgotten(self) -> None:
         """
