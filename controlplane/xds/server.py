@@ -16,7 +16,9 @@ from zope.interface import implementer
 
 from meshproxy.config.pool import descriptorPool, messageClass
 from meshproxy.controlplane.snapshot.snapshot import Snapshot
-from meshproxy.controlplane.xds.session import DeltaSession, Session, WorldSession
+from meshproxy.controlplane.xds.deltasession import DeltaSession
+from meshproxy.controlplane.xds.session import Session
+from meshproxy.controlplane.xds.worldsession import WorldSession
 from meshproxy.grpc.server import IReceiver, Method, ServerCall
 from meshproxy.grpc.status import GRPCError, Status
 from meshproxy.xds.types import AGGREGATED_DELTA, AGGREGATED_STREAM, METHODS, shortName

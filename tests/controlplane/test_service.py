@@ -13,8 +13,8 @@ from meshproxy.config.pool import messageClass
 from meshproxy.controlplane.model.kinds import findKind
 from meshproxy.controlplane.service import checkNode
 from meshproxy.controlplane.status import ResourceStatus
+from meshproxy.controlplane.xds.deltasession import DeltaSession
 from meshproxy.controlplane.xds.server import Connected
-from meshproxy.controlplane.xds.session import DeltaSession
 from meshproxy.grpc.status import GRPCError
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from tests.controlplane.snapshot.support import SnapshotTestCase, destinationRule, node, serviceEntry, virtualService

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.pool import messageClass, newMessage
-from meshproxy.controlplane.xds.session import DeltaSession, WorldSession
+from meshproxy.controlplane.xds.deltasession import DeltaSession
+from meshproxy.controlplane.xds.worldsession import WorldSession
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.xds.client import Client, DeltaClient, Update, WorldClient
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, shortName

@@ -11,7 +11,7 @@ from meshproxy.controlplane.api.access import Access
 from meshproxy.controlplane.api.application import makeSite
 from meshproxy.controlplane.snapshot.snapshot import Snapshot
 from meshproxy.controlplane.xds.server import Connected
-from meshproxy.controlplane.xds.session import WorldSession
+from meshproxy.controlplane.xds.worldsession import WorldSession
 from tests.controlplane.api.client import SERVICE, APITestCase
 from tests.controlplane.xds.support import CLUSTERS, LISTENERS, snapshot, worldRequest
 

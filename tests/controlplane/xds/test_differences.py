@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.pool import messageClass
 from meshproxy.controlplane.snapshot.snapshot import EMPTY, Resources, Snapshot, Versioned
-from meshproxy.controlplane.xds.session import DeltaSession, WorldSession
+from meshproxy.controlplane.xds.deltasession import DeltaSession
+from meshproxy.controlplane.xds.worldsession import WorldSession
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from tests.controlplane.xds.support import CLUSTERS, ENDPOINT_TYPE, LISTENERS, ROUTE_TYPE, deltaRequest, worldRequest
 

@@ -9,7 +9,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.pool import messageClass
-from meshproxy.controlplane.xds.session import DeltaSession, Rejection, WorldSession
+from meshproxy.controlplane.xds.deltasession import DeltaSession
+from meshproxy.controlplane.xds.subscription import Rejection
+from meshproxy.controlplane.xds.worldsession import WorldSession
 from meshproxy.grpc.status import GRPCError
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, nameOf, shortName
 from tests.controlplane.xds.support import (
