@@ -30,9 +30,9 @@ from meshproxy.controlplane.api.router import Operation, Router
 from meshproxy.controlplane.api.selectors import Matches, fieldSelector, labelSelector
 from meshproxy.controlplane.api.serverapply import APPLY_PATCH, serverApply
 from meshproxy.controlplane.api.tables import asksForTable, table
-from meshproxy.controlplane.api.watching import ResourceWatch
+from meshproxy.controlplane.api.watching import ResourceWatch, isProgrammed
 from meshproxy.controlplane.model.kinds import KINDS, Kind
-from meshproxy.controlplane.store.values import Compacted, Entry, Listing
+from meshproxy.controlplane.store.values import Compacted, Entry, Key, Listing
 
 __all__ = ["addResources"]
 
@@ -47,6 +47,9 @@ _READ_PARAMETERS = {
     "allowWatchBookmarks": "For a watch: events of type BOOKMARK tell how far it is.",
 }
 _NAMED = "metadata.name="
+
+# Seconds between a list and the watch that goes on from it, and of how many resources that is remembered.
+_MOMENT, _MOST_OPEN = 5.0, 1000
 
 _WRITE_PARAMETERS = {
     "dryRun": "All: tell what would happen, and do nothing.",
@@ -77,6 +80,8 @@ class _Resources:
         self._apiVersion = apiVersion
         self._objects = objects
         self._reactor = reactor
+        # When resources were last shown that not all proxies had.
+        self._open: dict[Key, float] = {}
 
     def addTo(self, router: Router) -> None:
         """
@@ -117,7 +122,20 @@ class _Resources:
     # Reading.
 
     def _shown(self, call: Call, entry: Entry) -> dict[str, Any]:
-        return redacted(self._kind, self._objects.shown(self._kind, entry, self._apiVersion), call.principal)
+        document = self._objects.shown(self._kind, entry, self._apiVersion)
+        if not isProgrammed(document.get("status")):
+            self._open.pop(entry.key, None)
+            self._open[entry.key] = self._reactor.seconds()
+            while len(self._open) > _MOST_OPEN:
+                del self._open[next(iter(self._open))]
+        return redacted(self._kind, document, call.principal)
+
+    def _wasOpen(self, entry: Entry) -> bool:
+        """
+        Whether it was shown a moment ago as one that not all proxies have.
+        """
+        seen = self._open.get(entry.key)
+        return seen is not None and bool(self._reactor.seconds() - seen < _MOMENT)
 
     async def _get(self, call: Call, name: str, namespace: str = "") -> Reply:
         entry = await self._objects.get(self._kind, namespace, name)
@@ -180,7 +198,8 @@ class _Resources:
         followed = None
         if _NAMED in call.one("fieldSelector") and not asksForTable(call):
             # Who watches one resource may wait for what becomes of it: kubectl wait --for=condition=Programmed.
-            followed = [e for e in listing.entries if e.key.collection == collection and concerns(e)]
+            found = [e for e in listing.entries if e.key.collection == collection and concerns(e)]
+            followed = {one.key: (one, self._wasOpen(one)) for one in found}
         # Without a revision, what there is comes first.
         initial = [] if since else [e for e in listing.entries if e.key.collection == collection and concerns(e)]
         try:

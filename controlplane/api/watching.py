@@ -13,7 +13,7 @@ from meshproxy.controlplane.api.streams import Stream
 from meshproxy.controlplane.store.interfaces import IStore
 from meshproxy.controlplane.store.values import Commit, Compacted, Entry, Key, Written
 
-__all__ = ["ResourceWatch"]
+__all__ = ["ResourceWatch", "isProgrammed"]
 
 
 _LOOK = 0.5
@@ -38,7 +38,7 @@ class ResourceWatch(Stream):
         concerns: Callable[[Entry | None], bool],
         initial: Sequence[Mapping[str, Any]],
         bookmark: Mapping[str, Any] | None,
-        followed: Sequence[Entry] | None = None,
+        followed: Mapping[Key, tuple[Entry, bool]] | None = None,
     ) -> None:
         """
         @param shown: An entry as it is sent.
@@ -46,7 +46,8 @@ class ResourceWatch(Stream):
         @param initial: Resources to begin with.
         @param bookmark: What an event of type BOOKMARK is made of, or L{None} if none is wanted.
         @param followed: Resources whose status is told as well when it changes, which no commit tells, until all
-            proxies have them; L{None} where nobody waits for that.
+            proxies have them; each with whether it was shown a moment ago as one that they have not. L{None} where
+            nobody waits for that.
         """
         super().__init__(store, since, reactor, seconds, collection)
         self._shown = shown
@@ -56,8 +57,12 @@ class ResourceWatch(Stream):
         self._follows = followed is not None
         # Those that not all proxies have, each with the status that was told.
         self._open: dict[Key, tuple[Entry, Any]] = {}
-        for entry in followed or ():
-            self._follow(entry, shown(entry).get("status"))
+        for entry, wasOpen in (followed or {}).values():
+            if wasOpen:
+                # Whatever it is now, the reader may not know.
+                self._open[entry.key] = entry, None
+            else:
+                self._follow(entry, shown(entry).get("status"))
 
     def start(self, request: Any, ended: Callable[[], object]) -> None:
         """
@@ -68,7 +73,7 @@ class ResourceWatch(Stream):
             self._look()
 
     def _follow(self, entry: Entry, status: Any) -> None:
-        if _isProgrammed(status):
+        if isProgrammed(status):
             self._open.pop(entry.key, None)
         else:
             self._open[entry.key] = entry, status
@@ -127,6 +132,9 @@ class ResourceWatch(Stream):
         return toJSON({"type": "ERROR", "object": Refused(410, f"{error}: list again").status()})
 
 
-def _isProgrammed(status: Any) -> bool:
+def isProgrammed(status: Any) -> bool:
+    """
+    Whether a status says that all proxies have the resource.
+    """
     conditions = status.get("conditions", ()) if isinstance(status, Mapping) else ()
     return any(one.get("type") == "Programmed" and one.get("status") == "True" for one in conditions)

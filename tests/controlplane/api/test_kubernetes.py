@@ -540,6 +540,15 @@ class WatchTests(APITestCase):
         asked.clear()
         self.reactor.advance(0.5)
         self.assertEqual((asked, rows.answer.lines), ([], []))
+        # Who saw it just before it was so is told as well, and who came later is not.
+        statuses["a"] = told("False")
+        self.ask("GET", ONE.replace("reviews", "a"))
+        statuses["a"] = told("True")
+        late = self.open("GET", one)
+        self.reactor.advance(6)
+        later = self.open("GET", one)
+        self.reactor.advance(6)
+        self.assertEqual((self.events(late.answer), later.answer.lines), ([("MODIFIED", "a")], []))
         # Another change of it is waited for again.
         statuses["a"] = told("False")
         self.put(named("a", labels={"n": "1"}))
