@@ -81,19 +81,11 @@ def _figures(endpoint: Endpoint) -> tuple[list[tuple[str, int]], list[tuple[str,
     """
     An endpoint's counters, and its gauges.
     """
-    counters = [
-        ("cx_connect_fail", endpoint.cxConnectFail.value),
-        ("cx_total", endpoint.cxTotal.value),
-        ("rq_error", endpoint.rqError.value),
-        ("rq_success", endpoint.rqSuccess.value),
-        ("rq_timeout", endpoint.rqTimeout.value),
-        ("rq_total", endpoint.rqTotal.value),
-    ]
-    pending = sum(len(pool.pending) for pool in endpoint.pools.values())
+    counters = [(counter.name, counter.value) for counter in endpoint.counters]
     gauges = [
         ("cx_active", endpoint.cxActive.value),
         ("rq_active", endpoint.active),
-        ("rq_pending_active", pending),
+        ("rq_pending_active", endpoint.pending),
     ]
     return counters, gauges
 

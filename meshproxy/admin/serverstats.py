@@ -57,6 +57,8 @@ class ServerStats:
         """
         self._uptime.value = int(now - server.started)
         self._totalConnections.value = server.listeners.connections
+        for cluster in server.clusters.byName.values():
+            cluster.measure()
         state = stateOf(server)
         self._live.value = int(state == "LIVE")
         self._state.value = _STATES[state]

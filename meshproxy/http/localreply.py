@@ -56,9 +56,8 @@ def replyHeaders(
     else:
         if not reply.isPage:
             headers.remove(b"content-type")
+        # That there is no body the codec says, where it has to.
         headers.remove(b"content-length")
-        if reply.status >= 200 and reply.status not in (204, 304) and request.method != b"HEAD":
-            first[b"content-length"] = b"0"
     return headers
 
 

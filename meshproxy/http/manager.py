@@ -452,6 +452,7 @@ class ConnectionManager(Timeouts):
         """
         if headers.first[b"expect"].lower() == b"100-continue":
             headers.remove(b"expect")
+            self.stats.responses.add(100)
             stream.downstream.sendInformational(_CONTINUE)
 
     def _upgradeAllowed(self, stream: Stream) -> bool:

@@ -134,7 +134,7 @@ class Router:
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
             kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
-            if self.upstreamLogs is not None:
+            if self.upstreamLogs is not None or self._isTracked(plan.cluster):
                 kind = LoggedRequest
             stream.upstream = kind(self, stream, route)
             stream.upstream.start(headers, endStream)
@@ -158,7 +158,8 @@ class Router:
             or (requests := pool.breaker.requests).used + 1 >= requests.watched
             or now - pool.idle[-1].idleSince >= SURE
         ):
-            stream.upstream = RoutedRequest(self, stream, route)
+            isTracked = cluster is not None and cluster.tracked.isOfTries
+            stream.upstream = (LoggedRequest if isTracked else RoutedRequest)(self, stream, route)
             stream.upstream.foundNone = endpoint is None and cluster is not None and not cluster.isParticular
             stream.upstream.start(headers, True, endpoint)
             return
@@ -190,6 +191,13 @@ class Router:
         endpoint.active += 1
         request.connection = stream.upstreamConnection = connection
         connection.carry(request, headers)
+
+    def _isTracked(self, name: str) -> bool:
+        """
+        Whether a cluster counts something of each try.
+        """
+        cluster = self.clusters.get(name)
+        return cluster is not None and cluster.tracked.isOfTries
 
     def chainOf(self, cluster: Cluster) -> FilterChain | None:
         """

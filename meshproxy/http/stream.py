@@ -373,6 +373,7 @@ class Stream(PassingStream, StreamFacts):
         An interim response, 1xx but not 101, goes downstream as it is.
         """
         if not self.over and self.responseCode == 0:
+            self.manager.stats.responses.add(headers.status)
             self.downstream.sendInformational(headers)
 
     def sendHeaders(self, headers: ResponseHeaders, endStream: bool) -> None:

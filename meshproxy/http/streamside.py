@@ -127,9 +127,6 @@ class StreamSide:
         See L{IDownstream.sendHeaders<meshproxy.http.downstream.IDownstream.sendHeaders>}.
         """
         self._connection.responding(stream)
-        if endStream and stream.replied and headers.first.get(b"content-length") == b"0":
-            # As in Envoy: END_STREAM says as much.
-            headers.remove(b"content-length")
         try:
             self.codecStream.sendHeaders(headers, endStream)
         except LocalProtocolError as error:

@@ -319,6 +319,7 @@ class TriedRequest:
         if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
             self._leaveConnection()
             if self._tryAgain(None):
+                self._endpointTimedOut()
                 self._endpoint.rqError.value += 1
                 self._isTimeoutRetry = True
                 return

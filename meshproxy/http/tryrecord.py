@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.http.test_upstreamlog -*-
 """
-What is known of one try of a request, for its line in a log.
+What is known of one try of a request, for its line in a log and the figures of its cluster.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ class TryRecord(StreamFacts):
     was tried.
 
     @ivar stream: Whose try it is.
+    @ivar tracked: What its cluster counts of it.
+    @ivar isGivenUp: Whether it ends for what is not its own: the time of the whole request, or the end of the stream.
+    @ivar headBytes: The bytes of all heads that came, and C{headFields} how many fields they have.
     @ivar isNewest: Whether none began after it.
     @ivar sizes: What L{downstreamSizes} tells, once what goes downstream is not of its response any more.
     """
@@ -74,6 +77,9 @@ class TryRecord(StreamFacts):
     upstreamRequestEnd: float | None = None
     connectionPoolReady: float | None = None
     isNewest = True
+    isGivenUp = False
+    headBytes = 0
+    headFields = 0
     wireBytesReceived = _OfDownstream()
     wireBytesSent = _OfDownstream()
     headerBytesReceived = _OfDownstream()
@@ -100,6 +106,7 @@ class TryRecord(StreamFacts):
         self.route = stream.route
         self.routeName = stream.routeName
         self.upstreamCluster = cluster.statName
+        self.tracked = cluster.tracked
         self.upstreamHost = endpoint
         self.startTime = self.startMonotonic = now
         # Before anything is sent, what the tries before took.
@@ -121,9 +128,33 @@ class TryRecord(StreamFacts):
         The head of its response came; others change it.
         """
         if self.responseHeaders is None:
+            self.addHead(headers)
             self.responseHeaders = headers.copy()
             self.responseCode = headers.status
             self.upstreamResponseStart = now
+
+    def addHead(self, headers: ResponseHeaders) -> None:
+        """
+        A head came, of the response or of an interim one.
+        """
+        if self.tracked.sizes is not None:
+            self.headBytes += headers.byteSize()
+            self.headFields += len(list(headers.allFields()))
+
+    def count(self, perTry: float) -> None:
+        """
+        Count what its cluster wants to know of it, now that it is over.
+
+        @param perTry: The time-out of tries, 0 for none.
+        """
+        tracked = self.tracked
+        if tracked.sizes is not None:
+            tracked.sizes.requestSent(self.requestHeaders, self.bytesSent)
+            if self.responseHeaders is not None:
+                tracked.sizes.responded(self.headBytes, self.headFields, self.bytesReceived)
+        if tracked.timeouts is not None and not self.isGivenUp:
+            assert self.end is not None
+            tracked.timeouts.tryEnded(self.end - self.startMonotonic, perTry)
 
     def failed(self, reason: ResetReason, why: str, now: float) -> None:
         """

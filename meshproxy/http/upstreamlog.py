@@ -1,9 +1,10 @@
 # -*- test-case-name: tests.http.test_upstreamlog -*-
 """
 The access logs of tries (C{upstream_log} of the router): a line for each, when it is over, and where it is wanted when
-its connection is there, and again and again meanwhile.
+its connection is there, and again and again meanwhile. And what clusters count of tries (C{track_cluster_stats}).
 
-Only a router that has such logs makes its requests L{LoggedRequest}s; none of this is on the way of others.
+Only a router that has such logs, or a cluster that counts such things, makes requests L{LoggedRequest}s; none of this
+is on the way of others.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING
 
-from meshproxy.flags import ResetReason, ResponseFlag
+from meshproxy.flags import LocalReply, ResetReason, ResponseFlag
 from meshproxy.headers import HeaderMap, ResponseHeaders
 from meshproxy.http.hedging import HedgingRequest, LateTry
 from meshproxy.http.tryrecord import TryRecord
@@ -95,8 +96,7 @@ class LoggedRequest(HedgingRequest):
 
     def __init__(self, router: Router, stream: Stream, route: Route) -> None:
         super().__init__(router, stream, route)
-        assert router.upstreamLogs is not None
-        self._logs: UpstreamLogs = router.upstreamLogs
+        self._logs: UpstreamLogs | None = router.upstreamLogs
         self._lateRecords: dict[LateTry, TryRecord] = {}
 
     @property
@@ -118,7 +118,8 @@ class LoggedRequest(HedgingRequest):
             record = self._record = TryRecord(
                 self._stream, self._headers, cluster, endpoint, self._router.clock.seconds()
             )
-            self._logs.began(record)
+            if self._logs is not None:
+                self._logs.began(record)
         return endpoint
 
     def connected(self, connection: HTTP1UpstreamConnection, waited: bool) -> None:
@@ -140,7 +141,8 @@ class LoggedRequest(HedgingRequest):
             return
         now = self._router.clock.seconds()
         record.connected(connection, now)
-        self._logs.ready(record)
+        if self._logs is not None:
+            self._logs.ready(record)
         record.upstreamRequestStart = now
         # What came of the request goes now.
         if self._body is not None:
@@ -226,10 +228,61 @@ class LoggedRequest(HedgingRequest):
     def _endTry(self) -> None:
         record, self._record = self._record, None
         if record is not None:
+            self._ended(record)
+
+    def _ended(self, record: TryRecord) -> None:
+        if self._logs is not None:
             self._logs.ended(record)
+        else:
+            record.end = self._router.clock.seconds()
+        record.count(0.0 if self._perTry is None else self._perTry.seconds)
+
+    def _requestEnds(self) -> None:
+        """
+        The request is answered, or its time is over.
+        """
+        timeouts, ended = self._cluster.tracked.timeouts, self._stream.requestEnd
+        if timeouts is not None and ended is not None:
+            elapsed = self._router.clock.seconds() - ended
+            timeouts.requestEnded(elapsed, 0.0 if self._timeouts is None else self._timeouts.seconds)
+
+    def _giveUpTries(self) -> None:
+        for record in (self._record, *self._lateRecords.values()):
+            if record is not None:
+                record.isGivenUp = True
+
+    def timedOut(self) -> None:
+        """
+        See L{TriedRequest.timedOut<meshproxy.http.tries.TriedRequest.timedOut>}.
+        """
+        self._giveUpTries()
+        super().timedOut()
+        self._requestEnds()
+
+    def _tryLate(self, reply: LocalReply) -> None:
+        wasOver = self.over
+        super()._tryLate(reply)
+        if self.over and not wasOver:
+            self._requestEnds()
+
+    def abandon(self) -> None:
+        """
+        See L{RoutedRequest.abandon<meshproxy.http.routedrequest.RoutedRequest.abandon>}.
+        """
+        self._giveUpTries()
+        super().abandon()
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        See L{RoutedRequest.informationalReceived<meshproxy.http.routedrequest.RoutedRequest.informationalReceived>}.
+        """
+        if self._record is not None:
+            self._record.addHead(headers)
+        super().informationalReceived(headers)
 
     def _finished(self, now: float) -> None:
         super()._finished(now)
+        self._requestEnds()
         self._dropLate()
         if self._record is not None:
             self._record.upstreamResponseEnd = now
@@ -300,7 +353,7 @@ class LoggedRequest(HedgingRequest):
         record = self._lateRecords.pop(late)
         record.responded(headers, self._router.clock.seconds())
         if not super().takes(late, headers):
-            self._logs.ended(record)
+            self._ended(record)
             return False
         self._record = record
         return True
@@ -311,7 +364,7 @@ class LoggedRequest(HedgingRequest):
         """
         record = self._lateRecords.pop(late)
         record.failed(reason, why, self._router.clock.seconds())
-        self._logs.ended(record)
+        self._ended(record)
         super().lateFailed(late, reason, why)
 
     def _dropLate(self) -> None:
@@ -319,4 +372,4 @@ class LoggedRequest(HedgingRequest):
         records = list(self._lateRecords.values())
         self._lateRecords.clear()
         for record in records:
-            self._logs.ended(record)
+            self._ended(record)

@@ -74,6 +74,27 @@ _WORD = r"[^.]+"
 _ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[a-fA-F_\d]+\])_\d+"
 _OWNER = r"^(?:listener|cluster)\..*?"
 
+
+class _EndpointMatch:
+    """
+    The address of an endpoint: in the name its colons are underscores, in the label they are not.
+    """
+
+    def __init__(self, match: re.Match[str]) -> None:
+        self.span = match.span
+        self._address = match.group(2).replace("_", ":")
+
+    def group(self, group: int, /) -> str:
+        return self._address
+
+
+def _searchEndpoint(name: str) -> _EndpointMatch | None:
+    match = _ENDPOINT.search(name)
+    return None if match is None else _EndpointMatch(match)
+
+
+_ENDPOINT = re.compile(rf"^cluster\.{_WORD}\.endpoint\.(({_ADDRESS})\.)\w+$")
+
 #: Envoy's tags, those found by regex first: this is the order in which labels are shown.
 DEFAULT_RULES: tuple[TagRule, ...] = (
     regexRule("envoy.response_code", r"_rq(_(\d{3}))$", "_rq_"),
@@ -111,6 +132,7 @@ DEFAULT_RULES: tuple[TagRule, ...] = (
     tokenRule("envoy.clientssl_prefix", "auth.clientssl.$.**"),
     tokenRule("envoy.ratelimit_prefix", "ratelimit.$.**"),
     tokenRule("envoy.cluster_name", "cluster.$.**"),
+    TagRule("envoy.endpoint_address", _searchEndpoint, ".endpoint."),
     tokenRule("envoy.ext_authz_prefix", "cluster.*.ext_authz.$.**"),
     tokenRule("envoy.ext_authz_prefix", "http.*.ext_authz.$.**"),
     tokenRule("envoy.http_conn_manager_prefix", "http.$.**"),

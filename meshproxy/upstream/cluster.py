@@ -39,6 +39,7 @@ from meshproxy.upstream.originaldst import OriginalDestinations
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
+from meshproxy.upstream.tracked import compileTracked
 from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
 from meshproxy.upstream.wirecount import countBytesOf
 
@@ -61,6 +62,7 @@ class Cluster:
     @ivar hasSubsets: Whether any request may have something to say about it.
     @ivar isParticular: Whether there is something to be heeded with every request.
     @ivar carriesCalls: Whether nothing is, not even by its connections.
+    @ivar tracked: What it counts besides, where it is asked to.
     @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
     @ivar updated: When it was made, in the clock's seconds.
@@ -104,6 +106,7 @@ class Cluster:
         self.settings = compileSettings(section)
         self.scope: Scope = store.scope(f"cluster.{statName(self.statName)}.")
         self.stats = ClusterStats(self.scope)
+        self.tracked = compileTracked(section, self.scope)
         options = httpOptions(section)
         secrets = SecretStore(store, clock) if secrets is None else secrets
         self.transports = UpstreamTransports(
@@ -135,7 +138,7 @@ class Cluster:
             self._discovery = compileDiscovery(*parts)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
-        self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration)
+        self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration) or self.tracked.isOfTries
         self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.transports.tellsClient)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
@@ -155,6 +158,13 @@ class Cluster:
             self.options = options
             self.isParticular = True
             self.carriesCalls = False
+
+    def measure(self) -> None:
+        """
+        Bring up to date what is not counted as it happens.
+        """
+        if self.tracked.perEndpoint is not None:
+            self.tracked.perEndpoint.measure(self.endpoints)
 
     def _activeRequests(self) -> int:
         return self.stats.rqActive.value

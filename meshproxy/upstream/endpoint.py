@@ -110,6 +110,20 @@ class Endpoint:
         self.rqError = Counter("rq_error")
         self.rqTimeout = Counter("rq_timeout")
 
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        """
+        Its counters, by name.
+        """
+        return (self.cxConnectFail, self.cxTotal, self.rqError, self.rqSuccess, self.rqTimeout, self.rqTotal)
+
+    @property
+    def pending(self) -> int:
+        """
+        How many requests wait for a connection.
+        """
+        return sum(len(pool.pending) for pool in self.pools.values())
+
     def responded(self, isSuccess: bool) -> None:
         """
         It answered a request, well or not.

@@ -95,7 +95,7 @@ _TIMES = _shown(
 _SIZES = _shown(
     *"""
     REQUEST_HEADERS_BYTES RESPONSE_HEADERS_BYTES RESPONSE_TRAILERS_BYTES BYTES_RETRANSMITTED
-    PACKETS_RETRANSMITTED
+    PACKETS_RETRANSMITTED RESP(connection)
     """.split()
 )
 _WIRE = _shown(
@@ -303,6 +303,8 @@ _CONVERSATIONS: dict[str, tuple[bytes, tuple[Script, ...]]] = {
     "head": (request("HEAD /named"), (b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",)),
     "bad": (b"GET / HTTP/1.1\r\nHost: a\r\nx y: 1\r\n\r\n", (OK,)),
     "noHost": (b"GET / HTTP/1.1\r\n\r\n", (OK,)),
+    "early": (request("POST /p", "content-length: 3"), ([Do.EARLY, OK],)),
+    "closing": (get("/named", "Connection: close"), (OK,)),
 }
 
 _ASKED = {
@@ -311,7 +313,7 @@ _ASKED = {
     "result": "get post chunked direct redirect closed none retried reset slow grpc grpcNone head bad noHost",
     "scheme": "get direct",
     "peers": "get post direct closed none retried",
-    "sizes": "get post direct head",
+    "sizes": "get post direct head early closing none redirect",
     "wire": "get post chunked direct redirect rewritten closed none retried reset grpc head bad noHost",
     "coalesce": "get post none",
     "times": "get direct none post",

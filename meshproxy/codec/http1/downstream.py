@@ -172,8 +172,12 @@ class DownstreamCodec(RequestReceiver):
         kept: HeaderMap = headers
         if b"connection" in first:
             kept = without(headers, b"connection")
-        connection = b"connection: keep-alive\r\n" if self.keepAlive else b"connection: close\r\n"
-        return encodeHead(statusLine, 1, kept) + connection
+        head = encodeHead(statusLine, 1, kept)
+        if self.keepAlive:
+            return head + b"connection: keep-alive\r\n"
+        # As in Envoy, logs know of it.
+        headers.set(b"connection", b"close")
+        return head + b"connection: close\r\n"
 
     def encodeData(self, data: bytes, endStream: bool) -> bytes:
         """

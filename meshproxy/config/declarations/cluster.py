@@ -29,6 +29,8 @@ declare(_CLUSTER + "Cluster", "max_requests_per_connection", "common_http_protoc
 declare(_CLUSTER + "Cluster", "http2_protocol_options", "protocol_selection")
 declare(_CLUSTER + "Cluster", "typed_extension_protocol_options", "upstream_connection_options", "common_lb_config")
 declare(_CLUSTER + "Cluster", "least_request_lb_config", "round_robin_lb_config")
+declare(_CLUSTER + "Cluster", "track_cluster_stats", "track_timeout_budgets")
+declare(_CLUSTER + "TrackClusterStats", "timeout_budgets", "request_response_sizes", "per_endpoint_stats")
 only(_CLUSTER + "Cluster", "type", "STATIC", "STRICT_DNS", "LOGICAL_DNS", "EDS", "ORIGINAL_DST")
 declare(_CLUSTER + "Cluster", "original_dst_lb_config", "cleanup_interval")
 declare(_CLUSTER + "Cluster.OriginalDstLbConfig", "use_http_header", "http_header_name", "upstream_port_override")

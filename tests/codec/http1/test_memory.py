@@ -31,7 +31,7 @@ def answer(codec: DownstreamCodec) -> None:
     """
     Answer the request that a codec told of.
     """
-    codec.encodeHeaders(ANSWER, False)
+    codec.encodeHeaders(ANSWER.copy(), False)
     codec.encodeData(b"ok", True)
     codec.resume()
 
