@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_http2 -*-
+# -*- test-case-name: tests.http.test_http2,tests.http.test_http2drain,tests.http.test_http2tunnel -*-
 """
 A downstream HTTP/2 connection: between the transport, the codec and the streams, of which it has many at a time.
 """

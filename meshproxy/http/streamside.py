@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_http2 -*-
+# -*- test-case-name: tests.http.test_http2,tests.http.test_http2drain,tests.http.test_http2tunnel -*-
 """
 One stream of a downstream HTTP/2 connection, between the codec and the stream that filters see.
 """

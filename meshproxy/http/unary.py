@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_unary -*-
+# -*- test-case-name: tests.http.test_unary,tests.http.test_unaryretries,tests.http.test_unaryflow -*-
 """
 The short way of calls of gRPC that are one message each way.
 

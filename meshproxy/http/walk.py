@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_walk -*-
+# -*- test-case-name: tests.http.test_walk,tests.http.test_walkbodies -*-
 """
 One direction of a stream through its filters, when it does not go straight.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.net.test_transport -*-
+# -*- test-case-name: tests.net.test_transport,tests.net.test_transportends -*-
 """
 A stream socket that writes at once.
 

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from meshproxy.interfaces import IAcceptedSocket
 from meshproxy.net.accepted import AcceptedSocket, ArrivalWatch, closeSocket
 from meshproxy.net.address import Address
-from tests.net.test_transport import FakeReactor, Recorder
+from tests.net.transportsupport import FakeReactor, Recorder
 
 PEER = Address("192.0.2.1", 1)
 

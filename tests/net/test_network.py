@@ -24,7 +24,7 @@ from meshproxy.net.address import Address
 from meshproxy.net.dial import Dial, SocketOptions
 from meshproxy.net.network import ReactorNetwork
 from meshproxy.net.port import Port
-from tests.net.test_transport import FakeReactor, Recorder
+from tests.net.transportsupport import FakeReactor, Recorder
 
 
 class SocketCase(SynchronousTestCase):
