@@ -22,12 +22,13 @@ class ClosingConnection(Protocol):
     @ivar manager: Says how long it waits.
     @ivar closing: Whether nothing is read any more.
     @ivar closedHere: Whether this side ended it.
+    @ivar awaitsPeer: Whether the peer has time to do the same.
     """
 
     manager: ConnectionManager
     # Each exchange asks for it: who derives from this says so at first, for with a default here it is found slowly.
     closing: bool
-    closedHere = False
+    closedHere = awaitsPeer = False
 
     def stopped(self) -> None:
         """
@@ -48,6 +49,7 @@ class ClosingConnection(Protocol):
             transport.loseConnection()
         else:
             transport.endWriting()
+            self.awaitsPeer = True
             waiting.start(self)
 
     def peerFinished(self) -> None:

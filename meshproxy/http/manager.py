@@ -241,11 +241,13 @@ class ConnectionManager(Timeouts):
             connection.version.cxActive.value -= 1
         stats.cxDestroy.value += 1
         stats.cxLengthMs.record(int((self.clock.seconds() - connection.began) * 1000))
-        side = stats.cxDestroyLocal if connection.closedHere else stats.cxDestroyRemote
+        # As in Envoy, who was told to go and does so in time has ended it.
+        isHere = connection.closedHere and not connection.awaitsPeer
+        side = stats.cxDestroyLocal if isHere else stats.cxDestroyRemote
         side.value += 1
         if active:
             stats.cxDestroyActiveRq.value += 1
-            side = stats.cxDestroyLocalActiveRq if connection.closedHere else stats.cxDestroyRemoteActiveRq
+            side = stats.cxDestroyLocalActiveRq if isHere else stats.cxDestroyRemoteActiveRq
             side.value += 1
 
     # Streams
@@ -310,6 +312,7 @@ class ConnectionManager(Timeouts):
                     stream.localReply(Failure.UPGRADE_FAILED.value)
                 return
             chain = self._upgradeChains.get(stream.upgrade, chain)
+            stream.countUpgrade()
         if chain.perStream or type(stream) is not Stream:
             stream.begin(chain)
             return

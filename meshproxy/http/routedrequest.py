@@ -402,6 +402,7 @@ class RoutedRequest(OrderedRequest):
         """
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.informationalReceived}.
         """
+        # As in Envoy, whether it goes on or not.
         self._count(headers.status)
         if headers.status != 100 or self._stream.manager.settings.proxy100Continue:
             self._stream.informationalReceived(headers)

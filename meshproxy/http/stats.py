@@ -110,13 +110,12 @@ class ConnectionManagerStats:
 
 def _countersOf(*scopes: Scope) -> Callable[[int], tuple[Counter, ...]]:
     """
-    What a response of a status moves, of a connection manager and of its listener; 0 is no response at all.
+    What a response of a status moves, of a connection manager and of its listener; 0 is no response at all, and as in
+    Envoy nothing was completed.
     """
 
     def countersOf(status: int) -> tuple[Counter, ...]:
-        names = ["downstream_rq_completed"]
-        if status:
-            names.append(f"downstream_rq_{status // 100}xx")
+        names = ["downstream_rq_completed", f"downstream_rq_{status // 100}xx"] if status else []
         return tuple(scope.counter(name) for scope in scopes for name in names)
 
     return countersOf

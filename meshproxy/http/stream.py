@@ -65,6 +65,7 @@ class _MadeWhenRead:
     "localReplyBody",
     "_awaited",
     "isWatched",
+    "isUpgrade",
     "answersGRPC",
     "remoteAddress",
     "dynamicMetadata",
@@ -86,6 +87,7 @@ class Stream(PassingStream, StreamFacts):
     @ivar noted: What stands for its C{dynamicMetadata} until that is read; empty afterwards.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
+    @ivar isUpgrade: Whether it is counted as an upgrade.
     @ivar message: The whole body of the request, while the router may take it with the head; see
         L{meshproxy.http.unary}.
     @ivar relay: What moves the response's body past the filters and codecs, while it does.
@@ -139,7 +141,7 @@ class Stream(PassingStream, StreamFacts):
     )
 
     replied = False
-    isWatched = False
+    isWatched = isUpgrade = False
     answersGRPC: bool | None = None
     relay: IRelay | None = None
     message: bytes | None = None
@@ -520,6 +522,16 @@ class Stream(PassingStream, StreamFacts):
         """
         self.manager.chooseRoute(self)
 
+    def countUpgrade(self) -> None:
+        """
+        The request may make another protocol's of its connection; as in Envoy, that counts whether it comes to it or
+        not.
+        """
+        self.isUpgrade = self.isInvolved = True
+        stats = self.manager.stats
+        stats.cxUpgradesTotal.value += 1
+        stats.cxUpgradesActive.value += 1
+
     def markHealthCheck(self) -> None:
         """
         Whoever sent the request asks for the health of something: as in Envoy, it does not show among the figures of
@@ -572,7 +584,10 @@ class Stream(PassingStream, StreamFacts):
         """
         if not self.over:
             self.requestHalted = self.responseHalted = True
-            self.manager.stats.rqTxReset.value += 1
+            stats = self.manager.stats
+            stats.rqTxReset.value += 1
+            # As in Envoy, whose codec tells of each reset, be it its own.
+            stats.rqRxReset.value += 1
             self.downstream.resetStream(self)
             self._end()
 
@@ -585,6 +600,8 @@ class Stream(PassingStream, StreamFacts):
             upstream.abandon()
         if self.isInvolved:
             self._dropWaiting()
+            if self.isUpgrade:
+                manager.stats.cxUpgradesActive.value -= 1
             if self.relay is not None:
                 self.relayEnded()
             if self._isRemembered:

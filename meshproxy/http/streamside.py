@@ -251,7 +251,11 @@ class StreamSide:
                 return
         elif codecStream.canReceive:
             if not stream.requestEnded:
-                stream.manager.stats.rqResponseBeforeRqComplete.value += 1
+                stats = stream.manager.stats
+                stats.rqResponseBeforeRqComplete.value += 1
+                if stream.responseEnded:
+                    # As in Envoy, whose codec tells of each reset, be it its own.
+                    stats.rqRxReset.value += 1
             codecStream.stopReading()
         connection.streamEnded(self, stream)
 

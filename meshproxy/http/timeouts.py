@@ -192,6 +192,7 @@ class Timeouts:
 
     def _closeLate(self, connection: AnyConnection) -> None:
         self.stats.cxDelayedCloseTimeout.value += 1
+        connection.awaitsPeer = False
         transport: Any = connection.transport
         if transport is not None:
             transport.abortConnection()

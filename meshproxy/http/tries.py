@@ -239,7 +239,9 @@ class TriedRequest:
         if self.responseStarted:
             stream.responseFlags |= reason.flag
             stream.responseCodeDetails = reason.details(Details.LATE_UPSTREAM_RESET, why)
-            stream.manager.stats.rqResetAfterResponseStarted.value += 1
+            if self._awaitsStatus:
+                # The counter is of gRPC alone in Envoy, whatever it is called.
+                stream.manager.stats.rqResetAfterResponseStarted.value += 1
             self._over()
             if stream.responseCode:
                 stream.reset()

@@ -226,6 +226,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
                 # Cut off: the reset below says so.
                 if error.details == "http1.codec_error":
                     why = ResetReason.PROTOCOL_ERROR
+                    self.pool.stats.cxProtocolError.value += 1
             if self.codec.readState in _COMPLETE and self.request is not None:
                 # The request may have left on being told.
                 self._detach()

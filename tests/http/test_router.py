@@ -262,7 +262,11 @@ class ConnectionTests(RouterCase):
                 response = self.proxy.request()
                 self.assertEqual((response.status, response.body, response.complete), (200, b"abc", False))
                 self.assertEqual(self.logged(), "200 upstream_reset_after_response_started{protocol_error} UPE")
-                self.assertEqual(self.stat("rq_reset_after_downstream_response_started"), 1)
+                # As in Envoy, the one counter is of gRPC alone, and the codec tells of each reset.
+                told = [self.stat(f"{name}_reset") for name in ("downstream_rq_rx", "downstream_rq_tx")]
+                told.append(self.stat("rq_reset_after_downstream_response_started"))
+                self.assertEqual(told, [1, 1, 0])
+                self.assertEqual(self.clusterStat("upstream_cx_protocol_error"), 1)
                 self.assertQuiet()
 
     def test_untilClose(self) -> None:

@@ -159,7 +159,8 @@ class SectionReader(FaultJudge):
         if not stream.canReceive:
             self.refuse(stream, ErrorCode.STREAM_CLOSED, "HEADERS on a stream that its sender ended")
             return
-        self.counters.trailers.value += 1
+        # As in Envoy, those of requests alone.
+        self.counters.trailers.value += self.isDownstream
         try:
             if not endStream:
                 raise RemoteProtocolError("trailers without END_STREAM", 400, "http2.violation.of.messaging.rule")

@@ -418,7 +418,6 @@ class UpstreamCodec(WholeCodec):
                         budget -= 1
         finally:
             self._budget = budget
-            self.counters.trailers.value += taken
             self.counters.streamsActive.value -= taken
         return end
 
@@ -448,7 +447,6 @@ class UpstreamCodec(WholeCodec):
             return False
         del self._held[stream.id]
         headers, stream.head, stream.body = stream.head, None, None
-        self.counters.trailers.value += 1
         stream.state = _CLOSED
         self.streamClosed(stream)
         sink.answerReceived(headers, body, trailers)
