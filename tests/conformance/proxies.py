@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 # Never one on PATH: comparisons are with the version that setup.cfg pins.
 from meshproxy.controlplane.demo.engines import packagedEnvoy as findEnvoy
 
-__all__ = ["Proxy", "findEnvoy"]
+__all__ = ["Proxy", "fetch", "findEnvoy"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -112,3 +113,12 @@ class Proxy:
                 self._popen.wait()
         self._output.seek(0)
         return self._output.read().decode("latin-1")
+
+
+def fetch(address: str, port: int, path: str) -> str:
+    """
+    What the admin of a proxy says.
+    """
+    with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=60) as response:
+        text: str = response.read().decode()
+    return text

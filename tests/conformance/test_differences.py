@@ -22,9 +22,11 @@ _TESTED_ELSEWHERE = {
     "Certificates are read again",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",
+    "Filters on the way upstream come before the connection",
     "Streams outlast the time to drain",
     "The certificate for the name, or none",
     "The cipher of TLS 1.3",
+    "The line of a try stands before that of its request",
     "Values in x-forwarded-client-cert are quoted",
 }
 

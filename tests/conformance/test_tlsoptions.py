@@ -32,8 +32,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from meshproxy.net.openssl import isSessionResumed, setGroups
 from meshproxy.testing.pki import Authority, Credential
 from tests.conformance.comparison import _ADDRESSES
-from tests.conformance.proxies import Proxy, findEnvoy
-from tests.conformance.test_tls import Server, _bootstrapOf, _fetch
+from tests.conformance.proxies import Proxy, fetch, findEnvoy
+from tests.conformance.tlsbootstraps import Server, bootstrapOf
 from tests.ports import freePorts
 
 _HOUR = timedelta(hours=1)
@@ -323,7 +323,7 @@ def _one(kind: str, ports: dict[str, int], folder: Path) -> Run:
     # What is to see no hello must not wait for one.
     late["listener_filters"] = []
     with ExitStack() as stack:
-        proxy = Proxy(kind, _bootstrapOf([*listeners, late], [], ports["admin"], address), folder)
+        proxy = Proxy(kind, bootstrapOf([*listeners, late], [], ports["admin"], address), folder)
         stack.callback(proxy.stop)
         for port in ports.values():
             proxy.ready(address, port)
@@ -331,10 +331,10 @@ def _one(kind: str, ports: dict[str, int], folder: Path) -> Run:
             held = {name: pool.submit(talk.hold, (address, ports[talk.server])) for name, talk in TALKS.items()}
             seen = {name: future.result() for name, future in held.items()}
         silence = _silent((address, ports["late"]))
-        text = _fetch(address, ports["admin"], "/stats?filter=ocsp|session_reused|fail_verify|transport_socket_connect")
+        text = fetch(address, ports["admin"], "/stats?filter=ocsp|session_reused|fail_verify|transport_socket_connect")
         stats = {name: int(value) for name, value in (line.split(": ") for line in text.splitlines() if ": " in line)}
         timeouts = stats.pop("listener.late.downstream_cx_transport_socket_connect_timeout", 0)
-        certs = json.loads(_fetch(address, ports["admin"], "/certs"))["certificates"]
+        certs = json.loads(fetch(address, ports["admin"], "/certs"))["certificates"]
         return Run(seen, stats, certs, (silence, timeouts))
 
 
@@ -442,7 +442,7 @@ class RefusalTests(SynchronousTestCase):
         Whether a proxy takes the configuration.
         """
         path = Path(self.mktemp())
-        path.write_text(_bootstrapOf([server.made("one", 1)], [], 2, "127.0.0.1"))
+        path.write_text(bootstrapOf([server.made("one", 1)], [], 2, "127.0.0.1"))
         if kind == "envoy":
             command = [findEnvoy() or "", "-c", str(path), "--mode", "validate", "-l", "off"]
         else:

@@ -16,9 +16,10 @@ from typing import Any
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.conformance.admincase import Asked
+from tests.conformance.balancingcases import hostAt
 from tests.conformance.bootstrap import Manager, Ports, bootstrap
 from tests.conformance.proxies import Proxy, findEnvoy
-from tests.conformance.test_balancing import Spread, _ask, _Backend, _host
+from tests.conformance.spreads import Backend, Spread, ask
 from tests.ports import freePorts
 
 _ADDRESSES = {"envoy": "127.0.0.2", "meshproxy": "127.0.0.3"}
@@ -115,7 +116,7 @@ class _Run:
 
     def _run(self) -> None:
         with ExitStack() as stack:
-            backends = [_Backend(number) for number in range(_BACKENDS)]
+            backends = [Backend(number) for number in range(_BACKENDS)]
             for backend in backends:
                 backend.start()
                 stack.callback(backend.sock.close)
@@ -138,7 +139,7 @@ class _Run:
 def _asked(address: str, port: int, admin: int) -> dict[str, tuple[Counter[str], Counter[str]]]:
     found = {}
     for case in CASES:
-        answers = list(_ask(address, port, Spread(case.name, "", "", fields=[""] * _MANY)))
+        answers = list(ask(address, port, Spread(case.name, "", "", fields=[""] * _MANY)))
         zones = Counter(case.zones[int(answer)] if len(answer) == 1 else answer for answer in answers)
         lines = Asked(admin, f"GET /stats?filter=%5Ecluster%5C.{case.name}%5C.lb_").body.splitlines()
         counters = dict(line.partition(f"cluster.{case.name}.")[2].split(": ") for line in lines)
@@ -154,7 +155,7 @@ def _assigned(zones: str) -> str:
     groups = []
     for zone in sorted({each.lower() for each in zones}):
         hosts = [
-            _host(number, ", health_status: UNHEALTHY" if each.isupper() else "")
+            hostAt(number, ", health_status: UNHEALTHY" if each.isupper() else "")
             for number, each in enumerate(zones)
             if each.lower() == zone
         ]

@@ -28,7 +28,8 @@ from tests.codec.http2.frames import (
     settings,
     windowUpdate,
 )
-from tests.codec.http2.h2spec import CASES, Case, Frame, Wait, isAnswered
+from tests.codec.http2.h2spec import CASES
+from tests.codec.http2.h2specwords import Case, Frame, Wait, isAnswered
 from tests.integration.configs import address, bootstrap, cluster, direct, forward, listener
 from tests.integration.peers import Backend, answer, readHead
 from tests.integration.process import Proxy, fetch, freePort, until

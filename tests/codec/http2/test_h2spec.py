@@ -14,7 +14,8 @@ from meshproxy.codec.http2 import CodecStream, DownstreamCodec, Http2Options, ID
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from tests.codec.http2.frames import PREFACE, framesIn, settings
-from tests.codec.http2.h2spec import CASES, Case, Frame, Wait, isAnswered
+from tests.codec.http2.h2spec import CASES
+from tests.codec.http2.h2specwords import Case, Frame, Wait, isAnswered
 
 
 @implementer(IRequestStreamSink)
