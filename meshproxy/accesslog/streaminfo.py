@@ -16,6 +16,7 @@ from meshproxy.net.address import Address
 
 if TYPE_CHECKING:
     from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+    from meshproxy.net.dial import Source
 
 __all__ = ["Address", "ConnectionInfo", "StreamInfo", "TLSFacts", "UpstreamHostInfo"]
 
@@ -40,6 +41,7 @@ class ConnectionInfo:
     @ivar ja3: A fingerprint of the client's C{ClientHello}, where a listener filter took it; C{ja4} another one.
     @ivar tls: The facts about the TLS session that C{%DOWNSTREAM_PEER_SUBJECT%} and its like show, by the
         operator's name, or L{None} on cleartext.
+    @ivar upstreamSource: Where connections to upstreams come from on its behalf, in place of what clusters say.
     @ivar dynamicMetadata: What listener and network filters noted, by namespace.
     @ivar filterState: Objects that listener and network filters share, by key; streams see them too.
     @ivar peerNames: By which names a TLS peer is authorized, each as a whole: the URI names of its certificate, then
@@ -65,6 +67,7 @@ class ConnectionInfo:
     ja4: str = ""
     edge: tuple[bytes, bytes] | None = None
     peerNames: tuple[str, ...] | None = None
+    upstreamSource: Source | None = None
     dynamicMetadata: dict[str, dict[str, object]] | None = None
     filterState: dict[str, object] | None = None
 

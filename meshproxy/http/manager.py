@@ -158,6 +158,7 @@ class ConnectionManager(Timeouts):
             stats.cxSslTotal.value += 1
             stats.cxSslActive.value += 1
         connection.slot.connections.add(connection)
+        self._judges = self._judges or connection.info.upstreamSource is not None
         for watch in (self.idleWatch, self.streamIdleWatch):
             if watch is not None:
                 watch.start(connection, connection.began)
@@ -195,6 +196,7 @@ class ConnectionManager(Timeouts):
         A connection comes over from the manager that stood in its slot before.
         """
         old = connection.manager
+        self._judges = self._judges or connection.info.upstreamSource is not None
         names = ("idleWatch", "streamIdleWatch", "headersDeadlines", "durationDeadlines", "drainDeadlines")
         for waiting, mine in ((getattr(old, name), getattr(self, name)) for name in names):
             if waiting is not None and connection in waiting:
@@ -389,6 +391,9 @@ class ConnectionManager(Timeouts):
         @return: Whether it is served; else it was answered.
         """
         first = headers.first
+        if stream.connection.upstreamSource is not None:
+            # Its requests do not share connections with those of others: they go no short way.
+            stream.isInvolved = True
         if not headers.authority:
             stream.localReply(Failure.MISSING_HOST.value)
             return False

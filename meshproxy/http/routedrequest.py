@@ -29,7 +29,6 @@ from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import OrderedRequest
 from meshproxy.http.shadow import startShadows
 from meshproxy.net.instances import withAttributes
-from meshproxy.net.proxyheader import toldOf
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.rewrites import replaceHost
 from meshproxy.routing.timeouts import tellDuration
@@ -154,8 +153,8 @@ class RoutedRequest(OrderedRequest):
         if cluster.transports.wishOf is not None:
             # As in Envoy, the name is the one that the route wrote, if it did.
             self._wish = cluster.transports.wishOf(headers)
-        if cluster.transports.tellsClient:
-            self._wish = self._wish._replace(told=toldOf(stream.connection))
+        if cluster.isPersonal or stream.connection.upstreamSource is not None:
+            self._wish = cluster.personal(self._wish, stream.connection)
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
         if action.redirectPolicy is not None and self._body is None and not self._requestEnded:

@@ -129,7 +129,7 @@ class Router:
         if (
             not (endStream and plan.isPlain and self.hasNoOrders(headers.first))
             or stream.upgrade
-            or (stream.isInvolved and stream.healthCheck)
+            or (stream.isInvolved and (stream.healthCheck or stream.connection.upstreamSource is not None))
         ):
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return

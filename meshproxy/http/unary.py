@@ -161,7 +161,10 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     if (
         cluster is None
         or not cluster.carriesCalls
-        or (stream.isInvolved and (not stream.goesStraight or stream.healthCheck))
+        or (
+            stream.isInvolved
+            and (not stream.goesStraight or stream.healthCheck or stream.connection.upstreamSource is not None)
+        )
         or not _hasNoOther(first)
         or (plan.retries is not None and len(message) > plan.bodyLimit(stream))
     ):

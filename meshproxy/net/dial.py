@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.python.failure import Failure
@@ -18,8 +18,55 @@ from zope.interface import implementer
 from meshproxy.errors import BindFailed, ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
+from meshproxy.net.listenoptions import ListenOptions
 
-__all__ = ["Dial", "SocketOptions", "setKeepalive"]
+__all__ = ["Bind", "Dial", "SocketOptions", "Source", "setKeepalive"]
+
+
+# linux/in.h and linux/in6.h; Python has no name for the second.
+_IPV6_TRANSPARENT = 75
+_SO_MARK = 36
+
+
+class Source(NamedTuple):
+    """
+    An address that is not this machine's, to connect from.
+
+    @ivar mark: What the kernel marks the packets with, for its routes; 0 for nothing.
+    """
+
+    address: Address
+    mark: int = 0
+
+    def apply(self, sock: socket.socket) -> None:
+        """
+        Let a socket be bound to it, and bind it.
+        """
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT, 1)
+        elif sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        if self.mark:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, self.mark)
+        sock.bind(self.address.socketName)
+
+
+class Bind(NamedTuple):
+    """
+    A local address, with what its socket is given.
+    """
+
+    address: Address | None = None
+    options: ListenOptions = ListenOptions()
+
+    def apply(self, sock: socket.socket) -> None:
+        """
+        Bind a socket.
+        """
+        self.options.applyPrebind(sock)
+        if self.address is not None:
+            sock.bind(self.address.socketName)
+        self.options.applyBound(sock)
 
 
 class SocketOptions:
@@ -28,13 +75,36 @@ class SocketOptions:
 
     @ivar bindAddress: The local address, or L{None}.
     @ivar keepalive: C{(probes, idle seconds, interval seconds)} with 0 for the kernel's own, or L{None} for none.
+    @ivar binds: The local addresses; the first one of the version of IP that is connected to is taken, or else the
+        first.
+    @ivar source: What is bound in their place.
     """
 
-    __slots__ = ("bindAddress", "keepalive")
+    __slots__ = ("binds", "keepalive", "source")
 
-    def __init__(self, bindAddress: Address | None = None, keepalive: tuple[int, int, int] | None = None) -> None:
-        self.bindAddress = bindAddress
+    def __init__(
+        self,
+        bindAddress: Address | None = None,
+        keepalive: tuple[int, int, int] | None = None,
+        binds: Sequence[Bind] = (),
+        source: Source | None = None,
+    ) -> None:
         self.keepalive = keepalive
+        self.binds = tuple(binds) if bindAddress is None else (Bind(bindAddress), *binds)
+        self.source = source
+
+    @property
+    def bindAddress(self) -> Address | None:
+        """
+        See L{SocketOptions}.
+        """
+        return self.binds[0].address if self.binds else None
+
+    def withSource(self, source: Source) -> SocketOptions:
+        """
+        The same with another source.
+        """
+        return SocketOptions(None, self.keepalive, self.binds, source)
 
     def apply(self, sock: socket.socket) -> None:
         """
@@ -44,8 +114,11 @@ class SocketOptions:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.keepalive is not None:
                 setKeepalive(sock, *self.keepalive)
-        if self.bindAddress is not None:
-            sock.bind(self.bindAddress.socketName)
+        if self.source is not None:
+            self.source.apply(sock)
+        elif self.binds:
+            fitting = (bind for bind in self.binds if bind.address is not None and bind.address.family == sock.family)
+            next(fitting, self.binds[0]).apply(sock)
 
 
 def setKeepalive(sock: socket.socket, probes: int, idle: int, interval: int) -> None:

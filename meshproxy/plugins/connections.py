@@ -8,6 +8,7 @@ tlsInspector = builtIn("listener", "tls_inspector", "TLSInspector", "TlsInspecto
 proxyProtocol = builtIn("listener", "proxy_protocol", "ProxyProtocol", "ProxyProtocol")
 listenerLocalRateLimit = builtIn("listener", "local_ratelimit", "LocalRateLimit", "LocalRateLimit")
 originalDst = builtIn("listener", "original_dst", "OriginalDst", "OriginalDst")
+originalSrc = builtIn("listener", "original_src", "OriginalSrc", "OriginalSrc")
 httpInspector = builtIn("listener", "http_inspector", "HTTPInspector", "HttpInspector")
 echo = builtIn("network", "echo", "Echo", "Echo")
 directResponse = builtIn("network", "direct_response", "DirectResponse", "Config")

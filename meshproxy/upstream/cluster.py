@@ -6,16 +6,19 @@ A named set of endpoints, and everything that is kept for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.codec.http2 import Http2Counters
 from meshproxy.config import Section
 from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
+from meshproxy.net.proxyheader import toldOf
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope, Store, statName
@@ -61,6 +64,9 @@ class Cluster:
         L{None} where there is none.
     @ivar hasSubsets: Whether any request may have something to say about it.
     @ivar isParticular: Whether there is something to be heeded with every request.
+    @ivar parts: Whether each downstream connection has connections of its own
+        (C{connection_pool_per_downstream_connection}).
+    @ivar isPersonal: Whether it matters on whose behalf a connection is.
     @ivar carriesCalls: Whether nothing is, not even by its connections.
     @ivar tracked: What it counts besides, where it is asked to.
     @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
@@ -139,7 +145,10 @@ class Cluster:
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration) or self.tracked.isOfTries
-        self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.transports.tellsClient)
+        # Whether connections are not for everybody's requests.
+        self.parts: bool = section.get("connection_pool_per_downstream_connection")
+        self.isPersonal = self.parts or self.transports.tellsClient
+        self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.isPersonal)
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)
@@ -293,8 +302,19 @@ class Cluster:
                 return True
         return False
 
+    def personal(self, wish: TLSWish, info: ConnectionInfo) -> TLSWish:
+        """
+        What a request asks of its connection, as one of a downstream connection.
+        """
+        if self.transports.tellsClient:
+            wish = wish._replace(told=toldOf(info))
+        return wish._replace(source=info.upstreamSource, downstream=info.id if self.parts else 0)
+
     def _makePool(self, endpoint: Endpoint, priority: str, wish: TLSWish, protocol: UpstreamProtocol) -> HTTP1Pool:
-        parts = (endpoint, self.settings, self.stats, self.breaker(priority))
+        settings = self.settings
+        if wish.source is not None:
+            settings = replace(settings, socketOptions=settings.socketOptions.withSource(wish.source))
+        parts = (endpoint, settings, self.stats, self.breaker(priority))
         rest = (self.clock, self._idleWatch, self._durations)
         connector = self.transports.connector
         if protocol is UpstreamProtocol.HTTP1:

@@ -13,7 +13,8 @@ from meshproxy.codec.http2 import Http2Options
 from meshproxy.config import Section
 from meshproxy.config.cidr import packAddress
 from meshproxy.net.address import Address
-from meshproxy.net.dial import SocketOptions
+from meshproxy.net.dial import Bind, SocketOptions
+from meshproxy.net.listenoptions import compileListenOptions
 from meshproxy.upstream.http2options import KeepaliveSettings, compileHttp2Options, compileKeepalive
 
 __all__ = ["ClusterSettings", "UpstreamProtocol", "compileSettings", "httpOptions", "withKeyFormat"]
@@ -126,7 +127,7 @@ def compileSettings(section: Section) -> ClusterSettings:
             http2, (http2HeadKb or 60) * 1024, headers, section.wrapped("per_connection_buffer_limit_bytes", 1 << 20)
         ),
         keepalive=compileKeepalive(http2),
-        socketOptions=SocketOptions(_bindAddress(section), _keepalive(section)),
+        socketOptions=SocketOptions(None, _keepalive(section), _binds(section)),
         http1=withKeyFormat(
             Http1Options(
                 maxHeaderCount=headers,
@@ -164,12 +165,37 @@ def withKeyFormat(made: Http1Options, options: Section) -> Http1Options:
     )
 
 
-def _bindAddress(section: Section) -> Address | None:
+def _binds(section: Section) -> list[Bind]:
     """
     C{upstream_bind_config}: where connections come from.
     """
     config = section.child("upstream_bind_config")
-    source = None if config is None else config.child("source_address")
+    if config is None:
+        return []
+    common = config.children("socket_options")
+    freebind: bool = config.wrapped("freebind", False)
+    source = config.child("source_address")
+    binds = [Bind(_sourceAddress(source), compileListenOptions(common, freebind))]
+    for extra in config.children("extra_source_addresses"):
+        own = extra.child("socket_options")
+        options = common if own is None else own.children("socket_options")
+        binds.append(Bind(_sourceAddress(extra.child("address")), compileListenOptions(options, freebind)))
+    older = config.children("additional_source_addresses")
+    if older and len(binds) > 1:
+        config.refuse("can't specify both extra_source_addresses and additional_source_addresses")
+    binds += [Bind(_sourceAddress(each), compileListenOptions(common, freebind)) for each in older]
+    if len(binds) > 2:
+        config.refuse("there may be one more source address, for the other version of IP")
+    elif len(binds) == 2:
+        first, second = (bind.address for bind in binds)
+        if first is None:
+            config.refuse("there is no source_address that the other one would add to", "source_address")
+        elif second is not None and first.family == second.family:
+            config.refuse("the other source address must be of the other version of IP")
+    return binds
+
+
+def _sourceAddress(source: Section | None) -> Address | None:
     if source is None:
         return None
     host: str = source.get("address")

@@ -15,7 +15,6 @@ from zope.interface import implementer
 
 from meshproxy.errors import ConnectTimeout
 from meshproxy.interfaces import ICancellable
-from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
@@ -63,13 +62,13 @@ class TCPUpstreamConnection:
         endpoint: Endpoint,
         owner: IConnectionOwner,
         protocol: Any,
-        told: ProxyProtocolData | None = None,
+        wish: TLSWish = NO_WISH,
     ) -> None:
         """
         @param protocol: What is told of the connection; an C{IProtocol} that is C{IHalfCloseableProtocol}.
-        @param told: Whose connection the PROXY protocol says it is.
+        @param wish: What is asked of it besides.
         """
-        self._wish = NO_WISH if told is None else TLSWish(told=told)
+        self._wish = wish
         self.endpoint = endpoint
         self._cluster = cluster
         self._owner = owner
@@ -90,14 +89,14 @@ class TCPUpstreamConnection:
         stats.cxActive.value += 1
         endpoint.cxTotal.value += 1
         endpoint.cxActive.value += 1
-        settings = cluster.settings
+        settings, source = cluster.settings, self._wish.source
         self._dial = cluster.transports.connector(endpoint, self._wish).connect(
             endpoint.address,
             self,
             self._failed,
             settings.connectTimeout,
             settings.bufferLimit,
-            settings.socketOptions,
+            settings.socketOptions if source is None else settings.socketOptions.withSource(source),
         )
 
     def _unqueue(self) -> None:

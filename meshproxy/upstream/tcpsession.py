@@ -19,6 +19,7 @@ from meshproxy.net.proxyheader import toldOf
 from meshproxy.net.relay import IRelay, makeRelay
 from meshproxy.upstream.balancers.base import Origin
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
+from meshproxy.upstream.transports import NO_WISH
 from meshproxy.upstream.tunneling import DISABLE_TUNNELING, TunnelledConnection
 
 if TYPE_CHECKING:
@@ -301,15 +302,19 @@ class TCPSession(StreamInfo):
             stats.rqPendingOverflow.value += 1
             self._tryAgain()
             return
-        told = toldOf(self.connection, proxy.settings.tlvs) if cluster.transports.tellsClient else None
+        wish = NO_WISH
+        if cluster.transports.tellsClient:
+            wish = wish._replace(told=toldOf(self.connection, proxy.settings.tlvs))
+        if self.connection.upstreamSource is not None:
+            wish = wish._replace(source=self.connection.upstreamSource)
         tunnel = proxy.settings.tunnel
         if tunnel is None or (state and state.get(DISABLE_TUNNELING) == "true"):
             self.upstreamHost = endpoint
-            self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream, told)
+            self._connection = TCPUpstreamConnection(cluster, endpoint, self, self.upstream, wish)
         else:
             # As in Envoy, it has an endpoint when it has a connection, or has failed to get one.
             self.upstreamHost = None
-            self._connection = TunnelledConnection(tunnel, cluster, endpoint, self, self.upstream, told)
+            self._connection = TunnelledConnection(tunnel, cluster, endpoint, self, self.upstream, wish)
         self._connection.connect()
 
     def _chooseEndpoint(self, cluster: Cluster, labels: Mapping[str, object]) -> Endpoint | None:

@@ -16,7 +16,7 @@ from meshproxy.config.cidr import packAddress
 from meshproxy.headers import RequestHeaders
 from meshproxy.interfaces import ICancellable
 from meshproxy.net.address import Address
-from meshproxy.net.dial import SocketOptions
+from meshproxy.net.dial import SocketOptions, Source
 from meshproxy.net.proxyheader import ProxyProtocolData
 from meshproxy.net.tlsdial import TLSDial
 from meshproxy.secrets.store import SecretStore
@@ -62,11 +62,15 @@ class TLSWish(NamedTuple):
     @ivar serverName: The server name to ask the endpoint for; empty for the configured one.
     @ivar names: One of these the endpoint's certificate has to have, if there are any.
     @ivar told: Whose connection the PROXY protocol says it is.
+    @ivar source: Where it comes from, in place of what the cluster says.
+    @ivar downstream: The id of the downstream connection that it is for alone; 0 where it is for all.
     """
 
     serverName: str = ""
     names: tuple[str, ...] = ()
     told: ProxyProtocolData | None = None
+    source: Source | None = None
+    downstream: int = 0
 
 
 NO_WISH = TLSWish()
@@ -107,7 +111,7 @@ class TLSConnector:
         """
         See L{IConnector.connect}.
         """
-        tls, (serverName, names, _) = self._tls, self._wish
+        tls, (serverName, names, *_) = self._tls, self._wish
         dial = TLSDial(
             lambda sock: tls.session(sock, serverName, names, self._alpn), protocol, failed, timeout, bufferLimit
         )

@@ -26,7 +26,6 @@ from meshproxy.net.tlsinfo import TLSInfo
 from meshproxy.upstream.transports import NO_WISH, TLSWish
 
 if TYPE_CHECKING:
-    from meshproxy.net.proxyheader import ProxyProtocolData
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -161,18 +160,18 @@ class TunnelledConnection:
         endpoint: Endpoint,
         owner: ITunnelOwner,
         side: Any,
-        told: ProxyProtocolData | None = None,
+        wish: TLSWish = NO_WISH,
     ) -> None:
         """
         @param side: The L{meshproxy.upstream.tcpsession.TCPSide} that the tunnel is the transport of.
-        @param told: Whose connection the PROXY protocol says it is.
+        @param wish: What is asked of the connection besides.
         """
         self._settings = settings
         self._cluster = cluster
         self._endpoint = endpoint
         self._owner = owner
         self._side = side
-        self._wish = NO_WISH if told is None else TLSWish(told=told)
+        self._wish = wish
         self.peerAddress = endpoint.address
 
     # The session

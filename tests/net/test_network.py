@@ -15,13 +15,13 @@ from typing import Any
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from meshproxy.errors import BindFailed, ConnectFailed, ConnectTimeout
 from meshproxy.interfaces import ICancellable, IListening, INetwork
 from meshproxy.net.address import Address
-from meshproxy.net.dial import Dial, SocketOptions
+from meshproxy.net.dial import Bind, Dial, SocketOptions, Source
 from meshproxy.net.network import ReactorNetwork
 from meshproxy.net.port import Port
 from tests.net.transportsupport import FakeReactor, Recorder
@@ -360,9 +360,28 @@ class DialTests(SocketCase):
             self.assertTrue(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
             self.assertTrue(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             self.assertEqual(sock.getsockname()[0], "127.0.0.1")
+        binds = [Bind(Address("::1", 0)), Bind(Address("127.0.0.1", 0))]
+        with socket.socket() as sock:
+            SocketOptions(binds=binds).apply(sock)
+            self.assertEqual(sock.getsockname()[0], "127.0.0.1")
+        with socket.socket() as sock, self.assertRaises(OSError):
+            SocketOptions(binds=binds[:1]).apply(sock)
         with socket.socket(socket.AF_UNIX) as sock:
             SocketOptions(None, (3, 60, 0)).apply(sock)
             self.assertFalse(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def test_source(self) -> None:
+        """
+        A source takes the place of what is configured. Whoever may not be so bold is told.
+        """
+        options = SocketOptions(Address("127.0.0.1", 0)).withSource(Source(Address("192.0.2.7", 0), 3))
+        with socket.socket() as sock:
+            try:
+                options.apply(sock)
+            except PermissionError as error:
+                raise SkipTest("needs CAP_NET_ADMIN") from error
+            self.assertEqual(sock.getsockname()[0], "192.0.2.7")
+            self.assertEqual(sock.getsockopt(socket.SOL_SOCKET, 36), 3)
 
 
 class NetworkTests(SocketCase):

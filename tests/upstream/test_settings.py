@@ -100,6 +100,40 @@ class SettingsTests(SynchronousTestCase):
         made = options(common_http_protocol_options={"max_stream_duration": "1.5s"}, explicit_http_config=explicit)
         self.assertEqual(made.maxStreamDuration, 1.5)
 
+    def test_bindAddresses(self) -> None:
+        """
+        There may be one more, for the other version of IP; Envoy's older field says the same.
+        """
+        first, other = {"address": "192.0.2.1", "port_value": 0}, {"address": "::1", "port_value": 0}
+        for more, errors in (
+            ({"extra_source_addresses": [{"address": other}]}, 0),
+            ({"additional_source_addresses": [other]}, 0),
+            ({"extra_source_addresses": [{"address": first}]}, 1),
+            ({"extra_source_addresses": [{"address": other}, {"address": other}]}, 1),
+            ({"extra_source_addresses": [{"address": other}], "additional_source_addresses": [other]}, 2),
+        ):
+            section = clusterSection("192.0.2.1", upstream_bind_config={"source_address": first, **more})
+            binds = compileSettings(section).socketOptions.binds
+            self.assertEqual(len(section.report.errors), errors, more)
+            self.assertEqual([bind.address.text for bind in binds[:1] if bind.address], ["192.0.2.1:0"])
+        alone = clusterSection("192.0.2.1", upstream_bind_config={"extra_source_addresses": [{"address": other}]})
+        compileSettings(alone)
+        self.assertEqual(len(alone.report.errors), 1)
+
+    def test_freebind(self) -> None:
+        """
+        An address may be one that this machine does not have yet, and its socket have options of its own.
+        """
+        option = {"level": 1, "name": 9, "int_value": 1}
+        bind = {
+            "source_address": {"address": "192.0.2.1", "port_value": 0},
+            "freebind": True,
+            "socket_options": [option],
+        }
+        (made,) = compileSettings(clusterSection("192.0.2.1", upstream_bind_config=bind)).socketOptions.binds
+        self.assertTrue(made.options.freebind)
+        self.assertEqual(made.options.prebind, ((1, 9, 1),))
+
     def test_bindAddress(self) -> None:
         """
         Where connections come from: an IP address.

@@ -47,7 +47,10 @@ declare(_CLUSTER + "Cluster", "typed_dns_resolver_config", "upstream_http_protoc
 declare(_DNS + ".RefreshRate", "base_interval", "max_interval")
 only(_CLUSTER + "Cluster", "lb_policy", *_POLICIES, "CLUSTER_PROVIDED")
 declare(_CLUSTER + "Cluster", "metadata", "upstream_bind_config")
-declare("envoy.config.core.v3.BindConfig", "source_address")
+declare("envoy.config.core.v3.BindConfig", "source_address", "freebind", "socket_options")
+declare("envoy.config.core.v3.BindConfig", "extra_source_addresses", "additional_source_addresses")
+declare("envoy.config.core.v3.ExtraSourceAddress", "address", "socket_options")
+declare(_CLUSTER + "Cluster", "connection_pool_per_downstream_connection")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
 accept(_CLUSTER + "Cluster", "ignore_health_on_host_removal", "what discovery removes is removed at once")
 
