@@ -308,13 +308,14 @@ class ConnectionManager(Timeouts):
                 if route.overrides.disabled:
                     chain = chain.variant(route.overrides.disabled)
         if stream.upgrade:
-            if not self._upgradeAllowed(stream):
+            if self._upgradeAllowed(stream):
+                stream.countUpgrade()
+            elif route is not None or stream.upgrade != b"connect":  # a CONNECT without a route is answered with 404
                 self.stats.rqWsOnNonWsRoute.value += 1
                 if stream.join(chain):
                     stream.localReply(Failure.UPGRADE_FAILED.value)
                 return
             chain = self._upgradeChains.get(stream.upgrade, chain)
-            stream.countUpgrade()
         if chain.perStream or type(stream) is not Stream:
             stream.begin(chain)
             return
@@ -470,11 +471,7 @@ class ConnectionManager(Timeouts):
         route = stream.route
         action = None if route is None else route.action
         allowed = None if action is None else action.upgrades.get(stream.upgrade.decode("latin-1"))
-        if allowed is None:
-            allowed = self._upgrades.get(stream.upgrade, False)
-        if stream.upgrade == b"connect" and route is None:
-            return True  # without a route the answer is 404
-        return allowed
+        return self._upgrades.get(stream.upgrade, False) if allowed is None else allowed
 
     def chooseRoute(self, stream: Stream) -> None:
         """

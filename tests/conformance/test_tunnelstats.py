@@ -69,7 +69,10 @@ static_resources:
 
 # Heads have other fields, bodies other frames, and who waits for a connection depends on when it is there; histograms
 # are of times.
-_FILTER = "^(tcp.tunnels.downstream_(cx|flow)|cluster.exit.(upstream_(cx|rq)|http[12].tx_reset))"
+_FILTER = (
+    "^(tcp.tunnels.downstream_(cx|flow)|cluster.exit.(upstream_(cx|rq)|http[12].tx_reset)"
+    "|http.exit.downstream_cx_upgrades)"
+)
 _OWN = (
     "upstream_cx_rx_bytes",
     "upstream_cx_tx_bytes",
@@ -125,7 +128,9 @@ class TunnelStatsTests(AdminCase):
         """
         Streams of one connection.
         """
-        self.assertIn("cluster.exit.upstream_cx_http2_total: 1\n", self.compare())
+        counted = self.compare()
+        self.assertIn("cluster.exit.upstream_cx_http2_total: 1\n", counted)
+        self.assertIn("http.exit.downstream_cx_upgrades_total: 4\n", counted)
 
     def test_http1(self) -> None:
         """
