@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_router -*-
+# -*- test-case-name: tests.http.test_router,tests.http.test_routerconnections -*-
 """
 A request on its way: from a stream with a route to an upstream connection and back.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.http.test_router -*-
+# -*- test-case-name: tests.http.test_router,tests.http.test_routerconnections -*-
 """
 The router's engine: does with a stream what its route says.
 

@@ -18,7 +18,7 @@ from meshproxy.listener.filterchain import FilterChain
 from meshproxy.listener.gate import Gate
 from meshproxy.listener.record import ConnectionRecord
 from meshproxy.net.tls import TLSTransport
-from meshproxy.upstream.tcpsession import TCPSide
+from meshproxy.upstream.tcpside import TCPSide
 
 if TYPE_CHECKING:
     from meshproxy.listener.listener import Listener

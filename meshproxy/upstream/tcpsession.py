@@ -5,31 +5,29 @@ One downstream connection of tcp_proxy, and its way upstream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionAborted, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol
-from zope.interface import implementer
+from twisted.internet.interfaces import IDelayedCall
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.proxyheader import toldOf
-from meshproxy.net.relay import IRelay, makeRelay
-from meshproxy.upstream.balancers.base import Origin
+from meshproxy.net.relay import makeRelay
+from meshproxy.upstream.tcpchoice import TCPChoice
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
+from meshproxy.upstream.tcpside import TCPSide
 from meshproxy.upstream.transports import NO_WISH
 from meshproxy.upstream.tunneling import DISABLE_TUNNELING, TunnelledConnection
 
 if TYPE_CHECKING:
-    from meshproxy.upstream.balancers.priorities import Loads
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.stats import ClusterStats
     from meshproxy.upstream.tcp import TCPProxy
 
-__all__ = ["PER_CONNECTION_CLUSTER", "TCPChoice", "TCPSession", "TCPSide"]
+__all__ = ["PER_CONNECTION_CLUSTER", "TCPSession"]
 
 #: The key of the filter state by which a network filter names the cluster of a connection.
 PER_CONNECTION_CLUSTER = "envoy.tcp_proxy.cluster"
@@ -40,177 +38,6 @@ _CONNECT_FAILED = "tcp_initializion_failure:0"
 _NO_HEALTHY_UPSTREAM = "tcp_initializion_failure:1"
 _LIMIT_EXCEEDED = "tcp_initializion_failure:2"
 _NO_ROUTE = "tcp_initializion_failure:3"
-
-
-class TCPChoice:
-    """
-    What a connection has to say about its endpoint (L{meshproxy.upstream.balancers.base.IChoice}).
-
-    @ivar attempts: See L{meshproxy.upstream.balancers.base.IChoice}.
-    """
-
-    __slots__ = ("_connection", "_key", "_labels", "attempts")
-
-    def __init__(self, key: int | None, labels: Mapping[str, object], connection: ConnectionInfo) -> None:
-        self._connection = connection
-        self.attempts = 1
-        self._key = key
-        self._labels = labels
-
-    def hashKey(self) -> int | None:
-        """
-        See L{meshproxy.upstream.balancers.base.IChoice.hashKey}.
-        """
-        return self._key
-
-    def labels(self) -> Mapping[str, object]:
-        """
-        See L{meshproxy.upstream.balancers.base.IChoice.labels}.
-        """
-        return self._labels
-
-    def origin(self) -> Origin:
-        """
-        See L{meshproxy.upstream.balancers.base.IChoice.origin}.
-        """
-        connection = self._connection
-        return Origin(None, connection.dynamicMetadata or {}, connection.originalDestination)
-
-    def accepts(self, endpoint: Endpoint) -> bool:
-        """
-        See L{meshproxy.upstream.balancers.base.IChoice.accepts}: each will do.
-        """
-        return True
-
-    def loads(self, loads: Loads, available: Sequence[tuple[int, int]]) -> Loads:
-        """
-        See L{meshproxy.upstream.balancers.base.IChoice.loads}: as for all.
-        """
-        return loads
-
-
-@implementer(IHalfCloseableProtocol)
-class TCPSide(Protocol):
-    """
-    One of the two connections of a session.
-
-    @ivar other: The other one.
-    @ivar relay: Moves its bytes to the other one, once both are there.
-    @ivar early: What came before both were there.
-    @ivar isOpen: Whether it is connected.
-    @ivar readEnded: Whether its peer finished writing.
-    @ivar writeEnded: Whether this side finished writing.
-    """
-
-    other: TCPSide
-    relay: IRelay | None = None
-    isOpen = False
-    readEnded = False
-    writeEnded = False
-    early = b""
-
-    def __init__(self, session: TCPSession) -> None:
-        self._session = session
-
-    @property
-    def record(self) -> TCPSession:
-        """
-        What logs say of the connection.
-        """
-        return self._session
-
-    def connectionMade(self) -> None:
-        """
-        It is connected.
-        """
-        self.isOpen = True
-        self._session.sideConnected(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Bytes that the relay did not take off the socket itself.
-        """
-        if self.relay is not None:
-            self.relay.dataReceived(data)
-        else:
-            # Nobody asked for them yet, or who held or decrypted them gives them although nothing is read: they wait
-            # for the upstream.
-            self.early += data
-            self._session.earlyCame(self)
-
-    def readConnectionLost(self) -> None:
-        """
-        The peer finished writing: so does the other side, when all that came is sent.
-        """
-        self.readEnded = True
-        self._session.sideFinished(self)
-        if self.relay is not None:
-            self.relay.stop()
-        other = self.other
-        if other.isOpen:
-            transport: Any = other.transport
-            transport.loseWriteConnection()
-        if self.writeEnded:
-            self.closeAfterWrites()
-
-    def writeConnectionLost(self) -> None:
-        """
-        All was sent, and its end too.
-        """
-        self.writeEnded = True
-        if self.readEnded:
-            self.closeAfterWrites()
-
-    def connectionLost(self, reason: Any = None) -> None:
-        """
-        It is gone.
-        """
-        self.isOpen = False
-        if self.relay is not None:
-            self.relay.stop()
-        self._session.sideLost(self, reason)
-
-    def gateOpened(self) -> None:
-        """
-        No network filter looks at the bytes any more: they may take the shortest way.
-        """
-        self._session.shorten(self)
-
-    def closeAfterWrites(self) -> None:
-        """
-        Close when all that was written is sent.
-        """
-        transport: Any = self.transport
-        if self.isOpen:
-            self.other.stopRelay()
-            transport.loseConnection()
-
-    def stopRelay(self) -> None:
-        """
-        Move no more from here to the other side.
-        """
-        if self.relay is not None:
-            self.relay.stop()
-
-    def closeNow(self) -> None:
-        """
-        Close without waiting for a peer that does not read: what is unsent is lost, and then the peer sees a reset and
-        no regular end.
-        """
-        transport: Any = self.transport
-        if self.isOpen:
-            self.other.stopRelay()
-            if transport.unsent:
-                transport.abortConnection()
-            else:
-                transport.loseConnection()
-
-    def abort(self) -> None:
-        """
-        Close with a reset.
-        """
-        if self.isOpen:
-            self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it
 
 
 class TCPSession(StreamInfo):
