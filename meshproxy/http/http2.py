@@ -23,7 +23,7 @@ from meshproxy.http.resets import PrematureResets, ResetRate
 from meshproxy.http.stream import Stream
 from meshproxy.http.streamside import RefusedSide, StreamSide
 from meshproxy.http.unary import UnaryStream
-from meshproxy.net.turn import turn
+from meshproxy.net.turn import Gathering
 from meshproxy.upstream.keepalive import Keepalive
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _DRAIN_PING = b"draining"
 
 
 @implementer(IPushProducer, IDownstreamSink)
-class HTTP2Connection(ClosingConnection):
+class HTTP2Connection(ClosingConnection, Gathering):
     """
     One connection; many streams.
 
@@ -66,7 +66,6 @@ class HTTP2Connection(ClosingConnection):
     @ivar closedHere: Whether this side ended it.
     @ivar served: How many requests it had.
     @ivar began: When it was accepted.
-    @ivar isWoken: Whether what is to be sent will be, later in this turn.
     @ivar idleSince: When the last stream ended.
     @cvar codecClass: What its codec is: one that counts, where somebody wants it.
     """
@@ -205,17 +204,6 @@ class HTTP2Connection(ClosingConnection):
         self._loseStreams(list(self.sides), ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, error.details)
 
     # Writing
-
-    def wake(self) -> None:
-        """
-        There is something to send: at the end of the turn, or now where there is no turn.
-        """
-        if not self.isWoken:
-            self.isWoken = True
-            if turn.active:
-                turn.written.append(self)
-            else:
-                self.flush()
 
     def flush(self) -> None:
         """

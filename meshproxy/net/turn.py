@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["IGathering", "Turn", "turn"]
+__all__ = ["Gathering", "IGathering", "Turn", "turn"]
 
 
 class IGathering(Protocol):
@@ -61,3 +61,36 @@ turn = Turn()
 """
 That of this process, which has one reactor.
 """
+
+
+class Gathering:
+    """
+    Somebody who gathers what is written, as an L{IGathering}, and says so each time.
+
+    @ivar isWoken: Whether what is to be sent will be, later in this turn.
+    """
+
+    isWoken: bool
+
+    def wake(self) -> None:
+        """
+        There is something to send: at the end of the turn, or now where there is no turn.
+        """
+        if not self.isWoken:
+            self.isWoken = True
+            if turn.active:
+                turn.written.append(self)
+            else:
+                self.flush()
+
+    def flush(self) -> None:
+        """
+        See L{IGathering.flush}.
+        """
+        raise NotImplementedError
+
+    def failed(self) -> None:
+        """
+        See L{IGathering.failed}.
+        """
+        raise NotImplementedError

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from meshproxy.codec.http2 import CountingUpstreamCodec
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection, IUpstreamRequest, ResponseSink
-from meshproxy.upstream.http2connection import HTTP2UpstreamConnection, UpstreamStream
+from meshproxy.upstream.http2connection import HTTP2UpstreamConnection
 from meshproxy.upstream.http2pool import HTTP2Pool
+from meshproxy.upstream.http2stream import UpstreamStream
 
 if TYPE_CHECKING:
     from meshproxy.headers import RequestHeaders, ResponseHeaders

@@ -1,0 +1,341 @@
+# -*- test-case-name: tests.upstream.test_http2pool -*-
+"""
+One request on an HTTP/2 connection to an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zope.interface import implementer
+
+from meshproxy.codec.http2 import CodecStream, ErrorCode, IResponseStreamSink
+from meshproxy.flags import ResetReason
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+
+if TYPE_CHECKING:
+    from meshproxy.upstream.http1connection import IUpstreamRequest
+    from meshproxy.upstream.http2connection import HTTP2UpstreamConnection
+
+__all__ = ["ICall", "UpstreamStream"]
+
+_REASONS = {
+    ErrorCode.REFUSED_STREAM: ResetReason.REMOTE_REFUSED_STREAM,
+    ErrorCode.CONNECT_ERROR: ResetReason.CONNECT_ERROR,
+    ErrorCode.PROTOCOL_ERROR: ResetReason.PROTOCOL_ERROR,
+}
+
+
+class ICall(Protocol):
+    """
+    A request that was sent whole, and may be told of its response in one step.
+    """
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.answerReceived}.
+        """
+
+
+@implementer(IResponseStreamSink)
+class UpstreamStream:
+    """
+    One request on an HTTP/2 connection. To whoever sends it, it is what an
+    L{HTTP1UpstreamConnection<meshproxy.upstream.http1connection.HTTP1UpstreamConnection>} is.
+
+    @ivar request: Who is told of the response; L{None} when it is over.
+    @ivar connection: What it goes by.
+    @ivar upgraded: Whether the upstream agreed to the tunnel that was asked for.
+    @ivar takesAnswer: See L{IResponseStreamSink.takesAnswer}: whether the request is an L{ICall}, still unpaused.
+    """
+
+    __slots__ = (
+        "_codecStream",
+        "_requestEnded",
+        "_responseEnded",
+        "connection",
+        "request",
+        "takesAnswer",
+        "upgraded",
+    )
+
+    isHTTP2 = True
+    opaqueRemaining = 0
+    """See L{meshproxy.codec.http1.UpstreamCodec}: no bytes go past the codec here."""
+
+    def __init__(self, connection: HTTP2UpstreamConnection, request: IUpstreamRequest) -> None:
+        self.connection = connection
+        self.request: IUpstreamRequest | None = request
+        self._codecStream: CodecStream | None = None
+        self.takesAnswer = 0
+        self.upgraded = self._requestEnded = self._responseEnded = False
+
+    # What is asked of a connection
+
+    @property
+    def codec(self) -> UpstreamStream:
+        """
+        What knows whether there is a tunnel.
+        """
+        return self
+
+    @property
+    def id(self) -> int:
+        """
+        The connection's number.
+        """
+        return self.connection.id
+
+    @property
+    def began(self) -> float:
+        """
+        When the connection was asked for.
+        """
+        return self.connection.began
+
+    @property
+    def connectedAt(self) -> float | None:
+        """
+        When it was there.
+        """
+        return self.connection.connectedAt
+
+    @property
+    def transport(self) -> Any:
+        """
+        The connection's transport.
+        """
+        return self.connection.transport
+
+    # The request
+
+    def sendHeaders(self, headers: RequestHeaders, endStream: bool) -> None:
+        """
+        Send the head of the request.
+
+        @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
+        """
+        connection = self.connection
+        self._requestEnded = endStream
+        self._codecStream = connection.codec.request(self, headers, endStream)
+        connection.wake()
+
+    def sendCall(self, headers: RequestHeaders, message: bytes, takesAnswer: int) -> None:
+        """
+        Send a whole request: the same as L{sendHeaders} and L{sendData}.
+
+        @param takesAnswer: Whether the request is an L{ICall}, and nobody wants to see its response in parts; or
+            L{USUAL<meshproxy.codec.http2.USUAL>}.
+
+        @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
+        """
+        connection = self.connection
+        codecStream = connection.codec.call(self, headers, message)
+        if codecStream is None:
+            self.sendHeaders(headers, False)
+            self.sendData(message, True)
+            return
+        self._codecStream = codecStream
+        self.takesAnswer = takesAnswer
+        self._requestEnded = True
+        if not connection.isWoken:
+            connection.wake()
+
+    def sendData(self, data: bytes, endStream: bool) -> None:
+        """
+        Send a piece of its body.
+        """
+        if self._codecStream is not None:
+            self._codecStream.sendData(data, endStream)
+            self.connection.wake()
+        if endStream:
+            self._requestComplete()
+
+    def sendTrailers(self, trailers: HeaderMap) -> None:
+        """
+        Send its trailers; they end it.
+        """
+        if self._codecStream is not None:
+            self._codecStream.sendTrailers(trailers)
+            self.connection.wake()
+        self._requestComplete()
+
+    def _requestComplete(self) -> None:
+        self._requestEnded = True
+        if self._responseEnded:
+            self._finish()
+
+    def beginTunnel(self) -> None:
+        """
+        The upgrade was accepted; frames go on as before.
+        """
+
+    def handOver(self, request: IUpstreamRequest) -> None:
+        """
+        Tell another one of the response from now on.
+        """
+        self.request = request
+        self.takesAnswer = 0
+
+    def reset(self, request: IUpstreamRequest) -> None:
+        """
+        The request is given up; the connection and its other requests go on.
+        """
+        if self.request is request:
+            codecStream = self._codecStream
+            if codecStream is not None and (codecStream.canSend or codecStream.canReceive):
+                self.connection.pool.stats.rqTxReset.value += 1
+                # A response that overtook its request is over in peace (RFC 9113, 8.1).
+                codecStream.reset(ErrorCode.NO_ERROR if self._responseEnded else ErrorCode.CANCEL)
+                self.connection.wake()
+            self._detach()
+
+    def pauseReading(self) -> None:
+        """
+        The downstream does not read: give the upstream no credit for this stream.
+        """
+        self.connection.pool.stats.flowControlPausedReading.value += 1
+        self.takesAnswer = 0
+        if self._codecStream is not None:
+            self._codecStream.pauseReading()
+
+    def resumeReading(self) -> None:
+        """
+        The downstream reads again.
+        """
+        self.connection.pool.stats.flowControlResumedReading.value += 1
+        if self._codecStream is not None:
+            self._codecStream.resumeReading()
+            self.connection.wake()
+
+    # The response, told by the codec
+
+    def informationalReceived(self, headers: ResponseHeaders) -> None:
+        """
+        See L{IResponseStreamSink.informationalReceived}.
+        """
+        if self.request is not None:
+            self.request.informationalReceived(headers)
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{IResponseStreamSink.responseReceived}.
+        """
+        codecStream = self._codecStream
+        if codecStream is not None and codecStream.protocol:
+            self.upgraded = headers.status == 101 or (codecStream.protocol == b"connect" and headers.status < 300)
+        self._responseEnded = endStream
+        if self.request is not None:
+            self.request.responseReceived(headers, endStream)
+        if endStream:
+            self._responseComplete()
+
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{IResponseStreamSink.wholeReceived}.
+        """
+        self._responseEnded = True
+        if self.request is not None:
+            self.request.wholeReceived(headers, body)
+        self._responseComplete()
+
+    def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.answerReceived}.
+        """
+        self._responseEnded = True
+        call: ICall = self.request  # type: ignore[assignment]  # nobody else takes answers
+        call.answerReceived(headers, body, trailers)
+        if self.request is None:
+            return
+        connection = self.connection
+        pool = connection.pool
+        if pool.pending or pool.draining or connection.isRetired or len(connection.streams) == 1:
+            self._detach()
+            return
+        # The same, where others are under way and nobody waits.
+        self.request = None
+        del connection.streams[self]
+        requests = pool.breaker.requests
+        requests.used -= 1
+        if requests.used + 1 >= requests.watched:
+            requests.tell()
+        pool.stats.rqActive.value -= 1
+        pool.endpoint.active -= 1
+
+    def dataReceived(self, data: bytes, endStream: bool) -> None:
+        """
+        See L{IResponseStreamSink.dataReceived}.
+        """
+        self._responseEnded = endStream
+        if self.request is not None:
+            self.request.dataReceived(data, endStream)
+        if endStream:
+            self._responseComplete()
+
+    def trailersReceived(self, trailers: HeaderMap) -> None:
+        """
+        See L{IResponseStreamSink.trailersReceived}.
+        """
+        self._responseEnded = True
+        if self.request is not None:
+            self.request.trailersReceived(trailers)
+        self._responseComplete()
+
+    def streamReset(self, code: int, isRemote: bool, why: str) -> None:
+        """
+        See L{IResponseStreamSink.streamReset}.
+        """
+        if isRemote:
+            self.fail(_REASONS.get(code, ResetReason.REMOTE_RESET), why)
+        else:
+            self.fail(ResetReason.PROTOCOL_ERROR, why)
+
+    def pauseSending(self) -> None:
+        """
+        See L{IResponseStreamSink.pauseSending}.
+        """
+        if self.request is not None:
+            self.connection.pool.stats.flowControlBackedUp.value += 1
+            self.request.pauseRequest()
+
+    def resumeSending(self) -> None:
+        """
+        See L{IResponseStreamSink.resumeSending}.
+        """
+        if self.request is not None:
+            self.connection.pool.stats.flowControlDrained.value += 1
+            self.request.resumeRequest()
+
+    def _responseComplete(self) -> None:
+        if self.request is not None and self._requestEnded:
+            # One that is still being sent keeps its place until its sender is done with it; as in Envoy, the router
+            # resets it when the response is over.
+            self._finish()
+
+    def _finish(self) -> None:
+        """
+        Request and response are over.
+        """
+        if self.request is None:
+            return
+        codecStream = self._codecStream
+        if codecStream is not None and codecStream.canSend and not self.upgraded:
+            # The upstream answered without giving credit for all of the request: nobody waits for that any more.
+            codecStream.reset(ErrorCode.NO_ERROR)
+            self.connection.wake()
+        self._detach()
+
+    def _detach(self) -> None:
+        self.request = None
+        self.takesAnswer = 0
+        self.connection.streamEnded(self)
+
+    def fail(self, reason: ResetReason, why: str) -> None:
+        """
+        The response will not come, or not end.
+        """
+        request = self.request
+        if request is not None:
+            self._detach()
+            request.upstreamReset(reason, why)
