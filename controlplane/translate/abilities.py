@@ -20,7 +20,8 @@ class Abilities:
     @ivar resolves: Looks names up that requests ask for.
     @ivar readsLoads: Heeds what endpoints tell of their load.
     @ivar asksHTTP: Asks a provider over HTTP whether to let a request pass.
-    @ivar asksGRPC: Asks one over gRPC, for connections too.
+    @ivar asksGRPC: Asks one over gRPC.
+    @ivar asksOfConnections: Asks about connections that are no HTTP, over gRPC.
     """
 
     outliers: bool
@@ -29,6 +30,7 @@ class Abilities:
     readsLoads: bool
     asksHTTP: bool
     asksGRPC: bool
+    asksOfConnections: bool
 
 
 ENVOY = Abilities(
@@ -38,6 +40,7 @@ ENVOY = Abilities(
     readsLoads=True,
     asksHTTP=True,
     asksGRPC=True,
+    asksOfConnections=True,
 )
 
 MESHPROXY = Abilities(
@@ -46,5 +49,6 @@ MESHPROXY = Abilities(
     resolves=False,
     readsLoads=False,
     asksHTTP=True,
-    asksGRPC=False,
+    asksGRPC=True,
+    asksOfConnections=False,
 )

@@ -151,7 +151,7 @@ def _custom(
         byProvider.setdefault(policy.spec.provider.name, []).append(policy)
     for name in sorted(byProvider):
         built = _built(byProvider[name], mesh, "DENY", forTCP, f"istio-ext-authz-{name}-")
-        why = _whyNot(name, byProvider, mesh, abilities, lookUp)
+        why = _whyNot(name, byProvider, mesh, abilities, lookUp, forTCP)
         if why is not None:
             for policy in byProvider[name]:
                 tell("not-programmed", f"{why}; what it would ask about is denied", policy, "spec", "provider")
@@ -180,6 +180,7 @@ def _whyNot(
     mesh: MeshConfig,
     abilities: Abilities,
     lookUp: Callable[[str, int], str | None],
+    forTCP: bool,
 ) -> str | None:
     """
     Why a provider cannot be asked, if so.
@@ -195,6 +196,8 @@ def _whyNot(
     isHTTP = provider.envoyExtAuthzHttp is not None and provider.envoyExtAuthzGrpc is None
     if not (abilities.asksHTTP if isHTTP else abilities.asksGRPC):
         return f"this data plane cannot ask a provider over {'HTTP' if isHTTP else 'gRPC'}"
+    if forTCP and not isHTTP and not abilities.asksOfConnections:
+        return "this data plane cannot ask a provider about connections that are no HTTP"
     if lookUp(asked.service, asked.port) is None:
         return f"the service {asked.service!r} of the provider {name!r} is not known, or has no port {asked.port}"
     return None

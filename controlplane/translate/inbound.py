@@ -8,7 +8,8 @@ Which chains a port has follows from what it speaks and from its mode of mutual 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from attrs import define, field, frozen
 
@@ -66,7 +67,7 @@ class WorkloadFilters:
     """
 
     http: AuthorizationFilters
-    tcp: AuthorizationFilters
+    tcp: Callable[[], AuthorizationFilters]
     tokens: list[JSON]
 
     @property
@@ -81,7 +82,8 @@ class WorkloadFilters:
         """
         All filters of connections.
         """
-        return [*self.tcp.custom, *self.tcp.rules]
+        tcp = self.tcp()
+        return [*tcp.custom, *tcp.rules]
 
 
 def workloadFilters(context: Context, destinations: Destinations) -> WorkloadFilters:
@@ -99,10 +101,12 @@ def workloadFilters(context: Context, destinations: Destinations) -> WorkloadFil
         context.usesService(service.key)
         return clusterName(port, "", service.host)
 
-    http, tcp = (
-        authorizationFilters(policies, mesh, forTCP, proxy.abilities, context.warn, lookUp) for forTCP in (False, True)
-    )
-    return WorkloadFilters(http, tcp, tokenFilters(context))
+    @cache
+    def of(forTCP: bool) -> AuthorizationFilters:
+        return authorizationFilters(policies, mesh, forTCP, proxy.abilities, context.warn, lookUp)
+
+    # What cannot be asked about connections is told only where there are any.
+    return WorkloadFilters(of(False), partial(of, True), tokenFilters(context))
 
 
 def inboundListeners(context: Context, destinations: Destinations) -> InboundListeners:

@@ -126,6 +126,8 @@ def compileStreamSource(section: Section, known: Sequence[str]) -> StreamSource 
     if service is None or len(services) > 1:
         section.refuse("one service with envoy_grpc is needed", "grpc_services")
         return None
+    if services[0].has("timeout"):
+        services[0].refuse("a stream has no time-out", "timeout")
     name = service.get("cluster_name")
     if name not in known:
         service.refuse(f"there is no static cluster {name!r}", "cluster_name", known)

@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.config.pool import descriptorPool, newMessage
 from meshproxy.errors import ConfigErrors
 from meshproxy.filters.http.ext_authz import ExtAuthz
+from meshproxy.grpc.framing import encodeFrame
 from meshproxy.testing import Answer, FilterHarness
 from meshproxy.testing.backend import MemoryBackend
 from meshproxy.testing.harness import Result
@@ -350,3 +353,58 @@ class EnabledTests(ExtAuthzCase):
             self.start({"authorization_request": {"allowed_headers": names("a")}}, allowed_headers=names("b"))
         with self.assertRaises(ConfigErrors):
             self.start({"path_prefix": "check"})
+        with self.assertRaises(ConfigErrors):
+            self.start(encode_raw_headers=True)
+        with self.assertRaises(ConfigErrors):
+            self.start(include_peer_certificate=True)
+        google = {"google_grpc": {"target_uri": "a:1", "stat_prefix": "a"}}
+        self.assertRaises(ConfigErrors, FilterHarness, ExtAuthz, {"grpc_service": google})
+
+
+class GRPCTests(ExtAuthzCase):
+    """
+    A service that is asked over gRPC.
+    """
+
+    def check(self, told: dict[str, Any], status: bytes = b"0", **fields: Any) -> Result:
+        """
+        What becomes of a request.
+        """
+        service = {"envoy_grpc": {"cluster_name": "auth"}, "timeout": "0.2s"}
+        self.harness = FilterHarness(ExtAuthz, {"grpc_service": service, **fields}, clusters=["auth"])
+        self.auth = self.harness.backends["auth"]
+        message: Any = newMessage("envoy.service.auth.v3.CheckResponse")
+        data = ParseDict(told, message, descriptor_pool=descriptorPool()).SerializeToString()
+        # The backend speaks HTTP/1.1, whose trailers the pool leaves out.
+        self.auth.answers.append(Answer(body=encodeFrame(data), headers=[(b"grpc-status", status)]))
+        return self.harness.request("GET", "/a", [("x-a", "1")])
+
+    def test_answers(self) -> None:
+        """
+        It passes with what the service sets, or is denied as the service says; a call that fails denies.
+        """
+        added = {"header": {"key": "x-new", "value": "n"}}
+        result = self.check({"okResponse": {"headers": [added], "responseHeadersToAdd": [added]}})
+        self.assertEqual(self.seen(result), (200, "via_upstream", "-", True))
+        assert result.upstreamRequest is not None
+        self.assertEqual(result.upstreamRequest.headers.get(b"x-new"), b"n")
+        self.assertEqual(result.headers.get(b"x-new"), b"n")
+        self.assertEqual((self.auth.last.method, self.auth.last.path), (
+            b"POST", b"/envoy.service.auth.v3.Authorization/Check",
+        ))  # fmt: skip
+        self.assertEqual(self.counted("ok", "denied", "error"), [1, 0, 0])
+        denied = {"status": {"code": 7}, "deniedResponse": {"status": {"code": "Unauthorized"}, "body": "who?"}}
+        result = self.check(denied)
+        self.assertEqual((self.seen(result), result.body), ((401, "ext_authz_denied", "UAEX", False), b"who?"))
+        self.assertEqual(self.counted("ok", "denied", "error"), [0, 1, 0])
+        self.assertEqual(self.seen(self.check({}, b"14")), (403, "ext_authz_error", "UAEX", False))
+        self.assertEqual(self.counted("ok", "denied", "error"), [0, 0, 1])
+
+    def test_invalid(self) -> None:
+        """
+        An answer that makes no request of it denies, whatever is allowed to fail.
+        """
+        wrong = {"okResponse": {"headers": [{"header": {"key": "x", "value": "a\nb"}}]}}
+        result = self.check(wrong, failure_mode_allow=True)
+        self.assertEqual(self.seen(result), (500, "ext_authz_invalid", "UAEX", False))
+        self.assertEqual(self.seen(self.check({}, b"14", failure_mode_allow=True))[0], 200)
