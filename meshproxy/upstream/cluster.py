@@ -40,6 +40,7 @@ from meshproxy.upstream.http2pool import HTTP2Pool
 from meshproxy.upstream.named import Discovery
 from meshproxy.upstream.originaldst import OriginalDestinations
 from meshproxy.upstream.plain import metadataOf
+from meshproxy.upstream.preconnect import ChoiceAhead, compilePreconnects, isRandom
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
 from meshproxy.upstream.stats import ClusterStats
 from meshproxy.upstream.tracked import compileTracked
@@ -68,6 +69,7 @@ class Cluster:
         (C{connection_pool_per_downstream_connection}).
     @ivar isPersonal: Whether it matters on whose behalf a connection is.
     @ivar carriesCalls: Whether nothing is, not even by its connections.
+    @ivar preconnects: How many connections it makes before they are needed.
     @ivar tracked: What it counts besides, where it is asked to.
     @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
     @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
@@ -142,9 +144,11 @@ class Cluster:
             )
             parts = (section, network, clock, self.stats, random, assignments, secrets.files)
             self._discovery = compileDiscovery(*parts)
-        self.chooseEndpoint: Callable[[], Endpoint | None] = self._chooser.choose
+        self.preconnects = compilePreconnects(section)
+        self.chooseEndpoint: Callable[[], Endpoint | None] = self._choice()
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
         self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration) or self.tracked.isOfTries
+        self.isParticular = self.isParticular or self.preconnects.isEager
         # Whether connections are not for everybody's requests.
         self.parts: bool = section.get("connection_pool_per_downstream_connection")
         self.isPersonal = self.parts or self.transports.tellsClient
@@ -227,7 +231,12 @@ class Cluster:
 
     def _chooseAnew(self) -> None:
         self._chooser.update(self.endpoints)
-        self.chooseEndpoint = self._chooser.choose
+        self.chooseEndpoint = self._choice()
+
+    def _choice(self) -> Callable[[], Endpoint | None]:
+        choose, ratio = self._chooser.choose, self.preconnects.predicted
+        isPlain = self.settings.protocol is UpstreamProtocol.HTTP1
+        return ChoiceAhead(self, choose, ratio).choose if ratio > 1.0 and isPlain and isRandom(self.section) else choose
 
     def chooseEndpointFor(self, choice: IChoice) -> Endpoint | None:
         """
@@ -318,7 +327,9 @@ class Cluster:
         rest = (self.clock, self._idleWatch, self._durations)
         connector = self.transports.connector
         if protocol is UpstreamProtocol.HTTP1:
-            return HTTP1Pool(*parts, connector(endpoint, wish), *rest)
+            made = HTTP1Pool(*parts, connector(endpoint, wish), *rest)
+            made.preconnects = self.preconnects.perEndpoint
+            return made
         if self._http2Counters is None:
             self._http2Counters = bindHttp2Counters(self.scope.scope("http2."))
         counters = self._http2Counters

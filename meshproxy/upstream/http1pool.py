@@ -22,6 +22,7 @@ from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.breakers import Breaker
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
+from meshproxy.upstream.preconnect import MOST_AT_ONCE
 from meshproxy.upstream.settings import ClusterSettings
 from meshproxy.upstream.stats import ClusterStats
 
@@ -63,11 +64,13 @@ class HTTP1Pool:
     @ivar draining: Whether no connection is kept any more: the endpoint is gone.
     @ivar connectionClass: What its connections are: such as count, where somebody wants it.
     @ivar emptied: Is called when nothing is left of it, where it matters how many pools there are.
+    @ivar preconnects: How many connections there are to be for each request (C{per_upstream_preconnect_ratio}).
     @ivar keepsAll: Whether a connection may carry any number of requests for any time.
     """
 
     connectionClass: type[HTTP1UpstreamConnection] = HTTP1UpstreamConnection
     emptied: Callable[[], object] | None = None
+    preconnects: float = 1.0
 
     def __init__(
         self,
@@ -114,6 +117,8 @@ class HTTP1Pool:
             connection = self._takeIdle()
             if connection is not None:
                 self._attach(connection, request)
+                if self.preconnects > 1.0:
+                    self._connectAhead()
                 return
         self._wait(request)
 
@@ -208,16 +213,55 @@ class HTTP1Pool:
     # Connections
 
     def _connectIfNeeded(self) -> None:
-        if len(self._dials) < len(self.pending):
+        if self.preconnects > 1.0:
+            self._connectAhead()
+        elif len(self._dials) < len(self.pending):
             self._connect()
 
-    def _connect(self) -> None:
+    @property
+    def active(self) -> int:
+        """
+        How many connections carry a request.
+        """
+        return len(self.connections) - self.capacity
+
+    @property
+    def capacity(self) -> int:
+        """
+        How many connections wait for one, or are being made.
+        """
+        return len(self.idle) + len(self._dials)
+
+    def _wants(self, ratio: float, more: int = 0) -> bool:
+        """
+        Whether there are too few connections.
+
+        @param more: How many requests are expected besides.
+        """
+        return (len(self.pending) + self.active + more) * ratio > len(self.connections)
+
+    def _connectAhead(self) -> None:
+        # As in Envoy, one that is ill is not made to work more than it has to.
+        ratio = self.preconnects if self.endpoint.healthy else 1.0
+        for _ in range(MOST_AT_ONCE):
+            if not self._wants(ratio) or not self._connect():
+                return
+
+    def prepare(self, ratio: float) -> bool:
+        """
+        Make a connection for a request to come, if there is none for it.
+
+        @return: Whether one is made.
+        """
+        return self._wants(ratio, 1) and self._connect()
+
+    def _connect(self) -> bool:
         breaker = self.breaker
         if breaker.connections.exhausted or self.endpoint.cxActive.value >= breaker.perHost:
             self.stats.cxOverflow.value += 1
             # As in Envoy, an endpoint without any connection gets one in spite of the limit, lest it starve.
             if self.connections:
-                return
+                return False
         breaker.connections.take()
         stats = self.stats
         stats.cxTotal.value += 1
@@ -234,6 +278,7 @@ class HTTP1Pool:
             self.settings.bufferLimit,
             self.settings.socketOptions,
         )
+        return True
 
     def _make(self) -> HTTP1UpstreamConnection:
         self.stats.cxHttp1Total.value += 1

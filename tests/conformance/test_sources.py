@@ -4,18 +4,16 @@ Where upstream connections come from, and whose they are.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import socket
-import threading
 from pathlib import Path
 
 import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.conformance.answering import Answering
 from tests.conformance.proxies import Proxy, findEnvoy
-from tests.ports import bindFree, freePorts
+from tests.ports import freePorts
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters."
 
@@ -50,36 +48,6 @@ filters:
 _ORIGINAL = f"{{name: src, typed_config: {{'@type': {_TYPES}listener.original_src.v3.OriginalSrc}}}}"
 
 
-class _Service(threading.Thread):
-    """
-    Answers, and notes who connected.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.sock = bindFree()
-        self.sock.listen(16)
-        self.port: int = self.sock.getsockname()[1]
-        self.peers: list[str] = []
-
-    def run(self) -> None:
-        """
-        Serve each connection beside the others.
-        """
-        while True:
-            try:
-                sock, peer = self.sock.accept()
-            except OSError:
-                return
-            self.peers.append(peer[0])
-            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
-            while sock.recv(65536):
-                sock.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-
-
 class SourceTests(SynchronousTestCase):
     """
     As Envoy's.
@@ -100,7 +68,7 @@ class SourceTests(SynchronousTestCase):
         self.assertEqual(found["meshproxy"], found["envoy"])
 
     def _sources(self, kind: str) -> dict[str, tuple[list[int], list[str]]]:
-        service = _Service()
+        service = Answering()
         service.start()
         self.addCleanup(service.sock.close)
         ports = dict(zip(("usual", "original", "usualTCP", "originalTCP"), freePorts(4), strict=True))
@@ -108,7 +76,7 @@ class SourceTests(SynchronousTestCase):
         found = {}
         for name, port in ports.items():
             for cluster in ("bound",) if name.endswith("TCP") else _CLUSTERS:
-                before = len(service.peers)
+                before = service.rest()
                 statuses = [
                     status
                     for source in ("127.0.5.1", "127.0.5.2", "127.0.5.1")
@@ -143,8 +111,10 @@ class SourceTests(SynchronousTestCase):
         folder.mkdir(parents=True)
         proxy = Proxy(kind, json.dumps({"static_resources": resources}), folder)
         self.addCleanup(proxy.stop)
-        for number in ports.values():
-            proxy.ready("127.0.0.1", number)
+        for name, number in ports.items():
+            # Whoever looks for a listener of TCP connects to the service.
+            if not name.endswith("TCP"):
+                proxy.ready("127.0.0.1", number)
 
 
 def _ask(port: int, source: str, path: str) -> list[int]:
