@@ -458,6 +458,11 @@ class ClientCall:
         self.trailers = trailers
         self._finished(trailers)
 
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        See L{IResponseStreamSink}: that of gRPC itself is in its head and its trailers.
+        """
+
     def _finished(self, trailers: HeaderMap) -> None:
         error = ofTrailers(trailers)
         if error is None and self._reader is not None and not self._reader.isEmpty:

@@ -69,6 +69,11 @@ class IDownstream(Protocol):
         Send its trailers.
         """
 
+    def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        Send METADATA, where the protocol has that and the downstream allows it.
+        """
+
     def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
         Arrange for bytes of the response's body to come from an upstream's transport past the codecs.
@@ -490,6 +495,11 @@ class HTTP1Connection(ClosingConnection):
         See L{IDownstream.sendTrailers}.
         """
         self._write(self.codec.encodeTrailers(trailers))
+
+    def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        See L{IDownstream.sendMetadata}: HTTP/1.1 has none.
+        """
 
     def _write(self, data: bytes) -> None:
         if data:

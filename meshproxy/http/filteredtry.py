@@ -36,6 +36,9 @@ __all__ = ["FilteredTry", "IFilteredRequest", "TryStream"]
 # Who wants no more to be read of the response.
 _REQUEST, _FILTERS = 1, 2
 
+# What waits besides DATA and TRAILERS.
+_METADATA = -1
+
 
 class IFilteredRequest(Protocol):
     """
@@ -290,9 +293,9 @@ class FilteredTry:
     @property
     def isHTTP2(self) -> bool:
         """
-        Whether the connection speaks HTTP/2.
+        Whether the connection speaks HTTP/2; it may, as long as there is none.
         """
-        return self._connection is not None and self._connection.isHTTP2
+        return self._connection is None or self._connection.isHTTP2
 
     def __getattr__(self, name: str) -> Any:
         # What logs tell of a connection.
@@ -323,6 +326,19 @@ class FilteredTry:
         Its trailers.
         """
         self._stream.takeTrailers(trailers)
+
+    def sendMetadata(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        """
+        METADATA, which no filter sees.
+
+        @return: Whether there was room for it.
+        """
+        connection: Any = self._connection
+        if connection is None:
+            self._early.append((_METADATA, fields, False))
+            self._earlySize += sum(len(name) + len(value) for name, value in fields)
+            return self._earlySize <= self._stream.bufferLimit
+        return not connection.isHTTP2 or bool(connection.sendMetadata(fields))
 
     def beginTunnel(self) -> None:
         """
@@ -405,6 +421,8 @@ class FilteredTry:
             for kind, payload, end in early:
                 if kind == DATA:
                     self.encodeData(payload, end)
+                elif kind == _METADATA:
+                    self.sendMetadata(payload)
                 else:
                     self.encodeTrailers(payload)
         except Exception:
@@ -465,6 +483,14 @@ class FilteredTry:
         """
         self._read()
         self._stream.responseTrailersReceived(trailers)
+
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        METADATA that came with the response.
+        """
+        told = getattr(self.request, "metadataReceived", None)
+        if told is not None:
+            told(fields)
 
     def upstreamReset(self, reason: ResetReason, why: str) -> None:
         """

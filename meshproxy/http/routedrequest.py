@@ -308,6 +308,8 @@ class RoutedRequest(OrderedRequest):
         try:
             if body is None:
                 connection.sendHeaders(self._headers, self._requestEnded and not self._expectsTunnel)
+                if stream.heldMetadata:
+                    self._sendHeldMetadata()
             else:
                 self._sendKept(connection, body)
         except LocalProtocolError:
@@ -325,6 +327,8 @@ class RoutedRequest(OrderedRequest):
         # A body that came has its framing, be it empty: how fast the connection was must not show.
         endsHere = body.ended and not body.pieces and body.trailers is None
         connection.sendHeaders(self._headers, endsHere and not self._expectsTunnel)
+        if self._stream.heldMetadata:
+            self._sendHeldMetadata()
         if whole or (body.ended and not endsHere and body.trailers is None):
             connection.sendData(whole, body.ended and body.trailers is None)
         if body.trailers is not None:
@@ -386,6 +390,33 @@ class RoutedRequest(OrderedRequest):
             self._body.ended = True
         if self.connection is not None:
             self.connection.sendTrailers(trailers)
+
+    def sendMetadata(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        """
+        METADATA that came with the request. What is tried again goes without it.
+
+        @return: Whether it has gone, or may not go; else it waits for the head.
+        """
+        connection: Any = self.connection
+        if self.over:
+            return True
+        if connection is None:
+            return self.attempts > 1
+        if connection.isHTTP2 and not connection.sendMetadata(fields):
+            self._stream.reset()
+        return True
+
+    def _sendHeldMetadata(self) -> None:
+        stream = self._stream
+        held, stream.heldMetadata = stream.heldMetadata, ()
+        for fields in held:
+            self.sendMetadata(fields)
+
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        METADATA that came with the response.
+        """
+        self._stream.responseMetadataReceived(fields)
 
     def downstreamComplete(self) -> None:
         """

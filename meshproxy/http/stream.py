@@ -87,6 +87,7 @@ class Stream(PassingStream, StreamFacts):
     @ivar noted: What stands for its C{dynamicMetadata} until that is read; empty afterwards.
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
+    @ivar heldMetadata: METADATA that came before the head went on.
     @ivar isUpgrade: Whether it is counted as an upgrade.
     @ivar message: The whole body of the request, while the router may take it with the head; see
         L{meshproxy.http.unary}.
@@ -141,6 +142,8 @@ class Stream(PassingStream, StreamFacts):
     )
 
     replied = False
+    heldMetadata: tuple[list[tuple[bytes, bytes]], ...] = ()
+    _heldMetadataSize = 0
     isWatched = isUpgrade = False
     answersGRPC: bool | None = None
     relay: IRelay | None = None
@@ -269,6 +272,30 @@ class Stream(PassingStream, StreamFacts):
             except Exception:
                 self.filterRaised(TwistedFailure())
         self._finishIfDone()
+
+    def requestMetadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        METADATA came with the request. No filter sees it; it goes on when the head has.
+        """
+        self.lastActive = self.manager.clock.seconds()
+        if self.requestHalted:
+            return
+        upstream = self.upstream
+        if upstream is not None and upstream.sendMetadata(fields):
+            return
+        self._heldMetadataSize += sum(len(name) + len(value) for name, value in fields)
+        if self._heldMetadataSize > self.bufferLimit:
+            self.reset()
+        else:
+            self.heldMetadata = (*self.heldMetadata, fields)
+
+    def responseMetadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        METADATA came with the response. No filter sees it.
+        """
+        if not self.over:
+            self.lastActive = self.manager.clock.seconds()
+            self.downstream.sendMetadata(self, fields)
 
     def downstreamLost(
         self,

@@ -77,6 +77,13 @@ class StreamSide:
         if self.stream is not None:
             self.stream.requestTrailersReceived(trailers)
 
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        See L{IRequestStreamSink.metadataReceived}.
+        """
+        if self.stream is not None:
+            self.stream.requestMetadataReceived(fields)
+
     def streamReset(self, code: int, isRemote: bool, why: str) -> None:
         """
         See L{IRequestStreamSink.streamReset}.
@@ -198,6 +205,14 @@ class StreamSide:
             self.codecStream.sendTrailers(trailers)
         except LocalProtocolError as error:
             self._unwritable(error)
+        self._connection.wake()
+
+    def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        See L{IDownstream.sendMetadata<meshproxy.http.downstream.IDownstream.sendMetadata>}.
+        """
+        if not self.codecStream.sendMetadata(fields):
+            stream.reset()
         self._connection.wake()
 
     def _unwritable(self, error: LocalProtocolError) -> None:

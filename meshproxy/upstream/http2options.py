@@ -71,6 +71,8 @@ def compileHttp2Options(
         huffman=section.wrapped("enable_huffman_encoding", True),
         streamResetBurst=section.wrapped("stream_reset_burst", 1000),
         streamResetRate=section.wrapped("stream_reset_rate", 33.0),
+        allowMetadata=section.get("allow_metadata"),
+        maxMetadataBytes=section.wrapped("max_metadata_size", 1 << 20),
     )
 
 

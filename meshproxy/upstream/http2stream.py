@@ -160,6 +160,18 @@ class UpstreamStream:
             self.connection.wake()
         self._requestComplete()
 
+    def sendMetadata(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        """
+        Send METADATA, where the cluster allows it.
+
+        @return: Whether there was room for it.
+        """
+        if self._codecStream is None:
+            return True
+        sent = self._codecStream.sendMetadata(fields)
+        self.connection.wake()
+        return sent
+
     def _requestComplete(self) -> None:
         self._requestEnded = True
         if self._responseEnded:
@@ -281,6 +293,14 @@ class UpstreamStream:
         if self.request is not None:
             self.request.trailersReceived(trailers)
         self._responseComplete()
+
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        See L{IResponseStreamSink.metadataReceived}: for requests that hand it on.
+        """
+        told = getattr(self.request, "metadataReceived", None)
+        if told is not None:
+            told(fields)
 
     def streamReset(self, code: int, isRemote: bool, why: str) -> None:
         """

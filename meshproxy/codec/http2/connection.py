@@ -26,6 +26,7 @@ from meshproxy.codec.http2.frames import (
     encodeSettings,
 )
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options
+from meshproxy.codec.http2.metadata import END_METADATA, METADATA, MetadataReader
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
 from meshproxy.errors import RemoteProtocolError
@@ -85,6 +86,7 @@ class ConnectionCodec(ControlReader):
         self._receiveWindow = options.initialConnectionWindow
         self._uncredited = 0
         self._budget = _BUDGET
+        self._metadata = MetadataReader(options.maxMetadataBytes) if options.allowMetadata else None
         self._handlers: tuple[Callable[[bytes, int, int], object], ...] = (
             self._dataReceived,
             self._headersReceived,
@@ -209,6 +211,8 @@ class ConnectionCodec(ControlReader):
                 stop = end
             elif kind < 10:
                 handlers[kind](data[position + 9 : stop], flags, streamId & 0x7FFFFFFF)
+            elif kind == METADATA and self._metadata is not None:
+                self._metadataReceived(self._metadata, data[position + 9 : stop], flags, streamId & _IDENTIFIER)
             position = stop
             if self._isStopped:
                 return
@@ -281,6 +285,23 @@ class ConnectionCodec(ControlReader):
             sink.dataReceived(payload, ends)
         # What was padding, and what was taken; the sink may have closed the stream.
         stream.received(size)
+
+    # Metadata
+
+    def _metadataReceived(self, reader: MetadataReader, payload: bytes, flags: int, streamId: int) -> None:
+        """
+        As in Envoy, it counts for nothing on streams that have not begun, or are over.
+        """
+        self._floods.received(len(payload), flags & END_METADATA)
+        reader.keep(self.streams)
+        stream = self.streams.get(streamId)
+        if stream is None or not stream.canReceive:
+            return
+        fields = reader.read(streamId, payload, bool(flags & END_METADATA))
+        if fields and stream.sink is not None:
+            stream.sink.metadataReceived(fields)
+        elif not fields and flags & END_METADATA:
+            self.counters.metadataEmptyFrames.value += 1
 
     def creditConnection(self, size: int) -> None:
         """

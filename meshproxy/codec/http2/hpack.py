@@ -13,7 +13,7 @@ from meshproxy.codec.http2.huffman import huffmanDecode, huffmanEncode, huffmanL
 from meshproxy.codec.http2.templates import NUMBERS, Template, numberString
 from meshproxy.errors import RemoteProtocolError
 
-__all__ = ["STATIC_TABLE", "Decoder", "Encoder", "Field"]
+__all__ = ["STATIC_TABLE", "Decoder", "Encoder", "Field", "encodeLiteral"]
 
 Field = tuple[bytes, bytes]
 
@@ -324,6 +324,13 @@ def _integer(value: int, prefix: int, pattern: int) -> bytes:
 
 def _string(data: bytes) -> bytes:
     return _integer(len(data), 0x7F, 0) + data
+
+
+def encodeLiteral(field: Field) -> bytes:
+    """
+    A field that is in no table, and goes into none (RFC 7541, 6.2.2).
+    """
+    return b"\0" + _string(field[0]) + _string(field[1])
 
 
 def _huffmanString(data: bytes) -> bytes:

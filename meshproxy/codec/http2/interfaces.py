@@ -100,6 +100,11 @@ class IRequestStreamSink(Interface):
         Trailers came; they end the message.
         """
 
+    def metadataReceived(fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        METADATA came, where the options allow it: pairs that are no part of the message.
+        """
+
     def streamReset(code: int, isRemote: bool, why: str) -> None:
         """
         The stream is over before its end: the peer reset it, or sent what it may not.
@@ -173,6 +178,7 @@ class Http2Counters:
         "inboundPriorityFramesFlood": "inbound_priority_frames_flood",
         "inboundWindowUpdateFramesFlood": "inbound_window_update_frames_flood",
         "keepaliveTimeout": "keepalive_timeout",
+        "metadataEmptyFrames": "metadata_empty_frames",
         "outboundControlFlood": "outbound_control_flood",
         "outboundFlood": "outbound_flood",
         "requestsRejectedWithUnderscoresInHeaders": "requests_rejected_with_underscores_in_headers",
@@ -202,6 +208,7 @@ class Http2Counters:
     txFlushTimeout: ICount
     txReset: ICount
     keepaliveTimeout: ICount
+    metadataEmptyFrames: ICount
     pendingSendBytes: ICount
     streamsActive: ICount
 
@@ -242,6 +249,9 @@ class Http2Options:
     @ivar sendBufferLimit: How many unsent bytes of a stream pause who sends them.
     @ivar customSettings: C{custom_settings_parameters}, sent after the others.
     @ivar huffman: C{enable_huffman_encoding}: whether strings that are sent may be Huffman-coded.
+    @ivar allowMetadata: Whether METADATA frames are read and sent.
+    @ivar maxMetadataBytes: How long a block of them may be, decoded; and how many bytes of them may wait for their end,
+        or to be sent.
     @ivar streamResetBurst: How many streams a client may reset at once, and C{streamResetRate} how many in a second
         after that. Whoever has the codec sees to it: the codec knows no time.
     """
@@ -265,3 +275,5 @@ class Http2Options:
     huffman: bool = True
     streamResetBurst: int = 1000
     streamResetRate: float = 33.0
+    allowMetadata: bool = False
+    maxMetadataBytes: int = 1024 * 1024

@@ -6,6 +6,7 @@ One stream of an HTTP/2 connection: its state, its windows, and what waits to be
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.codec.http1.grammar import parseLength
@@ -13,6 +14,7 @@ from meshproxy.codec.http1.serialize import DECIMAL
 from meshproxy.codec.http2.frames import ErrorCode, Flag, FrameType, frameHead
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.messages import responseFields, trailerFields
+from meshproxy.codec.http2.metadata import metadataFrames
 from meshproxy.codec.http2.states import NEXT_STATE, Happening, StreamState
 from meshproxy.codec.http2.templates import keyOf
 from meshproxy.errors import LocalProtocolError
@@ -313,6 +315,17 @@ class CodecStream:
             self._isBackedUp = False
             if self.sink is not None:
                 self.sink.resumeSending()
+
+    def sendMetadata(self, fields: Iterable[Field]) -> bool:
+        """
+        Send pairs that are no part of the message, where the options allow it. No credit is asked for them.
+
+        @return: Whether there was room: a peer that does not read is not sent any number of them.
+        """
+        codec = self._codec
+        if not codec.options.allowMetadata or not self.canSend:
+            return True
+        return codec.sendMetadata(metadataFrames(self.id, fields, codec.peerMaxFrameSize))
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """

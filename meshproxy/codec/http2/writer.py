@@ -78,6 +78,7 @@ class FrameWriter:
         self._out: list[bytes] = []
         self.outSize = 0
         self.outLimit = _MOST_EMITTED
+        self._metadataWaiting = 0
         # Streams with something that waits; those at the front have waited for longest. Those without credit, their
         # own or the connection's, stand aside.
         self._waiting: dict[CodecStream, None] = {}
@@ -100,6 +101,7 @@ class FrameWriter:
         The transport takes no more: bodies wait, each in its stream.
         """
         self.outLimit = 0
+        self._metadataWaiting = 0
 
     def resumeSending(self) -> None:
         """
@@ -298,6 +300,20 @@ class FrameWriter:
         Give the peer credit.
         """
         self._emit(encodeFrame(FrameType.WINDOW_UPDATE, 0, streamId, struct.pack(">L", increment)))
+
+    def sendMetadata(self, frames: list[bytes]) -> bool:
+        """
+        Send METADATA frames.
+
+        @return: Whether they are sent. Where the transport takes no more, few may wait.
+        """
+        if not self.outLimit:
+            self._metadataWaiting += sum(map(len, frames))
+            if self._metadataWaiting > self.options.maxMetadataBytes:
+                return False
+        for frame in frames:
+            self._emit(frame)
+        return True
 
     def sendPing(self, opaque: bytes) -> None:
         """

@@ -70,7 +70,7 @@ declare(_HTTP2 + ".SettingsParameter", "identifier", "value")
 accept(_HTTP2, "disallow_obs_text", "as in Envoy 1.40, such values pass whatever it says (RFC 9110, 5.5)")
 accept(_HTTP2, "use_oghttp2_codec", "there is one codec, and it is our own")
 accept(_HTTP2, "max_header_field_size_kb", "a field may be as long as a whole head, up to max_request_headers_kb")
-accept(_HTTP2, "max_metadata_size", "METADATA frames are not passed on, so there is nothing to limit")
+declare(_HTTP2, "allow_metadata", "max_metadata_size")
 declare(_CORE + "KeepaliveSettings", "interval", "timeout", "interval_jitter", "connection_idle_interval")
 
 _CASE = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"

@@ -46,6 +46,9 @@ class StreamSink:
     def trailersReceived(self, trailers: HeaderMap) -> None:
         self.transcript.append(("trailers", self.id, list(trailers.allFields())))
 
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        self.transcript.append(("metadata", self.id, fields))
+
     def streamReset(self, code: int, isRemote: bool, why: str) -> None:
         self.transcript.append(("reset", self.id, code, isRemote))
 

@@ -34,6 +34,11 @@ class Answer:
         if endStream:
             self.send()
 
+    def metadataReceived(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """
+        Nobody asks for it.
+        """
+
     def trailersReceived(self, trailers: HeaderMap) -> None:
         self.send()
 
