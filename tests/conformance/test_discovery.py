@@ -8,25 +8,23 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from google.protobuf.json_format import ParseDict
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from meshproxy.config.pool import descriptorPool, newMessage
-from meshproxy.controlplane.snapshot.snapshot import Snapshot
 from meshproxy.controlplane.xds.server import XDSServer
 from meshproxy.grpc.server import GRPCServer
 from meshproxy.testing.pki import Authority, Credential
 from tests.conformance.proxies import Proxy, findEnvoy
 from tests.integration.process import fetch, freePorts
+from tests.integration.xdssource import ChangingSource
 
 reactor: Any = installed
 
@@ -66,39 +64,6 @@ _SCOPES = (
 )
 
 
-class _Source:
-    """
-    What a control plane says, which a test changes.
-    """
-
-    def __init__(self) -> None:
-        self.snapshot = Snapshot()
-        self._told: list[Callable[[Snapshot], object]] = []
-
-    def attach(self, node: Mapping[str, Any], changed: Callable[[Snapshot], object]) -> Callable[[], object]:
-        """
-        See L{meshproxy.controlplane.xds.server.ISource}.
-        """
-        self._told.append(changed)
-        reactor.callLater(0, changed, self.snapshot)
-        return lambda: self._told.remove(changed)
-
-    def set(self, resources: Mapping[str, Mapping[str, JSON]]) -> None:
-        """
-        Have something else: messages in JSON's form, by type and name.
-        """
-        messages = {
-            typeName: {
-                name: ParseDict(value, newMessage(typeName), descriptor_pool=descriptorPool())
-                for name, value in named.items()
-            }
-            for typeName, named in resources.items()
-        }
-        self.snapshot = Snapshot.of(messages, self.snapshot)
-        for changed in list(self._told):
-            changed(self.snapshot)
-
-
 class Side:
     """
     One of the proxies, and its control plane.
@@ -108,7 +73,7 @@ class Side:
         self.kind, self.variant, self.folder, self.secret = kind, variant, folder, secret
         folder.mkdir()
         self.front, self.admin, self.port = freePorts(3)
-        self.source = _Source()
+        self.source = ChangingSource()
         self.resources = self.first()
         self.source.set(self.resources)
         self.xds = XDSServer(self.source, reactor)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshproxy.testing import Answer
-from tests.filters.http.test_decompressor import TRAILERS
+from tests.filters.http.support import TRAILERS
 from tests.http.support import ProxyCase
 
 GRPC = [("content-type", "application/grpc")]

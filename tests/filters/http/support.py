@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section, sectionFromYAML
+from meshproxy.config.pool import typeURL
 from meshproxy.config.supported import supported
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
@@ -26,7 +27,19 @@ from meshproxy.routing.route import Route, RouteAction, RouteKind, VirtualHost
 from meshproxy.runtime import Runtime
 from meshproxy.stats.store import Store
 
-__all__ = ["FakeStream", "compiled", "connection", "makeContext", "makeFilter", "pageExample", "routed"]
+__all__ = ["TRAILERS", "FakeStream", "compiled", "connection", "makeContext", "makeFilter", "pageExample", "routed"]
+
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+#: A cluster whose responses may have trailers.
+TRAILERS = {
+    "typed_extension_protocol_options": {
+        _OPTIONS: {
+            "@type": typeURL(_OPTIONS),
+            "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+        }
+    }
+}
 
 #: The name of the filter under test in its chain.
 NAME = "mine"

@@ -13,6 +13,7 @@ from meshproxy.config.pool import typeURL
 from meshproxy.filters.http.compressor import Compressor
 from meshproxy.testing import Answer, FilterHarness
 from meshproxy.testing.harness import Result
+from tests.filters.http.support import TRAILERS
 
 BODY = b"0123456789" * 20
 HTML = ("content-type", "text/html; charset=utf-8")
@@ -23,16 +24,6 @@ GZIP = {
 BROTLI = {
     "name": "other",
     "typed_config": {"@type": typeURL("envoy.extensions.compression.brotli.compressor.v3.Brotli")},
-}
-OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# A cluster whose responses may have trailers.
-TRAILERS = {
-    "typed_extension_protocol_options": {
-        OPTIONS: {
-            "@type": typeURL(OPTIONS),
-            "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
-        }
-    }
 }
 PREFIX = "http.test.compressor.mine.gzip."
 

@@ -12,21 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.config.pool import typeURL
 from meshproxy.filters.http.decompressor import Decompressor, withCoding
 from meshproxy.testing import Answer, FilterHarness
+from tests.filters.http.support import TRAILERS
 
 BODY = b"0123456789" * 20
 PACKED = gzip.compress(BODY, mtime=0)
 BOMB = gzip.compress(bytes(10_000_000), mtime=0)
 CODED = ("content-encoding", "gzip")
-OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# A cluster whose responses may have trailers.
-TRAILERS = {
-    "typed_extension_protocol_options": {
-        OPTIONS: {
-            "@type": typeURL(OPTIONS),
-            "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
-        }
-    }
-}
 PREFIX = "http.test.decompressor.mine.gzip."
 
 

@@ -12,8 +12,7 @@ from meshproxy.filters.http.grpc_stats import STATE, GRPCStatsFilter, MessageCou
 from meshproxy.grpc.framing import encodeFrame
 from meshproxy.testing import Answer, FilterHarness
 from meshproxy.testing.harness import Result
-from tests.filters.http.support import pageExample
-from tests.filters.http.test_decompressor import TRAILERS
+from tests.filters.http.support import TRAILERS, pageExample
 
 GRPC = [("content-type", "application/grpc")]
 CONNECT = ("content-type", "application/connect+json")

@@ -16,8 +16,7 @@ from meshproxy.grpc.framing import encodeFrame
 from meshproxy.headers import HeaderMap
 from meshproxy.testing import Answer, FilterHarness
 from meshproxy.testing.harness import Result
-from tests.filters.http.support import pageExample
-from tests.filters.http.test_decompressor import TRAILERS
+from tests.filters.http.support import TRAILERS, pageExample
 
 WEB = ("content-type", "application/grpc-web")
 TEXT = "application/grpc-web-text"
