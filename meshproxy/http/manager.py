@@ -21,6 +21,7 @@ from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
 from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, SCHEMES, compileEdgeHeaders
 from meshproxy.http.requestids import newRequestId
+from meshproxy.http.resolutions import Resolutions
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream
@@ -103,6 +104,9 @@ class ConnectionManager(Timeouts):
         self.http2Counters = http2Counters or Http2Counters()
         self.keepalive = settings.keepalive
         self.random = random
+        self._resolutions = Resolutions(scope, clock.seconds) if settings.recordsResolutions else None
+        if self._resolutions is not None:
+            routes = self._resolutions.measured(routes)
         self.routes = routes
         self.chain = chain
         self.stats = stats
@@ -495,6 +499,8 @@ class ConnectionManager(Timeouts):
         A stream is over: end its time-outs, count it, log it.
         """
         if self._timesStreams:
+            if self._resolutions is not None:
+                self._resolutions.streamEnded(stream)
             if self.streamDurationDeadlines is not None:
                 self.streamDurationDeadlines.cancel(stream)
             if self.requestDeadlines is not None:

@@ -50,6 +50,7 @@ class ManagerSettings:
     @ivar streamFlushTimeout: L{None} for as long as a stream may be idle.
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
+    @ivar recordsResolutions: C{record_route_resolution_stats}.
     @ivar matchesUpstream: C{match_upstream}: whether a request gets the scheme of the cluster's transport.
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
     @ivar normalizePath: What path normalization does, or L{None} for nothing.
@@ -96,6 +97,7 @@ class ManagerSettings:
     proxyStatus: TellStatus | None = None
     flushLogOnNewRequest: bool = False
     logTunnels: bool = False
+    recordsResolutions: bool = False
     logInterval: float = 0.0
 
 
@@ -160,6 +162,7 @@ def compileManagerSettings(
         ),
         flushLogOnNewRequest=log.get("flush_access_log_on_new_request") or logEarly,
         logTunnels=log.get("flush_log_on_tunnel_successfully_established"),
+        recordsResolutions=section.get("record_route_resolution_stats"),
         logInterval=log.seconds("access_log_flush_interval", logInterval),
     )
 

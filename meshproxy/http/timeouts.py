@@ -94,7 +94,9 @@ class Timeouts:
         self._routeIdle: dict[float, IdleWatch[Stream]] = {}
         self._flushDeadlines: dict[float, Deadlines[Flush]] = {}
         self.logDeadlines = deadlines(settings.logInterval if self.accessLogs else 0.0, self._logAgain)
-        self._timesStreams = bool(settings.maxStreamDuration or settings.requestTimeout or settings.logInterval)
+        self._timesStreams = bool(
+            settings.maxStreamDuration or settings.requestTimeout or settings.logInterval or settings.recordsResolutions
+        )
 
     def awaitHeaders(self, connection: HTTP1Connection) -> None:
         """

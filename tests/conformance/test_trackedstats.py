@@ -1,5 +1,6 @@
 """
-What clusters count where they are asked to: sizes, shares of time-outs, endpoints. And interim responses, everywhere.
+What clusters count where they are asked to: sizes, shares of time-outs, endpoints. And interim responses, everywhere,
+and how often routes are looked for.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ static_resources:
           stat_prefix: front
           proxy_100_continue: true
           generate_request_id: false
+          record_route_resolution_stats: true
           route_config: {{virtual_hosts: [{{name: all, domains: ["*"], routes: [$ROUTES]}}]}}
           http_filters: [{{name: router, typed_config: {{"@type": {_TYPES}http.router.v3.Router}}}}]
   clusters: [$CLUSTERS]
@@ -188,6 +190,11 @@ class TrackedStatsTests(SynchronousTestCase):
             line.replace(str(service.port), "PORT")
             for line in Asked(admin, "GET /stats/prometheus?filter=ok.endpoint").body.splitlines()
             if "cx_total" in line
+        ]
+        labels += [
+            line
+            for line in Asked(admin, "GET /stats/prometheus?filter=route_resol").body.splitlines()
+            if line.startswith("envoy_http_downstream_rq_route_resolution") and "_count" in line
         ]
         proxy.stop()
         return {name: found[name] for name in names}, sorted(others) + labels

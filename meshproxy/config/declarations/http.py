@@ -28,6 +28,7 @@ declare(_HCM.rpartition(".")[0] + ".ForwardProtoConfig", "https_destination_port
 accept(
     _HCM, "represent_ipv4_remote_address_as_ipv4_mapped_ipv6", "Envoy 1.40 tells the same addresses, whatever it says"
 )
+declare(_HCM, "record_route_resolution_stats")
 accept(_HCM, "append_local_overload", "there is no overload manager whose state it would tell")
 declare(_HCM, "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response")
 declare(_HCM, "normalize_path", "merge_slashes", "path_with_escaped_slashes_action")
