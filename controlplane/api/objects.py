@@ -294,9 +294,9 @@ class Objects:
             for name in ("uid", "creationTimestamp"):
                 metadata[name] = old[name]
             metadata["generation"] = old["generation"] + (0 if _content(document) == _content(before) else 1)
-        owners = self._owners(wish, document, before)
-        if owners:
-            metadata["managedFields"] = told(owners)
+        managed = told(self._owners(wish, document, before) or ())
+        if managed:
+            metadata["managedFields"] = managed
         after["metadata"] = metadata
         return after
 

@@ -66,6 +66,9 @@ def serverApply(
     # What stands within something that goes is gone by then.
     for path in sorted((own.paths if own else frozenset()) - kept, key=len):
         _take(kind, document, path, kept)
+    for path in {path[:-1] for path, value in fields.items() if value is ITEM} & current.keys():
+        # What is there is a list as a whole: its items have no keys, or not each its own.
+        _put(kind, document, path, [])
     for path, value in fields.items():
         _put(kind, document, path, value)
     document.update({name: wanted[name] for name in ("apiVersion", "kind") if name in wanted})
@@ -193,8 +196,14 @@ def _child(kind: str, parent: Any, path: Path, step: str, made: Any) -> Any:
 
 def _take(kind: str, document: dict[str, Any], path: Path, kept: frozenset[Path]) -> None:
     """
-    Take a field away, and what has nothing in it then, except what others keep.
+    Take a field away, and what has nothing in it then, except what others keep. An item of a list goes with the last of
+    its fields that somebody has; what it is found by stays until then.
     """
+    length = next((number for number, step in enumerate(path, 1) if step.startswith("k:")), 0)
+    if length and not any(one[:length] == path[:length] for one in kept):
+        path = path[:length]
+    elif length and path[length:] in {(f"f:{name}",) for name in keysOf(kind, path[: length - 1])}:
+        return
     chain: list[Any] = [document]
     for index, step in enumerate(path):
         inner = _find(kind, chain[-1], path[: index + 1], step)

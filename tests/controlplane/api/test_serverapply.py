@@ -5,11 +5,12 @@ Tests for L{meshproxy.controlplane.api.serverapply}, and for the operation that 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.controlplane.api.managedfields import APPLY, BEFORE, UPDATE, told
+from meshproxy.controlplane.api.managedfields import APPLY, BEFORE, UPDATE, fieldsOf, ownersOf, told, tracked
 from meshproxy.controlplane.api.replies import Refused
 from meshproxy.controlplane.api.serverapply import APPLY_PATCH, serverApply
 from tests.controlplane.api.client import READER, SERVICE, VIRTUAL_SERVICE, Answer, APITestCase
@@ -38,6 +39,17 @@ class _Cluster:
         document["metadata"]["managedFields"] = told(owners)
         self.live = document
         return document["spec"]
+
+    def edit(self, manager: str, spec: Any) -> Any:
+        """
+        Write it in another way.
+        """
+        assert self.live is not None
+        owners = ownersOf(self.live["metadata"]["managedFields"]) or []
+        after = {**self.live, "spec": spec}
+        found = tracked(self.kind, owners, self.live, after, manager, "now")
+        self.live = {**after, "metadata": {**self.live["metadata"], "managedFields": told(found)}}
+        return spec
 
     def managers(self) -> dict[str, Any]:
         """
@@ -127,6 +139,57 @@ class ServerApplyTests(SynchronousTestCase):
         self.assertEqual(made.apply("a", {})["ports"], [{"port": 80, "targetPort": 8080}, dns])
         self.assertEqual(made.apply("b", {"ports": [dns]})["ports"], [dns])
         self.assertNotIn("ports", made.apply("b", {"type": "ClusterIP"}))
+
+    def test_items(self) -> None:
+        """
+        An item is found as long as somebody has one of its fields, and goes with the last one; items take the place of
+        a list that has no keys.
+        """
+        made = _Cluster("Service")
+        dns = {"port": 53, "protocol": "UDP"}
+        made.apply("a", {"ports": [dns, {"port": 81}]})
+        made.edit("b", {"ports": [{**dns, "name": "dns"}, {"port": 81}]})
+        self.assertEqual(made.apply("a", {"ports": [{"port": 81}]})["ports"], [{**dns, "name": "dns"}, {"port": 81}])
+        self.assertEqual(made.edit("b", {"ports": [dns, {"port": 81}]})["ports"], [dns, {"port": 81}])
+        self.assertEqual(made.apply("c", {"ports": [{**dns, "name": "d"}]})["ports"][0], {**dns, "name": "d"})
+        self.assertEqual(made.apply("c", {})["ports"], [{"port": 81}])
+        made.apply("c", {"ports": [{"name": "none"}]}, force=True)
+        self.assertEqual(made.apply("a", {"ports": [{"port": 82}]}, force=True)["ports"], [{"port": 82}])
+
+    def test_anything(self) -> None:
+        """
+        Whatever two managers say, one after the other: what was said last is there, said again it changes nothing, and
+        everybody has only what there is.
+        """
+        chance = Random(7)
+
+        def value(depth: int = 0) -> Any:
+            kind = chance.random()
+            if kind < 0.4 or depth > 2:
+                return chance.choice([1, True, "a", None, 0, [], [1], {}, ""])
+            size = range(chance.randint(0, 3))
+            if kind < 0.6:
+                return [{"port": chance.choice([80, 81]), "name": chance.choice(["n", None])} for _ in size]
+            return {chance.choice(("a", "b", "ports")): value(depth + 1) for _ in size}
+
+        for _ in range(300):
+            made = _Cluster("Service")
+            for _ in range(5):
+                wanted = {"kept": 1, "ports": value(3), chance.choice("abc"): value()}
+                manager, force = chance.choice("pq"), chance.random() < 0.7
+                try:
+                    spec = made.apply(manager, wanted, force)
+                except Refused:
+                    continue
+                for name, one in wanted.items():
+                    if one is not None and not isinstance(one, dict | list):
+                        self.assertEqual(spec[name], one)
+                live = made.live
+                assert live is not None
+                for owner in ownersOf(live["metadata"]["managedFields"]) or ():
+                    self.assertLessEqual(owner.paths, fieldsOf("Service", live).keys())
+                made.apply(manager, wanted)
+                self.assertEqual(made.live, live)
 
     def test_labels(self) -> None:
         """
