@@ -75,12 +75,12 @@ class TryStream(PassingStream):
     What the filters of a try know as C{stream}. Facts that are not of the try itself are those of the downstream
     stream: its connection, route, metadata and filter state.
 
-    @ivar filteredTry: The try.
+    @ivar filteredTry: The try, as long as it goes on.
     """
 
     def __init__(self, filteredTry: FilteredTry, downstream: Stream, chain: FilterChain) -> None:
         self._downstream = downstream
-        self.filteredTry = filteredTry
+        self.filteredTry: Any = filteredTry
         route = downstream.route
         if route is not None and route.overrides.disabled:
             chain = chain.variant(route.overrides.disabled)
@@ -145,24 +145,27 @@ class TryStream(PassingStream):
         """
         The head of the response.
         """
-        self.filteredTry.request.responseReceived(headers, endStream)
+        filteredTry = self.filteredTry
+        filteredTry.request.responseReceived(headers, endStream)
         if endStream:
-            self.filteredTry.responseTold()
+            filteredTry.responseTold()
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
         A piece of its body.
         """
-        self.filteredTry.request.dataReceived(data, endStream)
+        filteredTry = self.filteredTry
+        filteredTry.request.dataReceived(data, endStream)
         if endStream:
-            self.filteredTry.responseTold()
+            filteredTry.responseTold()
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Its trailers.
         """
-        self.filteredTry.request.trailersReceived(trailers)
-        self.filteredTry.responseTold()
+        filteredTry = self.filteredTry
+        filteredTry.request.trailersReceived(trailers)
+        filteredTry.responseTold()
 
     # What filters ask for
 
@@ -171,16 +174,19 @@ class TryStream(PassingStream):
         Answer here. As in Envoy, none of the filters of the try sees the reply; those of the downstream chain do.
         """
         if not self.over:
-            self.filteredTry.request.filterReplied(reply)
-            self.filteredTry.end()
+            filteredTry = self.filteredTry
+            filteredTry.request.filterReplied(reply)
+            filteredTry.end()
         return STOP
 
     def filterRaised(self, failure: TwistedFailure) -> None:
         """
         A filter raised.
         """
-        self.filteredTry.request.filterRaised(failure)
-        self.filteredTry.end()
+        if not self.over:
+            filteredTry = self.filteredTry
+            filteredTry.request.filterRaised(failure)
+            filteredTry.end()
 
     def requestTooLarge(self) -> None:
         """
@@ -210,8 +216,9 @@ class TryStream(PassingStream):
         See L{IHTTPStream.reset}.
         """
         if not self.over:
-            self.filteredTry.request.filterReset()
-            self.filteredTry.end()
+            filteredTry = self.filteredTry
+            filteredTry.request.filterReset()
+            filteredTry.end()
 
     # Back pressure
 
@@ -219,25 +226,29 @@ class TryStream(PassingStream):
         """
         Take no more of the request.
         """
-        self.filteredTry.request.pauseRequest()
+        if not self.over:
+            self.filteredTry.request.pauseRequest()
 
     def resumeDownstream(self) -> None:
         """
         Take it again.
         """
-        self.filteredTry.request.resumeRequest()
+        if not self.over:
+            self.filteredTry.request.resumeRequest()
 
     def pauseUpstream(self) -> None:
         """
         Read no more of the response.
         """
-        self.filteredTry.pause(_FILTERS)
+        if not self.over:
+            self.filteredTry.pause(_FILTERS)
 
     def resumeUpstream(self) -> None:
         """
         Read it again.
         """
-        self.filteredTry.resume(_FILTERS)
+        if not self.over:
+            self.filteredTry.resume(_FILTERS)
 
     def end(self) -> None:
         """
@@ -249,6 +260,8 @@ class TryStream(PassingStream):
             if self._isRemembered:
                 self._tellEnded(self.chain.rememberedEnded)
         self._tellEnded(self.chain.streamEnded)
+        # They refer to each other: without this, both would wait for the garbage collector.
+        self.filteredTry = None
 
 
 class FilteredTry:

@@ -121,7 +121,14 @@ def _named(name: str) -> tuple[Exchange, str, str]:
     return EXCHANGES[told.replace("-", " ")], sides[0], sides[1]
 
 
-def _bootstrap(ports: dict[str, int], admin: int, backend: int) -> str:
+#: Filters that each try passes, and that change nothing.
+_FILTERS = [
+    {"name": "mutation", "typed_config": {"@type": f"{_TYPES}http.header_mutation.v3.HeaderMutation"}},
+    {"name": "codec", "typed_config": {"@type": f"{_TYPES}http.upstream_codec.v3.UpstreamCodec"}},
+]
+
+
+def _bootstrap(ports: dict[str, int], admin: int, backend: int, filters: list[dict[str, Any]]) -> str:
     listeners, clusters = [], []
     for name, port in ports.items():
         exchange, down, up = _named(name)
@@ -158,6 +165,7 @@ def _bootstrap(ports: dict[str, int], admin: int, backend: int) -> str:
                     _OPTIONS: {
                         "@type": f"type.googleapis.com/{_OPTIONS}",
                         "explicit_http_config": {kind: protocol},
+                        "http_filters": filters,
                     }
                 },
             }
@@ -284,7 +292,16 @@ class ExchangeStatsTests(SynchronousTestCase):
         """
         Each kind of exchange is counted as by Envoy, on both sides, whatever the protocols are.
         """
-        told = {kind: self._counted(kind) for kind in ("envoy", "meshproxy")}
+        self._compare([])
+
+    def test_filtered(self) -> None:
+        """
+        So it is where each try passes filters on its way upstream.
+        """
+        self._compare(_FILTERS)
+
+    def _compare(self, filters: list[dict[str, Any]]) -> None:
+        told = {kind: self._counted(kind, filters) for kind in ("envoy", "meshproxy")}
         different = {
             name: sorted(f"{'-+'[line in ours]} {line}" for line in set(theirs) ^ set(ours))
             for name, theirs in told["envoy"].items()
@@ -292,14 +309,14 @@ class ExchangeStatsTests(SynchronousTestCase):
         }
         self.assertEqual(json.dumps(different, indent=1), "{}")
 
-    def _counted(self, kind: str) -> dict[str, list[str]]:
+    def _counted(self, kind: str, filters: list[dict[str, Any]]) -> dict[str, list[str]]:
         backend = StatsBackend(bindFree())
         self.addCleanup(backend.sock.close)
         admin, *free = freePorts(len(_NAMES) + 1)
         ports = dict(zip(_NAMES, free, strict=True))
         folder = Path(self.mktemp()).absolute()
         folder.mkdir(parents=True)
-        proxy = Proxy(kind, _bootstrap(ports, admin, backend.sock.getsockname()[1]), folder)
+        proxy = Proxy(kind, _bootstrap(ports, admin, backend.sock.getsockname()[1], filters), folder)
         self.addCleanup(proxy.stop)
         proxy.ready("127.0.0.1", admin)
         # To connect to one of them would count.

@@ -5,6 +5,7 @@ L{meshproxy.http.filteredtry}: filters that each try of a request passes.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from meshproxy.errors import ConfigErrors
 from meshproxy.http.filter import HTTPFilter
+from meshproxy.http.filteredtry import FilteredTry, TryStream
 from meshproxy.interfaces import STOP
 from meshproxy.testing import Answer, MemoryNetwork, MemoryProxy, VirtualReactor, httpBootstrap, typedStruct
 from meshproxy.testing.bootstraps import BACKEND, httpFilter
@@ -449,6 +451,32 @@ class EndTests(UpstreamCase):
         self.assertEqual(self.proxy.request("POST", "/", {}, b"abc").status, 200)
         self.assertEqual(len(mirror.requests), 1)
         self.assertQuiet()
+
+
+class GarbageTests(UpstreamCase):
+    """
+    What is left of tries.
+    """
+
+    def test_noCycles(self) -> None:
+        """
+        A try that is over is freed at once, not by the garbage collector.
+        """
+        log: list[Any] = []
+        self.startUpstream(recorder(log), options={"retry_policy": _RETRIES})
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for script in (Answer(200, b"yes"), Answer(503), Answer.hang()):
+            self.backend.answer(script)
+            client = self.proxy.client()
+            client.send("POST", "/", {}, b"abc")
+            self.proxy.settle()
+            client.close()
+            self.proxy.advance(1.0)
+            left = [each for each in gc.get_objects() if isinstance(each, (FilteredTry, TryStream))]
+            self.assertEqual(left, [])
+        self.assertEqual(log.count("streamEnded"), log.count("requestHeaders"))
 
 
 class PressureTests(UpstreamCase):
