@@ -12,6 +12,7 @@ import copy
 import json
 import subprocess
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.conformance.proxies import findEnvoy
 from tests.controlplane.model.test_core import pair
-from tests.controlplane.translate.golden import caseNames, caseOf, translated
+from tests.controlplane.translate.golden import Case, caseNames, caseOf, translated
 
-__all__ = ["bootstrap", "complaints", "inlined"]
+__all__ = ["bootstrap", "complaints", "inlined", "writeFiles"]
 
 _MANAGER = "HttpConnectionManager"
 
@@ -62,15 +63,17 @@ def revoked() -> str:
     return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
 
-def bootstrap(names: list[str]) -> dict[str, Any]:
+def bootstrap(names: list[str], given: Callable[[str], Case] = caseOf) -> dict[str, Any]:
     """
     The bootstrap of some cases.
+
+    @param given: What goes into each.
     """
     listeners: list[Any] = []
     clusters: list[Any] = []
     secrets: dict[str, Any] = {}
     for name in names:
-        made = translated(caseOf(name))
+        made = translated(given(name))
         for listener in made.listeners.values():
             one = inlined(listener, made.routes)
             one["name"] = f"{name} {one['name']}"
@@ -103,6 +106,14 @@ def bootstrap(names: list[str]) -> dict[str, Any]:
     }
 
 
+def writeFiles(folder: Path) -> None:
+    """
+    Write what the cases name below C{/certificates}.
+    """
+    for file, held in zip(("certificate.pem", "key.pem", "revoked.pem"), (*pair(), revoked()), strict=True):
+        (folder / file).write_text(held)
+
+
 def complaints(names: list[str] | None = None, spoilt: tuple[str, str] = ("", "")) -> str:
     """
     What Envoy says against the translations; nothing if it takes them all.
@@ -114,8 +125,7 @@ def complaints(names: list[str] | None = None, spoilt: tuple[str, str] = ("", ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bootstrap.json"
         text = json.dumps(bootstrap(names if names is not None else caseNames()))
-        for file, held in zip(("certificate.pem", "key.pem", "revoked.pem"), (*pair(), revoked()), strict=True):
-            (Path(folder) / file).write_text(held)
+        writeFiles(Path(folder))
         text = text.replace(*spoilt) if spoilt[0] else text
         path.write_text(text.replace("/certificates/", f"{folder}/"))
         command = [envoy, "-c", str(path), "--mode", "validate", "-l", "error", "--disable-hot-restart"]
