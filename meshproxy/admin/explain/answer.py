@@ -260,8 +260,9 @@ class Explanation:
             self._end(f"{action.clusterNotFoundStatus} from the router (cluster_not_found): {names[0]!r}")
         else:
             self._end(f"forwarded to {' or '.join(names) or 'no cluster'}")
-        if action.retryPolicy is not None:
-            self.answer["retries"] = retriesOf(section, host)
+        retries = retriesOf(section, host, None if cluster is None else cluster.section)
+        if retries is not None:
+            self.answer["retries"] = retries
         if isinstance(asked.stream, AskedStream):
             self.answer["sent"] = sentHead(found, asked.headers, asked.stream)
         self._explainTimeouts(asked, found, section, None if cluster is None else cluster.section)

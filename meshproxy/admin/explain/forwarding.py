@@ -17,6 +17,7 @@ from meshproxy.net.address import Address
 from meshproxy.routing.actions import runtimeWeights
 from meshproxy.routing.route import RouteAction
 from meshproxy.runtime import Runtime
+from meshproxy.upstream.settings import httpOptions
 
 if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
@@ -65,14 +66,19 @@ def connectionClusters(section: Section, clusters: Mapping[str, Cluster]) -> Ite
         yield {**_cluster(section.get("cluster"), clusters), "chosen_at": placeOf(section, "cluster")}
 
 
-def retriesOf(section: Section, host: Section) -> Answer:
+def retriesOf(section: Section, host: Section, cluster: Section | None) -> Answer | None:
     """
-    What is tried again, and how often.
+    What is tried again, and how often; L{None} where nothing is.
 
-    @param section: The configuration of the action, whose own policy goes first.
+    @param section: The configuration of the action, whose policy goes before that of its virtual host.
     @param host: Its virtual host.
+    @param cluster: The cluster, whose policy goes before both.
     """
-    source = next((each for each in (section, host) if each.has("retry_policy")), section)
+    options = None if cluster is None else httpOptions(cluster)
+    sources = (section, host) if options is None else (options, section, host)
+    source = next((each for each in sources if each.has("retry_policy")), None)
+    if source is None:
+        return None
     retry = source.childOrEmpty("retry_policy")
     return {
         "retry_on": retry.get("retry_on"),
@@ -86,6 +92,8 @@ def _cluster(name: str, clusters: Mapping[str, Cluster]) -> Answer:
     if cluster is None:
         return {"name": name, "missing": True}
     section = cluster.section
+    options = httpOptions(section)
+    filters = [] if options is None else [item.get("name") for item in options.children("http_filters")]
     return {
         "name": name,
         "at": placeOf(section),
@@ -93,6 +101,7 @@ def _cluster(name: str, clusters: Mapping[str, Cluster]) -> Answer:
         "type": cluster.kind,
         "lb_policy": section.get("lb_policy"),
         "endpoints": list(_endpointsOf(cluster)),
+        **({"upstream_filters": filters} if filters else {}),
     }
 
 

@@ -160,6 +160,8 @@ def _cluster(cluster: Answer) -> Iterator[str]:
         return
     yield f"{_named('cluster', cluster)}: {cluster['type']}, {cluster['lb_policy']}{chosen}{share}"
     yield from _origin(cluster)
+    if "upstream_filters" in cluster:
+        yield f"  each try passes {', '.join(cluster['upstream_filters'])}"
     if not cluster["endpoints"]:
         yield "  no endpoints: 503, no healthy upstream"
     for endpoint in cluster["endpoints"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 from meshproxy.admin.explain.place import Answer
+from meshproxy.admin.explain.text import readable
 from tests.admin.explain.support import CONFIG, ExplainCase, lineOf
 
 
@@ -99,6 +100,26 @@ class AnswerTests(ExplainCase):
         expected = {"retry_on": "5xx", "num_retries": 2, "at": lineOf("retries")}
         self.assertEqual(self.ask("/cart")["retries"], expected)
         self.assertNotIn("retries", self.ask("/cart", "x-beta: yes"))
+
+    def test_clusterOptions(self) -> None:
+        """
+        What the cluster says goes before the route: its retry policy, and the filters that each try passes.
+        """
+        options = (
+            "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"
+            '"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, '
+            "explicit_http_config: {http_protocol_options: {}}, retry_policy: {retry_on: reset, num_retries: 7}, "
+            'http_filters: [{name: codec, typed_config: {"@type": '
+            "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec}}]}}"
+        )
+        self.config = CONFIG.replace("  - name: web  # cluster web\n", f"  - name: web\n    {options}\n")
+        for fields in ((), ("x-beta: yes",)):
+            answer = self.ask("/cart", *fields)
+            web = next((each for each in answer["clusters"] if each["name"] == "web"), None)
+            if web is not None:
+                self.assertEqual(web["upstream_filters"], ["codec"])
+                self.assertEqual((answer["retries"]["retry_on"], answer["retries"]["num_retries"]), ("reset", 7))
+                self.assertIn("  each try passes codec", readable(answer))
 
     def test_otherEnds(self) -> None:
         """
