@@ -18,7 +18,7 @@ from meshproxy.accesslog.logs import compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
 from meshproxy.config.near import didYouMean, near
-from meshproxy.config.supported import declare
+from meshproxy.config.supported import accept, declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestids import checkRequestIds, newRequestId
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
@@ -41,6 +41,9 @@ declare(_MESSAGE, "access_log_flush_interval", "flush_access_log_on_connected")
 declare(_MESSAGE + ".WeightedCluster", "clusters")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "name", "weight")
 declare(_MESSAGE + ".TcpAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_connected")
+declare(_MESSAGE + ".TcpAccessLogOptions", "flush_access_log_on_start")
+for _field in ("downstream_idle_timeout", "upstream_idle_timeout"):
+    accept(_MESSAGE, _field, "Envoy does not heed it either")
 declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
 declare(_MESSAGE, "proxy_protocol_tlvs", "upstream_connect_mode", "max_early_data_bytes")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
@@ -115,6 +118,7 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         or section.seconds("access_log_flush_interval", 0.0)
         or 0.0,
         logOnConnected=logs.get("flush_access_log_on_connected") or section.get("flush_access_log_on_connected"),
+        logOnStart=logs.get("flush_access_log_on_start"),
         tunnel=_compileTunnel(section.child("tunneling_config")),
     )
 

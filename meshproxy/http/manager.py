@@ -371,7 +371,7 @@ class ConnectionManager(Timeouts):
         if route is not None:
             stream.routeName = route.name
             stream.upstreamCluster = "" if route.action is None else route.action.cluster
-        self.accessLogs.log(stream, "DownstreamStart")
+        self.logMeanwhile(stream, "DownstreamStart")
         return route
 
     def tunnelBegan(self, stream: Stream) -> None:
@@ -379,7 +379,7 @@ class ConnectionManager(Timeouts):
         A connection became another protocol's.
         """
         if self.settings.logTunnels:
-            self.accessLogs.log(stream, "DownstreamTunnelSuccessfullyEstablished")
+            self.logMeanwhile(stream, "DownstreamTunnelSuccessfullyEstablished")
 
     def _refuse(self, stream: Stream, error: RemoteProtocolError) -> None:
         """

@@ -168,8 +168,16 @@ class Timeouts:
             deadlines = self._flushDeadlines[seconds] = Deadlines(self.clock, seconds, Flush.late)
         return deadlines
 
+    def logMeanwhile(self, stream: Stream, logType: str) -> None:
+        """
+        Write the line of a stream that is not over: its duration is what has passed.
+        """
+        stream.end = self.clock.seconds()
+        self.accessLogs.log(stream, logType)
+        stream.end = None
+
     def _logAgain(self, stream: Stream) -> None:
-        self.accessLogs.log(stream, "DownstreamPeriodic")
+        self.logMeanwhile(stream, "DownstreamPeriodic")
         if self.logDeadlines is not None and not stream.over:
             self.logDeadlines.start(stream)
 

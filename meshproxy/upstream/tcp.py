@@ -82,6 +82,7 @@ class TCPSettings:
     backoff: Backoff | None = None
     logInterval: float = 0.0
     logOnConnected: bool = False
+    logOnStart: bool = False
     tunnel: TunnelSettings | None = None
 
 
@@ -136,6 +137,9 @@ class TCPProxy:
         A connection is there.
         """
         self.stats.cxTotal.value += 1
+        if self.settings.logOnStart and self.accessLogs:
+            session.update()
+            self.accessLogs.log(session, "TcpConnectionStart")
         if self._durations is not None:
             self._startDuration(self._durations, session)
         if self._logTimes is not None:

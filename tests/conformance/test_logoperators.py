@@ -54,6 +54,28 @@ LISTENERS: dict[str, Manager | Listener] = {
         f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
         f" stat_prefix: tcp, cluster: backend, {_log(_OPERATORS)}}}}}]}}]"
     ),
+    "tcpStart": Listener(
+        f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
+        f" stat_prefix: tcp, cluster: backend, {_log('%ACCESS_LOG_TYPE% %UPSTREAM_HOST%')}, access_log_options:"
+        " {flush_access_log_on_start: true, flush_access_log_on_connected: true}}}]}]"
+    ),
+    # Lines of streams that have lasted so long already.
+    "meanwhile": Manager(
+        "access_log_options: {flush_access_log_on_new_request: true, access_log_flush_interval: 0.5s}\n"
+        + _log("%ACCESS_LOG_TYPE% %RESPONSE_CODE%").replace(
+            "{name: log,",
+            "{name: log, filter: {duration_filter: {comparison:"
+            " {op: GE, value: {default_value: 450, runtime_key: none}}}},",
+        )
+    ),
+    "atOnce": Manager(
+        "access_log_options: {flush_access_log_on_new_request: true}\n"
+        + _log("%ACCESS_LOG_TYPE% %RESPONSE_CODE%").replace(
+            "{name: log,",
+            "{name: log, filter: {duration_filter: {comparison:"
+            " {op: LE, value: {default_value: 450, runtime_key: none}}}},",
+        )
+    ),
 }
 
 _LATE = [(Pause(0.6), OK)]
@@ -71,6 +93,9 @@ CASES = [
     _case("closed", "http", replies=[(Do.CLOSE,)]),
     _case("again", "http", get("/again"), [(Do.RESET,), (Do.CLOSE,), OK]),
     _case("leaves", "http", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
+    _case("meanwhile", "meanwhile", replies=[(Pause(0.75), OK)]),
+    _case("atOnce", "atOnce", replies=[(Pause(0.75), OK)]),
+    _case("tcp_start", "tcpStart"),
     _case("tcp_client", "tcp", [get(), Pause(0.2), Do.RESET], _LATE, 0),
     _case("tcp_reset", "tcp", get(), [(Do.RESET,)], 0),
     _case("tcp_closed", "tcp", get(), [(OK, Do.CLOSE)]),

@@ -332,6 +332,15 @@ class LogTests(ManagerCase):
         self.proxy.advance(3)
         self.assertEqual(self.proxy.accessLog[2:], ["DownstreamEnd 0 backend"])
 
+    def test_duration(self) -> None:
+        """
+        What has passed until then is its duration, and the stream goes on.
+        """
+        self.start(manager={"access_log_options": {"access_log_flush_interval": "1s"}}, accessLog="%DURATION%")
+        self.backend.answer(Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", delay=2.5))
+        self.assertEqual(self.proxy.request().status, 200)
+        self.assertEqual(self.proxy.accessLog, ["1000", "2000", "2500"])
+
     def test_start(self) -> None:
         """
         A line at the start; choosing the route again gives no other.

@@ -147,6 +147,18 @@ class LogTests(SynchronousTestCase):
             proxy.pair()
             self.assertEqual(proxy.proxy.accessLog, ["TcpUpstreamConnected 0 0 127.0.0.1:9000"])
 
+    def test_onStart(self) -> None:
+        """
+        C{flush_access_log_on_start} writes one before there is an upstream.
+        """
+        proxy = BytesProxy({"access_log_options": {"flush_access_log_on_start": True}}, format=self.FORMAT)
+        downstream, upstream = proxy.pair()
+        self.assertEqual(proxy.proxy.accessLog, ["TcpConnectionStart 0 0 -"])
+        downstream.close()
+        upstream.close()
+        proxy.settle()
+        self.assertEqual(proxy.proxy.accessLog[1:], ["TcpConnectionEnd 0 0 127.0.0.1:9000"])
+
     def test_notConnected(self) -> None:
         """
         Without an upstream there is no such line.

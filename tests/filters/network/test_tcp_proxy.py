@@ -74,7 +74,7 @@ class TCPProxyFilterTests(SynchronousTestCase):
         """
         fields: dict[str, Any] = {
             "on_demand": {"timeout": "1s"},
-            "downstream_idle_timeout": "1s",
+            "check_drain_close": True,
         }
         for name, value in fields.items():
             told = self.refused({name: value})
