@@ -455,7 +455,8 @@ class Stream(PassingStream, StreamFacts):
 
     def localReply(self, reply: LocalReply) -> Stop:
         """
-        Answer here, with a reply of L{meshproxy.flags}.
+        Answer here, with a reply of L{meshproxy.flags}. As in Envoy it passes the filters, whatever they saw of the
+        request: it may be what could not be read of it that is answered.
         """
         if self.over:
             return STOP
@@ -502,6 +503,9 @@ class Stream(PassingStream, StreamFacts):
             self.sendHeaders(headers, not body)
             if body:
                 self.sendData(body, True)
+            return STOP
+        isEarly = self.chain is EMPTY_CHAIN and reply is not Failure.FILTER_EXCEPTION.value
+        if isEarly and not self.join(self.manager.chain):
             return STOP
         self.responseHeadersReceived(headers, not body)
         if body and not self.over:

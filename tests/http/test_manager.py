@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from meshproxy.config.pool import typeURL
-from meshproxy.testing import Answer, httpBootstrap
+from meshproxy.testing import Answer, Peer, httpBootstrap
 from tests.http.support import LOG, ProxyCase, scripted
 
 
@@ -126,6 +126,41 @@ class StreamTimeoutTests(ManagerCase):
         self.assertTrue(client.ended)
         self.assertEqual(self.stat("downstream_rq_header_timeout"), 1)
         self.assertQuiet()
+
+    def test_headAnswered(self) -> None:
+        """
+        Whatever is answered before a filter saw the request, the reply passes the filters; one that raises then ends
+        its stream alone.
+        """
+
+        def seen(stream: Any, headers: Any, end: bool) -> None:
+            headers.set(b"x-seen", b"%d" % headers.status)
+            if stream.requestHeaders.path == b"/raise#":
+                raise ValueError("an error of a filter")
+
+        for shared in (False, True):
+            chosen = scripted(responseHeaders=seen)
+            chosen.shared = shared
+            self.start(chosen, manager={"request_headers_timeout": "2s"})
+            for sent, status in (
+                (b"GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+                (b"GET / HTTP/1.1\r\n\r\n", 400),
+                (b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+                (b"GET / HTTP/1.1\r\nhost: a\r\na b: c\r\n\r\n", 400),
+                (b"GET / HTTP/1.1\r\nhost: a\r\n", 408),
+                (b"GET /raise# HTTP/1.1\r\nhost: a\r\n\r\n", 0),
+            ):
+                client = Peer()
+                self.proxy.connect(client)
+                client.write(sent)
+                self.proxy.advance(3)
+                self.assertEqual(client.received.startswith(b"HTTP/1.1 %d " % status), status > 0, sent)
+                self.assertEqual(b"\r\nx-seen: %d\r\n" % status in client.received, status > 0, sent)
+                client.close()
+                self.proxy.settle()
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+            self.assertEqual(self.proxy.request().status, 200)
+            self.assertQuiet()
 
     def test_headInTime(self) -> None:
         """
