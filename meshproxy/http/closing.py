@@ -35,13 +35,21 @@ class ClosingConnection(Protocol):
         It begins to close: what comes from now on is for nobody.
         """
 
+    def _stop(self) -> None:
+        self.closing = True
+        waiting = self.manager.headersDeadlines
+        if waiting is not None:
+            # The rest of a head is due no more: nobody would read it.
+            waiting.cancel(self)
+        self.stopped()
+
     def closeAfterWrites(self) -> None:
         """
         Finish writing, then wait for the peer to do the same, so that its kernel does not throw away what it has not
         read yet (C{delayed_close_timeout}).
         """
-        self.closing = self.closedHere = True
-        self.stopped()
+        self.closedHere = True
+        self._stop()
         waiting = self.manager.closeDeadlines
         transport: Any = self.transport
         transport.unregisterProducer()
@@ -57,8 +65,7 @@ class ClosingConnection(Protocol):
         The downstream finished writing, and as in Envoy thereby its connection: nothing more is sent than what was
         written, and that for as long as any closing may last, whether it is read or not.
         """
-        self.closing = True
-        self.stopped()
+        self._stop()
         waiting = self.manager.closeDeadlines
         transport: Any = self.transport
         transport.unregisterProducer()
@@ -73,6 +80,6 @@ class ClosingConnection(Protocol):
         """
         Close at once.
         """
-        self.closing = self.closedHere = True
-        self.stopped()
+        self.closedHere = True
+        self._stop()
         self.transport.abortConnection()  # type: ignore[union-attr]  # each transport here has it

@@ -157,6 +157,19 @@ class DrainTests(HTTP2Case):
         self.assertTrue(peer.closed)
         self.assertEqual(self.stat("downstream_rq_header_timeout"), 1)
 
+    def test_brokenHead(self) -> None:
+        """
+        One that breaks off ends the connection, and is not late besides while that closes.
+        """
+        self.start(manager={"request_headers_timeout": "1s", "delayed_close_timeout": "5s"})
+        peer = self.connect()
+        peer.write(headers(1, b"\x82", True, False))
+        self.proxy.settle()
+        peer.write(ping())
+        self.proxy.advance(3.0)
+        self.assertEqual((len(self.proxy.accessLog), len(peer.reading.goAways)), (1, 1))
+        self.assertEqual(self.stat("downstream_rq_header_timeout"), 0)
+
     def test_reload(self) -> None:
         """
         The next stream of a connection runs under the new configuration, the one under way under the old.

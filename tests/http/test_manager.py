@@ -127,6 +127,27 @@ class StreamTimeoutTests(ManagerCase):
         self.assertEqual(self.stat("downstream_rq_header_timeout"), 1)
         self.assertQuiet()
 
+    def test_headRefused(self) -> None:
+        """
+        A head that is refused before its end is one request: the rest of it is late no more while the connection
+        closes.
+        """
+        self.managed(request_timeout="0.5s", delayed_close_timeout="2s")
+        for gone in (False, True):
+            client = Peer()
+            self.proxy.connect(client)
+            client.write(b"GET / HTTP/1.1\r\nhost: a\r\n")
+            self.proxy.settle()
+            if gone:
+                client.close()
+            else:
+                client.write(b"a b: c\r\n\r\n")
+            self.proxy.advance(1.75)
+        first, second = self.proxy.accessLog
+        self.assertEqual((first, second.split()[0]), ("400 http1.codec_error DPE", "0"))
+        self.assertEqual((self.stat("downstream_rq_timeout"), self.stat("downstream_rq_total")), (0, 2))
+        self.assertQuiet()
+
     def test_headAnswered(self) -> None:
         """
         Whatever is answered before a filter saw the request, the reply passes the filters; one that raises then ends
