@@ -142,7 +142,10 @@ class LoggedRequest(HedgingRequest):
         now = self._router.clock.seconds()
         record.connected(connection, now)
         if self._logs is not None:
+            # What passed the filters of the try before is sent now.
+            passed, record.bytesSent = record.bytesSent, 0
             self._logs.ready(record)
+            record.bytesSent = passed
         record.upstreamRequestStart = now
         # What came of the request goes now.
         if self._body is not None:

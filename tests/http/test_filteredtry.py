@@ -20,6 +20,7 @@ from meshproxy.testing.bootstraps import BACKEND, httpFilter
 from tests.http.support import LOG, ProxyCase, recorder, scripted
 from tests.http.test_clusteroptions import clusterFields
 from tests.http.test_shadow import MIRROR
+from tests.http.test_upstreamlog import logging
 
 _CODEC = httpFilter("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")
 _RETRIES = {"retry_on": "5xx", "num_retries": 2}
@@ -450,6 +451,64 @@ class EndTests(UpstreamCase):
         refuses = True
         self.assertEqual(self.proxy.request("POST", "/", {}, b"abc").status, 200)
         self.assertEqual(len(mirror.requests), 1)
+        self.assertQuiet()
+
+
+class LogTests(UpstreamCase):
+    """
+    Logs of tries that pass filters.
+    """
+
+    def test_logged(self) -> None:
+        """
+        Each try has its line, with what was sent of it; one that a filter answered has none of a response, and what was
+        sent late counts as what was sent at once.
+        """
+        line = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %BYTES_SENT%/%BYTES_RECEIVED% %UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"
+        options = {"flush_upstream_log_on_upstream_stream": True}
+        refuses = False
+
+        def judge(stream: Any, headers: Any, endStream: bool) -> object:
+            return stream.reply(403) if refuses else None
+
+        self.startUpstream(
+            scripted(requestHeaders=judge),
+            options={"retry_policy": {**_RETRIES, "retry_back_off": {"base_interval": "0.001s"}}},
+            router=logging(line, **options),
+            accessLog=None,
+        )
+        self.backend.answer(Answer(503, b"bad"), Answer(200, b"ok"))
+        for _ in range(2):
+            self.assertEqual(self.proxy.request("POST", "/", {}, b"abc").status, 403 if refuses else 200)
+            refuses = True
+        self.assertEqual(
+            self.proxy.accessLog,
+            [
+                "UpstreamPoolReady 0 0/0 127.0.0.1",
+                "UpstreamEnd 503 3/0 127.0.0.1",
+                "UpstreamPoolReady 0 0/0 127.0.0.1",
+                "UpstreamEnd 200 3/2 127.0.0.1",
+                "UpstreamEnd 0 0/0 -",
+            ],
+        )
+        self.assertQuiet()
+
+    def test_lateTries(self) -> None:
+        """
+        So has a try that is late, whatever it waits for.
+        """
+        retries = {"retry_on": "5xx", "num_retries": 1, "per_try_timeout": "1s"}
+        self.startUpstream(
+            recorder([]),
+            route={"retry_policy": retries, "hedge_policy": {"hedge_on_per_try_timeout": True}},
+            router=logging("%RESPONSE_CODE%"),
+            accessLog=None,
+        )
+        self.proxy.network.latency = 1.5
+        self.backend.answer(Answer(200, b"first"), Answer(200, b"second", delay=9.0))
+        self.assertEqual(self.proxy.request("GET", "/").body, b"first")
+        self.proxy.advance(20.0)
+        self.assertEqual(sorted(self.proxy.accessLog), ["0", "200"])
         self.assertQuiet()
 
 
