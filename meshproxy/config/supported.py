@@ -51,6 +51,9 @@ _MAY_BE_UNKNOWN: Final = {
 #: A list of these is there for its first member that is known; whoever compiles it refuses it where none is.
 _ONE_OF_MANY: Final = "envoy.config.cluster.v3.LoadBalancingPolicy.Policy"
 
+#: Its C{is_optional} is about an extension that it holds.
+_OPTIONAL_EXTENSION: Final = "envoy.config.route.v3.ClusterSpecifierPlugin"
+
 #: Is told the name of a message that an Any holds and nobody has declared, and may load what declares it.
 Resolver: TypeAlias = Callable[[str], None]
 
@@ -188,7 +191,10 @@ class Supported:
         Check the messages in a field.
         """
         for child in _messages(section, name):
-            if section.typeName == _ONE_OF_MANY and not self._isKnown(child.childOrEmpty("typed_config")):
+            mayBeUnknown = section.typeName == _ONE_OF_MANY or (
+                section.typeName == _OPTIONAL_EXTENSION and section.get("is_optional")
+            )
+            if mayBeUnknown and not self._isKnown(child.childOrEmpty("typed_config")):
                 continue
             if child.typeName != _ANY:
                 self.check(child, allowUnknown)

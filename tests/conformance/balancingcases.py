@@ -261,6 +261,17 @@ CASES = [
         0.03,
     ),
     Spread(
+        "leastOfAll",
+        "Requests that are under way together go to as many endpoints.",
+        _extension(_typed("least_request", "LeastRequest", "selection_method: FULL_SCAN"))
+        + ", "
+        + _assign(_group(_ALL)),
+        "",
+        [""] * len(_ALL),
+        0.001,
+        isHeld=True,
+    ),
+    Spread(
         "priorityFirst",
         "The first priority has all while enough of it is healthy.",
         _assign(_group(_ill(0, 1, 2, 3, ill=1)), _group(_ALL[4:], ", priority: 1")),

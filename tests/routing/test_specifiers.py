@@ -133,6 +133,21 @@ class SpecifierTests(ProxyCase):
         exact = {**optional, "match": {"path": "/a"}}
         self.assertEqual(clusterOf(choose(tableOf(exact, to(cluster="c"), context=CONTEXT), "/a")), "c")
 
+    def test_optionalOfEnvoy(self) -> None:
+        """
+        That goes for those that Envoy has and nobody wrote here, too.
+        """
+        lua = "type.googleapis.com/envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig"
+        code = {"inline_string": "-- nothing"}
+        for isOptional in (True, False):
+            extension = {"name": "lua", "typed_config": {"@type": lua, "source_code": code}}
+            given = {"extension": extension, "is_optional": isOptional}
+            text = httpBootstrap(routes=[to(inline_cluster_specifier_plugin=given)])
+            if isOptional:
+                self.assertEqual(MemoryProxy(text).request().status, 404)
+            else:
+                self.assertRaises(ConfigErrors, MemoryProxy, text)
+
     def test_unknownKind(self) -> None:
         """
         Any other that is not there is refused; so is one that refuses its configuration, and what is none.

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.upstream.balancers.test_leastrequest -*-
 """
-C{LEAST_REQUEST}: the endpoint with the fewest requests under way, of a few that are drawn.
+C{LEAST_REQUEST}: the endpoint with the fewest requests under way, of a few that are drawn, or of all.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ class LeastRequest:
         choices: int = 2,
         bias: float = 1.0,
         slowStart: SlowStart | None = None,
+        looksAtAll: bool = False,
     ) -> None:
         """
         @param random: From 0 up to 1.
         @param choices: C{choice_count}, 2 or more.
         @param bias: C{active_request_bias}, 0 or more.
+        @param looksAtAll: Whether none are drawn, but all looked at (C{FULL_SCAN}).
         @param slowStart: What endpoints that are new have of their weight.
         """
         self._slowStart = slowStart
@@ -38,6 +40,7 @@ class LeastRequest:
         self._random = random
         self._choices = choices
         self._bias = bias
+        self._looksAtAll = looksAtAll
         self._endpoints: tuple[Endpoint, ...] = ()
         self._schedule: list[tuple[float, int, Endpoint]] = []
 
@@ -72,6 +75,10 @@ class LeastRequest:
         if self._schedule:
             return self._chooseByWeight()
         random = self._random
+        if self._looksAtAll:
+            fewest = min(endpoint.active for endpoint in endpoints)
+            equals = [endpoint for endpoint in endpoints if endpoint.active == fewest]
+            return equals[int(random() * len(equals))]
         best = endpoints[int(random() * count)]
         for _ in range(self._choices - 1):
             other = endpoints[int(random() * count)]

@@ -120,7 +120,10 @@ class _Compiler:
         factor = 1.0 if bias is None else bias.get("default_value")
         choices = section.wrapped("choice_count", 2)
         slow = compileSlowStart(section.child("slow_start_config"), self._now)
-        return Policy(lambda: LeastRequest(self._random, choices, factor, slow), slowStart=slow)
+        # The cluster's own field has no such choice.
+        isNewer = section.typeName.startswith("envoy.extensions.")
+        looksAtAll = isNewer and section.get("selection_method") == "FULL_SCAN"
+        return Policy(lambda: LeastRequest(self._random, choices, factor, slow, looksAtAll), slowStart=slow)
 
     def _bounded(self, table: IHashTable, weighted: Weighted, factor: int) -> IHashTable:
         return BoundedLoad(table, weighted, factor, self._active) if factor else table

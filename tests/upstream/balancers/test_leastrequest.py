@@ -42,6 +42,18 @@ class LeastRequestTests(SynchronousTestCase):
         balancer.update(these)
         self.assertIs(balancer.choose(), these[3])
 
+    def test_all(self) -> None:
+        """
+        C{FULL_SCAN} looks at all, and draws among equals.
+        """
+        these = endpoints(1, 1, 1, 1)
+        for endpoint, busy in zip(these, (2, 1, 1, 3), strict=True):
+            endpoint.active = busy
+        draws = iter([0.0, 0.4, 0.6, 0.9])
+        balancer = LeastRequest(lambda: next(draws), looksAtAll=True)
+        balancer.update(these)
+        self.assertEqual([balancer.choose() for _ in range(4)], [these[1], these[1], these[2], these[2]])
+
     def test_evens(self) -> None:
         """
         In the long run the load is even, where a random choice is not.
