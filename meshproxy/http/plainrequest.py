@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.codec.http1 import DECIMAL
 from meshproxy.headers import ResponseHeaders
-from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.http.shortrequest import ShortRequest
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Router
@@ -21,31 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["PlainRequest"]
 
 
-class PlainRequest(RoutedRequest):
+class PlainRequest(ShortRequest):
     """
     A request that is nothing but a head, to a route that asks for nothing but a cluster, a time-out, and changes of
-    heads. L{meshproxy.http.router.Router} makes it and puts it on a connection, in one step. Whatever happens then
-    besides a whole response is the business of its base class.
+    heads. L{meshproxy.http.router.Router} makes it and puts it on a connection, in one step.
     """
 
-    # In slots CPython finds them at once. Beside a default of the same name on the class, which the base class has for
-    # most, CPython 3.12 and later look for an attribute that an instance has among its others.
-    __slots__ = (
-        "_action",
-        "_endpoint",
-        "_responsePaused",
-        "_route",
-        "_router",
-        "_stats",
-        "_stream",
-        "_timeouts",
-        "_tryBegan",
-        "connection",
-        "over",
-        "responseStarted",
-    )
-
-    _requestEnded = _complete = True
+    __slots__ = ()
 
     def __init__(
         self, router: Router, stream: Stream, route: Route, stats: ClusterStats, endpoint: Endpoint, now: float

@@ -27,6 +27,7 @@ from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import ORDERS
 from meshproxy.http.retry import RetryState
 from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.http.shortrequest import ShortRequest
 from meshproxy.http.stream import Stream
 from meshproxy.net.instances import withAttributes
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration
@@ -285,35 +286,13 @@ class _KeptForRetry:
         return made
 
 
-class UnaryRequest(RoutedRequest):
+class UnaryRequest(ShortRequest):
     """
     A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
     business of its base class, further tries among them.
     """
 
-    # As those of a plain request, and for the same reason.
-    __slots__ = (
-        "_action",
-        "_cluster",
-        "_durations",
-        "_endpoint",
-        "_headers",
-        "_isGRPC",
-        "_message",
-        "_plan",
-        "_responsePaused",
-        "_route",
-        "_router",
-        "_stats",
-        "_stream",
-        "_timeouts",
-        "_tryBegan",
-        "connection",
-        "over",
-        "responseStarted",
-    )
-
-    _requestEnded = _complete = True
+    __slots__ = ("_cluster", "_durations", "_headers", "_isGRPC", "_message", "_plan")
 
     def __init__(
         self,
