@@ -19,6 +19,7 @@ from meshproxy.config.matchers import (
     compileQueryMatchers,
     compileRegexMatcher,
     compileStringMatcher,
+    withoutQuery,
 )
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import compileFilterStateMatcher, compileMetadataMatcher
@@ -214,7 +215,8 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         template = _compileTemplate(section)
         if template is not None:
             fullMatch = template.regex.fullMatch
-            others = lambda headers, info, path: fullMatch(path)  # noqa: E731  # as the others are
+            # As in Envoy, path parameters are part of what it matches, where other conditions are to ignore them, too.
+            others = lambda headers, info, path: fullMatch(withoutQuery(headers.path))  # noqa: E731  # as the others
     elif kind is not None:
         section.refuse(f"{kind} is not implemented", kind)
     for test in (

@@ -103,6 +103,8 @@ def compilePathRewrite(action: Section, matched: int | None, template: UriTempla
     if not used:
         return None
     if used[0] == "prefix_rewrite":
+        if template is not None:
+            action.refuse("a route that matches by a path_match_policy has no prefix to rewrite", "prefix_rewrite")
         return replacePrefix(matched, action.get("prefix_rewrite").encode("utf-8"))
     if used[0] == "regex_rewrite":
         return substitutePath(action.childOrEmpty("regex_rewrite"))

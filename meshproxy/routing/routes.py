@@ -180,7 +180,10 @@ class RouteCompiler:
         if kind == "route":
             return self._forwarding(route, section.childOrEmpty("route"), around, requestSteps, conditions)
         if kind == "redirect":
-            redirect = compileRedirect(section.childOrEmpty("redirect"), conditions.matched)
+            action = section.childOrEmpty("redirect")
+            if conditions.template is not None and action.get("prefix_rewrite"):
+                action.refuse("a route that matches by a path_match_policy has no prefix to rewrite", "prefix_rewrite")
+            redirect = compileRedirect(action, conditions.matched)
             return replace(route, kind=RouteKind.REDIRECT, redirect=redirect)
         if kind == "direct_response":
             response = compileDirectResponse(section.childOrEmpty("direct_response"), self._maxBody)

@@ -95,11 +95,23 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual(asked.path, b"/b/1?q=/")
         self.assertEqual(asked.first[b"x-envoy-original-path"], b"/a/1?q=/")
 
+    def test_parameters(self) -> None:
+        """
+        Path parameters count, where other matches are to ignore them, too.
+        """
+        other = {"match": {"path_separated_prefix": "/a"}, "route": {"cluster": "c"}}
+        table = tableOf(self.route("/a/{x}"), other, ignore_path_parameters_in_path_matching=True)
+        self.assertEqual([ask(table, path) for path in ("/a/1", "/a/1;p", "/a;p/1", "/a;p/1?q")], [0, 0, 1, 1])
+
     def test_refused(self) -> None:
         """
         What cannot be read is told with its place, and a rewrite needs a match.
         """
         where = "virtual_hosts[0].routes[0]"
+        for name, action in (("route", {"cluster": "c"}), ("redirect", {})):
+            found = {"match": self.route("/{a}")["match"], name: {**action, "prefix_rewrite": "/b"}}
+            bad = errorsOf(routeConfiguration(found))
+            self.assertEqual([path for path, _ in bad], [f"{where}.{name}.prefix_rewrite"])
         bad = errorsOf(routeConfiguration(self.route("/{a")))
         self.assertEqual([path for path, _ in bad], [f"{where}.match.path_match_policy.typed_config.path_template"])
         bad = errorsOf(routeConfiguration(self.route("/{a}", "/{b}")))
