@@ -31,6 +31,7 @@ _REDIRECT = "envoy.extensions.http.custom_response.redirect_policy.v3.RedirectPo
 
 declare(_MESSAGE, "custom_response_matcher")
 declare(_LOCAL, "body", "body_format", "status_code", "response_headers_to_add")
+declare(_LOCAL, "preserve_response_code_details", "response_code_details")
 declare(_REDIRECT, "uri", "redirect_action", "status_code", "response_headers_to_add", "request_headers_to_add")
 
 #: Where in the filter state of the stream that fetches it stands which policy wants it.
@@ -44,12 +45,14 @@ class LocalResponse:
 
     @ivar body: The body, or what the format knows as C{%LOCAL_REPLY_BODY%}.
     @ivar status: The status, 0 for that of the response.
+    @ivar details: What logs tell of why; L{None} for what they would have told.
     """
 
     body: bytes
     formatter: Formatter | None
     status: int
     mutate: Mutation | None
+    details: str | None = Details.EMPTY
 
     def answer(self, stream: Any, headers: ResponseHeaders, reached: bool) -> Stop:
         """
@@ -62,7 +65,8 @@ class LocalResponse:
         added = HeaderMap()
         if self.mutate is not None:
             self.mutate(added, stream)
-        stop: Stop = stream.reply(self.status or headers.status, body, list(added.fields()), Details.EMPTY)
+        details = stream.responseCodeDetails if self.details is None else self.details
+        stop: Stop = stream.reply(self.status or headers.status, body, list(added.fields()), details)
         return stop
 
 
@@ -190,11 +194,17 @@ def _compilePolicy(section: Section, context: FilterContext) -> Policy | None:
         section.refuse(f"not implemented by meshproxy, only {_LOCAL} and {_REDIRECT}", "typed_config")
         return None
     body, form = held.child("body"), held.child("body_format")
+    details: str | None = held.get("response_code_details") or Details.EMPTY
+    if held.oneof("response_code_details_action") == "preserve_response_code_details":
+        details = None
+        if not held.get("preserve_response_code_details"):
+            held.refuse("value must equal true", "preserve_response_code_details")
     return LocalResponse(
         b"" if body is None else readDataSource(body),
         None if form is None else compileFormatString(form),
         held.wrapped("status_code", 0),
         compileHeaderOptions(held, "response_headers_to_add"),
+        details,
     )
 
 

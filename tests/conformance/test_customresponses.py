@@ -213,6 +213,14 @@ LISTENERS = {
     "tree": _manager(_BY_STATUS, _ROUTES, _TABLE),
     "origin": _manager(_BY_ORIGIN, [_ROUTES[1], _ROUTES[-1]]),
     "list": _manager(_CONDITIONS, [_ROUTES[1], _ROUTES[-1]]),
+    "kept": _manager(
+        _tree(_STATUS, "exact_match_map", {"503": _local(body=_text("x"), preserve_response_code_details=True)}),
+        [_ROUTES[-1]],
+    ),
+    "named": _manager(
+        _tree(_STATUS, "exact_match_map", {"503": _local(body=_text("x"), response_code_details="why not")}),
+        [_ROUTES[-1]],
+    ),
     "fetch": _fetching(OWN),
     "guarded": _fetching(_GUARD, OWN),
     "guards": _fetching(OWN, _GUARD),
@@ -326,6 +334,10 @@ CASES = [
         for listener in ("guarded", "guards")
         for denied in (0, 1)
         for status, answers in ((403, (_answer(403), _ok())), (503, (_answer(503), _ok())))
+    ],
+    *[
+        Case(f"{listener}Details", "What logs tell of why.", get("/x"), (_answer(503),), listener)
+        for listener in ("kept", "named")
     ],
     *[
         Case(f"list_{name}", f"Conditions: {name}.", get("/x", *asked), (answer,), "list")

@@ -49,6 +49,18 @@ class CustomResponseTests(SynchronousTestCase):
         self.assertEqual((result.header("content-type"), result.header("content-length")), ("text/plain", "5"))
         self.assertEqual(result.log["details"], "")
 
+    def test_details(self) -> None:
+        """
+        Logs tell what the policy says of why, or what they would have told.
+        """
+        for fields, details in (
+            ({"response_code_details": "sorry_page"}, "sorry_page"),
+            ({"preserve_response_code_details": True}, "via_upstream"),
+        ):
+            self.assertEqual(self.harness(body={"inline_string": "x"}, **fields).request().log["details"], details)
+        error = self.assertRaises(ConfigErrors, self.harness, preserve_response_code_details=False)
+        self.assertIn("value must equal true", str(error))
+
     def test_format(self) -> None:
         """
         The body may be made of what is known, and so may more fields.
