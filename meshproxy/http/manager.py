@@ -16,7 +16,7 @@ from meshproxy.codec.http1 import Http1Counters, Http1Options, connectionTokens
 from meshproxy.codec.http2 import Http2Counters
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import Failure, LocalReply, protocolErrorReply
-from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
 from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, SCHEMES, compileEdgeHeaders
@@ -452,7 +452,8 @@ class ConnectionManager(Timeouts):
         if isinstance(result, bytes):
             headers.path = result
             return None
-        if isinstance(result, tuple):
+        # As in Envoy: no client of gRPC follows a redirect.
+        if isinstance(result, tuple) and not isGRPC(headers):
             self.stats.rqRedirectedWithNormalizedPath.value += 1
             headers.path = result[1]
             return LocalReply(307, b"", "path_normalization_failed", 0, ((b"location", result[1]),))

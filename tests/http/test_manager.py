@@ -517,6 +517,10 @@ class JudgementTests(ManagerCase):
         response = self.proxy.request("GET", "/a%2Fb")
         self.assertEqual((response.status, response.header("location")), (307, "/a/b"))
         self.assertEqual(self.stat("downstream_rq_redirected_with_normalized_path"), 1)
+        response = self.proxy.request("GET", "/a%2Fb", {"content-type": "application/grpc"})
+        self.assertEqual((response.status, response.header("location")), (200, None))
+        self.assertEqual(response.header("grpc-status"), "13")
+        self.assertEqual(self.stat("downstream_rq_failed_path_normalization"), 1)
 
     def test_strippedAuthority(self) -> None:
         """
