@@ -19,6 +19,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.closing import ClosingConnection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.stream import Stream
+from meshproxy.http.unary import UnaryStream
 from meshproxy.net.relay import IRelay, RelayCounters, SocketRelay
 from meshproxy.net.transport import SocketTransport
 
@@ -139,11 +140,12 @@ class _RequestSink:
     Takes the codec's events; the connection's own C{dataReceived} is the transport's.
     """
 
-    __slots__ = ("_connection", "requestReceived")
+    __slots__ = ("_connection", "callReceived", "requestReceived")
 
     def __init__(self, connection: HTTP1Connection) -> None:
         self._connection = connection
         self.requestReceived = connection.requestReceived
+        self.callReceived = connection.callReceived
 
     def dataReceived(self, data: bytes, endStream: bool) -> None:
         """
@@ -396,6 +398,25 @@ class HTTP1Connection(ClosingConnection):
         if manager.watchesRequests:
             self._watchRequest(manager, stream)
         manager.serve(stream)
+
+    def callReceived(self, headers: RequestHeaders, body: bytes) -> bool:
+        """
+        A request came whole, with a body. It does what L{requestReceived} does, to a stream that knows the body.
+
+        @return: Whether the body was taken, too.
+        """
+        manager = self.slot.current
+        if manager is not self.manager:
+            manager.adopt(self)
+        self.served += 1
+        manager.stats.http1.rqTotal.value += 1
+        stream = self.stream = UnaryStream(manager, self, headers, False, manager.clock.seconds())
+        stream.message = body
+        stream.isTaken = False
+        if manager.watchesRequests:
+            self._watchRequest(manager, stream)
+        manager.serve(stream)
+        return stream.isTaken
 
     def _watchRequest(self, manager: ConnectionManager, stream: Stream) -> None:
         """

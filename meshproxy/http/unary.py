@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.http.test_unary,tests.http.test_unaryretries,tests.http.test_unaryflow -*-
 """
-The short way of calls of gRPC that are one message each way.
+The short way of calls of gRPC that are one message each way, and of other requests whose body came with their head as
+far as to L{carryWithBody<meshproxy.http.plainrequest.carryWithBody>}.
 
 It is for a request over HTTP/2 whose head and only DATA frame came in one read, to a route that asks for little and a
 cluster of HTTP/2 with a connection that has room. Such a call takes one step from the codec through the route to the
@@ -25,6 +26,7 @@ from meshproxy.http.chain import FilterChain
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import ORDERS
+from meshproxy.http.plainrequest import carryWithBody
 from meshproxy.http.retry import RetryState
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.shortrequest import ShortRequest
@@ -174,6 +176,16 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     endpoint = choose()
     pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
     connection = pool.withRoom() if isinstance(pool, HTTP2Pool) else None
+    if (
+        endpoint is not None
+        and pool is not None
+        and pool.idle
+        and plan.isPlain
+        and plan.retries is None
+        and _TIMEOUT not in first
+        and carryWithBody(router, stream, headers, plan, cluster, endpoint, pool)
+    ):
+        return True
     if (
         endpoint is None
         or pool is None

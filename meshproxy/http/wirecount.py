@@ -149,10 +149,20 @@ class CountingHTTP1Connection(HTTP1Connection):
         """
         A request begins.
         """
+        self._countHead(headers)
+        super().requestReceived(headers, endStream)
+
+    def callReceived(self, headers: RequestHeaders, body: bytes) -> bool:
+        """
+        A request came whole, with a body.
+        """
+        self._countHead(headers)
+        return super().callReceived(headers, body)
+
+    def _countHead(self, headers: RequestHeaders) -> None:
         # Host is no field any more.
         host = (b"host", headers.authority) if headers.authority else None
         self._headReceived = receivedHeadBytes(headers, host)
-        super().requestReceived(headers, endStream)
 
     def sendInformational(self, headers: ResponseHeaders) -> None:
         """

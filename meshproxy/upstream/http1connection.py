@@ -271,6 +271,17 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.pool.stats.cxTxBytesTotal.value += len(data)
         self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
 
+    def carryCall(self, request: IUpstreamRequest, headers: RequestHeaders, body: bytes) -> None:
+        """
+        Carry a request with its whole body: L{begin}, L{sendHeaders} and L{sendData} in one.
+        """
+        self.request = self._sink.request = request
+        self.served += 1
+        self._requestEnded = True
+        data = self.codec.encodeCall(headers, body)
+        self.pool.stats.cxTxBytesTotal.value += len(data)
+        self.transport.write(data)  # type: ignore[union-attr]  # Twisted sets it before
+
     def sendHeaders(self, headers: RequestHeaders, endStream: bool) -> None:
         """
         Send the head of the request.

@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from meshproxy.http import unary
 from meshproxy.http.filter import HTTPFilter
+from meshproxy.http.plainrequest import carryWithBody
 from meshproxy.testing import Peer
 from tests.http.support import ProxyCase, scripted
 
@@ -150,6 +152,118 @@ class ShortWayTests(ProxyCase):
         self.assertSame(self.GET, HEAD + b"content-length: 0\r\n\r\n")
         self.assertSame(self.GET, b"HTTP/1.1 204 No Content\r\nx-b: 1\r\n\r\n")
         self.assertSame(self.GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n")
+
+    POST = b"POST /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\ncontent-length: 4\r\n\r\nabcd"
+
+    def taken(self) -> list[bool]:
+        """
+        Whether bodies that came with their heads went the short way, one by one.
+        """
+        told: list[bool] = []
+        short = carryWithBody
+
+        def carry(*args: Any) -> bool:
+            told.append(short(*args))
+            return told[-1]
+
+        self.patch(unary, "carryWithBody", carry)
+        return told
+
+    def test_withBody(self) -> None:
+        """
+        A body that comes with its head goes with it to the upstream.
+        """
+        taken = self.taken()
+        self.make()
+        seen = self.assertSame(self.POST, self.SHORT)
+        self.assertTrue(seen.upstream.endswith(b"\r\n\r\nabcd"), seen.upstream)
+        self.assertIn(b"content-length: 4\r\n", seen.upstream)
+        self.assertEqual(len(taken), taken.count(True))
+        self.assertGreater(len(taken), 10)
+        for method in (b"PUT", b"PATCH", b"DELETE", b"GET", b"HEAD"):
+            answer = HEAD + b"content-length: 4\r\n\r\n" if method == b"HEAD" else self.SHORT
+            self.assertSame(self.POST.replace(b"POST", method), answer)
+        for field in (
+            b"connection: keep-alive",
+            b"connection: close",
+            b"expect: 100-continue",
+            b"te: trailers",
+            b"x-a: 2",
+        ):
+            self.assertSame(self.POST.replace(b"x-a", field + b"\r\nx-a"), self.SHORT, closes=b"close" in field)
+        for manager in ({"use_remote_address": True}, {"use_remote_address": True, "via": "us"}):
+            self.make(manager=manager)
+            self.assertSame(self.POST, self.SHORT)
+
+    def test_withBodyNotSo(self) -> None:
+        """
+        Where the route, or what the client asks for, needs more, the body follows its head.
+        """
+        taken = self.taken()
+        self.make(route={"retry_policy": {"retry_on": "5xx"}, "timeout": "0s"})
+        self.assertSame(self.POST, self.SHORT)
+        self.make()
+        self.assertSame(self.POST.replace(b"x-a", b"grpc-timeout: 1S\r\nx-a"), self.SHORT)
+        self.make(route={"max_stream_duration": {"max_stream_duration": "9s"}})
+        self.assertSame(self.POST, self.SHORT)
+        self.assertEqual(taken, [])
+
+    def test_withBodyAndFilters(self) -> None:
+        """
+        Filters that look at the body, change it, wait for all of it, or answer at either part.
+        """
+        told: list[tuple[bytes, bool]] = []
+
+        async def change(stream: Any, headers: Any, end: bool) -> None:
+            stream.replaceRequestBody((await stream.requestBody()).upper())
+
+        def forget(stream: Any, headers: Any, end: bool) -> None:
+            headers.remove(b"content-length")
+
+        def refuse(stream: Any, payload: Any, end: bool) -> None:
+            if stream.requestHeaders.method == b"POST":
+                stream.reply(418, b"no")
+
+        def look(stream: Any, data: bytes, end: bool) -> None:
+            told.append((data, end))
+
+        self.make(scripted(requestData=look))
+        self.assertSame(self.POST, self.SHORT)
+        self.assertEqual(told[0], (b"abcd", True))
+        self.make(scripted(requestHeaders=change))
+        self.assertTrue(self.assertSame(self.POST, self.SHORT).upstream.endswith(b"ABCD"))
+        self.make(scripted(requestHeaders=forget))
+        self.assertIn(b"transfer-encoding: chunked", self.exchange([self.POST], [self.SHORT]).upstream)
+        for event in ("requestHeaders", "requestData"):
+            self.make(scripted(**{event: refuse}))
+            seen = self.exchange([self.POST], [])
+            self.assertIn(b"HTTP/1.1 418", seen.client)
+            self.assertEqual(seen.upstream, b"")
+
+    def test_withBodyRefused(self) -> None:
+        """
+        A body with a head that is refused, or answered without an upstream, is for nobody.
+        """
+        self.make()
+        for change in ((b"/x", b"x"), (b"host: a\r\n", b""), (b"x-a: 1", b"x a: 1"), (b"length: 4", b"length: 4x")):
+            request = self.POST.replace(*change)
+            whole = self.exchange([request], [])
+            self.assertIn(b"HTTP/1.1 4", whole.client, change)
+            self.assertEqual(whole.upstream, b"")
+
+    def test_withBodyPipelined(self) -> None:
+        """
+        Several requests with bodies in one read, and what follows them.
+        """
+        self.make()
+        once = self.exchange([self.POST], [self.SHORT])
+        waited = once.client.replace(b"service-time: 250", b"service-time: 0")
+        both = self.POST * 2
+        twice = self.exchange([both], [self.SHORT, self.SHORT])
+        self.assertEqual((twice.client, twice.upstream), (once.client + waited, once.upstream * 2))
+        for cut in range(1, len(both)):
+            seen = self.exchange([both[:cut], both[cut:]], [self.SHORT, self.SHORT])
+            self.assertSeen(seen, twice, f"cut at {both[:cut]!r}")
 
     def test_head(self) -> None:
         """

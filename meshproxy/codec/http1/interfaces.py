@@ -32,6 +32,16 @@ class IRequestSink(Interface):
         @param endStream: Whether that is the whole request.
         """
 
+    def callReceived(headers: RequestHeaders, body: bytes) -> bool:
+        """
+        The head of a request came in one read with its body, which is not chunked.
+
+        @param headers: The caller's to keep and to change.
+
+        @return: Whether the body was taken as well, and with it the request's end. Else they are told by
+            L{dataReceived}.
+        """
+
     def dataReceived(data: bytes, endStream: bool) -> None:
         """
         A piece of the body came, or of what follows in a tunnel.

@@ -240,11 +240,9 @@ class MessageReceiver(Generic[Headers]):
             match = self._matchHead(whole) if len(whole) <= limit else None
         headers = self._takeMatch(match) if match is not None else None
         if headers is not None:
-            self._messageBegan(headers, False, stop < len(data))
-        else:
-            head = whole if whole is not None else data[position:stop]
-            self._messageBegan(*self._explain(head), stop < len(data))
-        return stop
+            return self._messageBegan(headers, False, data, stop)
+        head = whole if whole is not None else data[position:stop]
+        return self._messageBegan(*self._explain(head), data, stop)
 
     def _takeMatch(self, match: Match[bytes]) -> Headers | None:
         """
@@ -262,11 +260,13 @@ class MessageReceiver(Generic[Headers]):
         """
         raise NotImplementedError
 
-    def _messageBegan(self, headers: Headers, isHTTP10: bool, hasMore: bool) -> None:
+    def _messageBegan(self, headers: Headers, isHTTP10: bool, data: bytes, stop: int) -> int:
         """
         Enter the state after a head, and tell the sink.
 
-        @param hasMore: Whether bytes follow in the same read.
+        @param data: The read in which the head ended, at C{stop}.
+
+        @return: Where what nobody was told of begins.
         """
         raise NotImplementedError
 

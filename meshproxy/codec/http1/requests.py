@@ -28,6 +28,7 @@ __all__ = ["RequestReceiver"]
 
 HEAD = ReadState.HEAD
 WAITING = ReadState.WAITING
+FIXED = ReadState.FIXED
 HELD = ReadState.HELD
 TUNNEL = ReadState.TUNNEL
 CLOSED = ReadState.CLOSED
@@ -36,6 +37,8 @@ IDLE = WriteState.IDLE
 DUE = WriteState.HEAD
 
 _newRequest = RequestHeaders.__new__
+
+_END = b"\r\n\r\n"
 
 # A map with one of these twice is not for the fast way.
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
@@ -52,6 +55,13 @@ def _dropRequest(headers: RequestHeaders, endStream: bool) -> None:
     """
     The connection is gone.
     """
+
+
+def _dropCall(headers: RequestHeaders, body: bytes) -> bool:
+    """
+    Likewise.
+    """
+    return False
 
 
 class RequestReceiver(MessageReceiver[RequestHeaders]):
@@ -72,6 +82,7 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
         self.writeState = IDLE
         self.request: RequestHeaders | None = None
         self._requestReceived = sink.requestReceived
+        self._callReceived = sink.callReceived
         self._counters = counters
         self._checksUnderscores = options.underscores is not UnderscoreAction.ALLOW
         self.isHTTP10 = False
@@ -86,6 +97,7 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
         """
         super().stop()
         self._requestReceived = _dropRequest
+        self._callReceived = _dropCall
 
     def receiveData(self, data: bytes) -> None:
         """
@@ -130,6 +142,8 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
                 self.writeState = DUE
                 self.readState = WAITING
                 return shaped
+        if not data.endswith(_END):
+            return None
         match = matchRequest(data)
         if match is None or match.end() != len(data) or len(data) > self._maxHeadBytes:
             return None
@@ -199,7 +213,7 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
             raise RemoteProtocolError("a fragment in the request target", 400, "path_normalization_failed")
         return headers, isHTTP10
 
-    def _messageBegan(self, headers: RequestHeaders, isHTTP10: bool, hasMore: bool) -> None:
+    def _messageBegan(self, headers: RequestHeaders, isHTTP10: bool, data: bytes, stop: int) -> int:
         self.request = headers
         self.isHTTP10 = isHTTP10
         self.writeState = DUE
@@ -216,7 +230,17 @@ class RequestReceiver(MessageReceiver[RequestHeaders]):
         else:
             endStream = True
             self.readState = WAITING
-        self._requestReceived(headers, endStream)
+        end = stop + self.opaqueRemaining
+        if stop < end <= len(data):
+            body = data[stop:end]
+            if self._callReceived(headers, body):
+                self.opaqueRemaining = 0
+                if self.readState is FIXED:
+                    self._messageEnded(end < len(data))
+                return end
+        else:
+            self._requestReceived(headers, endStream)
+        return stop
 
     def _frame(self, headers: RequestHeaders) -> bool:
         """

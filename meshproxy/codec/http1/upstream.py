@@ -13,7 +13,7 @@ from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLe
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
 from meshproxy.codec.http1.memory import ResponseMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import HeadTemplates, chunk, encodeHead, lastChunk, styled
+from meshproxy.codec.http1.serialize import DECIMAL, HeadTemplates, chunk, encodeHead, lastChunk, styled
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -41,6 +41,9 @@ _BODILESS = frozenset({b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"})
 
 # Those of them that ask for nothing of the connection.
 _ALONE = _BODILESS - {b"CONNECT"}
+
+# Those that usually have one.
+_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
 
 # The heads of requests without a body and without anything to say about their connection.
 _TEMPLATES = HeadTemplates(b"%b %b HTTP/1.1\r\nhost: %b\r\n")
@@ -156,6 +159,39 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
                 self.readState = HEAD
                 return _TEMPLATES[tuple(first)] % values
         return self.encodeHeaders(headers, True)
+
+    def encodeCall(self, headers: RequestHeaders, body: bytes) -> bytes:
+        """
+        Write a request with its body, which is not empty: the same as L{encodeHeaders} and L{encodeData}, with a
+        shorter way for the usual one.
+
+        @raise LocalProtocolError: As they do.
+        """
+        first = headers.first
+        path = headers.path
+        method = headers.method
+        if (
+            self.readState is WAITING
+            and self.keepAlive
+            and headers.more is None
+            and self._isPlain
+            and method in _WITH_BODY
+            and path
+            and _SPACE not in path
+            and first.get(b"content-length") == DECIMAL[len(body)]
+            and b"transfer-encoding" not in first
+            and b"connection" not in first
+            and b"upgrade" not in first
+        ):
+            values = (method, path, headers.authority, *first.values())
+            # See isOneLine.
+            joined = b"".join(values)
+            if not (_LF in joined or _CR in joined or _NUL in joined):
+                self._method = method
+                self._began = False
+                self.readState = HEAD
+                return _TEMPLATES[tuple(first)] % values + body
+        return self.encodeHeaders(headers, False) + self.encodeData(body, True)
 
     def _target(self, headers: RequestHeaders) -> bytes:
         if headers.method == b"CONNECT":
@@ -312,7 +348,11 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
     def _judgeFirstLine(self, line: bytes) -> None:
         parseStatusLine(line)
 
-    def _messageBegan(self, headers: ResponseHeaders, isHTTP10: bool, hasMore: bool) -> None:
+    def _messageBegan(self, headers: ResponseHeaders, isHTTP10: bool, data: bytes, stop: int) -> int:
+        self._headReceived(headers, isHTTP10, stop < len(data))
+        return stop
+
+    def _headReceived(self, headers: ResponseHeaders, isHTTP10: bool, hasMore: bool) -> None:
         self._began = True
         status = headers.status
         first = headers.first

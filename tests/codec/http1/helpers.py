@@ -44,6 +44,10 @@ class RecordingSink:
         self.transcript.append(("request", list(headers.allFields()), endStream))
         self._tell("request")
 
+    def callReceived(self, headers: RequestHeaders, body: bytes) -> bool:
+        self.requestReceived(headers, False)
+        return False
+
     def informationalReceived(self, headers: ResponseHeaders) -> None:
         self.transcript.append(("informational", list(headers.allFields())))
         self._tell("informational")
