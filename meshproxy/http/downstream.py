@@ -331,8 +331,6 @@ class HTTP1Connection(ClosingConnection):
         self.manager.connectionLost(self, stream is not None)
         if stream is not None:
             self.stream = None
-            if stream.tunnel:
-                self.manager.stats.rqResponseBeforeRqComplete.value += 1
             stream.downstreamLost()
         elif self.headBegun and not self.closedHere:
             # It went away within a head. As in Envoy, that is a request too, and has its line in the log.
@@ -569,11 +567,6 @@ class HTTP1Connection(ClosingConnection):
             return
         codec = self.codec
         if not codec.keepAlive or stream.requestEnd is None:
-            if stream.requestEnd is None:
-                stats = self.manager.stats
-                stats.rqResponseBeforeRqComplete.value += 1
-                # As in Envoy, whose codec tells of each reset, be it its own.
-                stats.rqRxReset.value += 1
             self.close()
             return
         self.idleSince = stream.end or 0.0

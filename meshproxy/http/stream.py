@@ -449,7 +449,9 @@ class Stream(PassingStream, StreamFacts):
             self._end()
         elif self.protocol != "HTTP/2":
             # HTTP/1 cannot end one direction of a tunnel: as in Envoy, that is the end of both.
-            self.reset()
+            self.requestHalted = True
+            self.downstream.resetStream(self)
+            self._end()
 
     # Local replies
 
@@ -629,6 +631,11 @@ class Stream(PassingStream, StreamFacts):
         upstream = self.upstream
         if upstream is not None and (not upstream.over or upstream.connection is not None):
             upstream.abandon()
+        if self.requestEnd is None and self.responseCode:
+            stats = manager.stats
+            stats.rqResponseBeforeRqComplete.value += 1
+            # As in Envoy, whose codec tells of each reset, be it its own.
+            stats.rqRxReset.value += self.responseEnded
         if self.isInvolved:
             self._dropWaiting()
             if self.isUpgrade:

@@ -265,12 +265,6 @@ class StreamSide:
                 sides.pop(self, None)
                 return
         elif codecStream.canReceive:
-            if not stream.requestEnded:
-                stats = stream.manager.stats
-                stats.rqResponseBeforeRqComplete.value += 1
-                if stream.responseEnded:
-                    # As in Envoy, whose codec tells of each reset, be it its own.
-                    stats.rqRxReset.value += 1
             codecStream.stopReading()
         connection.streamEnded(self, stream)
 

@@ -38,6 +38,7 @@ _ANSWERS: dict[str, tuple[bytes, str]] = {
     "cut": (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", "close"),
     "garbage": (b"garbage\r\n\r\n", ""),
     "upgrade": (b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", "tunnel"),
+    "socket": (b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", "once"),
     "call": (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n"
         b"5\r\n\0\0\0\0\0\r\n0\r\ngrpc-status: 0\r\n\r\n",
@@ -102,6 +103,8 @@ def _serveHTTP1(sock: socket.socket, data: bytes) -> None:
         if then == "tunnel":
             while echoed := sock.recv(65536):
                 sock.sendall(echoed)
+        if then == "once":
+            sock.sendall(sock.recv(65536))
         if then == "reset":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         if then:
@@ -152,13 +155,17 @@ class _HTTP2Connection:
                 if isinstance(event, h2.events.RequestReceived):
                     fields = {bytes(name): bytes(value) for name, value in event.headers}
                     path = self._paths[event.stream_id] = fields[b":path"].decode()[1:]
-                    if path in ("early", "upgrade") or b":protocol" in fields:
+                    if path in ("early", "upgrade", "socket") or b":protocol" in fields:
                         self._answer(event.stream_id, path)
                 elif isinstance(event, h2.events.DataReceived):
                     connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                    if self._paths.get(event.stream_id) == "upgrade":
-                        connection.send_data(event.stream_id, event.data)
-                elif isinstance(event, h2.events.StreamEnded) and self._paths.get(event.stream_id) != "upgrade":
+                    if self._paths.get(event.stream_id) in ("upgrade", "socket"):
+                        ends = self._paths[event.stream_id] == "socket"
+                        connection.send_data(event.stream_id, event.data, end_stream=ends)
+                elif isinstance(event, h2.events.StreamEnded) and self._paths[event.stream_id] not in (
+                    "upgrade",
+                    "socket",
+                ):
                     if not self._answer(event.stream_id, self._paths[event.stream_id]):
                         return
             self._sock.sendall(connection.data_to_send())
@@ -205,7 +212,7 @@ class _HTTP2Connection:
         elif path == "cut":
             self._send(streamId, ok, b"ok", ends=False)
             connection.reset_stream(streamId, 2)
-        elif path == "upgrade":
+        elif path in ("upgrade", "socket"):
             self._send(streamId, ok, ends=False)
         elif path == "garbage":
             self._sock.sendall(connection.data_to_send() + b"\0\0\1\1\4\0\0\0\0x")
