@@ -71,6 +71,8 @@ class _MadeWhenRead:
     "dynamicMetadata",
     "filterState",
     "healthCheck",
+    "heldMetadata",
+    "_heldMetadataSize",
 )
 @implementer(IHTTPStream)
 class Stream(PassingStream, StreamFacts):
