@@ -204,16 +204,16 @@ class ConfigurationTests(SynchronousTestCase):
         A known field that is not implemented is refused, and only warned of if that is asked for.
         """
         port = freePort()
-        asking = cluster("c", 1, preconnect_policy={"predictive_preconnect_ratio": 2})
+        asking = cluster("c", 1, outlier_detection={"consecutive_5xx": 2})
         path = self.file(bootstrap(listener("l", port, direct("x")), asking))
         refused = Proxy(self, "-c", str(path), "--mode", "validate")
         self.assertEqual(refused.ended(), 1)
-        self.assertIn("preconnect_policy", refused.log)
+        self.assertIn("outlier_detection", refused.log)
         allowed = Proxy(self, "-c", str(path), "--mode", "validate", "--allow-unknown-static-fields")
         self.assertEqual(allowed.ended(), 0)
-        self.assertIn("preconnect_policy", allowed.log)
+        self.assertIn("outlier_detection", allowed.log)
         serving = Proxy(self, "-c", str(path), "--allow-unknown-static-fields").ready(port)
-        serving.waitLogged("preconnect_policy")
+        serving.waitLogged("outlier_detection")
 
 
 class PortTests(SynchronousTestCase):
