@@ -17,9 +17,12 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 _TESTED_ELSEWHERE = {
     "A handshake has a minute",
     "A refused response counts once",
+    "A request without a route has no route's fields",
+    "A rewrite names groups that there are",
     "A route speaks to filters that are there",
     "Bundles of trust domains",
     "Certificates are read again",
+    "Connections made ahead by chance",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",
     "Filters on the way upstream come before the connection",
