@@ -46,7 +46,7 @@ def replyHeaders(
         headers.set(b"content-type", b"application/grpc")
         if b"grpc-status" not in first:
             first[b"grpc-status"] = b"%d" % (reply.grpcStatus or grpcStatus(reply.status))
-        if reply.body:
+        if reply.body and request.method != b"HEAD":
             headers.set(b"grpc-message", percentEncoded(reply.body))
         headers.remove(b"content-length")
     elif reply.body:

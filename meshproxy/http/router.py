@@ -213,6 +213,8 @@ class Router:
         if route.redirect is not None:
             # As in Envoy, a redirect is one of the direct responses.
             stats.rqDirectResponse.value += 1
+            if self.suppressHeaders:
+                stream.tellsOriginalPath = False
             location = route.redirect.location(headers, stream)
             stream.localReply(LocalReply(route.redirect.status, b"", "direct_response", 0, ((b"location", location),)))
         elif route.directResponse is not None:

@@ -129,7 +129,8 @@ def _newPath(section: Section, matched: int | None) -> Location:
 
     def path(headers: RequestHeaders, info: StreamInfo) -> bytes:
         if rewrite is not None:
-            HeaderMap.set(headers, b"x-envoy-original-path", headers.path)
+            if info.tellsOriginalPath:
+                HeaderMap.set(headers, b"x-envoy-original-path", headers.path)
             headers.path = rewrite(headers.path, info)
         return headers.path
 

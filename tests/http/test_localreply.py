@@ -117,3 +117,11 @@ class ReplyHeadersTests(SynchronousTestCase):
         """
         headers = self.reply(500, "100% \n\xe9~".encode(), to=GRPC)
         self.assertEqual(headers.first[b"grpc-message"], b"100%25 %0A%C3%A9~")
+
+    def test_head(self) -> None:
+        """
+        The words are what a body would be, which HEAD does not get.
+        """
+        asked = RequestHeaders(b"HEAD", b"/", b"a", [(b"content-type", b"application/grpc")])
+        headers = replyHeaders(asked, LocalReply(403, b"denied", "test"))
+        self.assertEqual((headers.get(b"grpc-status"), headers.get(b"grpc-message")), (b"7", None))

@@ -319,6 +319,20 @@ class HeadTests(RouterCase):
             self.assertEqual([name for name in response.headers.first if name.startswith(b"x-envoy")], [])
             self.assertEqual([name for name in self.backend.last.headers.first if name.startswith(b"x-envoy")], [])
 
+    def test_redirectedPath(self) -> None:
+        """
+        A redirect that rewrites the path does so in the head as well, as Envoy's; which one it was is kept only where
+        the router adds such fields.
+        """
+        router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
+        routes = [{"match": {"prefix": "/a"}, "redirect": {"prefix_rewrite": "/b"}}]
+        for suppressed, logged in ((False, "/b /a/x"), (True, "/b -")):
+            filters = [{"name": "r", "typed_config": {"@type": router, "suppress_envoy_headers": suppressed}}]
+            log = "%REQ(:PATH):2% %REQ(X-ENVOY-ORIGINAL-PATH)%"
+            self.start(routes=routes, manager={"http_filters": filters}, accessLog=log)
+            self.assertTrue((self.proxy.request("GET", "/a/x").header("location") or "").endswith("/b/x"))
+            self.assertEqual(self.proxy.accessLog, [logged])
+
     def test_attempts(self) -> None:
         """
         How many tries it took is told to both sides that want it.
