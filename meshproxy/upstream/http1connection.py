@@ -239,6 +239,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
                 self.pool.stats.cxDestroyRemoteWithActiveRq.value += 1
             self._detach()
             request.upstreamReset(why, "")
+        self.codec.stop()
         self.pool.connectionLost(self)
 
     def _protocolError(self, error: RemoteProtocolError) -> None:

@@ -13,7 +13,10 @@ from meshproxy.testing import Answer
 from tests.http.http2support import HTTP2Case
 
 # What each connection has one of; streams and heads hang on these.
-_NAMES = ("DownstreamCodec", "DownstreamConnection", "HTTP1Connection", "HTTP2Connection", "ConnectionInfo")
+_NAMES = frozenset(
+    "DownstreamCodec DownstreamConnection HTTP1Connection HTTP2Connection ConnectionInfo UpstreamCodec "
+    "HTTP1UpstreamConnection Stream UnaryStream RoutedRequest PlainRequest".split()
+)
 
 
 def _alive() -> Counter[str]:
@@ -122,5 +125,31 @@ class FreedTests(HTTP2Case):
             self.assertEqual([client.of(each).done for each in streams], [True, True, False])
             client.close()
             self.proxy.settle()
+
+        self.assertFreed(converse)
+
+    def test_upstreams(self) -> None:
+        """
+        Upstreams end their connections: after a response, with it, within it, before it, and by nonsense.
+        """
+        self.start()
+        answers = [
+            Answer(headers=[("connection", "close")], then="close"),
+            Answer(raw=b"HTTP/1.1 200 OK\r\n\r\nuntil the end", then="close"),
+            Answer(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", then="close"),
+            Answer.close(),
+            Answer(raw=b"HTTP/9 nonsense\r\n\r\n"),
+        ]
+
+        def converse() -> None:
+            for answer in answers:
+                self.backend.answers.clear()
+                self.backend.answer(answer)
+                client = self.proxy.client()
+                client.send("POST", headers={"content-length": "3"}, body=b"abc")
+                self.proxy.settle()
+                self.proxy.advance(1)
+                client.close()
+                self.proxy.settle()
 
         self.assertFreed(converse)

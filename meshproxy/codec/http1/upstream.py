@@ -51,6 +51,24 @@ _TEMPLATES = HeadTemplates(b"%b %b HTTP/1.1\r\nhost: %b\r\n")
 _DEFAULTS = Http1Options(maxHeadBytes=80 * 1024)
 
 
+def _dropHead(headers: ResponseHeaders) -> None:
+    """
+    The connection is gone.
+    """
+
+
+def _dropResponse(headers: ResponseHeaders, endStream: bool) -> None:
+    """
+    Likewise.
+    """
+
+
+def _dropWhole(headers: ResponseHeaders, body: bytes) -> None:
+    """
+    Likewise.
+    """
+
+
 class UpstreamCodec(MessageReceiver[ResponseHeaders]):
     """
     Writes requests and reads their responses, one after the other.
@@ -80,6 +98,15 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} writes {self.writeState.value}, reads {self.readState.value}>"
+
+    def stop(self) -> None:
+        """
+        See L{MessageReceiver.stop}.
+        """
+        super().stop()
+        self._informationalReceived = _dropHead
+        self._responseReceived = _dropResponse
+        self._wholeReceived = _dropWhole
 
     # Requests.
 

@@ -1,5 +1,5 @@
 """
-The list of differences is explained.
+The list of differences from Envoy is explained.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _TESTED_ELSEWHERE = {
     "A request without a route has no route's fields",
     "A rewrite names groups that there are",
     "A route speaks to filters that are there",
+    "A tunnel ends one direction at a time",
     "Bundles of trust domains",
     "Certificates are read again",
     "Connections made ahead by chance",
