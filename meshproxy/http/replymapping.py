@@ -70,7 +70,7 @@ def compileReplyRewriter(section: Section | None, runtime: RuntimeInteger) -> Re
         headers = ResponseHeaders(reply.status)
         for name, value in reply.headers:
             headers.add(name, value)
-        finalize = None if stream.route is None else stream.route.finalizeResponseHeaders
+        finalize = None if stream.route is None else stream.route.changeOfReply(reply.details)
         if finalize is not None:
             finalize(headers, stream)
         before = headers.first.get(b"content-type")

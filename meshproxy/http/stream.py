@@ -486,7 +486,7 @@ class Stream(PassingStream, StreamFacts):
         if rewrite is not None:
             headers, body = rewrite(self, reply)
         else:
-            change = None if self.route is None else self.route.finalizeResponseHeaders
+            change = None if self.route is None else self.route.changeOfReply(reply.details)
             toGRPC = expectsGRPC(self)
             headers = replyHeaders(
                 self.requestHeaders,

@@ -201,6 +201,16 @@ class Route:
     choose: Callable[[RequestHeaders, StreamInfo], Route | None] | None = None
     isPeculiar: bool = field(init=False)
 
+    def changeOfReply(self, details: str) -> Mutation | None:
+        """
+        What changes the head of a reply that is made here. As in Envoy, a route that answers by itself changes its own
+        answer alone, and not what filters answer in its place.
+
+        @param details: The response code details of the reply.
+        """
+        answers = self.redirect is not None or self.directResponse is not None
+        return None if answers and details != "direct_response" else self.finalizeResponseHeaders
+
     def __post_init__(self) -> None:
         timed = self.action is not None and self.action.idleTimeout is not None
         object.__setattr__(self, "isPeculiar", timed or bool(self.overrides.disabled))

@@ -148,6 +148,25 @@ class StreamTimeoutTests(ManagerCase):
         self.assertEqual((self.stat("downstream_rq_timeout"), self.stat("downstream_rq_total")), (0, 2))
         self.assertQuiet()
 
+    def test_answeredInPlace(self) -> None:
+        """
+        A route that answers by itself changes its own answer, and not that of a filter in its place, as in Envoy.
+        """
+
+        def reply(stream: Any, headers: Any, end: bool) -> object:
+            return stream.reply(403, b"denied") if b"x-deny" in headers.first else None
+
+        added = {"response_headers_to_add": [{"header": {"key": "x-r", "value": "1"}}]}
+        for action, changed in (
+            ({"direct_response": {"status": 204}}, (True, False)),
+            ({"redirect": {"path_redirect": "/b"}}, (True, False)),
+            ({"route": {"cluster": "backend"}}, (True, True)),
+        ):
+            self.start(scripted(requestHeaders=reply), routes=[{"match": {"prefix": "/"}, **action, **added}])
+            answers = self.proxy.request(), self.proxy.request(headers={"x-deny": "1"})
+            self.assertEqual(answers[1].status, 403)
+            self.assertEqual(tuple(each.header("x-r") == "1" for each in answers), changed, action)
+
     def test_headAnswered(self) -> None:
         """
         Whatever is answered before a filter saw the request, the reply passes the filters; one that raises then ends
