@@ -6,7 +6,7 @@ A downstream HTTP/1 connection: between the transport, the codec and the streams
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure as TwistedFailure
@@ -30,91 +30,7 @@ if TYPE_CHECKING:
     from meshproxy.http.stats import VersionStats
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["HTTP1Connection", "IDownstream"]
-
-
-class IDownstream(Protocol):
-    """
-    What a stream asks of its connection, whatever the codec.
-    """
-
-    info: ConnectionInfo
-
-    def sendInformational(self, headers: ResponseHeaders) -> None:
-        """
-        Send an interim response.
-        """
-
-    def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
-        """
-        Send the head of the response.
-        """
-
-    def sendData(self, data: bytes, endStream: bool) -> None:
-        """
-        Send a piece of its body.
-        """
-
-    def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
-        """
-        Send a whole response.
-        """
-
-    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
-        """
-        Send a whole response with trailers.
-        """
-
-    def sendTrailers(self, trailers: HeaderMap) -> None:
-        """
-        Send its trailers.
-        """
-
-    def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
-        """
-        Send METADATA, where the protocol has that and the downstream allows it.
-        """
-
-    def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
-        """
-        Arrange for bytes of the response's body to come from an upstream's transport past the codecs.
-
-        @param length: How many; at least one byte of the body follows them.
-        @param upstream: The counters of the upstream.
-        @param done: Called when they have gone.
-
-        @return: What does it when it is started, or L{None} where that cannot be.
-        """
-
-    def closeAfterResponse(self) -> None:
-        """
-        Let the response under way be the last.
-        """
-
-    def resetStream(self, stream: Stream) -> None:
-        """
-        End the stream without a (whole) response.
-        """
-
-    def replaceStream(self, stream: Stream, other: Stream) -> None:
-        """
-        Another stream takes over; the end of the first one is not the end of the exchange.
-        """
-
-    def streamEnded(self, stream: Stream) -> None:
-        """
-        The stream is over.
-        """
-
-    def pauseReading(self) -> None:
-        """
-        Read no more of the request.
-        """
-
-    def resumeReading(self) -> None:
-        """
-        Read it again.
-        """
+__all__ = ["HTTP1Connection"]
 
 
 def _replacing(transport: Any) -> Callable[[Any], object] | None:
@@ -433,13 +349,13 @@ class HTTP1Connection(ClosingConnection):
 
     def sendInformational(self, headers: ResponseHeaders) -> None:
         """
-        See L{IDownstream.sendInformational}.
+        See L{IDownstream.sendInformational<meshproxy.http.interfaces.IDownstream.sendInformational>}.
         """
         self._write(self.codec.encodeInformational(headers))
 
     def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
         """
-        See L{IDownstream.sendHeaders}.
+        See L{IDownstream.sendHeaders<meshproxy.http.interfaces.IDownstream.sendHeaders>}.
         """
         codec = self.codec
         manager = stream.manager
@@ -458,7 +374,7 @@ class HTTP1Connection(ClosingConnection):
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
-        See L{IDownstream.sendData}.
+        See L{IDownstream.sendData<meshproxy.http.interfaces.IDownstream.sendData>}.
         """
         try:
             self._write(self.codec.encodeData(data, endStream))
@@ -467,7 +383,7 @@ class HTTP1Connection(ClosingConnection):
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
         """
-        See L{IDownstream.sendResponse}.
+        See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
         if stream.manager.draining or self._draining:
             self.sendHeaders(stream, headers, False)
@@ -483,7 +399,7 @@ class HTTP1Connection(ClosingConnection):
 
     def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
-        See L{IDownstream.relay}.
+        See L{IDownstream.relay<meshproxy.http.interfaces.IDownstream.relay>}.
         """
         sink = self.transport
         codec = self.codec
@@ -503,7 +419,7 @@ class HTTP1Connection(ClosingConnection):
 
     def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """
-        See L{IDownstream.sendAnswer}.
+        See L{IDownstream.sendAnswer<meshproxy.http.interfaces.IDownstream.sendAnswer>}.
         """
         self.sendHeaders(stream, headers, False)
         self.sendData(body, False)
@@ -511,13 +427,13 @@ class HTTP1Connection(ClosingConnection):
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
-        See L{IDownstream.sendTrailers}.
+        See L{IDownstream.sendTrailers<meshproxy.http.interfaces.IDownstream.sendTrailers>}.
         """
         self._write(self.codec.encodeTrailers(trailers))
 
     def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
         """
-        See L{IDownstream.sendMetadata}: HTTP/1.1 has none.
+        See L{IDownstream.sendMetadata<meshproxy.http.interfaces.IDownstream.sendMetadata>}: HTTP/1.1 has none.
         """
 
     def _write(self, data: bytes) -> None:
@@ -534,13 +450,13 @@ class HTTP1Connection(ClosingConnection):
 
     def closeAfterResponse(self) -> None:
         """
-        See L{IDownstream.closeAfterResponse}.
+        See L{IDownstream.closeAfterResponse<meshproxy.http.interfaces.IDownstream.closeAfterResponse>}.
         """
         self.codec.closeAfterResponse()
 
     def resetStream(self, stream: Stream) -> None:
         """
-        See L{IDownstream.resetStream}.
+        See L{IDownstream.resetStream<meshproxy.http.interfaces.IDownstream.resetStream>}.
         """
         if self.codec.writeState is WriteState.UNTIL_CLOSE:
             # A plain end would tell that the response is whole.
@@ -551,14 +467,14 @@ class HTTP1Connection(ClosingConnection):
 
     def replaceStream(self, stream: Stream, other: Stream) -> None:
         """
-        See L{IDownstream.replaceStream}.
+        See L{IDownstream.replaceStream<meshproxy.http.interfaces.IDownstream.replaceStream>}.
         """
         if self.stream is stream:
             self.stream = other
 
     def streamEnded(self, stream: Stream) -> None:
         """
-        See L{IDownstream.streamEnded}.
+        See L{IDownstream.streamEnded<meshproxy.http.interfaces.IDownstream.streamEnded>}.
         """
         if self.stream is not stream:
             return
@@ -717,7 +633,7 @@ class HTTP1Connection(ClosingConnection):
 
     def pauseReading(self) -> None:
         """
-        See L{IDownstream.pauseReading}.
+        See L{IDownstream.pauseReading<meshproxy.http.interfaces.IDownstream.pauseReading>}.
         """
         self._readPaused += 1
         if self._readPaused == 1:
@@ -725,7 +641,7 @@ class HTTP1Connection(ClosingConnection):
 
     def resumeReading(self) -> None:
         """
-        See L{IDownstream.resumeReading}.
+        See L{IDownstream.resumeReading<meshproxy.http.interfaces.IDownstream.resumeReading>}.
         """
         if self._readPaused:
             self._readPaused -= 1

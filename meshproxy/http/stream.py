@@ -27,7 +27,7 @@ from meshproxy.interfaces import STOP, IHTTPStream, Stop
 from meshproxy.net.instances import withAttributes
 
 if TYPE_CHECKING:
-    from meshproxy.http.downstream import IDownstream
+    from meshproxy.http.interfaces import IDownstream
     from meshproxy.http.manager import ConnectionManager
     from meshproxy.http.routedrequest import RoutedRequest
     from meshproxy.net.idle import IdleWatch

@@ -31,7 +31,7 @@ _CLOSED = StreamState.CLOSED
 class StreamSide:
     """
     One stream, between the codec and L{Stream}: what the one is told by, and what the other speaks to
-    (L{meshproxy.http.downstream.IDownstream}).
+    (L{meshproxy.http.interfaces.IDownstream}).
     """
 
     __slots__ = ("_connection", "_held", "codecStream", "info", "stream")
@@ -121,7 +121,7 @@ class StreamSide:
 
     def sendInformational(self, headers: ResponseHeaders) -> None:
         """
-        See L{IDownstream.sendInformational<meshproxy.http.downstream.IDownstream.sendInformational>}.
+        See L{IDownstream.sendInformational<meshproxy.http.interfaces.IDownstream.sendInformational>}.
         """
         try:
             self.codecStream.sendInformational(headers)
@@ -131,7 +131,7 @@ class StreamSide:
 
     def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
         """
-        See L{IDownstream.sendHeaders<meshproxy.http.downstream.IDownstream.sendHeaders>}.
+        See L{IDownstream.sendHeaders<meshproxy.http.interfaces.IDownstream.sendHeaders>}.
         """
         self._connection.responding(stream)
         try:
@@ -159,7 +159,7 @@ class StreamSide:
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
-        See L{IDownstream.sendData<meshproxy.http.downstream.IDownstream.sendData>}.
+        See L{IDownstream.sendData<meshproxy.http.interfaces.IDownstream.sendData>}.
         """
         try:
             self.codecStream.sendData(data, endStream)
@@ -169,7 +169,7 @@ class StreamSide:
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
         """
-        See L{IDownstream.sendResponse<meshproxy.http.downstream.IDownstream.sendResponse>}.
+        See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
         connection = self._connection
         if stream.manager.draining:
@@ -184,7 +184,7 @@ class StreamSide:
 
     def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """
-        See L{IDownstream.sendAnswer<meshproxy.http.downstream.IDownstream.sendAnswer>}.
+        See L{IDownstream.sendAnswer<meshproxy.http.interfaces.IDownstream.sendAnswer>}.
         """
         connection = self._connection
         if stream.manager.draining:
@@ -199,7 +199,7 @@ class StreamSide:
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
-        See L{IDownstream.sendTrailers<meshproxy.http.downstream.IDownstream.sendTrailers>}.
+        See L{IDownstream.sendTrailers<meshproxy.http.interfaces.IDownstream.sendTrailers>}.
         """
         try:
             self.codecStream.sendTrailers(trailers)
@@ -209,7 +209,7 @@ class StreamSide:
 
     def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
         """
-        See L{IDownstream.sendMetadata<meshproxy.http.downstream.IDownstream.sendMetadata>}.
+        See L{IDownstream.sendMetadata<meshproxy.http.interfaces.IDownstream.sendMetadata>}.
         """
         if not self.codecStream.sendMetadata(fields):
             stream.reset()
@@ -223,19 +223,19 @@ class StreamSide:
 
     def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
-        See L{IDownstream.relay<meshproxy.http.downstream.IDownstream.relay>}: bodies go in frames here.
+        See L{IDownstream.relay<meshproxy.http.interfaces.IDownstream.relay>}: bodies go in frames here.
         """
         return None
 
     def closeAfterResponse(self) -> None:
         """
-        See L{IDownstream.closeAfterResponse<meshproxy.http.downstream.IDownstream.closeAfterResponse>}: as in Envoy,
+        See L{IDownstream.closeAfterResponse<meshproxy.http.interfaces.IDownstream.closeAfterResponse>}: as in Envoy,
         one stream's end is no reason to end the others.
         """
 
     def resetStream(self, stream: Stream) -> None:
         """
-        See L{IDownstream.resetStream<meshproxy.http.downstream.IDownstream.resetStream>}.
+        See L{IDownstream.resetStream<meshproxy.http.interfaces.IDownstream.resetStream>}.
         """
         # Not NO_ERROR, which a client could take for a whole response.
         self.codecStream.reset(ErrorCode.CONNECT_ERROR if stream.tunnel else ErrorCode.INTERNAL_ERROR)
@@ -243,7 +243,7 @@ class StreamSide:
 
     def replaceStream(self, stream: Stream, other: Stream) -> None:
         """
-        See L{IDownstream.replaceStream<meshproxy.http.downstream.IDownstream.replaceStream>}.
+        See L{IDownstream.replaceStream<meshproxy.http.interfaces.IDownstream.replaceStream>}.
         """
         if self.stream is stream:
             self.stream = other
@@ -251,7 +251,7 @@ class StreamSide:
 
     def streamEnded(self, stream: Stream) -> None:
         """
-        See L{IDownstream.streamEnded<meshproxy.http.downstream.IDownstream.streamEnded>}.
+        See L{IDownstream.streamEnded<meshproxy.http.interfaces.IDownstream.streamEnded>}.
         """
         if self.stream is not None and self.stream is not stream:
             return
@@ -270,13 +270,13 @@ class StreamSide:
 
     def pauseReading(self) -> None:
         """
-        See L{IDownstream.pauseReading<meshproxy.http.downstream.IDownstream.pauseReading>}.
+        See L{IDownstream.pauseReading<meshproxy.http.interfaces.IDownstream.pauseReading>}.
         """
         self.codecStream.pauseReading()
 
     def resumeReading(self) -> None:
         """
-        See L{IDownstream.resumeReading<meshproxy.http.downstream.IDownstream.resumeReading>}.
+        See L{IDownstream.resumeReading<meshproxy.http.interfaces.IDownstream.resumeReading>}.
         """
         if self._held is None:
             self.codecStream.resumeReading()

@@ -166,28 +166,28 @@ class CountingHTTP1Connection(HTTP1Connection):
 
     def sendInformational(self, headers: ResponseHeaders) -> None:
         """
-        See L{IDownstream.sendInformational<meshproxy.http.downstream.IDownstream.sendInformational>}.
+        See L{IDownstream.sendInformational<meshproxy.http.interfaces.IDownstream.sendInformational>}.
         """
         self._writesHead = True
         super().sendInformational(headers)
 
     def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
         """
-        See L{IDownstream.sendHeaders<meshproxy.http.downstream.IDownstream.sendHeaders>}.
+        See L{IDownstream.sendHeaders<meshproxy.http.interfaces.IDownstream.sendHeaders>}.
         """
         self._writesHead = True
         super().sendHeaders(stream, headers, endStream)
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
         """
-        See L{IDownstream.sendResponse<meshproxy.http.downstream.IDownstream.sendResponse>}.
+        See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
         self.sendHeaders(stream, headers, False)
         self.sendData(body, True)
 
     def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """
-        See L{IDownstream.relay<meshproxy.http.downstream.IDownstream.relay>}: not past who counts.
+        See L{IDownstream.relay<meshproxy.http.interfaces.IDownstream.relay>}: not past who counts.
         """
         return None
 
@@ -200,7 +200,7 @@ class CountingHTTP1Connection(HTTP1Connection):
 
     def streamEnded(self, stream: Stream) -> None:
         """
-        See L{IDownstream.streamEnded<meshproxy.http.downstream.IDownstream.streamEnded>}.
+        See L{IDownstream.streamEnded<meshproxy.http.interfaces.IDownstream.streamEnded>}.
         """
         if self.stream is stream:
             self._receivedBefore = self._ofStream()
