@@ -457,6 +457,7 @@ def compared(comparison: Comparison) -> Callable[[type[SynchronousTestCase]], ty
         for case in comparison.cases:
             name = f"test_{case.name}"
             assert not hasattr(cls, name), f"two cases are called {case.name}"
+            assert "." not in name, f"{case.name}: trial takes it for a name within another"
             test = _compare(comparison, case)
             test.__name__ = name
             test.__qualname__ = f"{cls.__qualname__}.{name}"

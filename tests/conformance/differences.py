@@ -34,7 +34,7 @@ DIFFERENCES = (
         ("cut_text_web", "noTrailers_text_web", "web_text_web", "webParameter_text_web"),
     ),
     Difference("HTTP/2 to the letter", ("client", "upstream", "log"), ("hostOther",)),
-    Difference("Copies are sent once", ("upstream",), ("copied", "twice")),
+    Difference("Copies are sent once", ("upstream",), ("copyCopied", "copyTwice")),
     Difference("HTTP/2 to the letter", ("client", "log"), ("frame_windowOverflow", "frame_zeroIncrement")),
     Difference("WebSocket handshakes are whole", ("upstream",), ("socket", "socketRefused")),
     Difference("HTTP/2 to the letter", ("client", "upstream", "log"), ("frame_priorityOfItself_once",)),

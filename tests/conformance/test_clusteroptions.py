@@ -38,8 +38,8 @@ CLUSTERS = {
     "never": _cluster("retry_policy: {}"),
     "mirrors": _cluster("request_mirror_policies: [{cluster: mirror}]"),
     "nowhere": _cluster("request_mirror_policies: [{cluster: nowhere-at-all}]"),
-    "copied": _cluster("request_mirror_policies: [{cluster: retries}]"),
-    "twice": _cluster("request_mirror_policies: [{cluster: mirrors}]"),
+    "copyCopied": _cluster("request_mirror_policies: [{cluster: retries}]"),
+    "copyTwice": _cluster("request_mirror_policies: [{cluster: mirrors}]"),
     "mirror": "",
     "other": "",
     "likes": _cluster("hash_policy: [{header: {header_name: x-user}}]", _HASHED),
@@ -73,8 +73,8 @@ LISTENERS = {
     "mirrors": _to("mirrors"),
     "mirrorsBoth": _to("mirrors", ", request_mirror_policies: [{cluster: other}]"),
     "mirrorsHost": _to("mirrors", "", ", request_mirror_policies: [{cluster: other}]"),
-    "copied": _to("copied"),
-    "twice": _to("twice"),
+    "copyCopied": _to("copyCopied"),
+    "copyTwice": _to("copyTwice"),
     "nowhere": _to("nowhere"),
     "nowhereBoth": _to("nowhere", ", request_mirror_policies: [{cluster: other}]"),
     "likes": _to("likes"),
@@ -135,8 +135,8 @@ CASES = [
         Case(f"copies_{name}", f"Who gets copies: {name}.", get("/a"), listener=name, unordered=True)
         for name in ("mirrors", "mirrorsBoth", "mirrorsHost", "nowhere", "nowhereBoth")
     ],
-    Case("copied", "Whether copies are tried again.", get(), (_says(503),), "copied", unordered=True),
-    Case("twice", "Whether copies are copied.", get(), (OK,), "twice", unordered=True),
+    Case("copyCopied", "Whether copies are tried again.", get(), (_says(503),), "copyCopied", unordered=True),
+    Case("copyTwice", "Whether copies are copied.", get(), (OK,), "copyTwice", unordered=True),
     *[
         Case(
             f"like_{name}_{number}",

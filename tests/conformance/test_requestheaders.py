@@ -140,7 +140,7 @@ CASES = [
     ),
     *(
         Case(
-            f"xffDefault_{address}",
+            "xffDefault_" + address.translate({ord("."): "_", ord(":"): "_"}),
             "Who is internal unless it is said",
             get("/", f"x-forwarded-for: {address}"),
             listener="internalDefault",

@@ -269,5 +269,5 @@ class Zones:
             return plan.localities[self._draw(len(plan.localities))]
         threshold = self._draw(spare)
         return next(
-            locality for locality, capacity in zip(plan.localities, plan.residual, strict=True) if threshold <= capacity
+            locality for locality, capacity in zip(plan.localities, plan.residual, strict=True) if threshold < capacity
         )

@@ -139,6 +139,17 @@ class PlanTests(ZoneCase):
         assert plan is not None
         self.assertEqual((plan.isDirect, plan.share, plan.residual), (False, 5000, (0, 2500)))
 
+    def test_lowestDraw(self) -> None:
+        """
+        Whatever is drawn, who goes elsewhere goes to a locality that has something to spare.
+        """
+        for draws, zone in ((0.0, 1), (0.66, 1), (0.67, 2), (0.9999, 2)):
+            zones = self.make("ab", lambda draws=draws: draws)
+            plan = zones.plan(group("abbbcc"))
+            assert plan is not None
+            other = ZonePlan(plan.localities, False, 0, (0, 1000, 1500))
+            self.assertEqual(zones.choose(other), plan.localities[zone])
+
     def test_compiled(self) -> None:
         """
         The fields of both messages, and the defaults.
