@@ -372,8 +372,11 @@ class ProxyServer(MultiService):
             self.identity.start()
             identified = self.identity.wait()
         primary, warming = self.configuration.startClusters()
+        asked = self._secretStreams.start()
         # A control plane may want to see a certificate.
-        identified = gatherResults([identified, self._secretStreams.start()])
+        identified = gatherResults([identified, asked])
+        # As in Envoy, who connects waits for the secrets of a listener, as long as these may take.
+        warming = gatherResults([warming, asked])
         if warming.called:
             self.configuration.startListeners()
             identified.addCallback(lambda _: self._discover())

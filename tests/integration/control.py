@@ -81,7 +81,9 @@ class ControlTestCase(SynchronousTestCase):
     """
 
     def setUp(self) -> None:
-        self.rest, self.xds, self.xdsTLS, self.gateway, self.admin = freePorts(5)
+        self.rest, self.xds, self.xdsTLS, self.admin = freePorts(4)
+        # Gateways listen at all addresses.
+        (self.gateway,) = freePorts(1, "0.0.0.0")
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         self.folder = folder

@@ -151,11 +151,13 @@ class SecretStreamTests(XDSTestCase):
 
     def test_late(self) -> None:
         """
-        The proxy says that it is there when its secrets are, and at the latest after their time.
+        The proxy listens, and says that it is there, when its secrets are, and at the latest after their time: nobody
+        is turned away for want of a certificate that is on its way.
         """
         self.start(listeners=[self.listener(initial_fetch_timeout="5s")])
-        self.assertEqual(self.proxy.server.state, "INITIALIZING")
+        self.assertEqual((self.proxy.server.state, list(self.proxy.server.listeners.byName)), ("INITIALIZING", []))
         self.reactor.advance(5)
+        self.assertEqual(list(self.proxy.server.listeners.byName), ["listener443"])
         self.assertEqual((self.proxy.server.state, self.proxy.stat("sds.mine.init_fetch_timeout")), ("LIVE", 1))
         self.assertEqual(self.held(), [""])
         self.change(secrets=[secret()])
