@@ -183,6 +183,8 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         and plan.isPlain
         and plan.retries is None
         and _TIMEOUT not in first
+        # Whether a call of gRPC succeeded is not told by its status of HTTP.
+        and not isGRPC(headers)
         and carryWithBody(router, stream, headers, plan, cluster, endpoint, pool)
     ):
         return True

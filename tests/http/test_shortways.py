@@ -208,6 +208,28 @@ class ShortWayTests(ProxyCase):
         self.assertSame(self.POST, self.SHORT)
         self.assertEqual(taken, [])
 
+    def test_withBodyOfACall(self) -> None:
+        """
+        A call of gRPC counts by the status of gRPC, or by its absence, for its endpoint.
+        """
+        taken = self.taken()
+        self.make()
+        self.exchange([self.GET], [self.SHORT])
+        (endpoint,) = self.proxy.server.clusters.byName["backend"].endpoints
+        request = self.POST.replace(b"x-a", b"content-type: application/grpc\r\nx-a")
+        head = HEAD.replace(b"text/plain", b"application/grpc")
+        for more, counts in (
+            (b"grpc-status: 0\r\ncontent-length: 0\r\n\r\n", (1, 0)),
+            (b"grpc-status: 14\r\ncontent-length: 0\r\n\r\n", (0, 1)),
+            (b"content-length: 4\r\n\r\nbody", (0, 1)),
+        ):
+            for pieces in ([request], [request[:-2], request[-2:]]):
+                before = endpoint.rqSuccess.value, endpoint.rqError.value
+                self.exchange(pieces, [head + more])
+                after = endpoint.rqSuccess.value, endpoint.rqError.value
+                self.assertEqual((after[0] - before[0], after[1] - before[1]), counts, (more, len(pieces)))
+        self.assertEqual(taken, [])
+
     def test_withBodyAndFilters(self) -> None:
         """
         Filters that look at the body, change it, wait for all of it, or answer at either part.
