@@ -8,15 +8,18 @@ As Envoy's, it knows calls of Connect (https://connectrpc.com/docs/protocol), to
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
 from meshproxy.grpc.framing import FrameCounter
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC, isGRPCType
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.passage import Step, usually
 from meshproxy.upstream.grpcstats import CallStats, GRPCStats, serviceAndMethod
 
 __all__ = ["STATE", "GRPCStatsFilter", "GRPCStatsPlan", "MessageCounts"]
@@ -31,6 +34,9 @@ declare(_LIST + ".Service", "name", "method_names")
 
 #: The key of the filter state.
 STATE = "envoy.filters.http.grpc_stats"
+
+# How long a message is, behind the byte that tells of compression.
+_lengthOf = struct.Struct(">xL").unpack_from
 
 # Connect's flag for the last message of a stream.
 _END_OF_STREAM = 0x02
@@ -151,21 +157,53 @@ class _Call:
 class GRPCStatsFilter(HTTPFilter):
     """
     One instance serves all streams; it remembers those that are calls.
+
+    Of a call of gRPC it has nothing to remember but where it is counted, as long as each piece that comes is one
+    message: C{stream.counted} tells it then. L{_Call} takes over where a piece is anything else.
     """
 
     shared = True
     passesAll = True
+    remembers = True
     configType = _MESSAGE
 
     def __init__(self, config: GRPCStatsPlan, context: FilterContext) -> None:
         super().__init__(config, context)
         self._calls: dict[Any, _Call] = {}
+        self._find = config.find
+        self._times = config.times
+        if not config.emits:
+            # They have the same signatures.
+            self.requestHeaders = _called(self.requestHeaders, self._requestStep())  # type: ignore[assignment,method-assign]
+            self.responseHeaders = _called(self.responseHeaders, self._responseStep())  # type: ignore[assignment,method-assign]
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> GRPCStatsPlan:
         return GRPCStatsPlan(
             _compileFind(section), section.get("emit_filter_state"), section.get("enable_upstream_stats")
         )
+
+    def _requestStep(self) -> Step:
+        """
+        A call of gRPC to a path that was found before, on a route to one cluster.
+        """
+        usual = (
+            "(first.get(b'content-type') == b'application/grpc' and stream.counted is None and route is not None"
+            " and (action := route.action) is not None and (cluster := {clusters}.get(action.cluster)) is not None"
+            " and (place := cluster.stats.grpc.byPath.get(({find}, headers.path))) is not None)"
+        )
+        names = {"clusters": self.context.clusters.byName, "find": self._find}
+        return Step(Expression.of(usual, **names), (Expression.statement("stream.counted = place"),))
+
+    def _responseStep(self) -> Step:
+        """
+        The head of an answer that messages follow, to such a call.
+        """
+        usual = (
+            "(stream.counted is not None and stream.counted[0] is {find} and headers.status == 200 and not endStream"
+            " and first.get(b'content-type') == b'application/grpc' and b'grpc-status' not in first)"
+        )
+        return Step(Expression.of(usual, find=self._find))
 
     def requestHeaders(self, stream: Any, headers: RequestHeaders, endStream: bool) -> None:
         contentType = headers.first.get(b"content-type", b"")
@@ -181,22 +219,48 @@ class GRPCStatsFilter(HTTPFilter):
             return
         cluster = self.context.clusters.byName.get(action.cluster or action.selectCluster(headers, stream))
         if cluster is not None:
-            self._calls[stream] = _Call(cluster.stats.grpc.recall(self.config.find, headers.path), isGRPC, isUnary)
+            self._remember(stream, _Call(cluster.stats.grpc.recall(self._find, headers.path), isGRPC, isUnary))
+
+    def _remember(self, stream: Any, call: _Call) -> _Call:
+        self._calls[stream] = call
+        stream.remember()
+        return call
+
+    def _callOf(self, stream: Any) -> _Call | None:
+        """
+        What is known of a call from now on, where not each piece is a message.
+        """
+        counted = stream.counted
+        if counted is None or counted[0] is not self._find:
+            return self._calls.get(stream)
+        stream.counted = None
+        call = _Call(counted[1], True, False)
+        # If its head came, it was that of an answer with messages; else that is yet to be seen.
+        call.countsResponse = True
+        return self._remember(stream, call)
 
     def requestData(self, stream: Any, data: bytes, endStream: bool) -> None:
-        call = self._calls.get(stream)
+        counted = stream.counted
+        if counted is not None and counted[0] is self._find and len(data) >= 5 and _lengthOf(data)[0] == len(data) - 5:
+            requests = counted[1].requests
+            if requests is None:
+                counted[1].requestMessages(1)
+            else:
+                requests.value += 1
+            return
+        call = self._callOf(stream)
         if call is not None and call.requestReceived(data, endStream):
             self._show(stream, call)
 
     def responseHeaders(self, stream: Any, headers: ResponseHeaders, endStream: bool) -> None:
-        call = self._calls.get(stream)
+        call = self._callOf(stream)
         isOK = headers.status == 200
         contentType = headers.first.get(b"content-type", b"")
         if call is None:
             if not (self.config.emits and isOK and isGRPCType(contentType)):
                 return
             # As in Envoy, messages that answer what was no call are shown, and not counted.
-            call = self._calls[stream] = _Call(None, True, False)
+            call = self._remember(stream, _Call(None, True, False))
         stats = call.stats
         if call.isGRPC:
             call.countsResponse = isOK and isGRPCType(contentType)
@@ -211,10 +275,14 @@ class GRPCStatsFilter(HTTPFilter):
             if stats is not None and not (isOK and contentType.startswith(b"application/connect+")):
                 stats.statusReceived(headers.first.get(b"grpc-status"))
         if endStream:
-            self._recordTime(stream, call)
+            self._recordTime(stream, call.stats)
 
     def responseData(self, stream: Any, data: bytes, endStream: bool) -> None:
-        call = self._calls.get(stream)
+        counted = stream.counted
+        if counted is not None and counted[0] is self._find and len(data) >= 5 and _lengthOf(data)[0] == len(data) - 5:
+            counted[1].responseMessages(1)
+            return
+        call = self._callOf(stream)
         if call is None or not call.countsResponse:
             return
         if call.responseReceived(data, endStream):
@@ -222,27 +290,60 @@ class GRPCStatsFilter(HTTPFilter):
         if endStream and not call.isGRPC:
             if call.stats is not None and not call.isUnary:
                 call.stats.ended(call.endedWell)
-            self._recordTime(stream, call)
+            self._recordTime(stream, call.stats)
 
     def responseTrailers(self, stream: Any, trailers: HeaderMap) -> None:
-        call = self._calls.get(stream)
-        if call is not None and call.isGRPC:
-            if call.stats is not None:
-                call.stats.statusReceived(trailers.first.get(b"grpc-status"))
-            self._recordTime(stream, call)
+        counted = stream.counted
+        if counted is not None and counted[0] is self._find:
+            stats = counted[1]
+        else:
+            call = self._calls.get(stream)
+            if call is None or not call.isGRPC:
+                return
+            stats = call.stats
+        if stats is not None:
+            stats.statusReceived(trailers.first.get(b"grpc-status"))
+        self._recordTime(stream, stats)
+
+    def answerPassed(self, stream: Any, body: bytes, trailers: HeaderMap) -> None:
+        counted = stream.counted
+        if counted is None or counted[0] is not self._find or len(body) < 5 or _lengthOf(body)[0] != len(body) - 5:
+            self.responseData(stream, body, False)
+            self.responseTrailers(stream, trailers)
+            return
+        stats = counted[1]
+        try:
+            stats.answers[trailers.first[b"grpc-status"]] += 1
+        except KeyError:
+            stats.answered(trailers.first.get(b"grpc-status"))
+        if self._times:
+            # What _recordTime does; here the request went upstream when it came.
+            elapsed = int((stream.responseStart - stream.requestEnd) * 1000)
+            try:
+                stats.times.bins[elapsed] += 1
+            except (AttributeError, KeyError):
+                # The first one at all, or of its kind.
+                stats.recordTime(max(0, elapsed))
 
     def _show(self, stream: Any, call: _Call) -> None:
         if self.config.emits and not call.isShown:
             call.isShown = True
             stream.filterState[STATE] = MessageCounts(call)
 
-    def _recordTime(self, stream: Any, call: _Call) -> None:
+    def _recordTime(self, stream: Any, stats: CallStats | None) -> None:
         sent = stream.upstreamRequestEnd
-        if self.config.times and call.stats is not None and sent is not None and not stream.replied:
-            call.stats.recordTime(max(0, int((self.context.clock.seconds() - sent) * 1000)))
+        if self._times and stats is not None and sent is not None and not stream.replied:
+            stats.recordTime(max(0, int((self.context.clock.seconds() - sent) * 1000)))
 
     def streamEnded(self, stream: Any) -> None:
         self._calls.pop(stream, None)
+
+
+def _called(method: Callable[[Any, Any, bool], None], step: Step) -> Callable[[Any, Any, bool], None]:
+    """
+    A method that tells what it does with the usual head.
+    """
+    return usually(lambda stream, headers, endStream: method(stream, headers, endStream), step)
 
 
 def _compileFind(section: Section) -> Find:

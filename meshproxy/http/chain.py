@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from meshproxy.headers import RequestHeaders, ResponseHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.passage import Passage, compilePassage, passEachInRequest, passEachInResponse
 
@@ -61,7 +62,7 @@ class FilterChain:
     @ivar callViewers: Of C{requestData}, the methods before that of the terminal filter, where each lets all pass;
         L{None} where one of them may not.
     @ivar passesAnswers: Whether each of C{responseData} and C{responseTrailers} does.
-    @ivar showsAnswers: Whether there is any of them then.
+    @ivar viewAnswer: Shows them all of an answer then, by stream, body and trailers; L{None} where there is none.
     @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
         streams that were to be remembered.
     @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
@@ -89,8 +90,8 @@ class FilterChain:
         "responseHeadersPlaces",
         "responseTrailers",
         "responseTrailersPlaces",
-        "showsAnswers",
         "streamEnded",
+        "viewAnswer",
     )
 
     requestHeaders: tuple[Method, ...]
@@ -109,7 +110,7 @@ class FilterChain:
     rememberedEnded: tuple[Method, ...]
     callViewers: tuple[Method, ...] | None
     passesAnswers: bool
-    showsAnswers: bool
+    viewAnswer: Callable[[Any, bytes, HeaderMap], None] | None
     passRequestHeaders: Passage
     passResponseHeaders: Passage
 
@@ -134,10 +135,12 @@ class FilterChain:
             self._bindEvent(event, list(enumerate(filters[::-1])))
         viewers = [f for f in filters if _defines(type(f), "requestData") and not f.terminal]
         self.callViewers = tuple(f.requestData for f in viewers) if all(f.passesAll for f in viewers) else None
-        self.passesAnswers = all(
-            f.passesAll for f in filters if _defines(type(f), "responseData") or _defines(type(f), "responseTrailers")
-        )
-        self.showsAnswers = self.passesAnswers and bool(self.responseData or self.responseTrailers)
+        viewers = [f for f in filters if _defines(type(f), "responseData") or _defines(type(f), "responseTrailers")]
+        self.passesAnswers = all(f.passesAll for f in viewers)
+        self.viewAnswer = None
+        if viewers and self.passesAnswers:
+            inTurn = partial(_viewInTurn, self.responseData, self.responseTrailers)
+            self.viewAnswer = viewers[0].answerPassed if len(viewers) == 1 else inTurn
         ending = [f for f in filters if _defines(type(f), "streamEnded")]
         self.streamEnded = tuple(f.streamEnded for f in ending if not f.remembers)
         self.rememberedEnded = tuple(f.streamEnded for f in ending if f.remembers)
@@ -194,6 +197,18 @@ class FilterChain:
 
 def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
     return getattr(filterClass, event) is not getattr(HTTPFilter, event)
+
+
+def _viewInTurn(
+    data: tuple[Method, ...], trailing: tuple[Method, ...], stream: Any, body: bytes, trailers: HeaderMap
+) -> None:
+    """
+    Show an answer to several filters: what each sees does not depend on how it came.
+    """
+    for viewData in data:
+        viewData(stream, body, False)
+    for viewTrailers in trailing:
+        viewTrailers(stream, trailers)
 
 
 def _passFirstInRequest(stream: PassingStream, headers: RequestHeaders, endStream: bool) -> bool:

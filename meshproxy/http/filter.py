@@ -145,7 +145,8 @@ class HTTPFilter:
     @cvar remembers: Whether C{streamEnded} is for those streams alone that a filter called C{stream.remember()} of: a
         filter that has something to do with few streams costs the others nothing then.
     @cvar passesAll: Whether its methods for bodies and trailers let all of them pass: they return nothing, and ask
-        nothing of the stream. A message that came whole is then shown to them whole, and goes on in one step.
+        nothing of the stream. A message that came whole is then shown to them whole, and goes on in one step; the
+        answer to a call by L{answerPassed}.
     @cvar servesDownstream: Whether it may stand in the chain of a connection manager.
     @cvar servesUpstream: Whether it may stand in that of a cluster, or in C{upstream_http_filters} of the router, where
         each try of a request passes it. Filters that take a C{TypedStruct} may anyway, if they are not terminal.
@@ -240,6 +241,17 @@ class HTTPFilter:
         """
         See L{IHTTPFilter.responseTrailers}.
         """
+
+    def answerPassed(self, stream: Any, body: bytes, trailers: HeaderMap) -> None:
+        """
+        Where it C{passesAll}: all of a call's answer came in one read, head, body in one piece, and trailers. Whoever
+        overrides this does what L{responseData} and L{responseTrailers} do one after the other.
+
+        @param stream: A L{UnaryStream<meshproxy.http.unary.UnaryStream>} whose only try it answers: its request ended
+            at C{requestEnd}, and this came at C{responseStart}.
+        """
+        self.responseData(stream, body, False)
+        self.responseTrailers(stream, trailers)
 
     def streamEnded(self, stream: IHTTPStream) -> None:
         """

@@ -73,6 +73,7 @@ class _MadeWhenRead:
     "healthCheck",
     "heldMetadata",
     "_heldMetadataSize",
+    "counted",
 )
 @implementer(IHTTPStream)
 class Stream(PassingStream, StreamFacts):
@@ -90,6 +91,8 @@ class Stream(PassingStream, StreamFacts):
     @ivar tunnel: Whether bytes pass both ways, after an upgrade or a CONNECT.
     @ivar isWatched: Whether its route has an C{idle_timeout} of its own, be it "never".
     @ivar heldMetadata: METADATA that came before the head went on.
+    @ivar counted: Where a filter counts its messages as long as each of them comes by itself, with whose business
+        that is; else L{None}.
     @ivar isUpgrade: Whether it is counted as an upgrade.
     @ivar message: The whole body of the request, while the router may take it with the head; see
         L{meshproxy.http.unary}.
@@ -148,6 +151,7 @@ class Stream(PassingStream, StreamFacts):
     _heldMetadataSize = 0
     isWatched = isUpgrade = False
     answersGRPC: bool | None = None
+    counted: tuple[object, Any] | None = None
     relay: IRelay | None = None
     message: bytes | None = None
     _requestWalk: RequestWalk | None = None

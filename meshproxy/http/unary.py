@@ -55,7 +55,7 @@ _MOST_DEADLINES = 256
 _hasNoOther = (ORDERS - {_TIMEOUT}).isdisjoint
 
 
-@withAttributes("responseTrailers", "_upstreamPaused", "_requestWalk", "_responseWalk")
+@withAttributes("responseTrailers", "counted", "_upstreamPaused", "_requestWalk", "_responseWalk")
 class UnaryStream(Stream):
     """
     A stream whose request came whole.
@@ -103,26 +103,38 @@ class UnaryStream(Stream):
         @param now: The clock's seconds.
         """
         self.responseHeaders = headers
-        if self.chain.responseHeaders and not self._passResponseHeaders(headers):
-            if not self.over:
-                self.responseDataReceived(body, False)
-            if not self.over:
-                self.responseTrailersReceived(trailers)
-            return
+        chain = self.chain
+        if chain.responseHeaders:
+            try:
+                passed = chain.passResponseHeaders(self, headers, False)
+            except Exception:
+                self.filterRaised(TwistedFailure())
+                passed = False
+            if not passed:
+                if not self.over:
+                    self.responseDataReceived(body, False)
+                if not self.over:
+                    self.responseTrailersReceived(trailers)
+                return
         finish = self.manager.finishResponse
         finish(self, headers)
         self.responseCode = headers.status
         self.bytesSent = len(body)
         self.lastActive = self.responseStart = now
         self.responseTrailers = trailers
-        if self.chain.showsAnswers and not self._showAnswer(body, trailers):
-            return
+        view = chain.viewAnswer
+        if view is not None:
+            try:
+                view(self, body, trailers)
+            except Exception:
+                self.filterRaised(TwistedFailure())
+                return
         self.responseEnded = self.responseHalted = True
         downstream = self.downstream
         downstream.sendAnswer(self, headers, body, trailers)
         if self.over:
             return
-        if self.isInvolved or self.chain.streamEnded:
+        if self.isInvolved or chain.streamEnded:
             self._end(now)
             return
         # Nothing is left over: the rest of what _end does. The request is over, and has left its connection.
@@ -131,22 +143,6 @@ class UnaryStream(Stream):
         self.manager.streamEnded(self)
         self.upstream = None
         downstream.streamEnded(self)
-
-    def _showAnswer(self, body: bytes, trailers: HeaderMap) -> bool:
-        """
-        Let the filters see what they let pass.
-
-        @return: Whether it is to be sent.
-        """
-        chain = self.chain
-        try:
-            for viewData in chain.responseData:
-                viewData(self, body, False)
-            for viewTrailers in chain.responseTrailers:
-                viewTrailers(self, trailers)
-        except Exception:
-            self.filterRaised(TwistedFailure())
-        return not self.over
 
 
 def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Plan) -> bool:

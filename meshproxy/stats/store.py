@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from meshproxy.stats.metrics import Counter, Gauge, Histogram, Metric, SummedHistogram, TextReadout
 from meshproxy.stats.quantiles import DEFAULT_BOUNDARIES
@@ -22,6 +22,7 @@ __all__ = ["CounterFamily", "HistogramFamily", "Scope", "Store", "statName"]
 
 Tags = Sequence[tuple[str, str]]
 SomeMetric = TypeVar("SomeMetric", bound=Metric)
+K = TypeVar("K")
 
 # Envoy (Stats::Utility::sanitizeStatsName) takes these out of names, since tools read a colon as the end of one.
 _UNFIT = re.compile(r"://|:/|:|\0")
@@ -59,7 +60,7 @@ class Store:
         @param boundaries: The buckets of the histogram of this name (C{histogram_bucket_settings}).
         """
         self._counters: dict[str, Counter] = {}
-        self._tallies: list[Tally] = []
+        self._tallies: list[Tally[Any]] = []
         self.gauges: dict[str, Gauge] = {}
         self.histograms: dict[str, Histogram] = {}
         self.textReadouts: dict[str, TextReadout] = {}
@@ -183,7 +184,7 @@ class Scope:
         self._store = store
         self._held: dict[tuple[type[Metric], str], Metric] = {}
         self._children: list[Scope] = []
-        self._tallies: list[Tally] = []
+        self._tallies: list[Tally[Any]] = []
 
     def scope(self, prefix: str) -> Scope:
         """
@@ -234,7 +235,7 @@ class Scope:
         """
         return CounterFamily(self, stem)
 
-    def tally(self, countersOf: Callable[[int], tuple[Counter, ...]]) -> Tally:
+    def tally(self, countersOf: Callable[[K], tuple[Counter, ...]]) -> Tally[K]:
         """
         A tally that is spread whenever the store's counters are looked at, and when this scope closes.
         """
@@ -256,10 +257,12 @@ class Scope:
         for child in self._children:
             child.close()
         self._children = []
-        for tally in self._tallies:
-            tally.spread()
-            self._store._tallies = [other for other in self._store._tallies if other is not tally]
-        self._tallies = []
+        if self._tallies:
+            for tally in self._tallies:
+                tally.spread()
+            mine = set(map(id, self._tallies))
+            self._store._tallies = [tally for tally in self._store._tallies if id(tally) not in mine]
+            self._tallies = []
         held, self._held = self._held, {}
         for metric in held.values():
             self._store._release(metric)

@@ -10,13 +10,16 @@ it spread first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from meshproxy.stats.metrics import Counter
 
 __all__ = ["Tally"]
 
+K = TypeVar("K")
 
-class Tally:
+
+class Tally(Generic[K]):
     """
     How often each key came since somebody looked.
 
@@ -30,15 +33,15 @@ class Tally:
 
     __slots__ = ("_countersOf", "_known", "counts")
 
-    def __init__(self, countersOf: Callable[[int], tuple[Counter, ...]]) -> None:
+    def __init__(self, countersOf: Callable[[K], tuple[Counter, ...]]) -> None:
         """
         @param countersOf: The counters that a key stands for; asked once for each key.
         """
-        self.counts: dict[int, int] = {}
+        self.counts: dict[K, int] = {}
         self._countersOf = countersOf
-        self._known: dict[int, tuple[Counter, ...]] = {}
+        self._known: dict[K, tuple[Counter, ...]] = {}
 
-    def add(self, key: int) -> None:
+    def add(self, key: K) -> None:
         """
         Count a key once more.
         """

@@ -22,6 +22,9 @@ _MOST_STATUSES: Final = 64
 # Of paths that are kept in mind.
 _LONGEST_PATH: Final = 256
 
+# As gRPC writes its own.
+_STATUSES: Final = frozenset(b"%d" % number for number in range(17))
+
 
 def serviceAndMethod(path: bytes) -> tuple[str, str] | None:
     """
@@ -36,9 +39,14 @@ def serviceAndMethod(path: bytes) -> tuple[str, str] | None:
 class CallStats:
     """
     The figures of one method, or of all calls that are not told apart.
+
+    @ivar requests: What counts messages of requests, once there was one.
+    @ivar answers: By status, how many answers of one message came that are shown when somebody looks: those whose
+        status came before. The hot path adds to a status that is there itself, and calls L{answered} for others.
+    @ivar times: What L{recordTime} records to, once it did.
     """
 
-    __slots__ = ("_byStatus", "_counters", "_prefix", "_scope", "_statuses", "_time")
+    __slots__ = ("_byStatus", "_counters", "_prefix", "_scope", "_statuses", "answers", "requests", "times")
 
     def __init__(self, scope: Scope, prefix: str) -> None:
         """
@@ -51,7 +59,9 @@ class CallStats:
         self._statuses = 0
         # The same of statuses, as they come.
         self._byStatus: dict[bytes, Counter] = {}
-        self._time: Histogram | None = None
+        self.requests: Counter | None = None
+        self.answers: dict[bytes, int] = {}
+        self.times: Histogram | None = None
 
     def _counter(self, name: str) -> Counter:
         found = self._counters.get(name)
@@ -92,7 +102,8 @@ class CallStats:
         """
         So many more messages of requests came.
         """
-        self._counter("request_message_count").value += number
+        counter = self.requests = self._counter("request_message_count")
+        counter.value += number
 
     def responseMessages(self, number: int) -> None:
         """
@@ -100,13 +111,28 @@ class CallStats:
         """
         self._counter("response_message_count").value += number
 
+    def answered(self, status: bytes | None) -> None:
+        """
+        An answer of one message came, with its status: the same as L{responseMessages} and L{statusReceived}.
+        """
+        self.responseMessages(1)
+        self.statusReceived(status)
+        if status in _STATUSES and status in self._byStatus:
+            if not self.answers:
+                self.answers = self._scope.tally(self._countersOf).counts
+            self.answers.setdefault(status, 0)
+
+    def _countersOf(self, status: bytes) -> tuple[Counter, ...]:
+        names = ("success" if status == b"0" else "failure", "total", "response_message_count")
+        return (self._byStatus[status], *map(self._counter, names))
+
     def recordTime(self, milliseconds: int) -> None:
         """
         From the last byte of a request to the last of its response, it took so long.
         """
-        if self._time is None:
-            self._time = self._scope.histogram(self._prefix + "upstream_rq_time", unit="ms")
-        self._time.record(milliseconds)
+        if self.times is None:
+            self.times = self._scope.histogram(self._prefix + "upstream_rq_time", unit="ms")
+        self.times.record(milliseconds)
 
 
 class GRPCStats:
@@ -122,12 +148,12 @@ class GRPCStats:
         @param protocol: C{"grpc"} or C{"grpc-web"}.
 
         @ivar unnamed: Of calls whose method is not told.
-        @ivar byPath: What was found for a path, by who looks for it how.
+        @ivar byPath: By who looks for it how, and path: with who looked, what was found, or L{None}.
         """
         self._scope = scope
         self._prefix = f"{protocol}."
         self._methods: dict[tuple[str, str], CallStats] = {}
-        self.byPath: dict[tuple[object, bytes], CallStats | None] = {}
+        self.byPath: dict[tuple[object, bytes], tuple[object, CallStats] | None] = {}
         self.unnamed = CallStats(scope, self._prefix)
 
     def recall(self, find: Callable[[GRPCStats, bytes], CallStats | None], path: bytes) -> CallStats | None:
@@ -136,13 +162,14 @@ class GRPCStats:
         """
         key = (find, path)
         try:
-            return self.byPath[key]
+            known = self.byPath[key]
+            return None if known is None else known[1]
         except KeyError:
             found = find(self, path)
             if len(path) <= _LONGEST_PATH:
                 if len(self.byPath) >= _MOST_METHODS:
                     self.byPath.clear()
-                self.byPath[key] = found
+                self.byPath[key] = None if found is None else (find, found)
             return found
 
     def method(self, service: str, method: str) -> CallStats:

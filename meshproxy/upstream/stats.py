@@ -20,7 +20,7 @@ In place of a status that is not to be counted.
 """
 
 
-def responseTally(owner: Scope, *scopes: Scope) -> Tally:
+def responseTally(owner: Scope, *scopes: Scope) -> Tally[int]:
     """
     A tally of responses by status, shown as C{upstream_rq_200}, C{upstream_rq_2xx} and C{upstream_rq_completed} of each
     scope; where the status is L{COMPLETED}, as that alone.
@@ -40,7 +40,7 @@ class IRequestStats(Protocol):
     What is counted of requests, of those of a cluster and of some others.
     """
 
-    responses: Tally
+    responses: Tally[int]
     rqTotal: Counter
     rqTimeout: Counter
     rqRetry: Counter
@@ -56,7 +56,7 @@ class ICodeStats(Protocol):
     """
 
     @property
-    def responses(self) -> Tally:
+    def responses(self) -> Tally[int]:
         """
         Their statuses.
         """
@@ -73,12 +73,12 @@ class CodeStats(NamedTuple):
     What is counted of some responses.
     """
 
-    responses: Tally
+    responses: Tally[int]
     rqTime: Histogram
 
 
 #: For responses that are not counted: those to health checks, for example.
-NOT_COUNTED: Final = CodeStats(Tally(lambda status: ()), Histogram("none"))
+NOT_COUNTED: Final = CodeStats(Tally[int](lambda status: ()), Histogram("none"))
 
 
 class ClusterStats:

@@ -81,7 +81,7 @@ class StoreTests(SynchronousTestCase):
         self.store = Store()
         self.scope = self.store.scope("http.a.")
         self.counter = self.scope.counter("rq")
-        self.tally = self.scope.tally(lambda key: (self.counter,))
+        self.tally: Tally[int] = self.scope.tally(lambda key: (self.counter,))
 
     def test_looked(self) -> None:
         """
