@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from meshproxy.accesslog.logs import checkFormatters
 from meshproxy.config import Section
 from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
@@ -29,7 +30,7 @@ _PACKAGE = "envoy.extensions.filters.http.header_mutation.v3."
 declare(_PACKAGE + "HeaderMutation", "mutations", "most_specific_header_mutations_wins")
 declare(_PACKAGE + "HeaderMutationPerRoute", "mutations")
 declare(_PACKAGE + "Mutations", "request_mutations", "response_mutations", "query_parameter_mutations")
-declare(_PACKAGE + "Mutations", "request_trailers_mutations", "response_trailers_mutations")
+declare(_PACKAGE + "Mutations", "request_trailers_mutations", "response_trailers_mutations", "formatters")
 declare("envoy.config.core.v3.KeyValueMutation", "append", "remove")
 declare("envoy.config.core.v3.KeyValueAppend", "record", "action")
 declare("envoy.config.core.v3.KeyValuePair", "key", "value")
@@ -72,6 +73,7 @@ class HeaderMutation(HTTPFilter):
         mostSpecificWins = section.typeName == cls.configType and section.get("most_specific_header_mutations_wins")
         if held is None:
             return MutationPlan(mostSpecificWins=mostSpecificWins)
+        checkFormatters(held)
         return MutationPlan(
             compileHeaderMutations(held.children("request_mutations")),
             compileQueryMutations(held.children("query_parameter_mutations")),

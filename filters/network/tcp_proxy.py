@@ -14,15 +14,16 @@ from typing import Any
 from twisted.internet.interfaces import IProtocol
 
 from meshproxy.accesslog.formatter import compileFormat
-from meshproxy.accesslog.logs import compileAccessLogs
+from meshproxy.accesslog.logs import checkFormatters, compileAccessLogs, compileFormatString
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
+from meshproxy.codec.proxyprotocol import TLV
 from meshproxy.config import Section
 from meshproxy.config.near import didYouMean, near
 from meshproxy.config.supported import accept, declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.requestids import checkRequestIds, newRequestId
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
-from meshproxy.net.outgoingheader import compileTLVs
+from meshproxy.net.outgoingheader import compileTLVs, typeOfTLV
 from meshproxy.routing.mutations import compileHeaderOptions
 from meshproxy.routing.xxhash64 import xxhash64
 from meshproxy.stats import statName
@@ -45,11 +46,12 @@ declare(_MESSAGE + ".TcpAccessLogOptions", "flush_access_log_on_start")
 for _field in ("downstream_idle_timeout", "upstream_idle_timeout"):
     accept(_MESSAGE, _field, "Envoy does not heed it either")
 declare(_MESSAGE, "metadata_match", "hash_policy", "max_downstream_connection_duration_jitter_percentage")
+declare(_MESSAGE, "proxy_protocol_tlv_merge_policy", "check_drain_close")
 declare(_MESSAGE, "proxy_protocol_tlvs", "upstream_connect_mode", "max_early_data_bytes")
 declare(_MESSAGE + ".WeightedCluster.ClusterWeight", "metadata_match")
 _TUNNEL = _MESSAGE + ".TunnelingConfig"
 declare(_MESSAGE, "tunneling_config")
-declare(_TUNNEL, "hostname", "use_post", "post_path", "headers_to_add", "propagate_response_headers")
+declare(_TUNNEL, "formatters", "hostname", "use_post", "post_path", "headers_to_add", "propagate_response_headers")
 declare(_TUNNEL, "propagate_response_trailers", "request_id_extension", "request_id_header", "request_id_metadata_key")
 declare("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
 declare("envoy.type.v3.HashPolicy.SourceIp")
@@ -61,8 +63,8 @@ class TCPProxyFilter(NetworkFilter):
     """
     The network filter for bytes.
 
-    There is nothing to do to drain it: as in Envoy, its connections live on until they end, or the time to drain is
-    over.
+    As in Envoy its connections live on while it drains, until they end or the time to drain is over, unless
+    C{check_drain_close} is set.
     """
 
     configType = _MESSAGE
@@ -91,6 +93,25 @@ class TCPProxyFilter(NetworkFilter):
         """
         self._proxy.logTurnedAway(info)
 
+    def succeed(self, old: NetworkFilter) -> None:
+        """
+        See L{NetworkFilter.succeed}.
+        """
+        if isinstance(old, TCPProxyFilter):
+            self._proxy.succeed(old._proxy)
+
+    def drain(self) -> None:
+        """
+        See L{NetworkFilter.drain}.
+        """
+        self._proxy.closeGently(True)
+
+    def closeGently(self, closing: bool) -> None:
+        """
+        See L{NetworkFilter.closeGently}.
+        """
+        self._proxy.closeGently(closing)
+
     def stop(self) -> None:
         """
         See L{NetworkFilter.stop}.
@@ -110,7 +131,9 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         idleTimeout=idle or 0.0,
         maxDuration=section.seconds("max_downstream_connection_duration", 0.0) or 0.0,
         maxDurationJitter=jitter.get("value") / 100,
-        tlvs=compileTLVs(section.children("proxy_protocol_tlvs")),
+        tlvs=_compileTLVs(section.children("proxy_protocol_tlvs")),
+        tlvPolicy=section.get("proxy_protocol_tlv_merge_policy"),
+        closesToDrain=section.wrapped("check_drain_close", False),
         earlyData=_compileEarlyData(section),
         maxConnectAttempts=attempts,
         backoff=_compileBackoff(section.child("backoff_options")),
@@ -123,9 +146,31 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
     )
 
 
+def _compileTLVs(sections: Sequence[Section]) -> Callable[[StreamInfo], tuple[TLV, ...]] | None:
+    """
+    What gives the TLVs of a connection: those with a value, and behind them those with a format, as in Envoy.
+    """
+    for each in sections:
+        if each.has("format_string") and each.get("value"):
+            each.refuse("only one of value and format_string may be set", "format_string")
+        elif not each.has("format_string") and not each.get("value"):
+            each.refuse("value must have a byte at least, or format_string be set", "value")
+    known = compileTLVs([each for each in sections if not each.has("format_string")])
+    formats = [(typeOfTLV(each), each.child("format_string")) for each in sections if each.has("format_string")]
+    made = [(kind, compileFormatString(child).formatBytes) for kind, child in formats if child is not None]
+    if not made:
+        return (lambda record: known) if known else None
+
+    def tell(record: StreamInfo) -> tuple[TLV, ...]:
+        return (*known, *((kind, write(record)) for kind, write in made))
+
+    return tell
+
+
 def _compileTunnel(section: Section | None) -> TunnelSettings | None:
     if section is None:
         return None
+    checkFormatters(section)
     usesPost, path = section.get("use_post"), section.get("post_path")
     if path and not usesPost:
         section.refuse("has no meaning without use_post", "post_path")

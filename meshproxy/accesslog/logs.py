@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
     from meshproxy.config import Section
 
-__all__ = ["AccessLogContext", "AccessLogs", "compileAccessLogs", "compileBodyFormat", "compileFormatString"]
+__all__ = [
+    "AccessLogContext",
+    "AccessLogs",
+    "checkFormatters",
+    "compileAccessLogs",
+    "compileBodyFormat",
+    "compileFormatString",
+]
 
 _PACKAGE = "envoy.extensions.access_loggers."
 _FILE = _PACKAGE + "file.v3.FileAccessLog"
@@ -222,10 +229,7 @@ def compileFormatString(section: Section) -> Formatter:
     """
     Compile C{envoy.config.core.v3.SubstitutionFormatString}, which local replies use as well.
     """
-    for index, extension in enumerate(section.children("formatters")):
-        config = extension.any("typed_config")
-        if config is not None and config.typeName not in _FORMATTERS:
-            section.refuse(f"{config.typeName} is not a formatter that this program has", f"formatters[{index}]")
+    checkFormatters(section)
     omitEmpty = section.get("omit_empty_values")
     kind = section.oneof("format")
     if kind == "text_format":
@@ -233,6 +237,16 @@ def compileFormatString(section: Section) -> Formatter:
     if kind == "json_format":
         return _structFormat(section.childOrEmpty("json_format"), omitEmpty)
     return _sourceFormat(section.childOrEmpty("text_format_source"), omitEmpty)
+
+
+def checkFormatters(section: Section) -> None:
+    """
+    Look at the C{formatters} of a message. Those that this program has are there without being named.
+    """
+    for index, extension in enumerate(section.children("formatters")):
+        config = extension.any("typed_config")
+        if config is not None and config.typeName not in _FORMATTERS:
+            section.refuse(f"{config.typeName} is not a formatter that this program has", f"formatters[{index}]")
 
 
 def compileBodyFormat(section: Section) -> tuple[Formatter, bytes]:

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DownstreamConnection"]
 
+# Envoy's words for %DOWNSTREAM_LOCAL_CLOSE_REASON%.
+_CHAIN_REMOVED = "filter_chain_is_being_removed"
+
 
 @implementer(IHalfCloseableProtocol)
 class DownstreamConnection(Protocol):
     """
     A connection that has its filter chain: hands it over to the chain's own protocol, and counts it until it is gone.
 
+    @ivar chain: Its filter chain.
     @ivar handshake: Its transport while that shakes hands.
     """
 
@@ -41,7 +45,7 @@ class DownstreamConnection(Protocol):
 
     def __init__(self, listener: Listener, chain: FilterChain, info: ConnectionInfo) -> None:
         self._listener = listener
-        self._chain = chain
+        self.chain = chain
         self.info = info
         self._inner: Any = None
         self._began = listener.proxy.clock.seconds()
@@ -69,8 +73,8 @@ class DownstreamConnection(Protocol):
         else:
             self._shaken()
         transport: Any = self.transport
-        if self._chain.filters:
-            made = [each.buildFilter(self.info) for each in self._chain.filters]
+        if self.chain.filters:
+            made = [each.buildFilter(self.info) for each in self.chain.filters]
             gate = self._gate = Gate(self, [each for each in made if each is not None], self.info, transport)
             self.dataReceived = gate.dataReceived  # type: ignore[method-assign]
             gate.begin()
@@ -104,7 +108,7 @@ class DownstreamConnection(Protocol):
         """
         Let the terminal filter take over.
         """
-        terminal = self._chain.terminal
+        terminal = self.chain.terminal
         assert terminal is not None
         transport: Any = self.transport
         inner = self._inner = terminal.buildProtocol(self.info)
@@ -198,10 +202,17 @@ class DownstreamConnection(Protocol):
             listener.logConnection(inner.record if isinstance(inner, TCPSide) else self._record)
         if inner is not None:
             inner.connectionLost(reason)
-        elif gate is not None and self._chain.terminal is not None:
-            self._chain.terminal.turnedAway(self.info)
+        elif gate is not None and self.chain.terminal is not None:
+            self.chain.terminal.turnedAway(self.info)
         if listener.whenEmpty is not None and not connections:
             listener.checkEmpty()
+
+    def leave(self) -> None:
+        """
+        The time to drain is over for the connection's chain: bytes that belong to no protocol have no better end.
+        """
+        if isinstance(self._inner, TCPSide):
+            self._inner.record.close(_CHAIN_REMOVED)
 
     def abort(self) -> None:
         """

@@ -27,6 +27,7 @@ class FilterChain:
     @ivar transport: Makes the transports of its connections.
     @ivar filters: The filters before the terminal one.
     @ivar terminal: The filter that builds its connections' protocols.
+    @ivar successor: The chain that took its place, and its connections, after a reload.
     """
 
     def __init__(self, section: Section, context: NetworkFilterContext, isDefault: bool = False) -> None:
@@ -37,6 +38,7 @@ class FilterChain:
         self.fingerprint: bytes = section.message.SerializeToString(deterministic=True)
         self.filters: list[PassingFilter] = []
         self.terminal: NetworkFilter | None = None
+        self.successor: FilterChain | None = None
         self.transport = compileTransport(section, context.proxy.secrets, context.listenerScope)
         self.key: object = (self.name, "default" if isDefault else self.rule, self.transport.trust)
         filters = section.children("filters")
@@ -44,6 +46,16 @@ class FilterChain:
             section.refuse("a filter chain needs a network filter, such as envoy.filters.network.tcp_proxy", "filters")
         for number, item in enumerate(filters):
             self._compile(item, context, number == len(filters) - 1)
+
+    @property
+    def latest(self) -> FilterChain:
+        """
+        The chain that its connections belong to now.
+        """
+        chain = self
+        while chain.successor is not None:
+            chain = chain.successor
+        return chain
 
     def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
         found = context.proxy.registry.find("network", item)

@@ -133,6 +133,7 @@ class Listeners:
             if name not in new:
                 self._removed.value += 1
                 before.giveWay(self._drainTime)
+                self._endLater(before.chains)
             self._leave(before, self.former if name in new else self.draining)
         self.byName = new
         self._byAddress = _byAddress(new.values())
@@ -232,9 +233,24 @@ class Listeners:
             if successor is not None and _same(chain, successor):
                 assert successor.terminal is not None and chain.terminal is not None
                 successor.terminal.succeed(chain.terminal)
+                chain.successor = successor
                 kept.add(chain.key)
         before.drainingChains = sum(chain.key not in kept for chain in before.chains)
         before.giveWay(self._drainTime, lambda chain: chain.key in kept)
+        self._endLater([chain for chain in before.chains if chain.key not in kept])
+
+    def _endLater(self, gone: Sequence[FilterChain]) -> None:
+        """
+        Close what is left of the connections of chains, also of those that they succeeded, when the time to drain is
+        over.
+        """
+        if gone:
+            self._proxy.clock.callLater(self._drainTime, self._end, gone)
+
+    def _end(self, gone: Sequence[FilterChain]) -> None:
+        for listener in (*self.former, *self.draining):
+            for connection in [each for each in listener.connections if each.chain.latest in gone]:
+                connection.leave()
 
     def drain(self) -> None:
         """

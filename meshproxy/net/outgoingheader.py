@@ -12,21 +12,31 @@ from meshproxy.config import Section
 from meshproxy.net.address import Address
 from meshproxy.net.proxyheader import ProxyProtocolData, compileTLVFilter
 
-__all__ = ["OutgoingHeader", "compileTLVs"]
+__all__ = ["OutgoingHeader", "compileTLVs", "typeOfTLV"]
 
 
 def compileTLVs(sections: Sequence[Section]) -> tuple[TLV, ...]:
     """
-    The TLVs of some C{TlvEntry} messages.
+    The TLVs of some C{TlvEntry} messages whose values are known beforehand.
     """
     found = []
     for section in sections:
-        kind = section.get("type")
-        if kind > 255:
-            section.refuse(f"{kind} is no type of a TLV: it has one byte", "type")
+        kind = typeOfTLV(section)
+        if section.has("format_string"):
+            section.refuse("what is formatted would tell of the connection to the upstream", "format_string")
         else:
             found.append((kind, section.get("value")))
     return tuple(found)
+
+
+def typeOfTLV(section: Section) -> int:
+    """
+    The type that a C{TlvEntry} names.
+    """
+    kind: int = section.get("type")
+    if kind > 255:
+        section.refuse(f"{kind} is no type of a TLV: it has one byte", "type")
+    return min(kind, 255)
 
 
 class OutgoingHeader:

@@ -26,7 +26,7 @@ from meshproxy.net.splice import SPLICE_FLAGS, Pipe, PipePool, pipes
 from meshproxy.net.transport import SocketTransport, lost
 from meshproxy.stats.metrics import Counter
 
-__all__ = ["BufferedRelay", "IRelay", "RelayCounters", "SocketRelay", "makeRelay"]
+__all__ = ["BufferedRelay", "IRelay", "NoticedRelay", "RelayCounters", "SocketRelay", "makeRelay"]
 
 # What one read takes.
 _READ_SIZE = 65536
@@ -154,6 +154,31 @@ class BufferedRelay:
         The sink is gone.
         """
         self._going = False
+
+
+class NoticedRelay(BufferedRelay):
+    """
+    A relay that somebody is told of, whenever bytes have gone on.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        sink: Any,
+        counters: RelayCounters,
+        seconds: Callable[[], float],
+        passed: Callable[[], object],
+    ) -> None:
+        super().__init__(source, sink, counters, seconds)
+        self._passed = passed
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See L{IRelay.dataReceived}.
+        """
+        super().dataReceived(data)
+        if self._going:
+            self._passed()
 
 
 @implementer(IPushProducer)

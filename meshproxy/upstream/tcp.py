@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.accesslog.logs import AccessLogs
-from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.codec.proxyprotocol import TLV
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.tcpdrain import TCPDrain
 from meshproxy.upstream.tcpsession import TCPSession
 from meshproxy.upstream.tcpstats import TCPStats
 from meshproxy.upstream.tunneling import TunnelSettings
@@ -66,7 +67,10 @@ class TCPSettings:
     @ivar maxDurationJitter: By how much of itself C{maxDuration} may be longer, at random.
     @ivar earlyData: How many bytes to read while the upstream is not there yet, the first of which it is connected
         for; 0 to connect at once, and read nothing before.
-    @ivar tlvs: What the PROXY protocol says beside the client's addresses.
+    @ivar tlvs: What the PROXY protocol says of a connection beside the client's addresses; L{None} for nothing.
+    @ivar tlvPolicy: What becomes of that where the client's own header said something: see
+        L{meshproxy.net.proxyheader.toldOf}.
+    @ivar closesToDrain: Whether a connection is closed, while its listener drains, when the next bytes have passed.
     @ivar backoff: L{None} tries again at once.
     @ivar tunnel: How the bytes go through an HTTP proxy; L{None} where they go as they are.
     """
@@ -76,7 +80,9 @@ class TCPSettings:
     idleTimeout: float = 3600.0
     maxDuration: float = 0.0
     maxDurationJitter: float = 0.0
-    tlvs: tuple[TLV, ...] = ()
+    tlvs: Callable[[StreamInfo], tuple[TLV, ...]] | None = None
+    tlvPolicy: str = "ADD_IF_ABSENT"
+    closesToDrain: bool = False
     earlyData: int = 0
     maxConnectAttempts: int = 1
     backoff: Backoff | None = None
@@ -91,6 +97,7 @@ class TCPProxy:
     One tcp_proxy of one version of the configuration.
 
     @ivar clusters: By name; those that serve now.
+    @ivar drain: Closes connections while the listener drains; L{None} where they live on.
     """
 
     def __init__(
@@ -108,6 +115,8 @@ class TCPProxy:
         self.clock = clock
         self.random = random
         self.accessLogs = accessLogs
+        self.drain = TCPDrain() if settings.closesToDrain else None
+        self._drains: set[TCPDrain] = set() if self.drain is None else {self.drain}
         self._idleWatch = (
             IdleWatch(clock, settings.idleTimeout, _idleSince, self._idle) if settings.idleTimeout else None
         )
@@ -140,6 +149,8 @@ class TCPProxy:
         if self.settings.logOnStart and self.accessLogs:
             session.update()
             self.accessLogs.log(session, "TcpConnectionStart")
+        if self.drain is not None:
+            self.drain.add(session)
         if self._durations is not None:
             self._startDuration(self._durations, session)
         if self._logTimes is not None:
@@ -163,6 +174,8 @@ class TCPProxy:
         if self._idleWatch is not None:
             self._idleWatch.stop(session)
             self._idleWatch.start(session)
+        if self.drain is not None:
+            self.drain.connected(session)
         if self.settings.logOnConnected and self.accessLogs:
             session.update()
             self.accessLogs.log(session, "TcpUpstreamConnected")
@@ -176,6 +189,8 @@ class TCPProxy:
                 waiting.cancel(session)
         if session.durationCall is not None and session.durationCall.active():
             session.durationCall.cancel()
+        if self.drain is not None:
+            self.drain.discard(session)
         if self.accessLogs:
             self.accessLogs.log(session, "TcpConnectionEnd")
 
@@ -185,6 +200,21 @@ class TCPProxy:
         """
         if self._idleWatch is not None:
             self._idleWatch.stop(session)
+
+    # Draining
+
+    def succeed(self, old: TCPProxy) -> None:
+        """
+        Take over the connections of the one that stood here before.
+        """
+        self._drains |= {drain for drain in old._drains if not drain.isEmpty}
+
+    def closeGently(self, closing: bool) -> None:
+        """
+        The listener drains, or does not any more.
+        """
+        for drain in self._drains:
+            drain.turn(closing)
 
     # Time
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.proxyheader import toldOf
-from meshproxy.net.relay import makeRelay
+from meshproxy.net.relay import IRelay, NoticedRelay, RelayCounters, makeRelay
 from meshproxy.upstream.tcpchoice import TCPChoice
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
 from meshproxy.upstream.tcpside import TCPSide
@@ -38,6 +38,7 @@ _CONNECT_FAILED = "tcp_initializion_failure:0"
 _NO_HEALTHY_UPSTREAM = "tcp_initializion_failure:1"
 _LIMIT_EXCEEDED = "tcp_initializion_failure:2"
 _NO_ROUTE = "tcp_initializion_failure:3"
+_DRAIN_CLOSE = "tcp_proxy_drain_close"
 
 
 class TCPSession(StreamInfo):
@@ -131,7 +132,9 @@ class TCPSession(StreamInfo):
             return
         wish = NO_WISH
         if cluster.transports.tellsClient:
-            wish = wish._replace(told=toldOf(self.connection, proxy.settings.tlvs))
+            settings = proxy.settings
+            tlvs = () if settings.tlvs is None else settings.tlvs(self)
+            wish = wish._replace(told=toldOf(self.connection, tlvs, settings.tlvPolicy))
         if self.connection.upstreamSource is not None:
             wish = wish._replace(source=self.connection.upstreamSource)
         tunnel = proxy.settings.tunnel
@@ -217,18 +220,51 @@ class TCPSession(StreamInfo):
         """
         Give a side whose bytes were seen until now the relay that suits its transports.
         """
-        old, cluster = side.relay, self._cluster
-        if old is None or not side.other.isOpen or cluster is None:
+        old = side.relay
+        if old is None or not side.other.isOpen or isinstance(old, NoticedRelay):
             return
+        new = makeRelay(side.transport, side.other.transport, self._counters(side), self._proxy.clock.seconds)
+        if type(new) is not type(old):
+            self._replaceRelay(side, old, new)
+
+    def _counters(self, side: TCPSide) -> RelayCounters:
+        assert self._cluster is not None
         stats = self._proxy.stats
         ways = stats.towardsUpstream if side is self.downstream else stats.towardsDownstream
-        new = makeRelay(side.transport, side.other.transport, ways(self._countedBy(cluster)), self._proxy.clock.seconds)
-        if type(new) is type(old) or side.readEnded:
+        return ways(self._countedBy(self._cluster))
+
+    def _replaceRelay(self, side: TCPSide, old: IRelay, new: IRelay) -> None:
+        if side.readEnded:
             return
         old.stop()
         new.moved, new.lastActive = old.moved, old.lastActive
         side.relay = new
         new.start()
+
+    def watchBytes(self) -> None:
+        """
+        Tell L{bytesPassed} of all bytes from now on.
+        """
+        for side in (self.downstream, self.upstream):
+            old, other = side.relay, side.other
+            if old is not None and side.isOpen and other.isOpen and not isinstance(old, NoticedRelay):
+                counters, seconds = self._counters(side), self._proxy.clock.seconds
+                new = NoticedRelay(side.transport, other.transport, counters, seconds, self.bytesPassed)
+                self._replaceRelay(side, old, new)
+
+    def bytesPassed(self) -> None:
+        """
+        Bytes have passed, either way: while the listener drains they are the last. What is written is still sent.
+        """
+        proxy = self._proxy
+        if proxy.drain is None or not proxy.drain.isOn:
+            return
+        proxy.stats.cxDrainClose.value += 1
+        self.connection.localCloseReason = _DRAIN_CLOSE
+        if self._connection is not None:
+            self._connection.closedHere = True
+        self.downstream.stopRelay()
+        self.downstream.closeAfterWrites()
 
     def countWithheld(self, size: int) -> None:
         """

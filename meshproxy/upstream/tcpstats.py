@@ -37,10 +37,10 @@ class TCPStats:
         self.maxDuration = counter("max_downstream_connection_duration")
         self.upstreamFlushTotal = counter("upstream_flush_total")
         self.upstreamFlushActive = gauge("upstream_flush_active")
-        # Nothing waits between reading and writing, no route is looked for later, and draining closes nothing.
+        self.cxDrainClose = counter("downstream_cx_drain_close")
+        # Nothing waits between reading and writing, and no route is looked for later.
         gauge("downstream_cx_rx_bytes_buffered")
         gauge("downstream_cx_tx_bytes_buffered")
-        counter("downstream_cx_drain_close")
         counter("downstream_cx_overload_close")
         self.earlyData = counter("early_data_received_count_total")
         counter("route_delayed_total")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _OPTIONS = {
 }
 
 # Of two chains clients have one by their own address.
+_LINE = "TCP %RESPONSE_FLAGS% %DOWNSTREAM_LOCAL_CLOSE_REASON% %BYTES_RECEIVED% %BYTES_SENT%\n"
 _LEAVING, _STAYING = "127.0.0.1", "127.0.0.2"
 
 
@@ -49,6 +50,29 @@ def _chain(source: str, text: str) -> JSON:
         "filter_chain_match": {"source_prefix_ranges": [{"address_prefix": source, "prefix_len": 32}]},
         "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
     }
+
+
+def _forwarding(source: str) -> JSON:
+    """
+    The filter chain of a client whose bytes go to a listener that stays.
+    """
+    chain = _chain(source, "")
+    proxy = {
+        "@type": _PREFIX + "extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "bytes",
+        "cluster": "backend",
+        "check_drain_close": True,
+        "access_log": [
+            {
+                "name": "log",
+                "typed_config": {
+                    "@type": _PREFIX + "extensions.access_loggers.stream.v3.StdoutAccessLog",
+                    "log_format": {"text_format_source": {"inline_string": _LINE}},
+                },
+            }
+        ],
+    }
+    return {**chain, "filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}
 
 
 def _listener(name: str, port: int, *chains: JSON) -> JSON:
@@ -142,23 +166,40 @@ class DrainTests(SynchronousTestCase):
         finally:
             client.close()
 
-    def seen(self, kind: str, change: Callable[[], None]) -> dict[str, object]:
+    def start(self, kind: str, leaving: JSON) -> Proxy:
         """
-        What clients see of a change that lets the one chain go, at least.
+        Start a proxy with a chain that is going to leave.
         """
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
-        self.port, self.other = freePorts(2)
+        self.port, self.other, backend = freePorts(3)
         # It comes last: when it shows that there is something new, the other one was changed.
         self.marker = _listener("other", self.other, _chain(_STAYING, "before"))
-        self.put(_listener("it", self.port, _chain(_LEAVING, "leaving"), _chain(_STAYING, "staying")), self.marker)
+        self.put(_listener("it", self.port, leaving, _chain(_STAYING, "staying")), self.marker)
         source = {"resource_api_version": "V3", "path_config_source": {"path": str(self.folder / "lds.json")}}
         node = {"id": "one", "cluster": "all"}
-        bootstrap = json.dumps({"node": node, "dynamic_resources": {"lds_config": source}})
+        endpoint = {"endpoint": {"address": _listener("", backend)["address"]}}
+        static = {
+            "listeners": [_listener("backend", backend, _chain("127.0.0.1", "passed"))],
+            "clusters": [
+                {
+                    "name": "backend",
+                    "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [endpoint]}]},
+                }
+            ],
+        }
+        bootstrap = json.dumps({"node": node, "dynamic_resources": {"lds_config": source}, "static_resources": static})
         proxy = Proxy(kind, bootstrap, self.folder, _OPTIONS[kind])
         self.addCleanup(proxy.stop)
         proxy.ready("127.0.0.1", self.port)
         until(lambda: self.told() == "before", "the listeners")
+        return proxy
+
+    def seen(self, kind: str, change: Callable[[], None]) -> dict[str, object]:
+        """
+        What clients see of a change that lets the one chain go, at least.
+        """
+        proxy = self.start(kind, _chain(_LEAVING, "leaving"))
         asking, idle, silent = (self.client(_LEAVING) for _ in range(3))
         staying = self.client(_STAYING)
         for client in (asking, idle, staying):
@@ -205,3 +246,31 @@ class DrainTests(SynchronousTestCase):
         So does a listener that is gone, with all of its chains.
         """
         self.compare(lambda: self.put(self.marker), "close")
+
+    def seenOfBytes(self, kind: str) -> dict[str, object]:
+        """
+        What clients of a tcp_proxy with C{check_drain_close} see of a change that lets its chain go, and what it logs.
+        """
+        proxy = self.start(kind, _forwarding(_LEAVING))
+        asking, idle = self.client(_LEAVING), self.client(_LEAVING)
+        self.assertEqual((asking.ask()[1], idle.ask()[1]), ("passed", "passed"))
+        self.marker = _listener("other", self.other, _chain(_STAYING, "after"))
+        self.put(_listener("it", self.port, _chain(_STAYING, "staying")), self.marker)
+        until(lambda: self.told() == "after", "the change")
+        seen: dict[str, object] = {"were open": [asking.isOpen(), idle.isOpen()]}
+        try:
+            seen["asking"] = asking.ask()
+        except (HTTPException, ConnectionError) as error:
+            seen["asking"] = isinstance(error, RemoteDisconnected)
+        seen["idle was open"] = idle.isOpen()
+        seen["idle"] = idle.end()
+        seen["lines"] = [line.split()[:3] for line in proxy.stop().splitlines()]
+        return seen
+
+    def test_bytes(self) -> None:
+        """
+        With C{check_drain_close} the next bytes of a connection are its last; one without any has the time to drain.
+        """
+        envoy, ours = (self.seenOfBytes(kind) for kind in ("envoy", "meshproxy"))
+        self.assertEqual(ours, envoy)
+        self.assertEqual((ours["were open"], ours["asking"], ours["idle was open"]), ([True, True], True, True))

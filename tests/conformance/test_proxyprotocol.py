@@ -85,6 +85,17 @@ CLUSTERS = {
     "tellMore": _telling("version: V2, pass_through_tlvs: {match_type: INCLUDE_ALL}, " + _ADDED),
 }
 
+_OWN = (
+    "proxy_protocol_tlv_merge_policy: %s, proxy_protocol_tlvs: [{type: 7, format_string: {text_format_source:"
+    " {inline_string: 'to %%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%% %%REQUESTED_SERVER_NAME%%'}}},"
+    " {type: 6, value: dGNw}, {type: 1, value: b3Zlcg==}]"
+)
+for _number, _policy in enumerate(("ADD_IF_ABSENT", "OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD")):
+    LISTENERS[f"merge{_number}"] = _proxied(
+        "allow_requests_without_proxy_protocol: true, pass_through_tlvs: {match_type: INCLUDE_ALL}",
+        ["{filters: [%s]}" % (_TELLING % ("tellAll", _OWN % _policy))],
+    )
+
 for _name in CLUSTERS:
     LISTENERS[_name] = _proxied(
         "pass_through_tlvs: {match_type: INCLUDE_ALL}",
@@ -195,6 +206,19 @@ CASES = [
         )
         for number, name in enumerate(CLUSTERS)
         for kind, wire in _told(number).items()
+    ),
+    *(
+        Case(
+            f"merge{policy}{number}",
+            "What becomes of tcp_proxy's own TLVs.",
+            [wire + b"HELLO\r\n\r\n", Until(b"hi")],
+            ([b"hi", Do.DRAIN],),
+            listener=f"merge{policy}",
+            responses=9,
+            limit=0.12,
+        )
+        for policy in range(3)
+        for number, wire in enumerate((_told(90 + policy)["tlvs"], _told(95 + policy)["line"]))
     ),
     *(
         Case(

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyClass
 
 from meshproxy.net.address import Address
-from meshproxy.net.relay import BufferedRelay, IRelay, RelayCounters, SocketRelay, makeRelay
+from meshproxy.net.relay import BufferedRelay, IRelay, NoticedRelay, RelayCounters, SocketRelay, makeRelay
 from meshproxy.net.transport import SocketTransport
 from meshproxy.stats.metrics import Counter
 from meshproxy.testing import Peer, VirtualReactor
@@ -261,6 +261,42 @@ class BufferedRelayTests(RelayTests, SynchronousTestCase):
         relay.stop = stop  # type: ignore[method-assign]  # as its owner does
         way.source.relay = relay
         return relay
+
+
+class NoticedRelayTests(BufferedRelayTests):
+    """
+    L{NoticedRelay}.
+    """
+
+    def make(self, way: Way) -> Any:
+        """
+        See L{RelayTests.make}.
+        """
+        self.noticed: list[int] = []
+        relay = NoticedRelay(
+            *way.transports, way.counters, way.reactor.seconds, lambda: self.noticed.append(relay.moved)
+        )
+
+        def stop() -> None:
+            way.source.relay = None
+            NoticedRelay.stop(relay)
+
+        relay.stop = stop  # type: ignore[method-assign]  # as its owner does
+        way.source.relay = relay
+        return relay
+
+    def test_noticed(self) -> None:
+        """
+        Each piece is told when it has gone on, and none any more when the relay has stopped.
+        """
+        self.begin()
+        for data in (b"one", b"and two"):
+            self.way.sender.write(data)
+            self.way.reactor.advance(0)
+        self.assertEqual(self.noticed, [3, 10])
+        self.relay.stop()
+        self.relay.dataReceived(b"late")
+        self.assertEqual(self.noticed, [3, 10])
 
 
 class SocketRelayTests(RelayTests, SynchronousTestCase):

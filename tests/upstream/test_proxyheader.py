@@ -211,6 +211,26 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(self.told(b"hello", own, **config)[0].tlvs, ((6, b"tcp"),))
         self.assertEqual(self.told(v2(b"", 0x20, 0) + b"hello", own, **config)[0].tlvs, ())
 
+    def test_merged(self) -> None:
+        """
+        C{proxy_protocol_tlv_merge_policy} says what becomes of tcp_proxy's own TLVs where the client has some; those
+        that are formatted come last.
+        """
+        wire = v2(ADDRESSES + tlv(1, b"h2") + tlv(9, b"nine")) + b"hello"
+        text = {"text_format_source": {"inline_string": "to %DOWNSTREAM_LOCAL_PORT%"}}
+        added = [{"type": 6, "format_string": text}, {"type": 1, "value": "dGNw"}]
+        said, own = ((1, b"h2"), (9, b"nine")), ((1, b"tcp"), (6, b"to 443"))
+        for policy, expected in {
+            "ADD_IF_ABSENT": said,
+            "OVERWRITE_BY_TYPE_IF_EXISTS_OR_ADD": (*own, (9, b"nine")),
+            "APPEND_IF_EXISTS_OR_ADD": (*said, *own),
+        }.items():
+            tcp = {"proxy_protocol_tlvs": added, "proxy_protocol_tlv_merge_policy": policy}
+            found, rest = self.told(wire, tcp, version="V2", pass_through_tlvs={})
+            self.assertEqual((found.tlvs, found.source, rest), (expected, SOURCE, b"hello"))
+            alone, _ = self.told(b"hello", tcp, version="V2", pass_through_tlvs={})
+            self.assertEqual(alone.tlvs, ((1, b"tcp"), (6, b"to 10000")))
+
     def test_requests(self) -> None:
         """
         Requests of two clients never share a connection, for each connection says whose it is.
@@ -242,6 +262,16 @@ class ProxyTests(SynchronousTestCase):
         self.assertIn("begins with one header", refusals(("tcp_proxy", TCP), cluster=twice))
         wrong = {"transport_socket": transport(version="V2", added_tlvs=[{"type": 300, "value": "eA=="}])}
         self.assertIn("added_tlvs[0].type", refusals(("tcp_proxy", TCP), cluster=wrong))
+        text = {"text_format_source": {"inline_string": "x"}}
+        written = {"transport_socket": transport(version="V2", added_tlvs=[{"type": 3, "format_string": text}])}
+        self.assertIn("added_tlvs[0].format_string", refusals(("tcp_proxy", TCP), cluster=written))
+        for entry, field in (
+            ({"type": 3}, "value"),
+            ({"type": 3, "value": "eA==", "format_string": text}, "format_string"),
+            ({"type": 300, "format_string": text}, "type"),
+        ):
+            tcp = {**TCP, "proxy_protocol_tlvs": [entry]}
+            self.assertIn(f"proxy_protocol_tlvs[0].{field}", refusals(("tcp_proxy", tcp)))
 
     def test_roundTrip(self) -> None:
         """

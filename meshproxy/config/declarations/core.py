@@ -61,4 +61,4 @@ declare(_CORE + "SocketOptionsOverride", "socket_options")
 
 declare(_CORE + "ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
 declare(_CORE + "ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")
-declare(_CORE + "TlvEntry", "type", "value")
+declare(_CORE + "TlvEntry", "type", "value", "format_string")

@@ -74,7 +74,6 @@ class TCPProxyFilterTests(SynchronousTestCase):
         """
         fields: dict[str, Any] = {
             "on_demand": {"timeout": "1s"},
-            "check_drain_close": True,
         }
         for name, value in fields.items():
             told = self.refused({name: value})
