@@ -47,10 +47,14 @@ def compileConnectionManager(
     countsBytes = showWireBytes(logs) or compiler.showsWireBytes
     if countsBytes:
         proxy.clusters.countBytes()
+    routes = _compileRoutes(section, proxy, compiler)
+    internalOnly = _internalOnly(routes, section.has("scoped_routes"))
+    if internalOnly:
+        settings = replace(settings, forwarding=replace(settings.forwarding, internalOnly=internalOnly))
     codecScope = proxy.store.scope("http1.")
     return ConnectionManager(
         settings,
-        _compileRoutes(section, proxy, compiler),
+        routes,
         chain,
         stats,
         proxy.clock,
@@ -91,6 +95,23 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: ChainCompile
     if not section.has("route_config"):
         section.refuse("a connection manager needs a route_config, rds or scoped_routes")
     return compileRouteConfiguration(section.childOrEmpty("route_config"), context)
+
+
+def _internalOnly(routes: RouteTable, areScoped: bool) -> frozenset[bytes]:
+    """
+    What only internal clients may send (C{internal_only_headers}). It is taken away with the other fields of that kind,
+    before any filter, and before a scope is chosen by what is left.
+    """
+    found: list[str] = []
+    for section in routes.sections:
+        names = section.scalars("internal_only_headers")
+        if names and areScoped:
+            section.refuse("the fields of a request are cleaned before its scope is known", "internal_only_headers")
+        for index, name in enumerate(names):
+            if name.startswith(":") or name.lower() == "host":
+                section.refuse(f"without {name} a request leads nowhere", f"internal_only_headers[{index}]")
+        found += names
+    return frozenset(name.lower().encode("ascii") for name in found)
 
 
 def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext) -> RouteTable:

@@ -102,6 +102,7 @@ class ForwardingSettings:
     @ivar serviceNode: C{node.id}.
     @ivar clientCert: Sees to C{x-forwarded-client-cert}; L{None} leaves it as it is.
     @ivar setsClientCert: Whether requests without that field may get it.
+    @ivar internalOnly: What else only internal clients may send (C{internal_only_headers} of routes), in lower case.
     @ivar protoOfPort: What C{x-forwarded-proto} is, by the port that a load balancer says the client connected to
         (C{forward_proto_config}); by whether the connection has TLS, else.
     """
@@ -122,6 +123,7 @@ class ForwardingSettings:
     clientCert: ClientCert | None = sanitizeClientCert
     setsClientCert: bool = False
     protoOfPort: Mapping[int, bytes] = field(default_factory=dict)
+    internalOnly: frozenset[bytes] = frozenset()
 
     @property
     def isPeculiar(self) -> bool:
@@ -139,6 +141,7 @@ class ForwardingSettings:
             or self.via
             or self.setsClientCert
             or self.protoOfPort
+            or self.internalOnly
         )
 
     def proto(self, connection: ConnectionInfo) -> bytes:
@@ -318,6 +321,7 @@ def _tellClient(
         headers.set(b"x-envoy-internal", b"true")
     else:
         _removeThose(headers, INTERNAL)
+        _removeThose(headers, settings.internalOnly)
         if edge:
             _removeThose(headers, BEHIND_EDGE)
     _tellService(headers, settings)

@@ -47,7 +47,20 @@ _FORWARDED = (
     "x-client-trace-id: t",
 )
 
+_OURS = "internal_only_headers: [x-secret, X-Upper, x-forwarded-for, x-request-id, user-agent, cookie%s]"
+_OURS_HERE = "internal_address_config: {cidr_ranges: [{address_prefix: 127.0.0.0, prefix_len: 8}]}"
+
 LISTENERS = {
+    "internalOnly": Manager(table=_OURS % ""),
+    "internalOnlyEdge": Manager("use_remote_address: true", table=_OURS % ""),
+    "internalOnlyFriend": Manager("{use_remote_address: true, %s}" % _OURS_HERE, table=_OURS % ""),
+    "internalOnlyProto": Manager(table=_OURS % ", x-forwarded-proto, x-envoy-external-address"),
+    "internalOnlyRoute": Manager(
+        "",
+        "[{match: {prefix: /, headers: [{name: x-secret, present_match: true}]}, direct_response: {status: 204}},"
+        " {match: {prefix: /}, direct_response: {status: 201}}]",
+        table=_OURS % "",
+    ),
     "plain": Manager(),
     "edge": Manager("use_remote_address: true"),
     "edgeHop": Manager("{use_remote_address: true, xff_num_trusted_hops: 1}"),
@@ -95,6 +108,12 @@ def _everywhere(name: str, intent: str, message: bytes, listeners: str) -> list[
 
 
 CASES = [
+    *_everywhere(
+        "internalOnly",
+        "What the routes say that only friends may send",
+        get("/", "x-secret: 1", "X-UPPER: 2", "x-secret: 3", "x-request-id: i", "cookie: a=b", "x-other: 4", _XFF),
+        "internalOnly internalOnlyEdge internalOnlyFriend internalOnlyProto internalOnlyRoute",
+    ),
     *(
         Case(f"rewritten_{path}", "A host is rewritten.", get(f"/{path}", "x-a: b"), listener="suppressRewritten")
         for path in ("literal", "header")

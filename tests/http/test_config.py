@@ -118,6 +118,28 @@ class ConfigTests(ProxyCase):
         path, why = self.refused(ROUTER, route_config=None)
         self.assertIn("needs a route_config", why)
 
+    def test_internalOnlyHeaders(self) -> None:
+        """
+        What only internal clients may send is cleaned with the rest of their fields: never what the route is found by,
+        and not where the routes are known only then.
+        """
+        table = {"name": "r", "internal_only_headers": ["X-Secret"]}
+        manager, report = self.compile(ROUTER, route_config=table)
+        self.assertEqual(report.ordered(), [])
+        self.assertEqual(manager.settings.forwarding.internalOnly, frozenset((b"x-secret",)))
+        for name in ("Host", ":path"):
+            place, _ = self.refused(ROUTER, route_config={"internal_only_headers": ["x", name]})
+            self.assertEqual(place, "route_config.internal_only_headers[1]")
+        extractor = {"name": "x-a", "element_separator": ",", "index": 0}
+        scope = {"name": "s", "key": {"fragments": [{"string_key": "k"}]}, "route_configuration": table}
+        scoped = {
+            "name": "s",
+            "scope_key_builder": {"fragments": [{"header_value_extractor": extractor}]},
+            "scoped_route_configurations_list": {"scoped_route_configurations": [scope]},
+        }
+        place, _ = self.refused(ROUTER, route_config=None, scoped_routes=scoped)
+        self.assertTrue(place.endswith(".internal_only_headers"), place)
+
     def test_empty(self) -> None:
         """
         A chain without filters would answer nothing.

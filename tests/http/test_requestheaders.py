@@ -194,6 +194,17 @@ class InternalMeshTests(RequestHeadersCase):
             self.assertEqual(order[0] in left, internal)
             self.assertEqual(left.get(b"x-envoy-internal"), b"true" if internal else None)
 
+    def test_internalOnly(self) -> None:
+        """
+        What the routes say that only internal clients may send is taken from all others.
+        """
+        pairs = ((b"x-secret", b"1"), (b"x-secret", b"2"), (b"x-kept", b"3"))
+        for forwarded, isLeft in ((b"10.0.0.1", True), (b"192.0.2.9", False)):
+            head, _ = self.prepare(
+                *pairs, (b"x-forwarded-for", forwarded), isInternal=isPrivate, internalOnly=frozenset((b"x-secret",))
+            )
+            self.assertEqual((b"x-secret" in head, head.get(b"x-kept")), (isLeft, b"3"))
+
 
 class EdgeTests(RequestHeadersCase):
     """
@@ -427,6 +438,7 @@ class ShortWayTests(RequestHeadersCase):
             {"appendXForwardedPort": True},
             {"isInternal": isPrivate},
             {"serviceCluster": b"c"},
+            {"internalOnly": frozenset((b"x-secret",))},
             {"via": b"1.1 me"},
         ]
         for other in others:

@@ -22,7 +22,7 @@ _HEADERS = (
 declare(_ROUTE + "RouteConfiguration", "name", "virtual_hosts", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "RouteConfiguration", "most_specific_header_mutations_wins", "validate_clusters")
 declare(_ROUTE + "RouteConfiguration", "max_direct_response_body_size_bytes", "ignore_port_in_host_matching")
-declare(_ROUTE + "RouteConfiguration", "ignore_path_parameters_in_path_matching")
+declare(_ROUTE + "RouteConfiguration", "ignore_path_parameters_in_path_matching", "internal_only_headers")
 accept(_ROUTE + "RouteConfiguration", "metadata", "nothing here reads a route configuration's metadata")
 
 declare(_ROUTE + "VirtualHost", "name", "domains", "routes", "require_tls", "typed_per_filter_config", *_HEADERS)
