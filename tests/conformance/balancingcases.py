@@ -549,6 +549,110 @@ CASES = [
         + _assign(_group(_VERSIONS)),
         _MATCH % "version: '2'",
     ),
+    *[
+        Spread(
+            f"single{name}",
+            "One endpoint of each subset is enough.",
+            _subset(selectors) + _assign(*groups),
+            _MATCH % labels,
+            _MANY[:20],
+        )
+        for name, selectors, labels, groups in (
+            ("", "{keys: [version], single_host_per_subset: true}", "version: '1'", [_group(_VERSIONS)]),
+            ("None", "{keys: [version], single_host_per_subset: true}", "version: '3'", [_group(_VERSIONS)]),
+            (
+                "Keys",
+                "{keys: [version, stage], single_host_per_subset: true}, {keys: [version]}",
+                "version: '1', stage: test",
+                [_group(_VERSIONS)],
+            ),
+            (
+                "Ill",
+                "{keys: [version], single_host_per_subset: true, fallback_policy: ANY_ENDPOINT}",
+                "version: '1'",
+                [_group([_labelled(0, "version: '1'", _ILL), _labelled(1, "version: '1'")])],
+            ),
+            (
+                "Priority",
+                "{keys: [version], single_host_per_subset: true}",
+                "version: '1'",
+                [
+                    _group([_labelled(0, "version: '1'"), _labelled(1, "version: '2'")], ", priority: 1"),
+                    _group([_labelled(2, "version: '2'")]),
+                ],
+            ),
+        )
+    ],
+    *[
+        Spread(
+            f"fallbackList{name}",
+            "Labels that are tried in turn.",
+            _subset(
+                "{keys: [version]}, {keys: [stage, version]}",
+                ", metadata_fallback_policy: FALLBACK_LIST, fallback_policy: %s" % fallback,
+            )
+            + _assign(_group(_VERSIONS)),
+            _MATCH % labels,
+            _MANY[:20],
+        )
+        for name, fallback, labels in (
+            ("First", "NO_FALLBACK", "fallback_list: [{version: '2'}, {version: '1', stage: test}]"),
+            ("Second", "NO_FALLBACK", "fallback_list: [{version: '9'}, {version: '1', stage: test}]"),
+            ("Over", "NO_FALLBACK", "version: '1', fallback_list: [{version: '8'}, {stage: test}]"),
+            ("None", "NO_FALLBACK", "version: '2', fallback_list: [{version: '8'}, {version: '9'}]"),
+            (
+                "Default",
+                "DEFAULT_SUBSET, default_subset: {number: 7}",
+                "fallback_list: [{version: '8'}, {version: '2'}]",
+            ),
+            ("Empty", "NO_FALLBACK", "version: '2', fallback_list: []"),
+            ("Text", "NO_FALLBACK", "version: '2', fallback_list: none"),
+            ("Texts", "NO_FALLBACK", "version: '2', fallback_list: [none]"),
+        )
+    ],
+    *[
+        Spread(
+            f"redundant{name}",
+            "Labels that no selector asks for.",
+            _extension(
+                _typed(
+                    "subset",
+                    "Subset",
+                    "allow_redundant_keys: %s, subset_selectors: [{keys: [stage, version]}, {keys: [version]}],"
+                    " subset_lb_policy: {policies: [{typed_extension_config: {name: p, typed_config: {%s}}}]}"
+                    % (allowed, _typed("round_robin", "RoundRobin")),
+                )
+            )
+            + ", "
+            + _assign(_group(_VERSIONS)),
+            _MATCH % labels,
+        )
+        for name, allowed, labels in (
+            ("Allowed", "true", "version: '2', zone: a"),
+            ("Both", "true", "version: '1', stage: test, zone: a"),
+            ("Forbidden", "false", "version: '2', zone: a"),
+        )
+    ],
+    *[
+        Spread(
+            f"scaled{policy}{scales}",
+            "Localities weigh less in subsets that have fewer of their endpoints.",
+            f"lb_policy: {policy}, common_lb_config: {{locality_weighted_lb_config: {{}}}}, "
+            + _subset("{keys: [v]}", f", locality_weight_aware: true, scale_locality_weight: {scales}")
+            + _assign(
+                _group(
+                    [_labelled(0, "v: a"), *[_labelled(n, "v: b") for n in (1, 2, 3)]],
+                    ", locality: {zone: a}, load_balancing_weight: 6",
+                ),
+                _group([_labelled(n, "v: a") for n in (4, 5)], ", locality: {zone: b}, load_balancing_weight: 4"),
+            ),
+            _MATCH % "v: a" + ", " + _BY_KEY,
+            _KEYS if policy == "RING_HASH" else _MANY,
+            0.0 if policy == "RING_HASH" else 0.02,
+        )
+        for policy in ("ROUND_ROBIN", "RING_HASH")
+        for scales in ("false", "true")
+    ],
     Spread(
         "retryElsewhere",
         "A retry avoids those that were tried.",

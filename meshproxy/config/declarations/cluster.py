@@ -14,8 +14,17 @@ _ENDPOINT = "envoy.config.endpoint.v3."
 _DNS = "envoy.extensions.clusters.dns.v3.DnsCluster"
 _BALANCING = "envoy.extensions.load_balancing_policies."
 _POLICIES = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV", "LOAD_BALANCING_POLICY_CONFIG")
-_SUBSETS = ("fallback_policy", "default_subset", "subset_selectors", "locality_weight_aware", "panic_mode_any")
-_SELECTOR = ("keys", "fallback_policy", "fallback_keys_subset")
+_SUBSETS = (
+    "fallback_policy",
+    "default_subset",
+    "subset_selectors",
+    "locality_weight_aware",
+    "scale_locality_weight",
+    "panic_mode_any",
+    "list_as_any",
+    "metadata_fallback_policy",
+)
+_SELECTOR = ("keys", "fallback_policy", "fallback_keys_subset", "single_host_per_subset")
 _SLOW_START = ("slow_start_window", "aggression", "min_weight_percent")
 _HASHING = ("use_hostname_for_hashing", "hash_balance_factor")
 _ZONES = ("routing_enabled", "min_cluster_size", "fail_traffic_on_panic")
@@ -64,7 +73,7 @@ declare(_CLUSTER + "Cluster.SlowStartConfig", *_SLOW_START)
 declare(_CLUSTER + "Cluster", "ring_hash_lb_config", "maglev_lb_config", "lb_subset_config", "load_balancing_policy")
 declare(_CLUSTER + "Cluster.RingHashLbConfig", "minimum_ring_size", "maximum_ring_size", "hash_function")
 declare(_CLUSTER + "Cluster.MaglevLbConfig", "table_size")
-declare(_CLUSTER + "Cluster.LbSubsetConfig", *_SUBSETS, "list_as_any")
+declare(_CLUSTER + "Cluster.LbSubsetConfig", *_SUBSETS)
 declare(_CLUSTER + "Cluster.LbSubsetConfig.LbSubsetSelector", *_SELECTOR)
 declare(_CLUSTER + "Cluster.CommonLbConfig", "healthy_panic_threshold", "locality_weighted_lb_config")
 declare(_CLUSTER + "Cluster.CommonLbConfig", "consistent_hashing_lb_config", "zone_aware_lb_config")
@@ -93,7 +102,7 @@ declare(_BALANCING + "ring_hash.v3.RingHash", "hash_function", "minimum_ring_siz
 declare(_BALANCING + "ring_hash.v3.RingHash", "use_hostname_for_hashing", "consistent_hashing_lb_config")
 declare(_BALANCING + "ring_hash.v3.RingHash", "locality_weighted_lb_config")
 declare(_BALANCING + "maglev.v3.Maglev", "table_size", "consistent_hashing_lb_config", "locality_weighted_lb_config")
-declare(_BALANCING + "subset.v3.Subset", *_SUBSETS, "list_as_any", "subset_lb_policy")
+declare(_BALANCING + "subset.v3.Subset", *_SUBSETS, "subset_lb_policy", "allow_redundant_keys")
 declare(_BALANCING + "subset.v3.Subset.LbSubsetSelector", *_SELECTOR)
 declare(_BALANCING + "wrr_locality.v3.WrrLocality", "endpoint_picking_policy")
 declare(_BALANCING + "common.v3.LocalityLbConfig", "zone_aware_lb_config", "locality_weighted_lb_config")

@@ -81,7 +81,14 @@ class _Level:
     The endpoints of one priority, and what chooses among some of them; made when it is first asked for.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], options: BalancerOptions, policy: Policy) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        options: BalancerOptions,
+        policy: Policy,
+        whole: Mapping[tuple[int, Locality], int] | None,
+    ) -> None:
+        self._whole = whole
         self.everybody = tuple(endpoints)
         self.healthy = tuple(e for e in endpoints if e.healthy and e.healthStatus != "DEGRADED")
         self.degraded = tuple(e for e in endpoints if e.healthy and e.healthStatus == "DEGRADED")
@@ -144,8 +151,9 @@ class _Level:
             weighted = []
             for locality, members in _byLocality(self.everybody).items():
                 available = sum(endpoint.locality == locality for endpoint in some)
-                weight = members[0].localityWeight
-                weighted.append((locality, effectiveWeight(weight, len(members), available, self._options.factor)))
+                weighted.append(
+                    (locality, effectiveWeight(self._weightOf(members), len(members), available, self._options.factor))
+                )
             weighted = [each for each in weighted if each[1] > 0]
             self._turns[isDegraded] = WeightedTurns(weighted) if weighted else None
         return self._turns[isDegraded]
@@ -167,15 +175,27 @@ class _Level:
         if not self._options.weighsLocalities or not any(e.localityWeight for e in self.everybody):
             return _shares(endpoints, 1.0)
         groups = _byLocality(endpoints)
-        total = sum(members[0].localityWeight for members in groups.values())
+        # What it weighs is a matter of all its endpoints, whichever may be chosen.
+        weights = {locality: self._weightOf(members) for locality, members in _byLocality(self.everybody).items()}
+        total = sum(weights[locality] for locality in groups)
         if not total:
             return []
         return [
             pair
-            for members in groups.values()
-            if members[0].localityWeight
-            for pair in _shares(members, members[0].localityWeight / total)
+            for locality, members in groups.items()
+            if weights[locality]
+            for pair in _shares(members, weights[locality] / total)
         ]
+
+    def _weightOf(self, members: Sequence[Endpoint]) -> int:
+        """
+        The weight of a locality, all of whose endpoints here these are.
+        """
+        first = members[0]
+        if self._whole is None:
+            return first.localityWeight
+        # Half is away from zero, as in Envoy.
+        return int(first.localityWeight * len(members) / self._whole[first.priority, first.locality] + 0.5)
 
 
 def _byLocality(endpoints: Sequence[Endpoint]) -> Mapping[Locality, list[Endpoint]]:
@@ -209,14 +229,18 @@ class LoadBalancer:
         random: Callable[[], float],
         panicked: Callable[[], object],
         zones: Zones | None = None,
+        whole: Mapping[tuple[int, Locality], int] | None = None,
     ) -> None:
         """
         @param random: From 0 up to 1.
         @param panicked: Is called for each choice that disregarded health.
+        @param whole: How many endpoints there are in each locality of a priority where these are some of them, for its
+            weight to shrink as it does (C{scale_locality_weight}); it is looked at with each update.
         @param zones: Where requests are to stay in the locality of this proxy; L{None} where nobody asked for it.
         """
         self._zones = zones
         self._zonePlan: ZonePlan | None = None
+        self._whole = whole
         self._policy = policy
         self._options = options
         self._random = random
@@ -239,7 +263,7 @@ class LoadBalancer:
             groups = [list(endpoints)]
         if self._policy.slowStart is not None:
             self._policy.slowStart.begin(endpoints)
-        self._levels = [_Level(group, options, self._policy) for group in groups]
+        self._levels = [_Level(group, options, self._policy, self._whole) for group in groups]
         states = [level.health() for level in self._levels]
         self._available = [state.availability(options.factor) for state in states]
         self.loads = spread(states, options.factor, options.panicThreshold)

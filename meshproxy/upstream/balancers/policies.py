@@ -23,12 +23,13 @@ from meshproxy.upstream.balancers.roundrobin import RoundRobin
 from meshproxy.upstream.balancers.slowstart import compileSlowStart
 from meshproxy.upstream.balancers.subsets import Selector, SubsetOptions, Subsets
 from meshproxy.upstream.balancers.zones import LocalZone, ZoneOptions, Zones, ZoneStats, compileZoneOptions
-from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.endpoint import Endpoint, Locality
 from meshproxy.upstream.plain import plainStruct
 
 __all__ = ["compileChooser"]
 
 _EXTENSIONS = "envoy.extensions.load_balancing_policies."
+_SUBSET = _EXTENSIONS + "subset.v3.Subset"
 _KINDS = ("round_robin", "least_request", "random", "ring_hash", "maglev", "subset", "wrr_locality")
 
 
@@ -170,6 +171,9 @@ class _Compiler:
             {} if default is None else plainStruct(default.message),
             section.get("list_as_any"),
             section.get("panic_mode_any"),
+            section.get("metadata_fallback_policy") == "FALLBACK_LIST",
+            section.typeName == _SUBSET and section.get("allow_redundant_keys"),
+            section.get("scale_locality_weight"),
         )
         # As in Envoy, a configuration without selectors has no subsets.
         return replace(plan, subsets=subsets, weighsSubsets=section.get("locality_weight_aware")) if selectors else plan
@@ -249,7 +253,7 @@ def _selector(section: Section) -> Selector:
             section.refuse("fallback_keys_subset must be a subset of the selector's keys", "fallback_keys_subset")
         elif fewer == set(keys):
             section.refuse("fallback_keys_subset cannot be equal to the selector's keys", "fallback_keys_subset")
-    return Selector(keys, fallback, fewer)
+    return Selector(keys, fallback, fewer, section.get("single_host_per_subset"))
 
 
 def _namer(byHostname: bool) -> Callable[[Endpoint], bytes]:
@@ -292,4 +296,7 @@ def compileChooser(
     if plan.subsets is None:
         return LoadBalancer(plan.policy, plan.options, random, panicked, zones)
     options = plan.options if plan.weighsSubsets else replace(plan.options, weighsLocalities=False)
-    return Subsets(plan.subsets, lambda: LoadBalancer(plan.policy, options, random, panicked, zones), scope)
+    whole: dict[tuple[int, Locality], int] | None = {} if plan.subsets.scalesLocalities else None
+    return Subsets(
+        plan.subsets, lambda: LoadBalancer(plan.policy, options, random, panicked, zones, whole), scope, whole
+    )

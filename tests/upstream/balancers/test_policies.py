@@ -124,6 +124,29 @@ class PolicyTests(SynchronousTestCase):
             self.assertEqual(numbers([chooser.chooseFor(Choice(labels={"version": "2"}))]), [2])
         self.assertNotIsInstance(self.make(lb_subset_config={"panic_mode_any": True}), Subsets)
 
+    def test_subsetFields(self) -> None:
+        """
+        Lists of labels to fall back to, labels that nobody asks for, and subsets of one endpoint.
+        """
+        selectors = [{"keys": ["version"], "single_host_per_subset": True}]
+        fields: dict[str, Any] = {
+            "subset_selectors": selectors,
+            "metadata_fallback_policy": "FALLBACK_LIST",
+            "locality_weight_aware": True,
+            "scale_locality_weight": True,
+        }
+        inner = extension("round_robin.v3.RoundRobin")
+        newer = {**fields, "subset_lb_policy": inner, "allow_redundant_keys": True}
+        for cluster, redundant in (
+            ({"lb_subset_config": fields}, 0),
+            ({"load_balancing_policy": extension("subset.v3.Subset", **newer)}, 2),
+        ):
+            chooser = self.make(**cluster)
+            asked = {"fallback_list": [{"version": "9"}, {"version": "2"}]}
+            self.assertEqual(numbers([chooser.chooseFor(Choice(labels=asked))]), [2])
+            more = {"version": "2", "zone": "a"}
+            self.assertEqual(numbers([chooser.chooseFor(Choice(labels=more))]), [redundant])
+
     def test_localities(self) -> None:
         """
         C{wrr_locality} weighs localities, as the common configuration does.

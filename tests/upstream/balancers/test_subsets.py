@@ -4,6 +4,7 @@ L{meshproxy.upstream.balancers.subsets}.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +13,7 @@ from meshproxy.stats import Store
 from meshproxy.upstream.balancers.loadbalancer import BalancerOptions, LoadBalancer, Policy
 from meshproxy.upstream.balancers.roundrobin import RoundRobin
 from meshproxy.upstream.balancers.subsets import Selector, SubsetOptions, Subsets
+from meshproxy.upstream.endpoint import Locality
 from tests.upstream.balancers.support import Choice, endpoint, numbers
 from tests.upstream.support import value
 
@@ -122,6 +124,75 @@ class SubsetsTests(SynchronousTestCase):
         ):
             self.make(endpoint(1, version="1"), **{"selectors": VERSION, **options})
             self.assertEqual(self.stats("active", "created"), [expected, expected], options)
+
+    def test_single(self) -> None:
+        """
+        Of a subset with C{single_host_per_subset} one endpoint is chosen, the first of the first priority, ill or not;
+        what is left over is counted.
+        """
+        those = [
+            endpoint(1, priority=1, version="1"),
+            endpoint(2, "UNHEALTHY", version="1"),
+            endpoint(3, version="1"),
+            endpoint(4, version="2"),
+        ]
+        subsets = self.make(*those, selectors=(Selector(("version",), isSingle=True),))
+        self.assertEqual([self.chosen(subsets, version=each) for each in ("1", "1", "2", "3")], [2, 2, 4, 0])
+        self.assertEqual(self.stats("single_host_per_subset_duplicate", "active", "selected"), [1, 2, 3])
+        subsets.update(those[2:])
+        self.assertEqual(self.chosen(subsets, version="1"), 3)
+        self.assertEqual(self.stats("single_host_per_subset_duplicate"), [0])
+
+    def test_fallbackList(self) -> None:
+        """
+        What stands in a list is tried in turn, over the other labels; it is a label like any other where nobody asks
+        for that.
+        """
+        those = [endpoint(1, version="1"), endpoint(2, version="2")]
+        for falls, asked, expected in (
+            (True, [{"version": "3"}, {"version": "2"}], 2),
+            (True, [{"version": "3"}, {"version": "4"}], 0),
+            (True, ["text", {"version": "2"}], 1),
+            (True, [], 1),
+            (True, "text", 1),
+            (False, [{"version": "2"}], 0),
+        ):
+            subsets = self.make(*those, selectors=VERSION, fallsBackByList=falls)
+            self.assertEqual(self.chosen(subsets, version="1", fallback_list=asked), expected, asked)
+
+    def test_redundant(self) -> None:
+        """
+        Labels that no selector asks for are left out where that is allowed, for the first selector that has all of its.
+        """
+        those = [endpoint(1, version="1", stage="x"), endpoint(2, version="2")]
+        selectors = (Selector(("stage", "version")), *VERSION)
+        for allowed, expected in ((False, [0, 0]), (True, [1, 2])):
+            subsets = self.make(*those, selectors=selectors, allowsRedundant=allowed)
+            asked = ({"version": "1", "stage": "x"}, {"version": "2"})
+            self.assertEqual([self.chosen(subsets, other="y", **labels) for labels in asked], expected)
+
+    def test_scaled(self) -> None:
+        """
+        A locality weighs as much less as it has fewer endpoints in a subset.
+        """
+        those = [
+            endpoint(1, zone="a", weight=6, version="1"),
+            *[endpoint(n, zone="a", weight=6, version="2") for n in (2, 3)],
+            endpoint(4, zone="b", weight=4, version="1"),
+        ]
+        known: dict[tuple[int, Locality], int] = {}
+        for whole, asked, expected in ((None, 10, 6), (known, 9, 3)):
+            options = BalancerOptions(weighsLocalities=True)
+            policy = Policy(lambda: RoundRobin(lambda: 0.0))
+            subsets = Subsets(
+                SubsetOptions(VERSION),
+                partial(LoadBalancer, policy, options, lambda: 0.0, lambda: None, whole=whole),
+                Store().scope("c."),
+                whole,
+            )
+            subsets.update(those)
+            chosen = [self.chosen(subsets, version="1") for _ in range(asked)]
+            self.assertEqual(chosen.count(1), expected)
 
     def test_updated(self) -> None:
         """
