@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 from string import Template
@@ -37,7 +38,7 @@ _CONFIGS = Path(__file__).resolve().parent / "configs"
 _PORT = 21999
 _BACKEND = 21998
 
-_CASES = ["http1", "full", "http2", "http2-full", "grpc", "grpc-full"]
+_CASES = ["http1", "full", "mesh", "http2", "http2-full", "grpc", "grpc-full"]
 
 # How many streams of an HTTP/2 connection ask at once.
 _STREAMS = 4
@@ -83,6 +84,15 @@ def _varied(number: int, draw: random.Random) -> bytes:
         *(["X-Canary: yes"] if number % 5 == 0 else []),
     ]
     return "\r\n".join([f"GET {path} HTTP/1.1", *fields, "", ""]).encode("ascii")
+
+
+def _firstOfEach(requests: list[bytes]) -> list[bytes]:
+    """
+    Of the requests in the case C{mesh}, one to each cluster that a request can go to.
+    """
+    wanted = [b"shop-1.", b"shop-6.", b"shop-11.", b"shop-10."]
+    # Every fifth request is a canary's; of those to shop-10 all are.
+    return [next(each for each in requests if host in each) for host in wanted]
 
 
 def _string(text: str) -> bytes:
@@ -222,10 +232,12 @@ class _Socket:
         self.inbox = b""
         self._sent = sent
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
         """
-        Give what is there.
+        Give what is there. Who only looks is told that there is nothing.
         """
+        if flags:
+            raise BlockingIOError
         return self.inbox
 
     def send(self, data: bytes) -> int:
@@ -273,7 +285,7 @@ class Exchanges:
         self._server.privilegedStartService()
         self._server.startService()
         network.listen(parseAddress(f"127.0.0.1:{_BACKEND}"), lambda peer: Peer())
-        self.requests = variedRequests() if case == "full" else [PLAIN]
+        self.requests = variedRequests() if case in ("full", "mesh") else [PLAIN]
         self._position = 0
         self.answered = 0
         self.answer = self.asked = b""
@@ -287,29 +299,28 @@ class Exchanges:
         for _ in self._clients or range(connections):
             network.dial(parseAddress(f"127.0.0.1:{_PORT}"), Peer())
             self._downstreams.append(transports[-1])
-        # The first request of each makes its upstream connection.
-        for downstream in self._downstreams:
-            if not self._clients:
-                downstream.protocol.dataReceived(self.requests[0])
-        for downstream, client in zip(self._downstreams, self._clients, strict=False):
-            downstream.protocol.dataReceived(client.first() + client.requests(_STREAMS))
-        before = len(transports)
-        # Calls share one connection to the backend.
-        while len(transports) < before + (2 * connections if self._service is None else 2):
-            reactor._turn()
-        # Of two transports made for an upstream connection, the second one is the backend's.
-        self._upstreams = {}
-        for each in transports[before:]:
-            if type(each.protocol) is not Peer:
+        self._upstreams: dict[_Socket, Any] = {}
+        # The first request of each makes its upstream connection, to each of the clusters.
+        for request in _firstOfEach(self.requests) if case == "mesh" else self.requests[:1]:
+            before = len(transports)
+            for downstream, client in zip_longest(self._downstreams, self._clients):
+                first = request if client is None else client.first() + client.requests(_STREAMS)
+                downstream.protocol.dataReceived(first)
+            # Calls share one connection to the backend.
+            while len(transports) < before + (2 * connections if self._service is None else 2):
+                reactor._turn()
+            # Of two transports made for an upstream connection, the second one is the backend's.
+            made = [each for each in transports[before:] if type(each.protocol) is not Peer]
+            for each in made:
                 each.socket = _Socket(self._asked)
                 self._upstreams[each.socket] = each
-        for downstream in self._downstreams:
-            downstream.socket = _Socket(self._answered)
-        for each in self._upstreams.values():
-            each.socket.inbox = (
-                ANSWER if self._service is None else _SETTINGS + self._service.answers(MESSAGE * connections)
-            )
-            each.doRead()
+            for downstream in self._downstreams:
+                downstream.socket = _Socket(self._answered)
+            for each in made:
+                each.socket.inbox = (
+                    ANSWER if self._service is None else _SETTINGS + self._service.answers(MESSAGE * connections)
+                )
+                each.doRead()
 
     def _asked(self, sock: _Socket, data: bytes) -> None:
         upstream = self._upstreams[sock]

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from meshproxy.config import Section
+from meshproxy.config.expressions import Expression
 from meshproxy.config.matchers import BytesTest, compileStringMatcher
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.http.passage import Step, usually
 from meshproxy.interfaces import IHTTPStream
 from meshproxy.routing.route import RouteKind
 from meshproxy.runtime import Runtime, always, never
@@ -92,6 +94,7 @@ class CORS(HTTPFilter):
     """
 
     shared = True
+    remembers = True
     configType = _PACKAGE + "Cors"
     routeConfigType = _PACKAGE + "CorsPolicy"
     olderRouteConfigType = "envoy.config.route.v3.CorsPolicy"
@@ -102,6 +105,11 @@ class CORS(HTTPFilter):
         self._valid = scope.counter("origin_valid")
         self._invalid = scope.counter("origin_invalid")
         self._readers: dict[IHTTPStream, tuple[bytes, CORSPolicy]] = {}
+        # Who does not come from a page of another origin passes in one step.
+        noOrigin = Step(Expression('(b"origin" not in first)', {}))
+        self.requestHeaders = usually(partial(CORS.requestHeaders, self), noOrigin)  # type: ignore[method-assign]
+        noReader = Step(Expression.of("not {readers}", readers=self._readers))
+        self.responseHeaders = usually(partial(CORS.responseHeaders, self), noReader)  # type: ignore[method-assign]
 
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> None:
@@ -129,6 +137,7 @@ class CORS(HTTPFilter):
         if not isEnabled:
             return None
         if allowed:
+            stream.remember()
             self._readers[stream] = (origin, policy)
         method = headers.joined(b"access-control-request-method")
         # Fetch, "CORS-preflight request": only these three together make one.
@@ -151,8 +160,7 @@ class CORS(HTTPFilter):
         return None
 
     def streamEnded(self, stream: IHTTPStream) -> None:
-        if self._readers:
-            self._readers.pop(stream, None)
+        self._readers.pop(stream, None)
 
 
 def _preflightFields(policy: CORSPolicy, headers: RequestHeaders, method: bytes) -> list[tuple[bytes, bytes]]:

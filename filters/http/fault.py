@@ -109,6 +109,13 @@ class FaultPlan:
     delayShare: float = 0.0
     abortShare: float = 0.0
 
+    @property
+    def injectsNothing(self) -> bool:
+        """
+        Whether it has no fault.
+        """
+        return self.delayChance is None and self.abort is None and self.rateChance is None
+
 
 class Pace:
     """
@@ -164,14 +171,20 @@ class Fault(HTTPFilter):
         self._active: set[IHTTPStream] = set()
         self._paces: dict[IHTTPStream, Pace] = {}
         self._callers: set[str] = set()
-        if config.onlyHeaders is not None:
-            self.requestHeaders = self._compilePass(config.onlyHeaders)  # type: ignore[assignment,method-assign]
+        if config.injectsNothing:
+            # As control planes write it: only routes tell of faults.
+            passes = Expression("False", {})
+            self.requestHeaders = self._compilePass(passes)  # type: ignore[assignment,method-assign]
+        elif config.onlyHeaders is not None:
+            test = expressionOf(config.onlyHeaders, "headers")
+            self.requestHeaders = self._compilePass(test)  # type: ignore[assignment,method-assign]
 
-    def _compilePass(self, isMeant: HeadersTest) -> RequestHeadersMethod:
+    def _compilePass(self, test: Expression) -> RequestHeadersMethod:
         """
         Make a function that lets requests that are not meant pass in one step.
+
+        @param test: Whether one is, where its route says nothing.
         """
-        test = expressionOf(isMeant, "headers")
         body = [
             "route = stream.route",
             f"if {test.source} or (route is not None and route.overrides.configs):",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshproxy.accesslog.commands import Command, FormatError
 from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.timeformat import compileTime
-from meshproxy.accesslog.values import Value, clean, serverName
+from meshproxy.accesslog.values import Value, clean, encodeText, serverName
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import Address, StreamInfo, UpstreamHostInfo
@@ -36,26 +36,20 @@ def _connected(info: StreamInfo) -> Address | None:
     return None if host is None or info.upstreamLocalAddress is None else host.address
 
 
-def _upstreamLocal(info: StreamInfo) -> Address | None:
-    return info.upstreamLocalAddress
+def _told(source: str) -> Reader:
+    """
+    A reader that also tells what it does, as an expression.
+    """
+    read: Any = eval(f"lambda info: {source}")
+    read.source = source
+    return read  # type: ignore[no-any-return]
 
 
-def _remote(info: StreamInfo) -> Address | None:
-    return info.remoteAddress or info.connection.remoteAddress
-
-
-def _directRemote(info: StreamInfo) -> Address | None:
-    connection = info.connection
-    return connection.directRemoteAddress or connection.remoteAddress
-
-
-def _local(info: StreamInfo) -> Address | None:
-    return info.connection.localAddress
-
-
-def _directLocal(info: StreamInfo) -> Address | None:
-    connection = info.connection
-    return connection.directLocalAddress or connection.localAddress
+_upstreamLocal = _told("info.upstreamLocalAddress")
+_remote = _told("(info.remoteAddress or info.connection.remoteAddress)")
+_directRemote = _told("(info.connection.directRemoteAddress or info.connection.remoteAddress)")
+_local = _told("info.connection.localAddress")
+_directLocal = _told("(info.connection.directLocalAddress or info.connection.localAddress)")
 
 
 def _upstreamHost(command: Command) -> Value:
@@ -67,7 +61,18 @@ def _upstreamHost(command: Command) -> Value:
 
 
 def _withPort(read: Reader) -> Callable[[Command], Value]:
+    source = getattr(read, "source", None)
+
     def compile(command: Command) -> Value:
+        if source is not None:
+            # The addresses of peers are many: their bytes are not kept among those that come again and again.
+            return Inline(
+                f"None if (address := {source}) is None else address.text",
+                False,
+                f"{{missing}} if (address := {source}) is None else {{encode}}(address.text)",
+                encode=encodeText,
+            )
+
         def value(info: StreamInfo) -> object:
             address = read(info)
             return None if address is None else address.text

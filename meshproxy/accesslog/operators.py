@@ -68,18 +68,20 @@ def _known(attribute: str) -> Callable[[Command], Value]:
     return _plain(Inline(f"info.{attribute}"))
 
 
-def _text(attribute: str) -> Callable[[Command], Value]:
+def _text(*attributes: str) -> Callable[[Command], Value]:
     """
-    An operator that shows an attribute which is text, empty if there is none.
+    An operator that shows an attribute which is text, empty if there is none; then the next one.
     """
-    source = f"None if not (text := info.{attribute}) else text if text.isprintable() else {{clean}}(text)"
-    raw = f"{{encoded}}[text] if (text := info.{attribute}) else {{missing}}"
+    text = "(text := " + " or ".join(f"info.{attribute}" for attribute in attributes) + ")"
+    source = f"None if not {text} else text if text.isprintable() else {{clean}}(text)"
+    raw = f"{{encoded}}[text] if {text} else {{missing}}"
     return _plain(Inline(source, False, raw, clean=clean))
 
 
 def _underscored(attribute: str) -> Callable[[Command], Value]:
-    read = attrgetter(attribute)
-    return _plain(lambda info: clean(read(info)).replace(" ", "_") or None)
+    source = f"{{show}}(text) if (text := info.{attribute}) else None"
+    raw = f"{{encoded}}[{{show}}(text)] if (text := info.{attribute}) else {{missing}}"
+    return _plain(Inline(source, False, raw, show=lambda text: clean(text).replace(" ", "_")))
 
 
 # Times. Points that one request may pass, by Envoy's names.
@@ -161,7 +163,10 @@ def _emitTime(local: bool) -> Callable[[Command], Value]:
 def _details(command: Command) -> Value:
     if command.parameters == "ALLOW_WHITESPACES":
         return lambda info: clean(info.responseCodeDetails).strip() if info.responseCodeDetails else None
-    return lambda info: "_".join(clean(info.responseCodeDetails).split()) if info.responseCodeDetails else None
+    shown = "(text if text.isidentifier() else {joined}(text))"
+    source = f"{shown} if (text := info.responseCodeDetails) else None"
+    raw = f"{{encoded}}[{shown}] if (text := info.responseCodeDetails) else {{missing}}"
+    return Inline(source, False, raw, joined=lambda text: "_".join(clean(text).split()))
 
 
 def _environment(command: Command) -> Value:
@@ -261,9 +266,7 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),
     "COALESCE": _coalesce,
     "CUSTOM_FLAGS": _constant(""),
-    "CONNECTION_TERMINATION_DETAILS": _plain(
-        lambda info: clean(info.connectionTerminationDetails or info.connection.terminationDetails) or None
-    ),
+    "CONNECTION_TERMINATION_DETAILS": _text("connectionTerminationDetails", "connection.terminationDetails"),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _underscored("upstreamTransportFailureReason"),
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON": _underscored("connection.transportFailureReason"),
     "UPSTREAM_LOCAL_CLOSE_REASON": _text("upstreamLocalCloseReason"),
@@ -274,7 +277,7 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     # Not cleaned: a local reply's own format shows the body as it is, with its lines.
     "LOCAL_REPLY_BODY": _plain(Inline("info.localReplyBody")),
     "UPSTREAM_CLUSTER": _text("upstreamCluster"),
-    "UPSTREAM_CLUSTER_RAW": _plain(lambda info: (info.upstreamClusterRaw or info.upstreamCluster) or None),
+    "UPSTREAM_CLUSTER_RAW": _text("upstreamClusterRaw", "upstreamCluster"),
     "ROUTE_NAME": _text("routeName"),
     "VIRTUAL_CLUSTER_NAME": _text("virtualClusterName"),
     "FILTER_CHAIN_NAME": _text("connection.filterChainName"),

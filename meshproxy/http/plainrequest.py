@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from meshproxy.codec.http1 import DECIMAL
 from meshproxy.headers import ResponseHeaders
-from meshproxy.http.shortrequest import ShortRequest
+from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.http.shortrequest import RetriedShortRequest, ShortRequest
 from meshproxy.upstream.http1pool import SURE
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["PlainRequest", "carryWithBody"]
+__all__ = ["PlainRequest", "RetriedPlainRequest", "carryWithBody"]
 
 
 class PlainRequest(ShortRequest):
@@ -93,6 +94,54 @@ class PlainRequest(ShortRequest):
         stream.responseReceived(headers, body, now)
 
 
+class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
+    """
+    Such a request to a route with a retry policy that asks nothing of a request, and sets no time for a try.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        router: Router,
+        stream: Stream,
+        plan: Plan,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        headers: RequestHeaders,
+        message: bytes | None,
+        now: float,
+    ) -> None:
+        """
+        @param message: The body that came with the head, if it has one.
+        @param now: The clock's seconds.
+        """
+        self._router = router
+        self._stream = stream
+        self._route = plan.route
+        self._action = plan.route.action  # type: ignore[assignment]  # a route of this kind has one
+        self._stats = cluster.stats
+        self._endpoint = endpoint
+        self._tryBegan = now
+        self._timeouts = self.connection = None
+        self._responsePaused = self.responseStarted = self.over = False
+        self._plan = plan
+        self._cluster = cluster
+        self._headers = headers
+        self._message = message
+        self._refusable = plan.refusable
+
+    def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}.
+        """
+        first = headers.first
+        if headers.status in self._refusable or b"x-envoy-ratelimited" in first or b"grpc-status" in first:
+            RoutedRequest.wholeReceived(self, headers, body)
+        else:
+            PlainRequest.wholeReceived(self, headers, body)
+
+
 def carryWithBody(
     router: Router,
     stream: UnaryStream,
@@ -112,11 +161,21 @@ def carryWithBody(
     now = router.clock.seconds() if stream.isInvolved else stream.startMonotonic
     requests = pool.breaker.requests
     body = stream.message
-    if body is None or requests.used + 1 >= requests.watched or now - pool.idle[-1].idleSince >= SURE:
+    connection = pool.idle[-1]
+    if (
+        body is None
+        or requests.used + 1 >= requests.watched
+        or (now - connection.idleSince >= SURE and connection.hasNews)
+    ):
         return False
     manager = stream.manager
     stats = cluster.stats
-    request = stream.upstream = PlainRequest(router, stream, plan.route, stats, endpoint, now)
+    request: PlainRequest
+    if plan.retries is None:
+        request = PlainRequest(router, stream, plan.route, stats, endpoint, now)
+    else:
+        request = RetriedPlainRequest(router, stream, plan, cluster, endpoint, headers, body, now)
+    stream.upstream = request
     manager.stats.rqUpstreamTotal.value += 1
     stream.upstreamCluster = cluster.statName
     stream.upstreamHost = endpoint
@@ -126,13 +185,15 @@ def carryWithBody(
         if router.suppressHeaders:
             stream.tellsOriginalPath = False
         finalize(headers, stream)
+    if plan.countsAttempts:
+        headers.set(b"x-envoy-attempt-count", b"1")
     timeouts = plan.timeouts
     if timeouts is not None:
         request._timeouts = timeouts
         timeouts.start(request, now)
         if plan.expected is not None:
             headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
-    connection = pool.idle.pop()
+    del pool.idle[-1]
     requests.used += 1
     stats.rqTotal.value += 1
     stats.rqActive.value += 1

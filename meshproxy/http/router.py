@@ -9,18 +9,18 @@ L{RoutedRequest<meshproxy.http.routedrequest.RoutedRequest>}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.codec.http2 import USUAL
 from meshproxy.flags import TEXT, Failure, LocalReply
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.http import unary
 from meshproxy.http.hedging import HedgingRequest, mayHedge
 from meshproxy.http.orders import EXPECTED, ORDERS
-from meshproxy.http.plainrequest import PlainRequest
+from meshproxy.http.plainrequest import PlainRequest, RetriedPlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.routestats import RouteStats
 from meshproxy.http.shadow import Shadow
@@ -128,6 +128,7 @@ class Router:
             return
         if (
             not (endStream and plan.isPlain and self.hasNoOrders(headers.first))
+            or (plan.timesCalls and b"content-type" in headers.first and isGRPC(headers))
             or stream.upgrade
             or (stream.isInvolved and (stream.healthCheck or stream.connection.upstreamSource is not None))
         ):
@@ -156,7 +157,8 @@ class Router:
             pool is None
             or not pool.idle
             or (requests := pool.breaker.requests).used + 1 >= requests.watched
-            or now - pool.idle[-1].idleSince >= SURE
+            # What lies there for long may have ended.
+            or (now - (connection := pool.idle[-1]).idleSince >= SURE and connection.hasNews)
         ):
             isTracked = cluster is not None and cluster.tracked.isOfTries
             stream.upstream = (LoggedRequest if isTracked else RoutedRequest)(self, stream, route)
@@ -165,7 +167,12 @@ class Router:
             return
         assert cluster is not None and endpoint is not None
         stats = cluster.stats
-        request = stream.upstream = PlainRequest(self, stream, route, stats, endpoint, now)
+        request: PlainRequest
+        if plan.retries is None:
+            request = PlainRequest(self, stream, route, stats, endpoint, now)
+        else:
+            request = RetriedPlainRequest(self, stream, plan, cluster, endpoint, headers, None, now)
+        stream.upstream = request
         stream.manager.stats.rqUpstreamTotal.value += 1
         stream.upstreamCluster = cluster.statName
         stream.upstreamHost = endpoint
@@ -175,6 +182,10 @@ class Router:
             if self.suppressHeaders:
                 stream.tellsOriginalPath = False
             finalize(headers, stream)
+        if plan.countsAttempts:
+            headers.first[b"x-envoy-attempt-count"] = b"1"
+            if headers.more is not None:
+                headers.more.pop(b"x-envoy-attempt-count", None)
         timeouts = plan.timeouts
         if timeouts is not None:
             request._timeouts = timeouts
@@ -183,7 +194,7 @@ class Router:
                 timeouts.arm()
             if plan.expected is not None:
                 headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
-        connection = pool.idle.pop()
+        del pool.idle[-1]
         requests.used += 1
         stats.rqTotal.value += 1
         stats.rqActive.value += 1
@@ -265,8 +276,11 @@ class Plan:
     @ivar forwards: Whether it sends requests on.
     @ivar carriesCalls: Whether it says nothing but where to, how long, how the head changes, and what is tried again.
     @ivar lasts: Whether it says how long a stream may last.
-    @ivar isPlain: Whether it is for calls, and says neither that nor what is tried again.
+    @ivar isPlain: Whether it says no more than that to requests that are no calls, and not how long a stream may last.
+    @ivar timesCalls: Whether the time-out of calls is what they ask for (C{max_grpc_timeout}).
+    @ivar countsAttempts: Whether the upstream is told which try it is.
     @ivar retries: What is tried again.
+    @ivar refusable: The statuses of answers that are, whatever else they say.
     @ivar takesAnswers: Which answers to calls may be taken at once: all, none, or those that are never tried again
         (L{USUAL}).
     @ivar deadlines: How long its calls may last.
@@ -275,16 +289,19 @@ class Plan:
     __slots__ = (
         "carriesCalls",
         "cluster",
+        "countsAttempts",
         "deadlines",
         "expected",
         "finalize",
         "forwards",
         "isPlain",
         "lasts",
+        "refusable",
         "retries",
         "route",
         "takesAnswers",
         "timeouts",
+        "timesCalls",
     )
 
     def __init__(self, router: Router, route: Route, settings: ManagerSettings) -> None:
@@ -292,7 +309,9 @@ class Plan:
         self.forwards = route.kind is RouteKind.ROUTE
         self.isPlain = self.carriesCalls = self.lasts = False
         self.retries: RetryPolicy | None = None
+        self.refusable: Container[int] = ()
         self.takesAnswers = 1
+        self.timesCalls = self.countsAttempts = False
         self.cluster = ""
         self.timeouts: Deadlines[TriedRequest] | None = None
         self.expected: bytes | None = None
@@ -311,7 +330,6 @@ class Plan:
             or router.strictHeaders
             or router.heedsExpected
             or router.upstreamChain is not None
-            or action.maxGRPCTimeout is not None
             or action.hedges
             or not (action.retryPolicy is None or action.retryPolicy.isSimple)
             or action.isHighPriority
@@ -321,15 +339,20 @@ class Plan:
             or action.redirectPolicy is not None
             or action.terminated
             or route.isCounted
-            or route.virtualHost.includeRequestAttemptCount
             or route.virtualHost.includeAttemptCountInResponse
         )
         self.lasts = bool(action.maxStreamDuration)
-        self.isPlain = self.carriesCalls and not self.lasts and not action.readsOrders
+        self.isPlain = self.carriesCalls and not self.lasts
+        self.timesCalls = action.maxGRPCTimeout is not None
+        if action.maxGRPCTimeout or (self.timesCalls and action.timeout):
+            # Calls have another time-out than other requests.
+            self.carriesCalls = False
+        self.countsAttempts = route.virtualHost.includeRequestAttemptCount
         policy = action.retryPolicy
         if policy is not None and policy.retryOn:
             self.retries = policy
             self.takesAnswers = 0 if policy.mayRefuse(200) else USUAL
+            self.refusable = policy.refusable
         self.deadlines = unary.CallDeadlines(router, action)
         if action.timeout:
             self.timeouts = router.timeouts[action.timeout]

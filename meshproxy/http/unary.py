@@ -14,8 +14,7 @@ L{RoutedRequest}, which takes the answer in parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure as TwistedFailure
 
@@ -23,13 +22,10 @@ from meshproxy.codec.http1 import DECIMAL
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
-from meshproxy.http.choice import EndpointChoice
-from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import ORDERS
 from meshproxy.http.plainrequest import carryWithBody
-from meshproxy.http.retry import RetryState
 from meshproxy.http.routedrequest import RoutedRequest
-from meshproxy.http.shortrequest import ShortRequest
+from meshproxy.http.shortrequest import RetriedShortRequest
 from meshproxy.http.stream import Stream
 from meshproxy.net.instances import withAttributes
 from meshproxy.routing.timeouts import effectiveMaxStreamDuration
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from meshproxy.http.router import Plan, Router
     from meshproxy.http.tries import TriedRequest
     from meshproxy.net.deadlines import Deadlines
-    from meshproxy.routing.retries import RetryPolicy
     from meshproxy.routing.route import RouteAction
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
@@ -165,6 +160,7 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
             and (not stream.goesStraight or stream.healthCheck or stream.connection.upstreamSource is not None)
         )
         or not _hasNoOther(first)
+        or (plan.timesCalls and _TIMEOUT in first)
         or (plan.retries is not None and len(message) > plan.bodyLimit(stream))
     ):
         return False
@@ -177,7 +173,6 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         and pool is not None
         and pool.idle
         and plan.isPlain
-        and plan.retries is None
         and _TIMEOUT not in first
         # Whether a call of gRPC succeeded is not told by its status of HTTP.
         and not isGRPC(headers)
@@ -213,6 +208,8 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         if router.suppressHeaders:
             stream.tellsOriginalPath = False
         finalize(headers, stream)
+    if plan.countsAttempts:
+        headers.set(b"x-envoy-attempt-count", b"1")
     timeouts = plan.timeouts
     if timeouts is not None:
         request._timeouts = timeouts
@@ -276,33 +273,13 @@ class CallDeadlines:
         return known[1]
 
 
-class _KeptForRetry:
-    """
-    What a call needs only where it is tried again, made when it is asked for: few calls are.
-    """
-
-    def __init__(self, make: Callable[[UnaryRequest, RetryPolicy], Any]) -> None:
-        self._make = make
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, request: UnaryRequest | None, owner: type) -> Any:
-        policy = None if request is None else request._plan.retries
-        if request is None or policy is None:
-            return None
-        made = self._make(request, policy)
-        setattr(request, self._name, made)
-        return made
-
-
-class UnaryRequest(ShortRequest):
+class UnaryRequest(RetriedShortRequest):
     """
     A call that L{route} made and put on a connection, in one step. Whatever happens then besides a whole answer is the
     business of its base class, further tries among them.
     """
 
-    __slots__ = ("_cluster", "_durations", "_headers", "_isGRPC", "_message", "_plan")
+    __slots__ = ("_durations", "_isGRPC")
 
     def __init__(
         self,
@@ -327,34 +304,11 @@ class UnaryRequest(ShortRequest):
         self._endpoint = endpoint
         self._headers = headers
         self._message = stream.message
+        self._refusable = ()
         self._tryBegan = now
         self._isGRPC = headers.first.get(b"content-type") == b"application/grpc" or isGRPC(headers)
         self._timeouts = self._durations = self.connection = None
         self._responsePaused = self.responseStarted = self.over = False
-
-    def _makeRetry(self, policy: RetryPolicy) -> RetryState:
-        router = self._router
-        return RetryState(policy, self._cluster, False, router.random, router.clock, ())
-
-    def _makeBody(self, policy: RetryPolicy) -> KeptBody:
-        message = self._message
-        assert message is not None
-        body = KeptBody(self._bodyLimit)
-        body.pieces.append(message)
-        body.size = len(message)
-        body.ended = True
-        return body
-
-    def _makeChoice(self, policy: RetryPolicy) -> EndpointChoice | None:
-        if not policy.isChoosy:
-            return None
-        choice = EndpointChoice(self._stream, self._action, self._headers, policy)
-        choice.tried.append(self._endpoint)
-        return choice
-
-    _retry = _KeptForRetry(_makeRetry)
-    _body = _KeptForRetry(_makeBody)
-    _choice = _KeptForRetry(_makeChoice)
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """

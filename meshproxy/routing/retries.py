@@ -5,7 +5,7 @@ What a retry policy says: C{envoy.config.route.v3.RetryPolicy}, and the C{x-envo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ from meshproxy.headers import HeaderMap, RequestHeaders
 from meshproxy.routing.retryhosts import HostPredicate, compileHostPredicate, compileRetryPriority
 
 __all__ = [
+    "ANY_STATUS",
     "RETRY_HEADERS",
     "RateLimitReset",
     "RetryOn",
@@ -81,6 +82,9 @@ RETRY_HEADERS: Final = frozenset(
         b"x-envoy-retriable-header-names",
     )
 )
+
+#: Every status that a response can have.
+ANY_STATUS: Final = range(1000)
 
 # Envoy's default in RetryPolicyImpl: 25 ms, and ten times that at most.
 DEFAULT_BASE_INTERVAL: Final = 0.025
@@ -191,6 +195,23 @@ class RetryPolicy:
             (on & RetryOn.RETRIABLE_HEADERS and self.retriableHeaders)
             or (on & RetryOn.RETRIABLE_STATUS_CODES and status in self.retriableStatusCodes)
         )
+
+    @property
+    def refusable(self) -> Container[int]:
+        """
+        The statuses of responses that may be tried again for more than fields of Envoy's or gRPC's.
+        """
+        on = self.retryOn
+        if on & RetryOn.RETRIABLE_HEADERS and self.retriableHeaders:
+            return ANY_STATUS
+        statuses = set(self.retriableStatusCodes if on & RetryOn.RETRIABLE_STATUS_CODES else ())
+        if on & RetryOn.FIVE_XX:
+            statuses.update(range(500, 1000))
+        if on & RetryOn.GATEWAY_ERROR:
+            statuses.update((502, 503, 504))
+        if on & RetryOn.RETRIABLE_4XX:
+            statuses.add(409)
+        return frozenset(statuses)
 
     def backOff(self, attempt: int, random: Callable[[], float]) -> float:
         """

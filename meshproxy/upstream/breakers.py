@@ -30,7 +30,7 @@ class Resource:
 
     @ivar limit: How many may be in use.
     @ivar used: How many are.
-    @ivar watched: From which use on the gauges change: the limit, or 0 where each use is shown.
+    @ivar watched: From which use on the gauge changes that says whether the limit is reached.
     """
 
     __slots__ = ("_open", "_remaining", "limit", "used", "watched")
@@ -38,11 +38,11 @@ class Resource:
     def __init__(self, limit: int, opened: Gauge, remaining: Gauge | None) -> None:
         """
         @param opened: Is 1 while the limit is reached.
-        @param remaining: Is told how many are left (C{track_remaining}).
+        @param remaining: Is told how many are left (C{track_remaining}), when somebody looks: by L{measure}.
         """
         self.limit = limit
         self.used = 0
-        self.watched = limit if remaining is None else 0
+        self.watched = limit
         self._open = opened
         self._remaining = remaining
         if remaining is not None:
@@ -73,9 +73,14 @@ class Resource:
 
     def tell(self) -> None:
         """
-        Bring the gauges up to date.
+        Bring the gauge up to date that says whether the limit is reached.
         """
         self._open.value = int(self.used >= self.limit)
+
+    def measure(self) -> None:
+        """
+        Bring the other one up to date.
+        """
         if self._remaining is not None:
             self._remaining.value = max(0, self.limit - self.used)
 
@@ -197,6 +202,13 @@ class Breaker:
         self.poolsOpen = scope.gauge("cx_pool_open")
         self.poolsOpen.value = int(not mostPools)
 
+    def measure(self) -> None:
+        """
+        Bring up to date what is not told as it changes.
+        """
+        for resource in (self.connections, self.pending, self.requests, self.retries):
+            resource.measure()
+
     @property
     def retriesExhausted(self) -> bool:
         """
@@ -238,6 +250,13 @@ class Breakers:
                     limits.refuse("not allowed in per_host_thresholds", name)
             breaker = self.high if limits.get("priority") == "HIGH" else self.default
             breaker.perHost = limits.wrapped("max_connections", NO_LIMIT)
+
+    def measure(self) -> None:
+        """
+        Bring up to date what is not told as it changes.
+        """
+        self.default.measure()
+        self.high.measure()
 
 
 def _breaker(scope: Scope, section: Section | None, now: Callable[[], float]) -> Breaker:

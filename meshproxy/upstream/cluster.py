@@ -176,6 +176,7 @@ class Cluster:
         """
         Bring up to date what is not counted as it happens.
         """
+        self.breakers.measure()
         if self.tracked.perEndpoint is not None:
             self.tracked.perEndpoint.measure(self.endpoints)
 

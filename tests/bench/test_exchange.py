@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bench.exchange import Exchanges
 from bench.load import MESSAGE
+from meshproxy.http.routedrequest import RoutedRequest
 from tests.codec.http2.frames import framesIn
 
 
@@ -39,7 +40,7 @@ class ExchangesTests(SynchronousTestCase):
         """
         Exchanges leave nothing to the garbage collector, which takes longer the more there is in the process.
         """
-        for case in ("http1", "full", "http2", "http2-full", "grpc", "grpc-full"):
+        for case in ("http1", "full", "mesh", "http2", "http2-full", "grpc", "grpc-full"):
             folder = Path(self.mktemp())
             folder.mkdir()
             exchanges = Exchanges(case, folder, connections=4)
@@ -71,6 +72,22 @@ class ExchangesTests(SynchronousTestCase):
         self.assertNotIn(b"x-internal", exchanges.asked)
         self.assertIn(b"x-served-by: bench\r\n", exchanges.answer)
         self.assertEqual(len(log.splitlines()), exchanges.answered)
+
+    def test_mesh(self) -> None:
+        """
+        Requests to services by name, each counted as its first try, none of which leaves the short way.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        exchanges = Exchanges("mesh", folder, connections=8)
+        started: list[object] = []
+        self.patch(RoutedRequest, "start", lambda request, *args: started.append(request))
+        exchanges.run(400)
+        exchanges.stop()
+        self.assertEqual(started, [])
+        self.assertIn(b"x-envoy-attempt-count: 1\r\n", exchanges.asked)
+        lines = (folder / "access.log").read_text().splitlines()
+        self.assertEqual(len({line.split()[-6] for line in lines}), 4, lines[-1])
 
     def test_serviceTime(self) -> None:
         """

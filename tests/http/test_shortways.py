@@ -200,7 +200,7 @@ class ShortWayTests(ProxyCase):
         Where the route, or what the client asks for, needs more, the body follows its head.
         """
         taken = self.taken()
-        self.make(route={"retry_policy": {"retry_on": "5xx"}, "timeout": "0s"})
+        self.make(route={"retry_policy": {"retry_on": "5xx", "per_try_timeout": "5s"}, "timeout": "0s"})
         self.assertSame(self.POST, self.SHORT)
         self.make()
         self.assertSame(self.POST.replace(b"x-a", b"grpc-timeout: 1S\r\nx-a"), self.SHORT)

@@ -34,12 +34,15 @@ class BreakerTests(SynchronousTestCase):
 
     def test_remaining(self) -> None:
         """
-        C{track_remaining} shows each use, and never less than nothing; without it there is no such gauge.
+        C{track_remaining} shows what is left when somebody looks, and never less than nothing; without it there is no
+        such gauge.
         """
-        resource = Breaker(self.scope, requests=2, trackRemaining=True).requests
+        breaker = Breaker(self.scope, requests=2, trackRemaining=True)
+        resource = breaker.requests
         seen = [value(self.store, "b.remaining_rq")]
         for step in (resource.take, resource.take, resource.take, resource.give, resource.give, resource.give):
             step()
+            breaker.measure()
             seen.append(value(self.store, "b.remaining_rq"))
         self.assertEqual(seen, [2, 1, 0, 0, 0, 1, 2])
         other = Store()
@@ -104,6 +107,7 @@ class BreakerTests(SynchronousTestCase):
             seen.append(allowed())
         self.assertEqual(seen, [1, 2, 3, 3, 1, 1, 1])
         # What is under way counts as ever for the limit and its gauges.
+        breaker.measure()
         self.assertEqual((requests.used, value(self.store, "b.remaining_rq"), requests.exhausted), (2, 3, False))
 
     def test_budgetWithoutEnd(self) -> None:

@@ -1,0 +1,321 @@
+"""
+Requests to routes as those of a mesh, which all try again, count their tries and give no time-out: they take the short
+way, and what is seen of them is what is seen of the long one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from meshproxy.http.plainrequest import RetriedPlainRequest
+from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.testing import Peer
+from meshproxy.testing.bootstraps import BACKEND
+from tests.http.support import ProxyCase
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"
+UNAVAILABLE = OK.replace(b"200 OK", b"503 No")
+GET = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
+POST = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nabcd"
+
+#: Matches every request, and is asked of each: reason enough for the long way.
+LONG: dict[str, Any] = {"retriable_request_headers": [{"name": ":method", "present_match": True}]}
+PREVIOUS: dict[str, Any] = {
+    "retry_host_predicate": [
+        {
+            "name": "envoy.retry_host_predicates.previous_hosts",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+            },
+        }
+    ],
+    "host_selection_retry_max_attempts": 5,
+}
+#: As a control plane for Istio's resources writes it.
+MESH: dict[str, Any] = {
+    "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
+    "retriable_status_codes": [503],
+    "num_retries": 2,
+    **PREVIOUS,
+}
+
+
+class _Backend(Peer):
+    """
+    Answers each request with the next of some answers; L{None} cuts the connection.
+    """
+
+    def __init__(self, case: RetriedWayTests) -> None:
+        Peer.__init__(self)
+        self._case = case
+        self._unread = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        See L{Peer}.
+        """
+        Peer.dataReceived(self, data)
+        self._unread += data
+        head, ended, body = self._unread.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head)
+        if not ended or len(body) < (int(length[1]) if length else 0):
+            return
+        self._unread = b""
+        self._case.tries.append(head + body)
+        self._case.asked.append(self)
+
+
+class RetriedWayTests(ProxyCase):
+    """
+    The same exchanges on the short and the long way.
+    """
+
+    maxDiff = None
+    log = (
+        "%RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "
+        "%RESPONSE_DURATION% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME%"
+    )
+
+    def setUp(self) -> None:
+        """
+        Count who takes the short way.
+        """
+        self.tries: list[bytes] = []
+        self.asked: list[_Backend] = []
+        self.answers: list[Sequence[bytes | None]] = []
+        self.short = self.long = 0
+
+        def short(request: Any, *args: Any) -> None:
+            self.short += 1
+            RetriedPlainRequest.__init__(request, *args)
+
+        def start(request: Any, *args: Any) -> None:
+            self.long += 1
+            routed(request, *args)
+
+        routed = RoutedRequest.start
+        counting = type("Counting", (RetriedPlainRequest,), {"__slots__": (), "__init__": short})
+        for module in ("router", "plainrequest"):
+            self.patch(__import__(f"meshproxy.http.{module}", fromlist=["_"]), "RetriedPlainRequest", counting)
+        self.patch(RoutedRequest, "start", start)
+
+    def answer(self, backend: _Backend) -> None:
+        """
+        Answer a request, in pieces.
+        """
+        pieces: Sequence[bytes | None] = self.answers.pop(0) if self.answers else [OK]
+        for piece in pieces:
+            if piece is None:
+                backend.abort()
+            else:
+                backend.write(piece)
+            self.proxy.settle()
+
+    def make(self, policy: dict[str, Any], **config: Any) -> None:
+        """
+        A proxy with such a route.
+        """
+        duration = {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"}
+        route = {"timeout": "0s", "max_stream_duration": duration, "retry_policy": policy, **config.pop("route", {})}
+        thresholds = [{"max_retries": 100, "track_remaining": True}]
+        self.start(
+            accessLog=self.log,
+            manager={"generate_request_id": False, **config.pop("manager", {})},
+            route=route,
+            virtualHost={"include_request_attempt_count": True, **config.pop("virtualHost", {})},
+            cluster={"circuit_breakers": {"thresholds": thresholds}, **config.pop("cluster", {})},
+            **config,
+        )
+        self.backend.stop()
+        self.proxy.network.listen(self.backend.address, lambda peer: _Backend(self))
+        # Connections that wait.
+        self.exchange(GET)
+
+    def exchange(self, request: bytes, *answers: Sequence[bytes | None]) -> tuple[Any, ...]:
+        """
+        All that is seen of an exchange whose tries are answered so, and any further one well.
+        """
+        proxy = self.proxy
+        before, logged = proxy.stats(), len(proxy.accessLog)
+        self.tries.clear()
+        self.answers = list(answers)
+        client = Peer()
+        proxy.connect(client)
+        client.write(request)
+        proxy.settle()
+        # For three answers and the pauses before them.
+        for _ in range(20):
+            proxy.advance(0.1)
+            if self.asked:
+                self.answer(self.asked.pop())
+            proxy.settle()
+        client.close()
+        proxy.settle()
+        self.assertQuiet()
+        stats = {
+            name: value - before.get(name, 0)
+            for name, value in proxy.stats().items()
+            if value != before.get(name, 0) and not name.startswith("server.")
+        }
+        received = re.sub(rb"date: [^\r]+", b"date: now", client.received)
+        return received, list(self.tries), proxy.accessLog[logged:], stats
+
+    def assertSameAsLong(
+        self, policy: dict[str, Any], request: bytes, *answers: Sequence[bytes | None], **config: Any
+    ) -> tuple[Any, ...]:
+        """
+        Both ways, and what is seen of either.
+        """
+        self.make({**policy, **LONG}, **dict(config))
+        self.short = 0
+        expected = self.exchange(request, *answers)
+        self.assertEqual(self.short, 0)
+        self.make(policy, **dict(config))
+        self.short = 0
+        seen = self.exchange(request, *answers)
+        self.assertEqual(self.short, 1, "the short way")
+        for one, other in zip(seen, expected, strict=True):
+            self.assertEqual(one, other, (policy, answers))
+        return seen
+
+    def test_answered(self) -> None:
+        """
+        Nothing goes wrong: head or head and body, in whole answers and in pieces.
+        """
+        for request in (GET, POST):
+            seen = self.assertSameAsLong(MESH, request)
+            self.assertTrue(seen[0].endswith(b"\r\n\r\nbody"))
+            self.assertIn(b"x-envoy-attempt-count: 1", seen[1][0])
+            for cut in range(1, len(OK)):
+                self.assertEqual(self.exchange(request, [OK[:cut], OK[cut:]]), self.exchange(request, [OK]))
+        forged = GET.replace(b"host", b"x-envoy-attempt-count: 7\r\nx-envoy-attempt-count: 8\r\nhost")
+        seen = self.assertSameAsLong(MESH, forged)
+        self.assertEqual(seen[1][0].count(b"x-envoy-attempt-count"), 1)
+
+    def test_triedAgain(self) -> None:
+        """
+        Each reason to try again, once, twice, and more often than may be.
+        """
+        for policy, bad in (
+            (MESH, UNAVAILABLE),
+            ({"retry_on": "5xx", "num_retries": 2}, UNAVAILABLE),
+            ({"retry_on": "5xx", "num_retries": 2}, OK.replace(b"200", b"599")),
+            ({"retry_on": "gateway-error", "num_retries": 2}, UNAVAILABLE),
+            ({"retry_on": "retriable-4xx", "num_retries": 2}, OK.replace(b"200", b"409")),
+            ({"retry_on": "unavailable", "num_retries": 2}, OK.replace(b"content", b"grpc-status: 14\r\ncontent")),
+            (
+                {"retry_on": "envoy-ratelimited", "num_retries": 2},
+                OK.replace(b"content", b"x-envoy-ratelimited: true\r\ncontent"),
+            ),
+            (
+                {"retry_on": "retriable-headers", "num_retries": 2, "retriable_headers": [{"name": "x-again"}]},
+                OK.replace(b"content", b"x-again: 1\r\ncontent"),
+            ),
+            ({"retry_on": "reset", "num_retries": 2}, None),
+            ({**MESH, "retry_on": "5xx"}, None),
+        ):
+            for request in (GET, POST):
+                for times in (1, 2, 3):
+                    seen = self.assertSameAsLong(policy, request, *[[bad]] * times)
+                    self.assertEqual(len(seen[1]), min(times, 2) + 1, policy)
+                    if request is POST:
+                        self.assertEqual({each[-4:] for each in seen[1]}, {b"abcd"})
+                    if times < 3:
+                        self.assertIn(b"HTTP/1.1 200 OK", seen[0])
+                    if bad is not None and times == 1:
+                        for cut in range(1, len(bad), 7):
+                            # What is left of such an answer is not waited for; that shows in the figures.
+                            self.assertEqual(self.exchange(request, [bad[:cut], bad[cut:]])[:3], seen[:3], policy)
+
+    def test_notTriedAgain(self) -> None:
+        """
+        Answers that look like a reason, and are none for this policy.
+        """
+        for policy, answer in (
+            ({"retry_on": "gateway-error"}, OK.replace(b"200", b"500")),
+            ({"retry_on": "connect-failure"}, UNAVAILABLE),
+            ({"retry_on": "5xx"}, OK.replace(b"200", b"409")),
+            ({"retry_on": "5xx"}, OK.replace(b"content", b"x-envoy-ratelimited: true\r\ncontent")),
+            ({"retry_on": "cancelled"}, OK.replace(b"content", b"grpc-status: 14\r\ncontent")),
+            ({"retry_on": "5xx", "num_retries": 0}, UNAVAILABLE),
+            ({"retry_on": "connect-failure"}, None),
+        ):
+            seen = self.assertSameAsLong(policy, GET, [answer])
+            self.assertEqual(len(seen[1]), 1, policy)
+
+    def test_otherCluster(self) -> None:
+        """
+        A further try may go to another one of weighted clusters; its answer counts there.
+        """
+        weighted = {"clusters": [{"name": "backend", "weight": 1}, {"name": "other", "weight": 1}]}
+        route = {"cluster": None, "weighted_clusters": weighted}
+        policy = {"retry_on": "5xx", "num_retries": 2, "refresh_cluster_on_retry": True}
+        seen = self.assertSameAsLong(policy, GET, [UNAVAILABLE], route=route, clusters={"other": BACKEND})
+        self.assertEqual(len(seen[1]), 2)
+        self.assertEqual(seen[3]["cluster.backend.upstream_rq_total"], 1)
+        self.assertEqual(seen[3]["cluster.other.upstream_rq_total"], 1)
+
+    def test_timeout(self) -> None:
+        """
+        The time for the whole request holds for all tries of it.
+        """
+        route = {"timeout": "0.25s", "max_stream_duration": None}
+        policy = {"retry_on": "5xx", "num_retries": 5}
+        seen = self.assertSameAsLong(policy, GET, *[[UNAVAILABLE]] * 5, route=route)
+        self.assertIn(b"HTTP/1.1 504", seen[0])
+        self.assertIn(b"x-envoy-expected-rq-timeout-ms: 250", seen[1][0])
+
+    def test_tooLong(self) -> None:
+        """
+        A body too long to be kept goes the long way, once.
+        """
+        self.make(MESH, virtualHost={"per_request_buffer_limit_bytes": 3})
+        self.short = self.long = 0
+        seen = self.exchange(POST, [UNAVAILABLE])
+        self.assertEqual((len(seen[1]), self.short, self.long), (1, 0, 1))
+
+    def test_asksForMore(self) -> None:
+        """
+        What a request orders, and routes that look at requests or at single tries, are for the long way.
+        """
+        inside = {"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
+        self.make(MESH, manager={"internal_address_config": inside})
+        for request in (GET, POST):
+            for field in (b"x-envoy-max-retries: 1", b"x-envoy-retry-on: 5xx", b"x-envoy-upstream-rq-timeout-ms: 9"):
+                self.short = self.long = 0
+                self.exchange(request.replace(b"host", b"x-forwarded-for: 10.0.0.1\r\n" + field + b"\r\nhost"))
+                self.assertEqual((self.short, self.long), (0, 1), field)
+        self.make(MESH)
+        for request in (GET, POST):
+            self.short = self.long = 0
+            self.exchange(request.replace(b"host", b"grpc-timeout: 1S\r\nhost"))
+            self.assertEqual((self.short, self.long), (0, 1))
+        for policy in ({**MESH, "per_try_timeout": "1s"}, {**MESH, "per_try_idle_timeout": "1s"}, {**MESH, **LONG}):
+            self.make(policy)
+            self.short = self.long = 0
+            self.exchange(GET)
+            self.assertEqual((self.short, self.long), (0, 1), policy)
+
+    def test_timesOfCalls(self) -> None:
+        """
+        C{max_grpc_timeout} holds for calls of gRPC alone: other requests take the short way.
+        """
+        call = POST.replace(b"host", b"content-type: application/grpc\r\nhost")
+        for most, timeout, expected in (("0s", "0s", b""), ("5s", "5s", b"5000m"), ("5s", "0s", b"5000m")):
+            self.make(MESH, route={"max_grpc_timeout": most, "timeout": timeout, "max_stream_duration": None})
+            for request in (GET, POST):
+                self.short = self.long = 0
+                self.exchange(request)
+                # The body of a request whose calls have another time-out waits for its connection.
+                self.assertEqual(self.short, int(request is GET or most == "0s"), (most, request))
+            self.short = self.long = 0
+            seen = self.exchange(
+                call.replace(b"POST", b"GET").replace(b"content-length: 4\r\n", b"").removesuffix(b"abcd")
+            )
+            self.assertEqual((self.short, self.long), (0, 1))
+            seen = self.exchange(call)
+            self.assertEqual((self.short, self.long), (0, 2))
+            found = re.search(rb"grpc-timeout: (\w+)", seen[1][0])
+            self.assertEqual(b"" if found is None else found[1], expected, most)
