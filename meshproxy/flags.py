@@ -21,6 +21,7 @@ __all__ = [
     "Failure",
     "LocalReply",
     "OVERLOADED",
+    "SUPPRESSIBLE",
     "ResetReason",
     "ResponseFlag",
     "flagsLong",
@@ -210,6 +211,11 @@ OVERLOADED = ((b"x-envoy-overloaded", b"true"),)
 """
 What Envoy's router says whenever it refuses for overload, unless it is to add no such fields.
 """
+_DROPPED = ((b"x-envoy-drop-overload", b"true"),)
+_SHED = ((b"x-envoy-unconditional-drop-overload", b"true"),)
+
+#: What the router does not say where it is to add no such fields.
+SUPPRESSIBLE: Final = (*OVERLOADED, *_DROPPED, *_SHED)
 
 
 class Failure(Enum):
@@ -233,15 +239,13 @@ class Failure(Enum):
     MAINTENANCE_MODE = LocalReply(
         503, b"maintenance mode", "maintenance_mode", ResponseFlag.UPSTREAM_OVERFLOW, OVERLOADED
     )
-    DROP_OVERLOAD = LocalReply(
-        503, b"drop overload", "drop_overload", ResponseFlag.DROP_OVERLOAD, ((b"x-envoy-drop-overload", b"true"),)
-    )
+    DROP_OVERLOAD = LocalReply(503, b"drop overload", "drop_overload", ResponseFlag.DROP_OVERLOAD, _DROPPED)
     UNCONDITIONAL_DROP_OVERLOAD = LocalReply(
         503,
         b"unconditional drop overload",
         "unconditional_drop_overload",
         ResponseFlag.UNCONDITIONAL_DROP_OVERLOAD,
-        ((b"x-envoy-unconditional-drop-overload", b"true"),),
+        _SHED,
     )
     OVERLOAD = LocalReply(503, b"envoy overloaded", "overload", ResponseFlag.OVERLOAD_MANAGER)
     FILTER_CONFIG_NOT_FOUND = LocalReply(500, b"", "no_filter_config_found", ResponseFlag.NO_FILTER_CONFIG_FOUND)

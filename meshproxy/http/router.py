@@ -18,6 +18,7 @@ from meshproxy.codec.http2 import USUAL
 from meshproxy.flags import TEXT, Failure, LocalReply
 from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.http import unary
+from meshproxy.http.dropping import DroppedRequest, ShedRequest
 from meshproxy.http.hedging import HedgingRequest, mayHedge
 from meshproxy.http.orders import EXPECTED, ORDERS
 from meshproxy.http.plainrequest import PlainRequest, RetriedPlainRequest
@@ -135,8 +136,8 @@ class Router:
             if stream.message is not None and unary.route(self, stream, headers, plan):  # type: ignore[arg-type]
                 return
             kind = HedgingRequest if mayHedge(route, headers) else RoutedRequest
-            if self.upstreamLogs is not None or self._isTracked(plan.cluster):
-                kind = LoggedRequest
+            if self.upstreamLogs is not None or self._isWatched(plan.cluster):
+                kind = self._kindOf(plan.cluster, kind)
             stream.upstream = kind(self, stream, route)
             stream.upstream.start(headers, endStream)
             return
@@ -160,8 +161,10 @@ class Router:
             # What lies there for long may have ended.
             or (now - (connection := pool.idle[-1]).idleSince >= SURE and connection.hasNews)
         ):
-            isTracked = cluster is not None and cluster.tracked.isOfTries
-            stream.upstream = (LoggedRequest if isTracked else RoutedRequest)(self, stream, route)
+            kind = RoutedRequest
+            if cluster is not None and cluster.isWatched:
+                kind = self._kindOf(plan.cluster, kind)
+            stream.upstream = kind(self, stream, route)
             stream.upstream.foundNone = endpoint is None and cluster is not None and not cluster.isParticular
             stream.upstream.start(headers, True, endpoint)
             return
@@ -203,12 +206,23 @@ class Router:
         request.connection = stream.upstreamConnection = connection
         connection.carry(request, headers)
 
-    def _isTracked(self, name: str) -> bool:
+    def _isWatched(self, name: str) -> bool:
         """
-        Whether a cluster counts something of each try.
+        Whether a cluster counts something of each try, or drops some requests.
         """
         cluster = self.clusters.get(name)
-        return cluster is not None and cluster.tracked.isOfTries
+        return cluster is not None and cluster.isWatched
+
+    def _kindOf(self, name: str, kind: type[RoutedRequest]) -> type[RoutedRequest]:
+        """
+        What becomes of a request whose tries are logged, or whose cluster is watched.
+
+        @param kind: What becomes of others.
+        """
+        cluster = self.clusters.get(name)
+        if cluster is not None and cluster.drops and self.random() < cluster.drops:
+            return ShedRequest if cluster.drops >= 1 else DroppedRequest
+        return LoggedRequest if self.upstreamLogs is not None or cluster is None or cluster.tracked.isOfTries else kind
 
     def chainOf(self, cluster: Cluster) -> FilterChain | None:
         """

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.config.matchers import parseInteger
-from meshproxy.flags import OVERLOADED, Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
+from meshproxy.flags import SUPPRESSIBLE, Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
 from meshproxy.grpc.status import isServerError
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
@@ -260,13 +260,16 @@ class TriedRequest:
         """
         Answer the stream in the upstream's stead.
         """
-        self._over()
-        self._count(reply.status)
         if self._route.virtualHost.includeAttemptCountInResponse:
             counted = (b"x-envoy-attempt-count", b"%d" % self.attempts)
             reply = replace(reply, headers=(*reply.headers, counted))
+        self._answer(reply)
+
+    def _answer(self, reply: LocalReply) -> None:
+        self._over()
+        self._count(reply.status)
         if self._router.suppressHeaders and reply.headers:
-            reply = replace(reply, headers=tuple(field for field in reply.headers if field not in OVERLOADED))
+            reply = replace(reply, headers=tuple(field for field in reply.headers if field not in SUPPRESSIBLE))
         self._stream.localReply(reply)
 
     def _over(self) -> None:

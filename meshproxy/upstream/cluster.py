@@ -22,6 +22,7 @@ from meshproxy.net.proxyheader import toldOf
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope, Store, statName
+from meshproxy.upstream.assignmentpolicy import compileAssignmentPolicy
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.autopool import AutoPool
 from meshproxy.upstream.balancers.base import IChoice
@@ -30,7 +31,7 @@ from meshproxy.upstream.balancers.policies import compileChooser
 from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
-from meshproxy.upstream.discovery import compileDiscovery, discoveryKind
+from meshproxy.upstream.discovery import compileAssigned, compileDiscovery, discoveryKind
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.fullpool import FULL_POOL
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
@@ -64,6 +65,8 @@ class Cluster:
     @ivar chooseEndpoint: Gives the endpoint for the next request or connection that has nothing to say about it, or
         L{None} where there is none.
     @ivar hasSubsets: Whether any request may have something to say about it.
+    @ivar drops: The share of requests that is answered in its place (C{drop_overloads}).
+    @ivar isWatched: Whether whoever sends it requests is to look at that, or at what it counts of tries.
     @ivar isParticular: Whether there is something to be heeded with every request.
     @ivar parts: Whether each downstream connection has connections of its own
         (C{connection_pool_per_downstream_connection}).
@@ -142,17 +145,16 @@ class Cluster:
             self._chooser = compileChooser(
                 section, random, self.scope, panics, clock.seconds, self._activeRequests, self._zone
             )
-            parts = (section, network, clock, self.stats, random, assignments, secrets.files)
+            parts = (section, network, clock, self.stats, random, assignments, secrets.files, self._compileAssigned)
             self._discovery = compileDiscovery(*parts)
         self.preconnects = compilePreconnects(section)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._choice()
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
-        self.isParticular = self.hasSubsets or bool(self.settings.maxStreamDuration) or self.tracked.isOfTries
-        self.isParticular = self.isParticular or self.preconnects.isEager
         # Whether connections are not for everybody's requests.
         self.parts: bool = section.get("connection_pool_per_downstream_connection")
         self.isPersonal = self.parts or self.transports.tellsClient
-        self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.isPersonal)
+        self._policy = compileAssignmentPolicy(section.childOrEmpty("load_assignment").childOrEmpty("policy"))
+        self._classify()
         self._idleWatch: IdleWatch[HTTP1UpstreamConnection] | None = None
         if self.settings.idleTimeout:
             self._idleWatch = IdleWatch(clock, self.settings.idleTimeout, _idleSince, self._idleTimedOut)
@@ -169,8 +171,33 @@ class Cluster:
         """
         if options is not None:
             self.options = options
-            self.isParticular = True
-            self.carriesCalls = False
+            self._classify()
+
+    def _classify(self) -> None:
+        """
+        Find out what is to be heeded with requests.
+        """
+        self.drops = self._policy.drops
+        self.isWatched = self.tracked.isOfTries or self.drops > 0
+        self.isParticular = bool(
+            self.hasSubsets
+            or self.settings.maxStreamDuration
+            or self.isWatched
+            or self.preconnects.isEager
+            or self.options is not None
+        )
+        self.carriesCalls = not (self.isParticular or self.transports.wishOf is not None or self.isPersonal)
+
+    def _compileAssigned(self, section: Section) -> list[Endpoint]:
+        """
+        The endpoints of an assignment that came by C{EDS}, whose policy counts from now on.
+        """
+        endpoints = compileAssigned(section)
+        if not section.report.errors:
+            self._policy = policy = compileAssignmentPolicy(section.childOrEmpty("policy"))
+            self._chooser.heed(policy.factor, policy.weighsHealth)
+            self._classify()
+        return endpoints
 
     def measure(self) -> None:
         """

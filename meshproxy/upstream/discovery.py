@@ -16,6 +16,7 @@ from meshproxy.config import Section
 from meshproxy.config.sources import compileSource
 from meshproxy.interfaces import INetwork
 from meshproxy.secrets.watch import SecretFiles
+from meshproxy.upstream.assignmentpolicy import compileAssignmentPolicy
 from meshproxy.upstream.assignments import AssignedDiscovery, Assignments, FileDiscovery
 from meshproxy.upstream.dnsdiscovery import (
     DNS_CLUSTER,
@@ -86,6 +87,7 @@ def compileDiscovery(
     random: Callable[[], float] = _random.random,
     assignments: Assignments | None = None,
     files: SecretFiles | None = None,
+    assigned: Callable[[Section], list[Endpoint]] | None = None,
 ) -> Discovery:
     """
     Read it from a C{Cluster} message.
@@ -93,11 +95,13 @@ def compileDiscovery(
     @param random: From 0 up to 1, for the times between look-ups.
     @param assignments: Where C{EDS} clusters find their endpoints.
     @param files: Watches the files that they may find them in instead.
+    @param assigned: The endpoints of an assignment that they find, by default L{compileAssigned}.
     """
     kind = discoveryKind(section)
     if kind == "EDS":
         assignments = Assignments(clock) if assignments is None else assignments
-        return _compileAssigned(section, assignments, SecretFiles(clock) if files is None else files, stats)
+        files = SecretFiles(clock) if files is None else files
+        return _compileAssigned(section, assignments, files, stats, assigned or compileAssigned)
     named: list[NamedEndpoint] = []
     assignment = section.child("load_assignment")
     if assignment is None:
@@ -121,20 +125,25 @@ def compileDiscovery(
 
 
 def _compileAssigned(
-    section: Section, assignments: Assignments, files: SecretFiles, stats: ClusterStats
+    section: Section,
+    assignments: Assignments,
+    files: SecretFiles,
+    stats: ClusterStats,
+    compile: Callable[[Section], list[Endpoint]],
 ) -> AssignedDiscovery | FileDiscovery:
     config = section.childOrEmpty("eds_cluster_config")
     source = compileSource(config.child("eds_config"), config, "eds_config", assignments.hasSource)
     name = config.get("service_name") or section.get("name")
     if source.path:
-        return FileDiscovery(name, source.path, files, stats.scope, assignments.clock.seconds, compileAssigned)
-    return AssignedDiscovery(name, source.timeout, assignments, stats.scope, compileAssigned)
+        return FileDiscovery(name, source.path, files, stats.scope, assignments.clock.seconds, compile)
+    return AssignedDiscovery(name, source.timeout, assignments, stats.scope, compile)
 
 
 def compileAssigned(section: Section) -> list[Endpoint]:
     """
-    The endpoints of a C{ClusterLoadAssignment} that came by EDS. Faults go to its report.
+    The endpoints of a C{ClusterLoadAssignment} that came by EDS. Faults go to its report, those of its policy too.
     """
+    compileAssignmentPolicy(section.childOrEmpty("policy"))
     return [named.at(named.host) for named in _compileAssignment(section, "STATIC")]
 
 

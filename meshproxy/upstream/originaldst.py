@@ -126,6 +126,11 @@ class OriginalDestinations:
 
     # Choice
 
+    def heed(self, factor: int, weighsHealth: bool) -> None:
+        """
+        See L{IEndpointChooser.heed}: there is nothing to choose.
+        """
+
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """
         See L{IEndpointChooser<meshproxy.upstream.balancers.loadbalancer.IEndpointChooser>}: it knows them.

@@ -52,6 +52,21 @@ CLUSTERS = {
 }
 
 
+def _dropping(percentage: str) -> str:
+    return (
+        "load_assignment: {cluster_name: d, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address:"
+        " {address: $ADDRESS, port_value: $BACKEND }}}}]}], policy: {drop_overloads: [{category: load%s}]}}"
+    ) % percentage
+
+
+CLUSTERS |= {
+    "dropsAll": _dropping(", drop_percentage: {numerator: 100}"),
+    "dropsMost": _dropping(", drop_percentage: {numerator: 999999, denominator: MILLION}"),
+    "dropsNone": _dropping(", drop_percentage: {numerator: 0}"),
+    "dropsUnsaid": _dropping(""),
+}
+
+
 def _to(cluster: str, action: str = "", host: str = "") -> Manager:
     counted = "include_request_attempt_count: true, include_attempt_count_in_response: true"
     route = "[{match: {prefix: /}, route: {cluster: %s%s}}]" % (cluster, action)
@@ -61,6 +76,12 @@ def _to(cluster: str, action: str = "", host: str = "") -> Manager:
 _ROUTES_RETRY = ", retry_policy: {retry_on: retriable-4xx, num_retries: 1, %s}" % _PROMPT
 
 LISTENERS = {
+    **{name: _to(name) for name in ("dropsAll", "dropsMost", "dropsNone", "dropsUnsaid")},
+    "dropsRetry": _to("dropsAll", ", retry_policy: {retry_on: 5xx, num_retries: 3}, timeout: 3s"),
+    "dropsQuiet": Manager(
+        "", "[{match: {prefix: /}, route: {cluster: dropsMost}}]", router="suppress_envoy_headers: true"
+    ),
+    "dropsBody": Manager("", "[{match: {prefix: /}, route: {cluster: dropsAll}}]"),
     "retries": _to("retries"),
     "retriesBoth": _to("retries", _ROUTES_RETRY),
     "retriesHost": _to("retries", "", _ROUTES_RETRY),
@@ -111,6 +132,17 @@ CASES = [
         for name in ("retries", "retriesBoth", "retriesHost", "neverBoth", "asked", "weighted")
         for status in (503, 409)
     ],
+    *[
+        Case(f"drops_{name}", f"Requests that are dropped: {name}.", get(), listener=name)
+        for name in ("dropsAll", "dropsMost", "dropsNone", "dropsUnsaid", "dropsRetry", "dropsQuiet", "dropsBody")
+    ],
+    Case(
+        "drops_body",
+        "One with a body.",
+        request("POST /", "content-length: 3", body="abc") + get(),
+        listener="dropsBody",
+        responses=2,
+    ),
     Case("askedFor", "Only what asks.", get("/", "x-again: 1"), (_says(503), OK), "asked"),
     Case("byHeader", "The request names it.", get("/", "x-to: retries"), (_says(503), OK), "byHeader"),
     Case(

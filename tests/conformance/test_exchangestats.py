@@ -44,6 +44,7 @@ class Exchange:
     @ivar route: More of the route.
     @ivar times: How often it is asked.
     @ivar trailers: Whether trailers follow the body.
+    @ivar dropped: How many percent of requests the cluster drops.
     """
 
     path: str = "ok"
@@ -55,6 +56,7 @@ class Exchange:
     route: tuple[tuple[str, Any], ...] = ()
     times: int = 1
     trailers: bool = False
+    dropped: int = 0
 
 
 _GRPC = (("content-type", "application/grpc"), ("te", "trailers"))
@@ -83,6 +85,8 @@ EXCHANGES = {
     "post": Exchange("ok", "POST", b"abc"),
     "early": Exchange("early", "POST", b"abc", ends=False),
     "expects": Exchange("continue", "POST", b"abc", (("expect", "100-continue"),)),
+    "dropped": Exchange("ok", dropped=100),
+    "dropped call": Exchange("hang", "POST", b"\0\0\0\0\0", _GRPC, dropped=100),
     "late": Exchange("hang", route=(("timeout", "0.2s"),)),
     "idle": Exchange("hang", route=(("idle_timeout", "0.2s"),)),
     "left": Exchange("hang", leaves="close"),
@@ -163,7 +167,21 @@ def _bootstrap(ports: dict[str, int], admin: int, backend: int, filters: list[di
         clusters.append(
             {
                 "name": name,
-                "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+                "load_assignment": {
+                    "cluster_name": name,
+                    "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
+                    **(
+                        {
+                            "policy": {
+                                "drop_overloads": [
+                                    {"category": "all", "drop_percentage": {"numerator": exchange.dropped}}
+                                ]
+                            }
+                        }
+                        if exchange.dropped
+                        else {}
+                    ),
+                },
                 "typed_extension_protocol_options": {
                     _OPTIONS: {
                         "@type": f"type.googleapis.com/{_OPTIONS}",

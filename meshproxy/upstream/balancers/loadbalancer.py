@@ -7,7 +7,7 @@ then by the policy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from meshproxy.upstream.balancers.base import Choose, IBalancer, IChoice, IHashTable, Weighted
@@ -64,6 +64,13 @@ class IEndpointChooser(Protocol):
     """
 
     choose: Choose
+
+    def heed(self, factor: int, weighsHealth: bool) -> None:
+        """
+        Heed another policy of the assignment, from the next L{update} on.
+
+        @param factor: See L{BalancerOptions}, as for C{weighsHealth}.
+        """
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """
@@ -248,6 +255,12 @@ class LoadBalancer:
         self._levels: list[_Level] = []
         self._available: list[tuple[int, int]] = []
         self.update(())
+
+    def heed(self, factor: int, weighsHealth: bool) -> None:
+        """
+        See L{IEndpointChooser.heed}.
+        """
+        self._options = replace(self._options, factor=factor, weighsHealth=weighsHealth)
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """

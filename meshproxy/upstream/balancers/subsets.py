@@ -120,7 +120,8 @@ class Subsets:
         """
         self._whole = whole
         self._options = options
-        self._make = make
+        self._makeOne = make
+        self._heeded: tuple[int, bool] | None = None
         self._subsets: dict[tuple[str, ...], dict[_Values, LoadBalancer | _Single]] = {}
         self._selectors = {selector.keys: selector for selector in reversed(options.selectors)}
         self._any = make()
@@ -140,6 +141,22 @@ class Subsets:
         fallbacks = int("ANY_ENDPOINT" in policies or options.panicModeAny) + int("DEFAULT_SUBSET" in policies)
         self._active.value += fallbacks
         self._created.value += fallbacks
+
+    def _make(self) -> LoadBalancer:
+        made = self._makeOne()
+        if self._heeded is not None:
+            made.heed(*self._heeded)
+        return made
+
+    def heed(self, factor: int, weighsHealth: bool) -> None:
+        """
+        See L{IEndpointChooser.heed}.
+        """
+        self._heeded = factor, weighsHealth
+        subsets = [subset for subsets in self._subsets.values() for subset in subsets.values()]
+        for each in (self._any, self._default, *subsets):
+            if isinstance(each, LoadBalancer):
+                each.heed(factor, weighsHealth)
 
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """
