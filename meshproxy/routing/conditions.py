@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from meshproxy.accesslog.streaminfo import StreamInfo
-from meshproxy.config.expressions import compileFunction, expressionOf
+from meshproxy.config.expressions import Expression, allOf, compileFunction, expressionOf
 from meshproxy.config.matchers import (
     HeadersTest,
     compileHeaderMatchers,
@@ -23,13 +23,20 @@ from meshproxy.config.matchers import (
 )
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import compileFilterStateMatcher, compileMetadataMatcher
-from meshproxy.headers import RequestHeaders, isGRPC
+from meshproxy.headers import RequestHeaders, isGRPCType
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hashing import cookieValue
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 from meshproxy.runtime import always
 
 __all__ = ["Conditions", "RequestTest", "compileConditions"]
+
+# C{grpc}: by far the most of what asks for it says so in one way.
+_IS_GRPC = Expression.of(
+    "(contentType := first.get(b'content-type')) == b'application/grpc'"
+    " or (contentType is not None and {isGRPCType}(contentType))",
+    isGRPCType=isGRPCType,
+)
 
 #: Whether a request matches: its head, what is known about it, and its path without the query.
 RequestTest: TypeAlias = Callable[[RequestHeaders, StreamInfo, bytes], bool]
@@ -94,10 +101,6 @@ def _both(one: RequestTest | None, other: RequestTest | None) -> RequestTest | N
 
 def _isConnect(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
     return headers.method == b"CONNECT"
-
-
-def _isGRPC(headers: RequestHeaders, info: StreamInfo, path: bytes) -> bool:
-    return isGRPC(headers)
 
 
 def _queryTest(section: Section) -> RequestTest | None:
@@ -221,7 +224,6 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         section.refuse(f"{kind} is not implemented", kind)
     for test in (
         _fractionTest(section, context),
-        _isGRPC if section.has("grpc") else None,
         _queryTest(section),
         _cookieTest(section),
         _metadataTest(section),
@@ -229,8 +231,21 @@ def compileConditions(section: Section, context: RouteContext) -> Conditions:
         _tlsTest(section),
     ):
         others = _both(others, test)
+    return Conditions(
+        exact, prefix, matched, ignoreCase, kind == "connect_matcher", _headersTest(section), others, template
+    )
+
+
+def _headersTest(section: Section) -> HeadersTest | None:
+    """
+    C{headers} and C{grpc}, as one function.
+    """
+    parts = [_IS_GRPC] if section.has("grpc") else []
     tests = compileHeaderMatchers(section.children("headers"))
     if tests is not None:
-        expression = expressionOf(tests, "headers")
-        tests = compileFunction("headers", [f"return {expression.source}"], expression.names)
-    return Conditions(exact, prefix, matched, ignoreCase, kind == "connect_matcher", tests, others, template)
+        parts.append(expressionOf(tests, "headers"))
+    if not parts:
+        return None
+    expression = allOf(parts, "headers")
+    made: HeadersTest = compileFunction("headers", [f"return {expression.source}"], expression.names)
+    return made

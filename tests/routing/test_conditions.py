@@ -156,6 +156,15 @@ class OtherConditionTests(SynchronousTestCase):
         ):
             self.assertEqual(ask(table, content_type=kind), expected, kind)
         self.assertEqual(ask(table), 1)
+        matcher = {"name": "x", "string_match": {"exact": "1"}}
+        table = tableOf(one({"prefix": "/", "grpc": {}, "headers": [matcher]}), forward())
+        for kind, value, expected in (
+            ("application/grpc", "1", 0),
+            ("application/grpc+proto", "1", 0),
+            ("application/grpc", "2", 1),
+            ("text/plain", "1", 1),
+        ):
+            self.assertEqual(ask(table, content_type=kind, x=value), expected, (kind, value))
 
     def test_runtimeFraction(self) -> None:
         """
