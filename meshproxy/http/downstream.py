@@ -417,14 +417,6 @@ class HTTP1Connection(ClosingConnection):
         )
         return SocketRelay(source, sink, counters, self.manager.clock.seconds, length=length, done=done)
 
-    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
-        """
-        See L{IDownstream.sendAnswer<meshproxy.http.interfaces.IDownstream.sendAnswer>}.
-        """
-        self.sendHeaders(stream, headers, False)
-        self.sendData(body, False)
-        self.sendTrailers(trailers)
-
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         See L{IDownstream.sendTrailers<meshproxy.http.interfaces.IDownstream.sendTrailers>}.

@@ -44,11 +44,6 @@ class IDownstream(Protocol):
         Send a whole response.
         """
 
-    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
-        """
-        Send a whole response with trailers.
-        """
-
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """
         Send its trailers.

@@ -32,24 +32,19 @@ class StreamSide:
     """
     One stream, between the codec and L{Stream}: what the one is told by, and what the other speaks to
     (L{meshproxy.http.interfaces.IDownstream}).
+
+    @ivar connection: The connection that it is a stream of.
     """
 
-    __slots__ = ("_connection", "_held", "codecStream", "info", "stream")
+    __slots__ = ("_held", "codecStream", "connection", "info", "stream")
 
     def __init__(self, connection: HTTP2Connection, codecStream: CodecStream) -> None:
-        self._connection = connection
+        self.connection = connection
         self.codecStream = codecStream
         self.info = connection.info
         self.stream: Stream | None = None
         # What came on the way to a tunnel that is not open yet.
         self._held: list[tuple[bytes, bool]] | None = None
-
-    @property
-    def connection(self) -> HTTP2Connection:
-        """
-        The connection that it is a stream of.
-        """
-        return self._connection
 
     # Told by the codec
 
@@ -97,7 +92,7 @@ class StreamSide:
         else:
             # The details are Envoy's.
             stream.downstreamLost(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, "http2.remote_reset")
-        self._connection.resetReceived(stream)
+        self.connection.resetReceived(stream)
 
     def pauseSending(self) -> None:
         """
@@ -126,24 +121,24 @@ class StreamSide:
         try:
             self.codecStream.sendInformational(headers)
         except LocalProtocolError as error:
-            self._unwritable(error)
-        self._connection.wake()
+            self.unwritable(error)
+        self.connection.wake()
 
     def sendHeaders(self, stream: Stream, headers: ResponseHeaders, endStream: bool) -> None:
         """
         See L{IDownstream.sendHeaders<meshproxy.http.interfaces.IDownstream.sendHeaders>}.
         """
-        self._connection.responding(stream)
+        self.connection.responding(stream)
         try:
             self.codecStream.sendHeaders(headers, endStream)
         except LocalProtocolError as error:
-            self._unwritable(error)
+            self.unwritable(error)
             return
         if stream.upgrade and (headers.status == 101 or (stream.upgrade == b"connect" and headers.status < 300)):
             stream.tunnel = True
             stream.manager.tunnelBegan(stream)
             self._release()
-        self._connection.wake()
+        self.connection.wake()
 
     def _release(self) -> None:
         """
@@ -164,35 +159,20 @@ class StreamSide:
         try:
             self.codecStream.sendData(data, endStream)
         except LocalProtocolError as error:
-            self._unwritable(error)
-        self._connection.wake()
+            self.unwritable(error)
+        self.connection.wake()
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
         """
         See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
-        connection = self._connection
+        connection = self.connection
         if stream.manager.draining:
             connection.responding(stream)
         try:
             self.codecStream.sendResponse(headers, body)
         except LocalProtocolError as error:
-            self._unwritable(error)
-            return
-        if not connection.isWoken:
-            connection.wake()
-
-    def sendAnswer(self, stream: Stream, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
-        """
-        See L{IDownstream.sendAnswer<meshproxy.http.interfaces.IDownstream.sendAnswer>}.
-        """
-        connection = self._connection
-        if stream.manager.draining:
-            connection.responding(stream)
-        try:
-            self.codecStream.sendAnswer(headers, body, trailers)
-        except LocalProtocolError as error:
-            self._unwritable(error)
+            self.unwritable(error)
             return
         if not connection.isWoken:
             connection.wake()
@@ -204,8 +184,8 @@ class StreamSide:
         try:
             self.codecStream.sendTrailers(trailers)
         except LocalProtocolError as error:
-            self._unwritable(error)
-        self._connection.wake()
+            self.unwritable(error)
+        self.connection.wake()
 
     def sendMetadata(self, stream: Stream, fields: list[tuple[bytes, bytes]]) -> None:
         """
@@ -213,11 +193,13 @@ class StreamSide:
         """
         if not self.codecStream.sendMetadata(fields):
             stream.reset()
-        self._connection.wake()
+        self.connection.wake()
 
-    def _unwritable(self, error: LocalProtocolError) -> None:
-        # As of HTTP/1: what filters or an upstream made of the response cannot be written.
-        self._connection.manager.log.error("a response cannot be written: {why}", why=str(error))
+    def unwritable(self, error: LocalProtocolError) -> None:
+        """
+        What filters or an upstream made of the response cannot be written, as of HTTP/1.
+        """
+        self.connection.manager.log.error("a response cannot be written: {why}", why=str(error))
         if self.stream is not None:
             self.stream.reset()
 
@@ -239,7 +221,7 @@ class StreamSide:
         """
         # Not NO_ERROR, which a client could take for a whole response.
         self.codecStream.reset(ErrorCode.CONNECT_ERROR if stream.tunnel else ErrorCode.INTERNAL_ERROR)
-        self._connection.wake()
+        self.connection.wake()
 
     def replaceStream(self, stream: Stream, other: Stream) -> None:
         """
@@ -257,7 +239,7 @@ class StreamSide:
             return
         self.stream = None
         self._held = None
-        codecStream, connection = self.codecStream, self._connection
+        codecStream, connection = self.codecStream, self.connection
         if codecStream.state is _CLOSED:
             sides = connection.sides
             if connection.isWoken and len(sides) > 1 and not connection.closing:
@@ -280,7 +262,7 @@ class StreamSide:
         """
         if self._held is None:
             self.codecStream.resumeReading()
-            self._connection.wake()
+            self.connection.wake()
 
 
 class RefusedSide(StreamSide):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.codec.http1 import DECIMAL
+from meshproxy.codec.http2.states import StreamState
 from meshproxy.errors import LocalProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
@@ -33,6 +34,7 @@ from meshproxy.upstream.http2pool import HTTP2Pool
 
 if TYPE_CHECKING:
     from meshproxy.http.router import Plan, Router
+    from meshproxy.http.streamside import StreamSide
     from meshproxy.http.tries import TriedRequest
     from meshproxy.net.deadlines import Deadlines
     from meshproxy.routing.route import RouteAction
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
 
 __all__ = ["CallDeadlines", "UnaryRequest", "UnaryStream", "route"]
+
+_CLOSED = StreamState.CLOSED
 
 _TIMEOUT = b"grpc-timeout"
 
@@ -53,7 +57,7 @@ _hasNoOther = (ORDERS - {_TIMEOUT}).isdisjoint
 @withAttributes("responseTrailers", "counted", "_upstreamPaused", "_requestWalk", "_responseWalk")
 class UnaryStream(Stream):
     """
-    A stream whose request came whole.
+    A stream whose request came whole, by HTTP/2.
 
     @ivar message: What follows the head of the request, while the router may take it in the same step.
     @ivar isTaken: Whether it did.
@@ -63,6 +67,8 @@ class UnaryStream(Stream):
 
     message: bytes | None
     isTaken: bool
+    if TYPE_CHECKING:
+        downstream: StreamSide
 
     def begin(self, chain: FilterChain) -> None:
         """
@@ -111,7 +117,8 @@ class UnaryStream(Stream):
                 if not self.over:
                     self.responseTrailersReceived(trailers)
                 return
-        finish = self.manager.finishResponse
+        manager = self.manager
+        finish = manager.finishResponse
         finish(self, headers)
         self.responseCode = headers.status
         self.bytesSent = len(body)
@@ -125,8 +132,18 @@ class UnaryStream(Stream):
                 self.filterRaised(TwistedFailure())
                 return
         self.responseEnded = self.responseHalted = True
-        downstream = self.downstream
-        downstream.sendAnswer(self, headers, body, trailers)
+        side = self.downstream
+        connection = side.connection
+        if manager.draining:
+            connection.responding(self)
+        codecStream = side.codecStream
+        try:
+            connection.codec.answer(codecStream, headers, body, trailers)
+        except LocalProtocolError as error:
+            side.unwritable(error)
+            return
+        if not connection.isWoken:
+            connection.wake()
         if self.over:
             return
         if self.isInvolved or chain.streamEnded:
@@ -135,9 +152,15 @@ class UnaryStream(Stream):
         # Nothing is left over: the rest of what _end does. The request is over, and has left its connection.
         self.over = True
         self.end = now
-        self.manager.streamEnded(self)
+        manager.streamEnded(self)
         self.upstream = None
-        downstream.streamEnded(self)
+        sides = connection.sides
+        if connection.isWoken and len(sides) > 1 and codecStream.state is _CLOSED and not connection.closing:
+            # What L{StreamSide.streamEnded} does where others are under way.
+            side.stream = None
+            sides.pop(side, None)
+        else:
+            side.streamEnded(self)
 
 
 def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Plan) -> bool:
@@ -197,7 +220,15 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     stream.upstreamHost = endpoint
     stream.upstreamAttempts = 1
     if _TIMEOUT in first or plan.lasts:
-        durations = plan.deadlines.heed(headers, request._isGRPC)
+        deadlines = plan.deadlines
+        asked = first.get(_TIMEOUT)
+        known = (deadlines.grpc if request._isGRPC else deadlines.others).get(asked)
+        if known is None or headers.more is not None:
+            durations = deadlines.heed(headers, request._isGRPC)
+        else:
+            told, durations = known
+            if told is not asked and told is not None:
+                first[_TIMEOUT] = told
         if durations is not None:
             request._durations = durations
             durations.waiting[request] = now + durations.seconds
@@ -223,11 +254,12 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
     stats.rqActive.value += 1
     endpoint.rqTotal.value += 1
     endpoint.active += 1
-    request.connection = stream.upstreamConnection = upstream = connection.begin(request)  # type: ignore[assignment]
+    takes = plan.takesAnswers if stream.chain.passesAnswers else 0
     try:
-        upstream.sendCall(headers, message, plan.takesAnswers if stream.chain.passesAnswers else 0)
+        stream.upstreamConnection = connection.carry(request, headers, message, takes)  # type: ignore[assignment]
     except LocalProtocolError:
         # Filters made a head of it that cannot be written.
+        stream.upstreamConnection = request.connection
         request._requestEnded = False
         stream.filterRaised(TwistedFailure())
         return True
@@ -243,34 +275,32 @@ class CallDeadlines:
     """
     How long the calls of one route may last, by what they ask for. Few different deadlines are asked for, and what
     becomes of each is remembered.
+
+    @ivar grpc: For calls of gRPC, by what they ask for: what the service is told, and where they wait.
+    @ivar others: The same for others.
     """
 
-    __slots__ = ("_action", "_grpc", "_others", "_router")
+    __slots__ = ("_action", "_router", "grpc", "others")
 
     def __init__(self, router: Router, action: RouteAction) -> None:
         self._router = router
         self._action = action
-        # By what they ask for: what the service is told, and where they wait.
-        self._grpc: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
-        self._others: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
+        self.grpc: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
+        self.others: dict[bytes | None, tuple[bytes | None, Deadlines[TriedRequest] | None]] = {}
 
     def heed(self, headers: RequestHeaders, isGRPC: bool) -> Deadlines[TriedRequest] | None:
         """
-        Tell the service how long it has, and where the call waits for its end, if there is one.
+        Tell the service how long it has, for which nobody asked before, and where the call waits for its end, if there
+        is one.
         """
-        first = headers.first
-        asked = first.get(_TIMEOUT)
-        memory = self._grpc if isGRPC else self._others
-        known = memory.get(asked)
-        if known is None or headers.more is not None:
-            duration = effectiveMaxStreamDuration(self._action, headers)
-            if len(memory) >= _MOST_DEADLINES:
-                memory.clear()
-            queue = self._router.durations[duration] if duration else None
-            known = memory[asked] = (first.get(_TIMEOUT), queue)
-        elif known[0] is not None:
-            first[_TIMEOUT] = known[0]
-        return known[1]
+        asked = headers.first.get(_TIMEOUT)
+        memory = self.grpc if isGRPC else self.others
+        duration = effectiveMaxStreamDuration(self._action, headers)
+        if len(memory) >= _MOST_DEADLINES:
+            memory.clear()
+        queue = self._router.durations[duration] if duration else None
+        memory[asked] = (headers.first.get(_TIMEOUT), queue)
+        return queue
 
 
 class UnaryRequest(RetriedShortRequest):
@@ -334,10 +364,11 @@ class UnaryRequest(RetriedShortRequest):
                 self._endpoint.rqSuccess.value += 1
             else:
                 self._judgeStatus(grpcStatus)
+        # The request had ended when its only try began.
+        elapsed = int((now - self._tryBegan) * 1000.0)
         if not router.suppressHeaders:
-            sent = int((now - stream.requestEnd) * 1000.0)  # type: ignore[operator]  # it had ended when this was made
             # The codec that tells of whole answers does so of heads without any field twice.
-            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[sent]
+            headers.first[b"x-envoy-upstream-service-time"] = DECIMAL[elapsed]
         finalize = self._route.finalizeResponseHeaders
         if finalize is not None:
             self._finalizeResponse(finalize, headers)
@@ -348,7 +379,6 @@ class UnaryRequest(RetriedShortRequest):
         if self._durations is not None:
             self._durations.waiting.pop(self, None)
         self.connection = None
-        elapsed = int((now - self._tryBegan) * 1000.0)
         try:
             stats.rqTime.bins[elapsed] += 1
         except KeyError:

@@ -19,10 +19,11 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.net.instances import withAttributes
 from meshproxy.net.turn import Gathering
-from meshproxy.upstream.http2stream import UpstreamStream
+from meshproxy.upstream.http2stream import ICall, UpstreamStream
 from meshproxy.upstream.keepalive import Keepalive
 
 if TYPE_CHECKING:
+    from meshproxy.headers import RequestHeaders
     from meshproxy.upstream.http1connection import IUpstreamRequest
     from meshproxy.upstream.http2pool import HTTP2Pool
 
@@ -44,6 +45,7 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
     @ivar connectedAt: When it was there.
     @ivar idleSince: When its last request ended.
     @ivar closedHere: Whether this side ends it.
+    @ivar hasSettings: Whether the upstream said how many requests it takes.
     @ivar isRetired: Whether it takes no further request; it closes with the last one.
     @cvar codecClass: What its codec is, and C{streamClass} its streams: such as count, where somebody wants it.
     """
@@ -62,7 +64,7 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
         self.streams: dict[UpstreamStream, None] = {}
         self.served = 0
         # What each request asks for is no attribute of the class: CPython finds it sooner.
-        self.isWoken = self.isRetired = self.closedHere = self._isLost = self._hasSettings = False
+        self.isWoken = self.isRetired = self.closedHere = self._isLost = self.hasSettings = False
         self._keepalive: Keepalive | None = None
         self.began = self.idleSince = pool.clock.seconds()
 
@@ -82,20 +84,10 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
             return 0
         codec = self.codec
         left = codec.mostStreams - len(codec.streams)
-        if not self._hasSettings:
+        if not self.hasSettings:
             # Taken for what the upstream allowed before.
             left = min(left, self.pool.expectedStreams - len(self.streams))
         return left if left > 0 else 0
-
-    @property
-    def hasRoom(self) -> bool:
-        """
-        Whether it takes a further request.
-        """
-        codec = self.codec
-        if len(codec.streams) >= codec.mostStreams or self.isRetired or self.closedHere:
-            return False
-        return self._hasSettings or self.availableStreams > 0
 
     # The transport
 
@@ -255,6 +247,29 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
                 self._keepalive.ask()
         return stream
 
+    def carry(self, call: ICall, headers: RequestHeaders, message: bytes, takesAnswer: int) -> UpstreamStream:
+        """
+        Carry a request that is whole, and tell it by what: the same as L{begin}, L{UpstreamStream.sendHeaders} and
+        L{UpstreamStream.sendData}.
+
+        @param takesAnswer: Whether nobody wants to see its response in parts; or
+            L{USUAL<meshproxy.codec.http2.USUAL>}.
+
+        @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
+        """
+        call.connection = stream = self.begin(call)  # type: ignore[arg-type]  # it is both
+        codecStream = self.codec.call(stream, headers, message)
+        if codecStream is None:
+            stream.sendHeaders(headers, False)
+            stream.sendData(message, True)
+            return stream
+        stream.codecStream = codecStream
+        stream.takesAnswer = takesAnswer
+        stream.requestEnded = True
+        if not self.isWoken:
+            self.wake()
+        return stream
+
     def streamEnded(self, stream: UpstreamStream) -> None:
         """
         A request is over.
@@ -285,7 +300,7 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
         """
         See L{IConnectionSink.settingsReceived}.
         """
-        self._hasSettings = True
+        self.hasSettings = True
         pool = self.pool
         pool.expectedStreams = max(1, min(self.codec.peerMaxStreams, pool.settings.http2.maxConcurrentStreams))
         pool.available(self)

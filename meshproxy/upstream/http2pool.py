@@ -62,7 +62,10 @@ class HTTP2Pool(HTTP1Pool):
         The first connection that takes a further request, if one does.
         """
         for connection in self.ready:
-            if connection.hasRoom:
+            codec = connection.codec
+            if len(codec.streams) >= codec.mostStreams or connection.isRetired or connection.closedHere:
+                continue
+            if connection.hasSettings or connection.availableStreams:
                 return connection
         return None
 

@@ -29,7 +29,11 @@ _REASONS = {
 class ICall(Protocol):
     """
     A request that was sent whole, and may be told of its response in one step.
+
+    @ivar connection: What carries it.
     """
+
+    connection: Any
 
     def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
         """
@@ -45,16 +49,18 @@ class UpstreamStream:
 
     @ivar request: Who is told of the response; L{None} when it is over.
     @ivar connection: What it goes by.
+    @ivar codecStream: Its stream there, once its head was sent.
+    @ivar requestEnded: Whether all of it was sent.
     @ivar upgraded: Whether the upstream agreed to the tunnel that was asked for.
     @ivar takesAnswer: See L{IResponseStreamSink.takesAnswer}: whether the request is an L{ICall}, still unpaused.
     """
 
     __slots__ = (
-        "_codecStream",
-        "_requestEnded",
         "_responseEnded",
+        "codecStream",
         "connection",
         "request",
+        "requestEnded",
         "takesAnswer",
         "upgraded",
     )
@@ -66,9 +72,9 @@ class UpstreamStream:
     def __init__(self, connection: HTTP2UpstreamConnection, request: IUpstreamRequest) -> None:
         self.connection = connection
         self.request: IUpstreamRequest | None = request
-        self._codecStream: CodecStream | None = None
+        self.codecStream: CodecStream | None = None
         self.takesAnswer = 0
-        self.upgraded = self._requestEnded = self._responseEnded = False
+        self.upgraded = self.requestEnded = self._responseEnded = False
 
     # What is asked of a connection
 
@@ -116,37 +122,16 @@ class UpstreamStream:
         @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
         """
         connection = self.connection
-        self._requestEnded = endStream
-        self._codecStream = connection.codec.request(self, headers, endStream)
+        self.requestEnded = endStream
+        self.codecStream = connection.codec.request(self, headers, endStream)
         connection.wake()
-
-    def sendCall(self, headers: RequestHeaders, message: bytes, takesAnswer: int) -> None:
-        """
-        Send a whole request: the same as L{sendHeaders} and L{sendData}.
-
-        @param takesAnswer: Whether the request is an L{ICall}, and nobody wants to see its response in parts; or
-            L{USUAL<meshproxy.codec.http2.USUAL>}.
-
-        @raise meshproxy.errors.LocalProtocolError: If it cannot be written.
-        """
-        connection = self.connection
-        codecStream = connection.codec.call(self, headers, message)
-        if codecStream is None:
-            self.sendHeaders(headers, False)
-            self.sendData(message, True)
-            return
-        self._codecStream = codecStream
-        self.takesAnswer = takesAnswer
-        self._requestEnded = True
-        if not connection.isWoken:
-            connection.wake()
 
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
         Send a piece of its body.
         """
-        if self._codecStream is not None:
-            self._codecStream.sendData(data, endStream)
+        if self.codecStream is not None:
+            self.codecStream.sendData(data, endStream)
             self.connection.wake()
         if endStream:
             self._requestComplete()
@@ -155,8 +140,8 @@ class UpstreamStream:
         """
         Send its trailers; they end it.
         """
-        if self._codecStream is not None:
-            self._codecStream.sendTrailers(trailers)
+        if self.codecStream is not None:
+            self.codecStream.sendTrailers(trailers)
             self.connection.wake()
         self._requestComplete()
 
@@ -166,14 +151,14 @@ class UpstreamStream:
 
         @return: Whether there was room for it.
         """
-        if self._codecStream is None:
+        if self.codecStream is None:
             return True
-        sent = self._codecStream.sendMetadata(fields)
+        sent = self.codecStream.sendMetadata(fields)
         self.connection.wake()
         return sent
 
     def _requestComplete(self) -> None:
-        self._requestEnded = True
+        self.requestEnded = True
         if self._responseEnded:
             self._finish()
 
@@ -194,7 +179,7 @@ class UpstreamStream:
         The request is given up; the connection and its other requests go on.
         """
         if self.request is request:
-            codecStream = self._codecStream
+            codecStream = self.codecStream
             if codecStream is not None and (codecStream.canSend or codecStream.canReceive):
                 self.connection.pool.stats.rqTxReset.value += 1
                 # A response that overtook its request is over in peace (RFC 9113, 8.1).
@@ -208,16 +193,16 @@ class UpstreamStream:
         """
         self.connection.pool.stats.flowControlPausedReading.value += 1
         self.takesAnswer = 0
-        if self._codecStream is not None:
-            self._codecStream.pauseReading()
+        if self.codecStream is not None:
+            self.codecStream.pauseReading()
 
     def resumeReading(self) -> None:
         """
         The downstream reads again.
         """
         self.connection.pool.stats.flowControlResumedReading.value += 1
-        if self._codecStream is not None:
-            self._codecStream.resumeReading()
+        if self.codecStream is not None:
+            self.codecStream.resumeReading()
             self.connection.wake()
 
     # The response, told by the codec
@@ -233,7 +218,7 @@ class UpstreamStream:
         """
         See L{IResponseStreamSink.responseReceived}.
         """
-        codecStream = self._codecStream
+        codecStream = self.codecStream
         if codecStream is not None and codecStream.protocol:
             self.upgraded = headers.status == 101 or (codecStream.protocol == b"connect" and headers.status < 300)
         self._responseEnded = endStream
@@ -269,8 +254,9 @@ class UpstreamStream:
         self.request = None
         del connection.streams[self]
         requests = pool.breaker.requests
-        requests.used -= 1
-        if requests.used + 1 >= requests.watched:
+        used = requests.used
+        requests.used = used - 1
+        if used >= requests.watched:
             requests.tell()
         pool.stats.rqActive.value -= 1
         pool.endpoint.active -= 1
@@ -328,7 +314,7 @@ class UpstreamStream:
             self.request.resumeRequest()
 
     def _responseComplete(self) -> None:
-        if self.request is not None and self._requestEnded:
+        if self.request is not None and self.requestEnded:
             # One that is still being sent keeps its place until its sender is done with it; as in Envoy, the router
             # resets it when the response is over.
             self._finish()
@@ -339,7 +325,7 @@ class UpstreamStream:
         """
         if self.request is None:
             return
-        codecStream = self._codecStream
+        codecStream = self.codecStream
         if codecStream is not None and codecStream.canSend and not self.upgraded:
             # The upstream answered without giving credit for all of the request: nobody waits for that any more.
             codecStream.reset(ErrorCode.NO_ERROR)

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import struct
 
-from meshproxy.codec.http2.frames import PREFACE, SMALLEST_FRAME, ErrorCode, Flag, FrameType, Setting, frameHead
+from meshproxy.codec.http1.serialize import DECIMAL
+from meshproxy.codec.http2.frames import (
+    PREFACE,
+    SMALLEST_FRAME,
+    ErrorCode,
+    Flag,
+    FrameType,
+    Setting,
+    frameHead,
+    packSection,
+)
 from meshproxy.codec.http2.hpack import Field
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IDownstreamSink
 from meshproxy.codec.http2.messages import UNDERSCORE, requestFrom
@@ -15,16 +25,19 @@ from meshproxy.codec.http2.paths import PathShape
 from meshproxy.codec.http2.shapes import RequestShape, cut, shapeOf
 from meshproxy.codec.http2.states import Happening, StreamState
 from meshproxy.codec.http2.stream import UNKNOWN_LENGTH, CodecStream
+from meshproxy.codec.http2.templates import keyOf
 from meshproxy.codec.http2.whole import WholeCodec
 from meshproxy.errors import RemoteProtocolError
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 
 __all__ = ["DownstreamCodec"]
 
 _newRequest = RequestHeaders.__new__
 
 # Length and type of a frame in one number, its flags, its stream.
-_unpackFrame = struct.Struct(">LBL").unpack_from
+_frame = struct.Struct(">LBL")
+_unpackFrame = _frame.unpack_from
+_packFrame = _frame.pack
 
 # The last identifier that there is, and the flags of the one DATA frame of a call.
 _LAST_ID = 2**31 - 1
@@ -185,9 +198,10 @@ class DownstreamCodec(WholeCodec):
             return 0
         begin, unpack, reach, bodyLeft, like = call.begin, call.unpack, call.reach, call.length, call.head
         held, streams, most, last = self._held, self.streams, self.options.maxConcurrentStreams, self.lastStreamId
-        size, taken, end = len(data), 0, 0
+        method, path, authority, scheme, copy = like.method, like.path, like.authority, like.scheme, like.first.copy
+        latest, taken, end = len(data) - reach, 0, 0
         most = min(most - len(streams), self._budget // _HEAD_COST)
-        while taken < most and size - position >= reach:
+        while taken < most and position <= latest:
             start, streamId, section = unpack(data, position)
             if start != begin or section != block or not last < streamId <= _LAST_ID or not streamId & 1:
                 break
@@ -195,11 +209,11 @@ class DownstreamCodec(WholeCodec):
             stream = streams[streamId] = held[streamId] = CodecStream(self, streamId, _OPEN)
             stream.bodyLeft = bodyLeft
             stream.head = headers = _newRequest(RequestHeaders)
-            headers.method = like.method
-            headers.path = like.path
-            headers.authority = like.authority
-            headers.scheme = like.scheme
-            headers.first = like.first.copy()
+            headers.method = method
+            headers.path = path
+            headers.authority = authority
+            headers.scheme = scheme
+            headers.first = copy()
             headers.more = None
             taken += 1
             position = end = position + reach
@@ -213,8 +227,10 @@ class DownstreamCodec(WholeCodec):
         # Each the only DATA frame of a call. What becomes of calls that are not taken in one step may be more than the
         # next of them can do without being looked at.
         held, callReceived, size = self._held, self._callReceived, len(data)
-        budget, end, isTaken = self._budget, 0, True
-        while isTaken and budget > 0 and size - position >= 9:
+        # Nothing but heads came on streams that are held.
+        longest = min(SMALLEST_FRAME, self.options.initialStreamWindow)
+        budget, latest, end = self._budget, size - 9, 0
+        while budget > 0 and position <= latest:
             measure, flags, streamId = _unpackFrame(data, position)
             if measure & 0xFF or flags != _ENDS or streamId not in held:
                 break
@@ -224,9 +240,9 @@ class DownstreamCodec(WholeCodec):
             stop = position + length
             if (
                 stop > size
-                or not 0 < length <= SMALLEST_FRAME
+                or not length
+                or length > longest
                 or length > self._receiveWindow
-                or length > stream.receiveWindow
                 or (stream.bodyLeft != length and stream.bodyLeft != UNKNOWN_LENGTH)
                 or stream.state is not _OPEN
             ):
@@ -236,22 +252,23 @@ class DownstreamCodec(WholeCodec):
             message = data[position:stop]
             position = end = stop
             budget -= 1
-            isTaken = callReceived(stream, headers, message)
-            if isTaken:
+            if callReceived(stream, headers, message):
                 self._receiveWindow -= length
-                stream.receiveWindow -= length
+                # No more can come on it: what is left of its own window does not matter.
                 if stream.state is _OPEN:
                     stream.state = _HALF_CLOSED
                 elif stream.canReceive:
                     stream.happen(Happening.REMOTE_ENDED)
-                if stream.isPaused:
+                if stream._isPaused:
                     stream.received(length)
                 else:
                     self._uncredited += length
                     if self._uncredited >= self._receiveWindow:
                         self.creditConnection(0)
-            elif not self._isStopped:
-                self._dataReceived(message, flags, streamId)
+            else:
+                if not self._isStopped:
+                    self._dataReceived(message, flags, streamId)
+                break
         if end:
             self._floods.emptyFrames = 0
             self._budget = budget
@@ -263,6 +280,59 @@ class DownstreamCodec(WholeCodec):
             if self._isStopped:
                 return
         super()._dataReceived(payload, flags, streamId)
+
+    def answer(self, stream: CodecStream, headers: ResponseHeaders, message: bytes, trailers: HeaderMap) -> None:
+        """
+        Send the answer to a call: the same as L{CodecStream.sendHeaders}, L{CodecStream.sendData} and
+        L{CodecStream.sendTrailers}. One whose sections are like others before, to a call that is over, goes a shorter
+        way.
+
+        @raise LocalProtocolError: If it cannot be written.
+        """
+        length = len(message)
+        told = DECIMAL[length]
+        first = headers.first
+        longest = self.peerMaxFrameSize
+        key: tuple[object, ...] = ()
+        if (
+            stream.state is _HALF_CLOSED
+            and headers.more is None
+            and trailers.more is None
+            and not stream.protocol
+            and length <= stream.sendWindow
+            and length <= self.sendWindow
+            and length <= longest
+            and first.get(b"content-length", told) == told
+            and self.outSize < self.outLimit
+        ):
+            key = keyOf(headers.status, first)
+            template = self.templates.get(key)
+            block = None if template is None else template.fill(first)
+            # Trailers are recalled by their fields.
+            end = self.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
+            if block is not None and end is not None and (last := len(end)) <= longest:
+                streamId, size = stream.id, len(block)
+                self.sendWindow -= length
+                # A type of frame is the byte behind its length. The pieces are joined once, with all that leaves
+                # together.
+                self._out += (
+                    packSection[size](size << 8 | 1, 4, streamId, block, length << 8, 0, streamId),
+                    message,
+                    _packFrame(last << 8 | 1, 5, streamId),
+                    end,
+                )
+                self.outSize += size + length + last + 27
+                floods = self._floods
+                floods.outboundFrames += 3
+                floods.outboundDataFrames += 1
+                stream.state = _CLOSED
+                if stream._owed:
+                    stream.creditAll()
+                self.streamClosed(stream)
+                return
+        stream.sendHeaders(headers, False, key)
+        stream.sendData(message, False)
+        stream.sendTrailers(trailers)
 
     def _recall(self, block: bytes, endStream: bool) -> RequestHeaders | None:
         """

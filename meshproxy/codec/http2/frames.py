@@ -8,7 +8,7 @@ They are plain integers: an C{IntEnum} would cost more than all else that is don
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = [
     "DEFAULT_WINDOW",
@@ -23,6 +23,7 @@ __all__ = [
     "encodeFrame",
     "encodeSettings",
     "frameHead",
+    "packSection",
 ]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -118,12 +119,31 @@ class ErrorCode:
 
 _head = struct.Struct(">HBBBL").pack
 
+# Sections of most lengths never come again.
+_MOST_PACKERS = 256
+
 
 def frameHead(length: int, kind: int, flags: int, streamId: int) -> bytes:
     """
     The nine bytes before a frame's payload.
     """
     return _head(length >> 8, length & 0xFF, kind, flags, streamId)
+
+
+class _SectionPackers(dict[int, Callable[..., bytes]]):
+    """
+    What packs HEADERS with a section of a length and the head of the DATA frame behind it: the length and type of the
+    one, as a number of four bytes, its flags, its stream, the section, and the first three of the other.
+    """
+
+    def __missing__(self, size: int) -> Callable[..., bytes]:
+        pack = struct.Struct(f">LBL{size}sLBL").pack
+        if len(self) < _MOST_PACKERS:
+            self[size] = pack
+        return pack
+
+
+packSection = _SectionPackers()
 
 
 def encodeFrame(kind: int, flags: int, streamId: int, payload: bytes = b"") -> bytes:

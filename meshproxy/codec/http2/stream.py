@@ -209,45 +209,6 @@ class CodecStream:
         self.sendHeaders(headers, False, key)
         self.sendData(body, True)
 
-    def sendAnswer(self, headers: ResponseHeaders, message: bytes, trailers: HeaderMap) -> None:
-        """
-        Send the answer to a call: the same as L{sendHeaders}, L{sendData} and L{sendTrailers}. One whose sections are
-        like others before, to a call that is over, goes a shorter way.
-        """
-        codec = self._codec
-        length = len(message)
-        told = DECIMAL[length]
-        first = headers.first
-        key: tuple[object, ...] = ()
-        if (
-            self.state is _HALF_CLOSED_REMOTE
-            and headers.more is None
-            and trailers.more is None
-            and not self.protocol
-            and length <= self.sendWindow
-            and length <= codec.sendWindow
-            and length <= codec.peerMaxFrameSize
-            and first.get(b"content-length", told) == told
-            and codec.outSize < codec.outLimit
-        ):
-            key = keyOf(headers.status, first)
-            template = codec.templates.get(key)
-            block = None if template is None else template.fill(first)
-            # Trailers are recalled by their fields.
-            end = codec.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
-            if block is not None and end is not None and len(end) <= codec.peerMaxFrameSize:
-                self.sendWindow -= length
-                codec.sendWindow -= length
-                codec.emitAnswer(self.id, block, message, end)
-                self.state = _CLOSED
-                if self._owed:
-                    self.creditAll()
-                codec.streamClosed(self)
-                return
-        self.sendHeaders(headers, False, key)
-        self.sendData(message, False)
-        self.sendTrailers(trailers)
-
     def sendData(self, data: bytes, endStream: bool) -> None:
         """
         Send a piece of the body: now, as far as the windows allow, the rest when they do.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from meshproxy.codec.http1.serialize import DECIMAL
-from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, FrameType, Setting, frameHead
+from meshproxy.codec.http2.frames import PREFACE, ErrorCode, Flag, FrameType, Setting, frameHead, packSection
 from meshproxy.codec.http2.interfaces import Http2Counters, Http2Options, IConnectionSink, IResponseStreamSink
 from meshproxy.codec.http2.messages import responseFrom
 from meshproxy.codec.http2.requestblocks import RequestBlocks
@@ -30,12 +30,15 @@ _LONGEST_FRAME = 16384
 _ENDS = Flag.END_HEADERS | Flag.END_STREAM
 
 # Length and type of a frame in one number, its flags, its stream.
-_frame = struct.Struct(">LBL")
-_unpackFrame = _frame.unpack_from
-_packFrame = _frame.pack
+_unpackFrame = struct.Struct(">LBL").unpack_from
+_unpackReset = struct.Struct(">5xL4x").unpack_from
 
-# Length and type of RST_STREAM.
-_RESET = 4 << 8 | 3
+# Length, type and flags of RST_STREAM, and its type.
+_RESET = b"\0\0\4\3\0"
+_RESETS = 3
+
+# How many answers that are alike in all lengths are known of those with one head.
+_MOST_LIKE = 16
 
 _MOST_REMEMBERED = 64
 _LONGEST_REMEMBERED = 512
@@ -76,9 +79,11 @@ class _AnswerShape:
     @ivar begin: Length, type and flags of the HEADERS frame, with its section C{block}.
     @ivar unpack: Parts its frame, and the head of the one that follows.
     @ivar reach: How long these are.
+    @ivar latest: How long the body of the last answer was.
+    @ivar like: What all of the next one is like, if two in a row were; see L{_AnswerLike}.
     """
 
-    __slots__ = ("begin", "block", "head", "isUsual", "length", "reach", "unpack")
+    __slots__ = ("_known", "begin", "block", "head", "isUsual", "latest", "length", "like", "reach", "unpack")
 
     def __init__(self, block: bytes, head: ResponseHeaders) -> None:
         parts = struct.Struct(f">5sL{len(block)}sLBL")
@@ -89,6 +94,47 @@ class _AnswerShape:
         self.block = block
         self.unpack = parts.unpack_from
         self.reach = parts.size
+        self.latest = 0
+        self.like: _AnswerLike | None = None
+        self._known: dict[tuple[int, int, bool], _AnswerLike] = {}
+
+    def likeOf(self, length: int, end: int, isReset: bool) -> _AnswerLike:
+        """
+        What an answer is like whose body and trailers have these lengths.
+
+        @param isReset: Whether RST_STREAM stands behind it.
+        """
+        key = (length, end, isReset)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= _MOST_LIKE:
+                self._known.clear()
+            known = self._known[key] = _AnswerLike(len(self.block), length, end, isReset)
+        return known
+
+
+class _AnswerLike:
+    """
+    All frames of an answer that is like one before in all lengths: HEADERS, DATA, HEADERS, and RST_STREAM or none.
+
+    @ivar unpack: Parts them: of each, length, type and flags in one piece, its stream, and its payload; but for that of
+        RST_STREAM.
+    @ivar reach: How long they are.
+    @ivar length: How long the body is.
+    @ivar data: The first of these pieces of DATA; C{end} of the HEADERS behind it.
+    @ivar isReset: Whether there is RST_STREAM.
+    """
+
+    __slots__ = ("data", "end", "isReset", "length", "reach", "unpack")
+
+    def __init__(self, head: int, length: int, end: int, isReset: bool) -> None:
+        parts = struct.Struct(f">5sL{head}s5sL{length}s5sL{end}s{'5sL4x' if isReset else ''}")
+        self.unpack = parts.unpack_from
+        self.reach = parts.size
+        self.length = length
+        self.data = frameHead(length, FrameType.DATA, 0, 0)[:5]
+        self.end = frameHead(end, FrameType.HEADERS, _ENDS, 0)[:5]
+        self.isReset = isReset
 
 
 class UpstreamCodec(WholeCodec):
@@ -213,7 +259,7 @@ class UpstreamCodec(WholeCodec):
         size = len(block)
         if size <= longest:
             # What emitResponse does.
-            self._out += (_packFrame(size << 8 | 1, 4, streamId), block, _packFrame(length << 8, 1, streamId), message)
+            self._out += (packSection[size](size << 8 | 1, 4, streamId, block, length << 8, 1, streamId), message)
             self.outSize += size + length + 18
             floods.outboundFrames += 2
             floods.outboundDataFrames += 1
@@ -348,55 +394,97 @@ class UpstreamCodec(WholeCodec):
         if shape is None or self._knownVersion != self._decoder.version:
             return 0
         begin, block, unpack, reach, told = shape.begin, shape.block, shape.unpack, shape.reach, shape.length
-        status, first = shape.head.status, shape.head.first
+        status, copy, isUsual = shape.head.status, shape.head.first.copy, shape.isUsual
         streams, ended, size = self.streams, self._ended, len(data)
         latest = self._latestTrailers if self._trailersVersion == self._decoder.version else None
+        like = shape.like
         taken, budget, end = 0, self._budget, 0
         try:
             while budget > 0 and size - position >= reach:
-                start, streamId, section, measure, flags, follows = unpack(data, position)
-                if start != begin or section != block or follows != streamId or streamId not in streams:
+                if like is not None and latest is not None and size - position >= like.reach:
+                    # As long as the last one: all of it is parted at once.
+                    length, last = like.length, position + like.reach
+                    if like.isReset:
+                        start, streamId, section, ofData, two, body, ofEnd, three, trailing, behind, four = like.unpack(
+                            data, position
+                        )
+                        isLike = behind == _RESET and four == streamId
+                    else:
+                        start, streamId, section, ofData, two, body, ofEnd, three, trailing = like.unpack(
+                            data, position
+                        )
+                        isLike = size - last < 13 or data[last + 3] != _RESETS
+                    if not (
+                        isLike
+                        and start == begin
+                        and section == block
+                        and ofData == like.data
+                        and ofEnd == like.end
+                        and trailing == latest[0]
+                        and two == three == streamId
+                    ):
+                        like = None
+                        continue
+                    isReset = like.isReset
+                else:
+                    start, streamId, section, measure, flags, two = unpack(data, position)
+                    length = measure >> 8
+                    stop = position + reach
+                    last = stop + length
+                    if (
+                        start != begin
+                        or section != block
+                        or two != streamId
+                        or measure & 0xFF
+                        or flags
+                        or (told != length and told != UNKNOWN_LENGTH)
+                        or not 0 < length <= _LONGEST_FRAME
+                        or size - last < 9
+                    ):
+                        break
+                    body = data[stop:last]
+                    measure, flags, three = _unpackFrame(data, last)
+                    stop = last + 9
+                    last = stop + (measure >> 8)
+                    if measure & 0xFF != 1 or flags != _ENDS or three != streamId or size < last:
+                        break
+                    if latest is None or data[stop:last] != latest[0]:
+                        latest = self._findTrailers(data[stop:last])
+                        if latest is None:
+                            break
+                    # Of a stream that is over it changes nothing.
+                    isReset = (
+                        size - last >= 13 and data.startswith(_RESET, last) and _unpackReset(data, last) == (streamId,)
+                    )
+                    if length == shape.latest:
+                        like = shape.likeOf(length, measure >> 8, isReset)
+                    shape.latest = length
+                    last += 13 * isReset
+                if streamId not in streams:
                     break
                 stream = streams[streamId]
-                length = measure >> 8
-                stop = position + reach
-                last = stop + length
                 sink = stream.sink
                 if (
-                    measure & 0xFF
-                    or flags
-                    or stream.state is not _HALF_CLOSED
+                    stream.state is not _HALF_CLOSED
                     or stream.hasFinalHead
                     or stream.isHead
                     or stream.protocol
-                    or (told != length and told != UNKNOWN_LENGTH)
-                    or not 0 < length <= _LONGEST_FRAME
                     or length > self._receiveWindow
                     or length > stream.receiveWindow
-                    or size - last < 9
                     or sink is None
                     or not (takes := sink.takesAnswer)
-                    or (takes is USUAL and not shape.isUsual)
+                    or (takes is USUAL and not isUsual)
                 ):
                     break
-                measure, flags, follows = _unpackFrame(data, last)
-                body = last + 9
-                last = body + (measure >> 8)
-                if measure & 0xFF != 1 or flags != _ENDS or follows != streamId or size < last:
-                    break
-                if latest is None or data[body:last] != latest[0]:
-                    latest = self._findTrailers(data[body:last])
-                    if latest is None:
-                        break
                 headers = _newResponse(ResponseHeaders)
                 headers.status = status
-                headers.first = first.copy()
+                headers.first = copy()
                 headers.more = None
                 trailers = _newMap(HeaderMap)
                 trailers.first = latest[1].copy()
                 trailers.more = None
                 taken += 1
-                budget -= 3
+                budget -= 3 + isReset
                 self._receiveWindow -= length
                 # What streamClosed does; nobody but a downstream's codec is flushing.
                 stream.state = _CLOSED
@@ -404,21 +492,16 @@ class UpstreamCodec(WholeCodec):
                 del streams[streamId]
                 ended.append(streamId)
                 position = end = last
-                sink.answerReceived(headers, data[stop : stop + length], trailers)
+                sink.answerReceived(headers, body, trailers)
                 self._uncredited += length
                 if self._uncredited >= self._receiveWindow:
                     self.creditConnection(0)
                 if self._isStopped:
                     break
-                if size - end >= 13:
-                    measure, flags, follows = _unpackFrame(data, end)
-                    if measure == _RESET and follows == streamId:
-                        # Of a stream that is over, which changes nothing.
-                        position = end = end + 13
-                        budget -= 1
         finally:
             self._budget = budget
             self.counters.streamsActive.value -= taken
+            shape.like = like
         return end
 
     def _findTrailers(self, block: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:

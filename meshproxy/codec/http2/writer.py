@@ -260,24 +260,6 @@ class FrameWriter:
         floods.outboundFrames += 2
         floods.outboundDataFrames += 1
 
-    def emitAnswer(self, streamId: int, block: bytes, message: bytes, trailers: bytes) -> None:
-        """
-        Send HEADERS, DATA, and the HEADERS that end a response.
-        """
-        size, length, last = len(block), len(message), len(trailers)
-        self._out += (
-            _packHead(size << 8 | 1, 4, streamId),
-            block,
-            _packHead(length << 8, 0, streamId),
-            message,
-            _packHead(last << 8 | 1, 5, streamId),
-            trailers,
-        )
-        self.outSize += size + length + last + 27
-        floods = self._floods
-        floods.outboundFrames += 3
-        floods.outboundDataFrames += 1
-
     def sendReset(self, streamId: int, code: int) -> None:
         """
         Send RST_STREAM; what comes for that stream later is overlooked.

@@ -539,6 +539,65 @@ class AnswerTests(SynchronousTestCase):
             self.assertEqual(*seen)
         self.assertGreater(whole, 100)
 
+    def test_alike(self) -> None:
+        """
+        Runs of answers that are alike in all lengths, with resets behind them or none, and among them some that are
+        not in a frame, a byte or a stream: the same is told as of single frames.
+        """
+        random = Random(9)
+        whole = 0
+        for _ in range(300):
+            streams = random.sample(range(1, 41, 2), 20)
+            wire: list[bytes] = []
+            isReset, body = random.random() < 0.5, b"body"
+            for number in streams:
+                if random.random() < 0.15:
+                    isReset = not isReset
+                if random.random() < 0.15:
+                    body = random.choice((b"body", b"BODY", b"longer", b"b"))
+                frames = [headers(number, OK, False), data(number, body), headers(number, END)]
+                if isReset:
+                    frames.append(reset(number, 0))
+                if random.random() < 0.1:
+                    self._spoil(random, frames, number, streams[0])
+                wire += frames
+            seen = []
+            read = b"".join(wire)
+            cut = random.randrange(len(read))
+            for reads in (wire, [read], [read[:cut], read[cut:]]):
+                codec, sinks, transcript = self.codec(20, initialStreamWindow=50, streamErrorOnInvalidMessage=True)
+                failed = ""
+                try:
+                    for each in reads:
+                        codec.receiveData(each)
+                        while codec.hasRest:
+                            codec.resume()
+                except RemoteProtocolError as error:
+                    failed = error.why
+                sent = sorted(each for each in framesIn(codec.dataToSend()))
+                seen.append((byStream(transcript), sent, failed, codec._receiveWindow, codec._uncredited))
+                whole += sum(sink.whole for sink in sinks) if reads[0] == read else 0
+            self.assertEqual(seen[1], seen[0])
+            self.assertEqual(seen[2], seen[0])
+        self.assertGreater(whole, 2000)
+
+    def _spoil(self, random: Random, frames: list[bytes], number: int, other: int) -> None:
+        """
+        Make something else of one of the frames of an answer.
+        """
+        place = random.randrange(len(frames))
+        frame = frames[place]
+        ways: list[list[bytes]] = [
+            [],
+            [frame, ping()],
+            [frame[:4] + b"\1" + frame[5:]],
+            [frame[:8] + bytes((other,)) + frame[9:]],
+            [headers(number, [*END, (b"x", b"y")])],
+            [data(number, b"m" * 51)],
+            [headers(number, [(b":status", b"503")], False)],
+        ]
+        frames[place : place + 1] = random.choice(ways)
+
     def _any(self, random: Random) -> bytes:
         number = random.choice((1, 3, 5, 7, 9, 11))
         makes: list[Callable[[], bytes]] = [
