@@ -19,7 +19,14 @@ from meshproxy.flags import Failure, LocalReply, protocolErrorReply
 from meshproxy.headers import RequestHeaders, ResponseHeaders, isGRPC
 from meshproxy.http.chain import FilterChain
 from meshproxy.http.clientcert import FORWARDED_CLIENT_CERT
-from meshproxy.http.requestheaders import BEHIND_EDGE, HOP_BY_HOP, INTERNAL, SCHEMES, compileEdgeHeaders
+from meshproxy.http.requestheaders import (
+    BEHIND_EDGE,
+    HOP_BY_HOP,
+    INTERNAL,
+    SCHEMES,
+    compileEdgeHeaders,
+    compileInsideHeaders,
+)
 from meshproxy.http.requestids import newRequestId
 from meshproxy.http.resolutions import Resolutions
 from meshproxy.http.responseheaders import compileResponseHeaders
@@ -56,6 +63,10 @@ _USUAL_BUT_TE = ((HOP_BY_HOP - {b"te"}) | INTERNAL | {FORWARDED_CLIENT_CERT, b"x
 _USUAL_BUT_TE_AT_EDGE = (
     (HOP_BY_HOP - {b"te"}) | INTERNAL | BEHIND_EDGE | {FORWARDED_CLIENT_CERT, b"expect"}
 ).isdisjoint
+
+# What is left out here is no reason to look closer where clients are told of in heads.
+_USUAL_INSIDE = (HOP_BY_HOP | INTERNAL | {b"expect"}).isdisjoint
+_USUAL_INSIDE_BUT_TE = ((HOP_BY_HOP - {b"te"}) | INTERNAL | {b"expect"}).isdisjoint
 
 
 class ConnectionManager(Timeouts):
@@ -139,6 +150,9 @@ class ConnectionManager(Timeouts):
             or forwarding.isPeculiar
             or (forwarding.useRemoteAddress and self._tellEdge is None)
         )
+        self._tellInside = None
+        if settings.stripAuthority is None and settings.mutateEarly is None and not settings.http1.passesFragments:
+            self._tellInside = compileInsideHeaders(forwarding, newRequestId)
         self._match = self._matchAndLog if settings.flushLogOnNewRequest and accessLogs else routes.match
         self._upgradeChains = upgradeChains or {}
         self.clusters = {} if clusters is None else clusters
@@ -396,6 +410,22 @@ class ConnectionManager(Timeouts):
         @return: Whether it is served; else it was answered.
         """
         first = headers.first
+        tell, normalize = self._tellInside, self._normalize
+        if (
+            tell is not None
+            and headers.more is None
+            and (
+                _USUAL_INSIDE(first)
+                if b"te" not in first
+                else first[b"te"] == b"trailers" and _USUAL_INSIDE_BUT_TE(first)
+            )
+            and headers.path.startswith(b"/")
+            and headers.authority
+            and (normalize is None or normalize(headers.path) is headers.path)
+            and stream.connection.upstreamSource is None
+        ):
+            tell(headers, stream)
+            return True
         if stream.connection.upstreamSource is not None:
             # Its requests do not share connections with those of others: they go no short way.
             stream.isInvolved = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from meshproxy.errors import RemoteProtocolError
@@ -22,6 +22,7 @@ from meshproxy.net.address import Address
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import ConnectionInfo
+    from meshproxy.http.stream import Stream
 
 __all__ = [
     "BEHIND_EDGE",
@@ -30,6 +31,7 @@ __all__ = [
     "SCHEMES",
     "ForwardingSettings",
     "compileEdgeHeaders",
+    "compileInsideHeaders",
     "compileRequestHeaders",
     "localAddress",
 ]
@@ -85,6 +87,9 @@ SCHEMES = (b"http", b"https")
 # As in Envoy.
 _MOST_NOMINATED = 10
 _LONGEST_TE = 256
+
+# How many are known, by what a proxy says of them.
+_MOST_CLIENTS = 1000
 
 _PLAIN_CONNECTION = re.compile(rb"(?i)(?:close|keep-alive)?")
 
@@ -243,6 +248,55 @@ def compileEdgeHeaders(
         if generate and not (keepsId and b"x-request-id" in first):
             first[b"x-request-id"] = requestId()
         return True
+
+    return tell
+
+
+def compileInsideHeaders(
+    settings: ForwardingSettings, requestId: Callable[[], bytes]
+) -> Callable[[RequestHeaders, Stream], None] | None:
+    """
+    Make the function that does for the usual head behind an edge, as of a sidecar, what L{compileRequestHeaders}' does
+    for any: one that has no fields of L{HOP_BY_HOP} (but C{te: trailers}) or L{INTERNAL}, and none twice. Who asks, and
+    by which certificate, may be told.
+
+    @return: L{None} where more is set.
+    """
+    if settings.useRemoteAddress or replace(settings, setsClientCert=False).isPeculiar:
+        return None
+    clientCert = settings.clientCert
+    setsClientCert = settings.setsClientCert
+    generate = settings.generateRequestId
+    # Whoever asks through one proxy, asks often.
+    known: dict[bytes, Address | None] = {}
+
+    def tell(headers: RequestHeaders, stream: Stream) -> None:
+        first = headers.first
+        connection = stream.connection
+        forwarded = first.get(b"x-forwarded-for")
+        if forwarded is not None:
+            if forwarded in known:
+                client = known[forwarded]
+            else:
+                if len(known) >= _MOST_CLIENTS:
+                    known.clear()
+                host = addressBefore(forwarded, 0)[0]
+                client = known[forwarded] = None if host is None else Address(host, 0)
+            peer = connection.remoteAddress
+            if client is not None and (peer is None or client.host != peer.host):
+                stream.remoteAddress = client
+        if clientCert is not None and (setsClientCert or FORWARDED_CLIENT_CERT in first):
+            clientCert(headers, connection)
+        if b"x-forwarded-proto" in first:
+            proto = first[b"x-forwarded-proto"]
+            if proto in SCHEMES:
+                headers.scheme = proto
+        elif connection.tls is None:
+            first[b"x-forwarded-proto"] = b"http"
+        else:
+            first[b"x-forwarded-proto"] = headers.scheme = b"https"
+        if generate and b"x-request-id" not in first:
+            first[b"x-request-id"] = requestId()
 
     return tell
 

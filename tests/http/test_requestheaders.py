@@ -19,6 +19,7 @@ from meshproxy.http.requestheaders import (
     INTERNAL,
     ForwardingSettings,
     compileEdgeHeaders,
+    compileInsideHeaders,
     compileRequestHeaders,
     localAddress,
 )
@@ -446,3 +447,73 @@ class ShortWayTests(RequestHeadersCase):
             self.assertTrue(settings.isPeculiar)
             self.assertIsNone(compileEdgeHeaders(settings, lambda: b"new"), other)
         self.assertIsNone(compileEdgeHeaders(ForwardingSettings(), lambda: b"new"))
+
+
+class _Stream:
+    """
+    As much of a stream as is told of.
+    """
+
+    remoteAddress: Address | None = None
+
+    def __init__(self, connection: ConnectionInfo) -> None:
+        self.connection = connection
+
+
+class InsideTests(RequestHeadersCase):
+    """
+    L{compileInsideHeaders} does what L{compileRequestHeaders} does, in less.
+    """
+
+    def test_agrees(self) -> None:
+        """
+        For all heads that it takes, under all settings that it knows, the outcome is the same; the second time, too.
+        """
+        optional: list[list[Pair]] = [
+            [],
+            [(b"x-forwarded-for", b"203.0.113.1")],
+            [(b"x-forwarded-for", b"")],
+            [(b"x-forwarded-for", b"203.0.113.1, 10.0.0.1")],
+            [(b"x-forwarded-for", b"203.0.113.1,192.0.2.7")],
+            [(b"x-forwarded-for", b"unknown")],
+            [(b"x-forwarded-for", b"2001:db8::2"), (b"te", b"trailers")],
+            [(b"x-forwarded-proto", b"https")],
+            [(b"x-forwarded-proto", b"gopher"), (b"x-envoy-external-address", b"1.2.3.4")],
+            [(b"x-request-id", b"old"), (b"x-forwarded-client-cert", b"forged")],
+        ]
+
+        def append(headers: RequestHeaders, connection: ConnectionInfo) -> None:
+            headers.set(b"x-forwarded-client-cert", headers.first.get(b"x-forwarded-client-cert", b"") + b";told")
+
+        certs: list[dict[str, Any]] = [{}, {"clientCert": None}, {"clientCert": append, "setsClientCert": True}]
+        for generate, pairs, peer, cert in product((False, True), optional, (PEER, "127.0.0.1"), certs):
+            settings = {"generateRequestId": generate, **cert}
+            general, client = self.prepare(*pairs, peer=peer, **settings)
+            tell = compileInsideHeaders(ForwardingSettings(**settings), lambda: b"new")
+            assert tell is not None
+            for _ in range(2):
+                short, stream = RequestHeaders(b"GET", b"/", b"a", pairs), _Stream(connectionFrom(peer))
+                tell(short, stream)  # type: ignore[arg-type]
+                self.assertEqual((short.first, short.scheme), (general.first, general.scheme), (settings, pairs, peer))
+                self.assertEqual(stream.remoteAddress, client, (settings, pairs, peer))
+
+    def test_bounded(self) -> None:
+        """
+        However many clients are told of, few are known at a time.
+        """
+        tell = compileInsideHeaders(ForwardingSettings(), lambda: b"new")
+        assert tell is not None
+        for number in range(2500):
+            stream = _Stream(connectionFrom())
+            address = f"10.0.{number // 250}.{number % 250}"
+            tell(RequestHeaders(b"GET", b"/", b"a", [(b"x-forwarded-for", address.encode())]), stream)  # type: ignore[arg-type]
+            self.assertEqual(stream.remoteAddress, Address(address, 0))
+        (known,) = [cell.cell_contents for cell in tell.__closure__ or () if isinstance(cell.cell_contents, dict)]
+        self.assertLessEqual(len(known), 1000)
+
+    def test_notTaken(self) -> None:
+        """
+        Where more is set, there is no such way.
+        """
+        for other in ({"useRemoteAddress": True}, {"trustedHops": 1}, {"via": b"me"}, {"isInternal": isPrivate}):
+            self.assertIsNone(compileInsideHeaders(ForwardingSettings(**other), lambda: b"new"), other)

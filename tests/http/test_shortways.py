@@ -6,6 +6,7 @@ router and the stream (C{responseReceived}). That must not be seen from outside.
 from __future__ import annotations
 
 import re
+from itertools import product
 from typing import Any, NamedTuple
 
 from meshproxy.http import unary
@@ -44,7 +45,8 @@ class ShortWayTests(ProxyCase):
     log = (
         "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% "
         "%REQUEST_DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %UPSTREAM_HOST% %UPSTREAM_CLUSTER% "
-        "%UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME% %REQ(X-A)% %RESP(CONTENT-TYPE)% %TRAILER(T)%"
+        "%UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %REQ(X-A)% "
+        "%RESP(CONTENT-TYPE)% %TRAILER(T)%"
     )
 
     def make(self, *filters: type[HTTPFilter], **config: Any) -> None:
@@ -357,11 +359,23 @@ class ShortWayTests(ProxyCase):
         The usual head of a request takes a shorter way through the connection manager to the same result: a field that
         makes it unusual, and is taken away, leaves no trace.
         """
-        unusual = self.GET.replace(b"x-a", b"keep-alive: 5\r\nx-a")
-        managers: list[dict[str, Any]] = [{}, {"use_remote_address": True}, {"use_remote_address": True, "via": "us"}]
-        for manager in managers:
+        managers: list[dict[str, Any]] = [
+            {},
+            {"use_remote_address": True},
+            {"use_remote_address": True, "via": "us"},
+            {"forward_client_cert_details": "APPEND_FORWARD"},
+            {"forward_client_cert_details": "ALWAYS_FORWARD_ONLY", "normalize_path": True},
+        ]
+        heads = [
+            self.GET,
+            self.GET.replace(
+                b"x-a", b"x-forwarded-for: 192.0.2.1, 192.0.2.2\r\nx-forwarded-client-cert: Hash=1\r\nx-a"
+            ),
+        ]
+        for manager, head in product(managers, heads):
             self.make(manager=manager)
-            usual, other = self.exchange([self.GET], [self.SHORT]), self.exchange([unusual], [self.SHORT])
+            unusual = head.replace(b"x-a", b"keep-alive: 5\r\nx-a")
+            usual, other = self.exchange([head], [self.SHORT]), self.exchange([unusual], [self.SHORT])
             self.assertEqual((usual.client, usual.log), (other.client, other.log))
             self.assertEqual(sorted(usual.upstream.split(b"\r\n")), sorted(other.upstream.split(b"\r\n")))
 
