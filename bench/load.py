@@ -318,6 +318,8 @@ CASES = {
         Load("full", "HTTP/1.1, full chain, 20 routes, requests vary", "full", "us/request", varied=True),
         Load("mesh", "HTTP/1.1, a sidecar's way out: routes of a mesh, requests vary", "mesh", "us/request",
              varied=True),
+        Load("mesh-mtls", "HTTP/1.1, both sidecars in one, mutual TLS between them", "mesh-mtls", "us/request",
+             varied=True),
         Load("tls", "HTTP/1.1 over TLS, small GET, 64 keep-alive connections", "tls", "us/request", scheme="https"),
         Load("http2", "HTTP/2 in the clear, small GET, 8 connections with 16 streams", "http2", "us/request",
              connections=8, tool="h2load"),

@@ -69,6 +69,12 @@ class Ports:
         """
         return self.base + 10 + list(KINDS).index(name)
 
+    def inner(self, name: str) -> int:
+        """
+        Its second listener, where a case has one behind the first.
+        """
+        return self.proxy(name) + len(KINDS)
+
 
 @dataclass
 class Outcome:
@@ -105,6 +111,12 @@ def _writeCertificate(folder: Path) -> None:
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=7))
+    names = [
+        x509.DNSName("bench.example.com"),
+        x509.UniformResourceIdentifier("spiffe://cluster.local/ns/bench/sa/all"),
+    ]
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     certificate = builder.sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
     plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -156,7 +168,13 @@ def started(name: str, case: Case, ports: Ports, folder: Path) -> Iterator[Proce
     port = ports.proxy(name)
     transport = _TLS.replace("$folder", str(folder)) if case.isSecure else ""
     backend = getattr(ports, case.behind)
-    values = {"listen": port, "backend": backend, "log": folder / f"{name}.access.log", "transport": transport}
+    values = {
+        "listen": port,
+        "inner": ports.inner(name),
+        "backend": backend,
+        "log": folder / f"{name}.access.log",
+        "transport": transport,
+    }
     config = write(template, folder, f"{name}-{template}", values)
     process = Process(name, kind.command(config), cores()[0], folder)
     try:

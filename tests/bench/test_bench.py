@@ -141,13 +141,15 @@ class ConfigurationTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         values = {"listen": 1234, "backend": 2345, "grpc": 2346, "log": "/dev/null", "body": "x", "transport": ""}
+        values["inner"] = 3456
         for path in sorted(Path(write.__code__.co_filename).parent.glob("configs/*.*")):
             if path.suffix == ".lua":
                 continue
             filled = write(path.name, folder, path.name, values)
             if path.suffix == ".yaml":
-                (listener,) = yaml.safe_load(filled.read_text())["static_resources"]["listeners"]
-                self.assertEqual(listener["address"]["socket_address"]["port_value"], 1234)
+                listeners = yaml.safe_load(filled.read_text())["static_resources"]["listeners"]
+                ports = [listener["address"]["socket_address"]["port_value"] for listener in listeners]
+                self.assertEqual(ports, [1234, 3456] if path.stem == "mesh-mtls" else [1234], path)
             self.assertEqual(Template(filled.read_text()).get_identifiers(), [])
 
     def test_ports(self) -> None:
@@ -156,6 +158,7 @@ class ConfigurationTests(SynchronousTestCase):
         """
         ports = Ports(1000)
         used = [ports.http, ports.echo, ports.grpc, *(ports.proxy(name) for name in KINDS)]
+        used += [ports.inner(name) for name in KINDS]
         self.assertEqual(len(set(used)), len(used))
         self.assertTrue(all(1000 <= port < 1020 for port in used))
 
