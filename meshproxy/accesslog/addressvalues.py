@@ -184,6 +184,14 @@ def _serverName(command: Command) -> Value:
     return value
 
 
+def _upstreamServerName(command: Command) -> Value:
+    def value(info: StreamInfo) -> object:
+        facts = info.upstreamTls
+        return serverName(facts.serverName) if facts and facts.serverName else None
+
+    return value
+
+
 def _fingerprint(attribute: str) -> Callable[[Command], Value]:
     def compile(command: Command) -> Value:
         return lambda info: getattr(info.connection, attribute) or None
@@ -238,6 +246,7 @@ _TLS_FACTS = tuple(f"{side}_{kind}_SAN" for side in ("PEER", "LOCAL") for kind i
     "PEER_CERT",
     "TLS_VERSION",
     "TLS_CIPHER",
+    "TLS_GROUP",
     "TLS_SESSION_ID",
 )
 
@@ -253,6 +262,7 @@ ADDRESS_OPERATORS: dict[str, Callable[[Command], Value]] = {
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_local),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _noEndpointId(_directLocal),
     "REQUESTED_SERVER_NAME": _serverName,
+    "UPSTREAM_SERVER_NAME": _upstreamServerName,
     "TLS_JA3_FINGERPRINT": _fingerprint("ja3"),
     "TLS_JA4_FINGERPRINT": _fingerprint("ja4"),
 }
@@ -270,6 +280,17 @@ for _name, _reader in {
 for _fact in _TLS_FACTS:
     ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _tls(True, _fact)
     ADDRESS_OPERATORS[f"UPSTREAM_{_fact}"] = _tls(False, _fact)
+# Envoy has no such operators of upstreams.
+for _fact in (
+    "PEER_OTHERNAME_SAN",
+    "LOCAL_OTHERNAME_SAN",
+    "PEER_CHAIN_FINGERPRINTS_256",
+    "PEER_CHAIN_FINGERPRINTS_1",
+    "PEER_CHAIN_SERIALS",
+    "PEER_ISSUER_FINGERPRINT_256",
+    "PEER_ISSUER_SERIAL",
+):
+    ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _tls(True, _fact)
 for _fact in ("PEER_CERT_V_START", "PEER_CERT_V_END"):
     ADDRESS_OPERATORS[f"DOWNSTREAM_{_fact}"] = _validity(True, _fact)
     ADDRESS_OPERATORS[f"UPSTREAM_{_fact}"] = _validity(False, _fact)

@@ -107,7 +107,11 @@ class ConnectionInfo:
 class TLSFacts(Protocol):
     """
     The facts about a TLS session; L{meshproxy.net.tlsinfo.TLSInfo}.
+
+    @ivar serverName: The server name that was asked for.
     """
+
+    serverName: str
 
     def get(self, fact: str) -> str | None:
         """

@@ -70,7 +70,8 @@ class NewerEnum(NamedTuple):
     """
     An enumeration.
 
-    @ivar values: The names of its values, from zero on.
+    @ivar values: The names of its values, from zero on; or those, with their numbers behind an equals sign, that one
+        lacks which is there already.
     """
 
     file: str
@@ -185,10 +186,14 @@ def _message(file: File, name: str) -> DescriptorProto:
 def _addEnum(file: File, enum: NewerEnum) -> None:
     outer, _, own = enum.name.rpartition(".")
     siblings = _message(file, outer).enum_type if outer else file.enum_type
-    if all(each.name != own for each in siblings):
-        added: EnumDescriptorProto = siblings.add(name=own)
-        for number, name in enumerate(enum.values):
-            added.value.add(name=name, number=number)
+    there = [each for each in siblings if each.name == own]
+    made: EnumDescriptorProto = there[0] if there else siblings.add(name=own)
+    for place, text in enumerate(enum.values):
+        name, isMore, number = text.partition("=")
+        if not isMore and not there:
+            made.value.add(name=name, number=place)
+        elif isMore and all(each.number != int(number) for each in made.value):
+            made.value.add(name=name, number=int(number))
 
 
 def _add(file: File, field: NewerField) -> bool:

@@ -11,7 +11,8 @@ from typing import Final
 __all__ = ["NEWER"]
 
 #: Below the name of each file are its lines: C{Message.field number kind}, and then C{repeated}, C{in:} the oneof and
-#: the name of a rule, where the field has such; C{enum Name} and its values, from zero on. A kind is a scalar, the
+#: the name of a rule, where the field has such; C{enum Name} and its values, from zero on, or with their numbers
+#: (C{Name=14}) where it lacks only them. A kind is a scalar, the
 #: name of a message behind a point, or C{enum} before such a name; C{+} stands for the package of the file. A message
 #: that is not in the descriptors is new; C{message Name} is one without fields.
 NEWER: Final = """
@@ -89,6 +90,8 @@ envoy/extensions/filters/http/ext_authz/v3/ext_authz.proto
     ExtAuthz.shadow_mode 32 bool
     ExtAuthz.emit_client_span 33 .google.protobuf.BoolValue
     HttpService.path_override 10 string
+envoy/data/accesslog/v3/accesslog.proto
+    enum AccessLogType TcpConnectionStart=14
 envoy/extensions/filters/http/fault/v3/fault.proto
     FaultAbort.response_body 6 string
 envoy/extensions/filters/http/header_mutation/v3/header_mutation.proto

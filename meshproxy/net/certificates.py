@@ -22,6 +22,7 @@ __all__ = [
     "AltNames",
     "altNames",
     "commonName",
+    "derText",
     "fingerprint",
     "nameText",
     "pemOf",
@@ -154,3 +155,18 @@ def timeText(moment: datetime, pattern: str = "%Y-%m-%dT%H:%M:%S.000Z") -> str:
     A moment as logs show it.
     """
     return moment.strftime(pattern)
+
+
+# The types of DER whose contents are text (X.680): UTF8String, PrintableString, T61String, IA5String, VisibleString.
+_STRINGS = (0x0C, 0x13, 0x14, 0x16, 0x1A)
+
+
+def derText(der: bytes) -> bytes:
+    """
+    The text of a string in DER of at most 127 bytes or with a long length; other values as they are.
+    """
+    if len(der) < 2 or der[0] not in _STRINGS:
+        return der
+    first = der[1]
+    start = 2 if first < 0x80 else 2 + (first & 0x7F)
+    return der[start:]

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
-from meshproxy.net.certificates import AltNames, altNames, fingerprint, nameText, pemOf, serialOf, timeText
+from meshproxy.net.certificates import AltNames, altNames, derText, fingerprint, nameText, pemOf, serialOf, timeText
 from meshproxy.net.openssl import isSessionResumed, sessionKind
 
 __all__ = ["TLSInfo", "percentEncoded"]
@@ -78,6 +78,16 @@ class TLSInfo:
         sent = self._connection.get_peer_cert_chain(as_cryptography=True) or []
         # A server does not get the client's own certificate in this list, a client the server's.
         return (leaf, *(each for each in sent if each != leaf))
+
+    @cached_property
+    def peerIssuer(self) -> x509.Certificate | None:
+        """
+        The certificate that the peer's was verified by; L{None} where it was not.
+        """
+        if not self.isValidated or self.peerCertificate is None:
+            return None
+        chain = self._connection.get_verified_chain(as_cryptography=True) or []
+        return chain[1] if len(chain) > 1 else None
 
     @cached_property
     def _peer(self) -> AltNames:
@@ -221,14 +231,29 @@ def _of(which: str, read: Callable[[x509.Certificate], str]) -> Callable[[TLSInf
     return fact
 
 
+def _ofChain(read: Callable[[x509.Certificate], str]) -> Callable[[TLSInfo], str]:
+    return lambda info: ",".join(map(read, info.peerChain))
+
+
+def _ofIssuer(read: Callable[[x509.Certificate], str]) -> Callable[[TLSInfo], str]:
+    return lambda info: "" if info.peerIssuer is None else read(info.peerIssuer)
+
+
+def _others(names: AltNames) -> str:
+    return ",".join(derText(value).decode("utf-8", "replace") for _, value in names.others)
+
+
 _FACTS: dict[str, Callable[[TLSInfo], str]] = {
     "TLS_VERSION": lambda info: info.version,
     "TLS_CIPHER": lambda info: info.cipher,
+    "TLS_GROUP": lambda info: info.group,
     "TLS_SESSION_ID": lambda info: info.sessionId,
     "PEER_URI_SAN": lambda info: ",".join(info.peerAltNames.uris),
     "PEER_DNS_SAN": lambda info: ",".join(info.peerAltNames.dns),
     "PEER_IP_SAN": lambda info: ",".join(info.peerAltNames.ips),
     "PEER_EMAIL_SAN": lambda info: ",".join(info.peerAltNames.emails),
+    "PEER_OTHERNAME_SAN": lambda info: _others(info.peerAltNames),
+    "LOCAL_OTHERNAME_SAN": lambda info: _others(info.localAltNames),
     "LOCAL_URI_SAN": lambda info: ",".join(info.localAltNames.uris),
     "LOCAL_DNS_SAN": lambda info: ",".join(info.localAltNames.dns),
     "LOCAL_IP_SAN": lambda info: ",".join(info.localAltNames.ips),
@@ -239,6 +264,11 @@ _FACTS: dict[str, Callable[[TLSInfo], str]] = {
     "PEER_SERIAL": _of("PEER", serialOf),
     "PEER_FINGERPRINT_256": _of("PEER", fingerprint),
     "PEER_FINGERPRINT_1": _of("PEER", lambda certificate: fingerprint(certificate, "sha1")),
+    "PEER_CHAIN_FINGERPRINTS_256": _ofChain(fingerprint),
+    "PEER_CHAIN_FINGERPRINTS_1": _ofChain(lambda certificate: fingerprint(certificate, "sha1")),
+    "PEER_CHAIN_SERIALS": _ofChain(serialOf),
+    "PEER_ISSUER_FINGERPRINT_256": _ofIssuer(fingerprint),
+    "PEER_ISSUER_SERIAL": _ofIssuer(serialOf),
     "PEER_CERT": _of("PEER", lambda certificate: percentEncoded(pemOf(certificate))),
     "PEER_CERT_V_START": _of("PEER", lambda certificate: timeText(certificate.not_valid_before_utc)),
     "PEER_CERT_V_END": _of("PEER", lambda certificate: timeText(certificate.not_valid_after_utc)),

@@ -23,6 +23,9 @@ from meshproxy.secrets.validation import Validation, compileValidation
 
 __all__ = ["ContextSource", "Material", "prepare"]
 
+# OpenSSL's SSL_MODE_NO_AUTO_CHAIN.
+_NO_AUTO_CHAIN = 0x8
+
 # Envoy's: the digits are of a digest of no name.
 _UNNAMED = "unnamed_{}_e3b0c442"
 
@@ -46,6 +49,8 @@ def prepare(context: SSL.Context, parameters: Parameters, validation: Validation
     """
     # Half the memory of an idle connection.
     context.set_mode(SSL._lib.SSL_MODE_RELEASE_BUFFERS)  # type: ignore[attr-defined]  # pyOpenSSL has no name for it
+    # As in Envoy, peers are sent the chain that is configured, and nothing out of the certificates that are trusted.
+    context.set_mode(_NO_AUTO_CHAIN)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     parameters.setUp(context)
     validation.setUp(context)

@@ -15,7 +15,7 @@ from cryptography import x509
 
 from meshproxy.config import Section
 from meshproxy.config.matchers import BytesTest, compileStringMatcher
-from meshproxy.net.certificates import AltNames, altNames
+from meshproxy.net.certificates import AltNames, altNames, derText
 
 __all__ = ["NamesTest", "compileAltNameMatchers", "dnsNameMatches", "isNamed"]
 
@@ -95,22 +95,7 @@ def _otherTest(section: Section, test: BytesTest) -> NamesTest | None:
     if not oid:
         section.refuse("OTHER_NAME needs the object identifier of the names", "oid")
         return None
-    return lambda names: any(kind == oid and test(_derString(value)) for kind, value in names.others)
-
-
-# The types of DER whose contents are text (X.680): UTF8String, PrintableString, T61String, IA5String, VisibleString.
-_STRINGS = (0x0C, 0x13, 0x14, 0x16, 0x1A)
-
-
-def _derString(der: bytes) -> bytes:
-    """
-    The text of a string in DER of at most 127 bytes or with a long length; other values as they are.
-    """
-    if len(der) < 2 or der[0] not in _STRINGS:
-        return der
-    first = der[1]
-    start = 2 if first < 0x80 else 2 + (first & 0x7F)
-    return der[start:]
+    return lambda names: any(kind == oid and test(derText(value)) for kind, value in names.others)
 
 
 def isNamed(certificate: x509.Certificate, host: str) -> bool:

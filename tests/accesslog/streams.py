@@ -69,6 +69,8 @@ class TLSRecord(dict[str, str]):
     Facts about a TLS session, as they are written down.
     """
 
+    serverName = ""
+
     def moment(self, fact: str) -> float | None:
         """
         Any moment is the same.

@@ -128,9 +128,15 @@ class AddressTests(OperatorCase):
                 "DOWNSTREAM_PEER_URI_SAN": "spiffe://a/b",
                 "DOWNSTREAM_PEER_SUBJECT": None,
                 "UPSTREAM_TLS_VERSION": None,
+                "UPSTREAM_SERVER_NAME": None,
             },
             info,
         )
+        info.upstreamTls = session = TLSRecord({"TLS_GROUP": "X25519"})
+        session.serverName = "up.example"
+        self.check({"UPSTREAM_TLS_GROUP": "X25519", "UPSTREAM_SERVER_NAME": "up.example"}, info)
+        session.serverName = ""
+        self.check({"UPSTREAM_SERVER_NAME": None}, info)
 
     def test_validity(self) -> None:
         """

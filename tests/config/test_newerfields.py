@@ -96,6 +96,17 @@ class NewerFieldsTests(SynchronousTestCase):
         assert color is not None and held is not None
         self.assertEqual((color.values_by_name["BLUE"].number, held.full_name), (1, "b.v3.B.C"))
 
+    def test_moreValues(self) -> None:
+        """
+        An enumeration that is there gets the values that it lacks, and no others.
+        """
+        file = FileDescriptorProto(name="a/v3/a.proto", package="a.v3")
+        file.enum_type.add(name="Color").value.add(name="RED", number=0)
+        addNewerFields([file], (), [NewerEnum(file.name, "Color", ("GREY", "CRIMSON=0", "BLUE=7"))])
+        self.assertEqual([(each.name, each.number) for each in file.enum_type[0].value], [("RED", 0), ("BLUE", 7)])
+        section = Section.of("envoy.config.accesslog.v3.LogTypeFilter", {"types": ["TcpConnectionStart"]})
+        self.assertEqual((list(section.scalars("types")), section.report.errors), (["TcpConnectionStart"], []))
+
     def test_refused(self) -> None:
         """
         Those that are not declared are refused at their path, as not implemented, with what is below them read.

@@ -48,6 +48,17 @@ LISTENERS = {
     ),
 }
 
+_TYPED_LOG = (
+    "{name: typed, filter: {log_type_filter: {types: [%s]}}, typed_config: {'@type':"
+    " type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog, log_format: {text_format_source:"
+    ' {inline_string: "%%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%% %%ACCESS_LOG_TYPE%%\\n"}}}}'
+)
+for _name, _types in (("logsStart", "TcpConnectionStart"), ("logsBegin", "TcpConnectionStart, TcpUpstreamConnected")):
+    _options = "access_log_options: {flush_access_log_on_start: true, flush_access_log_on_connected: true}"
+    LISTENERS[_name] = Listener(
+        "[{filters: [%s]}]" % (_TCP % f"cluster: backend, {_options}").replace("$LOG", "[%s]" % (_TYPED_LOG % _types))
+    )
+
 # The backend of these tests waits for what looks like a head.
 _HELLO = b"HELLO\r\n\r\n"
 
@@ -90,6 +101,10 @@ CASES = [
     ),
     Case("clientCloses", "The client closes.", [_HELLO, Until(b"hi"), Do.CLOSE], ([b"hi", Do.DRAIN],)),
     Case("clientResets", "The client resets.", [_HELLO, Until(b"hi"), Do.RESET], ([b"hi", Do.DRAIN],)),
+    *[
+        Case(name, "Lines of some types.", [_HELLO, Until(b"hi"), Do.CLOSE], ([b"hi", Do.DRAIN],), listener=name)
+        for name in ("logsStart", "logsBegin")
+    ],
     Case("silent", "The upstream is connected before a byte came.", [Pause(0.1), Do.CLOSE]),
     Case("large", "500 kB.", [_HELLO + b"x" * 500000, Until(b"x" * 1000)], ([Do.ECHO],), responses=9, limit=0.5),
     Case("empty", "A cluster without endpoints.", [_HELLO], listener="empty", responses=9, limit=0.5),

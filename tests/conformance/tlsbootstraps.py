@@ -45,9 +45,30 @@ _OPERATORS = (
     "PEER_CERT_V_END(%Y-%m-%d)",
     "TLS_VERSION",
     "TLS_CIPHER",
+    "TLS_GROUP",
+    "PEER_OTHERNAME_SAN",
+    "LOCAL_OTHERNAME_SAN",
+    "PEER_CHAIN_FINGERPRINTS_256",
+    "PEER_CHAIN_FINGERPRINTS_1",
+    "PEER_CHAIN_SERIALS",
+    "PEER_ISSUER_FINGERPRINT_256",
+    "PEER_ISSUER_SERIAL",
 )
 
-_DOWNSTREAM_ONLY = ("PEER_EMAIL_SAN", "LOCAL_SUBJECT", "PEER_SERIAL", "PEER_FINGERPRINT_256", "PEER_FINGERPRINT_1")
+_DOWNSTREAM_ONLY = (
+    "PEER_OTHERNAME_SAN",
+    "LOCAL_OTHERNAME_SAN",
+    "PEER_CHAIN_FINGERPRINTS_256",
+    "PEER_CHAIN_FINGERPRINTS_1",
+    "PEER_CHAIN_SERIALS",
+    "PEER_ISSUER_FINGERPRINT_256",
+    "PEER_ISSUER_SERIAL",
+    "PEER_EMAIL_SAN",
+    "LOCAL_SUBJECT",
+    "PEER_SERIAL",
+    "PEER_FINGERPRINT_256",
+    "PEER_FINGERPRINT_1",
+)
 
 
 class Certificates:
@@ -452,6 +473,7 @@ def _front(port: int) -> dict[str, Any]:
         for number, name in enumerate(_OPERATORS)
         if name not in _DOWNSTREAM_ONLY
     ]
+    upstream.append({"header": {"key": "x-told-up-name", "value": "%UPSTREAM_SERVER_NAME%"}})
     routes = [
         {
             "match": {"prefix": f"/{name}"},

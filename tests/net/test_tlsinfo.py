@@ -23,7 +23,7 @@ class TLSInfoTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.room = Room()
-        authority = Authority("the authority")
+        self.authority = authority = Authority("the authority")
         self.server = authority.issue("example.com", commonName="server")
         name = x509.Name(
             [
@@ -83,6 +83,13 @@ class TLSInfoTests(SynchronousTestCase):
             "PEER_CERT_V_END": leaf.not_valid_after_utc.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
             "TLS_VERSION": "TLSv1.3",
             "TLS_CIPHER": "TLS_AES_128_GCM_SHA256",
+            "PEER_CHAIN_FINGERPRINTS_256": leaf.fingerprint(hashes.SHA256()).hex(),
+            "PEER_CHAIN_FINGERPRINTS_1": leaf.fingerprint(hashes.SHA1()).hex(),
+            "PEER_CHAIN_SERIALS": serialOf(leaf),
+            "PEER_ISSUER_FINGERPRINT_256": self.authority.certificate.fingerprint(hashes.SHA256()).hex(),
+            "PEER_ISSUER_SERIAL": serialOf(self.authority.certificate),
+            "PEER_OTHERNAME_SAN": "",
+            "LOCAL_OTHERNAME_SAN": "",
             "NOTHING": "",
         }
         self.assertEqual({name: info.get(name) for name in wanted}, wanted)
@@ -98,6 +105,8 @@ class TLSInfoTests(SynchronousTestCase):
         """
         info = self.info(mutual=False)
         self.assertEqual({info.get(f"PEER_{name}") for name in ("SUBJECT", "SERIAL", "CERT", "URI_SAN")}, {""})
+        self.assertEqual({info.get(f"PEER_{name}") for name in ("CHAIN_SERIALS", "ISSUER_SERIAL")}, {""})
+        self.assertIn(info.get("TLS_GROUP"), ("X25519", "X25519MLKEM768"))
         self.assertEqual((info.isPresented, info.isValidated), (False, False))
         self.assertEqual((info.peerChain, info.peerNames), ((), ("",)))
         self.assertIsNone(info.moment("PEER_CERT_V_START"))

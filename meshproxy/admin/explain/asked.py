@@ -28,6 +28,8 @@ class _AskedTLS:
     it.
     """
 
+    serverName = ""
+
     def __init__(self, principal: str) -> None:
         self._names = {"PEER_URI_SAN": principal} if "://" in principal else {}
 
