@@ -27,6 +27,7 @@ __all__ = [
     "flagsLong",
     "flagsShort",
     "grpcStatus",
+    "legacyFlags",
     "maskOf",
     "protocolErrorReply",
     "reasonPhrase",
@@ -142,6 +143,32 @@ def flagsLong(mask: int) -> str:
     C{%RESPONSE_FLAGS_LONG%}: C{"UpstreamConnectionFailure"}, or C{"-"}.
     """
     return _LONG[mask]
+
+
+# The order of Envoy's bits, by the names that logs show.
+_LEGACY = (
+    "LH UH UT LR UR UF UC UO NR DI FI RL UAEX RLSE DC URX SI IH DPE UMSDR RFCF NFCF DT UPE NC OM DF DO DR UDO".split()
+)
+
+
+class _LegacyMask(dict[int, int]):
+    """
+    As L{_FlagText}.
+    """
+
+    def __missing__(self, mask: int) -> int:
+        found = self[mask] = sum({1 << _LEGACY.index(names[0]) for bit, names in _NAMES.items() if mask & bit})
+        return found
+
+
+_LEGACY_MASKS = _LegacyMask()
+
+
+def legacyFlags(mask: int) -> int:
+    """
+    The flags as Envoy numbers them: C{response.flags} in expressions.
+    """
+    return _LEGACY_MASKS[mask]
 
 
 def maskOf(name: str) -> int | None:

@@ -13,7 +13,8 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from meshproxy.accesslog.streaminfo import ConnectionInfo
+from meshproxy.accesslog.attributes import ofConnections
+from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
@@ -31,6 +32,9 @@ from meshproxy.interfaces import STOP, INetworkConnection, INetworkFilter
 from meshproxy.net.filter import ConnectionFilter, NetworkFilterContext, PassingFilter
 from meshproxy.stats import Scope
 
+# Properties stand in for attributes of the class above.
+# mypy: disable-error-code="override"
+
 __all__ = ["RBAC", "AuthorizedConnection", "ConnectionFacts", "Engine"]
 
 _MESSAGE = "envoy.extensions.filters.network.rbac.v3.RBAC"
@@ -47,15 +51,12 @@ _OF_REQUESTS = frozenset({"header", "url_path"})
 _NO_HEADERS = RequestHeaders(b"", b"")
 
 
-class ConnectionFacts:
+class ConnectionFacts(StreamInfo):
     """
     A connection, as rules see it: what they call a stream.
     """
 
-    __slots__ = ("connection",)
-
     route = None
-    remoteAddress = None
 
     def __init__(self, info: ConnectionInfo) -> None:
         self.connection = info
@@ -148,7 +149,7 @@ class RBAC(PassingFilter):
         if section.has("audit_logging_options"):
             section.refuse("Envoy 1.40 has no audit loggers either, and logs nothing", "audit_logging_options")
         _refuseRequestRules(section)
-        return Engine(compilePolicies(section), self._scope, statPrefix, isShadow)
+        return Engine(compilePolicies(section, ofConnections), self._scope, statPrefix, isShadow)
 
     def buildFilter(self, info: Any) -> INetworkFilter | None:
         """

@@ -12,7 +12,10 @@ from meshproxy.errors import MeshProxyError
 
 __all__ = ["Command", "FormatError", "parseFormat"]
 
-_COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\(([^)]*)\))?(?::([0-9]+))?%")
+_COMMAND = re.compile(
+    # What expressions call stands in parentheses too; as in Envoy they end where the operator can end.
+    r"%(?:(CEL|TYPED_CEL)\((.*?)\)|([A-Z0-9_]+)(?:\(([^)]*)\))?)(?::([0-9]+))?%"
+)
 
 
 class FormatError(MeshProxyError):
@@ -81,7 +84,8 @@ def parseFormat(text: str) -> list[str | Command]:
         if literal:
             items.append(literal)
             literal = ""
-        items.append(Command(match[1], match[2], None if match[3] is None else int(match[3])))
+        length = None if match[5] is None else int(match[5])
+        items.append(Command(match[1] or match[3], match[2] if match[1] else match[4], length))
         position = match.end()
     if literal:
         items.append(literal)

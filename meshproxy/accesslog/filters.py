@@ -11,8 +11,13 @@ from functools import reduce
 from operator import eq, ge, le, ne, or_
 from typing import TYPE_CHECKING
 
+from meshproxy.accesslog.attributes import ofStreams
 from meshproxy.accesslog.headervalues import responseStatusOf
+from meshproxy.config.cel.functions import compileOptions
+from meshproxy.config.cel.program import compileText
+from meshproxy.config.cel.syntax import ExpressionError
 from meshproxy.config.matchers import compileHeaderMatcher
+from meshproxy.config.supported import declare
 from meshproxy.config.valuematchers import MISSING, compileValueMatcher, lookUp
 from meshproxy.flags import GRPC_STATUSES, maskOf
 
@@ -35,6 +40,10 @@ def configuredInteger(key: str, default: int) -> int:
     """
     return default
 
+
+_EXPRESSION = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+
+declare(_EXPRESSION, "expression", "cel_config")
 
 _OPERATIONS: dict[str, Callable[[float, float], bool]] = {"EQ": eq, "GE": ge, "LE": le, "NE": ne}
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
@@ -189,7 +198,19 @@ def _metadata(section: Section, runtime: RuntimeInteger) -> LogFilter:
     return test
 
 
-_KINDS: dict[str, Callable[[Section, RuntimeInteger], LogFilter]] = {
+def _extension(section: Section, runtime: RuntimeInteger) -> LogFilter | None:
+    held = section.any("typed_config")
+    if held is None or held.typeName != _EXPRESSION:
+        section.refuse(f"not a filter that this program has: there is {_EXPRESSION}", "typed_config", (_EXPRESSION,))
+        return None
+    try:
+        return compileText(held.get("expression"), ofStreams, compileOptions(held.child("cel_config"))).holds
+    except ExpressionError as error:
+        held.refuse(str(error), "expression")
+        return None
+
+
+_KINDS: dict[str, Callable[[Section, RuntimeInteger], LogFilter | None]] = {
     "status_code_filter": _statusCode,
     "duration_filter": _duration,
     "not_health_check_filter": _notHealthCheck,
@@ -202,4 +223,5 @@ _KINDS: dict[str, Callable[[Section, RuntimeInteger], LogFilter]] = {
     "grpc_status_filter": _grpcStatus,
     "log_type_filter": _logType,
     "metadata_filter": _metadata,
+    "extension_filter": _extension,
 }

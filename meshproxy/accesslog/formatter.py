@@ -7,19 +7,22 @@ Access logs, header mutations, local replies and route rewrites all use these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from meshproxy.accesslog.commands import Command, FormatError, parseFormat
 from meshproxy.accesslog.inline import Format, Lines, compileLines, compileTemplate
-from meshproxy.accesslog.operators import compileOperator
+from meshproxy.accesslog.operators import OPERATORS, compileOperator
 from meshproxy.accesslog.values import Value, encodeText, plainText
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
     from meshproxy.config import Section
 
-__all__ = ["DEFAULT_FORMAT", "Formatter", "compileFormat", "compileItems"]
+__all__ = ["DEFAULT_FORMAT", "Formatter", "Operators", "compileFormat", "compileItems"]
+
+#: The operators of a format, by name.
+Operators: TypeAlias = Mapping[str, Callable[[Command], Value]]
 
 #: What Envoy logs where no format is configured.
 DEFAULT_FORMAT = (
@@ -70,13 +73,20 @@ class Formatter:
         return f"<Formatter {self.source!r}>"
 
 
-def compileFormat(text: str, section: Section | None = None, field: str = "", omitEmpty: bool = False) -> Formatter:
+def compileFormat(
+    text: str,
+    section: Section | None = None,
+    field: str = "",
+    omitEmpty: bool = False,
+    operators: Operators = OPERATORS,
+) -> Formatter:
     """
     Compile a line of text with operators.
 
     @param section: Where faults are told; without one they are raised. A format with a fault then is empty.
     @param field: Which field of the section it is.
     @param omitEmpty: Whether a missing value shows as nothing, instead of C{-}. Header mutations do so.
+    @param operators: Those there are.
 
     @raise FormatError: If there is a fault and no C{section}.
     """
@@ -86,8 +96,10 @@ def compileFormat(text: str, section: Section | None = None, field: str = "", om
         if all(isinstance(item, str) for item in items):
             constant = "".join(map(str, items))
             return Formatter(text, lambda info: constant, constant)
-        format = compileItems(items, missing)
-        return Formatter(text, format, None, lambda: compileLines(*_separated(items), plainText, missing, format))
+        format = compileItems(items, missing, operators)
+        return Formatter(
+            text, format, None, lambda: compileLines(*_separated(items, operators), plainText, missing, format)
+        )
     except FormatError as error:
         if section is None:
             raise
@@ -95,7 +107,9 @@ def compileFormat(text: str, section: Section | None = None, field: str = "", om
         return Formatter(text, lambda info: "", "")
 
 
-def compileItems(items: list[str | Command], missing: str) -> Callable[[StreamInfo], str]:
+def compileItems(
+    items: list[str | Command], missing: str, operators: Operators = OPERATORS
+) -> Callable[[StreamInfo], str]:
     """
     Compile a parsed format that has operators.
 
@@ -103,11 +117,11 @@ def compileItems(items: list[str | Command], missing: str) -> Callable[[StreamIn
 
     @raise FormatError: If an operator is wrong.
     """
-    literals, values = _separated(items)
+    literals, values = _separated(items, operators)
     return compileTemplate(literals, values, plainText, missing)
 
 
-def _separated(items: list[str | Command]) -> tuple[list[str], list[Value]]:
+def _separated(items: list[str | Command], operators: Operators = OPERATORS) -> tuple[list[str], list[Value]]:
     """
     The texts between, before and after operators, one more than there are operators.
     """
@@ -117,6 +131,6 @@ def _separated(items: list[str | Command]) -> tuple[list[str], list[Value]]:
         if isinstance(item, str):
             literals[-1] += item
         else:
-            values.append(compileOperator(item))
+            values.append(compileOperator(item, operators))
             literals.append("")
     return literals, values

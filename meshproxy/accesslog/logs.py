@@ -14,10 +14,13 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from meshproxy.accesslog.commands import FormatError
+from meshproxy.accesslog.expressionvalues import expressionOperators
 from meshproxy.accesslog.files import LogFile, LogFiles
 from meshproxy.accesslog.filters import LogFilter, RuntimeInteger, compileFilter, configuredInteger
-from meshproxy.accesslog.formatter import DEFAULT_FORMAT, Formatter, compileFormat
+from meshproxy.accesslog.formatter import DEFAULT_FORMAT, Formatter, Operators, compileFormat
 from meshproxy.accesslog.jsonformat import compileJSONFormat
+from meshproxy.accesslog.operators import OPERATORS
+from meshproxy.config.cel.functions import compileOptions
 from meshproxy.config.structs import structValue
 from meshproxy.net.turn import turn
 
@@ -42,7 +45,9 @@ _STANDARD = {
 }
 
 # C{text_format}'s own extensions whose operators are always there.
+_CEL = "envoy.extensions.formatter.cel.v3.Cel"
 _FORMATTERS = (
+    _CEL,
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
     "envoy.extensions.formatter.metadata.v3.Metadata",
 )
@@ -229,24 +234,36 @@ def compileFormatString(section: Section) -> Formatter:
     """
     Compile C{envoy.config.core.v3.SubstitutionFormatString}, which local replies use as well.
     """
-    checkFormatters(section)
+    operators = _formatters(section)
     omitEmpty = section.get("omit_empty_values")
     kind = section.oneof("format")
     if kind == "text_format":
-        return compileFormat(section.get("text_format"), section, "text_format", omitEmpty)
+        return compileFormat(section.get("text_format"), section, "text_format", omitEmpty, operators)
     if kind == "json_format":
-        return _structFormat(section.childOrEmpty("json_format"), omitEmpty)
-    return _sourceFormat(section.childOrEmpty("text_format_source"), omitEmpty)
+        return _structFormat(section.childOrEmpty("json_format"), omitEmpty, operators)
+    return _sourceFormat(section.childOrEmpty("text_format_source"), omitEmpty, operators)
 
 
 def checkFormatters(section: Section) -> None:
     """
     Look at the C{formatters} of a message. Those that this program has are there without being named.
     """
+    if _formatters(section) is not OPERATORS:
+        section.refuse("expressions can do no more here than without a cel_config", "formatters")
+
+
+def _formatters(section: Section) -> Operators:
+    """
+    The operators that there are with the C{formatters} of a message.
+    """
+    operators: Operators = OPERATORS
     for index, extension in enumerate(section.children("formatters")):
         config = extension.any("typed_config")
         if config is not None and config.typeName not in _FORMATTERS:
             section.refuse(f"{config.typeName} is not a formatter that this program has", f"formatters[{index}]")
+        elif config is not None and config.typeName == _CEL and config.has("cel_config"):
+            operators = {**operators, **expressionOperators(compileOptions(config.child("cel_config")))}
+    return operators
 
 
 def compileBodyFormat(section: Section) -> tuple[Formatter, bytes]:
@@ -259,14 +276,14 @@ def compileBodyFormat(section: Section) -> tuple[Formatter, bytes]:
     return compileFormatString(section), (section.get("content_type") or usual).encode("utf-8")
 
 
-def _sourceFormat(source: Section, omitEmpty: bool) -> Formatter:
+def _sourceFormat(source: Section, omitEmpty: bool, operators: Operators) -> Formatter:
     """
     A format in an C{envoy.config.core.v3.DataSource}.
     """
     kind = source.oneof("specifier") or ""
     if kind == "inline_bytes":
         data: bytes = source.get(kind)
-        return compileFormat(data.decode("utf-8", "surrogateescape"), source, kind, omitEmpty)
+        return compileFormat(data.decode("utf-8", "surrogateescape"), source, kind, omitEmpty, operators)
     given: str = source.get(kind) if kind else ""
     text: str
     if kind == "environment_variable":
@@ -277,7 +294,7 @@ def _sourceFormat(source: Section, omitEmpty: bool) -> Formatter:
         text = _fileText(source, given)
     else:
         text = given
-    return compileFormat(text, source, kind, omitEmpty)
+    return compileFormat(text, source, kind, omitEmpty, operators)
 
 
 def _fileText(source: Section, path: str) -> str:
@@ -289,9 +306,9 @@ def _fileText(source: Section, path: str) -> str:
         return ""
 
 
-def _structFormat(section: Section, omitEmpty: bool) -> Formatter:
+def _structFormat(section: Section, omitEmpty: bool, operators: Operators = OPERATORS) -> Formatter:
     try:
-        return compileJSONFormat(structValue(section), omitEmpty)
+        return compileJSONFormat(structValue(section), omitEmpty, operators=operators)
     except FormatError as error:
         section.refuse(error.why, "", error.near)
         return Formatter("", lambda info: "", "")

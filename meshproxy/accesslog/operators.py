@@ -4,7 +4,8 @@ The operators by name.
 
 Each compiles to a function of the stream that gives a value: text, a number, or L{None} for what a line of
 text shows as C{-} and JSON as C{null}. Those of requests and responses are in L{meshproxy.accesslog.headervalues},
-those of addresses in L{meshproxy.accesslog.addressvalues}, those of metadata in L{meshproxy.accesslog.statevalues}.
+those of addresses in L{meshproxy.accesslog.addressvalues}, those of metadata in L{meshproxy.accesslog.statevalues},
+those of expressions in L{meshproxy.accesslog.expressionvalues}.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.addressvalues import ADDRESS_OPERATORS
 from meshproxy.accesslog.commands import Command, FormatError
+from meshproxy.accesslog.expressionvalues import EXPRESSION_OPERATORS
 from meshproxy.accesslog.headervalues import HEADER_OPERATORS
 from meshproxy.accesslog.inline import Inline
 from meshproxy.accesslog.statevalues import STATE_OPERATORS
@@ -296,16 +298,19 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     **HEADER_OPERATORS,
     **ADDRESS_OPERATORS,
     **STATE_OPERATORS,
+    **EXPRESSION_OPERATORS,
 }
 
 
-def compileOperator(command: Command) -> Value:
+def compileOperator(command: Command, operators: Mapping[str, Callable[[Command], Value]] = OPERATORS) -> Value:
     """
     Compile one operator.
 
+    @param operators: Those there are.
+
     @raise FormatError: If there is none of this name, or if its parameters are wrong.
     """
-    compile = OPERATORS.get(command.name)
+    compile = operators.get(command.name)
     if compile is None:
-        raise FormatError(f"there is no operator %{command.name}%", tuple(near(command.name, OPERATORS)))
+        raise FormatError(f"there is no operator %{command.name}%", tuple(near(command.name, operators)))
     return compile(command)

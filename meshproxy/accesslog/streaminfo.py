@@ -31,6 +31,7 @@ class ConnectionInfo:
     @ivar localAddress: Where the client wanted to go: the accepted address, or the original destination.
     @ivar directLocalAddress: The address of the socket, where it differs from C{localAddress}.
     @ivar listenerMetadata: C{filter_metadata} of the listener, by namespace.
+    @ivar listenerDirection: The number of the listener's C{traffic_direction}.
     @ivar filterChainMetadata: C{filter_metadata} of the filter chain.
     @ivar requestedServerName: The server name of the ClientHello; the client chose it.
     @ivar terminationDetails: Why this side ended the connection (C{%CONNECTION_TERMINATION_DETAILS%}).
@@ -55,6 +56,7 @@ class ConnectionInfo:
     directLocalAddress: Address | None = None
     listenerName: str = ""
     listenerMetadata: dict[str, dict[str, object]] | None = None
+    listenerDirection: int = 0
     filterChainName: str = ""
     filterChainMetadata: dict[str, dict[str, object]] | None = None
     requestedServerName: str = ""
@@ -171,7 +173,7 @@ class StreamInfo:
     @ivar upstreamLocalCloseReason: C{%UPSTREAM_LOCAL_CLOSE_REASON%}.
     @ivar connectionPoolReady: How many seconds it took to get an upstream connection.
     @ivar upstreamCluster: The cluster's C{alt_stat_name} or name, for C{%UPSTREAM_CLUSTER%};
-        C{upstreamClusterRaw} the name where it differs.
+        C{upstreamClusterRaw} the name where it differs; C{clusterName} the name as soon as a route says it.
     @ivar dynamicMetadata: What filters noted, by namespace.
     @ivar routeMetadata: C{filter_metadata} of the route, by namespace; likewise of virtual host, cluster, endpoint
         and listener.
@@ -222,6 +224,7 @@ class StreamInfo:
     upstreamConnectionId: int = 0
     upstreamCluster: str = ""
     upstreamClusterRaw: str = ""
+    clusterName: str = ""
     upstreamProtocol: str = ""
     upstreamAttempts: int = 0
     upstreamHostsAttempted: tuple[UpstreamHostInfo, ...] = ()

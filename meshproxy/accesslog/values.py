@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
 
 __all__ = [
+    "DoubleText",
     "TypedText",
     "Value",
     "clean",
@@ -79,6 +80,21 @@ class TypedText(str):
     __slots__ = ()
 
 
+class DoubleText:
+    """
+    A value that is shown in a line of text as one thing, and as another in one of JSON.
+
+    @ivar text: In a line of text.
+    @ivar json: In one of JSON.
+    """
+
+    __slots__ = ("json", "text")
+
+    def __init__(self, text: str, json: str) -> None:
+        self.text = text
+        self.json = json
+
+
 def plainText(value: object) -> str:
     """
     A value that is not L{None}, in a line of text.
@@ -91,6 +107,8 @@ def plainText(value: object) -> str:
         return str(value)
     if isinstance(value, float):
         return _number(value)
+    if isinstance(value, DoubleText):
+        return value.text
     return _structure(value)
 
 
@@ -102,6 +120,8 @@ def jsonText(value: object) -> str:
         return "null"
     if isinstance(value, str):
         return quoteJSON(value)
+    if isinstance(value, DoubleText):
+        return value.json
     return plainText(value)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from meshproxy.config.cel.program import FindVariable, compileSection
 from meshproxy.config.cidr import CidrRange, compileCidrRange, compileCidrSet, packAddress
 from meshproxy.config.matchers import compileStringMatcher
 from meshproxy.config.section import Section
-from meshproxy.config.supported import accept, declare
+from meshproxy.config.supported import accept, declare, decline
 from meshproxy.config.valuematchers import compileValueMatcher
 
-__all__ = ["CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatcherTree"]
+__all__ = ["Attributes", "CompileAction", "CompileInput", "MatcherTree", "Read", "compileMatcherTree"]
 
 _MATCHER = "xds.type.matcher.v3.Matcher"
 _LIST = _MATCHER + ".MatcherList"
@@ -25,6 +26,8 @@ _RANGES = "xds.type.matcher.v3.IPMatcher"
 _DOMAINS = "xds.type.matcher.v3.ServerNameMatcher"
 _IP = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
 _METADATA = "envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+_CEL = "xds.type.matcher.v3.CelMatcher"
+_EXPRESSION = "xds.type.v3.CelExpression"
 
 #: The inputs that give a value of metadata, and not bytes: only a matcher of such values can look at them.
 _OF_VALUES = frozenset({"envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput"})
@@ -45,6 +48,12 @@ accept("xds.type.matcher.v3.RegexMatcher", "google_re2", "every regular expressi
 declare(_IP, "cidr_ranges")
 accept(_IP, "stat_prefix", "it counts texts that are no addresses, and none gets there")
 declare(_METADATA, "value", "invert")
+declare(_CEL, "expr_match")
+accept(_CEL, "description", "it is for readers")
+declare(_EXPRESSION, "parsed_expr", "checked_expr", "cel_expr_parsed", "cel_expr_checked")
+decline(
+    _EXPRESSION, "cel_expr_string", "Envoy takes no text here either; cel_expr_parsed holds what a parser makes of it"
+)
 declare(_RANGES, "range_matchers")
 declare(_RANGES + ".IPRangeMatcher", "ranges", "on_match", "exclusive")
 declare(_DOMAINS, "domain_matchers")
@@ -63,6 +72,23 @@ CompileAction: TypeAlias = Callable[[Section], object | None]
 MatcherTree: TypeAlias = Callable[[Any], Any]
 
 _Test: TypeAlias = Callable[[Any], bool]
+
+
+class Attributes:
+    """
+    An input for expressions: what a tree looks at, as a whole. Only a C{CelMatcher} can look at it.
+
+    @ivar find: What an expression can ask of it.
+    """
+
+    def __init__(self, find: FindVariable) -> None:
+        self.find = find
+
+    def __call__(self, section: Section) -> Read:
+        """
+        See L{CompileInput}.
+        """
+        return lambda data: data
 
 
 def _nothing(data: object) -> None:
@@ -142,7 +168,10 @@ class _Compiler:
     # Trees
 
     def _tree(self, section: Section) -> MatcherTree:
-        read, isValue = self._input(section.childOrEmpty("input"))
+        input = section.childOrEmpty("input")
+        if self._attributes(input) is not None:
+            section.refuse("a tree looks at texts, and expressions look at attributes", "input.typed_config")
+        read, isValue = self._input(input)
         if isValue:
             section.refuse("a tree looks at texts, and this input gives a value of metadata", "input.typed_config")
         kind = section.oneof("tree_type")
@@ -196,6 +225,9 @@ class _Compiler:
         return lambda data: all(test(data) for test in tests)
 
     def _single(self, section: Section) -> _Test:
+        attributes = self._attributes(section.childOrEmpty("input"))
+        if attributes is not None:
+            return _expression(section, attributes)
         read, isValue = self._input(section.childOrEmpty("input"))
         kind = section.oneof("matcher")
         if isValue:
@@ -219,6 +251,14 @@ class _Compiler:
         test = compileValueMatcher(held.childOrEmpty("value"))
         inverted: bool = held.get("invert")
         return lambda data: test(read(data)) is not inverted
+
+    def _attributes(self, section: Section) -> Attributes | None:
+        """
+        What an expression can ask, if the input is for one.
+        """
+        held = section.any("typed_config")
+        compile = None if held is None else self._inputs.get(held.typeName)
+        return compile if isinstance(compile, Attributes) else None
 
     def _input(self, section: Section) -> tuple[Read, bool]:
         """
@@ -299,6 +339,21 @@ def _domainsTree(read: Read, branches: Mapping[bytes, MatcherTree]) -> MatcherTr
         return None
 
     return find
+
+
+def _expression(section: Section, attributes: Attributes) -> _Test:
+    held = section.childOrEmpty("custom_match").any("typed_config")
+    if held is None or held.typeName != _CEL:
+        section.refuse(f"attributes are matched by a custom_match of {_CEL}")
+        return _never
+    chosen = held.childOrEmpty("expr_match")
+    # The two newer ones stand outside of the oneof of the older ones.
+    name = chosen.oneof("expr_specifier") or next(filter(chosen.has, ("cel_expr_parsed", "cel_expr_checked")), None)
+    if name is None:
+        held.refuse("an expression is needed", "expr_match")
+        return _never
+    program = compileSection(chosen.childOrEmpty(name).childOrEmpty("expr"), attributes.find)
+    return _never if program is None else program.holds
 
 
 def _custom(section: Section) -> Callable[[bytes], bool]:

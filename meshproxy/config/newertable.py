@@ -123,6 +123,8 @@ envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto
     TcpProxy.check_drain_close 24 .google.protobuf.BoolValue
     TcpProxy.TcpAccessLogOptions.flush_access_log_on_start 3 bool
     TcpProxy.TunnelingConfig.formatters 10 .envoy.config.core.v3.TypedExtensionConfig repeated
+envoy/extensions/formatter/cel/v3/cel.proto
+    Cel.cel_config 1 .envoy.config.core.v3.CelExpressionConfig
 envoy/extensions/http/custom_response/local_response_policy/v3/local_response_policy.proto
     LocalResponsePolicy.preserve_response_code_details 5 bool in:response_code_details_action
     LocalResponsePolicy.response_code_details 6 string in:response_code_details_action notEmpty

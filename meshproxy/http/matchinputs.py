@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from meshproxy.accesslog.attributes import ofStreams
 from meshproxy.config.matchers import parseQuery
-from meshproxy.config.matchertree import CompileInput, Read
+from meshproxy.config.matchertree import Attributes, CompileInput, Read
 from meshproxy.config.section import Section
 from meshproxy.config.valuematchers import lookUp
 from meshproxy.net.address import Address
@@ -130,6 +131,7 @@ REQUEST_INPUTS: Mapping[str, CompileInput] = {
     _HTTP + "RequestQueryParamMatchInput": _queryParameter,
     _NETWORK + "DynamicMetadataInput": _dynamicMetadata,
     _NETWORK + "FilterStateInput": _filterState,
+    "xds.type.matcher.v3.HttpAttributesCelMatchInput": Attributes(ofStreams),
 }
 
 #: What can be looked at when there is a response.

@@ -101,6 +101,13 @@ class StreamFacts(StreamInfo):
         return "" if self.route is None else self.route.virtualHost.name
 
     @property
+    def clusterName(self) -> str:
+        """
+        The name of the cluster that the route says, if there is one of this name.
+        """
+        return "" if self._cluster is None else self._clusterName
+
+    @property
     def upstreamClusterRaw(self) -> str:
         """
         The cluster's own name.

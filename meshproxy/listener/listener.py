@@ -35,6 +35,8 @@ __all__ = ["Listener"]
 # Envoy's runtime key; where it is not set nothing is counted.
 _GLOBAL_LIMIT = "overload.global_downstream_max_connections"
 _UNLIMITED = 1 << 62
+# In the order of their numbers.
+_DIRECTIONS = ("UNSPECIFIED", "INBOUND", "OUTBOUND")
 
 
 class Listener:
@@ -62,6 +64,7 @@ class Listener:
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
     @ivar isInbound: Whether its C{traffic_direction} is C{INBOUND}.
+    @ivar direction: The number of its C{traffic_direction}.
     @ivar bindsToPort: Whether its addresses are bound; else it gets what other listeners hand over.
     @ivar handsOver: Whether a connection goes to the listener of the address that it was meant for, if there is one
         (C{use_original_dst}).
@@ -95,6 +98,7 @@ class Listener:
         self._limitKey = f"envoy.resource_limits.listener.{self.name}.connection_limit"
         self._heedsGlobalLimit: bool = not section.get("ignore_global_conn_limit")
         self.isInbound: bool = section.get("traffic_direction") == "INBOUND"
+        self.direction = _DIRECTIONS.index(section.get("traffic_direction"))
         older = section.childOrEmpty("deprecated_v1")
         self.bindsToPort: bool = all(each.wrapped("bind_to_port", True) for each in (section, older))
         self.handsOver: bool = section.wrapped("use_original_dst", False)
@@ -251,6 +255,8 @@ class Listener:
         """
         info.listenerName = self.name
         info.listenerMetadata = self.metadata or None
+        if self.direction:
+            info.listenerDirection = self.direction
         if self.inspection is None:
             self.serve(sock, info)
         else:

@@ -181,7 +181,7 @@ class FilterTests(SynchronousTestCase):
         """
         wrong = section({"extension_filter": {"name": "cel"}})
         self.assertIsNone(compileFilter(wrong))
-        self.assertEqual([error.path for error in wrong.report.errors], ["extension_filter"])
+        self.assertEqual([error.path for error in wrong.report.errors], ["extension_filter.typed_config"])
 
     def test_metadata(self) -> None:
         """
@@ -217,3 +217,46 @@ class FilterTests(SynchronousTestCase):
         for code, logged in ((503, True), (200, False), (404, False)):
             info.responseCode = code
             self.assertEqual(test(info), logged)
+
+
+class ExpressionTests(SynchronousTestCase):
+    """
+    Streams for which an expression holds.
+    """
+
+    KIND = "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+
+    def section(self, expression: str, **fields: object) -> Section:
+        """
+        A filter.
+        """
+        typed = {"@type": self.KIND, "expression": expression, **fields}
+        return section({"extension_filter": {"name": "cel", "typed_config": typed}})
+
+    def test_holds(self) -> None:
+        """
+        Those are taken; neither those for which it is something else, nor those where it fails.
+        """
+        info = StreamInfo()
+        info.responseCode = 404
+        for text, taken in {
+            "response.code >= 400": True,
+            "response.code < 400": False,
+            "response.code": False,
+            "request.path == '/'": False,
+        }.items():
+            test = compileFilter(self.section(text))
+            self.assertIs(test is not None and test(info), taken, text)
+
+    def test_options(self) -> None:
+        """
+        C{cel_config} says what it may hold.
+        """
+        text = "'A'.lowerAscii() == 'a'"
+        wrong = self.section(text)
+        self.assertIsNone(compileFilter(wrong))
+        (error,) = wrong.report.errors
+        self.assertEqual(error.path, "extension_filter.typed_config.expression")
+        self.assertIn("enable_string_functions", error.why)
+        test = compileFilter(self.section(text, cel_config={"enable_string_functions": True}))
+        self.assertTrue(test is not None and test(StreamInfo()))

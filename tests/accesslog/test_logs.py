@@ -13,7 +13,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.accesslog.files import LogFiles
-from meshproxy.accesslog.logs import AccessLogContext, AccessLogs, compileAccessLogs, compileFormatString
+from meshproxy.accesslog.logs import (
+    AccessLogContext,
+    AccessLogs,
+    checkFormatters,
+    compileAccessLogs,
+    compileFormatString,
+)
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config import Section
 from meshproxy.net.turn import turn
@@ -236,6 +242,25 @@ class FormatStringTests(SynchronousTestCase):
             ),
             "/p%20q",
         )
-        other = {"@type": "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel"}
+        other = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
         (fault,) = self.faults({"text_format": "x", "formatters": [{"name": "x", "typed_config": other}]})
-        self.assertTrue(fault.startswith("formatters[0]: envoy.extensions.formatter.cel.v3.Cel is not a formatter"))
+        self.assertTrue(fault.startswith("formatters[0]: envoy.extensions.filters.http.router.v3.Router is not"))
+
+    def test_expressions(self) -> None:
+        """
+        A formatter says what expressions may hold, of texts and of JSON; where it cannot, it must say nothing.
+        """
+        cel = {
+            "@type": "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel",
+            "cel_config": {"enable_string_functions": True},
+        }
+        more = {"formatters": [{"name": "x", "typed_config": cel}]}
+        shout = "%CEL('a'.upperAscii())%"
+        self.assertEqual(self.format({"text_format": shout, **more}), "A")
+        self.assertEqual(self.format({"json_format": {"a": shout}, **more}), '{"a":"A"}\n')
+        self.assertEqual(self.format({"text_format_source": {"inline_string": shout}, **more}), "A")
+        (fault,) = self.faults({"text_format": shout})
+        self.assertIn("enable_string_functions", fault)
+        section = Section.of(FORMAT, more)
+        checkFormatters(section)
+        self.assertEqual([error.path for error in section.report.errors], ["formatters"])

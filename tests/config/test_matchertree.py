@@ -4,12 +4,16 @@ L{meshproxy.config.matchertree}.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import sectionFromYAML
-from meshproxy.config.matchertree import MatcherTree, Read, compileMatcherTree
+from meshproxy.config.cel.library import parse
+from meshproxy.config.cel.program import Variable
+from meshproxy.config.matchertree import Attributes, MatcherTree, Read, compileMatcherTree
 from meshproxy.config.section import Section
 from meshproxy.config.supported import supported
 from meshproxy.config.valuematchers import MISSING
@@ -241,3 +245,59 @@ class RefusalTests(SynchronousTestCase):
         section: Any = sectionFromYAML("xds.type.matcher.v3.Matcher", text)
         supported.check(section)
         self.assertIn("keep_matching", str(section.report.errors[0]))
+
+
+class ExpressionTests(SynchronousTestCase):
+    """
+    Expressions about what the tree looks at.
+    """
+
+    CEL = "xds.type.matcher.v3.CelMatcher"
+    INPUT = "xds.type.matcher.v3.HttpAttributesCelMatchInput"
+
+    def compile(self, matcher: dict[str, object], kind: str = CEL, under: str = "matcher_list") -> Section:
+        """
+        A tree with one expression.
+        """
+        types = "type.googleapis.com/"
+        action = {
+            "action": {"name": "a", "typed_config": {"@type": types + "google.protobuf.StringValue", "value": "x"}}
+        }
+        input = {"name": "i", "typed_config": {"@type": types + self.INPUT}}
+        single = {"input": input, "custom_match": {"name": "c", "typed_config": {"@type": types + kind, **matcher}}}
+        matchers = [{"predicate": {"single_predicate": single}, "on_match": action}]
+        tree = (
+            {"matchers": matchers}
+            if under == "matcher_list"
+            else {"input": input, "exact_match_map": {"map": {"a": action}}}
+        )
+        section = Section.of("xds.type.matcher.v3.Matcher", {under: tree})
+
+        def find(path: Sequence[str]) -> Variable:
+            return Variable(1, lambda data: data[path[0]])
+
+        self.tree = compileMatcherTree(section, {self.INPUT: Attributes(find)}, lambda section: "found")
+        return section
+
+    def test_forms(self) -> None:
+        """
+        In each of the forms that Envoy takes.
+        """
+        expression = {"expr": MessageToDict(parse("a == 'x'"))}
+        for form in ("parsed_expr", "checked_expr", "cel_expr_parsed", "cel_expr_checked"):
+            self.compile({"expr_match": {form: expression}}).report.raiseIfAny()
+            self.assertEqual([self.tree({"a": "x"}), self.tree({"a": "y"})], ["found", None])
+
+    def test_refused(self) -> None:
+        """
+        What is none is refused, and holds for nothing.
+        """
+        ip = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+        for section in (
+            self.compile({"expr_match": {}}),
+            self.compile({"expr_match": {"cel_expr_parsed": {"expr": {}}}}),
+            self.compile({"cidr_ranges": [{"address_prefix": "10.0.0.0"}]}, ip),
+        ):
+            self.assertEqual(len(section.report.errors), 1)
+        self.assertIsNone(self.tree({"a": "x"}))
+        self.assertIn("expressions", self.compile({}, under="matcher_tree").report.errors[0].why)

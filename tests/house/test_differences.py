@@ -24,6 +24,7 @@ _TESTED_ELSEWHERE = {
     "Bundles of trust domains",
     "Certificates are read again",
     "Connections made ahead by chance",
+    "Expressions name what there is",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",
     "Filters on the way upstream come before the connection",

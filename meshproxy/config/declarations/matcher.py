@@ -35,6 +35,7 @@ declare("xds.core.v3.CidrRange", "address_prefix", "prefix_len")
 _HTTP = "envoy.type.matcher.v3.Http"
 _NETWORK = "envoy.extensions.matching.common_inputs.network.v3."
 
+declare("xds.type.matcher.v3.HttpAttributesCelMatchInput")
 declare(_HTTP + "RequestHeaderMatchInput", "header_name")
 declare(_HTTP + "RequestQueryParamMatchInput", "query_param")
 declare(_HTTP + "ResponseHeaderMatchInput", "header_name")

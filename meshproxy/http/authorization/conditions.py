@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Any
 
 from meshproxy.config import expressions
+from meshproxy.config.cel.functions import compileOptions
+from meshproxy.config.cel.program import FindVariable, compileSection
 from meshproxy.config.cidr import CidrSet, compileAddressMatcher, compileCidrSet
 from meshproxy.config.matchers import compileHeaderMatcher, compilePathMatcher, compileStringMatcher, withoutQuery
 from meshproxy.config.section import Section
@@ -21,7 +23,7 @@ from meshproxy.http.authorization.words import clipped, isSecret, shown, wantedH
 from meshproxy.net.address import Address
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 
-__all__ = ["compilePermission", "compilePrincipal"]
+__all__ = ["compileCondition", "compilePermission", "compilePrincipal"]
 
 _RBAC = "envoy.config.rbac.v3."
 _TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
@@ -52,6 +54,29 @@ def compilePrincipal(section: Section) -> Rule:
     Compile C{envoy.config.rbac.v3.Principal}.
     """
     return _compile(section, "identifier", _PRINCIPAL)
+
+
+def compileCondition(policy: Section, find: FindVariable) -> Rule:
+    """
+    Compile the C{condition} of C{envoy.config.rbac.v3.Policy}: the expression that must hold besides.
+
+    @param find: What there is to ask.
+    """
+    if policy.has("checked_condition"):
+        # To leave it out would let in whom it keeps out.
+        policy.refuse("Envoy ignores it; its expr can be the condition", "checked_condition")
+    held = policy.child("condition")
+    if held is None:
+        return ALWAYS
+    program = compileSection(held, find, compileOptions(policy.child("cel_config")))
+    if program is None:
+        return notRule(ALWAYS)
+    return Rule(
+        lambda stream, headers: program.holds(stream),
+        lambda stream, headers: f"condition {program.whyNot(stream)}",
+        lambda stream, headers: f"condition {program.text} holds",
+        lambda stream, headers: float(program.holds(stream)),
+    )
 
 
 def _compile(section: Section, oneof: str, kinds: Mapping[str, Compile]) -> Rule:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from meshproxy.accesslog.attributes import ofStreams
+from meshproxy.config.cel.program import FindVariable
 from meshproxy.config.expressions import Expression, compileFunction, expressionOf
 from meshproxy.config.matchertree import CompileInput, MatcherTree, compileMatcherTree
 from meshproxy.config.section import Section
-from meshproxy.config.supported import declare
+from meshproxy.config.supported import declare, decline
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.authorization.conditions import compilePermission, compilePrincipal
-from meshproxy.http.authorization.rule import Rule, Test, allRules, anyRule
+from meshproxy.http.authorization.conditions import compileCondition, compilePermission, compilePrincipal
+from meshproxy.http.authorization.rule import ALWAYS, Rule, Test, allRules, anyRule
 from meshproxy.http.matchinputs import REQUEST_INPUTS
 
 __all__ = ["MatchedPolicies", "Policies", "Policy", "Verdict", "compileMatchedPolicies", "compilePolicies"]
@@ -26,7 +28,8 @@ __all__ = ["MatchedPolicies", "Policies", "Policy", "Verdict", "compileMatchedPo
 _RBAC = "envoy.config.rbac.v3."
 
 declare(_RBAC + "RBAC", "action", "policies")
-declare(_RBAC + "Policy", "permissions", "principals")
+declare(_RBAC + "Policy", "permissions", "principals", "condition", "cel_config")
+decline(_RBAC + "Policy", "checked_condition", "Envoy ignores it; its expr can be the condition")
 declare(_RBAC + "Action", "name", "action")
 
 # Saying why costs more than refusing, and whoever is refused chooses how often: no more policies are compared.
@@ -39,31 +42,34 @@ _MOST_INLINE = 8
 @dataclass(frozen=True, slots=True)
 class Policy:
     """
-    One policy: some permission and some principal must match.
+    One policy: some permission and some principal must match, and its condition must hold.
     """
 
     name: str
     permission: Rule
     principal: Rule
+    condition: Rule = ALWAYS
 
     def nearness(self, stream: Any, headers: RequestHeaders) -> float:
         """
-        How much of it matches, from 0 to 2.
+        How much of it matches, from 0 to 3.
         """
-        return self.permission.share(stream, headers) + self.principal.share(stream, headers)
+        return sum(rule.share(stream, headers) for rule in (self.permission, self.principal, self.condition))
 
     def whyNot(self, stream: Any, headers: RequestHeaders) -> str:
         """
         The first condition that fails.
         """
-        failed = self.principal if self.permission.test(stream, headers) else self.permission
+        rules = (self.permission, self.principal)
+        failed = next((rule for rule in rules if not rule.test(stream, headers)), self.condition)
         return f"policy {self.name!r}: {failed.why(stream, headers)}"
 
     def why(self, stream: Any, headers: RequestHeaders) -> str:
         """
         What made it match.
         """
-        told = [rule.fact(stream, headers) for rule in (self.permission, self.principal)]
+        rules = (self.permission, self.principal, *(() if self.condition.always else (self.condition,)))
+        told = [rule.fact(stream, headers) for rule in rules]
         return f"policy {self.name!r} matches: {', '.join(dict.fromkeys(told))}"
 
 
@@ -95,7 +101,7 @@ class Policies:
         self.policies = tuple(sorted(policies, key=lambda policy: policy.name.encode("utf-8")))
         # All verdicts there are, made beforehand.
         allowsMatched = action != "DENY"
-        self._tests = tuple((_both(policy), Verdict(allowsMatched, policy.name)) for policy in self.policies)
+        self._tests = tuple((_all(policy), Verdict(allowsMatched, policy.name)) for policy in self.policies)
         self._unmatched = Verdict(action != "ALLOW", "")
         self.check: Callable[[Any, RequestHeaders], Verdict] = self._compile()
 
@@ -220,26 +226,19 @@ def compileMatchedPolicies(section: Section, inputs: Mapping[str, CompileInput] 
     return MatchedPolicies(compileMatcherTree(section, inputs, compileAction), frozenset(logging))
 
 
-def _both(policy: Policy) -> Test:
-    permission, principal = policy.permission, policy.principal
-    if permission.always:
-        return principal.test
-    if principal.always:
-        return permission.test
-    return allRules([permission, principal]).test
+def _all(policy: Policy) -> Test:
+    return allRules([policy.permission, policy.principal, policy.condition]).test
 
 
-def compilePolicies(section: Section) -> Policies:
+def compilePolicies(section: Section, find: FindVariable = ofStreams) -> Policies:
     """
     Compile C{envoy.config.rbac.v3.RBAC}.
+
+    @param find: What conditions may ask.
     """
     policies = []
     for name, held in section.entries("policies").items():
-        for field in ("condition", "checked_condition"):
-            # To leave a condition out would let in whom it keeps out.
-            if held.has(field):
-                held.refuse("not implemented by meshproxy", field)
         permission = anyRule([compilePermission(rule) for rule in held.children("permissions")])
         principal = anyRule([compilePrincipal(rule) for rule in held.children("principals")])
-        policies.append(Policy(name, permission, principal))
+        policies.append(Policy(name, permission, principal, compileCondition(held, find)))
     return Policies(section.get("action"), policies)

@@ -6,14 +6,26 @@ from __future__ import annotations
 
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section, sectionFromYAML
+from meshproxy.config.cel.library import parse
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.authorization.policies import Policies, Verdict, compilePolicies
 from tests.filters.http.support import FakeStream
 
 RBAC = "envoy.config.rbac.v3.RBAC"
+
+ANYBODY = {"permissions": [{"any": True}], "principals": [{"any": True}]}
+
+
+def tree(text: str) -> dict[str, Any]:
+    """
+    The syntax tree of an expression, as a configuration has it.
+    """
+    made: dict[str, Any] = MessageToDict(parse(text))
+    return made
 
 
 def policies(text: str) -> Policies:
@@ -96,14 +108,90 @@ class PoliciesTests(SynchronousTestCase):
             stream = FakeStream(headers)
             self.assertEqual(made.check(stream, stream.requestHeaders).allowed, allowed, headers)
 
-    def test_condition(self) -> None:
+
+class ConditionTests(SynchronousTestCase):
+    """
+    Policies with a condition.
+    """
+
+    def policies(self, text: str, **more: object) -> Policies:
         """
-        A condition is refused, not left out.
+        One policy for everybody, with a condition.
         """
-        policy = {"permissions": [{"any": True}], "principals": [{"any": True}], "condition": {"id": 1}}
+        section = Section.of(RBAC, {"policies": {"p": {**ANYBODY, "condition": tree(text)}}, **more})
+        made = compilePolicies(section)
+        section.report.raiseIfAny()
+        return made
+
+    def test_holds(self) -> None:
+        """
+        It must hold besides; what fails does not hold, be it to allow or to deny.
+        """
+        for text, matches in {
+            "request.headers['x-a'] == '1'": True,
+            "request.headers['x-a'] == '2'": False,
+            "request.headers['x-b'] == '1'": False,
+            "!(request.headers['x-b'] == '1')": False,
+            "request.headers['x-a']": False,
+        }.items():
+            stream = FakeStream([(b"x-a", b"1")])
+            for action, allowed in (("ALLOW", matches), ("DENY", not matches)):
+                verdict = self.policies(text, action=action).check(stream, stream.requestHeaders)
+                self.assertEqual(verdict, (allowed, "p" if matches else ""), f"{action} {text}")
+
+    def test_asked(self) -> None:
+        """
+        It is asked where permissions and principals match.
+        """
+        policy = {"permissions": [{"destination_port": 1}], "principals": [{"any": True}], "condition": tree("true")}
+        made = compilePolicies(Section.of(RBAC, {"policies": {"p": policy}}))
+        stream = FakeStream()
+        self.assertFalse(made.check(stream, stream.requestHeaders).allowed)
+
+    def test_refused(self) -> None:
+        """
+        One that cannot be used is refused, not left out, and so is one that Envoy leaves out.
+        """
+        for field, value in (
+            ("condition", {"id": 1}),
+            ("condition", tree("request.nosuch == '1'")),
+            ("checked_condition", {"expr": tree("true")}),
+        ):
+            section = Section.of(RBAC, {"policies": {"p": {**ANYBODY, field: value}}})
+            made = compilePolicies(section)
+            self.assertEqual([error.path for error in section.report.errors], [f'policies["p"].{field}'])
+            stream = FakeStream()
+            if field == "condition":
+                self.assertFalse(made.check(stream, stream.requestHeaders).allowed)
+
+    def test_options(self) -> None:
+        """
+        C{cel_config} says what it may hold.
+        """
+        policy = {**ANYBODY, "condition": tree("request.path.lowerAscii() == '/a'")}
         section = Section.of(RBAC, {"policies": {"p": policy}})
         compilePolicies(section)
-        self.assertEqual([error.path for error in section.report.errors], ['policies["p"].condition'])
+        self.assertIn("enable_string_functions", section.report.errors[0].why)
+        made = compilePolicies(
+            Section.of(RBAC, {"policies": {"p": {**policy, "cel_config": {"enable_string_functions": True}}}})
+        )
+        stream = FakeStream(path=b"/A")
+        self.assertTrue(made.check(stream, stream.requestHeaders).allowed)
+
+    def test_explained(self) -> None:
+        """
+        A refusal names the part that is false, or fails; a match what holds.
+        """
+        stream = FakeStream([(b"x-a", b"1")])
+        made = self.policies("request.method == 'GET' && request.headers['x-a'] == '2'")
+        told = made.explain(stream, stream.requestHeaders, made.check(stream, stream.requestHeaders))
+        self.assertEqual(told, 'policy \'p\': condition request.headers["x-a"] == "2" is false')
+        made = self.policies("request.headers['x-b'] == '2'")
+        told = made.explain(stream, stream.requestHeaders, made.check(stream, stream.requestHeaders))
+        self.assertIn('condition request.headers["x-b"] == "2" cannot be evaluated (', told)
+        made = self.policies("request.method == 'GET'", action="DENY")
+        told = made.explain(stream, stream.requestHeaders, made.check(stream, stream.requestHeaders))
+        self.assertEqual(told, "policy 'p' matches: anybody may do anything, condition request.method == \"GET\" holds")
 
 
 class ExplainTests(SynchronousTestCase):
