@@ -45,10 +45,12 @@ declare(_MESSAGE, "http_service", "failure_mode_allow", "failure_mode_allow_head
 declare(_MESSAGE, "clear_route_cache", "status_on_error", "filter_enabled", "filter_enabled_metadata")
 declare(_MESSAGE, "deny_at_disable", "stat_prefix", "allowed_headers", "disallowed_headers")
 declare(_MESSAGE, "max_denied_response_body_bytes", "grpc_service", "encode_raw_headers", "include_peer_certificate")
-declare(_MESSAGE, "metadata_context_namespaces")
+declare(_MESSAGE, "metadata_context_namespaces", "route_metadata_context_namespaces", "include_tls_session")
+declare(_MESSAGE, "charge_cluster_response_stats")
 accept(_MESSAGE, "transport_api_version", "there is one version")
 accept(_MESSAGE, "validate_mutations", "nobody passes by an answer whose fields are not valid")
-declare(_PACKAGE + "HttpService", "server_uri", "path_prefix", "authorization_request", "authorization_response")
+declare(_PACKAGE + "HttpService", "server_uri", "path_prefix", "path_override")
+declare(_PACKAGE + "HttpService", "authorization_request", "authorization_response")
 declare(_PACKAGE + "AuthorizationRequest", "allowed_headers", "headers_to_add")
 declare(_PACKAGE + "AuthorizationResponse", "allowed_upstream_headers", "allowed_upstream_headers_to_append")
 declare(_PACKAGE + "AuthorizationResponse", "allowed_client_headers", "allowed_client_headers_on_success")
@@ -160,6 +162,7 @@ class ExtAuthz(HTTPFilter):
         if checked.noted is not None:
             noteMetadata(stream, _NAMESPACE, checked.noted)
         self._count(stream, DENIED)
+        self._charge(stream, checked.status or 403)
         content = checked.body[: plan.mostDenied] if plan.mostDenied else checked.body
         return self._reply(stream, checked.status or 403, "ext_authz_denied", content, _tellable(checked.told))
 
@@ -214,7 +217,7 @@ class ExtAuthz(HTTPFilter):
         @raise UnicodeDecodeError: If a field is no UTF-8.
         """
         plan: AuthorizationPlan = self.config
-        question = RequestHeaders(headers.method, plan.prefix + headers.path, headers.authority)
+        question = RequestHeaders(headers.method, plan.path or plan.prefix + headers.path, headers.authority)
         question.scheme = headers.scheme
         for name, value in headers.fields():
             if name not in _HOP_BY_HOP and name != b"content-length" and plan.sends(name):
@@ -267,6 +270,7 @@ class ExtAuthz(HTTPFilter):
     def _denied(self, stream: Any, answer: CallResponse) -> Stop:
         plan: AuthorizationPlan = self.config
         self._count(stream, DENIED)
+        self._charge(stream, answer.headers.status)
         body = answer.body[: plan.mostDenied] if plan.mostDenied else answer.body
         told = _tellable((name, value) for name, value in answer.headers.fields() if plan.told(name))
         return self._reply(stream, answer.headers.status, "ext_authz_denied", body, told)
@@ -298,15 +302,28 @@ class ExtAuthz(HTTPFilter):
 
     def _count(self, stream: Any, of: Callable[[Counters], Counter]) -> None:
         of(self.config.counters).value += 1
-        action = None if stream.route is None else stream.route.action
-        name = "" if action is None else action.selectCluster(stream.requestHeaders, stream)
-        # Only of clusters that exist: a client that names them must not fill the memory.
-        cluster = self.context.clusters.byName.get(name)
+        cluster = self._clusterOf(stream)
         if cluster is not None:
             counters = self._ofClusters.get(cluster)
             if counters is None:
                 counters = self._ofClusters[cluster] = Counters(cluster.scope.scope("ext_authz."))
             of(counters).value += 1
+
+    def _clusterOf(self, stream: Any) -> Any:
+        """
+        The cluster that a request is for, if it exists: a client that names clusters must not fill the memory.
+        """
+        action = None if stream.route is None else stream.route.action
+        name = "" if action is None else action.selectCluster(stream.requestHeaders, stream)
+        return self.context.clusters.byName.get(name)
+
+    def _charge(self, stream: Any, status: int) -> None:
+        """
+        Count an answer that denies as a response of the cluster's, to a request from within, as Envoy does.
+        """
+        cluster = self._clusterOf(stream) if self.config.charges else None
+        if cluster is not None:
+            cluster.stats.internal.responses.add(status)
 
     # Responses
 

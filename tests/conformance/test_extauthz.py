@@ -89,6 +89,7 @@ LISTENERS = {
     "lenient": _manager(failure_mode_allow=True, failure_mode_allow_header_add=True),
     "status": _manager(status_on_error={"code": "ServiceUnavailable"}),
     "closed": _manager(cluster="closed"),
+    "path": _manager({"path_override": "/always?c=d"}),
     "off": _manager(filter_enabled=_NEVER),
     "offDenies": _manager(filter_enabled=_NEVER, deny_at_disable={"default_value": True, "runtime_key": "k"}),
 }
@@ -122,7 +123,7 @@ _ANSWERS: dict[str, Script] = {
 CASES = [
     *[
         Case(f"{listener}_{name}", f"{name} through {listener}.", get("/a?b", *_FIELDS), (answer, OK), listener)
-        for listener in ("plain", "rich", "allowed", "lenient", "status")
+        for listener in ("plain", "rich", "allowed", "lenient", "status", "path")
         for name, answer in _ANSWERS.items()
     ],
     *[

@@ -20,7 +20,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.pool import descriptorPool, newMessage
-from tests.conformance.proxies import Proxy, findEnvoy
+from tests.conformance.proxies import Proxy, fetch, findEnvoy
 from tests.integration.process import freePort
 
 Tree = dict[str, Any]
@@ -142,6 +142,11 @@ _VARIANTS: dict[str, Tree] = {
         "fields": ["content-type: application/grpc", "x-envoy-downstream-service-cluster: clu", "x-bin: \u00e9"],
         "names": ["ok", "deny"],
     },
+    "ofRoute": {
+        "filter": {"route_metadata_context_namespaces": ["told", "none"], "include_tls_session": True},
+        "metadata": {"filter_metadata": {"told": {"a": [1, "b"]}, "other": {"c": True}}},
+    },
+    "uncharged": {"filter": {"charge_cluster_response_stats": False}, "names": ["deny", "told"]},
     "most": {"filter": {"max_denied_response_body_bytes": 3}, "names": ["told"]},
 }
 
@@ -253,7 +258,7 @@ class ComparisonTests(SynchronousTestCase):
         for undo in (thread.join, self.backend.server_close, self.backend.shutdown):
             self.addCleanup(undo)
 
-    def bootstrap(self, ports: dict[str, int], log: Path) -> str:
+    def bootstrap(self, ports: dict[str, int], log: Path, admin: int) -> str:
         """
         A listener for each variant.
         """
@@ -268,7 +273,9 @@ class ComparisonTests(SynchronousTestCase):
             cluster("auth", self.service.port, typed_extension_protocol_options=_HTTP2),
         ]
         listeners = [self.listener(name, port, log) for name, port in ports.items()]
-        return json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters}})
+        address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
+        resources = {"listeners": listeners, "clusters": clusters}
+        return json.dumps({"admin": {"address": address}, "static_resources": resources})
 
     def listener(self, name: str, port: int, log: Path) -> Tree:
         """
@@ -282,6 +289,7 @@ class ComparisonTests(SynchronousTestCase):
             **variant.get("filter", {}),
         }
         route: Tree = {"match": {"prefix": "/"}, "route": {"cluster": "backend"}}
+        route["metadata"] = variant.get("metadata", {})
         if "route" in variant:
             route["typed_per_filter_config"] = {_NAME: {"@type": f"{_AUTHZ}ExtAuthzPerRoute", **variant["route"]}}
         noted = {"header": {"key": "x-noted", "value": f"%DYNAMIC_METADATA({_NAME})%"}}
@@ -354,7 +362,8 @@ class ComparisonTests(SynchronousTestCase):
             folder = Path(name)
             ports = {variant: freePort() for variant in _VARIANTS}
             log = folder / "access.log"
-            proxy = Proxy(kind, self.bootstrap(ports, log), folder)
+            admin = freePort()
+            proxy = Proxy(kind, self.bootstrap(ports, log, admin), folder)
             try:
                 for port in ports.values():
                     proxy.ready("127.0.0.1", port)
@@ -363,6 +372,9 @@ class ComparisonTests(SynchronousTestCase):
                     for variant, held in _VARIANTS.items()
                     for asked in held.get("names", ["ok"])
                 }
+                # What denies is a response of the cluster, too.
+                stats = fetch("127.0.0.1", admin, "/stats?filter=^cluster.backend.*upstream_rq_[c2345]")
+                found["stats"] = sorted(stats.splitlines())
             finally:
                 proxy.stop()
             deadline = time.monotonic() + 20
@@ -376,6 +388,6 @@ class ComparisonTests(SynchronousTestCase):
         As Envoy.
         """
         envoy, ours = self.told("envoy"), self.told("meshproxy")
-        self.assertEqual(len(envoy), 1 + sum(len(one.get("names", ["ok"])) for one in _VARIANTS.values()))
+        self.assertEqual(len(envoy), 2 + sum(len(one.get("names", ["ok"])) for one in _VARIANTS.values()))
         for name, expected in envoy.items():
             self.assertEqual(ours[name], expected, name)

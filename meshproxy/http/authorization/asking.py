@@ -74,17 +74,20 @@ class AuthorizationPlan:
     """
     A compiled C{ExtAuthz}.
 
+    @ivar path: What stands for the path of the request, if anything; else C{prefix} stands before that.
     @ivar sends: Whether a field of the request is sent to the service.
     @ivar added: More fields for it.
     @ivar sets: Which fields of its answer are set in the request; C{appends} likewise are added.
     @ivar told: Which fields a denied client is told, and C{toldOnSuccess} one that passes.
     @ivar noted: Which fields are noted in the dynamic metadata.
+    @ivar charges: Whether the cluster of a request that is denied counts the answer as a response of its own.
     @ivar check: How it is asked over gRPC; L{None} over HTTP.
     """
 
     cluster: str
     timeout: float
     prefix: bytes
+    path: bytes
     sends: BytesTest
     added: tuple[tuple[bytes, Value], ...]
     sets: BytesTest
@@ -102,6 +105,7 @@ class AuthorizationPlan:
     clearsRoute: bool
     mostDenied: int
     counters: Counters
+    charges: bool
     check: CheckPlan | None = None
 
 
@@ -159,7 +163,13 @@ def _told(response: Section) -> BytesTest:
 
 
 #: What is for gRPC alone.
-_OF_GRPC = ("encode_raw_headers", "include_peer_certificate", "metadata_context_namespaces")
+_OF_GRPC = (
+    "encode_raw_headers",
+    "include_peer_certificate",
+    "include_tls_session",
+    "metadata_context_namespaces",
+    "route_metadata_context_namespaces",
+)
 
 
 def _sendsByGRPC(section: Section) -> Callable[[bytes], bool]:
@@ -198,6 +208,11 @@ def _compile(section: Section, context: FilterContext) -> AuthorizationPlan:
     prefix: str = service.get("path_prefix")
     if prefix and not prefix.startswith("/"):
         service.refuse("a path begins with a slash", "path_prefix")
+    override: str = service.get("path_override")
+    if override and not override.startswith("/"):
+        service.refuse("a path begins with a slash", "path_override")
+    if override and prefix:
+        service.refuse("only one of path_prefix and path_override may be set", "path_override")
     statPrefix: str = section.get("stat_prefix")
     scope = context.scope.scope(f"ext_authz.{statPrefix}." if statPrefix else "ext_authz.")
     wanted = section.child("filter_enabled_metadata")
@@ -206,6 +221,7 @@ def _compile(section: Section, context: FilterContext) -> AuthorizationPlan:
         cluster=uri.get("cluster"),
         timeout=uri.seconds("timeout", 0.0) or _LONGEST_WAIT,
         prefix=prefix.encode("utf-8"),
+        path=override.encode("utf-8"),
         sends=_sends(section, request),
         added=tuple(
             (held.get("key").lower().encode("utf-8"), compileValue(held, "value", omitEmpty=True))
@@ -226,4 +242,5 @@ def _compile(section: Section, context: FilterContext) -> AuthorizationPlan:
         clearsRoute=section.get("clear_route_cache"),
         mostDenied=section.get("max_denied_response_body_bytes"),
         counters=Counters(scope),
+        charges=section.wrapped("charge_cluster_response_stats", True),
     )

@@ -58,7 +58,9 @@ class CheckPlan:
     @ivar isRaw: Whether they are told one by one, as bytes, instead of by name.
     @ivar packsBytes: Whether a body is told as bytes.
     @ivar tellsCertificate: Whether the client's certificate is.
+    @ivar tellsSession: Whether the server name that the client asked for is.
     @ivar namespaces: Of the dynamic metadata those that are.
+    @ivar routeNamespaces: Likewise of the route's metadata.
     """
 
     authority: bytes
@@ -68,7 +70,9 @@ class CheckPlan:
     isRaw: bool
     packsBytes: bool
     tellsCertificate: bool
+    tellsSession: bool
     namespaces: tuple[str, ...]
+    routeNamespaces: tuple[str, ...]
 
     def question(self, stream: Any) -> RequestHeaders:
         """
@@ -111,7 +115,9 @@ def compileCheck(section: Section, service: Section, sends: Callable[[bytes], bo
         isRaw=section.get("encode_raw_headers"),
         packsBytes=section.childOrEmpty("with_request_body").get("pack_as_bytes"),
         tellsCertificate=section.get("include_peer_certificate"),
+        tellsSession=section.get("include_tls_session"),
         namespaces=tuple(section.scalars("metadata_context_namespaces")),
+        routeNamespaces=tuple(section.scalars("route_metadata_context_namespaces")),
     )
 
 
@@ -150,6 +156,10 @@ class GRPCRequest:
             told.destination.principal = _principal(tls, "LOCAL")
             if self.plan.tellsCertificate:
                 told.source.certificate = tls.get("PEER_CERT") or ""
+        if self.plan.tellsSession:
+            # As in Envoy it is there, whatever is in it.
+            told.tls_session.SetInParent()
+            told.tls_session.sni = "" if tls is None else connection.requestedServerName
         told.request.time.FromNanoseconds(round(stream.startTime * 1e9))
         self._tellRequest(told.request.http)
         told.context_extensions.update(self.extensions)
@@ -160,6 +170,10 @@ class GRPCRequest:
             noted = (stream.dynamicMetadata or {}).get(name)
             if noted is not None:
                 told.metadata_context.filter_metadata[name].update(noted)
+        ofRoute: Mapping[str, Any] = (None if stream.route is None else stream.route.metadata) or {}
+        for name in self.plan.routeNamespaces:
+            if name in ofRoute:
+                told.route_metadata_context.filter_metadata[name].update(ofRoute[name])
         return encodeFrame(message.SerializeToString())
 
     def _tellRequest(self, told: Any) -> None:

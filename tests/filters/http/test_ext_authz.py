@@ -197,6 +197,27 @@ class FieldTests(ExtAuthzCase):
         found = [asked.headers.get(name) for name in (b"x-b", b"cookie", b"x-path", b"connection")]
         self.assertEqual(found, [None, None, b"/p", None])
 
+    def test_path(self) -> None:
+        """
+        Another path may stand for the request's.
+        """
+        self.start({"path_override": "/always?a=b"})
+        self.harness.request("GET", "/p?c=d")
+        self.assertEqual(self.auth.last.path, b"/always?a=b")
+
+    def test_charged(self) -> None:
+        """
+        An answer that denies counts as a response of the cluster that the request was for, to one from within, unless
+        that is not wanted; one that fails does not.
+        """
+        for charges, status, expected in ((True, 401, 1), (False, 401, 0), (True, 503, 0)):
+            self.start(charge_cluster_response_stats=charges)
+            self.auth.answers.append(Answer(status))
+            self.harness.request()
+            stats = self.harness.proxy.stats("cluster.backend.")
+            names = ("upstream_rq_401", "internal.upstream_rq_401", "internal.upstream_rq_4xx")
+            self.assertEqual([stats.get(f"cluster.backend.{name}", 0) for name in names], [expected] * 3)
+
     def test_request(self) -> None:
         """
         The service may set, add and remove fields of the request, but none that a head needs.
@@ -353,10 +374,15 @@ class EnabledTests(ExtAuthzCase):
             self.start({"authorization_request": {"allowed_headers": names("a")}}, allowed_headers=names("b"))
         with self.assertRaises(ConfigErrors):
             self.start({"path_prefix": "check"})
+        for service in ({"path_override": "check"}, {"path_override": "/a", "path_prefix": "/b"}):
+            with self.assertRaises(ConfigErrors):
+                self.start(service)
         with self.assertRaises(ConfigErrors):
             self.start(encode_raw_headers=True)
         with self.assertRaises(ConfigErrors):
             self.start(include_peer_certificate=True)
+        with self.assertRaises(ConfigErrors):
+            self.start(include_tls_session=True)
         google = {"google_grpc": {"target_uri": "a:1", "stat_prefix": "a"}}
         self.assertRaises(ConfigErrors, FilterHarness, ExtAuthz, {"grpc_service": google})
 

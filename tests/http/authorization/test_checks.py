@@ -5,6 +5,7 @@ C{tests.conformance.test_extauthzgrpc}.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -33,7 +34,15 @@ def plan(**more: Any) -> CheckPlan:
     """
     A plan.
     """
-    told = {"isRaw": False, "packsBytes": False, "tellsCertificate": False, "namespaces": (), **more}
+    told = {
+        "isRaw": False,
+        "packsBytes": False,
+        "tellsCertificate": False,
+        "tellsSession": False,
+        "namespaces": (),
+        "routeNamespaces": (),
+        **more,
+    }
     return CheckPlan(b"auth", 0.2, (), lambda name: True, **told)
 
 
@@ -50,12 +59,25 @@ class QuestionTests(SynchronousTestCase):
         stream.connection = ConnectionInfo()
         stream.connection.remoteAddress, stream.connection.localAddress = Address("192.0.2.1", 7), Address("/run/a")
         stream.connection.tls = tls
+        stream.connection.requestedServerName = "a.example"
+        stream.route = SimpleNamespace(metadata={"ours": {"d": "e"}, "other": {}})
         stream.dynamicMetadata = {"mine": {"a": 1.0, "b": ["x"]}, "other": {"c": True}}
         headers = RequestHeaders(b"GET", b"/\xff", b"h", [(name.encode(), value) for name, value in fields.items()])
         frame = GRPCRequest(held, stream, headers, body).frame()
         message: Any = newMessage("envoy.service.auth.v3.CheckRequest")
         message.ParseFromString(frame[5:])
         return MessageToDict(message, descriptor_pool=descriptorPool())["attributes"]
+
+    def test_session(self) -> None:
+        """
+        The server name of a session of TLS, and what the route notes, where that is asked for.
+        """
+        asking = plan(tellsSession=True, routeNamespaces=("ours", "none"))
+        self.assertEqual(self.asked(asking, _TLS())["tlsSession"], {"sni": "a.example"})
+        asked = self.asked(asking)
+        self.assertEqual(asked["tlsSession"], {})
+        self.assertEqual(asked["routeMetadataContext"], {"filterMetadata": {"ours": {"d": "e"}}})
+        self.assertNotIn("tlsSession", self.asked(plan(), _TLS()))
 
     def test_peers(self) -> None:
         """
