@@ -28,7 +28,7 @@ from meshproxy.config.cel.syntax import ExpressionError
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
 
-__all__ = ["EXPRESSION_OPERATORS", "expressionOperators"]
+__all__ = ["EXPRESSION_OPERATORS", "expressionOperators", "valueText"]
 
 
 def _moment(moment: datetime) -> str:
@@ -73,7 +73,7 @@ def _jsonMoment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}{_jsonPart(moment.microsecond)}Z"
 
 
-def _text(value: Any) -> str:
+def valueText(value: Any) -> str:
     """
     A value as text, as Envoy writes it.
     """
@@ -166,7 +166,7 @@ def _compile(options: Options, isTyped: bool) -> Callable[[Command], Value]:
         length = command.length
 
         def text(found: Any) -> str:
-            whole = _text(found)
+            whole = valueText(found)
             return clean(whole if length is None else _cut(whole, length))
 
         def plain(info: StreamInfo) -> object:

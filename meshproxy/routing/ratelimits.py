@@ -14,15 +14,25 @@ from ipaddress import ip_network
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from meshproxy.accesslog.attributes import ofStreams
+from meshproxy.accesslog.expressionvalues import valueText
+from meshproxy.config.cel.library import isError
+from meshproxy.config.cel.program import Program, compileSection, compileText
+from meshproxy.config.cel.syntax import ExpressionError
 from meshproxy.config.cidr import compileAddressMatcher
 from meshproxy.config.matchers import compileHeaderMatchers, compileQueryMatchers, parseInteger, parseQuery
 from meshproxy.config.section import Section
+from meshproxy.config.supported import declare
 from meshproxy.config.valuematchers import lookUp
 from meshproxy.headers import RequestHeaders
 from meshproxy.net.address import Address
 from meshproxy.routing.values import compileValue
 
 __all__ = ["NO_RATE_LIMITS", "Descriptor", "RateLimit", "RateLimits", "compileRateLimits"]
+
+_EXPRESSION: Final = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+
+declare(_EXPRESSION, "descriptor_key", "skip_if_error", "text", "parsed")
 
 #: Keys and values, in order.
 Descriptor = tuple[tuple[str, str], ...]
@@ -287,6 +297,38 @@ def _metadata(section: Section) -> Make:
     return make
 
 
+def _extension(section: Section) -> Make:
+    """
+    What an expression gives, as text. One that fails gives no entry, or no descriptor.
+    """
+    held = section.any("typed_config")
+    if held is None or held.typeName != _EXPRESSION:
+        section.refuse(f"not a descriptor that this program has: there is {_EXPRESSION}", "typed_config")
+        return lambda stream, headers: None
+    program = _expression(held)
+    if program is None:
+        return lambda stream, headers: None
+    key: str = held.get("descriptor_key")
+    failed: tuple[Entry, ...] | None = () if held.get("skip_if_error") else None
+
+    def make(stream: Any, headers: RequestHeaders) -> tuple[Entry, ...] | None:
+        value = program.value(stream)
+        return failed if isError(value) else ((key, valueText(value)),)
+
+    return make
+
+
+def _expression(section: Section) -> Program | None:
+    tree = section.child("parsed")
+    if tree is not None:
+        return compileSection(tree, ofStreams)
+    try:
+        return compileText(section.get("text"), ofStreams)
+    except ExpressionError as error:
+        section.refuse(str(error), "text")
+        return None
+
+
 _ACTIONS: dict[str, Callable[[Section], Make]] = {
     "generic_key": _genericKey,
     "request_headers": _requestHeaders,
@@ -299,4 +341,5 @@ _ACTIONS: dict[str, Callable[[Section], Make]] = {
     "destination_cluster": _destinationCluster,
     "metadata": _metadata,
     "dynamic_metadata": _metadata,
+    "extension": _extension,
 }

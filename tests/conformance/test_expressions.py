@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.cel.library import parse
 from tests.conformance.bootstrap import Listener, Manager
-from tests.conformance.case import Case, get, ok, request
+from tests.conformance.case import Case, Do, Step, get, ok, request
 from tests.conformance.comparison import Comparison, compared
 
 _TYPES = "type.googleapis.com/"
@@ -325,4 +325,182 @@ _VARIABLE = [(re.compile(r"(?<=\"x-request-id\":\")[^\"]*"), "(an id)")]
 class LogTests(SynchronousTestCase):
     """
     What logs show, and what they take.
+    """
+
+
+_CEL_INPUT = {"name": "i", "typed_config": {"@type": _TYPES + "xds.type.matcher.v3.HttpAttributesCelMatchInput"}}
+
+
+def _cel(text: str) -> Tree:
+    """
+    A predicate.
+    """
+    kind = _TYPES + "xds.type.matcher.v3.CelMatcher"
+    typed = {"@type": kind, "expr_match": {"cel_expr_parsed": {"expr": _tree(text)}}}
+    return {"single_predicate": {"input": _CEL_INPUT, "custom_match": {"name": "c", "typed_config": typed}}}
+
+
+def _responding(text: str) -> Manager:
+    """
+    A filter that answers otherwise where an expression holds.
+    """
+    policy = {
+        "@type": _ENVOY + "extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy",
+        "status_code": 299,
+        "body": {"inline_string": "custom"},
+    }
+    matched = {"predicate": _cel(text), "on_match": {"action": {"name": "a", "typed_config": policy}}}
+    config = {
+        "@type": _ENVOY + "extensions.filters.http.custom_response.v3.CustomResponse",
+        "custom_response_matcher": {"matcher_list": {"matchers": [matched]}},
+    }
+    return Manager(routes=_ROUTES, filters=json.dumps([{"name": "custom", "typed_config": config}]))
+
+
+#: What a response has when a filter sees it.
+_RESPONSES = (
+    "response.code == 200",
+    "response.code >= 500",
+    "response.headers['x-r'] == '1,2'",
+    "response.headers[':status'] == '200'",
+    "has(response.code_details)",
+    "has(upstream.address)",
+    "response.flags == 0",
+    "request.path == '/a'",
+    "has(response.grpc_status)",
+    "size(response.trailers) == 0",
+)
+
+
+def _limited(entries: list[Tree], **fields: object) -> Manager:
+    """
+    A limit of one request for a descriptor with an expression.
+    """
+    kind = _ENVOY + "extensions.rate_limit_descriptors.expr.v3.Descriptor"
+    typed = {"@type": kind, "descriptor_key": "k", **fields}
+    actions = [
+        {"generic_key": {"descriptor_value": "g"}},
+        {"extension": {"name": "envoy.rate_limit_descriptors.expr", "typed_config": typed}},
+    ]
+    percent = {"default_value": {"numerator": 100}}
+    config = {
+        "@type": _ENVOY + "extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": "limited",
+        "token_bucket": {"max_tokens": 1000, "fill_interval": "100s"},
+        "filter_enabled": percent,
+        "filter_enforced": percent,
+        "descriptors": [
+            {
+                "entries": [{"key": "generic_key", "value": "g"}, *entries],
+                "token_bucket": {"max_tokens": 1, "fill_interval": "100s"},
+            }
+        ],
+    }
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "backend", "rate_limits": [{"actions": actions}]}}
+    return Manager(routes=json.dumps([route]), filters=json.dumps([{"name": "limit", "typed_config": config}]))
+
+
+def _entry(value: str) -> list[Tree]:
+    return [{"key": "k", "value": value}]
+
+
+_VALUES = [
+    {"header": {"key": f"x-{number}", "value": f"%CEL({text})%"}}
+    for number, text in enumerate(
+        ("request.path", "request.headers['x-a']", "request.headers['x-none']", "1 + 1", "response.code", "[1]", "''")
+    )
+]
+
+OTHERS: dict[str, Manager | Listener] = {
+    **{f"response_{number}": _responding(text) for number, text in enumerate(_RESPONSES)},
+    "limit_path": _limited(_entry("/a"), text="request.path"),
+    "limit_number": _limited(_entry("2"), text="1 + 1"),
+    "limit_list": _limited(_entry("CelList value"), text="[1]"),
+    "limit_empty": _limited(_entry(""), text="''"),
+    "limit_tree": _limited(_entry("/a"), parsed=_tree("request.path")),
+    "limit_fails": _limited([], text="request.headers['x-none']"),
+    "limit_skips": _limited([], text="request.headers['x-none']", skip_if_error=True),
+    "fields": Manager(
+        routes=json.dumps(
+            [
+                {
+                    "match": {"prefix": "/"},
+                    "route": {"cluster": "backend"},
+                    "request_headers_to_add": _VALUES,
+                    "response_headers_to_add": _VALUES,
+                }
+            ]
+        )
+    ),
+}
+
+_TWICE: list[Step] = [get("/a", "X-A: 1"), Do.AWAIT, get("/a", "X-A: 1"), Do.AWAIT]
+
+
+@compared(
+    Comparison(
+        OTHERS,
+        [
+            *[
+                Case(f"{listener}_{name}", f"{name}: {listener}.", data, [ok("x-r: 1", "x-r: 2")], listener)
+                for listener in OTHERS
+                if not listener.startswith("limit")
+                for name, data in _REQUESTS.items()
+            ],
+            *[
+                Case(listener, "Two requests.", _TWICE, listener=listener, responses=2)
+                for listener in OTHERS
+                if listener.startswith("limit")
+            ],
+        ],
+    )
+)
+class OtherTests(SynchronousTestCase):
+    """
+    Responses, limits and header fields.
+    """
+
+
+_NETWORK = (
+    "destination.port > 0 && source.address.startsWith('127.')",
+    "destination.port == 1",
+    "connection.id > 0u && !connection.mtls",
+    "connection.requested_server_name == ''",
+    "connection.tls_version == 'TLSv1.3'",
+    "!has(metadata.filter_metadata.n)",
+    "xds.listener_direction == 0 && xds.filter_chain_name == ''",
+    "metadata.filter_metadata.n.x == 1",
+    "has(xds.route_name)",
+)
+
+
+def _connecting(action: str, text: str) -> Listener:
+    rules = {"action": action, "policies": {"p": {**_ANYBODY, "condition": _tree(text)}}}
+    kind = _ENVOY + "extensions.filters.network."
+    filters = [
+        {"name": "rbac", "typed_config": {"@type": kind + "rbac.v3.RBAC", "stat_prefix": "x", "rules": rules}},
+        {
+            "name": "tcp",
+            "typed_config": {"@type": kind + "tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "backend"},
+        },
+    ]
+    return Listener(json.dumps([{"filters": filters}]))
+
+
+CONNECTIONS: dict[str, Manager | Listener] = {
+    f"{action.lower()}_{number}": _connecting(action, text)
+    for number, text in enumerate(_NETWORK)
+    for action in ("ALLOW", "DENY")
+}
+
+
+@compared(
+    Comparison(
+        CONNECTIONS,
+        [Case(name, _NETWORK[int(name.partition("_")[2])], get(), listener=name) for name in CONNECTIONS],
+    )
+)
+class ConnectionTests(SynchronousTestCase):
+    """
+    Who connects.
     """

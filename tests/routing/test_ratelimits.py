@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.supported import supported
+from meshproxy.errors import ConfigErrors
 from meshproxy.net.address import Address
 from meshproxy.routing.ratelimits import Descriptor, compileRateLimits
 from tests.filters.http.support import FakeStream, connection, routed
@@ -161,6 +162,27 @@ class ActionTests(SynchronousTestCase):
             self.assertMakes(f"{{metadata: {{{where}}}}}", stream)
             self.assertMakes(f"{{metadata: {{{where}, default_value: d}}}}", stream, ("k", "d"))
 
+    def test_expression(self) -> None:
+        """
+        What an expression gives, as text; one that fails may be skipped.
+        """
+        kind = "type.googleapis.com/envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
+
+        def action(fields: str) -> str:
+            return f"{{extension: {{name: e, typed_config: {{'@type': {kind}, descriptor_key: k, {fields}}}}}}}"
+
+        for text, value in (("request.path", "/"), ("1 + 1", "2"), ("request.size == 0", "true"), ('""', "")):
+            self.assertMakes(action(f"text: '{text}'"), FakeStream(), ("k", value))
+        self.assertMakes(action("parsed: {const_expr: {string_value: v}}"), FakeStream(), ("k", "v"))
+        key, failing = "{generic_key: {descriptor_value: v}}", "text: request.headers.none"
+        self.assertEqual(descriptors(FakeStream(), key, action(failing)), [])
+        skipped = descriptors(FakeStream(), key, action(failing + ", skip_if_error: true"))
+        self.assertEqual(skipped, [(("generic_key", "v"),)])
+        for fields in ("text: 1 +", "text: request.nosuch", "parsed: {}"):
+            self.assertRaises(ConfigErrors, descriptors, FakeStream(), action(fields))
+        other = action("").replace("rate_limit_descriptors.expr.v3.Descriptor", "filters.http.router.v3.Router")
+        self.assertRaises(ConfigErrors, descriptors, FakeStream(), other.replace("descriptor_key: k, ", ""))
+
     def test_several(self) -> None:
         """
         Each rate limit makes its own descriptor, with the entries in order.
@@ -235,4 +257,4 @@ class ActionTests(SynchronousTestCase):
         """
         section = Section.of(RATE_LIMIT, {"actions": [{"extension": {}}]})
         compileRateLimits([section])
-        self.assertEqual([error.path for error in section.report.errors], ["actions[0].extension"])
+        self.assertEqual([error.path for error in section.report.errors], ["actions[0].extension.typed_config"])

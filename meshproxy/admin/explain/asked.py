@@ -14,6 +14,7 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.listener.matching import ConnectionFacts
 from meshproxy.net.address import Address
+from meshproxy.net.certificates import AltNames
 from meshproxy.routing.route import Route
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ class _AskedTLS:
     """
 
     serverName = ""
+    isPresented = True
+    localAltNames = AltNames()
 
     def __init__(self, principal: str) -> None:
         self._names = {"PEER_URI_SAN": principal} if "://" in principal else {}
+        self.peerAltNames = AltNames(uris=tuple(self._names.values()))
 
     def get(self, fact: str) -> str | None:
         """

@@ -79,6 +79,13 @@ class Program:
         self._reads = compiled.reads
         self._conjuncts = tuple(conjuncts)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """
+        What it asks: C{request.headers.x-a}; C{has(request.id)} where it asks only whether that is there.
+        """
+        return tuple(self._reads)
+
     def value(self, subject: Any) -> Any:
         """
         Evaluate it.

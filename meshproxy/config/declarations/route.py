@@ -141,6 +141,7 @@ _ACTION = _RATE_LIMIT + ".Action"
 declare(_RATE_LIMIT, "actions", "stage", "disable_key", "hits_addend", "apply_on_stream_done", "x_ratelimit_option")
 accept(_RATE_LIMIT, "limit", "it is for limits of a rate limit service, and none is asked")
 declare(_RATE_LIMIT + ".HitsAddend", "number", "format", "is_negative_hits")
+declare(_ACTION, "extension")
 declare(_ACTION, "generic_key", "request_headers", "query_parameters", "header_value_match", "remote_address")
 declare(_ACTION, "masked_remote_address", "query_parameter_value_match", "destination_cluster", "metadata")
 declare(_ACTION, "source_cluster", "dynamic_metadata")

@@ -76,6 +76,7 @@ def compileCondition(policy: Section, find: FindVariable) -> Rule:
         lambda stream, headers: f"condition {program.whyNot(stream)}",
         lambda stream, headers: f"condition {program.text} holds",
         lambda stream, headers: float(program.holds(stream)),
+        asks=program.names,
     )
 
 

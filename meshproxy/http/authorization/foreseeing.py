@@ -16,6 +16,13 @@ __all__ = ["deniedDetails", "foreseen"]
 
 _SPACE = re.compile(r"\s")
 
+# What is not known of a request before somebody sends it, as the beginnings of names.
+_UNFORESEEN = (
+    *("request.time", "request.id", "request.size", "request.total_size", "source.", "metadata", "filter_state"),
+    *("connection.id", "connection.tls_version", "connection.subject_", "connection.dns_san_", "connection.sha256_"),
+    *("connection.peer_certificate", "connection.uri_san_local_"),
+)
+
 
 def deniedDetails(policy: str) -> str:
     """
@@ -42,13 +49,24 @@ def foreseen(
     for held, prefix in ((rules, ""), (shadowRules, "only tried: ")):
         if held is not None:
             verdict = held.check(stream, headers)
-            told.append(prefix + _why(held, verdict, stream, headers))
+            told.append(prefix + _why(held, verdict, stream, headers) + _doubts(held, stream))
             policies += [verdict.policy] if verdict.policy else []
             denied = verdict if held is rules and not verdict.allowed else denied
     text = "; ".join(told) or "allowed: there are no rules"
     if denied is None:
         return Foreseen(text, policies=tuple(policies))
     return Foreseen(text, status, deniedDetails(denied.policy), tuple(policies), closes=not status)
+
+
+def _doubts(policies: Policies | MatchedPolicies, stream: Any) -> str:
+    """
+    What to say of expressions that ask what nobody knows of a request that was not sent.
+    """
+    if stream.startTime:
+        return ""
+    names = {name for each in policies.policies for name in each.condition.asks}
+    doubted = sorted(name for name in names if name.removeprefix("has(").startswith(_UNFORESEEN))
+    return f" (a real one may be judged otherwise, by its {', '.join(doubted)})" if doubted else ""
 
 
 def _why(policies: Policies | MatchedPolicies, verdict: Verdict, stream: Any, headers: RequestHeaders) -> str:

@@ -166,7 +166,10 @@ class MatchedPolicies:
     A compiled C{matcher}: a tree whose actions allow, deny or log. What leads to none is denied.
 
     @ivar action: C{"LOG"} if any action logs, else C{"ALLOW"}.
+    @cvar policies: None.
     """
+
+    policies: Sequence[Policy] = ()
 
     __slots__ = ("_find", "_logging", "action")
 

@@ -30,6 +30,7 @@ class Rule:
     @ivar fact: What is there, where it does.
     @ivar share: How much of it holds, from 0 to 1.
     @ivar always: Whether it holds for everything.
+    @ivar asks: The attributes that an expression asks.
     """
 
     test: Test
@@ -37,6 +38,7 @@ class Rule:
     fact: Tell
     share: Share
     always: bool = False
+    asks: tuple[str, ...] = ()
 
 
 ALWAYS: Final = Rule(

@@ -4,7 +4,10 @@ Tests for the verdicts of filters, and what else L{meshproxy.admin.explain.answe
 
 from __future__ import annotations
 
+import json
+
 from meshproxy.admin.explain.text import readable
+from meshproxy.config.cel.printing import treeOf
 from tests.admin.explain.support import CONFIG, ExplainCase
 
 _RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
@@ -41,6 +44,12 @@ _METADATA = """\
                       delegate: /apis/networking.istio.io/v1/namespaces/shop/virtual-service/rest
                       delegateField: spec.http[0]
 """
+
+
+def _conditioned(expression: str) -> str:
+    rules = {"policies": {"p": {"permissions": [{"any": True}], "principals": [{"any": True}]}}}
+    rules["policies"]["p"]["condition"] = treeOf(expression)  # type: ignore[assignment]  # it is no list
+    return f'          - {{name: who, typed_config: {{"@type": {_RBAC}, rules: {json.dumps(rules)}}}}}\n'
 
 
 def _with(text: str, before: str, more: str) -> str:
@@ -99,6 +108,41 @@ class AuthorizationTests(ExplainCase):
             for principal, protocols in ((_ID, ("istio",)), (_ID, ()), ("", ("istio",)))
         ]
         self.assertEqual(chosen, ["all", None, None])
+
+
+class ExpressionTests(ExplainCase):
+    """
+    Policies with a condition.
+    """
+
+    def told(self, expression: str, *headers: str) -> str:
+        """
+        What is told of one, for somebody with a certificate.
+        """
+        self.config = _with(CONFIG, "          - name: quiet\n", _conditioned(expression))
+        verdict: str = self.ask("/cart", *headers, principal=_ID)["filters"][1]["verdict"]["told"]
+        return verdict
+
+    def test_judged(self) -> None:
+        """
+        It is asked about the request in question, and the part that is false is told.
+        """
+        text = "request.path == '/cart' && request.headers['x-a'] == '1' && connection.mtls"
+        self.assertEqual(
+            self.told(text, "x-a: 2"), 'denied: policy \'p\': condition request.headers["x-a"] == "1" is false'
+        )
+        self.assertTrue(self.told(text, "x-a: 1").startswith("allowed: policy 'p' matches"))
+        self.assertTrue(self.told(f"connection.uri_san_peer_certificate == '{_ID}'").startswith("allowed"))
+        self.assertIn("cannot be evaluated (", self.told("response.code == 200"))
+
+    def test_unknown(self) -> None:
+        """
+        What nobody knows of a request that was not sent is named.
+        """
+        told = self.told("request.time.getHours() < 24 && connection.id >= 0u && request.method == 'GET'")
+        self.assertTrue(
+            told.endswith(" (a real one may be judged otherwise, by its connection.id, request.time)"), told
+        )
 
 
 class CertificateTests(ExplainCase):
