@@ -96,7 +96,7 @@ class PlainRequest(ShortRequest):
 
 class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
     """
-    Such a request to a route with a retry policy that asks nothing of a request, and sets no time for a try.
+    Such a request to a route with a retry policy that asks nothing of a request, and of a try to be in time at most.
     """
 
     __slots__ = ()
@@ -130,6 +130,9 @@ class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
         self._headers = headers
         self._message = message
         self._refusable = plan.refusable
+        if plan.perTry is not None:
+            self._perTry = plan.perTry
+            plan.perTry.start(self, now)
 
     def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
         """
@@ -138,8 +141,11 @@ class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
         first = headers.first
         if headers.status in self._refusable or b"x-envoy-ratelimited" in first or b"grpc-status" in first:
             RoutedRequest.wholeReceived(self, headers, body)
-        else:
-            PlainRequest.wholeReceived(self, headers, body)
+            return
+        perTry = self._plan.perTry
+        if perTry is not None:
+            perTry.waiting.pop(self, None)
+        PlainRequest.wholeReceived(self, headers, body)
 
 
 def carryWithBody(
@@ -191,8 +197,8 @@ def carryWithBody(
     if timeouts is not None:
         request._timeouts = timeouts
         timeouts.start(request, now)
-        if plan.expected is not None:
-            headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
+    if plan.expected is not None:
+        headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
     del pool.idle[-1]
     requests.used += 1
     stats.rqTotal.value += 1

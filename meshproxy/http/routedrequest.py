@@ -252,6 +252,16 @@ class RoutedRequest(OrderedRequest):
         self.connection = filtered
         self._send(filtered)
 
+    def chose(self, choice: EndpointChoice, endpoint: Endpoint | None) -> None:
+        """
+        The cluster was asked already which endpoint it is to be.
+
+        @param choice: The request's say.
+        """
+        self._choice = choice
+        if endpoint is not None:
+            choice.tried.append(endpoint)
+
     def _choose(self, cluster: Cluster) -> Endpoint | None:
         """
         Ask the cluster for an endpoint, with what the request has to say about it.

@@ -18,6 +18,7 @@ from meshproxy.codec.http2 import USUAL
 from meshproxy.flags import TEXT, Failure, LocalReply
 from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.http import unary
+from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.dropping import DroppedRequest, ShedRequest
 from meshproxy.http.hedging import HedgingRequest, mayHedge
 from meshproxy.http.orders import EXPECTED, ORDERS
@@ -129,7 +130,7 @@ class Router:
             return
         if (
             not (endStream and plan.isPlain and self.hasNoOrders(headers.first))
-            or (plan.timesCalls and b"content-type" in headers.first and isGRPC(headers))
+            or (plan.looksCloser and plan.wantsMore(headers))
             or stream.upgrade
             or (stream.isInvolved and (stream.healthCheck or stream.connection.upstreamSource is not None))
         ):
@@ -145,11 +146,15 @@ class Router:
         # same as RoutedRequest.start, HTTP1Pool.request and RoutedRequest.connectionReady, where an idle connection
         # waits; else they take over.
         cluster = self.clusters.get(plan.cluster)
-        endpoint = pool = None
+        endpoint = pool = choice = None
         # Where there are subsets, what filters noted may choose among them.
         if cluster is not None and not cluster.isParticular:
-            choose = cluster.chooseEndpoint
-            endpoint = choose()
+            if plan.isChoosy:
+                choice = EndpointChoice(stream, route.action, headers, plan.retries)  # type: ignore[arg-type]
+                endpoint = cluster.chooseEndpointFor(choice)
+            else:
+                choose = cluster.chooseEndpoint
+                endpoint = choose()
             if endpoint is not None:
                 pool = endpoint.pools.get("DEFAULT")
         # Where no filter held it, it came just now.
@@ -160,11 +165,15 @@ class Router:
             or (requests := pool.breaker.requests).used + 1 >= requests.watched
             # What lies there for long may have ended.
             or (now - (connection := pool.idle[-1]).idleSince >= SURE and connection.hasNews)
+            # The answer has to tell of them.
+            or (choice is not None and choice.cookies)
         ):
             kind = RoutedRequest
             if cluster is not None and cluster.isWatched:
                 kind = self._kindOf(plan.cluster, kind)
             stream.upstream = kind(self, stream, route)
+            if choice is not None:
+                stream.upstream.chose(choice, endpoint)
             stream.upstream.foundNone = endpoint is None and cluster is not None and not cluster.isParticular
             stream.upstream.start(headers, True, endpoint)
             return
@@ -175,6 +184,8 @@ class Router:
             request = PlainRequest(self, stream, route, stats, endpoint, now)
         else:
             request = RetriedPlainRequest(self, stream, plan, cluster, endpoint, headers, None, now)
+        if choice is not None:
+            request.chose(choice, endpoint)
         stream.upstream = request
         stream.manager.stats.rqUpstreamTotal.value += 1
         stream.upstreamCluster = cluster.statName
@@ -195,8 +206,8 @@ class Router:
             timeouts.waiting[request] = now + timeouts.seconds
             if timeouts.call is None:
                 timeouts.arm()
-            if plan.expected is not None:
-                headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
+        if plan.expected is not None:
+            headers.first[b"x-envoy-expected-rq-timeout-ms"] = plan.expected
         del pool.idle[-1]
         requests.used += 1
         stats.rqTotal.value += 1
@@ -293,6 +304,10 @@ class Plan:
     @ivar isPlain: Whether it says no more than that to requests that are no calls, and not how long a stream may last.
     @ivar timesCalls: Whether the time-out of calls is what they ask for (C{max_grpc_timeout}).
     @ivar countsAttempts: Whether the upstream is told which try it is.
+    @ivar countsInternal: Whether requests from within are counted by themselves.
+    @ivar looksCloser: Whether L{wantsMore} is to be asked.
+    @ivar isChoosy: Whether it matters which endpoint a request gets.
+    @ivar perTry: Where requests wait for the end of a try.
     @ivar retries: What is tried again.
     @ivar refusable: The statuses of answers that are, whatever else they say.
     @ivar takesAnswers: Which answers to calls may be taken at once: all, none, or those that are never tried again
@@ -304,12 +319,16 @@ class Plan:
         "carriesCalls",
         "cluster",
         "countsAttempts",
+        "countsInternal",
         "deadlines",
         "expected",
         "finalize",
         "forwards",
+        "isChoosy",
         "isPlain",
         "lasts",
+        "looksCloser",
+        "perTry",
         "refusable",
         "retries",
         "route",
@@ -325,7 +344,8 @@ class Plan:
         self.retries: RetryPolicy | None = None
         self.refusable: Container[int] = ()
         self.takesAnswers = 1
-        self.timesCalls = self.countsAttempts = False
+        self.timesCalls = self.countsAttempts = self.countsInternal = self.looksCloser = self.isChoosy = False
+        self.perTry: Deadlines[TriedRequest] | None = None
         self.cluster = ""
         self.timeouts: Deadlines[TriedRequest] | None = None
         self.expected: bytes | None = None
@@ -334,10 +354,8 @@ class Plan:
         if action is None or not self.forwards:
             return
         self.cluster = action.cluster
-        self.carriesCalls = bool(action.cluster) and not (
+        asksLittle = bool(action.cluster) and not (
             settings.matchesUpstream
-            # Requests from within are counted by themselves.
-            or settings.forwarding.isInternal is not None
             or not router.countsCodes
             or router.upstreamLogs is not None
             or router.suppressGRPCCodes
@@ -345,32 +363,51 @@ class Plan:
             or router.heedsExpected
             or router.upstreamChain is not None
             or action.hedges
-            or not (action.retryPolicy is None or action.retryPolicy.isSimple)
+            or not (action.retryPolicy is None or action.retryPolicy.asksNothing)
             or action.isHighPriority
             or action.autoHostRewrite
-            or action.isChoosy
             or action.mirrors
             or action.redirectPolicy is not None
             or action.terminated
             or route.isCounted
             or route.virtualHost.includeAttemptCountInResponse
         )
-        self.lasts = bool(action.maxStreamDuration)
-        self.isPlain = self.carriesCalls and not self.lasts
-        self.timesCalls = action.maxGRPCTimeout is not None
-        if action.maxGRPCTimeout or (self.timesCalls and action.timeout):
-            # Calls have another time-out than other requests.
-            self.carriesCalls = False
-        self.countsAttempts = route.virtualHost.includeRequestAttemptCount
         policy = action.retryPolicy
+        self.lasts = bool(action.maxStreamDuration)
+        self.isPlain = asksLittle and not self.lasts
+        self.isChoosy = action.isChoosy
+        self.timesCalls = action.maxGRPCTimeout is not None
+        self.countsInternal = settings.forwarding.isInternal is not None
+        self.looksCloser = self.timesCalls or self.countsInternal
+        self.countsAttempts = route.virtualHost.includeRequestAttemptCount
+        self.carriesCalls = asksLittle and not (
+            self.isChoosy
+            or not (policy is None or policy.isSimple)
+            # Calls have another time-out than other requests.
+            or action.maxGRPCTimeout
+            or (self.timesCalls and action.timeout)
+        )
         if policy is not None and policy.retryOn:
             self.retries = policy
             self.takesAnswers = 0 if policy.mayRefuse(200) else USUAL
             self.refusable = policy.refusable
+            if action.timeouts.perTry:
+                self.perTry = router.perTryTimeouts[action.timeouts.perTry]
         self.deadlines = unary.CallDeadlines(router, action)
         if action.timeout:
             self.timeouts = router.timeouts[action.timeout]
-            self.expected = None if router.suppressHeaders else router.expectedTimeout(action.timeout)
+        expected = action.timeout if self.perTry is None else self.perTry.seconds
+        if expected and not router.suppressHeaders:
+            self.expected = router.expectedTimeout(expected)
+
+    def wantsMore(self, headers: RequestHeaders) -> bool:
+        """
+        Whether a request is one of those for which more has to be found out than for others.
+        """
+        first = headers.first
+        return (self.timesCalls and b"content-type" in first and isGRPC(headers)) or (
+            self.countsInternal and b"x-envoy-internal" in first
+        )
 
     def bodyLimit(self, stream: Stream) -> int:
         """

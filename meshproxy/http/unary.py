@@ -184,6 +184,7 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         )
         or not _hasNoOther(first)
         or (plan.timesCalls and _TIMEOUT in first)
+        or (plan.countsInternal and b"x-envoy-internal" in first)
         or (plan.retries is not None and len(message) > plan.bodyLimit(stream))
     ):
         return False

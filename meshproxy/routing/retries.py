@@ -184,7 +184,14 @@ class RetryPolicy:
         """
         Whether it asks nothing of a request, and sets no time for a try.
         """
-        return not (self.perTryTimeout or self.perTryIdleTimeout or self.retriableRequestHeaders)
+        return self.asksNothing and not self.perTryTimeout
+
+    @property
+    def asksNothing(self) -> bool:
+        """
+        Whether it asks nothing of a request, and nothing of a try but to be in time.
+        """
+        return not (self.perTryIdleTimeout or self.retriableRequestHeaders)
 
     def mayRefuse(self, status: int) -> bool:
         """

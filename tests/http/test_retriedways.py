@@ -267,6 +267,66 @@ class RetriedWayTests(ProxyCase):
         self.assertIn(b"HTTP/1.1 504", seen[0])
         self.assertIn(b"x-envoy-expected-rq-timeout-ms: 250", seen[1][0])
 
+    def test_perTry(self) -> None:
+        """
+        The time for each try: a late one is given up, and tried again where the policy says so.
+        """
+        for timeout in ("0s", "5s"):
+            route = {"timeout": timeout, "max_stream_duration": None}
+            for on, late, tries in (("5xx", 1, 2), ("5xx", 3, 3), ("retriable-4xx", 1, 1)):
+                policy = {"retry_on": on, "num_retries": 2, "per_try_timeout": "0.15s"}
+                seen = self.assertSameAsLong(policy, GET, *[[]] * late, route=route)
+                self.assertEqual(len(seen[1]), tries)
+                self.assertIn(b"x-envoy-expected-rq-timeout-ms: 150", seen[1][0])
+            seen = self.assertSameAsLong(policy, GET, route=route)
+            self.assertIn(b"HTTP/1.1 200", seen[0])
+        # One that is not shorter than the whole request is none.
+        route["timeout"] = "0.15s"
+        seen = self.assertSameAsLong({**policy, "retry_on": "5xx"}, GET, [], route=route)
+        self.assertEqual(len(seen[1]), 1)
+        self.assertIn(b"HTTP/1.1 504", seen[0])
+
+    def test_hashed(self) -> None:
+        """
+        Where requests that are alike go to one endpoint, they take the short way, too, unless the answer has to tell
+        them by which cookie they are known.
+        """
+        hashing = {"lb_policy": "RING_HASH"}
+        header = {"hash_policy": [{"header": {"header_name": "x-user"}}]}
+        known = GET.replace(b"host", b"x-user: me\r\nhost")
+        for request in (GET, known):
+            self.assertSameAsLong(MESH, request, route=header, cluster=hashing)
+            seen = self.assertSameAsLong(MESH, request, [UNAVAILABLE], route=header, cluster=hashing)
+            self.assertEqual(len(seen[1]), 2)
+        cookie = {"hash_policy": [{"cookie": {"name": "c", "ttl": "60s"}}]}
+        known = GET.replace(b"host", b"cookie: c=1\r\nhost")
+        seen = self.assertSameAsLong(MESH, known, route=cookie, cluster=hashing)
+        self.assertNotIn(b"set-cookie", seen[0])
+        self.short = self.long = 0
+        seen = self.exchange(GET)
+        self.assertIn(b"set-cookie: c=", seen[0])
+        self.assertEqual((self.short, self.long), (0, 1))
+        self.short = self.long = 0
+        self.exchange(POST.replace(b"host", b"cookie: c=1\r\nhost"))
+        self.assertEqual((self.short, self.long), (0, 1))
+
+    def test_inside(self) -> None:
+        """
+        Requests from within are counted by themselves, and go the long way for it; those from outside do not.
+        """
+        manager = {
+            "use_remote_address": True,
+            "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]},
+        }
+        for request in (GET, POST):
+            outside = request.replace(b"host", b"x-forwarded-for: 192.0.2.1\r\nhost")
+            seen = self.assertSameAsLong(MESH, outside, manager=manager)
+            self.assertNotIn("cluster.backend.internal.upstream_rq_200", seen[3])
+            self.short = self.long = 0
+            seen = self.exchange(request)
+            self.assertEqual((self.short, self.long), (0, 1))
+            self.assertEqual(seen[3]["cluster.backend.internal.upstream_rq_200"], 1)
+
     def test_tooLong(self) -> None:
         """
         A body too long to be kept goes the long way, once.
@@ -292,7 +352,7 @@ class RetriedWayTests(ProxyCase):
             self.short = self.long = 0
             self.exchange(request.replace(b"host", b"grpc-timeout: 1S\r\nhost"))
             self.assertEqual((self.short, self.long), (0, 1))
-        for policy in ({**MESH, "per_try_timeout": "1s"}, {**MESH, "per_try_idle_timeout": "1s"}, {**MESH, **LONG}):
+        for policy in ({**MESH, "per_try_idle_timeout": "1s"}, {**MESH, **LONG}):
             self.make(policy)
             self.short = self.long = 0
             self.exchange(GET)
