@@ -201,6 +201,8 @@ class RoutedRequest(OrderedRequest):
         self._stream.upstreamAttempts = self.attempts
         if endpoint is None and not self.foundNone:
             endpoint = self._choose(cluster)
+        elif self._retry is not None and self._choice is None and self._retry.policy.isChoosy:
+            self.chose(EndpointChoice(self._stream, self._action, self._headers, self._retry.policy), endpoint)
         if endpoint is None:
             self._stats.cxNoneHealthy.value += 1
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)

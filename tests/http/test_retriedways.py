@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from meshproxy.http.plainrequest import RetriedPlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.testing import Peer
 from meshproxy.testing.bootstraps import BACKEND
+from meshproxy.testing.network import parseAddress
 from tests.http.support import ProxyCase
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"
 UNAVAILABLE = OK.replace(b"200 OK", b"503 No")
 GET = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
 POST = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nabcd"
+
+OTHER = "127.0.0.1:9001"
 
 #: Matches every request, and is asked of each: reason enough for the long way.
 LONG: dict[str, Any] = {"retriable_request_headers": [{"name": ":method", "present_match": True}]}
@@ -113,9 +117,11 @@ class RetriedWayTests(ProxyCase):
                 backend.write(piece)
             self.proxy.settle()
 
-    def make(self, policy: dict[str, Any], **config: Any) -> None:
+    def make(self, policy: dict[str, Any], isWarm: bool = True, **config: Any) -> None:
         """
         A proxy with such a route.
+
+        @param isWarm: Whether a connection waits.
         """
         duration = {"max_stream_duration": "0s", "grpc_timeout_header_max": "0s"}
         route = {"timeout": "0s", "max_stream_duration": duration, "retry_policy": policy, **config.pop("route", {})}
@@ -129,9 +135,10 @@ class RetriedWayTests(ProxyCase):
             **config,
         )
         self.backend.stop()
-        self.proxy.network.listen(self.backend.address, lambda peer: _Backend(self))
-        # Connections that wait.
-        self.exchange(GET)
+        for address in (BACKEND, OTHER):
+            self.proxy.network.listen(parseAddress(address), lambda peer: _Backend(self))
+        if isWarm:
+            self.exchange(GET)
 
     def exchange(self, request: bytes, *answers: Sequence[bytes | None]) -> tuple[Any, ...]:
         """
@@ -256,6 +263,30 @@ class RetriedWayTests(ProxyCase):
         self.assertEqual(len(seen[1]), 2)
         self.assertEqual(seen[3]["cluster.backend.upstream_rq_total"], 1)
         self.assertEqual(seen[3]["cluster.other.upstream_rq_total"], 1)
+
+    def test_otherEndpoint(self) -> None:
+        """
+        A further try goes to who was not tried, whether or not a connection waited for the first one.
+        """
+        leaving = {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3."
+                "PreviousPrioritiesConfig",
+                "update_frequency": 1,
+            },
+        }
+        addresses = [{"address": "127.0.0.1", "port_value": port} for port in (9000, 9001)]
+        endpoints = [
+            {"priority": priority, "lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}
+            for priority, address in enumerate(addresses)
+        ]
+        cluster = {"load_assignment": {"cluster_name": "backend", "endpoints": endpoints}}
+        policy = {"retry_on": "5xx", "num_retries": 1, "retry_priority": leaving}
+        for isWarm, more in product((True, False), ({}, LONG)):
+            self.make({**policy, **more}, isWarm, cluster=cluster)
+            seen = self.exchange(GET, [UNAVAILABLE])
+            self.assertIn(f" {OTHER} backend 2 ", seen[2][0], (isWarm, more))
 
     def test_timeout(self) -> None:
         """
