@@ -240,8 +240,8 @@ class GRPCStatsFilter(HTTPFilter):
         return self._remember(stream, call)
 
     def requestData(self, stream: Any, data: bytes, endStream: bool) -> None:
-        counted = stream.counted
-        if counted is not None and counted[0] is self._find and len(data) >= 5 and _lengthOf(data)[0] == len(data) - 5:
+        counted, size = stream.counted, len(data) - 5
+        if counted is not None and size >= 0 and _lengthOf(data)[0] == size and counted[0] is self._find:
             requests = counted[1].requests
             if requests is None:
                 counted[1].requestMessages(1)
@@ -278,8 +278,8 @@ class GRPCStatsFilter(HTTPFilter):
             self._recordTime(stream, call.stats)
 
     def responseData(self, stream: Any, data: bytes, endStream: bool) -> None:
-        counted = stream.counted
-        if counted is not None and counted[0] is self._find and len(data) >= 5 and _lengthOf(data)[0] == len(data) - 5:
+        counted, size = stream.counted, len(data) - 5
+        if counted is not None and size >= 0 and _lengthOf(data)[0] == size and counted[0] is self._find:
             counted[1].responseMessages(1)
             return
         call = self._callOf(stream)
@@ -306,8 +306,8 @@ class GRPCStatsFilter(HTTPFilter):
         self._recordTime(stream, stats)
 
     def answerPassed(self, stream: Any, body: bytes, trailers: HeaderMap) -> None:
-        counted = stream.counted
-        if counted is None or counted[0] is not self._find or len(body) < 5 or _lengthOf(body)[0] != len(body) - 5:
+        counted, size = stream.counted, len(body) - 5
+        if counted is None or size < 0 or _lengthOf(body)[0] != size or counted[0] is not self._find:
             self.responseData(stream, body, False)
             self.responseTrailers(stream, trailers)
             return

@@ -59,8 +59,9 @@ class FilterChain:
     that end in C{Places} tells, for each method, which filter of the chain it belongs to, counted from the end where
     the direction begins.
 
-    @ivar callViewers: Of C{requestData}, the methods before that of the terminal filter, where each lets all pass;
-        L{None} where one of them may not.
+    @ivar passesCalls: Whether each method of C{requestData} before that of the terminal filter lets all pass, and all
+        streams share the filters.
+    @ivar viewCall: Shows a whole body to these methods, by stream, body and L{True}; L{None} where there is none.
     @ivar passesAnswers: Whether each of C{responseData} and C{responseTrailers} does.
     @ivar viewAnswer: Shows them all of an answer then, by stream, body and trailers; L{None} where there is none.
     @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
@@ -72,10 +73,10 @@ class FilterChain:
         "_links",
         "_made",
         "_variants",
-        "callViewers",
         "passRequestHeaders",
         "passResponseHeaders",
         "passesAnswers",
+        "passesCalls",
         "perStream",
         "rememberedEnded",
         "requestData",
@@ -92,6 +93,7 @@ class FilterChain:
         "responseTrailersPlaces",
         "streamEnded",
         "viewAnswer",
+        "viewCall",
     )
 
     requestHeaders: tuple[Method, ...]
@@ -108,7 +110,8 @@ class FilterChain:
     responseTrailersPlaces: tuple[int, ...]
     streamEnded: tuple[Method, ...]
     rememberedEnded: tuple[Method, ...]
-    callViewers: tuple[Method, ...] | None
+    passesCalls: bool
+    viewCall: Method | None
     passesAnswers: bool
     viewAnswer: Callable[[Any, bytes, HeaderMap], None] | None
     passRequestHeaders: Passage
@@ -124,6 +127,7 @@ class FilterChain:
         self._made = [link.make() if link.filterClass.shared else link for link in enabled]
         self.perStream = any(isinstance(made, ChainLink) for made in self._made)
         self._bind([made for made in self._made if isinstance(made, HTTPFilter)] if not self.perStream else [])
+        self.passesCalls = self.passesCalls and not self.perStream
         # Most chains of a mesh never see a stream: the functions are made for the first one that comes.
         self.passRequestHeaders = _passFirstInRequest
         self.passResponseHeaders = _passFirstInResponse
@@ -134,7 +138,11 @@ class FilterChain:
         for event in _RESPONSE:
             self._bindEvent(event, list(enumerate(filters[::-1])))
         viewers = [f for f in filters if _defines(type(f), "requestData") and not f.terminal]
-        self.callViewers = tuple(f.requestData for f in viewers) if all(f.passesAll for f in viewers) else None
+        self.passesCalls = all(f.passesAll for f in viewers)
+        self.viewCall = None
+        if viewers and self.passesCalls:
+            views = tuple(f.requestData for f in viewers)
+            self.viewCall = views[0] if len(views) == 1 else partial(_viewEach, views)
         viewers = [f for f in filters if _defines(type(f), "responseData") or _defines(type(f), "responseTrailers")]
         self.passesAnswers = all(f.passesAll for f in viewers)
         self.viewAnswer = None
@@ -197,6 +205,14 @@ class FilterChain:
 
 def _defines(filterClass: type[HTTPFilter], event: str) -> bool:
     return getattr(filterClass, event) is not getattr(HTTPFilter, event)
+
+
+def _viewEach(views: tuple[Method, ...], stream: Any, body: bytes, endStream: bool) -> None:
+    """
+    Show a body to several filters.
+    """
+    for view in views:
+        view(stream, body, endStream)
 
 
 def _viewInTurn(

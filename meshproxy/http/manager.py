@@ -285,14 +285,12 @@ class ConnectionManager(Timeouts):
         first = headers.first
         path = headers.path
         # Functions that are no methods are called by names of their own: CPython finds them faster.
-        isUsual, tellEdge, match = self._isUsual, self._tellEdge, self._match
+        isUsual = self._isUsual if b"te" not in first else self._isUsualButTE
+        tellEdge, match = self._tellEdge, self._match
         if (
             self._judges
-            or not (
-                isUsual(first)
-                if b"te" not in first
-                else first[b"te"] == b"trailers" and headers.more is None and self._isUsualButTE(first)
-            )
+            or not isUsual(first)
+            or (b"te" in first and (first[b"te"] != b"trailers" or headers.more is not None))
             or not path.startswith(b"/")
             or not headers.authority
             or (self._normalize is not None and self._normalize(path) is not path)

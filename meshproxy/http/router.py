@@ -414,4 +414,4 @@ class Plan:
         How long a message may be that is kept for another try.
         """
         limit = self.route.requestBodyBufferLimit
-        return stream.bufferLimit if limit is None else limit
+        return stream.manager.bufferLimit if limit is None else limit

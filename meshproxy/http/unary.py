@@ -74,17 +74,17 @@ class UnaryStream(Stream):
         """
         See L{Stream.begin}. A router that is told now takes the message, too, where all other filters let it pass.
         """
-        viewers = chain.callViewers
-        if chain.perStream or viewers is None:
+        if not chain.passesCalls:
             self.message = None
             Stream.begin(self, chain)
             return
         self.chain = chain
         try:
-            chain.passRequestHeaders(self, self.requestHeaders, False)
-            if viewers and self.isTaken:
-                for view in viewers:
-                    view(self, self.message, True)
+            passage = chain.passRequestHeaders
+            passage(self, self.requestHeaders, False)
+            view = chain.viewCall
+            if view is not None and self.isTaken:
+                view(self, self.message, True)
         except Exception:
             self.filterRaised(TwistedFailure())
         self.message = None
@@ -107,7 +107,8 @@ class UnaryStream(Stream):
         chain = self.chain
         if chain.responseHeaders:
             try:
-                passed = chain.passResponseHeaders(self, headers, False)
+                passage = chain.passResponseHeaders
+                passed = passage(self, headers, False)
             except Exception:
                 self.filterRaised(TwistedFailure())
                 passed = False
@@ -190,24 +191,23 @@ def route(router: Router, stream: UnaryStream, headers: RequestHeaders, plan: Pl
         return False
     choose = cluster.chooseEndpoint
     endpoint = choose()
-    pool = None if endpoint is None else endpoint.pools.get("DEFAULT")
-    connection = pool.withRoom() if isinstance(pool, HTTP2Pool) else None
-    if (
-        endpoint is not None
-        and pool is not None
-        and pool.idle
-        and plan.isPlain
-        and _TIMEOUT not in first
-        # Whether a call of gRPC succeeded is not told by its status of HTTP.
-        and not isGRPC(headers)
-        and carryWithBody(router, stream, headers, plan, cluster, endpoint, pool)
-    ):
-        return True
+    pool = connection = None
+    if endpoint is not None and (pool := endpoint.pools.get("DEFAULT")) is not None:
+        if isinstance(pool, HTTP2Pool):
+            connection = pool.withRoom()
+        if (
+            pool.idle
+            and plan.isPlain
+            and _TIMEOUT not in first
+            # Whether a call of gRPC succeeded is not told by its status of HTTP.
+            and not isGRPC(headers)
+            and carryWithBody(router, stream, headers, plan, cluster, endpoint, pool)
+        ):
+            return True
     if (
         endpoint is None
-        or pool is None
         or connection is None
-        or (requests := pool.breaker.requests).used + 1 >= requests.watched
+        or (requests := connection.pool.breaker.requests).used + 1 >= requests.watched
     ):
         stream.upstream = RoutedRequest(router, stream, plan.route)
         stream.upstream.start(headers, False, endpoint)

@@ -62,6 +62,7 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
         self.id = next(_ids)
         self.codec = self.codecClass(self, pool.settings.http2, pool.counters)
         self.streams: dict[UpstreamStream, None] = {}
+        self._makeStream = self.streamClass
         self.served = 0
         # What each request asks for is no attribute of the class: CPython finds it sooner.
         self.isWoken = self.isRetired = self.closedHere = self._isLost = self.hasSettings = False
@@ -233,7 +234,8 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
         """
         Carry a request.
         """
-        stream = self.streamClass(self, request)
+        make = self._makeStream
+        stream = make(self, request)
         self.streams[stream] = None
         self.served += 1
         settings = self.pool.settings

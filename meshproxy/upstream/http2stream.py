@@ -242,7 +242,8 @@ class UpstreamStream:
         """
         self._responseEnded = True
         call: ICall = self.request  # type: ignore[assignment]  # nobody else takes answers
-        call.answerReceived(headers, body, trailers)
+        # CPython 3.11 finds it faster on the class.
+        type(call).answerReceived(call, headers, body, trailers)
         if self.request is None:
             return
         connection = self.connection

@@ -280,6 +280,13 @@ class SplitTests(UnaryCase):
         self.assertEqual((self.short, seen[-3:]), (1, expected))
         self.assertEqual(result.client.trailers, [*END, (b"x-seen", b"200")])
         self.assertSame()
+        # Of several, all see the message before any sees the trailers, each what the others did to these.
+        self.make(viewer, viewer)
+        seen.clear()
+        self.exchange([self.call()])
+        ends = [dict(END), {**dict(END), b"x-seen": b"200"}]
+        self.assertEqual([payload for payload, _, _ in seen], [MESSAGE, MESSAGE, ANSWER, ANSWER, *ends])
+        self.assertSame()
 
         def fail(stream: Any, *event: Any) -> None:
             if b"x-fail" in stream.requestHeaders.first:

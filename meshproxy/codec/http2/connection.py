@@ -345,7 +345,7 @@ class ConnectionCodec(ControlReader):
     # Streams
 
     def _open(self, streamId: int, state: StreamState = StreamState.OPEN) -> CodecStream:
-        stream = CodecStream(self, streamId, state)
+        stream = CodecStream(self, streamId, state, self.peerInitialWindow, self.options.initialStreamWindow)
         self.streams[streamId] = stream
         self.counters.streamsActive.value += 1
         self._floods.openedStreams += 1

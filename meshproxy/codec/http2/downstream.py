@@ -167,7 +167,13 @@ class DownstreamCodec(WholeCodec):
             self.counters.streamRefusedErrors.value += 1
             self.sendReset(streamId, ErrorCode.REFUSED_STREAM)
             return
-        stream = CodecStream(self, streamId, _HALF_CLOSED if endStream else _OPEN)
+        stream = CodecStream(
+            self,
+            streamId,
+            _HALF_CLOSED if endStream else _OPEN,
+            self.peerInitialWindow,
+            self.options.initialStreamWindow,
+        )
         self.streams[streamId] = stream
         self.counters.streamsActive.value += 1
         self._floods.openedStreams += 1
@@ -201,12 +207,13 @@ class DownstreamCodec(WholeCodec):
         method, path, authority, scheme, copy = like.method, like.path, like.authority, like.scheme, like.first.copy
         latest, taken, end = len(data) - reach, 0, 0
         most = min(most - len(streams), self._budget // _HEAD_COST)
+        sendWindow, receiveWindow = self.peerInitialWindow, self.options.initialStreamWindow
         while taken < most and position <= latest:
             start, streamId, section = unpack(data, position)
             if start != begin or section != block or not last < streamId <= _LAST_ID or not streamId & 1:
                 break
             last = streamId
-            stream = streams[streamId] = held[streamId] = CodecStream(self, streamId, _OPEN)
+            stream = streams[streamId] = held[streamId] = CodecStream(self, streamId, _OPEN, sendWindow, receiveWindow)
             stream.bodyLeft = bodyLeft
             stream.head = headers = _newRequest(RequestHeaders)
             headers.method = method
@@ -308,8 +315,9 @@ class DownstreamCodec(WholeCodec):
             key = keyOf(headers.status, first)
             template = self.templates.get(key)
             block = None if template is None else template.fill(first)
+            recall, last = self.recall, 0
             # Trailers are recalled by their fields.
-            end = self.recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
+            end = recall(tuple(trailers.first.items())) if block is not None and trailers.first else None
             if block is not None and end is not None and (last := len(end)) <= longest:
                 streamId, size = stream.id, len(block)
                 self.sendWindow -= length

@@ -369,6 +369,8 @@ class Encoder:
         self._updates: list[int] = [] if self._tableSize == 4096 else [self._tableSize]
         self._bytes: dict[Field, bytes] = {}
         self._blocks: dict[tuple[object, ...], bytes] = {}
+        # It is the same dictionary always.
+        self.recall = self._blocks.get
         self.templates: dict[tuple[object, ...], Template] = {}
         # What was sent last with a name of NUMBERS that the static table does not have, or is in the table.
         self._named: dict[bytes, Field] = {}
@@ -388,12 +390,6 @@ class Encoder:
         self._tableSize = size
         self._evict(min(smallest, size))
         self._forget()
-
-    def recall(self, key: tuple[object, ...]) -> bytes | None:
-        """
-        The section that was written with this key, if it is the same still.
-        """
-        return self._blocks.get(key)
 
     def encode(self, fields: tuple[Field, ...], key: tuple[object, ...] = ()) -> bytes:
         """

@@ -126,12 +126,14 @@ class RequestBlocks:
             if len(self._orders) >= _MOST_KNOWN:
                 self._orders.clear()
             order = self._orders[names] = _Order(names)
-        key = (order, headers.method, headers.path, headers.authority, headers.scheme, order.fixed(first))
+        # Functions that are no methods are called by names of their own: CPython finds them faster.
+        fixed, varying = order.fixed, order.varying
+        key = (order, headers.method, headers.path, headers.authority, headers.scheme, fixed(first))
         pattern = self._known.get(key)
         if pattern is None or self._version != self._encoder.version:
             return self._encodeAnew(headers, key)
         try:
-            return pattern % tuple(map(_literalOf, order.varying(first)))
+            return pattern % tuple(map(_literalOf, varying(first)))
         except _Unwritable:
             # The general way tells so.
             return self._encoder.encode(requestFields(headers))

@@ -83,13 +83,15 @@ class CodecStream:
         "unsent",
     )
 
-    def __init__(self, codec: ConnectionCodec, streamId: int, state: StreamState) -> None:
+    def __init__(
+        self, codec: ConnectionCodec, streamId: int, state: StreamState, sendWindow: int, receiveWindow: int
+    ) -> None:
         self._codec = codec
         self.id = streamId
         self.sink: Any = None
         self.state = state
-        self.sendWindow = codec.peerInitialWindow
-        self.receiveWindow = codec.options.initialStreamWindow
+        self.sendWindow = sendWindow
+        self.receiveWindow = receiveWindow
         self.unsent = 0
         self.bodyLeft = UNKNOWN_LENGTH
         self.isHead = False

@@ -232,9 +232,9 @@ class UpstreamCodec(WholeCodec):
         length = len(message)
         first = headers.first
         told = first.get(b"content-length")
-        longest = self.peerMaxFrameSize
+        longest, window = self.peerMaxFrameSize, self.peerInitialWindow
         if (
-            length > self.peerInitialWindow
+            length > window
             or length > self.sendWindow
             or length > longest
             or self.outSize >= self.outLimit
@@ -248,9 +248,8 @@ class UpstreamCodec(WholeCodec):
         self._nextId += 2
         if self._nextId > _LAST_ID:
             self._limitStreams()
-        stream = CodecStream(self, streamId, _HALF_CLOSED)
+        stream = CodecStream(self, streamId, _HALF_CLOSED, window - length, self.options.initialStreamWindow)
         stream.sink = sink
-        stream.sendWindow -= length
         self.sendWindow -= length
         self.streams[streamId] = stream
         self.counters.streamsActive.value += 1
@@ -403,16 +402,14 @@ class UpstreamCodec(WholeCodec):
             while budget > 0 and size - position >= reach:
                 if like is not None and latest is not None and size - position >= like.reach:
                     # As long as the last one: all of it is parted at once.
-                    length, last = like.length, position + like.reach
+                    length, last, unpackLike = like.length, position + like.reach, like.unpack
                     if like.isReset:
-                        start, streamId, section, ofData, two, body, ofEnd, three, trailing, behind, four = like.unpack(
+                        start, streamId, section, ofData, two, body, ofEnd, three, trailing, behind, four = unpackLike(
                             data, position
                         )
                         isLike = behind == _RESET and four == streamId
                     else:
-                        start, streamId, section, ofData, two, body, ofEnd, three, trailing = like.unpack(
-                            data, position
-                        )
+                        start, streamId, section, ofData, two, body, ofEnd, three, trailing = unpackLike(data, position)
                         isLike = size - last < 13 or data[last + 3] != _RESETS
                     if not (
                         isLike

@@ -35,7 +35,7 @@ class StateTests(SynchronousTestCase):
         for before in StreamState:
             for what in Happening:
                 codec, _, _ = downstream()
-                stream = CodecStream(codec, 1, before)
+                stream = CodecStream(codec, 1, before, 65535, 65535)
                 codec.streams[1] = stream
                 after = NEXT_STATE.get((before, what))
                 if after is None:
