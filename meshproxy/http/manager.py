@@ -382,7 +382,7 @@ class ConnectionManager(Timeouts):
         route = stream.route = self.routes.match(headers, stream)
         if route is not None:
             stream.routeName = route.name
-            stream.upstreamCluster = "" if route.action is None else route.action.cluster
+            stream.upstreamCluster = stream.plannedCluster
         self.logMeanwhile(stream, "DownstreamStart")
         return route
 
@@ -554,8 +554,7 @@ class ConnectionManager(Timeouts):
         if self._logs:
             if stream.upstream is None and not stream.upstreamCluster and stream.route is not None:
                 # Answered before the router had it: as in Envoy, the log tells where it would have gone.
-                action = stream.route.action
-                stream.upstreamCluster = "" if action is None else action.cluster
+                stream.upstreamCluster = stream.plannedCluster
             self.accessLogs.logEnd(stream)
         if self._leaving:
             self._leaving -= 1

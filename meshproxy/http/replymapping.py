@@ -12,7 +12,7 @@ from meshproxy.accesslog.filters import LogFilter, RuntimeInteger, compileFilter
 from meshproxy.accesslog.formatter import Formatter
 from meshproxy.accesslog.logs import compileBodyFormat
 from meshproxy.config import Section
-from meshproxy.flags import LocalReply, grpcStatus
+from meshproxy.flags import LocalReply, ResponseFlag, grpcStatus
 from meshproxy.headers import ResponseHeaders
 from meshproxy.http.localreply import expectsGRPC, percentEncoded
 from meshproxy.routing.mutations import Mutation, compileHeaderOptions
@@ -78,12 +78,16 @@ def compileReplyRewriter(section: Section | None, runtime: RuntimeInteger) -> Re
         earlier = stream.responseHeaders
         stream.responseHeaders = headers
         stream.responseCode = reply.status
+        # As in Envoy, that a request could not be read is known to those that log it, and to nobody before.
+        late = reply.flag & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR
+        stream.responseFlags &= ~late
         try:
             body, contentType = _rewritten(stream, headers, mappers, otherwise)
             status = stream.responseCode
         finally:
             stream.responseHeaders = earlier
             stream.responseCode = 0
+            stream.responseFlags |= late
         if expectsGRPC(stream):
             _toGRPC(headers, reply, status, body, contentType)
             return headers, b""

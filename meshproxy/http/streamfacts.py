@@ -108,6 +108,14 @@ class StreamFacts(StreamInfo):
         return "" if self._cluster is None else self._clusterName
 
     @property
+    def plannedCluster(self) -> str:
+        """
+        How logs name the cluster that the route says; empty where there is none.
+        """
+        cluster = self._cluster
+        return "" if cluster is None else cluster.statName
+
+    @property
     def upstreamClusterRaw(self) -> str:
         """
         The cluster's own name.

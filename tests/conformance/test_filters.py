@@ -63,6 +63,15 @@ LISTENERS = {
         filters=_FAULT % f"abort: {{http_status: 418, response_body: 'own: %REQ(:path)%', {_ALWAYS}}}"
     ),
     "abortGrpcSaying": Manager(filters=_FAULT % f"abort: {{grpc_status: 8, response_body: own, {_ALWAYS}}}"),
+    "abortNamed": Manager(
+        routes="[{match: {prefix: /}, route: {cluster_header: x-to}}]",
+        filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}",
+    ),
+    "abortMissing": Manager(
+        routes="[{match: {prefix: /}, route: {cluster: nobody}}]",
+        table="validate_clusters: false",
+        filters=_FAULT % f"abort: {{http_status: 418, {_ALWAYS}}}",
+    ),
     "abortNever": Manager(filters=_FAULT % "abort: {http_status: 418, percentage: {numerator: 0}}"),
     "abortGrpc": Manager(filters=_FAULT % f"abort: {{grpc_status: 8, {_ALWAYS}}}"),
     "abortByHeader": Manager(filters=_FAULT % f"abort: {{header_abort: {{}}, {_ALWAYS}}}"),
@@ -237,6 +246,11 @@ def _thrice(request: bytes) -> list[Step]:
 
 
 CASES = [
+    Case(
+        "abortNamed", "An abort, where the request names a cluster.", get("/", "x-to: backend"), listener="abortNamed"
+    ),
+    Case("abortNamedMissing", "One that is not there.", get("/", "x-to: nobody"), listener="abortNamed"),
+    Case("abortMissing", "The route names one that is not there.", get(), listener="abortMissing"),
     *[
         Case(
             f"limitActions_{letter}_{number}",

@@ -70,6 +70,12 @@ LISTENERS = {
         " {match: {prefix: /307}, redirect: {host_redirect: h, response_code: TEMPORARY_REDIRECT}},"
         " {match: {prefix: /308}, redirect: {host_redirect: h, response_code: PERMANENT_REDIRECT}}]",
     ),
+    "mapped": Manager(
+        "{local_reply_config: {mappers: [{filter: {response_flag_filter: {flags: [DPE]}}, status_code: 499}],"
+        " body_format: {text_format_source: {inline_string: '%RESPONSE_FLAGS%|%RESPONSE_CODE%|"
+        "%RESPONSE_CODE_DETAILS%|%PROTOCOL%|%LOCAL_REPLY_BODY%'}}}}",
+        _TO % "empty",
+    ),
     "noHost": Manager(hosts="[{name: v, domains: [known.example], routes: %s}]" % (_TO % "backend")),
     "tls": Manager(host="require_tls: ALL"),
     "tlsExternal": Manager(host="require_tls: EXTERNAL_ONLY"),
@@ -193,6 +199,14 @@ CASES = [
             ("seeOther", "/303", ()),
             ("temporary", "/307", ()),
             ("permanent", "/308", ()),
+        )
+    ],
+    *[
+        Case(f"mapped_{name}", f"A mapped reply: {name}.", data, listener="mapped")
+        for name, data in (
+            ("garbage", b"GARBAGE\r\n\r\n"),
+            ("value", get("/", "x-a: a\0b")),
+            ("upstream", get()),
         )
     ],
     Case("known", "A virtual host that is known.", get("/", "Host: known.example"), listener="noHost"),

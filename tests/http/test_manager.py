@@ -428,6 +428,18 @@ class LogTests(ManagerCase):
         self.proxy.request()
         self.assertEqual(self.proxy.accessLog, ["DownstreamStart 0 backend", "DownstreamEnd 200 backend"])
 
+    def test_plannedCluster(self) -> None:
+        """
+        Where nobody was asked the log names the cluster that the route says, by the name of its stats, if it is there.
+        """
+        reply = scripted(requestHeaders=lambda stream, headers, end: stream.reply(404, b"", [], "test_reply"))
+        route = {"match": {"prefix": "/"}, "route": {"cluster_header": "x-to"}}
+        self.start(reply, routes=[route], accessLog="%UPSTREAM_CLUSTER%", cluster={"alt_stat_name": "other"})
+        client = self.proxy.client()
+        for name in (b"backend", b"nobody"):
+            client.request(headers=[(b"x-to", name)])
+        self.assertEqual(self.proxy.accessLog, ["other", "-"])
+
 
 class DrainTests(ManagerCase):
     """

@@ -63,6 +63,27 @@ class ReplyRewriterTests(ProxyCase):
             self.assertEqual(response.headers.get(name), value)
         self.assertEqual(self.proxy.accessLog, ["410 test_reply -"])
 
+    def test_unreadable(self) -> None:
+        """
+        That a request could not be read no mapper knows, as in Envoy; the log does.
+        """
+        flags = {"response_flag_filter": {"flags": ["DPE"]}}
+        proxy = self.start(
+            manager={
+                "local_reply_config": {
+                    "mappers": [{"filter": flags, "status_code": 499}],
+                    "body_format": {"text_format_source": {"inline_string": "%RESPONSE_FLAGS% %RESPONSE_CODE%"}},
+                }
+            },
+            accessLog="%RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%",
+        )
+        client = proxy.client()
+        client.expect()
+        client.write(b"GARBAGE\r\n\r\n")
+        answer = client.response()
+        self.assertEqual((answer.status, answer.body), (400, b"- 400"))
+        self.assertEqual(proxy.accessLog, ["DPE http1.codec_error"])
+
     def test_unmapped(self) -> None:
         """
         Without a match the common format is for all.

@@ -14,7 +14,7 @@ from meshproxy.admin.explain.place import Answer
 from meshproxy.admin.explain.question import Question
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import LocalReply
-from meshproxy.headers import RequestHeaders
+from meshproxy.headers import RequestHeaders, isGRPC
 from meshproxy.http.requestheaders import compileRequestHeaders
 from meshproxy.routing.route import Route
 
@@ -50,7 +50,7 @@ def prepareHead(manager: ConnectionManager, headers: RequestHeaders, stream: Str
     if settings.normalizePath is not None and headers.path[:1] == b"/":
         result = settings.normalizePath(headers.path)
         if not isinstance(result, bytes):
-            if isinstance(result, tuple):
+            if isinstance(result, tuple) and not isGRPC(headers):
                 return LocalReply(307, b"", "path_normalization_failed: redirected to the normalized path")
             return LocalReply(400, b"", "path_normalization_failed")
         headers.path = result

@@ -141,6 +141,16 @@ class AnswerTests(ExplainCase):
         # Before it went to https, none of its routes was asked.
         self.assertNotIn("routes_before", self.ask("/", "host: safe.example"))
 
+    def test_redirectedPath(self) -> None:
+        """
+        A path that is sent to its normal form: not by who speaks gRPC, and follows no redirects.
+        """
+        how = "path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
+        self.config = CONFIG.replace("normalize_path: true", how)
+        self.assertTrue(self.ask("/a%2Fb")["outcome"].startswith("307 "))
+        grpc = self.ask("/a%2Fb", "content-type: application/grpc")["outcome"]
+        self.assertTrue(grpc.startswith("400 "), grpc)
+
     def test_port(self) -> None:
         """
         A domain that would match without the port is told.
