@@ -21,6 +21,7 @@ __all__ = [
     "Failure",
     "LocalReply",
     "OVERLOADED",
+    "SHORT",
     "SUPPRESSIBLE",
     "ResetReason",
     "ResponseFlag",
@@ -127,7 +128,11 @@ class _FlagText(dict[int, str]):
         return text
 
 
-_SHORT = _FlagText(0)
+SHORT = _FlagText(0)
+"""
+C{%RESPONSE_FLAGS%} by mask: see L{flagsShort}.
+"""
+
 _LONG = _FlagText(1)
 
 
@@ -135,7 +140,7 @@ def flagsShort(mask: int) -> str:
     """
     C{%RESPONSE_FLAGS%}: C{"UF"}, C{"URX,UF"}, or C{"-"}.
     """
-    return _SHORT[mask]
+    return SHORT[mask]
 
 
 def flagsLong(mask: int) -> str:

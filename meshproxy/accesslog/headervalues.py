@@ -49,12 +49,27 @@ _TO_TEXT = (
 
 # Pseudo-header fields of requests are attributes of the map, not entries of its dictionary; "" stands for none.
 _ATTRIBUTES = {
-    b":method": "(request.method or None) if request is not None else None",
-    b":path": "(request.path or None) if request is not None else None",
-    b":authority": "(request.authority or None) if request is not None else None",
-    b"host": "(request.authority or None) if request is not None else None",
-    b":scheme": "(request.scheme or None) if request is not None else None",
+    b":method": "method",
+    b":path": "path",
+    b":authority": "authority",
+    b"host": "authority",
+    b":scheme": "scheme",
 }
+
+
+def _lookup(fields: str, name: bytes, position: int, nothing: str = "None") -> str:
+    """
+    The expression for a field.
+
+    @param nothing: That for what stands in the place of one that is not there.
+    """
+    if fields == "requestFirst" and name in _ATTRIBUTES:
+        return f"(request.{_ATTRIBUTES[name]} or {nothing}) if request is not None else {nothing}"
+    if fields == "responseFirst" and name == b":status":
+        return f"b'%d' % info.responseHeaders.status if info.responseHeaders is not None else {nothing}"
+    if nothing == "None":
+        return f"{fields}.get({{name{position}}})"
+    return f"{fields}.get({{name{position}}}, {nothing})"
 
 
 def _fields(fields: str) -> Callable[[Command], Value]:
@@ -66,22 +81,15 @@ def _fields(fields: str) -> Callable[[Command], Value]:
 
     def compile(command: Command) -> Value:
         names = headerNames(command)
-        lookups: list[str] = []
-        for position, name in enumerate(names):
-            if fields == "requestFirst" and name in _ATTRIBUTES:
-                lookups.append(_ATTRIBUTES[name])
-            elif fields == "responseFirst" and name == b":status":
-                lookups.append("b'%d' % info.responseHeaders.status if info.responseHeaders is not None else None")
-            else:
-                lookups.append(f"{fields}.get({{name{position}}})")
-        lookup = lookups[-1] if len(lookups) == 1 else f"first if (first := {lookups[0]}) is not None else {lookups[1]}"
+        lookups = [_lookup(fields, name, position) for position, name in enumerate(names)]
+        first = f"first if (first := {lookups[0]}) is not None else " if len(lookups) > 1 else ""
+        lookup = first + lookups[-1]
+        raw = first + _lookup(fields, names[-1], len(names) - 1, "{missing}")
         if command.length is not None:
             lookup = f"whole[:{{length}}] if (whole := {lookup}) is not None else None"
+            raw = f"found if (found := ({lookup})) is not None else {{missing}}"
         bound = {f"name{position}": name for position, name in enumerate(names)}
         source = _TO_TEXT.format(lookup=f"({lookup})").replace("{{", "{").replace("}}", "}")
-        raw = f"found if (found := ({lookup})) is not None else {{missing}}"
-        if lookup == f"{fields}.get({{name0}})":
-            raw = f"{fields}.get({{name0}}, {{missing}})"
         return Inline(source, False, raw, clean=clean, length=command.length, **bound)
 
     return compile

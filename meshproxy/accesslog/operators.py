@@ -28,7 +28,7 @@ from meshproxy.accesslog.statevalues import STATE_OPERATORS
 from meshproxy.accesslog.timeformat import DEFAULT_LOCAL_TIME, DEFAULT_TIME, compileTime
 from meshproxy.accesslog.values import Value, clean, plainText
 from meshproxy.config.near import near
-from meshproxy.flags import flagsLong, flagsShort
+from meshproxy.flags import SHORT, flagsLong
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -263,7 +263,7 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "RESPONSE_CODE": _plain(Inline("(info.responseCode or getattr(info.responseHeaders, 'status', 0))", True)),
     "RESPONSE_CODE_DETAILS": _details,
     "RESPONSE_FLAGS": _plain(
-        Inline("{flags}(info.responseFlags)", False, "{encoded}[{flags}(info.responseFlags)]", flags=flagsShort)
+        Inline("{flags}[info.responseFlags]", False, "{encoded}[{flags}[info.responseFlags]]", flags=SHORT)
     ),
     "RESPONSE_FLAGS_LONG": _plain(lambda info: flagsLong(info.responseFlags)),
     "COALESCE": _coalesce,
