@@ -46,7 +46,7 @@ declare(_MESSAGE, "clear_route_cache", "status_on_error", "filter_enabled", "fil
 declare(_MESSAGE, "deny_at_disable", "stat_prefix", "allowed_headers", "disallowed_headers")
 declare(_MESSAGE, "max_denied_response_body_bytes", "grpc_service", "encode_raw_headers", "include_peer_certificate")
 declare(_MESSAGE, "metadata_context_namespaces", "route_metadata_context_namespaces", "include_tls_session")
-declare(_MESSAGE, "charge_cluster_response_stats")
+declare(_MESSAGE, "charge_cluster_response_stats", "decoder_header_mutation_rules")
 accept(_MESSAGE, "transport_api_version", "there is one version")
 accept(_MESSAGE, "validate_mutations", "nobody passes by an answer whose fields are not valid")
 declare(_PACKAGE + "HttpService", "server_uri", "path_prefix", "path_override")
@@ -147,7 +147,10 @@ class ExtAuthz(HTTPFilter):
             answer: CallResponse = await self.context.calls.call(plan.cluster, head, question.frame(), plan.timeout)
             checked = Checked.read(answer)
             if checked.isAllowed:
-                self._passed(stream, headers, checked, began)
+                if checked.noted is not None:
+                    lasted = float(int((self.context.clock.seconds() - began) * 1000))
+                    noteMetadata(stream, _NAMESPACE, {**checked.noted, "ext_authz_duration": lasted})
+                self._passed(stream, headers, checked.ruled(plan.rules))
                 return None
         except (InvalidAnswer, UnicodeDecodeError) as error:
             # No failure mode lets it pass.
@@ -166,12 +169,9 @@ class ExtAuthz(HTTPFilter):
         content = checked.body[: plan.mostDenied] if plan.mostDenied else checked.body
         return self._reply(stream, checked.status or 403, "ext_authz_denied", content, _tellable(checked.told))
 
-    def _passed(self, stream: Any, headers: RequestHeaders, checked: Checked, began: float) -> None:
+    def _passed(self, stream: Any, headers: RequestHeaders, checked: Checked) -> None:
         isChanged = checked.changeRequest(headers)
         self._count(stream, OK)
-        if checked.noted is not None:
-            lasted = float(int((self.context.clock.seconds() - began) * 1000))
-            noteMetadata(stream, _NAMESPACE, {**checked.noted, "ext_authz_duration": lasted})
         if checked.answers:
             self._told[stream] = checked.answers
         if isChanged and self.config.clearsRoute:
@@ -205,7 +205,12 @@ class ExtAuthz(HTTPFilter):
         self._note(stream, answer.headers)
         if status != 200:
             return self._denied(stream, answer)
-        self._allowed(stream, headers, answer.headers, removed)
+        try:
+            self._allowed(stream, headers, answer.headers, removed)
+        except InvalidAnswer as error:
+            self.context.log.debug("{name}: {error}", name=self.context.name, error=error)
+            self._count(stream, ERROR)
+            return self._reply(stream, 500, "ext_authz_invalid")
         return None
 
     # The question
@@ -245,22 +250,23 @@ class ExtAuthz(HTTPFilter):
 
     def _allowed(self, stream: Any, headers: RequestHeaders, answered: ResponseHeaders, removed: list[bytes]) -> None:
         plan: AuthorizationPlan = self.config
-        self._count(stream, OK)
-        isChanged = False
-        for name, value in answered.fields():
-            if plan.sets(name):
-                headers.set(name, value)
-                isChanged = True
-        for name, value in answered.fields():
-            if plan.appends(name):
-                headers.add(name, value)
-                isChanged = True
-        for name in b",".join(removed).lower().split(b","):
-            name = name.strip(b" \t")
+        fields = list(answered.fields())
+        names = (name.strip(b" \t") for name in b",".join(removed).lower().split(b","))
+        changes = Checked(
+            True,
+            sets=[one for one in fields if plan.sets(one[0])],
+            appends=[one for one in fields if plan.appends(one[0])],
             # A head needs its pseudo-header fields and its host.
-            if name and name[:1] != b":" and name != b"host":
-                headers.remove(name)
-                isChanged = True
+            removes=[name for name in names if name and name[:1] != b":" and name != b"host"],
+        ).ruled(plan.rules)
+        self._count(stream, OK)
+        for name, value in changes.sets:
+            headers.set(name, value)
+        for name, value in changes.appends:
+            headers.add(name, value)
+        for name in changes.removes:
+            headers.remove(name)
+        isChanged = bool(changes.sets or changes.appends or changes.removes)
         told = [(name, value, ADD) for name, value in answered.fields() if plan.toldOnSuccess(name)]
         if told:
             self._told[stream] = told

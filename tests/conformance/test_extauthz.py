@@ -73,6 +73,12 @@ _RICH = {
         "dynamic_metadata_from_headers": _list({"exact": "x-note"}),
     },
 }
+_RULED = {
+    "authorization_response": {
+        "allowed_upstream_headers": _list(*({"exact": name} for name in ("x-user", "x-two", "x-envoy-max-retries"))),
+        "allowed_upstream_headers_to_append": _list({"exact": "x-more"}),
+    }
+}
 _NEVER = {"default_value": {"numerator": 0}}
 
 LISTENERS = {
@@ -90,6 +96,8 @@ LISTENERS = {
     "status": _manager(status_on_error={"code": "ServiceUnavailable"}),
     "closed": _manager(cluster="closed"),
     "path": _manager({"path_override": "/always?c=d"}),
+    "ruled": _manager(_RULED, decoder_header_mutation_rules={"disallow_expression": {"regex": "x-(user|one)"}}),
+    "ruledStrictly": _manager(_RULED, decoder_header_mutation_rules={"disallow_is_error": True}),
     "off": _manager(filter_enabled=_NEVER),
     "offDenies": _manager(filter_enabled=_NEVER, deny_at_disable={"default_value": True, "runtime_key": "k"}),
 }
@@ -121,6 +129,21 @@ _ANSWERS: dict[str, Script] = {
 }
 
 CASES = [
+    *[
+        Case(
+            f"{listener}_{name}",
+            f"The answer: {name}.",
+            get("/a?b", "x-user: me", "x-one: 1", "x-two: 2"),
+            (answer, OK),
+            listener,
+        )
+        for listener in ("ruled", "ruledStrictly")
+        for name, answer in (
+            ("sets", ok("x-user: you", "x-more: 2", "x-two: they")),
+            ("removes", ok("x-envoy-auth-headers-to-remove: x-one, x-two")),
+            ("ours", ok("x-envoy-max-retries: 3")),
+        )
+    ],
     *[
         Case(f"{listener}_{name}", f"{name} through {listener}.", get("/a?b", *_FIELDS), (answer, OK), listener)
         for listener in ("plain", "rich", "allowed", "lenient", "status", "path")

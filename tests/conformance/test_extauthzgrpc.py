@@ -82,6 +82,18 @@ _ANSWERS: dict[str, Tree] = {
             "headers": [_header(":path", "/changed"), _header(":method", "PUT"), _header(":authority", "a.example")]
         }
     },
+    "ruled": {
+        "okResponse": {
+            "headers": [
+                _header("x-envoy-max-retries", "3"),
+                _header("x-default", "new"),
+                _header(":path", "/more", append=True),
+                _header("host", "b.example"),
+                _header(":scheme", "https"),
+            ],
+            "headersToRemove": ["x-two", "x-gone", "x-envoy-expected-rq-timeout-ms"],
+        }
+    },
     "deny": {"status": {"code": 7}},
     "told": {"status": {"code": 7}, "deniedResponse": _DENIED, "dynamicMetadata": {"who": "denied"}},
     "deny200": {"status": {"code": 7}, "deniedResponse": {"status": {"code": "OK"}, "body": "x"}},
@@ -141,6 +153,19 @@ _VARIANTS: dict[str, Tree] = {
         },
         "fields": ["content-type: application/grpc", "x-envoy-downstream-service-cluster: clu", "x-bin: \u00e9"],
         "names": ["ok", "deny"],
+    },
+    **{
+        f"rules{number}": {"filter": {"decoder_header_mutation_rules": rules}, "names": ["changes", "head", "ruled"]}
+        for number, rules in enumerate(
+            (
+                {},
+                {"allow_all_routing": True, "allow_envoy": True},
+                {"disallow_system": True, "allow_all_routing": True},
+                {"disallow_all": True, "allow_expression": {"regex": "x-act.*|x-envoy-.*"}},
+                {"disallow_expression": {"regex": "x-(default|gone)"}},
+                {"disallow_is_error": True},
+            )
+        )
     },
     "ofRoute": {
         "filter": {"route_metadata_context_namespaces": ["told", "none"], "include_tls_session": True},

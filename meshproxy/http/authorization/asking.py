@@ -13,6 +13,7 @@ from meshproxy.config import Section
 from meshproxy.config.matchers import BytesTest, compileListStringMatcher
 from meshproxy.config.valuematchers import MetadataTest, compileMetadataMatcher
 from meshproxy.http.authorization.checks import CheckPlan, compileCheck
+from meshproxy.http.authorization.mutationrules import MutationRules, compileMutationRules
 from meshproxy.http.filter import FilterContext
 from meshproxy.routing.values import Value, compileValue
 from meshproxy.runtime import always
@@ -81,6 +82,7 @@ class AuthorizationPlan:
     @ivar told: Which fields a denied client is told, and C{toldOnSuccess} one that passes.
     @ivar noted: Which fields are noted in the dynamic metadata.
     @ivar charges: Whether the cluster of a request that is denied counts the answer as a response of its own.
+    @ivar rules: What an answer may change in the request.
     @ivar check: How it is asked over gRPC; L{None} over HTTP.
     """
 
@@ -106,6 +108,7 @@ class AuthorizationPlan:
     mostDenied: int
     counters: Counters
     charges: bool
+    rules: MutationRules
     check: CheckPlan | None = None
 
 
@@ -243,4 +246,5 @@ def _compile(section: Section, context: FilterContext) -> AuthorizationPlan:
         mostDenied=section.get("max_denied_response_body_bytes"),
         counters=Counters(scope),
         charges=section.wrapped("charge_cluster_response_stats", True),
+        rules=compileMutationRules(section.child("decoder_header_mutation_rules")),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -19,6 +19,7 @@ from meshproxy.grpc.deadline import formatTimeout
 from meshproxy.grpc.framing import MessageReader, encodeFrame
 from meshproxy.grpc.status import GRPCError, Status, ofTrailers
 from meshproxy.headers import RequestHeaders
+from meshproxy.http.authorization.mutationrules import ANY_MUTATION, MutationRules
 from meshproxy.http.calls import CallResponse
 from meshproxy.net.address import Address
 from meshproxy.routing.values import Value, compileValue
@@ -315,6 +316,25 @@ class Checked:
             parameters=tuple((p.key.encode("utf-8"), p.value.encode("utf-8")) for p in held.query_parameters_to_set),
             lost=tuple(name.encode("utf-8") for name in held.query_parameters_to_remove),
             noted=noted,
+        )
+
+    def ruled(self, rules: MutationRules) -> Checked:
+        """
+        What is left of it when rules say what may be changed in a request.
+
+        @raise InvalidAnswer: If something may not be, and the rules do not put up with that.
+        """
+        if rules is ANY_MUTATION:
+            return self
+        appends = [one for one in self.appends if rules.appendsToPseudo or one[0][:1] != b":"]
+        wanted = [*(name for name, _ in (*self.sets, *appends)), *self.removes]
+        if rules.failsOtherwise and (len(appends) < len(self.appends) or not all(map(rules.allows, wanted))):
+            raise InvalidAnswer("it would change a field that it may not")
+        return replace(
+            self,
+            sets=[one for one in self.sets if rules.allows(one[0])],
+            appends=[one for one in appends if rules.allows(one[0])],
+            removes=[name for name in self.removes if rules.allows(name)],
         )
 
     def changeRequest(self, headers: RequestHeaders) -> bool:

@@ -197,6 +197,28 @@ class FieldTests(ExtAuthzCase):
         found = [asked.headers.get(name) for name in (b"x-b", b"cookie", b"x-path", b"connection")]
         self.assertEqual(found, [None, None, b"/p", None])
 
+    def test_rules(self) -> None:
+        """
+        What rules do not let the service change stays, or makes its answer one that cannot be.
+        """
+        response = {"allowed_upstream_headers": names("x-user"), "allowed_upstream_headers_to_append": names("x-role")}
+        for strict, status, left in ((False, 200, [b"me", b"a", b"1"]), (True, 500, None)):
+            self.start(
+                {"authorization_response": response},
+                decoder_header_mutation_rules={
+                    "disallow_expression": {"regex": "x-user|x-one"},
+                    "disallow_is_error": strict,
+                },
+            )
+            told = [("x-user", "you"), ("x-role", "a"), ("x-envoy-auth-headers-to-remove", "x-one")]
+            self.auth.answers.append(Answer(headers=told))
+            result = self.harness.request("GET", "/", [("x-user", "me"), ("x-one", "1")])
+            details = "ext_authz_invalid" if strict else "via_upstream"
+            self.assertEqual((result.status, result.log["details"]), (status, details))
+            sent = result.upstreamRequest
+            names_ = (b"x-user", b"x-role", b"x-one")
+            self.assertEqual(None if sent is None else [sent.headers.get(name) for name in names_], left)
+
     def test_path(self) -> None:
         """
         Another path may stand for the request's.
