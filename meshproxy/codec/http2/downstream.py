@@ -336,7 +336,13 @@ class DownstreamCodec(WholeCodec):
                 stream.state = _CLOSED
                 if stream._owed:
                     stream.creditAll()
-                self.streamClosed(stream)
+                # What streamClosed does.
+                stream.sink = None
+                del self.streams[streamId]
+                self.counters.streamsActive.value -= 1
+                self._ended.append(streamId)
+                if self.flushing and stream in self.flushing:
+                    self.flushing.pop(stream)()
                 return
         stream.sendHeaders(headers, False, key)
         stream.sendData(message, False)
