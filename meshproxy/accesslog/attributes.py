@@ -20,6 +20,7 @@ from meshproxy.config.near import near
 from meshproxy.config.pool import newMessage
 from meshproxy.config.valuematchers import MISSING
 from meshproxy.flags import legacyFlags
+from meshproxy.net.certificates import pemOf
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.streaminfo import StreamInfo
@@ -235,11 +236,22 @@ def _name(session: str, side: str, kind: str) -> _Find:
     return _one(read)
 
 
+def _certificate(session: str) -> _Find:
+    get = attrgetter(session)
+
+    def read(info: StreamInfo) -> object:
+        certificate = getattr(get(info), "peerCertificate", None)
+        # As in Envoy: several lines, and not encoded as that of logs is.
+        return MISSING if certificate is None else pemOf(certificate)
+
+    return _one(read)
+
+
 def _session(session: str) -> dict[str, _Find]:
     found = {
         "tls_version": _fact(session, "TLS_VERSION"),
         "sha256_peer_certificate_digest": _fact(session, "PEER_FINGERPRINT_256"),
-        "peer_certificate": _fact(session, "PEER_CERT"),
+        "peer_certificate": _certificate(session),
     }
     for side in ("peer", "local"):
         found[f"subject_{side}_certificate"] = _fact(session, f"{side.upper()}_SUBJECT")

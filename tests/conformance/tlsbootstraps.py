@@ -149,8 +149,20 @@ def _manager(name: str, routes: list[Any], **fields: Any) -> dict[str, Any]:
     }
 
 
+def _attributes(group: str) -> dict[str, str]:
+    """
+    What expressions know of a session.
+    """
+    names = ("tls_version", "sha256_peer_certificate_digest", *(["mtls"] * (group == "connection")))
+    kinds = [f"{kind}_{side}_certificate" for kind in ("subject", "uri_san", "dns_san") for side in ("peer", "local")]
+    # Envoy writes its lines as they are, into fields too.
+    found = {f"x-told-{group}-certificate": f"%CEL(size({group}.peer_certificate))%"}
+    return {**found, **{f"x-told-{group}-{name}": f"%CEL({group}.{name})%" for name in (*names, *kinds)}}
+
+
 def _told(side: str) -> list[dict[str, Any]]:
     values = {f"x-told-{number:02d}": f"%{side}_{name}%" for number, name in enumerate(_OPERATORS)}
+    values |= _attributes("connection")
     values["x-told-sni"] = "%REQUESTED_SERVER_NAME%"
     values["x-told-scheme"] = "%REQ(:SCHEME)% %REQ(X-FORWARDED-PROTO)%"
     values["x-told-xfcc"] = "%REQ(X-FORWARDED-CLIENT-CERT)%"
@@ -473,6 +485,7 @@ def _front(port: int) -> dict[str, Any]:
         for number, name in enumerate(_OPERATORS)
         if name not in _DOWNSTREAM_ONLY
     ]
+    upstream += [{"header": {"key": key, "value": value}} for key, value in _attributes("upstream").items()]
     upstream.append({"header": {"key": "x-told-up-name", "value": "%UPSTREAM_SERVER_NAME%"}})
     routes = [
         {

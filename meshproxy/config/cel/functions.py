@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from meshproxy.config.section import Section
 from meshproxy.config.supported import declare
 
-__all__ = ["DEFAULTS", "Options", "compileOptions", "hasFunction"]
+__all__ = ["DEFAULTS", "Options", "compileOptions", "hasFunction", "isFunction"]
 
 _CONFIG: Final = "envoy.config.core.v3.CelExpressionConfig"
 
@@ -59,7 +59,7 @@ def _table(text: str) -> frozenset[tuple[str, int]]:
 _FREE: Final = _table(
     "_&&_/2 _||_/2 !_/1 _?_:_/3 _==_/2 _!=_/2 _<_/2 _<=_/2 _>_/2 _>=_/2 _+_/2 _-_/2 _*_/2 _/_/2 _%_/2 -_/1 @in/2 _[_]/2"
     " size/1 contains/2 startsWith/2 endsWith/2 matches/2 int/1 uint/1 double/1 bool/1 bytes/1 timestamp/1 duration/1"
-    " type/1 dyn/1 re.extract/3 re.capture/2 re.captureN/2"
+    " type/1 dyn/1"
 )
 # x.f(y); x is not counted.
 _MEMBERS: Final = _table(
@@ -71,6 +71,15 @@ _OF_STRINGS: Final = _table(
     " substring/1,2 trim/0 upperAscii/0"
 )
 _FREE_OF_STRINGS: Final = _table("strings.quote/1")
+# Envoy's, of regular expressions.
+_MISSING: Final = _table("re.extract/3 re.capture/2 re.captureN/2")
+
+
+def isFunction(name: str, count: int) -> bool:
+    """
+    Whether a name with a point in it is that of a function, with so many arguments.
+    """
+    return (name, count) in _FREE_OF_STRINGS or (name, count) in _MISSING
 
 
 def hasFunction(name: str, count: int, isMember: bool, options: Options) -> str | None:
@@ -88,5 +97,7 @@ def hasFunction(name: str, count: int, isMember: bool, options: Options) -> str 
         return None if options.convertsStrings else "string() needs enable_string_conversion in the cel_config"
     if (name, count) in (_OF_STRINGS if isMember else _FREE_OF_STRINGS):
         return None if options.hasStringFunctions else f"{name}() needs enable_string_functions in the cel_config"
+    if not isMember and (name, count) in _MISSING:
+        return f"{name}() is not implemented by meshproxy"
     plural = "" if count == 1 else "s"
     return f"there is no {'method' if isMember else 'function'} {name}() of {count} argument{plural}"

@@ -2,14 +2,14 @@
 """
 The evaluator: C{cel-expr-python}, which is loaded when a configuration holds an expression.
 
-Its functions are those of the language. What Envoy has beyond them, or has otherwise, is added here under names that no
-text can hold, and expressions are written anew to use them.
+Its functions are those of the language. None is added that is written in Python: the library keeps the arguments of
+each call of such a function for ever (0.1.3).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -19,15 +19,9 @@ import re2
 from meshproxy.config.cel.syntax import ExpressionError, Node
 from meshproxy.config.pool import descriptorPool, newMessage
 
-__all__ = ["ADD", "CONCATENATE", "MATCHES", "Evaluate", "checkPattern", "evaluator", "isError", "parse"]
+__all__ = ["Evaluate", "checkPattern", "evaluator", "isError", "parse"]
 
-#: What adds as Envoy does: no texts, bytes and lists; C{CONCATENATE}: no lists.
-ADD: Final = "@add"
-CONCATENATE: Final = "@concatenate"
-#: What matches as Envoy does, where the pattern is not known beforehand.
-MATCHES: Final = "@matches"
-
-# Envoy's: a pattern may come from a peer.
+# As in Envoy.
 _LARGEST_PROGRAM: Final = 100
 
 _PARSED: Final = "cel.expr.ParsedExpr"
@@ -56,9 +50,9 @@ def _found() -> Any:
         ) from None
 
 
-def checkPattern(pattern: str) -> re2._Regexp:
+def checkPattern(pattern: str) -> None:
     """
-    Compile a regular expression.
+    Look at a regular expression.
 
     @raise ExpressionError: If it is none, or larger than Envoy takes.
     """
@@ -70,75 +64,6 @@ def checkPattern(pattern: str) -> re2._Regexp:
         raise ExpressionError(f"invalid regular expression: {shown}") from None
     if compiled.programsize > _LARGEST_PROGRAM:
         raise ExpressionError("the regular expression is larger than Envoy takes")
-    return compiled
-
-
-_pattern = lru_cache(256)(checkPattern)
-
-
-def _add(left: Any, right: Any) -> Any:
-    return left + right
-
-
-def _matches(text: str, pattern: str) -> bool:
-    return _pattern(pattern).search(text) is not None
-
-
-def _extract(text: str, pattern: str, template: str) -> str:
-    found = _pattern(pattern).search(text)
-    if found is None:
-        raise ExpressionError("the regular expression does not match")
-    expanded: str = found.expand(template)
-    return expanded
-
-
-def _capture(text: str, pattern: str) -> str:
-    found = _pattern(pattern).fullmatch(text)
-    if found is None:
-        raise ExpressionError("the regular expression does not match")
-    group: str = found.group(1)
-    return group
-
-
-def _captureNamed(text: str, pattern: str) -> dict[str, str]:
-    compiled = _pattern(pattern)
-    found = compiled.fullmatch(text)
-    if found is None:
-        raise ExpressionError("the regular expression does not match")
-    names = {number: name for name, number in compiled.groupindex.items()}
-    return {names.get(number, str(number)): text or "" for number, text in enumerate(found.groups(), 1)}
-
-
-@cache
-def _functions() -> list[Any]:
-    cel = _found()
-    kinds = cel.Type
-    text = kinds.STRING
-    numbers = {
-        "int": (kinds.INT, kinds.INT, kinds.INT),
-        "uint": (kinds.UINT, kinds.UINT, kinds.UINT),
-        "double": (kinds.DOUBLE, kinds.DOUBLE, kinds.DOUBLE),
-        "duration": (kinds.DURATION, kinds.DURATION, kinds.DURATION),
-        "timestamp": (kinds.TIMESTAMP, kinds.TIMESTAMP, kinds.DURATION),
-        "duration_timestamp": (kinds.TIMESTAMP, kinds.DURATION, kinds.TIMESTAMP),
-    }
-    texts = {"string": (text, text, text), "bytes": (kinds.BYTES, kinds.BYTES, kinds.BYTES)}
-
-    def function(name: str, overloads: Mapping[str, tuple[Any, ...]], does: Callable[..., Any]) -> Any:
-        made = [
-            cel.Overload(f"{name}_{id}", return_type=result, parameters=list(takes), is_member=False, impl=does)
-            for id, (result, *takes) in overloads.items()
-        ]
-        return cel.FunctionDecl(name, made)
-
-    return [
-        function(ADD, numbers, _add),
-        function(CONCATENATE, {**numbers, **texts}, _add),
-        function(MATCHES, {"string": (kinds.BOOL, text, text)}, _matches),
-        function("re.extract", {"string": (text, text, text, text)}, _extract),
-        function("re.capture", {"string": (text, text, text)}, _capture),
-        function("re.captureN", {"string": (kinds.Map(text, text), text, text)}, _captureNamed),
-    ]
 
 
 @cache
@@ -152,7 +77,6 @@ def _environment(kinds: tuple[tuple[str, str], ...] = ()) -> Any:
         descriptor_pool=descriptorPool(),
         variables={name: getattr(cel.Type, kind) for name, kind in kinds},
         extensions=[strings.ExtStrings()],
-        functions=_functions(),
     )
     # It heeds the types of its variables from the first text on that it has compiled.
     environment.compile("true", disable_check=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from meshproxy.config.cel.functions import DEFAULTS, Options, hasFunction
-from meshproxy.config.cel.library import ADD, CONCATENATE, MATCHES, Evaluate, checkPattern, evaluator, isError, parse
+from meshproxy.config.cel.functions import DEFAULTS, Options, hasFunction, isFunction
+from meshproxy.config.cel.library import Evaluate, checkPattern, evaluator, isError, parse
 from meshproxy.config.cel.syntax import (
     ExpressionError,
     Node,
@@ -59,6 +59,10 @@ FindVariable: TypeAlias = Callable[[Sequence[str]], Variable]
 _TYPES: Final = frozenset(
     ("bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"),
 )
+
+
+# The largest that a sum may become, in bytes.
+_LARGEST: Final = 1 << 18
 
 
 class Program:
@@ -251,9 +255,9 @@ class _Writer:
         name, args = call.function, call.args
         isMember = call.HasField("target")
         if isMember and call.target.WhichOneof("expr_kind") == "ident_expr":
-            # A function in a name space: re.extract(...).
+            # A function in a name space: strings.quote(...).
             spaced = f"{call.target.ident_expr.name}.{name}"
-            if hasFunction(spaced, len(args), False, self._options) is None:
+            if isFunction(spaced, len(args)):
                 call.function = name = spaced
                 call.ClearField("target")
                 isMember = False
@@ -266,9 +270,32 @@ class _Writer:
         for part in partsOf(node):
             self.write(part)
         if name == "_+_":
-            call.function = CONCATENATE if self._options.addsStrings else ADD
+            self._writeSum(node)
         elif name == "matches":
-            self._writeMatch(call, isMember)
+            pattern = constantText(args[-1])
+            if pattern is None:
+                raise ExpressionError("a regular expression is to be written out here: its size is checked beforehand")
+            checkPattern(pattern)
+
+    def _writeSum(self, node: Node) -> None:
+        """
+        Write C{a + b} anew as C{[b - b, a + b][1]}, which fails where C{b} is no number and no time, as Envoy's does;
+        where it adds texts too, C{b < b} fails for lists.
+        """
+        args = node.call_expr.args
+        if any(_isNumber(each) for each in args):
+            return
+        guard, whole = newNode(), newNode()
+        guard.call_expr.function = "_<_" if self._options.addsStrings else "_-_"
+        guard.call_expr.args.extend([args[1], args[1]])
+        whole.CopyFrom(node)
+        node.Clear()
+        node.call_expr.function = "_[_]"
+        listed, index = node.call_expr.args.add(), node.call_expr.args.add()
+        listed.list_expr.elements.extend([guard, whole])
+        index.const_expr.int64_value = 1
+        if node.ByteSize() > _LARGEST:
+            raise ExpressionError("there are too many sums in each other")
 
     def _writeLookup(self, held: Node, key: Node) -> None:
         """
@@ -291,15 +318,8 @@ class _Writer:
             key.call_expr.function = "lowerAscii"
             key.call_expr.target.CopyFrom(whole)
 
-    def _writeMatch(self, call: Any, isMember: bool) -> None:
-        pattern = constantText(call.args[-1])
-        if pattern is not None:
-            checkPattern(pattern)
-            return
-        call.function = MATCHES
-        if isMember:
-            whole = newNode()
-            whole.CopyFrom(call.args[0])
-            del call.args[:]
-            call.args.extend([call.target, whole])
-            call.ClearField("target")
+
+def _isNumber(node: Node) -> bool:
+    if node.WhichOneof("expr_kind") != "const_expr":
+        return False
+    return node.const_expr.WhichOneof("constant_kind") in ("int64_value", "uint64_value", "double_value")

@@ -50,37 +50,11 @@ class LibraryTests(SynchronousTestCase):
         self.assertTrue(isError(evaluator(node, {})({"a": 1})))
         self.assertEqual(evaluator(node, {"a": "UINT"})({"a": 1}).value(), 2)
 
-    def test_added(self) -> None:
-        """
-        Where texts are not added, numbers are, within their limits; lists never are.
-        """
-        for function, adds in ((library.ADD, False), (library.CONCATENATE, True)):
-            for text, result in {"1 + 2": 3, "1.5 + 2.5": 4.0, "1u + 2u": 3}.items():
-                node = parse(text)
-                node.call_expr.function = function
-                self.assertEqual(evaluator(node, {})({}).value(), result)
-            for text in ("9223372036854775807 + 1", "18446744073709551615u + 1u", "[1] + [2]", "1 + 1u"):
-                node = parse(text)
-                node.call_expr.function = function
-                self.assertTrue(isError(evaluator(node, {})({})), text)
-            node = parse("'a' + 'b'")
-            node.call_expr.function = function
-            self.assertIs(isError(evaluator(node, {})({})), not adds)
-
-    def test_moments(self) -> None:
-        """
-        So are durations, and moments with them.
-        """
-        for text in ("duration('1s') + timestamp(1)", "timestamp(1) + duration('1s')"):
-            node = parse(f"{text} == timestamp(2)")
-            node.call_expr.args[0].call_expr.function = library.ADD
-            self.assertIs(evaluator(node, {})({}).value(), True)
-
     def test_patterns(self) -> None:
         """
         Envoy takes small regular expressions.
         """
-        self.assertIsNotNone(checkPattern("^/a.c").search("/abc"))
+        checkPattern("^/a.c")
         self.assertIn("missing )", str(self.assertRaises(ExpressionError, checkPattern, "(")))
         self.assertIn("larger", str(self.assertRaises(ExpressionError, checkPattern, "a{1000}")))
 
@@ -88,7 +62,7 @@ class LibraryTests(SynchronousTestCase):
         """
         Without the library, the error says what to install.
         """
-        caches = (library._library, library._environment, library._functions)
+        caches = (library._library, library._environment)
         for cache in caches:
             cache.cache_clear()
             self.addCleanup(cache.cache_clear)
