@@ -26,8 +26,17 @@ from meshproxy.routing.mutations import Mutation, compileHeaderOptions
 from meshproxy.routing.ratelimits import Descriptor, RateLimit, RateLimits, compileRateLimits
 from meshproxy.runtime import always
 from meshproxy.stats.metrics import Counter
+from meshproxy.upstream.balancers.zones import LocalZone
 
-__all__ = ["Buckets", "DescriptorLimit", "LimitPlan", "LocalRateLimit", "ShowingLocalRateLimit", "Taken"]
+__all__ = [
+    "Buckets",
+    "DescriptorLimit",
+    "LimitPlan",
+    "LocalRateLimit",
+    "SharedBuckets",
+    "ShowingLocalRateLimit",
+    "Taken",
+]
 
 _MESSAGE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _COMMON = "envoy.extensions.common.ratelimit.v3."
@@ -37,7 +46,8 @@ declare(_MESSAGE, "request_headers_to_add_when_not_enforced", "response_headers_
 declare(_MESSAGE, "local_rate_limit_per_downstream_connection", "enable_x_ratelimit_headers")
 declare(_MESSAGE, "always_consume_default_token_bucket", "rate_limited_as_resource_exhausted")
 declare(_MESSAGE, "max_dynamic_descriptors", "stage", "vh_rate_limits")
-declare(_MESSAGE, "enable_retry_after_header")
+declare(_MESSAGE, "enable_retry_after_header", "local_cluster_rate_limit")
+declare(_COMMON + "LocalClusterRateLimit")
 declare(_COMMON + "LocalRateLimitDescriptor", "entries", "token_bucket", "shadow_mode")
 declare(_COMMON + "RateLimitDescriptor.Entry", "key", "value")
 declare("envoy.type.v3.TokenBucket", "max_tokens", "tokens_per_fill", "fill_interval")
@@ -124,9 +134,11 @@ class Buckets:
             buckets = self._ofConnections[connection] = Buckets(self.plan)
         return buckets
 
-    def take(self, counted: list[Counted], now: float) -> Taken:
+    def take(self, counted: list[Counted], now: float, each: int = 1) -> Taken:
         """
         Take of each bucket that a request needs.
+
+        @param each: How many tokens a request needs of the bucket for all.
         """
         found = [
             (*held, hits, shows)
@@ -142,7 +154,7 @@ class Buckets:
                     return Taken(False, bucket, False, shows)
                 isShadowed = True
         default = self.default
-        if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now):
+        if default is not None and (not found or self.plan.alwaysDefault) and not default.take(now, each):
             return Taken(False, default, False)
         if found:
             return Taken(True, found[0][0], isShadowed, found[0][3])
@@ -164,6 +176,27 @@ class Buckets:
                     buckets.move_to_end(descriptor)
                 return bucket, limit.isShadow
         return None
+
+
+class SharedBuckets(Buckets):
+    """
+    Buckets that this proxy has in common with those like it (C{local_cluster_rate_limit}): each has an equal share, so
+    that a request needs as many tokens here as there are proxies.
+    """
+
+    __slots__ = ("_zone",)
+
+    def __init__(self, plan: LimitPlan, zone: LocalZone) -> None:
+        super().__init__(plan)
+        self._zone = zone
+
+    def take(self, counted: list[Counted], now: float, each: int = 1) -> Taken:
+        """
+        See L{Buckets.take}.
+        """
+        proxies = len(self._zone.members) or 1
+        mine = [(descriptor, hits * proxies, shows) for descriptor, hits, shows in counted]
+        return super().take(mine, now, each * proxies)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,7 +257,7 @@ class LocalRateLimit(HTTPFilter):
         self._shown: dict[IHTTPStream, TokenBucket] = {}
         plan, buckets = config
         if plan.isEnabled is always and not (plan.descriptorsOf or plan.perConnection or plan.showsLimits):
-            if buckets.default is not None:
+            if buckets.default is not None and type(buckets) is Buckets:
                 self.requestHeaders = self._compilePass(plan, buckets.default)  # type: ignore[assignment,method-assign]
 
     def _compilePass(self, plan: LimitPlan, bucket: TokenBucket) -> RequestHeadersMethod:
@@ -252,7 +285,15 @@ class LocalRateLimit(HTTPFilter):
     @classmethod
     def compileConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:
         plan = _compile(section, context)
-        return plan, Buckets(plan)
+        if not section.has("local_cluster_rate_limit"):
+            return plan, Buckets(plan)
+        if plan.perConnection:
+            section.refuse("connections share no limit with other proxies", "local_cluster_rate_limit")
+        zone = context.clusters.zone
+        if zone is None:
+            section.refuse("there is no cluster_manager.local_cluster_name", "local_cluster_rate_limit")
+            return plan, Buckets(plan)
+        return plan, SharedBuckets(plan, zone)
 
     @classmethod
     def compileRouteConfig(cls, section: Section, context: FilterContext) -> tuple[LimitPlan, Buckets]:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +18,10 @@ from meshproxy.flags import flagsShort
 from meshproxy.headers import ResponseHeaders
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.interfaces import STOP
+from meshproxy.net.address import Address
 from meshproxy.testing import FilterHarness
+from meshproxy.upstream.balancers.zones import LocalZone
+from meshproxy.upstream.endpoint import Endpoint, Locality
 from tests.filters.http.support import FakeStream, compiled, connection, makeContext, makeFilter, routed
 
 ON = "filter_enabled: {default_value: {numerator: 100}}, filter_enforced: {default_value: {numerator: 100}}"
@@ -237,15 +242,12 @@ class LocalRateLimitTests(LimitTestCase):
 
     def test_refused(self) -> None:
         """
-        Two descriptors of the same entries are refused, and what is not implemented.
+        Two descriptors of the same entries are refused.
         """
         held = f"{{entries: [{{key: a, value: b}}], token_bucket: {SLOW % 1}}}"
         with self.assertRaises(ConfigErrors) as caught:
             self.make(f"descriptors: [{held}, {held}]")
         self.assertEqual([error.path for error in caught.exception.errors], ["descriptors[1]"])
-        self.make("")
-        with self.assertRaises(ConfigErrors):
-            compiled(LocalRateLimit, "{stat_prefix: x, local_cluster_rate_limit: {}}", makeContext())
 
 
 class DescriptorTests(LimitTestCase):
@@ -437,3 +439,47 @@ class RouteTests(SynchronousTestCase):
         own = [{"actions": [{"generic_key": {"descriptor_value": "keyed"}}]}]
         self.assertEqual(self.statuses("/own", rate_limits=own), [200, 429, 429])
         self.assertEqual(self.statuses("/own", rate_limits=[{**own[0], "hits_addend": {"number": 2}}]), [429] * 3)
+
+
+class SharedTests(LimitTestCase):
+    """
+    C{local_cluster_rate_limit}.
+    """
+
+    def share(self, members: int, more: str = "") -> list[bool]:
+        """
+        Which of four requests pass, where there are so many proxies.
+        """
+        self.context = makeContext()
+        zone = LocalZone("proxies", Locality(), lambda key, default: default)
+        zone.membersChanged([Endpoint(Address("192.0.2.1", number)) for number in range(members)])
+        context = replace(self.context, clusters=cast(Any, SimpleNamespace(zone=zone)))
+        text = f"{{stat_prefix: lim, {ON}, {TWO}, local_cluster_rate_limit: {{}}{more}}}"
+        self.limit = makeFilter(LocalRateLimit, text, context)
+        return [self.passes() for _ in range(4)]
+
+    def test_share(self) -> None:
+        """
+        A request takes as many tokens as there are proxies, of a descriptor's bucket too.
+        """
+        self.assertEqual(self.share(0), [True, True, False, False])
+        self.assertEqual(self.share(1), [True, True, False, False])
+        self.assertEqual(self.share(2), [True, False, False, False])
+        self.assertEqual(self.share(3), [False] * 4)
+        descriptors = (
+            ", always_consume_default_token_bucket: false, descriptors: [{entries: [{key: k, value: v}],"
+            f" token_bucket: {SLOW % 5}}}], rate_limits: [{{actions: [{{generic_key:"
+            " {descriptor_key: k, descriptor_value: v}}]}]"
+        )
+        self.assertEqual(self.share(2, descriptors), [True, True, False, False])
+
+    def test_refused(self) -> None:
+        """
+        Somebody has to tell of the other proxies, and connections share nothing.
+        """
+        for zone, more in ((None, ""), (object(), ", local_rate_limit_per_downstream_connection: true")):
+            context = replace(makeContext(), clusters=cast(Any, SimpleNamespace(zone=zone)))
+            text = f"{{stat_prefix: lim, {ON}, {TWO}, local_cluster_rate_limit: {{}}{more}}}"
+            with self.assertRaises(ConfigErrors) as caught:
+                makeFilter(LocalRateLimit, text, context)
+            self.assertIn("local_cluster_rate_limit", str(caught.exception))
