@@ -15,7 +15,7 @@ from meshproxy.http.chaincompiler import ChainCompiler
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.manager import ConnectionManager
 from meshproxy.http.matchinputs import REQUEST_INPUTS
-from meshproxy.http.requestheaders import compileRequestHeaders
+from meshproxy.http.requestheaders import INTERNAL, compileRequestHeaders
 from meshproxy.http.requestids import newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
@@ -50,7 +50,7 @@ def compileConnectionManager(
     routes = _compileRoutes(section, proxy, compiler)
     internalOnly = _internalOnly(routes, section.has("scoped_routes"))
     if internalOnly:
-        settings = replace(settings, forwarding=replace(settings.forwarding, internalOnly=internalOnly))
+        settings = replace(settings, forwarding=replace(settings.forwarding, internalOnly=INTERNAL | internalOnly))
     codecScope = proxy.store.scope("http1.")
     return ConnectionManager(
         settings,
@@ -97,6 +97,10 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: ChainCompile
     return compileRouteConfiguration(section.childOrEmpty("route_config"), context)
 
 
+# What Envoy looks at to find a route.
+_NEEDED = frozenset(("host", "x-forwarded-proto"))
+
+
 def _internalOnly(routes: RouteTable, areScoped: bool) -> frozenset[bytes]:
     """
     What only internal clients may send (C{internal_only_headers}). It is taken away with the other fields of that kind,
@@ -108,7 +112,7 @@ def _internalOnly(routes: RouteTable, areScoped: bool) -> frozenset[bytes]:
         if names and areScoped:
             section.refuse("the fields of a request are cleaned before its scope is known", "internal_only_headers")
         for index, name in enumerate(names):
-            if name.startswith(":") or name.lower() == "host":
+            if name.startswith(":") or name.lower() in _NEEDED:
                 section.refuse(f"without {name} a request leads nowhere", f"internal_only_headers[{index}]")
         found += names
     return frozenset(name.lower().encode("ascii") for name in found)

@@ -107,7 +107,8 @@ class ForwardingSettings:
     @ivar serviceNode: C{node.id}.
     @ivar clientCert: Sees to C{x-forwarded-client-cert}; L{None} leaves it as it is.
     @ivar setsClientCert: Whether requests without that field may get it.
-    @ivar internalOnly: What else only internal clients may send (C{internal_only_headers} of routes), in lower case.
+    @ivar internalOnly: What only internal clients may send, in lower case: L{INTERNAL}, and C{internal_only_headers} of
+        routes.
     @ivar protoOfPort: What C{x-forwarded-proto} is, by the port that a load balancer says the client connected to
         (C{forward_proto_config}); by whether the connection has TLS, else.
     """
@@ -128,7 +129,7 @@ class ForwardingSettings:
     clientCert: ClientCert | None = sanitizeClientCert
     setsClientCert: bool = False
     protoOfPort: Mapping[int, bytes] = field(default_factory=dict)
-    internalOnly: frozenset[bytes] = frozenset()
+    internalOnly: frozenset[bytes] = INTERNAL
 
     @property
     def isPeculiar(self) -> bool:
@@ -146,7 +147,7 @@ class ForwardingSettings:
             or self.via
             or self.setsClientCert
             or self.protoOfPort
-            or self.internalOnly
+            or self.internalOnly is not INTERNAL
         )
 
     def proto(self, connection: ConnectionInfo) -> bytes:
@@ -374,7 +375,6 @@ def _tellClient(
     if internal:
         headers.set(b"x-envoy-internal", b"true")
     else:
-        _removeThose(headers, INTERNAL)
         _removeThose(headers, settings.internalOnly)
         if edge:
             _removeThose(headers, BEHIND_EDGE)

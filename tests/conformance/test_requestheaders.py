@@ -54,7 +54,7 @@ LISTENERS = {
     "internalOnly": Manager(table=_OURS % ""),
     "internalOnlyEdge": Manager("use_remote_address: true", table=_OURS % ""),
     "internalOnlyFriend": Manager("{use_remote_address: true, %s}" % _OURS_HERE, table=_OURS % ""),
-    "internalOnlyProto": Manager(table=_OURS % ", x-forwarded-proto, x-envoy-external-address"),
+    "internalOnlyEnvoy": Manager(table=_OURS % ", x-envoy-external-address, x-forwarded-host"),
     "internalOnlyRoute": Manager(
         "",
         "[{match: {prefix: /, headers: [{name: x-secret, present_match: true}]}, direct_response: {status: 204}},"
@@ -112,7 +112,7 @@ CASES = [
         "internalOnly",
         "What the routes say that only friends may send",
         get("/", "x-secret: 1", "X-UPPER: 2", "x-secret: 3", "x-request-id: i", "cookie: a=b", "x-other: 4", _XFF),
-        "internalOnly internalOnlyEdge internalOnlyFriend internalOnlyProto internalOnlyRoute",
+        "internalOnly internalOnlyEdge internalOnlyFriend internalOnlyEnvoy internalOnlyRoute",
     ),
     *(
         Case(f"rewritten_{path}", "A host is rewritten.", get(f"/{path}", "x-a: b"), listener="suppressRewritten")

@@ -17,6 +17,7 @@ from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.manager import ConnectionManager
+from meshproxy.http.requestheaders import INTERNAL
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Store
 from meshproxy.testing import httpFilter, typedStruct
@@ -126,8 +127,8 @@ class ConfigTests(ProxyCase):
         table = {"name": "r", "internal_only_headers": ["X-Secret"]}
         manager, report = self.compile(ROUTER, route_config=table)
         self.assertEqual(report.ordered(), [])
-        self.assertEqual(manager.settings.forwarding.internalOnly, frozenset((b"x-secret",)))
-        for name in ("Host", ":path"):
+        self.assertEqual(manager.settings.forwarding.internalOnly - INTERNAL, frozenset((b"x-secret",)))
+        for name in ("Host", ":path", "x-forwarded-proto"):
             place, _ = self.refused(ROUTER, route_config={"internal_only_headers": ["x", name]})
             self.assertEqual(place, "route_config.internal_only_headers[1]")
         extractor = {"name": "x-a", "element_separator": ",", "index": 0}
