@@ -67,6 +67,7 @@ def _serverNames() -> dict[str, Try]:
 def _clients() -> dict[str, Try]:
     wanted: dict[str, tuple[str, ...]] = {
         "optional": ("", "good", "stranger", "expired"),
+        **dict.fromkeys(("custom", "customURI", "customDNS"), ("", "good", "stranger", "expired")),
         "mutual": ("", "good", "through", "stranger", "expired", "early", "forServers", "anyUse"),
         "unverified": ("", "good", "stranger", "expired"),
         "uri": ("good", "otherURI", "dns", "uriAsDNS", "stranger"),

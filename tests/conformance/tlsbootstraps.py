@@ -237,6 +237,20 @@ def _mutual(validation: Any = None, **fields: Any) -> Server:
     return Server(validation={**C.ca, **(validation or {})}, context={"require_client_certificate": True}, **fields)
 
 
+def _authenticated(**fields: Any) -> Server:
+    """
+    Who need not be known, but then may do nothing.
+    """
+    config = {"@type": f"{_TYPES}rbac.principals.mtls_authenticated.v3.Config", **fields}
+    principal = {"custom": {"name": "envoy.rbac.principals.mtls_authenticated", "typed_config": config}}
+    rules = {"policies": {"p": {"permissions": [{"any": True}], "principals": [principal]}}}
+    rbac = {"@type": f"{_TYPES}filters.http.rbac.v3.RBAC", "rules": rules}
+    router = {"@type": f"{_TYPES}filters.http.router.v3.Router"}
+    chain = [{"name": "envoy.filters.http.rbac", "typed_config": rbac}, {"name": "router", "typed_config": router}]
+    validation = {**C.ca, "trust_chain_verification": "ACCEPT_UNTRUSTED"}
+    return Server(validation=validation, manager={"http_filters": chain})
+
+
 def _names(kind: str, **matcher: str) -> Server:
     return _mutual({"match_typed_subject_alt_names": [{"san_type": kind, "matcher": matcher}]})
 
@@ -347,6 +361,11 @@ SERVERS: dict[str, Server] = {
     "crl": _mutual({"crl": {"inline_string": C.authority.revoke(C.clients["revoked"])}}),
     "expiryIgnored": _mutual({"allow_expired_certificate": True}),
     "untrusted": _mutual({"trust_chain_verification": "ACCEPT_UNTRUSTED"}),
+    "custom": _authenticated(any_validated_client_certificate=True),
+    "customURI": _authenticated(san_matcher={"san_type": "URI", "matcher": {"prefix": "spiffe://mesh/"}}),
+    "customDNS": _authenticated(
+        san_matcher={"san_type": "DNS", "matcher": {"exact": "client.example"}}, any_validated_client_certificate=True
+    ),
     "shallow": _mutual({"max_verify_depth": 0}),
     "intermediate": Server(
         validation={"trusted_ca": {"inline_string": C.between.root}}, context={"require_client_certificate": True}

@@ -30,7 +30,7 @@ class _AskedTLS:
     """
 
     serverName = ""
-    isPresented = True
+    isPresented = isValidated = True
     localAltNames = AltNames()
 
     def __init__(self, principal: str) -> None:

@@ -22,10 +22,12 @@ from meshproxy.http.authorization.rule import ALWAYS, Rule, Test, allRules, anyR
 from meshproxy.http.authorization.words import clipped, isSecret, shown, wantedHeader, wantedString
 from meshproxy.net.address import Address
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
+from meshproxy.secrets.names import compileAltNameMatchers
 
 __all__ = ["compileCondition", "compilePermission", "compilePrincipal"]
 
 _RBAC = "envoy.config.rbac.v3."
+_MTLS = "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
 _TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _PERMISSIONS = ("any", "header", "url_path", "destination_ip", "destination_port", "destination_port_range", "metadata")
 _PRINCIPALS = ("any", "authenticated", "source_ip", "direct_remote_ip", "remote_ip", "header", "url_path", "metadata")
@@ -33,8 +35,9 @@ _PRINCIPALS = ("any", "authenticated", "source_ip", "direct_remote_ip", "remote_
 declare(_RBAC + "Permission", *_PERMISSIONS, "requested_server_name", "sourced_metadata", "uri_template")
 declare(_RBAC + "Permission", "and_rules", "or_rules", "not_rule")
 declare(_RBAC + "Permission.Set", "rules")
-declare(_RBAC + "Principal", *_PRINCIPALS, "filter_state", "sourced_metadata", "and_ids", "or_ids", "not_id")
+declare(_RBAC + "Principal", *_PRINCIPALS, "filter_state", "sourced_metadata", "custom", "and_ids", "or_ids", "not_id")
 declare(_RBAC + "Principal.Set", "ids")
+declare(_MTLS, "san_matcher", "any_validated_client_certificate")
 declare(_RBAC + "Principal.Authenticated", "principal_name")
 declare(_RBAC + "SourcedMetadata", "metadata_matcher", "metadata_source")
 declare("envoy.type.v3.Int32Range", "start", "end")
@@ -314,6 +317,34 @@ def _authenticated(section: Section, field: str) -> Rule:
     return condition(test, actual, "any" if name is None else wantedString(name))
 
 
+def _custom(section: Section, field: str) -> Rule:
+    config = section.childOrEmpty(field).any("typed_config")
+    if config is None or config.typeName != _MTLS:
+        section.refuse(f"a custom principal is a {_MTLS}", field)
+        return notRule(ALWAYS)
+    wanted = config.child("san_matcher")
+    if wanted is None and not config.get("any_validated_client_certificate"):
+        config.refuse("at least one of san_matcher and any_validated_client_certificate is needed")
+        return notRule(ALWAYS)
+    matches = None if wanted is None else compileAltNameMatchers([wanted])
+
+    def test(stream: Any, headers: RequestHeaders) -> bool:
+        tls = stream.connection.tls
+        if tls is None or not (tls.isPresented and tls.isValidated):
+            return False
+        return matches is None or matches(tls.peerAltNames)
+
+    def actual(stream: Any, headers: RequestHeaders) -> str:
+        connection = stream.connection
+        tls = connection.tls
+        if tls is None or not (tls.isPresented and tls.isValidated):
+            return "the connection has no valid certificate of the client"
+        return f"principal is {clipped(', '.join(connection.peerNames) or 'unknown')}"
+
+    named = "any" if wanted is None else f"one whose {wanted.get('san_type')} is the one that is wanted"
+    return condition(test, actual, named)
+
+
 def _set(
     field: str, members: str, combine: Callable[[Sequence[Rule]], Rule], one: Callable[[Section], Rule]
 ) -> Compile:
@@ -351,6 +382,7 @@ _PRINCIPAL: Mapping[str, Compile] = {
     "direct_remote_ip": _ip(_directAddress, "direct remote address"),
     "remote_ip": _ip(_remoteAddress, "remote address"),
     "filter_state": _filterState,
+    "custom": _custom,
     "and_ids": _set("and_ids", "ids", allRules, compilePrincipal),
     "or_ids": _set("or_ids", "ids", anyRule, compilePrincipal),
     "not_id": _not(compilePrincipal),

@@ -4,7 +4,8 @@ L{meshproxy.http.authorization.conditions}.
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +15,7 @@ from meshproxy.errors import ConfigErrors
 from meshproxy.http.authorization.conditions import compilePermission, compilePrincipal
 from meshproxy.http.authorization.rule import Rule
 from meshproxy.net.address import Address
+from meshproxy.net.certificates import AltNames
 from tests.accesslog.streams import TLSRecord
 from tests.filters.http.support import FakeStream, connection, routed
 
@@ -218,6 +220,34 @@ class PrincipalTests(SynchronousTestCase):
         self.assertTrue(isPrincipal(named, stream))
         info.peerNames = ("spiffe://evil/x,spiffe://td/sa",)
         self.assertFalse(isPrincipal(named, stream), "a comma in a name begins no other name")
+
+    def test_custom(self) -> None:
+        """
+        Who has a certificate that is valid, with one of the names if some are wanted.
+        """
+        kind = "type.googleapis.com/envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
+        custom = f"custom: {{name: mtls, typed_config: {{'@type': {kind}, %s}}}}"
+        anybody = custom % "any_validated_client_certificate: true"
+        named = custom % "san_matcher: {san_type: URI, matcher: {exact: 'spiffe://td/sa'}}"
+        self.assertFalse(isPrincipal(anybody))
+        info = connection()
+        info.peerNames = ("spiffe://td/sa",)
+        stream = FakeStream(connectedBy=info)
+        for isPresented, isValidated, uri, expected in (
+            (True, True, "spiffe://td/sa", (True, True)),
+            (True, True, "spiffe://td/other", (True, False)),
+            (True, False, "spiffe://td/sa", (False, False)),
+            (False, True, "spiffe://td/sa", (False, False)),
+        ):
+            names = AltNames(uris=(uri,))
+            tls = SimpleNamespace(isPresented=isPresented, isValidated=isValidated, peerAltNames=names)
+            info.tls = cast(Any, tls)
+            self.assertEqual((isPrincipal(anybody, stream), isPrincipal(named, stream)), expected)
+        empty = "custom: {name: x, typed_config: {'@type': type.googleapis.com/google.protobuf.Empty}}"
+        for text in (custom % "", empty):
+            section = sectionFromYAML("envoy.config.rbac.v3.Principal", text)
+            self.assertFalse(compilePrincipal(section).test(stream, stream.requestHeaders))
+            self.assertEqual(len(section.report.errors), 1)
 
     def test_namesForgotten(self) -> None:
         """
