@@ -49,8 +49,9 @@ class StreamFacts(StreamInfo):
     upstreamHeaderBytesReceived: int | None = None
     upstreamHeaderBytesSent: int | None = None
     waitedForConnection: float | None = None
-    # Of a virtual host without a route for it.
+    # Of a virtual host without a route for it, which has metadata.
     _unroutedMetadata: Metadata | None = None
+    _unroutedName = ""
 
     @property
     def routeMetadata(self) -> Metadata | None:
@@ -98,7 +99,11 @@ class StreamFacts(StreamInfo):
         """
         The name of the virtual host.
         """
-        return "" if self.route is None else self.route.virtualHost.name
+        return self._unroutedName if self.route is None else self.route.virtualHost.name
+
+    @virtualHostName.setter
+    def virtualHostName(self, name: str) -> None:
+        self._unroutedName = name
 
     @property
     def clusterName(self) -> str:

@@ -73,6 +73,7 @@ class TryRecord(StreamFacts):
 
     requestId = ""
     virtualHostMetadata: Metadata | None = None
+    virtualHostName: str = ""
     upstreamRequestStart: float | None = None
     upstreamRequestEnd: float | None = None
     connectionPoolReady: float | None = None

@@ -176,13 +176,14 @@ def _shortcut(rules: Sequence[tuple[Conditions, Route]], match: Match) -> Match 
 
 def _noting(match: Match, virtualHost: VirtualHost) -> Match:
     """
-    As in Envoy, logs tell the metadata of a virtual host that has no route for a request.
+    As in Envoy, logs tell the metadata of a virtual host that has no route for a request, and its name with them.
     """
 
     def matchNoting(headers: RequestHeaders, info: StreamInfo) -> Route | None:
         found = match(headers, info)
         if found is None:
             info.virtualHostMetadata = virtualHost.metadata
+            info.virtualHostName = virtualHost.name
         return found
 
     return matchNoting

@@ -25,6 +25,9 @@ _OPERATORS = """
     VIRTUAL_CLUSTER_NAME UPSTREAM_TRANSPORT_FAILURE_REASON UPSTREAM_DETECTED_CLOSE_TYPE STREAM_ID RESPONSE_HEADERS_BYTES
     RESPONSE_TRAILERS_BYTES REQUEST_HEADERS_BYTES DYNAMIC_METADATA(ns) METADATA(ROUTE:ns) METADATA(VIRTUAL_HOST:ns)
     METADATA(LISTENER:ns) CLUSTER_METADATA(ns:c) LISTENER_NAME LOCAL_REPLY_BODY
+    CEL(xds.virtual_host_name) CEL(xds.virtual_host_metadata) CEL(xds.route_name) CEL(xds.cluster_name)
+    CEL(request.size) CEL(response.size) CEL(response.code) CEL(response.flags) CEL(response.grpc_status)
+    CEL(request.headers['x-a']) CEL(upstream.request_attempt_count) CEL(has(upstream.address)) CEL(metadata)
 """
 _SOURCE = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"
 
