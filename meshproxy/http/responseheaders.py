@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import datetimeToString
 
+from meshproxy.codec.http1 import COOKIES
 from meshproxy.headers import ResponseHeaders
 
 if TYPE_CHECKING:
@@ -85,14 +86,16 @@ def compileResponseHeaders(settings: ManagerSettings, clock: IReactorTime) -> Ca
             headers.set(b"via", via if existing is None else existing + b", " + via)
 
     def finishUsual(stream: Stream, headers: ResponseHeaders) -> None:
-        # The same for a head without any field twice, where nothing but date and server is configured.
+        # The same for a head without any field twice but cookies, where nothing but date and server is configured.
         first = headers.first
-        if headers.more is not None or headers.status == 101:
+        if headers.status == 101 or (headers.more is not None and headers.more.keys() != COOKIES):
             finish(stream, headers)
             return
-        # Most responses have it, and nothing else that ends here.
+        # Most responses have one of these, and nothing else that ends here.
         if b"connection" in first:
             del first[b"connection"]
+        if b"transfer-encoding" in first:
+            del first[b"transfer-encoding"]
         if not isPlain(first):
             _endHopByHop(stream, headers)
         if b"date" not in first:

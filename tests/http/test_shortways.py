@@ -155,6 +155,22 @@ class ShortWayTests(ProxyCase):
         self.assertSame(self.GET, b"HTTP/1.1 204 No Content\r\nx-b: 1\r\n\r\n")
         self.assertSame(self.GET, b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n")
 
+    def test_chunked(self) -> None:
+        """
+        An answer in chunks goes on in one, in the same read.
+        """
+        self.make()
+        for body in (b"4\r\nbody\r\n0\r\n\r\n", b"2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"):
+            answer = HEAD + b"transfer-encoding: chunked\r\n\r\n" + body
+            seen = self.exchange([self.GET], [answer])
+            self.assertTrue(seen.client.endswith(b"transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"), seen)
+            for cut in range(1, len(HEAD) + 20):
+                self.assertSeen(self.exchange([self.GET], [answer[:cut], answer[cut:]]), seen, f"{cut}")
+        for request in (self.GET.replace(b"GET", b"HEAD"), self.GET.replace(b"x-a", b"connection: close\r\nx-a")):
+            answer = answer.removesuffix(body) if request.startswith(b"HEAD") else answer
+            seen = self.exchange([request], [answer], closes=True)
+            self.assertSeen(self.exchange([request], [answer[:20], answer[20:]], closes=True), seen, "cut")
+
     POST = b"POST /x HTTP/1.1\r\nhost: a\r\nx-a: 1\r\ncontent-length: 4\r\n\r\nabcd"
 
     def taken(self) -> list[bool]:

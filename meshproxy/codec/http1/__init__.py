@@ -17,11 +17,12 @@ from meshproxy.codec.http1.interfaces import (
     IResponseSink,
     UnderscoreAction,
 )
-from meshproxy.codec.http1.serialize import DECIMAL
+from meshproxy.codec.http1.serialize import COOKIES, DECIMAL
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.codec.http1.upstream import UpstreamCodec
 
 __all__ = [
+    "COOKIES",
     "DECIMAL",
     "DownstreamCodec",
     "Http1Counters",

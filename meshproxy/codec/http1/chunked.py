@@ -13,7 +13,10 @@ from meshproxy.codec.http1.interfaces import Http1Options
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap
 
-__all__ = ["ChunkState", "ChunkedBody"]
+__all__ = ["ChunkState", "ChunkedBody", "wholeChunked"]
+
+# How many chunks are taken at once.
+_FEW = 16
 
 
 # RFC 9110, 6.5.1: framing, routing and the connection are settled by the head. A recipient that merges trailers into
@@ -177,3 +180,25 @@ class ChunkedBody:
         The trailers as a header map, without those fields that must not stand there.
         """
         return HeaderMap(field for field in self.trailers if field[0] not in _NOT_IN_TRAILERS)
+
+
+def wholeChunked(data: bytes, start: int) -> bytes | None:
+    """
+    The body of a message that ends with C{data}: a short way for few chunks without extensions or trailers.
+
+    @param start: Where its first chunk begins.
+
+    @return: At least one byte, or L{None} if it is anything else, which is for L{ChunkedBody}.
+    """
+    pieces: list[bytes] = []
+    match = matchChunkSize(data, start)
+    for _ in range(_FEW):
+        if match is None:
+            return None
+        size, begin = int(match[1], 16), match.end()
+        if not size:
+            return b"".join(pieces) if pieces and begin + 2 == len(data) and data.endswith(b"\r\n") else None
+        end = begin + size
+        pieces.append(data[begin:end])
+        match = matchNextChunkSize(data, end)
+    return None

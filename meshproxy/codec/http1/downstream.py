@@ -10,11 +10,13 @@ from meshproxy.codec.http1.grammar import parseLength
 from meshproxy.codec.http1.interfaces import Http1Counters, Http1Options, IRequestSink
 from meshproxy.codec.http1.requests import RequestReceiver
 from meshproxy.codec.http1.serialize import (
+    COOKIES,
     DECIMAL,
     STATUS_LINES,
     HeadTemplates,
     chunk,
     encodeHead,
+    isOneLine,
     lastChunk,
     styled,
     without,
@@ -45,8 +47,9 @@ _STATUS_LINES_WITH_BODY = {
     status: STATUS_LINES[False][status] for status in range(200, 600) if status != 204 and status != 304
 }
 
-# Such responses, whole.
+# Such responses, whole: with a length, and in one chunk.
 _TEMPLATES = HeadTemplates(b"%b", rest=b"%b")
+_CHUNKED_TEMPLATES = HeadTemplates(b"%b", rest=b"%x\r\n%b\r\n0\r\n\r\n", last=b"transfer-encoding: chunked\r\n")
 
 
 class DownstreamCodec(RequestReceiver):
@@ -245,7 +248,43 @@ class DownstreamCodec(RequestReceiver):
             head = _TEMPLATES[tuple(first)] % (statusLine, *values, body)
             self.writeState = IDLE
             return head
-        return self.encodeHeaders(headers, False) + self.encodeData(body, True)
+        return self._encodeOther(headers, body) or self.encodeHeaders(headers, False) + self.encodeData(body, True)
+
+    def _encodeOther(self, headers: ResponseHeaders, body: bytes) -> bytes | None:
+        """
+        Write a whole response that is as usual, but for a length that is not told, or cookies that are several.
+
+        @return: L{None} if it is not so.
+        """
+        first = headers.first
+        more = headers.more
+        length = first.get(b"content-length")
+        statusLine = _STATUS_LINES_WITH_BODY.get(headers.status)
+        if (
+            self.writeState is not DUE
+            or self.readState is not WAITING
+            or not self.keepAlive
+            or statusLine is None
+            or not self._isPlain
+            or self.isHTTP10
+            or not body
+            or (length is not None and length != DECIMAL[len(body)])
+            or (more is not None and (more.keys() != COOKIES or getattr(headers, "cases", None) is not None))
+            or b"connection" in first
+            or b"transfer-encoding" in first
+            or self.request.method == b"HEAD"  # type: ignore[union-attr]  # a response is due to a request
+        ):
+            return None
+        names, values = tuple(first), list(first.values())
+        if not isOneLine(values) or (more is not None and not isOneLine(more[b"set-cookie"])):
+            raise LocalProtocolError("CR, LF or NUL in a head")
+        if more is not None:
+            place = names.index(b"set-cookie")
+            values[place] = b"\r\nset-cookie: ".join((values[place], *more[b"set-cookie"]))
+        self.writeState = IDLE
+        if length is None:
+            return _CHUNKED_TEMPLATES[names] % (statusLine, *values, len(body), body)
+        return _TEMPLATES[names] % (statusLine, *values, body)
 
     def encodeTrailers(self, trailers: HeaderMap) -> bytes:
         """

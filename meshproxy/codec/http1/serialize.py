@@ -16,6 +16,7 @@ from meshproxy.flags import reasonPhrase
 from meshproxy.headers import HeaderMap
 
 __all__ = [
+    "COOKIES",
     "DECIMAL",
     "Decimals",
     "HeadTemplates",
@@ -77,12 +78,14 @@ class HeadTemplates(dict[tuple[bytes, ...], bytes]):
     (L{isOneLine}). It does not grow beyond a limit.
     """
 
-    def __init__(self, startLines: bytes, limit: int = 512, rest: bytes = b"") -> None:
+    def __init__(self, startLines: bytes, limit: int = 512, rest: bytes = b"", last: bytes = b"") -> None:
         """
         @param startLines: What stands before the fields, with places of its own.
         @param rest: What stands behind the head, likewise.
+        @param last: A line that is the last one of each head.
         """
         self._startLines = startLines
+        self._last = last
         self._rest = rest
         self._limit = limit
 
@@ -90,7 +93,7 @@ class HeadTemplates(dict[tuple[bytes, ...], bytes]):
         if not isOneLine(names):
             raise LocalProtocolError("CR, LF or NUL in a head")
         fields = [b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in names]
-        template = b"%b%b\r\n%b" % (self._startLines, b"".join(fields), self._rest)
+        template = b"%b%b%b\r\n%b" % (self._startLines, b"".join(fields), self._last, self._rest)
         if len(template) <= 4096:
             if len(self) >= self._limit:
                 self.clear()
@@ -113,6 +116,12 @@ class Decimals(dict[int, bytes]):
 DECIMAL = Decimals()
 """
 Those of this process.
+"""
+
+
+COOKIES = frozenset((b"set-cookie",))
+"""
+The names of fields that responses often have more than once.
 """
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from re import Match
 
+from meshproxy.codec.http1.chunked import wholeChunked
 from meshproxy.codec.http1.explain import explainResponse, parseStatusLine
 from meshproxy.codec.http1.framing import NO_LENGTH, bodyLength, connectionTokens, wantsClose
 from meshproxy.codec.http1.grammar import INTERN, STATUS, matchResponse, parseLength, splitFields
 from meshproxy.codec.http1.interfaces import Http1Options, IResponseSink
 from meshproxy.codec.http1.memory import ResponseMemory
 from meshproxy.codec.http1.receiver import MessageReceiver
-from meshproxy.codec.http1.serialize import DECIMAL, HeadTemplates, chunk, encodeHead, lastChunk, styled
+from meshproxy.codec.http1.serialize import COOKIES, DECIMAL, HeadTemplates, chunk, encodeHead, lastChunk, styled
 from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
@@ -292,8 +293,8 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
 
     def takeWhole(self, data: bytes) -> tuple[ResponseHeaders, bytes] | None:
         """
-        Take a read that is one whole response of known length, as the usual one is: a shorter way to where
-        L{receiveData} gets, but that nobody else is told of it.
+        Take a read that is one whole response, as the usual one is: a shorter way to where L{receiveData} gets, but
+        that nobody else is told of it.
 
         @return: Its head and body, of at least one byte; L{None} if the read is anything else, of which nothing was
             taken. It is then for L{receiveParts}.
@@ -313,9 +314,19 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             if match is None or (stop := match.end()) > self._options.maxHeadBytes:
                 return None
             headers = self._takeMatch(match)  # type: ignore[assignment]  # None is for the other way
-            if headers is None or not self._isWhole(headers, len(data) - stop):
+            if headers is None or not self._hasBody(headers):
                 return None
-            memory.remember(data, stop, headers)
+            if headers.first.get(b"content-length") != b"%d" % (len(data) - stop):
+                body = wholeChunked(data, stop) if headers.first.get(b"transfer-encoding") == b"chunked" else None
+                if body is None or b"content-length" in headers.first:
+                    return None
+                self._tookWhole()
+                return headers, body
+            if stop == len(data) or b"transfer-encoding" in headers.first:
+                return None
+            if headers.more is None:
+                memory.remember(data, stop, headers)
+        # The same as _tookWhole.
         self._began = True
         if self.writeState is IDLE and self.keepAlive:
             self.readState = WAITING
@@ -323,20 +334,27 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             self._messageEnded(False)
         return headers, data[stop:]
 
-    def _isWhole(self, headers: ResponseHeaders, available: int) -> bool:
+    def _tookWhole(self) -> None:
         """
-        Whether a response has a body of known length that is here to its end, and nothing else to look at.
+        A whole response was read.
+        """
+        self._began = True
+        if self.writeState is IDLE and self.keepAlive:
+            self.readState = WAITING
+        else:
+            self._messageEnded(False)
+
+    def _hasBody(self, headers: ResponseHeaders) -> bool:
+        """
+        Whether a response may have a body, and says nothing unusual of its connection.
         """
         first = headers.first
         status = headers.status
         return (
-            first.get(b"content-length") == b"%d" % available
-            and available > 0
-            and headers.more is None
+            (headers.more is None or headers.more.keys() == COOKIES)
             and status >= 200
             and status != 204
             and status != 304
-            and b"transfer-encoding" not in first
             and b"proxy-connection" not in first
             and first.get(b"connection", b"keep-alive") == b"keep-alive"
             and self._method != b"HEAD"
