@@ -38,8 +38,11 @@ def compileScopedRoutes(section: Section, context: RouteContext) -> RouteTable:
         key = tuple(fragment.get("string_key").encode("utf-8") for fragment in fragments)
         if key in tables:
             scope.refuse("there is another scope of this key", "key")
-        if not scope.has("route_configuration"):
-            scope.refuse("only a route_configuration in place is implemented", "route_configuration")
+        # As in Envoy, also where there is a route_configuration beside it.
+        if scope.get("route_configuration_name"):
+            scope.refuse("a scope in place takes no routes by RDS", "route_configuration_name")
+        elif not scope.has("route_configuration"):
+            scope.refuse("a scope in place needs its routes in place", "route_configuration")
         tables[key] = compileRouteConfiguration(scope.childOrEmpty("route_configuration"), context)
     return RouteTable(
         section.get("name"),

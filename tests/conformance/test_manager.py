@@ -178,6 +178,16 @@ LISTENERS = {
             "{string_key: '2=3'}, {string_key: other.com}",
         )
     ),
+    # Neither makes a difference where the scopes stand in place.
+    "scopedDemand": Manager(
+        _scoped("{header_value_extractor: {name: X-Scope, index: 0}}", "{string_key: a}")
+        .replace("route_configuration: {", "on_demand: true, route_configuration: {")
+        .replace(
+            "scoped_routes: {",
+            "scoped_routes: {rds_config_source: {resource_api_version: V3, "
+            "path_config_source: {path: /nowhere/routes.yaml}}, ",
+        )
+    ),
     "xff0": Manager(_xff("xff_num_trusted_hops: 0")),
     "xff1": Manager(_xff("xff_num_trusted_hops: 1")),
     "xffAppend": Manager(_xff("xff_num_trusted_hops: 1, skip_xff_append: false")),
@@ -431,6 +441,9 @@ CASES = [
             listener=f"scoped{listener}",
         )
         for listener, name, fields in (
+            ("Demand", "none", ()),
+            ("Demand", "first", ("x-scope: a",)),
+            ("Demand", "another", ("x-scope: b",)),
             ("Index", "none", ()),
             ("Index", "first", ("x-scope: x,a",)),
             ("Index", "blank", ("x-scope: x, a",)),

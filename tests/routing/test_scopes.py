@@ -102,13 +102,24 @@ class ScopedRoutesTests(SynchronousTestCase):
 
     def test_faults(self) -> None:
         """
-        Names and keys are there once, an index needs a separator, and a configuration stands in place.
+        Names and keys are there once, an index needs a separator, and a configuration stands in place, without the
+        name of another one.
         """
         for extractors, scopes, path in (
             ([{"name": "a", "index": 0}], (scope("one", "1"), scope("one", "2")), ".name"),
             ([{"name": "a", "index": 0}], (scope("one", "1"), scope("two", "1")), ".key"),
             ([{"name": "a", "index": 1}], (scope("one", "1"),), ".index"),
-            ([{"name": "a", "index": 0}], ({"name": "x", "route_configuration_name": "y"},), ".route_configuration"),
+            ([{"name": "a", "index": 0}], ({"name": "x"},), ".route_configuration"),
+            (
+                [{"name": "a", "index": 0}],
+                ({"name": "x", "route_configuration_name": "y"},),
+                ".route_configuration_name",
+            ),
+            (
+                [{"name": "a", "index": 0}],
+                (scope("one", "1", route_configuration_name="y"),),
+                ".route_configuration_name",
+            ),
         ):
             section = scoped(extractors, *scopes)
             compileScopedRoutes(section, RouteContext())

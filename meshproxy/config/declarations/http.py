@@ -103,6 +103,7 @@ declare(_V3 + "RequestIDExtension", "typed_config")
 declare(_HCM, "scoped_routes", "rds")
 declare(_V3 + "Rds", "config_source", "route_config_name")
 declare(_V3 + "ScopedRoutes", "name", "scope_key_builder", "scoped_route_configurations_list")
+accept(_V3 + "ScopedRoutes", "rds_config_source", "scopes in place have their routes in place, so none are asked for")
 declare(_V3 + "ScopedRoutes.ScopeKeyBuilder", "fragments")
 declare(_V3 + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder", "header_value_extractor")
 _EXTRACTOR = _V3 + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor"
@@ -110,7 +111,8 @@ declare(_EXTRACTOR, "name", "element_separator", "index", "element")
 declare(_EXTRACTOR + ".KvElement", "separator", "key")
 declare(_V3 + "ScopedRouteConfigurationsList", "scoped_route_configurations")
 _SCOPED = "envoy.config.route.v3.ScopedRouteConfiguration"
-declare(_SCOPED, "name", "route_configuration", "key")
+declare(_SCOPED, "name", "route_configuration", "route_configuration_name", "key")
+accept(_SCOPED, "on_demand", "the routes of a scope in place are there from the start")
 declare(_SCOPED + ".Key", "fragments")
 declare(_SCOPED + ".Key.Fragment", "string_key")
 _UUID = "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"
