@@ -1,7 +1,7 @@
 """
-What one exchange costs in Python alone: the work of the cases C{http1} and C{full}, of C{http2} and C{http2-full}, of
-C{grpc} and C{grpc-full}, on sockets that cost nothing, so that a change of a tenth of a microsecond shows on a machine
-that others use too.
+What one exchange costs in Python alone: the work of the cases C{http1}, C{full} and C{mesh}, of C{http2} and
+C{http2-full}, of C{grpc} and C{grpc-full}, on sockets that cost nothing, so that a change of a tenth of a microsecond
+shows on a machine that others use too.
 
 C{python -m bench.exchange} prints the CPU time of an exchange. With C{--against CHECKOUT} it compares this checkout
 with another one, round for round in turn, and prints the median of the ratios; with C{--python FILE} it compares the
@@ -260,7 +260,7 @@ class Exchanges:
 
     def __init__(self, case: str, folder: Path, connections: int = 64) -> None:
         """
-        @param case: C{http1}, C{full}, C{http2}, C{http2-full}, C{grpc} or C{grpc-full}.
+        @param case: C{http1}, C{full}, C{mesh}, C{http2}, C{http2-full}, C{grpc} or C{grpc-full}.
         @param connections: How many requests make one turn of the reactor: each from a client of its own or, of HTTP/2,
             four from each.
         """
