@@ -6,6 +6,7 @@ Who asked, where the connection does not tell: C{original_ip_detection_extension
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -48,14 +49,22 @@ Detect: TypeAlias = Callable[[RequestHeaders, str | None], Detected]
 
 def _address(text: bytes) -> str | None:
     """
-    An IP address as a field has it, or L{None} if it is none.
+    An IP address that a field has, in its usual form, or L{None} if it is none.
     """
     shown = text.strip(b" \t").decode("latin-1")
     try:
-        ipaddress.ip_address(shown)
-    except ValueError:
+        address = ipaddress.ip_address(shown)
+        if isinstance(address, ipaddress.IPv4Address):
+            return shown
+        host = socket.inet_ntop(socket.AF_INET6, address.packed)
+        if address.scope_id is None:
+            return host
+        # The library takes anything for a zone. As in Envoy, it is an interface of this machine, told by its number.
+        found = socket.getaddrinfo(shown.encode("ascii"), None, socket.AF_INET6, flags=socket.AI_NUMERICHOST)
+    except (ValueError, OSError):
         return None
-    return shown
+    zone = int(found[0][4][-1])
+    return f"{host}%{zone}" if zone else host
 
 
 def addressBefore(forwarded: bytes | None, hops: int) -> tuple[str | None, bool]:

@@ -88,8 +88,9 @@ SCHEMES = (b"http", b"https")
 _MOST_NOMINATED = 10
 _LONGEST_TE = 256
 
-# How many are known, by what a proxy says of them.
+# How many are known, by what a proxy says of them, and how long that is at most: a client may have begun it.
 _MOST_CLIENTS = 1000
+_LONGEST_KNOWN = 256
 
 _PLAIN_CONNECTION = re.compile(rb"(?i)(?:close|keep-alive)?")
 
@@ -279,10 +280,12 @@ def compileInsideHeaders(
             if forwarded in known:
                 client = known[forwarded]
             else:
-                if len(known) >= _MOST_CLIENTS:
-                    known.clear()
                 host = addressBefore(forwarded, 0)[0]
-                client = known[forwarded] = None if host is None else Address(host, 0)
+                client = None if host is None else Address(host, 0)
+                if len(forwarded) <= _LONGEST_KNOWN:
+                    if len(known) >= _MOST_CLIENTS:
+                        known.clear()
+                    known[forwarded] = client
             peer = connection.remoteAddress
             if client is not None and (peer is None or client.host != peer.host):
                 stream.remoteAddress = client

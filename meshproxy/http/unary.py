@@ -47,8 +47,9 @@ _CLOSED = StreamState.CLOSED
 
 _TIMEOUT = b"grpc-timeout"
 
-# A client may ask for any.
+# A client may ask for any. Those of gRPC have nine bytes at most; what is longer is no deadline.
 _MOST_DEADLINES = 256
+_LONGEST_DEADLINE = 9
 
 # The one order to a router that is heeded here.
 _hasNoOther = (ORDERS - {_TIMEOUT}).isdisjoint
@@ -297,10 +298,11 @@ class CallDeadlines:
         asked = headers.first.get(_TIMEOUT)
         memory = self.grpc if isGRPC else self.others
         duration = effectiveMaxStreamDuration(self._action, headers)
-        if len(memory) >= _MOST_DEADLINES:
-            memory.clear()
         queue = self._router.durations[duration] if duration else None
-        memory[asked] = (headers.first.get(_TIMEOUT), queue)
+        if asked is None or len(asked) <= _LONGEST_DEADLINE:
+            if len(memory) >= _MOST_DEADLINES:
+                memory.clear()
+            memory[asked] = (headers.first.get(_TIMEOUT), queue)
         return queue
 
 

@@ -153,6 +153,27 @@ CASES = [
     *_everywhere(
         "xffPort", "An address with a port", get("/", "x-forwarded-for: 1.2.3.4:80"), "plain edge edgeHop hop"
     ),
+    *(
+        case
+        for name, address in (
+            ("Number", "fe80::1%1"),
+            ("Name", "fe80::1%lo"),
+            ("Unknown", "fe80::1%nosuch"),
+            ("Bytes", "fe80::1%\xff"),
+            ("Empty", "fe80::1%"),
+            ("Nought", "fe80::1%0"),
+            ("Loopback", "::1%1"),
+            ("Mapped", "::ffff:1.2.3.4%1"),
+            ("None", "2001:DB8:0::1"),
+            ("NoneMapped", "::ffff:1.2.3.4"),
+        )
+        for case in _everywhere(
+            f"xffZone{name}",
+            "An IPv6 address with a zone, or in an unusual form",
+            get("/", f"x-forwarded-for: {address}"),
+            "plain edgeHop",
+        )
+    ),
     *_everywhere("xffSix", "An IPv6 address", get("/", "x-forwarded-for: 2001:db8::1"), "plain edge edgeHop hop"),
     *_everywhere(
         "xffPrivate", "A private address", get("/", "x-forwarded-for: 10.0.0.1"), "plain edge internal internalEdge"

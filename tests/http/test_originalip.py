@@ -4,6 +4,7 @@ Tests for L{meshproxy.http.originalip}.
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -60,6 +61,17 @@ class AddressBeforeTests(SynchronousTestCase):
         self.assertEqual(addressBefore(forwarded, 3), (None, False))
         self.assertEqual(addressBefore(None, 0), (None, False))
         self.assertEqual(addressBefore(b" 1.1.1.1", 0), ("1.1.1.1", True))
+
+    def test_zones(self) -> None:
+        """
+        The zone of an address is an interface, and nothing that a client makes up.
+        """
+        lo = socket.if_nametoindex("lo")
+        for zone, number in ((b"1", 1), (b"lo", lo)):
+            self.assertEqual(addressBefore(b"fe80::1%" + zone, 0), (f"fe80::1%{number}", True))
+        self.assertEqual(addressBefore(b"FE80:0::1%0", 0), ("fe80::1", True))
+        for zone in (b"", b"no-such", b"\xff", b'"a b', b"x" * 5000):
+            self.assertEqual(addressBefore(b"fe80::1%" + zone, 0), (None, False), zone[:20])
 
 
 class DetectionTests(SynchronousTestCase):

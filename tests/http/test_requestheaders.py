@@ -508,8 +508,13 @@ class InsideTests(RequestHeadersCase):
             address = f"10.0.{number // 250}.{number % 250}"
             tell(RequestHeaders(b"GET", b"/", b"a", [(b"x-forwarded-for", address.encode())]), stream)  # type: ignore[arg-type]
             self.assertEqual(stream.remoteAddress, Address(address, 0))
+        # Nor is much remembered of each, whatever it said before a proxy told of it.
+        long = b"x" * 5000 + b", 10.0.0.1"
+        tell(RequestHeaders(b"GET", b"/", b"a", [(b"x-forwarded-for", long)]), stream)  # type: ignore[arg-type]
+        self.assertEqual(stream.remoteAddress, Address("10.0.0.1", 0))
         (known,) = [cell.cell_contents for cell in tell.__closure__ or () if isinstance(cell.cell_contents, dict)]
         self.assertLessEqual(len(known), 1000)
+        self.assertNotIn(long, known)
 
     def test_notTaken(self) -> None:
         """

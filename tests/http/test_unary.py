@@ -6,11 +6,15 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.errors import LocalProtocolError
+from meshproxy.headers import RequestHeaders
+from meshproxy.http.unary import CallDeadlines
 from meshproxy.testing.bootstraps import BACKEND
 from tests.codec.http2.frames import data, headers, request, reset
 from tests.http.support import scripted
@@ -306,3 +310,25 @@ class SplitTests(UnaryCase):
             self.proxy.settle()
             self.assertQuiet()
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+
+
+class CallDeadlinesTests(SynchronousTestCase):
+    """
+    L{CallDeadlines}.
+    """
+
+    def test_bounded(self) -> None:
+        """
+        However many deadlines clients ask for, and however long they write them, little is remembered.
+        """
+        action: Any = SimpleNamespace(maxStreamDuration=3.0, grpcTimeoutHeaderMax=None)
+        router: Any = SimpleNamespace(durations={3.0: "queue"})
+        deadlines = CallDeadlines(router, action)
+        for isGRPC, memory in ((True, deadlines.grpc), (False, deadlines.others)):
+            for text in (*(b"%dm" % number for number in range(600)), b"1" * 5000):
+                pairs = [(b"grpc-timeout", text)] + [(b"content-type", b"application/grpc")] * isGRPC
+                self.assertEqual(deadlines.heed(RequestHeaders(b"POST", b"/", b"a", pairs), isGRPC), "queue")
+            self.assertLessEqual(len(memory), 256)
+            self.assertLessEqual(max(len(text or b"") for text in memory), 9)
+            deadlines.heed(RequestHeaders(b"POST", b"/", b"a", []), isGRPC)
+            self.assertIn(None, memory)
