@@ -254,18 +254,27 @@ class Scope:
         """
         Give up all metrics of this scope and of those within it. They may still be written to, in vain.
         """
+        # A tally may make counters of any of these scopes still, which are to be given up with the others.
+        self._endTallies()
         for child in self._children:
             child.close()
         self._children = []
+        held, self._held = self._held, {}
+        for metric in held.values():
+            self._store._release(metric)
+
+    def _endTallies(self) -> None:
+        """
+        Spread what was tallied in this scope and in those within it, for the last time.
+        """
+        for child in self._children:
+            child._endTallies()
         if self._tallies:
             for tally in self._tallies:
                 tally.spread()
             mine = set(map(id, self._tallies))
             self._store._tallies = [tally for tally in self._store._tallies if id(tally) not in mine]
             self._tallies = []
-        held, self._held = self._held, {}
-        for metric in held.values():
-            self._store._release(metric)
 
     def _named(self, name: str, tags: Tags | None) -> tuple[str, str, tuple[tuple[str, str], ...] | None]:
         base = self.prefix + statName(name)

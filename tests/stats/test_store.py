@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Store, statName
 
 
@@ -76,6 +77,24 @@ class StoreTests(SynchronousTestCase):
         """
         scope = self.store.scope("cluster.a.")
         scope.scope("retry.").counter("upstream_rq")
+        scope.close()
+        self.assertEqual(self.store.counters, {})
+
+    def test_closeTallied(self) -> None:
+        """
+        What was tallied and not looked at leaves nothing behind in scopes within or beside the tally's.
+        """
+        scope = self.store.scope("cluster.a.")
+        within, beside = scope.scope("external."), scope.scope("retry.")
+
+        def inside(key: int) -> tuple[Counter, ...]:
+            return (within.counter(f"upstream_rq_{key}"),)
+
+        def around(key: int) -> tuple[Counter, ...]:
+            return scope.counter(f"x_{key}"), within.counter(f"y_{key}")
+
+        scope.tally(inside).add(200)
+        beside.tally(around).add(503)
         scope.close()
         self.assertEqual(self.store.counters, {})
 

@@ -281,10 +281,13 @@ class DownstreamCodec(RequestReceiver):
         if more is not None:
             place = names.index(b"set-cookie")
             values[place] = b"\r\nset-cookie: ".join((values[place], *more[b"set-cookie"]))
-        self.writeState = IDLE
         if length is None:
-            return _CHUNKED_TEMPLATES[names] % (statusLine, *values, len(body), body)
-        return _TEMPLATES[names] % (statusLine, *values, body)
+            whole = _CHUNKED_TEMPLATES[names] % (statusLine, *values, len(body), body)
+        else:
+            whole = _TEMPLATES[names] % (statusLine, *values, body)
+        # Only now: a name that cannot be written is found by the templates.
+        self.writeState = IDLE
+        return whole
 
     def encodeTrailers(self, trailers: HeaderMap) -> bytes:
         """

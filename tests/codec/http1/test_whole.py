@@ -9,6 +9,7 @@ import random
 
 from meshproxy.codec.http1 import DownstreamCodec, Http1Options
 from meshproxy.codec.http1.chunked import wholeChunked
+from meshproxy.codec.http1.states import WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
 from meshproxy.headers import ResponseHeaders
 from tests.codec.http1.helpers import CodecTestCase, RecordingSink, splits, upstream
@@ -158,6 +159,8 @@ class WriteTests(CodecTestCase):
             [(b"set-cookie", b"a"), (b"set-cookie", b"b\r\nc: d")],
             [(b"set-cookie", b"a\n"), (b"set-cookie", b"b")],
             [(b"a", b"1\0")],
+            [(b"a\n", b"1")],
+            [(b"a\r", b"1"), (b"content-length", b"4")],
             [],
         ]
         get, old = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"
@@ -182,6 +185,8 @@ class WriteTests(CodecTestCase):
                                         wire = codec.encodeHeaders(headers, False) + codec.encodeData(body, True)
                                     told.append((wire, codec.keepAlive, codec.readState, codec.writeState))
                                 except LocalProtocolError as error:
+                                    # The response was not given.
+                                    self.assertIsNot(codec.writeState, WriteState.IDLE)
                                     told.append((str(error),))
                             self.assertEqual(told[0], told[1], (request, status, pairs, body, options))
 
