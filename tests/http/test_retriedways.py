@@ -5,6 +5,7 @@ way, and what is seen of them is what is seen of the long one.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any
 
 from meshproxy.http.plainrequest import RetriedPlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.http.router import Router
 from meshproxy.testing import Peer
 from meshproxy.testing.bootstraps import BACKEND
 from meshproxy.testing.network import parseAddress
@@ -410,3 +412,106 @@ class RetriedWayTests(ProxyCase):
             self.assertEqual((self.short, self.long), (0, 2))
             found = re.search(rb"grpc-timeout: (\w+)", seen[1][0])
             self.assertEqual(b"" if found is None else found[1], expected, most)
+
+    def play(self, plan: random.Random) -> tuple[Any, ...]:
+        """
+        An exchange by chance: answers of all kinds, cut anywhere or late, and clients that go.
+
+        @return: All that is seen of it, and who waits still for a time-out or holds a place in the end.
+        """
+        proxy = self.proxy
+        before, logged = proxy.stats(), len(proxy.accessLog)
+        self.tries.clear()
+        client = Peer()
+        proxy.connect(client)
+        client.write(plan.choice((GET, POST, GET.replace(b"GET", b"HEAD"))))
+        proxy.settle()
+        gone, isHard, step = plan.choice((99, 99, plan.randrange(12))), plan.random() < 0.5, plan.choice((0.01, 0.03))
+        answers = [_piecesOf(plan) for _ in range(4)]
+        answering: list[tuple[_Backend, list[bytes | None]]] = []
+        for moment in range(50):
+            proxy.advance(step)
+            if moment == gone:
+                client.abort() if isHard else client.close()
+            while self.asked:
+                answering.append((self.asked.pop(), answers.pop(0) if answers else [OK]))
+            for backend, pieces in answering:
+                piece = pieces.pop(0) if pieces else b""
+                if piece is None:
+                    backend.abort()
+                elif piece and not backend.closed:
+                    backend.write(piece)
+                proxy.settle()
+        client.close()
+        proxy.settle()
+        stats = {
+            name: value - before.get(name, 0)
+            for name, value in proxy.stats().items()
+            if value != before.get(name, 0) and not name.startswith("server.")
+        }
+        kept = {
+            name: value
+            for name, value in proxy.stats().items()
+            if value and name.endswith(("_rq_active", "_rq_pending_active", "rq_open", "rq_retry_open"))
+        }
+        router = self.routers[-1]
+        queues = (router.timeouts, router.perTryTimeouts, router.durations)
+        waiting = [owner for lengths in queues for queue in lengths.values() for owner in queue.waiting]
+        self.assertEqual((kept, waiting), ({}, []))
+        return (
+            re.sub(rb"date: [^\r]+", b"date: now", client.received),
+            list(self.tries),
+            proxy.accessLog[logged:],
+            stats,
+        )
+
+    def test_random(self) -> None:
+        """
+        What is seen of exchanges by chance is the same, and nothing is kept of them.
+        """
+        self.routers: list[Router] = []
+        made = Router.__init__
+
+        def make(router: Router, *args: Any, **more: Any) -> None:
+            self.routers.append(router)
+            made(router, *args, **more)
+
+        self.patch(Router, "__init__", make)
+        shorts = 0
+        for seed in range(60):
+            plan = random.Random(seed)
+            policy: dict[str, Any] = plan.choice((MESH, {"retry_on": "5xx,reset", "num_retries": 3}))
+            if plan.random() < 0.5:
+                policy = {**policy, "per_try_timeout": "0.12s"}
+            route = {"timeout": plan.choice(("0s", "0.25s", "5s")), "max_stream_duration": None}
+            limits = {"max_requests": 2, "max_retries": plan.randrange(3), "track_remaining": True}
+            cluster = {"circuit_breakers": {"thresholds": [limits]}}
+            state, seen = plan.getstate(), []
+            for more in (LONG, {}):
+                self.make({**policy, **more}, route=dict(route), cluster=cluster)
+                self.short = 0
+                plan.setstate(state)
+                seen.append(self.play(plan))
+            shorts += self.short
+            self.assertEqual(seen[0], seen[1], seed)
+        self.assertGreater(shorts, 45)
+
+
+def _piecesOf(plan: random.Random) -> list[bytes | None]:
+    """
+    An answer by chance: pieces of it, C{b""} for a while without any, and L{None} for the end of its connection.
+    """
+    chunked = OK.replace(b"content-length: 4", b"transfer-encoding: chunked").replace(
+        b"body", b"4\r\nbody\r\n0\r\n\r\n"
+    )
+    answer = plan.choice((OK, UNAVAILABLE, UNAVAILABLE, chunked, chunked.replace(b"200", b"503")))
+    more = (b"", b"", b"", b"connection: close\r\n", b"grpc-status: 14\r\n", b"x-envoy-ratelimited: true\r\n")
+    answer = answer.replace(b"\r\n", b"\r\n" + plan.choice(more), 1)
+    answer = (
+        plan.choice((b"", b"", b"", b"HTTP/1.1 103 Early\r\n\r\n")) + answer + plan.choice((b"", b"", b"", b"more"))
+    )
+    pieces: list[bytes | None] = [b""] * plan.choice((0, 0, 1, 5, 50))
+    if plan.random() < 0.5:
+        return [*pieces, answer]
+    cut = plan.randrange(len(answer))
+    return [*pieces, answer[:cut], b"", plan.choice((answer[cut:], answer[cut:], None))]
