@@ -358,9 +358,11 @@ class TriedRequest:
     def _giveUp(self, reply: LocalReply, isEndpoints: bool = True) -> None:
         if self.over:
             return
-        self._endpointTimedOut()
-        if isEndpoints and (self._awaitsStatus or (not self.responseStarted and reply.status >= 500)):
-            self._endpoint.rqError.value += 1
+        if self._backOff is None:
+            # Between two tries no endpoint is late, and the last one was counted.
+            self._endpointTimedOut()
+            if isEndpoints and (self._awaitsStatus or (not self.responseStarted and reply.status >= 500)):
+                self._endpoint.rqError.value += 1
         self._leaveConnection()
         stream = self._stream
         if self.responseStarted:

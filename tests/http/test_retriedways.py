@@ -300,6 +300,19 @@ class RetriedWayTests(ProxyCase):
         self.assertIn(b"HTTP/1.1 504", seen[0])
         self.assertIn(b"x-envoy-expected-rq-timeout-ms: 250", seen[1][0])
 
+    def test_timeoutBetweenTries(self) -> None:
+        """
+        Where it strikes before the next try, the endpoint of the last one is not late: it has answered.
+        """
+        policy = {"retry_on": "5xx", "retry_back_off": {"base_interval": "9s", "max_interval": "9s"}}
+        for more in (LONG, {}):
+            self.make({**policy, **more}, route={"timeout": "0.25s", "max_stream_duration": None})
+            (endpoint,) = self.proxy.server.clusters.byName["backend"].endpoints
+            before = endpoint.rqError.value
+            seen = self.exchange(GET, [UNAVAILABLE])
+            self.assertIn(b"HTTP/1.1 504", seen[0])
+            self.assertEqual((endpoint.rqError.value - before, endpoint.rqTimeout.value), (1, 0))
+
     def test_perTry(self) -> None:
         """
         The time for each try: a late one is given up, and tried again where the policy says so.
