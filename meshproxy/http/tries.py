@@ -256,6 +256,13 @@ class TriedRequest:
             return ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
         return ResponseFlag.UPSTREAM_OVERFLOW if retry.overflowed else 0
 
+    @property
+    def _isBetweenTries(self) -> bool:
+        """
+        Whether it waits for its next try, and none is under way beside that.
+        """
+        return self._backOff is not None and not self.isHedging
+
     def _failed(self, reply: LocalReply) -> None:
         """
         Answer the stream in the upstream's stead.
@@ -266,8 +273,10 @@ class TriedRequest:
         self._answer(reply)
 
     def _answer(self, reply: LocalReply) -> None:
+        isBetweenTries = self._isBetweenTries
         self._over()
-        self._count(reply.status)
+        if not isBetweenTries:
+            self._count(reply.status)
         if self._router.suppressHeaders and reply.headers:
             reply = replace(reply, headers=tuple(field for field in reply.headers if field not in SUPPRESSIBLE))
         self._stream.localReply(reply)
@@ -295,8 +304,10 @@ class TriedRequest:
         """
         The global time-out struck.
         """
-        for each in self._counted:
-            each.rqTimeout.value += 1
+        if not self._isBetweenTries:
+            # As in Envoy, no try is late between two of them.
+            for each in self._counted:
+                each.rqTimeout.value += 1
         self._giveUp(self._lateReply(Failure.UPSTREAM_TIMEOUT.value))
 
     def _lateReply(self, reply: LocalReply) -> LocalReply:
@@ -358,7 +369,7 @@ class TriedRequest:
     def _giveUp(self, reply: LocalReply, isEndpoints: bool = True) -> None:
         if self.over:
             return
-        if self._backOff is None:
+        if not self._isBetweenTries:
             # Between two tries no endpoint is late, and the last one was counted.
             self._endpointTimedOut()
             if isEndpoints and (self._awaitsStatus or (not self.responseStarted and reply.status >= 500)):

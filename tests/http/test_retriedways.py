@@ -312,6 +312,9 @@ class RetriedWayTests(ProxyCase):
             seen = self.exchange(GET, [UNAVAILABLE])
             self.assertIn(b"HTTP/1.1 504", seen[0])
             self.assertEqual((endpoint.rqError.value - before, endpoint.rqTimeout.value), (1, 0))
+            # As in Envoy, nothing of the cluster's counts it either.
+            counted = [name for name in seen[3] if name.endswith(("upstream_rq_504", "upstream_rq_timeout"))]
+            self.assertEqual(counted, [])
 
     def test_perTry(self) -> None:
         """
