@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
+from meshproxy.http import plainrequest, router
 from meshproxy.http.plainrequest import RetriedPlainRequest
 from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.http.router import Router
@@ -104,8 +105,8 @@ class RetriedWayTests(ProxyCase):
 
         routed = RoutedRequest.start
         counting = type("Counting", (RetriedPlainRequest,), {"__slots__": (), "__init__": short})
-        for module in ("router", "plainrequest"):
-            self.patch(__import__(f"meshproxy.http.{module}", fromlist=["_"]), "RetriedPlainRequest", counting)
+        for module in (router, plainrequest):
+            self.patch(module, "RetriedPlainRequest", counting)
         self.patch(RoutedRequest, "start", start)
 
     def answer(self, backend: _Backend) -> None:
