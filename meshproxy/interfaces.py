@@ -526,6 +526,12 @@ class IAcceptedSocket(Interface):
         @param bufferLimit: Bytes above which the producer of an unsent buffer is paused.
         """
 
+    def roundTripTime() -> float | None:
+        """
+        How many seconds it takes to the peer and back, as the operating system measured it last, and when the
+        connection is gone, as it was told last; L{None} where that is not known.
+        """
+
     def close(withReset: bool = False) -> None:
         """
         Close it.

@@ -15,7 +15,12 @@ from meshproxy.http.config import compileConnectionManager
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.slot import ManagerSlot
-from meshproxy.http.wirecount import CountingHTTP1Connection, CountingHTTP2Connection
+from meshproxy.http.wirecount import (
+    CountingHTTP1Connection,
+    CountingHTTP2Connection,
+    MeasuringHTTP1Connection,
+    MeasuringHTTP2Connection,
+)
 from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 
 __all__ = ["HTTPConnectionManager"]
@@ -38,11 +43,13 @@ class HTTPConnectionManager(NetworkFilter):
         See L{NetworkFilter.buildProtocol}.
         """
         codecType = self.slot.current.settings.codecType
-        counts = self.slot.current.countsBytes
-        if codecType == "HTTP2":
-            return (CountingHTTP2Connection if counts else HTTP2Connection)(self.slot, info)
-        kind = CountingHTTP1Connection if counts else HTTP1Connection
-        return kind(self.slot, info, codecType == "AUTO")
+        http1: type[HTTP1Connection] = HTTP1Connection
+        http2: type[HTTP2Connection] = HTTP2Connection
+        if self.slot.current.measuresHeads:
+            http1, http2 = MeasuringHTTP1Connection, MeasuringHTTP2Connection
+        elif self.slot.current.countsBytes:
+            http1, http2 = CountingHTTP1Connection, CountingHTTP2Connection
+        return http2(self.slot, info) if codecType == "HTTP2" else http1(self.slot, info, codecType == "AUTO")
 
     def streams(self) -> Iterable[Any]:
         """

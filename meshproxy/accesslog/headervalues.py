@@ -6,7 +6,7 @@ Operators that show parts of requests and responses.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -208,6 +208,65 @@ def _byteSize(attribute: str) -> Callable[[Command], Value]:
     return compile
 
 
+_CERTIFICATE_KEYS = ("by", "hash", "cert", "chain", "subject", "uri", "dns")
+
+
+def _clientCertificate(command: Command) -> Value:
+    """
+    C{%XFCC_VALUE(KEY)%}: of the elements of C{x-forwarded-client-cert}, the value of the first that has the key.
+    """
+    given = command.parameters
+    if not given:
+        raise FormatError("%XFCC_VALUE% requires a key: %XFCC_VALUE(uri)%", _CERTIFICATE_KEYS)
+    key = given.lower()
+    if key not in _CERTIFICATE_KEYS:
+        raise FormatError(f"{given!r} is not one of {', '.join(_CERTIFICATE_KEYS)}", _CERTIFICATE_KEYS)
+    wanted = key.encode("ascii")
+
+    def value(info: StreamInfo) -> object:
+        headers = info.requestHeaders
+        told = None if headers is None else headers.joined(b"x-forwarded-client-cert")
+        if told is not None:
+            for element in _unquoted(told, b","):
+                for pair in _unquoted(element, b";"):
+                    name, _, held = pair.partition(b"=")
+                    if name.strip(_SPACE).lower() == wanted:
+                        return fromBytes(_withoutQuotes(held.strip(_SPACE)))
+        return None
+
+    return value
+
+
+_SPACE = b" \t\n\v\f\r"
+# A quote, unless it is escaped, by an odd number of backslashes; or what may separate.
+_quotesOr = {separator: re.compile(rb'\\+"?|["' + separator + rb"]").finditer for separator in (b",", b";")}
+_escaped = re.compile(rb'\\(["\\])').sub
+
+
+def _unquoted(text: bytes, separator: bytes) -> Iterator[bytes]:
+    """
+    The pieces of a text, parted where a separator stands outside of quotes. What follows a quote that does not end is
+    none.
+    """
+    isQuoted, start = False, 0
+    for found in _quotesOr[separator](text):
+        piece = found[0]
+        if piece == separator:
+            if not isQuoted:
+                yield text[start : found.start()]
+                start = found.end()
+        elif piece.endswith(b'"') and len(piece) % 2:
+            isQuoted = not isQuoted
+    if not isQuoted:
+        yield text[start:]
+
+
+def _withoutQuotes(value: bytes) -> bytes:
+    if len(value) >= 2 and value.startswith(b'"') and value.endswith(b'"'):
+        value = value[1:-1]
+    return _escaped(rb"\1", value)
+
+
 # Envoy has its own spelling for two of them.
 _GRPC_CAMEL = ("OK", "Canceled", *("".join(w.title() for w in name.split("_")) for name in GRPC_STATUSES[2:]))
 
@@ -280,6 +339,7 @@ HEADER_OPERATORS: dict[str, Callable[[Command], Value]] = {
     "PATH": _path,
     "QUERY_PARAM": _queryParameter,
     "QUERY_PARAMS": _queryParameters,
+    "XFCC_VALUE": _clientCertificate,
     "REQUEST_HEADERS_BYTES": _byteSize("requestHeaders"),
     "RESPONSE_HEADERS_BYTES": _byteSize("responseHeaders"),
     "RESPONSE_TRAILERS_BYTES": _byteSize("responseTrailers"),

@@ -226,6 +226,17 @@ def _poolReady(command: Command) -> Value:
     return value
 
 
+def _resolutionTime(info: StreamInfo) -> object:
+    count, seconds = info.routeResolutions
+    return int(seconds * 1000000 + _ROUNDING) if count else None
+
+
+def _roundTrip(info: StreamInfo) -> object:
+    accepted = info.connection.accepted
+    seconds = None if accepted is None else accepted.roundTripTime()
+    return None if seconds is None else int(seconds * 1000 + _ROUNDING)
+
+
 def _constant(value: object) -> Callable[[Command], Value]:
     return _plain(lambda info: value)
 
@@ -257,6 +268,13 @@ OPERATORS: dict[str, Callable[[Command], Value]] = {
     "UPSTREAM_WIRE_BYTES_SENT": _known("upstreamWireBytesSent"),
     "UPSTREAM_HEADER_BYTES_RECEIVED": _known("upstreamHeaderBytesReceived"),
     "UPSTREAM_HEADER_BYTES_SENT": _known("upstreamHeaderBytesSent"),
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": _known("fieldBytesReceived"),
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": _known("fieldBytesSent"),
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED": _known("upstreamFieldBytesReceived"),
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": _known("upstreamFieldBytesSent"),
+    "ROUTE_RESOLUTION_COUNT": _plain(lambda info: info.routeResolutions[0]),
+    "ROUTE_RESOLUTION_TIME_US": _plain(_resolutionTime),
+    "DOWNSTREAM_CX_RTT": _plain(_roundTrip),
     "PROTOCOL": _text("protocol"),
     "UPSTREAM_PROTOCOL": _text("upstreamProtocol"),
     # As in Envoy, filters of the response know its status before its head went downstream.

@@ -16,6 +16,7 @@ from meshproxy.net.address import Address
 
 if TYPE_CHECKING:
     from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+    from meshproxy.interfaces import IAcceptedSocket
     from meshproxy.net.dial import Source
 
 __all__ = ["Address", "ConnectionInfo", "StreamInfo", "TLSFacts", "UpstreamHostInfo"]
@@ -26,6 +27,7 @@ class ConnectionInfo:
     A downstream connection. One for all its streams.
 
     @ivar id: Unique in this process.
+    @ivar accepted: The socket that it came by.
     @ivar remoteAddress: The client, as listener filters (PROXY protocol, original source) told it.
     @ivar directRemoteAddress: The peer of the socket.
     @ivar localAddress: Where the client wanted to go: the accepted address, or the original destination.
@@ -50,6 +52,7 @@ class ConnectionInfo:
     """
 
     id: int = 0
+    accepted: IAcceptedSocket | None = None
     remoteAddress: Address | None = None
     directRemoteAddress: Address | None = None
     localAddress: Address | None = None
@@ -161,8 +164,10 @@ class StreamInfo:
     @ivar bytesSent: Bytes of the response body.
     @ivar tellsOriginalPath: Whether a path that is rewritten is kept in C{x-envoy-original-path}, and a host in
         C{x-envoy-original-host}.
-    @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head;
-        likewise sent, and for the upstream.
+    @ivar wireBytesReceived: Bytes read for this stream, framing included; C{headerBytesReceived} those of the head,
+        C{fieldBytesReceived} those of its names and values before they were compressed; likewise sent, and for the
+        upstream.
+    @ivar routeResolutions: How often its route was looked for, and how many seconds that took.
     @ivar remoteAddress: The client, where the request's head tells another one than the connection.
     @ivar upstreamHost: The chosen endpoint.
     @ivar upstreamAttempts: How many times an upstream was tried.
@@ -212,10 +217,15 @@ class StreamInfo:
     wireBytesSent: int | None = 0
     headerBytesReceived: int | None = 0
     headerBytesSent: int | None = 0
+    fieldBytesReceived: int | None = 0
+    fieldBytesSent: int | None = 0
     upstreamWireBytesReceived: int | None = 0
     upstreamWireBytesSent: int | None = 0
     upstreamHeaderBytesReceived: int | None = 0
     upstreamHeaderBytesSent: int | None = 0
+    upstreamFieldBytesReceived: int | None = 0
+    upstreamFieldBytesSent: int | None = 0
+    routeResolutions: tuple[int, float] = (0, 0.0)
 
     connection: ConnectionInfo
 

@@ -16,7 +16,7 @@ from meshproxy.config.registry import FoundFilter
 from meshproxy.http.chain import ChainLink, FilterChain
 from meshproxy.http.context import ProxyContext
 from meshproxy.http.filter import FilterContext, HTTPFilter
-from meshproxy.http.wirecount import showWireBytes
+from meshproxy.http.wirecount import Showing, showWireBytes
 from meshproxy.interfaces import IFilterFactory
 from meshproxy.stats import Scope
 
@@ -28,7 +28,7 @@ class ChainCompiler:
     Compiles the filters of one connection manager, and what its routes say to them.
 
     @ivar logs: The access logs that they have.
-    @ivar showsWireBytes: Whether any of these shows bytes on the wire.
+    @ivar showsWireBytes: What these show of the bytes on the wire.
     """
 
     def __init__(self, proxy: ProxyContext, statPrefix: str, scope: Scope) -> None:
@@ -36,7 +36,7 @@ class ChainCompiler:
         self._statPrefix = statPrefix
         self._scope = scope
         self.logs: list[AccessLogs] = []
-        self.showsWireBytes = False
+        self.showsWireBytes = Showing.NOTHING
         self._links: dict[str, ChainLink] = {}
         # The names of those that have a fault.
         self._unmade: set[str] = set()
@@ -169,7 +169,7 @@ class ChainCompiler:
 
     def _openLogs(self, sections: Sequence[Section]) -> AccessLogs:
         opened = compileAccessLogs(sections, self._proxy.logs)
-        self.showsWireBytes = self.showsWireBytes or showWireBytes(sections)
+        self.showsWireBytes = max(self.showsWireBytes, showWireBytes(sections))
         self.logs.append(opened)
         return opened
 

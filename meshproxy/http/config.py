@@ -19,7 +19,7 @@ from meshproxy.http.requestheaders import INTERNAL, compileRequestHeaders
 from meshproxy.http.requestids import newRequestId
 from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
-from meshproxy.http.wirecount import CountingAccessLogs, showWireBytes
+from meshproxy.http.wirecount import CountingAccessLogs, MeasuringAccessLogs, Showing, showWireBytes
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.scopes import compileScopedRoutes
 from meshproxy.routing.table import RouteTable, compileRouteConfiguration
@@ -27,6 +27,12 @@ from meshproxy.stats import Scope
 from meshproxy.upstream.http2options import bindHttp2Counters
 
 __all__ = ["compileConnectionManager"]
+
+_LOGS = {
+    Showing.NOTHING: AccessLogs,
+    Showing.BYTES: CountingAccessLogs,
+    Showing.FIELDS: MeasuringAccessLogs,
+}
 
 
 def compileConnectionManager(
@@ -44,9 +50,9 @@ def compileConnectionManager(
     stats = ConnectionManagerStats(scope, listenerScope.scope(f"http.{settings.statPrefix}."))
     upgradeChains = compiler.compileUpgrades(section)
     logs = section.children("access_log")
-    countsBytes = showWireBytes(logs) or compiler.showsWireBytes
-    if countsBytes:
-        proxy.clusters.countBytes()
+    showing = max(showWireBytes(logs), compiler.showsWireBytes)
+    if showing:
+        proxy.clusters.countBytes(showing is Showing.FIELDS)
     routes = _compileRoutes(section, proxy, compiler)
     internalOnly = _internalOnly(routes, section.has("scoped_routes"))
     if internalOnly:
@@ -59,7 +65,7 @@ def compileConnectionManager(
         stats,
         proxy.clock,
         compileRequestHeaders(settings.forwarding, newRequestId),
-        compileAccessLogs(logs, proxy.logs, CountingAccessLogs if countsBytes else AccessLogs),
+        compileAccessLogs(logs, proxy.logs, _LOGS[showing]),
         Http1Counters(
             codecScope.counter("dropped_headers_with_underscores"),
             codecScope.counter("requests_rejected_with_underscores_in_headers"),

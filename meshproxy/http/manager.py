@@ -28,12 +28,12 @@ from meshproxy.http.requestheaders import (
     compileInsideHeaders,
 )
 from meshproxy.http.requestids import newRequestId
-from meshproxy.http.resolutions import Resolutions
+from meshproxy.http.resolutions import Resolutions, measured
 from meshproxy.http.responseheaders import compileResponseHeaders
 from meshproxy.http.stats import ConnectionManagerStats, VersionStats
 from meshproxy.http.stream import Stream
 from meshproxy.http.timeouts import Timeouts
-from meshproxy.http.wirecount import CountingAccessLogs
+from meshproxy.http.wirecount import CountingAccessLogs, MeasuringAccessLogs
 from meshproxy.net.idle import IdleWatch
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ class ConnectionManager(Timeouts):
         self.http2Counters = http2Counters or Http2Counters()
         self.keepalive = settings.keepalive
         self.random = random
-        self._resolutions = Resolutions(scope, clock.seconds) if settings.recordsResolutions else None
-        if self._resolutions is not None:
-            routes = self._resolutions.measured(routes)
+        self._resolutions = Resolutions(scope) if settings.recordsResolutions else None
+        if settings.recordsResolutions or settings.showsResolutions:
+            routes = measured(routes, clock.seconds)
         self.routes = routes
         self.chain = chain
         self.stats = stats
@@ -158,6 +158,7 @@ class ConnectionManager(Timeouts):
         self.clusters = {} if clusters is None else clusters
         self._otherLogs = otherLogs
         self.countsBytes = isinstance(accessLogs, CountingAccessLogs)
+        self.measuresHeads = isinstance(accessLogs, MeasuringAccessLogs)
         # Filters may log what only the end of a stream tells.
         self._logs = bool(accessLogs) or self.countsBytes
         self._upgrades = settings.upgrades

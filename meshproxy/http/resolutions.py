@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.http.test_resolutions -*-
 """
-How often the route of a request is looked for, and how long that takes (C{record_route_resolution_stats}).
+How often the route of a request is looked for, and how long that takes: for C{record_route_resolution_stats}, and for
+access logs that show it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,25 @@ from meshproxy.stats import Scope
 if TYPE_CHECKING:
     from meshproxy.routing.route import Route
 
-__all__ = ["Resolutions"]
+__all__ = ["Resolutions", "measured"]
+
+
+def measured(table: RouteTable, seconds: Callable[[], float]) -> RouteTable:
+    """
+    A table that notes with each stream how often it was asked about it, and for how long.
+
+    @param seconds: The clock's.
+    """
+    match = table.match
+
+    def matchMeasured(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+        began = seconds()
+        found = match(headers, info)
+        count, elapsed = info.routeResolutions
+        info.routeResolutions = (count + 1, elapsed + seconds() - began)
+        return found
+
+    return RouteTable(table.name, matchMeasured, table.virtualHosts, table.routes, table.sections)
 
 
 class Resolutions:
@@ -24,36 +43,18 @@ class Resolutions:
     The figures of a connection manager.
     """
 
-    def __init__(self, scope: Scope, seconds: Callable[[], float]) -> None:
+    def __init__(self, scope: Scope) -> None:
         """
         @param scope: C{http.STAT_PREFIX.}.
-        @param seconds: The clock's.
         """
         self._counts = scope.histogram("downstream_rq_route_resolutions", unit="")
         self._times = scope.histogram("downstream_rq_route_resolution_time_us", unit="us")
-        self._seconds = seconds
-
-    def measured(self, table: RouteTable) -> RouteTable:
-        """
-        A table that notes with each stream how often it was asked about it, and for how long.
-        """
-        match, seconds = table.match, self._seconds
-
-        def matchMeasured(headers: RequestHeaders, info: StreamInfo) -> Route | None:
-            began = seconds()
-            found = match(headers, info)
-            noting: Any = info
-            count, elapsed = getattr(info, "routeResolutions", (0, 0.0))
-            noting.routeResolutions = (count + 1, elapsed + seconds() - began)
-            return found
-
-        return RouteTable(table.name, matchMeasured, table.virtualHosts, table.routes, table.sections)
 
     def streamEnded(self, stream: Any) -> None:
         """
         Count what was noted with a stream. One that was answered before a route was looked for is none.
         """
-        count, elapsed = getattr(stream, "routeResolutions", (0, 0.0))
+        count, elapsed = stream.routeResolutions
         if count:
             self._counts.record(count)
             self._times.record(int(elapsed * 1e6))

@@ -51,6 +51,7 @@ class ManagerSettings:
     @ivar safeMaxDuration: C{http1_safe_max_connection_duration}.
     @ivar logTunnels: C{flush_log_on_tunnel_successfully_established}.
     @ivar recordsResolutions: C{record_route_resolution_stats}.
+    @ivar showsResolutions: Whether an access log, or something else that is configured here, shows the same.
     @ivar matchesUpstream: C{match_upstream}: whether a request gets the scheme of the cluster's transport.
     @ivar upgrades: Upgrade type in lower case to whether it is allowed.
     @ivar normalizePath: What path normalization does, or L{None} for nothing.
@@ -98,6 +99,7 @@ class ManagerSettings:
     flushLogOnNewRequest: bool = False
     logTunnels: bool = False
     recordsResolutions: bool = False
+    showsResolutions: bool = False
     logInterval: float = 0.0
 
 
@@ -163,6 +165,7 @@ def compileManagerSettings(
         flushLogOnNewRequest=log.get("flush_access_log_on_new_request") or logEarly,
         logTunnels=log.get("flush_log_on_tunnel_successfully_established"),
         recordsResolutions=section.get("record_route_resolution_stats"),
+        showsResolutions=b"ROUTE_RESOLUTION_" in section.message.SerializeToString(),
         logInterval=log.seconds("access_log_flush_interval", logInterval),
     )
 

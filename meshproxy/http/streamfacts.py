@@ -44,10 +44,14 @@ class StreamFacts(StreamInfo):
     wireBytesSent: int | None = None
     headerBytesReceived: int | None = None
     headerBytesSent: int | None = None
+    fieldBytesReceived: int | None = None
+    fieldBytesSent: int | None = None
     upstreamWireBytesReceived: int | None = None
     upstreamWireBytesSent: int | None = None
     upstreamHeaderBytesReceived: int | None = None
     upstreamHeaderBytesSent: int | None = None
+    upstreamFieldBytesReceived: int | None = None
+    upstreamFieldBytesSent: int | None = None
     waitedForConnection: float | None = None
     # Of a virtual host without a route for it, which has metadata.
     _unroutedMetadata: Metadata | None = None

@@ -23,7 +23,10 @@ __all__ = ["TryRecord"]
 # Properties stand in for attributes of the classes above.
 # mypy: disable-error-code="override"
 
-_DOWNSTREAM = ("wireBytesReceived", "wireBytesSent", "headerBytesReceived", "headerBytesSent")
+_DOWNSTREAM = (
+    *("wireBytesReceived", "wireBytesSent", "headerBytesReceived", "headerBytesSent"),
+    *("fieldBytesReceived", "fieldBytesSent"),
+)
 
 
 class _OfDownstream:
@@ -85,10 +88,14 @@ class TryRecord(StreamFacts):
     wireBytesSent = _OfDownstream()
     headerBytesReceived = _OfDownstream()
     headerBytesSent = _OfDownstream()
+    fieldBytesReceived = _OfDownstream()
+    fieldBytesSent = _OfDownstream()
     upstreamWireBytesReceived = _Counted()
     upstreamWireBytesSent = _Counted()
     upstreamHeaderBytesReceived = _Counted()
     upstreamHeaderBytesSent = _Counted()
+    upstreamFieldBytesReceived = _Counted()
+    upstreamFieldBytesSent = _Counted()
     sizes: tuple[int | None, ...] | None = None
 
     def __init__(
@@ -115,6 +122,8 @@ class TryRecord(StreamFacts):
         self.upstreamWireBytesSent = stream.upstreamWireBytesSent or 0
         self.upstreamHeaderBytesReceived = stream.upstreamHeaderBytesReceived or 0
         self.upstreamHeaderBytesSent = stream.upstreamHeaderBytesSent or 0
+        self.upstreamFieldBytesReceived = stream.upstreamFieldBytesReceived or 0
+        self.upstreamFieldBytesSent = stream.upstreamFieldBytesSent or 0
 
     def connected(self, connection: HTTP1UpstreamConnection, now: float) -> None:
         """
@@ -181,6 +190,6 @@ class TryRecord(StreamFacts):
         if self.sizes is not None:
             return self.sizes
         if self.upstreamConnection is None:
-            return (0, 0, 0, 0)
+            return (0,) * len(_DOWNSTREAM)
         countBytes(self.stream)
         return tuple(getattr(self.stream, name) for name in _DOWNSTREAM)

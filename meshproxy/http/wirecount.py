@@ -10,10 +10,11 @@ ends; of one that came, names and values, and three bytes for each field. Of HTT
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from meshproxy.accesslog.logs import AccessLogs
-from meshproxy.codec.http2 import CountingDownstreamCodec
+from meshproxy.codec.http2 import CountingDownstreamCodec, MeasuringDownstreamCodec
 from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.http2 import HTTP2Connection
 from meshproxy.http.streamside import RefusedSide, StreamSide
@@ -28,17 +29,38 @@ if TYPE_CHECKING:
     from meshproxy.net.relay import IRelay
     from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["CountingAccessLogs", "CountingHTTP1Connection", "CountingHTTP2Connection", "countBytes", "showWireBytes"]
+__all__ = [
+    "CountingAccessLogs",
+    "CountingHTTP1Connection",
+    "CountingHTTP2Connection",
+    "MeasuringAccessLogs",
+    "MeasuringHTTP1Connection",
+    "MeasuringHTTP2Connection",
+    "Showing",
+    "countBytes",
+    "showWireBytes",
+]
 
-_OPERATORS = (b"_WIRE_BYTES_", b"_HEADER_BYTES_")
+
+class Showing(IntEnum):
+    """
+    What access logs show of the bytes on the wire: the more, the greater.
+    """
+
+    NOTHING = 0
+    BYTES = 1
+    #: Those of heads before they were compressed, too.
+    FIELDS = 2
 
 
-def showWireBytes(sections: Sequence[Section]) -> bool:
+def showWireBytes(sections: Sequence[Section]) -> Showing:
     """
     Whether any of some C{AccessLog}s has an operator that shows bytes on the wire, wherever its format is.
     """
     texts = [section.message.SerializeToString() for section in sections]
-    return any(operator in text for operator in _OPERATORS for text in texts)
+    if any(b"_DECOMPRESSED_HEADER_BYTES_" in text for text in texts):
+        return Showing.FIELDS
+    return Showing(any(b"_WIRE_BYTES_" in text or b"_HEADER_BYTES_" in text for text in texts))
 
 
 class CountingAccessLogs(AccessLogs):
@@ -66,6 +88,14 @@ class CountingAccessLogs(AccessLogs):
         super().logEnd(info, logType)
 
 
+class MeasuringAccessLogs(CountingAccessLogs):
+    """
+    Access logs for which heads are measured as well.
+    """
+
+    __slots__ = ()
+
+
 def countBytes(info: StreamInfo) -> None:
     """
     Tell a stream under way, or just over, what it took.
@@ -75,6 +105,7 @@ def countBytes(info: StreamInfo) -> None:
         connection.countInto(info)
     elif isinstance(connection, RefusedSide):
         info.wireBytesReceived = info.headerBytesReceived = info.wireBytesSent = info.headerBytesSent = 0
+        info.fieldBytesReceived = info.fieldBytesSent = 0
         _withoutUpstream(info)
     elif isinstance(connection, StreamSide):
         codec = connection.connection.codec
@@ -82,6 +113,7 @@ def countBytes(info: StreamInfo) -> None:
         if tally is not None:
             info.wireBytesReceived, info.headerBytesReceived = tally.received, tally.headReceived
             info.wireBytesSent, info.headerBytesSent = tally.sent, tally.headSent
+            info.fieldBytesReceived, info.fieldBytesSent = tally.fieldsReceived, tally.fieldsSent
         _withoutUpstream(info)
 
 
@@ -92,6 +124,7 @@ def _withoutUpstream(info: StreamInfo) -> None:
     if info.upstreamWireBytesSent is None and not info.upstreamConnectionId:
         info.upstreamWireBytesReceived = info.upstreamWireBytesSent = 0
         info.upstreamHeaderBytesReceived = info.upstreamHeaderBytesSent = 0
+        info.upstreamFieldBytesReceived = info.upstreamFieldBytesSent = 0
 
 
 class CountingHTTP2Connection(HTTP2Connection):
@@ -108,6 +141,14 @@ class CountingHTTP2Connection(HTTP2Connection):
         codec: Any = self.codec
         codec.forgetTally(side.codecStream.id)
         super().streamEnded(side, stream)
+
+
+class MeasuringHTTP2Connection(CountingHTTP2Connection):
+    """
+    A connection of HTTP/2 that measures heads as well.
+    """
+
+    codecClass = MeasuringDownstreamCodec
 
 
 class CountingHTTP1Connection(HTTP1Connection):
@@ -129,9 +170,10 @@ class CountingHTTP1Connection(HTTP1Connection):
         Tell the stream under way, or just over, what it took.
         """
         info.wireBytesReceived = self._ofStream() - self._receivedBefore
-        info.headerBytesReceived = self._headReceived
         info.wireBytesSent = self._sent
-        info.headerBytesSent = self._headSent
+        # Nothing is compressed.
+        info.headerBytesReceived = info.fieldBytesReceived = self._headReceived
+        info.headerBytesSent = info.fieldBytesSent = self._headSent
         _withoutUpstream(info)
 
     def _ofStream(self) -> int:
@@ -206,3 +248,11 @@ class CountingHTTP1Connection(HTTP1Connection):
             self._receivedBefore = self._ofStream()
             self._headReceived = self._sent = self._headSent = 0
         super().streamEnded(stream)
+
+
+class MeasuringHTTP1Connection(CountingHTTP1Connection):
+    """
+    A connection that measures heads as well, should it become one of HTTP/2.
+    """
+
+    http2Class = MeasuringHTTP2Connection

@@ -89,6 +89,8 @@ class Listener:
         self.optionsOf = dict(addresses)
         first = self.addresses[0][0].text if self.addresses else ""
         self.name: str = section.get("name") or first
+        # Whether something that is configured here shows it.
+        self._measuresRoundTrips = b"_CX_RTT" in self.fingerprint
         self.metadata = metadataOf(section.childOrEmpty("metadata"))
         self.statPrefix = statName(section.get("stat_prefix") or first)
         self.scope: Scope = proxy.store.scope(f"listener.{self.statPrefix}.")
@@ -254,6 +256,9 @@ class Listener:
         @param mayHandOver: Whether it may go on to yet another listener.
         """
         info.listenerName = self.name
+        if self._measuresRoundTrips:
+            # As in Envoy, what was measured last is known when the connection is gone.
+            sock.roundTripTime()
         info.listenerMetadata = self.metadata or None
         if self.direction:
             info.listenerDirection = self.direction

@@ -145,6 +145,7 @@ class BoundPort:
             return
         info = ConnectionInfo()
         info.id = next(_connectionIds)
+        info.accepted = sock
         info.localAddress = info.directLocalAddress = local = sock.localAddress
         # As in Envoy, who comes by a unix socket and has no name is told by that of the socket.
         info.remoteAddress = info.directRemoteAddress = sock.peerAddress if sock.peerAddress.text else local

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,11 @@ from meshproxy.net.address import Address
 from meshproxy.net.transport import SocketTransport
 
 __all__ = ["AcceptedSocket", "ArrivalWatch", "beginWith", "closeSocket"]
+
+# C{tcpi_rtt} of Linux's C{struct tcp_info}, in microseconds: seven bytes and one of padding, then 32-bit numbers.
+_RTT_OFFSET = 8 + 15 * 4
+_TCP_INFO_SIZE = _RTT_OFFSET + 4
+_rtt = struct.Struct("=I").unpack_from
 
 
 class ArrivalWatch(FileDescriptor):
@@ -91,7 +97,7 @@ class AcceptedSocket:
     A socket that a port has accepted.
     """
 
-    __slots__ = ("_arrivals", "_isWatched", "_local", "peerAddress", "reactor", "socket")
+    __slots__ = ("_arrivals", "_isWatched", "_local", "_roundTrip", "peerAddress", "reactor", "socket")
 
     def __init__(self, reactor: Any, sock: socket.socket, peer: Address, arrivals: Callable[[], ArrivalWatch]) -> None:
         """
@@ -104,6 +110,7 @@ class AcceptedSocket:
         self._arrivals = arrivals
         self._isWatched = False
         self._local: Address | None = None
+        self._roundTrip: float | None = None
 
     @property
     def localAddress(self) -> Address:
@@ -161,6 +168,19 @@ class AcceptedSocket:
             except OSError:
                 pass  # already reset by its peer: the first read says so
         transport.begin(protocol)
+
+    def roundTripTime(self) -> float | None:
+        """
+        See L{IAcceptedSocket.roundTripTime}.
+        """
+        try:
+            told = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        except (AttributeError, OSError):
+            # It is closed, or no connection of TCP, or the system does not tell.
+            return self._roundTrip
+        if len(told) == _TCP_INFO_SIZE:
+            self._roundTrip = _rtt(told, _RTT_OFFSET)[0] / 1000000
+        return self._roundTrip
 
     def close(self, withReset: bool = False) -> None:
         """

@@ -316,6 +316,12 @@ class MemoryAcceptedSocket:
         """
         self._network.transport(self.socket, self.peerAddress, bufferLimit).begin(protocol)
 
+    def roundTripTime(self) -> float | None:
+        """
+        See L{IAcceptedSocket.roundTripTime}.
+        """
+        return None
+
     def close(self, withReset: bool = False) -> None:
         """
         See L{IAcceptedSocket.close}.

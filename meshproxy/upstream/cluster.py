@@ -161,7 +161,7 @@ class Cluster:
         self._durations: Deadlines[HTTP1UpstreamConnection] | None = None
         if self.settings.maxConnectionDuration:
             self._durations = Deadlines(clock, self.settings.maxConnectionDuration, self._tooOld)
-        self._draining = self._countsBytes = False
+        self._draining = self._countsBytes = self._measuresHeads = False
         self._random = random
         self._http2Counters: Http2Counters | None = None
 
@@ -313,7 +313,7 @@ class Cluster:
                 pool.emptied = lambda: self._poolEmptied(breaker)
                 breaker.poolsOpen.value = int(self._poolsOf(breaker) + 1 >= breaker.mostPools)
             if self._countsBytes:
-                countBytesOf(pool)
+                countBytesOf(pool, self._measuresHeads)
         return pool
 
     def _poolsOf(self, breaker: Breaker) -> int:
@@ -367,13 +367,16 @@ class Cluster:
         alpn = connector(endpoint, wish, (b"h2", b"http/1.1"))
         return AutoPool(*parts, alpn, *rest, counters=counters, random=self._random)
 
-    def countBytes(self) -> None:
+    def countBytes(self, measures: bool = False) -> None:
         """
         Let connections that are made from now on count the bytes of streams that want it.
+
+        @param measures: Whether heads are measured as well.
         """
         self._countsBytes = True
+        self._measuresHeads = measures
         for pool in self.pools():
-            countBytesOf(pool)
+            countBytesOf(pool, measures)
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """

@@ -49,7 +49,7 @@ class Clusters:
         # The same dictionary for good, since routers hold it.
         self.byName: dict[str, Cluster] = {}
         self.warming: list[str] = []
-        self._countsBytes = False
+        self._countsBytes = self._measuresHeads = False
         self._store = store
         self._network = network
         self._clock = clock
@@ -99,16 +99,19 @@ class Clusters:
                     clusters.append(Cluster(section, *parts))
                     clusters[-1].heedOptions(self.compileOptions(section, clusters[-1].scope))
                     if self._countsBytes:
-                        clusters[-1].countBytes()
+                        clusters[-1].countBytes(self._measuresHeads)
         return clusters
 
-    def countBytes(self) -> None:
+    def countBytes(self, measures: bool = False) -> None:
         """
         Let upstream connections count the bytes of streams: from now on, for good, in all clusters.
+
+        @param measures: Whether heads are measured as well.
         """
         self._countsBytes = True
+        self._measuresHeads = self._measuresHeads or measures
         for cluster in self:
-            cluster.countBytes()
+            cluster.countBytes(self._measuresHeads)
 
     def compileOptionsAgain(self, report: Report) -> Callable[[], None]:
         """
@@ -172,7 +175,7 @@ class Clusters:
             cluster.countUpdates = self._updated
         if self._countsBytes:
             for cluster in clusters:
-                cluster.countBytes()
+                cluster.countBytes(self._measuresHeads)
         gone = [cluster for name, cluster in old.items() if new.get(name) is not cluster]
         self._removed.value += sum(cluster.name not in new for cluster in gone)
         old.clear()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from meshproxy.codec.http2 import CountingUpstreamCodec
+from meshproxy.codec.http2 import CountingUpstreamCodec, MeasuringUpstreamCodec
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection, IUpstreamRequest, ResponseSink
 from meshproxy.upstream.http2connection import HTTP2UpstreamConnection
 from meshproxy.upstream.http2pool import HTTP2Pool
@@ -21,6 +21,7 @@ __all__ = [
     "CountingHTTP1UpstreamConnection",
     "CountingHTTP2UpstreamConnection",
     "IUpstreamCounts",
+    "MeasuringHTTP2UpstreamConnection",
     "countBytesOf",
     "headBytes",
     "receivedHeadBytes",
@@ -36,6 +37,8 @@ class IUpstreamCounts(Protocol):
     upstreamWireBytesSent: int | None
     upstreamHeaderBytesReceived: int | None
     upstreamHeaderBytesSent: int | None
+    upstreamFieldBytesReceived: int | None
+    upstreamFieldBytesSent: int | None
 
 
 def _begin(counts: IUpstreamCounts | None) -> None:
@@ -45,6 +48,7 @@ def _begin(counts: IUpstreamCounts | None) -> None:
     if counts is not None and counts.upstreamWireBytesSent is None:
         counts.upstreamWireBytesSent = counts.upstreamWireBytesReceived = 0
         counts.upstreamHeaderBytesSent = counts.upstreamHeaderBytesReceived = 0
+        counts.upstreamFieldBytesSent = counts.upstreamFieldBytesReceived = 0
 
 
 def headBytes(data: bytes) -> int:
@@ -82,7 +86,10 @@ class _CountingSink(ResponseSink):
     def _count(self, headers: ResponseHeaders) -> None:
         counts = self.counts
         if counts is not None:
-            counts.upstreamHeaderBytesReceived = (counts.upstreamHeaderBytesReceived or 0) + receivedHeadBytes(headers)
+            size = receivedHeadBytes(headers)
+            counts.upstreamHeaderBytesReceived = (counts.upstreamHeaderBytesReceived or 0) + size
+            # Nothing is compressed.
+            counts.upstreamFieldBytesReceived = (counts.upstreamFieldBytesReceived or 0) + size
 
     def informationalReceived(self, headers: ResponseHeaders) -> None:
         """
@@ -156,7 +163,9 @@ class CountingHTTP1UpstreamConnection(HTTP1UpstreamConnection):
         if counts is not None:
             counts.upstreamWireBytesSent = (counts.upstreamWireBytesSent or 0) + len(data)
             if self._writesHead:
-                counts.upstreamHeaderBytesSent = (counts.upstreamHeaderBytesSent or 0) + headBytes(data)
+                size = headBytes(data)
+                counts.upstreamHeaderBytesSent = (counts.upstreamHeaderBytesSent or 0) + size
+                counts.upstreamFieldBytesSent = (counts.upstreamFieldBytesSent or 0) + size
         self._writesHead = False
         super()._write(data)
 
@@ -187,6 +196,14 @@ class _Tally:
         counts.upstreamWireBytesSent = (counts.upstreamWireBytesSent or 0) + size
         counts.upstreamHeaderBytesSent = (counts.upstreamHeaderBytesSent or 0) + ofHead
 
+    def addFields(self, received: int, sent: int) -> None:
+        """
+        Names and values came, or went out.
+        """
+        counts = self._counts
+        counts.upstreamFieldBytesReceived = (counts.upstreamFieldBytesReceived or 0) + received
+        counts.upstreamFieldBytesSent = (counts.upstreamFieldBytesSent or 0) + sent
+
 
 class _CountingStream(UpstreamStream):
     """
@@ -213,10 +230,20 @@ class CountingHTTP2UpstreamConnection(HTTP2UpstreamConnection):
     streamClass = _CountingStream
 
 
-def countBytesOf(pool: HTTP1Pool) -> None:
+class MeasuringHTTP2UpstreamConnection(CountingHTTP2UpstreamConnection):
+    """
+    A connection that measures heads as well.
+    """
+
+    codecClass = MeasuringUpstreamCodec
+
+
+def countBytesOf(pool: HTTP1Pool, measures: bool = False) -> None:
     """
     Let the connections count that a pool makes from now on.
+
+    @param measures: Whether heads are measured as well.
     """
     pool.connectionClass = CountingHTTP1UpstreamConnection
     if isinstance(pool, HTTP2Pool):
-        pool.http2ConnectionClass = CountingHTTP2UpstreamConnection
+        pool.http2ConnectionClass = MeasuringHTTP2UpstreamConnection if measures else CountingHTTP2UpstreamConnection

@@ -84,6 +84,39 @@ class HeaderTests(OperatorCase):
                      "REQUEST_HEADERS_BYTES(x)"):  # fmt: skip
             self.assertRaises(FormatError, value, text)
 
+    def test_clientCertificate(self) -> None:
+        """
+        Of the elements of C{x-forwarded-client-cert}, the first that has the key, without its quotes; of what follows a
+        quote that does not end, none.
+        """
+        info = StreamInfo()
+        info.requestHeaders = headers = RequestHeaders(b"GET", b"/")
+        told = {
+            b"Hash=ab;URI=spiffe://a/b": "spiffe://a/b",
+            b"By=x,URI=one;By=y,URI=two": "one",
+            b"By=x; uri = spaced \t": "spaced",
+            b'By=x;URI="a,b;c=\\"d\\\\"': 'a,b;c="d\\',
+            b'Subject="URI=no";URI=yes': "yes",
+            b'URI=before,By="x': "before",
+            b'By="x,URI=within': None,
+            b'By="x;URI=within': None,
+            b'By="\\",URI=in";URI=out': "out",
+            b"URI": "",
+            b"URI=\\": "\\",
+            b'URI="': None,
+            b"": None,
+            b"By=x": None,
+        }
+        for field, expected in told.items():
+            headers.set(b"x-forwarded-client-cert", field)
+            self.check({"XFCC_VALUE(Uri)": expected, "XFCC_VALUE(uri):1": expected}, info)
+        headers.set(b"x-forwarded-client-cert", b"By=x")
+        headers.add(b"x-forwarded-client-cert", b"URI=second")
+        self.check({"XFCC_VALUE(uri)": "second", "XFCC_VALUE(hash)": None}, info)
+        self.check({"XFCC_VALUE(uri)": None}, StreamInfo())
+        for wrong in ("XFCC_VALUE", "XFCC_VALUE()", "XFCC_VALUE(issuer)"):
+            self.assertRaises(FormatError, value, wrong)
+
     def test_sizes(self) -> None:
         """
         Bytes of names and values, pseudo-header fields included.

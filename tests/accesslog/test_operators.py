@@ -248,6 +248,7 @@ class FaultTests(SynchronousTestCase):
         needing |= {"REQ_WITHOUT_QUERY", "DYNAMIC_METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA", "FILTER_STATE"}
         needing |= {"UPSTREAM_FILTER_STATE"}
         needing |= {"ENVIRONMENT"}
+        parameters["XFCC_VALUE"] = "(uri)"
         parameters |= {"CEL": "(request.headers.x)", "TYPED_CEL": "(request.time)"}
         for name in OPERATORS:
             value(name + parameters.get(name, "(x)" if name in needing else ""), StreamInfo())

@@ -19,6 +19,10 @@ _OPERATORS = (
     "chain=%METADATA(LISTENER_FILTER_CHAIN:m:k)% host=%METADATA(VIRTUAL_HOST:m:k)% query=%QUERY_PARAMS% "
     "flags=%RESPONSE_FLAGS%"
 )
+_COUNTS = (
+    "routes=%ROUTE_RESOLUTION_COUNT% rtt=%DOWNSTREAM_CX_RTT% uri=[%XFCC_VALUE(URI)%] cut=[%XFCC_VALUE(by):1%] "
+    "dns=[%XFCC_VALUE(dns)%]"
+)
 
 
 def _log(text: str) -> str:
@@ -50,6 +54,13 @@ LISTENERS: dict[str, Manager | Listener] = {
         " {match: {prefix: /closed}, route: {cluster: closed}}, {match: {prefix: /up}, route: {cluster: backend}}]",
         "{metadata: {filter_metadata: {m: {k: host}}}}",
     ),
+    "counts": Manager(
+        _log(_COUNTS) + "\nforward_client_cert_details: ALWAYS_FORWARD_ONLY",
+    ),
+    "tcpCounts": Listener(
+        f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
+        f" stat_prefix: tcp, cluster: backend, {_log(_COUNTS)}}}}}]}}]"
+    ),
     "tcp": Listener(
         f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
         f" stat_prefix: tcp, cluster: backend, {_log(_OPERATORS)}}}}}]}}]"
@@ -78,6 +89,23 @@ LISTENERS: dict[str, Manager | Listener] = {
     ),
 }
 
+# What an element of x-forwarded-client-cert may look like.
+_TOLD = (
+    "Hash=ab;URI=spiffe://a/b;DNS=a;DNS=b",
+    "By=x,URI=one;By=y,URI=two",
+    "By=x; uri = spaced \t;DNS",
+    'By=x;URI="a,b;c=\\"d\\\\"',
+    'Subject="URI=no";URI=yes',
+    'URI=before,By="x',
+    'By="x,URI=within',
+    'By="x;URI=within',
+    'By="\\",URI=in";URI=out',
+    "By=\\;DNS=\\\\;URI=\\a\\",
+    'URI=";DNS=x',
+    'URI="";By=a"b',
+    'URI="a"b;By="',
+)
+
 _LATE = [(Pause(0.6), OK)]
 
 
@@ -95,6 +123,17 @@ CASES = [
     _case("leaves", "http", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
     _case("meanwhile", "meanwhile", replies=[(Pause(0.75), OK)]),
     _case("atOnce", "atOnce", replies=[(Pause(0.75), OK)]),
+    _case("counts", "counts"),
+    _case("counts_leaves", "counts", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
+    _case("counts_refused", "counts", b"GET / HTTP/1.1\r\n\r\n"),
+    *(
+        _case(f"certificate_{number}", "counts", get("/", f"x-forwarded-client-cert: {told}"))
+        for number, told in enumerate(_TOLD)
+    ),
+    _case(
+        "certificate_twice", "counts", get("/", "x-forwarded-client-cert: By=x", "x-forwarded-client-cert: URI=second")
+    ),
+    _case("counts_tcp", "tcpCounts", get(), [(OK, Do.CLOSE)]),
     _case("tcp_start", "tcpStart"),
     _case("tcp_client", "tcp", [get(), Pause(0.2), Do.RESET], _LATE, 0),
     _case("tcp_reset", "tcp", get(), [(Do.RESET,)], 0),

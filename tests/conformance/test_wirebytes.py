@@ -20,14 +20,14 @@ _STDOUT = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutA
 def _log(packed: str = "") -> str:
     """
     An access log. What each proxy's own HPACK makes of a head, and how it cuts bodies into frames, is told as
-    C{packed}, so that it is only compared whether it is nothing.
+    C{packed}, so that it is only compared whether it is nothing; what was packed there is the same again.
     """
     shown = ["%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"]
     for side in ("DOWNSTREAM", "UPSTREAM"):
-        for what in ("WIRE", "HEADER"):
+        for what in ("WIRE", "HEADER", "DECOMPRESSED_HEADER"):
             for way in ("RECEIVED", "SENT"):
                 name = f"{side}_{what}_BYTES_{way}"
-                word = "packed " if re.search(packed or "$.", name) else ""
+                word = "packed " if re.search(packed or "$.", name) and "_DECOMPRESSED_" not in name else ""
                 shown.append(f"{word}{name}=[%{name}%]")
     text = " ".join(shown)
     form = '{text_format_source: {inline_string: "%s\\n"}}' % text

@@ -49,6 +49,19 @@ class ResolutionTests(ProxyCase):
         self.proxy.request()
         self.assertIsNone(self.recorded("route_resolutions"))
 
+    def test_logged(self) -> None:
+        """
+        Access logs show it, without figures; none for what is answered before.
+        """
+        shown = "%ROUTE_RESOLUTION_COUNT% %ROUTE_RESOLUTION_TIME_US%"
+        self.start(scripted(requestHeaders=lambda stream, *args: stream.clearRouteCache()), accessLog=shown)
+        self.proxy.request()
+        client = self.proxy.client()
+        client.write(b"GET / HTTP/1.1\r\n\r\n")
+        self.proxy.settle()
+        self.assertEqual(self.proxy.accessLog, ["2 0", "0 -"])
+        self.assertIsNone(self.recorded("route_resolutions"))
+
     def test_refused(self) -> None:
         """
         What is answered before a route is looked for is not among them.

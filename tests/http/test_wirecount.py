@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
 from meshproxy.headers import RequestHeaders
-from meshproxy.http.wirecount import showWireBytes
+from meshproxy.http.wirecount import Showing, showWireBytes
 from meshproxy.testing import Answer, httpBootstrap
 from meshproxy.testing.bootstraps import BACKEND
 from meshproxy.upstream.wirecount import headBytes, receivedHeadBytes
@@ -70,11 +70,16 @@ class AskedTests(SynchronousTestCase):
         """
         Any operator of them, in any kind of format; not what is only like one.
         """
-        for operator in ("DOWNSTREAM_WIRE_BYTES_SENT", "UPSTREAM_HEADER_BYTES_RECEIVED"):
-            self.assertTrue(showWireBytes(self.logs(text_format_source={"inline_string": f"%{operator}%"})))
-            self.assertTrue(showWireBytes(self.logs(json_format={"a": {"b": f"%{operator}%"}})))
-        self.assertFalse(showWireBytes(self.logs(text_format_source={"inline_string": "%BYTES_SENT%"})))
-        self.assertFalse(showWireBytes([]))
+        cases = {
+            "DOWNSTREAM_WIRE_BYTES_SENT": Showing.BYTES,
+            "UPSTREAM_HEADER_BYTES_RECEIVED": Showing.BYTES,
+            "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT": Showing.FIELDS,
+            "BYTES_SENT": Showing.NOTHING,
+        }
+        for operator, expected in cases.items():
+            self.assertIs(showWireBytes(self.logs(text_format_source={"inline_string": f"%{operator}%"})), expected)
+            self.assertIs(showWireBytes(self.logs(json_format={"a": {"b": f"%{operator}%"}})), expected)
+        self.assertIs(showWireBytes([]), Showing.NOTHING)
 
 
 class WireTests(ProxyCase):

@@ -5,6 +5,7 @@ L{meshproxy.net.accepted}, on pairs of unix sockets; the reactor does nothing by
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -132,6 +133,56 @@ class PeekTests(AcceptedCase):
 
         closeSocket(Broken(), True)
         self.assertEqual(done, [(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"), "close"])
+
+
+class RoundTripTests(AcceptedCase):
+    """
+    L{AcceptedSocket.roundTripTime}.
+    """
+
+    def asked(self, *told: bytes | Exception) -> float | None:
+        """
+        What is made of the answers of the operating system.
+        """
+
+        found: float | None = None
+        answers = list(told)
+
+        class Asked:
+            """
+            A socket that has one option.
+            """
+
+            def getsockopt(self, *asked: int) -> bytes:
+                """
+                Answer.
+                """
+                answer = answers.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer[: asked[2]]
+
+        sock: Any = Asked()
+        accepted = AcceptedSocket(self.reactor, sock, Address(""), lambda: self.watch)
+        while answers:
+            found = accepted.roundTripTime()
+        return found
+
+    def test_told(self) -> None:
+        """
+        The smoothed time of C{struct tcp_info}, which is in microseconds.
+        """
+        answer = struct.pack("=8x15L2L", *range(15), 2500000, 7)
+        self.assertEqual(self.asked(answer), 2.5)
+        self.assertEqual(self.asked(b"\0" * 200, answer, OSError()), 2.5)
+
+    def test_notTold(self) -> None:
+        """
+        It is not known of what is no connection of TCP, is closed, or is on a system that tells less.
+        """
+        self.assertEqual([self.asked(OSError()), self.asked(b"\0" * 60)], [None, None])
+        accepted, _ = self.pair()
+        self.assertIsNone(accepted.roundTripTime())
 
 
 class ArrivalWatchTests(AcceptedCase):

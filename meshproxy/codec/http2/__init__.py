@@ -7,7 +7,12 @@ A codec takes bytes by C{receiveData}, in any split, and tells its sinks what th
 C{dataToSend}, all frames of a turn in one piece. Each L{CodecStream} is written to on its own.
 """
 
-from meshproxy.codec.http2.counting import CountingDownstreamCodec, CountingUpstreamCodec
+from meshproxy.codec.http2.counting import (
+    CountingDownstreamCodec,
+    CountingUpstreamCodec,
+    MeasuringDownstreamCodec,
+    MeasuringUpstreamCodec,
+)
 from meshproxy.codec.http2.downstream import DownstreamCodec
 from meshproxy.codec.http2.frames import PREFACE, ErrorCode
 from meshproxy.codec.http2.interfaces import (
@@ -35,5 +40,7 @@ __all__ = [
     "IDownstreamSink",
     "IRequestStreamSink",
     "IResponseStreamSink",
+    "MeasuringDownstreamCodec",
+    "MeasuringUpstreamCodec",
     "UpstreamCodec",
 ]

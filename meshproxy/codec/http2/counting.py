@@ -5,23 +5,37 @@ Codecs that count how many bytes each stream takes on the wire, for those who as
 They count what Envoy does: of what comes in the frames HEADERS, DATA and RST_STREAM, of what goes out each frame of the
 stream, all with their nine bytes of frame header. What came of a field section in CONTINUATION counts as if it had come
 in HEADERS.
+
+Those that measure also tell how many bytes the names and the values of field sections take. They read each section once
+more for it, whatever way it was read or written, and so see what is on the wire: cookies in their pieces, for one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from meshproxy.codec.http2.connection import ConnectionCodec
 from meshproxy.codec.http2.downstream import DownstreamCodec
 from meshproxy.codec.http2.frames import FrameType
+from meshproxy.codec.http2.hpack import Decoder, Field
 from meshproxy.codec.http2.interfaces import IResponseStreamSink
 from meshproxy.codec.http2.stream import CodecStream
 from meshproxy.codec.http2.upstream import UpstreamCodec
+from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import RequestHeaders
 
-__all__ = ["CountingDownstreamCodec", "CountingUpstreamCodec", "WireTally"]
+__all__ = [
+    "CountingDownstreamCodec",
+    "CountingUpstreamCodec",
+    "MeasuringDownstreamCodec",
+    "MeasuringUpstreamCodec",
+    "WireTally",
+]
 
 _FRAME_HEAD = 9
+# More than any head has.
+_UNLIMITED = 1 << 62
 _SECTIONS = (FrameType.HEADERS, FrameType.CONTINUATION)
 
 
@@ -31,12 +45,14 @@ class WireTally:
 
     @ivar received: Bytes that came; C{headReceived} those of field sections.
     @ivar sent: Bytes that went out; C{headSent} those of field sections.
+    @ivar fieldsReceived: Bytes of the names and values that came, where they are measured; likewise C{fieldsSent}.
     """
 
-    __slots__ = ("headReceived", "headSent", "received", "sent")
+    __slots__ = ("fieldsReceived", "fieldsSent", "headReceived", "headSent", "received", "sent")
 
     def __init__(self) -> None:
         self.received = self.headReceived = self.sent = self.headSent = 0
+        self.fieldsReceived = self.fieldsSent = 0
 
     def addReceived(self, size: int, ofHead: int) -> None:
         """
@@ -52,6 +68,13 @@ class WireTally:
         self.sent += size
         self.headSent += ofHead
 
+    def addFields(self, received: int, sent: int) -> None:
+        """
+        Names and values came, or went out.
+        """
+        self.fieldsReceived += received
+        self.fieldsSent += sent
+
 
 class _Tally(Protocol):
     """
@@ -66,6 +89,11 @@ class _Tally(Protocol):
     def addSent(self, size: int, ofHead: int) -> None:
         """
         See L{WireTally.addSent}.
+        """
+
+    def addFields(self, received: int, sent: int) -> None:
+        """
+        See L{WireTally.addFields}.
         """
 
 
@@ -185,3 +213,62 @@ class CountingUpstreamCodec(_Counting, UpstreamCodec):
         """
         self._tallies.pop(stream.id, None)
         super().streamClosed(stream)
+
+
+class _Measuring(_Counting):
+    """
+    What both roles do to measure.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._reader = self._makeDecoder()
+        # What this side sends is no more than what it was given.
+        self._sentReader = Decoder(max(self.options.hpackTableSize, 4096), _UNLIMITED, _UNLIMITED)
+
+    def _countSection(self, streamId: int, block: bytes) -> None:
+        super()._countSection(streamId, block)
+        try:
+            size = _sizeOf(self._reader.decode(block))
+        except RemoteProtocolError:
+            # The connection ends by it.
+            return
+        tally = self._tallies.get(streamId)
+        if tally is not None:
+            tally.addFields(size, 0)
+
+    def _countSent(self, streamId: int, block: bytes) -> None:
+        size = _sizeOf(self._sentReader.decode(block))
+        tally = self._tallies.get(streamId)
+        if tally is not None:
+            tally.addFields(0, size)
+
+    def emitSection(self, streamId: int, block: bytes, endStream: bool) -> None:
+        """
+        See L{ConnectionCodec.emitSection}.
+        """
+        self._countSent(streamId, block)
+        super().emitSection(streamId, block, endStream)
+
+    def emitResponse(self, streamId: int, block: bytes, body: bytes) -> None:
+        """
+        See L{ConnectionCodec.emitResponse}.
+        """
+        self._countSent(streamId, block)
+        super().emitResponse(streamId, block, body)
+
+
+def _sizeOf(fields: Iterable[Field]) -> int:
+    return sum(len(name) + len(value) for name, value in fields)
+
+
+class MeasuringDownstreamCodec(_Measuring, CountingDownstreamCodec):
+    """
+    The server's role.
+    """
+
+
+class MeasuringUpstreamCodec(_Measuring, CountingUpstreamCodec):
+    """
+    The client's role.
+    """

@@ -42,10 +42,7 @@ class SectionReader(FaultJudge):
 
     def __init__(self, sink: Any, options: Http2Options, counters: Http2Counters) -> None:
         super().__init__(sink, options, counters)
-        # A request that unfolds to many times of what is allowed is meant to (CVE-2016-6581, CVE-2026-47774): its
-        # connection ends. An upstream's ends its stream alone, as any head over the limit does in Envoy.
-        excess = _MOST_EXCESS if self.isDownstream else 0
-        self._decoder = Decoder(options.hpackTableSize, options.maxHeadBytes, options.maxHeaderCount, excess)
+        self._decoder = self._makeDecoder()
         # Of a section that is not whole: its pieces, and how many bytes they are.
         self._sectionParts: list[bytes] = []
         self._sectionSize = 0
@@ -55,6 +52,13 @@ class SectionReader(FaultJudge):
         self._trailersVersion = 0
         self._mostSection = 2 * options.maxHeadBytes + SMALLEST_FRAME
         self._mostContinuations = 8 + 2 * options.maxHeadBytes // SMALLEST_FRAME
+
+    def _makeDecoder(self) -> Decoder:
+        options = self.options
+        # A request that unfolds to many times of what is allowed is meant to (CVE-2016-6581, CVE-2026-47774): its
+        # connection ends. An upstream's ends its stream alone, as any head over the limit does in Envoy.
+        excess = _MOST_EXCESS if self.isDownstream else 0
+        return Decoder(options.hpackTableSize, options.maxHeadBytes, options.maxHeaderCount, excess)
 
     @property
     def isWithinSection(self) -> bool:

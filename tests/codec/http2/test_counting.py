@@ -4,12 +4,20 @@ L{meshproxy.codec.http2.counting}: codecs that count, held against the frames th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.codec.http2 import Http2Options
-from meshproxy.codec.http2.counting import CountingDownstreamCodec, CountingUpstreamCodec, WireTally
+from meshproxy.codec.http2.counting import (
+    CountingDownstreamCodec,
+    CountingUpstreamCodec,
+    MeasuringDownstreamCodec,
+    MeasuringUpstreamCodec,
+    WireTally,
+)
+from meshproxy.errors import RemoteProtocolError
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from tests.codec.http2.frames import (
     PREFACE,
@@ -24,7 +32,7 @@ from tests.codec.http2.frames import (
     settings,
     windowUpdate,
 )
-from tests.codec.http2.helpers import RecordingSink, splits
+from tests.codec.http2.helpers import RecordingSink, StreamSink, Transcript, splits
 
 _SECTION = (1, 9)
 
@@ -180,3 +188,68 @@ class UpstreamTests(SynchronousTestCase):
         codec.receiveData(reset(5))
         self.assertEqual(tally.received, len(head) + 11 + 13)
         self.assertEqual(codec._tallies, {})
+
+
+def sizeOf(fields: Sequence[tuple[bytes, bytes]]) -> int:
+    """
+    Bytes of names and values.
+    """
+    return sum(len(name) + len(value) for name, value in fields)
+
+
+class MeasuringTests(SynchronousTestCase):
+    """
+    L{MeasuringDownstreamCodec} and L{MeasuringUpstreamCodec}.
+    """
+
+    def test_downstream(self) -> None:
+        """
+        Names and values count as they are before they are packed, each time anew; so do cookies in their pieces, and
+        trailers.
+        """
+        sink = RecordingSink()
+        codec = MeasuringDownstreamCodec(sink, Http2Options())
+        codec.receiveData(PREFACE + settings())
+        fields = request((b"cookie", b"a=b"), (b"cookie", b"c=d"), method=b"POST")
+        trailers = [(b"x-t", b"v")]
+        for streamId in (1, 3, 5, 7):
+            codec.receiveData(headers(streamId, fields, False) + headers(streamId, trailers))
+            answer = ResponseHeaders(200)
+            answer.add(b"server", b"some server")
+            stream = sink.streams[-1]
+            if streamId == 7:
+                stream.sendHeaders(answer, False)
+                stream.sendTrailers(HeaderMap())
+            else:
+                stream.sendResponse(answer, b"hello")
+            tally = codec.tallyOf(streamId)
+            assert tally is not None
+            self.assertEqual(tally.fieldsReceived, sizeOf(fields) + sizeOf(trailers))
+            self.assertEqual(tally.fieldsSent, sizeOf([(b":status", b"200"), (b"server", b"some server")]))
+
+    def test_upstream(self) -> None:
+        """
+        The same for requests, of which several may have one tally.
+        """
+        codec = MeasuringUpstreamCodec(RecordingSink(), Http2Options())
+        tally = WireTally()
+        sink: Any = StreamSink(Transcript(), 1)
+        sink.tally = tally
+        head = RequestHeaders(b"GET", b"/a/path")
+        head.authority, head.scheme = b"example.com", b"http"
+        head.add(b"x-a", b"value")
+        once = sizeOf(request((b"x-a", b"value"), path=b"/a/path", authority=b"example.com"))
+        for count in (1, 2, 3):
+            codec.request(sink, head.copy(), True)
+            self.assertEqual(tally.fieldsSent, count * once)
+        codec.receiveData(settings() + headers(1, [(b":status", b"103"), (b"link", b"x")], False))
+        codec.receiveData(headers(1, [(b":status", b"200")], False) + headers(1, [(b"x-t", b"v")]))
+        self.assertEqual(tally.fieldsReceived, 10 + 5 + 10 + 4)
+
+    def test_broken(self) -> None:
+        """
+        What is no HPACK ends the connection as ever.
+        """
+        codec = MeasuringDownstreamCodec(RecordingSink(), Http2Options())
+        with self.assertRaises(RemoteProtocolError):
+            codec.receiveData(PREFACE + settings() + headers(1, b"\xff\xff\xff\xff\xff\xff"))
