@@ -15,15 +15,17 @@ from twisted.logger import Logger
 from meshproxy.config import Report, Section
 from meshproxy.config.registry import ReloadFailed
 from meshproxy.errors import MeshProxyError
-from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.http.context import ROUTES_OF_SCOPES, SCOPES, AwaitedKey, ProxyContext
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
 from meshproxy.listener.routewaits import RouteWaits
+from meshproxy.routing.scopes import checkScopes
 from meshproxy.upstream.cluster import Cluster
-from meshproxy.xds.dynamic import DynamicResources, routeSources
+from meshproxy.xds.dynamic import DynamicResources
+from meshproxy.xds.named import namedBy
 from meshproxy.xds.secretstreams import SecretStreams
 from meshproxy.xds.settings import staticClusters
-from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES
+from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
 
 __all__ = ["ServedConfiguration"]
 
@@ -50,14 +52,14 @@ class ServedConfiguration:
         listeners: Listeners,
         streams: SecretStreams,
         served: Callable[[], object],
-        late: Callable[[RouteKey], DynamicResources | None],
+        late: Callable[[AwaitedKey], DynamicResources | None],
     ) -> None:
         """
         Compile the bootstrap. Faults go to its report; nothing is bound yet.
 
         @param streams: Where secrets come from that clusters and listeners ask for.
         @param served: Called whenever something new is served.
-        @param late: Told of routes that did not come in time; gives what came by xDS last.
+        @param late: Told of routes or scopes that did not come in time; gives what came by xDS last.
         """
         self.bootstrap = bootstrap
         self.dynamic = DynamicResources()
@@ -74,7 +76,7 @@ class ServedConfiguration:
         self._newest: object = bootstrap
         # What each listener was made of.
         self._madeOf: dict[str, tuple[bytes, ...]] = {}
-        self._routeWaits = RouteWaits(context.clock, self._routesLate)
+        self._routeWaits = RouteWaits(context.clock, self._isLate)
         self.clusters, self.listeners = self._compile(bootstrap)
 
     @property
@@ -180,6 +182,7 @@ class ServedConfiguration:
             cluster.addedViaAPI, cluster.versionInfo = True, dynamic.versions.get((CLUSTER, *key), "")
         self._context.clusterNames = frozenset(cluster.name for cluster in clusters)
         self._context.routes = dynamic.sections(ROUTES, report)
+        self._context.scopes = _scopes(dynamic, report)
         sections = dynamic.sections(LISTENER, report)
         listeners = self._listeners.compile([*static.children("listeners"), *sections.values()], kept)
         for key, listener in zip(reversed(sections), reversed(listeners), strict=False):
@@ -203,7 +206,7 @@ class ServedConfiguration:
 
         @return: What is wrong with it; then all stays as it is.
         """
-        bootstrap, routes = self._again(), self._context.routes
+        bootstrap, routes, scopes = self._again(), self._context.routes, self._context.scopes
 
         def kept(section: Section) -> Listener | None:
             current = self._listeners.byName.get(section.get("name"))
@@ -213,7 +216,7 @@ class ServedConfiguration:
 
         clusters, listeners = self._compileWith(bootstrap, dynamic, kept)
         if bootstrap.report.errors:
-            self._context.routes = routes
+            self._context.routes, self._context.scopes = routes, scopes
             self._restoreNames()
             self._giveUp(clusters, listeners)
             return list(map(str, bootstrap.report.errors))
@@ -238,19 +241,27 @@ class ServedConfiguration:
             if self.dynamic.routes.get(key) != value:
                 told = (dynamic.versions.get((ROUTES, *key), ""), self._context.clock.seconds())
                 self._context.routeVersions[key] = told
+        for path, named in dynamic.scopes.items():
+            if self.dynamic.scopes.get(path) != named:
+                told = (dynamic.versions.get((SCOPED_ROUTES, path, ""), ""), self._context.clock.seconds())
+                self._context.scopeVersions[path] = told
         self.dynamic = dynamic
         self._noteParts()
         self._served()
 
-    def _routesLate(self, key: RouteKey) -> None:
+    def _isLate(self, key: AwaitedKey) -> None:
         """
-        Routes did not come in time: who waits for them begins without, and answers 404.
+        Routes or scopes did not come in time: who waits for them begins without, and answers 404.
         """
-        if self._isEnding or key in self._context.routes:
+        kind, path, name = key
+        context = self._context
+        isThere = path in context.scopes if kind == SCOPES else (path, name) in context.routes
+        if self._isEnding or isThere:
             return
-        self._context.lateRoutes.add(key)
+        context.late.add(key)
         dynamic = self._late(key) or self.dynamic
-        self.log.warn("the routes {name!r} did not come in time: listeners begin without them", name=key[1])
+        told = f"{kind} {name!r}" if name else kind
+        self.log.warn("the {what} did not come in time: listeners begin without them", what=told)
         # Another object, so that what still warms of the same gives way to it.
         errors = self.offer(replace(dynamic))
         if errors:
@@ -292,15 +303,22 @@ class ServedConfiguration:
 
     def _ready(self, listeners: Sequence[Listener]) -> list[Listener]:
         """
-        Those that can serve. Where one waits for its routes, its former version goes on, if there is one.
+        Those that can serve. Where one waits for its routes, its former version goes on, if there is one. As in Envoy,
+        what scopes name that come while their listener serves is not waited for.
         """
         ready = []
         for listener in listeners:
-            if not listener.waitsFor:
+            former = self._listeners.byName.get(listener.name)
+            isServing = former is not None and former.fingerprint == listener.fingerprint
+            waitsFor = {
+                key: timeout
+                for key, timeout in listener.waitsFor.items()
+                if not (isServing and key[0] == ROUTES_OF_SCOPES)
+            }
+            if not waitsFor:
                 ready.append(listener)
                 continue
-            self._routeWaits.wait(listener.waitsFor)
-            former = self._listeners.byName.get(listener.name)
+            self._routeWaits.wait(waitsFor)
             listener.stop()
             if former is not None:
                 ready.append(former)
@@ -331,7 +349,24 @@ class ServedConfiguration:
 
 def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     """
-    What a listener is made of: its message, and the routes that it takes by RDS.
+    What a listener is made of: its message, the routes that it takes by RDS, and the scopes.
     """
     message: bytes = section.message.SerializeToString(deterministic=True)
-    return (message, *(dynamic.routes.get(key, b"") for key in sorted(routeSources(message))))
+    named = namedBy((message,), dynamic.scopes)
+    routes = (dynamic.routes.get(key, b"") for key in sorted(named.routes))
+    scopes = (value for path in sorted(named.scopes) for _, value in sorted(dynamic.scopes.get(path, {}).items()))
+    # What has come and is empty is not the same as what has not come.
+    come = (str(path in dynamic.scopes).encode("ascii") for path in sorted(named.scopes))
+    return (message, *routes, *scopes, *come)
+
+
+def _scopes(dynamic: DynamicResources, report: Report) -> dict[str, list[Section]]:
+    """
+    The scopes that came, by the path of their file.
+    """
+    found: dict[str, list[Section]] = {path: [] for path in dynamic.scopes}
+    for (path, _), section in dynamic.sections(SCOPED_ROUTES, report).items():
+        found[path].append(section)
+    for sections in found.values():
+        checkScopes(sections)
+    return found

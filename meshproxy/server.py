@@ -28,7 +28,7 @@ from meshproxy.configuration import ServedConfiguration
 from meshproxy.errors import MeshProxyError
 from meshproxy.http.calls import UpstreamCalls
 from meshproxy.http.clusteroptions import compileClusterOptions
-from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.http.context import AwaitedKey, ProxyContext
 from meshproxy.identity.settings import compileIdentity
 from meshproxy.identity.workload import WorkloadIdentity, intoStore
 from meshproxy.interfaces import INetwork
@@ -159,7 +159,7 @@ class ProxyServer(MultiService):
             self._secretStreams = secrets.streams = SecretStreams(self.context, self._node)
             self.identity = self._makeIdentity(bootstrap, store)
             self.configuration = ServedConfiguration(
-                bootstrap, self.context, self.listeners, self._secretStreams, self._begin, self._routesLate
+                bootstrap, self.context, self.listeners, self._secretStreams, self._begin, self._late
             )
             self._sinks = compileStatsSinks(
                 bootstrap.children("stats_sinks"),
@@ -272,10 +272,10 @@ class ProxyServer(MultiService):
             self.discovery.follow(self.bootstrap)
             self.discovery.start()
 
-    def _routesLate(self, key: RouteKey) -> DynamicResources | None:
+    def _late(self, key: AwaitedKey) -> DynamicResources | None:
         if self.discovery is None:
             return None
-        self.discovery.routesLate(key)
+        self.discovery.late(key)
         return self.discovery.resources
 
     def reload(self) -> Deferred[bool]:

@@ -114,6 +114,6 @@ class DeltaSession(Session):
             resource.resource.type_url = typeURL
             resource.resource.value = one.value
         response.removed_resources.extend(gone)
-        subscription.offered = set(sending)
+        subscription.offered, subscription.gone = set(sending), set(gone)
         data: bytes = response.SerializeToString()
         return data

@@ -59,10 +59,11 @@ class Session:
                     # Something is new: all that was refused together is offered again, and what is there no more is
                     # taken away, whatever the proxy has of it. Even if nothing is left to send, a proxy that takes that
                     # says that it refuses nothing any more.
-                    subscription.sent.update((name, "") for name in subscription.doubtful if name in subscription.sent)
+                    known = {*subscription.sent, *filter(subscription.wants, subscription.withdrawn)}
+                    subscription.sent.update((name, "") for name in subscription.doubtful if name in known)
                     subscription.isDue = True
                     subscription.settledOn = None
-                    subscription.doubtful = set()
+                    subscription.doubtful, subscription.withdrawn = set(), set()
 
     def _linger(self, old: Snapshot, new: Snapshot) -> None:
         hasUsers = LISTENER in self.subscriptions or ROUTES in self.subscriptions
@@ -327,7 +328,8 @@ class Session:
         subscription.isUnderWay = False
         if error:
             subscription.rejection = Rejection(subscription.version, error)
-            subscription.doubtful |= subscription.offered
+            subscription.doubtful |= subscription.offered | subscription.gone
+            subscription.withdrawn |= subscription.gone
         else:
             subscription.rejection = None
             subscription.accepted = subscription.version

@@ -50,6 +50,8 @@ class Subscription:
     @ivar resumes: Whether the proxy said what it has, and it is not looked at yet: the version of all, or that of each.
     @ivar invented: Those of which it was sent that they have no endpoints, although nobody said so.
     @ivar offered: The names in the last response.
+    @ivar gone: The names that the last response said to be gone.
+    @ivar withdrawn: Those of responses that were not taken: the proxy may have them still.
     @ivar doubtful: Names in responses that were not taken: what the proxy has of them is not known.
     @ivar settledOn: The resources of a snapshot, if the proxy has all of them that it asked for, or was sent them.
     @ivar coveredOf: The resources of a snapshot, if all of them are asked for.
@@ -68,6 +70,8 @@ class Subscription:
     resumes: bool = False
     invented: set[str] = field(default_factory=set)
     offered: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
     settledOn: Resources | None = None
     coveredOf: Resources | None = None

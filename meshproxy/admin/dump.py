@@ -295,16 +295,34 @@ def _scopedRoutes(server: Served, matches: Matches) -> _Dump:
 
         return made
 
+    def discovered(scoped: Section, path: str) -> Make:
+        version, updated = server.context.scopeVersions.get(path, ("", server.loaded))
+        scopes = server.context.scopes.get(path, [])
+
+        def made() -> Any:
+            message: Any = newMessage(_ADMIN + "ScopedRoutesConfigDump.DynamicScopedRouteConfigs")
+            message.name, message.version_info = scoped.get("name"), version
+            message.scoped_route_configs.extend(anyOf(each.message) for each in scopes if matches(each.get("name")))
+            setTimestamp(message.last_updated, updated)
+            return message
+
+        return made
+
+    inPlace: list[Make] = []
+    sources: dict[str, Section] = {}
+    for listener in server.listeners:
+        for manager in _managersOf(listener):
+            scoped = manager.child("scoped_routes")
+            if scoped is None:
+                continue
+            source = scoped.childOrEmpty("scoped_rds").child("scoped_rds_config_source")
+            if source is None:
+                inPlace.append(make(scoped, listener))
+            else:
+                sources.setdefault(source.get("path") or source.childOrEmpty("path_config_source").get("path"), scoped)
+    dynamic = [discovered(scoped, path) for path, scoped in sources.items()]
     return _Dump(
-        "ScopedRoutesConfigDump",
-        {
-            "inline_scoped_route_configs": [
-                make(scoped, listener)
-                for listener in server.listeners
-                for manager in _managersOf(listener)
-                if (scoped := manager.child("scoped_routes")) is not None
-            ]
-        },
+        "ScopedRoutesConfigDump", {"inline_scoped_route_configs": inPlace, "dynamic_scoped_route_configs": dynamic}
     )
 
 

@@ -12,7 +12,7 @@ from meshproxy.codec.http1 import Http1Counters
 from meshproxy.config import Section
 from meshproxy.config.sources import compileSource
 from meshproxy.http.chaincompiler import ChainCompiler
-from meshproxy.http.context import ProxyContext
+from meshproxy.http.context import ROUTES, ROUTES_OF_SCOPES, SCOPES, ProxyContext
 from meshproxy.http.manager import ConnectionManager
 from meshproxy.http.matchinputs import REQUEST_INPUTS
 from meshproxy.http.requestheaders import INTERNAL, compileRequestHeaders
@@ -21,7 +21,7 @@ from meshproxy.http.settings import compileManagerSettings
 from meshproxy.http.stats import ConnectionManagerStats
 from meshproxy.http.wirecount import CountingAccessLogs, MeasuringAccessLogs, Showing, showWireBytes
 from meshproxy.routing.context import RouteContext
-from meshproxy.routing.scopes import compileScopedRoutes
+from meshproxy.routing.scopes import compileDiscoveredScopes, compileScopedRoutes
 from meshproxy.routing.table import RouteTable, compileRouteConfiguration
 from meshproxy.stats import Scope
 from meshproxy.upstream.http2options import bindHttp2Counters
@@ -94,6 +94,9 @@ def _compileRoutes(section: Section, proxy: ProxyContext, compiler: ChainCompile
     )
     scoped = section.child("scoped_routes")
     if scoped is not None:
+        discovered = scoped.child("scoped_rds")
+        if discovered is not None:
+            return _compileScopes(scoped, discovered, proxy, replace(context, validateClusters=False))
         return compileScopedRoutes(scoped, context)
     rds = section.child("rds")
     if rds is not None:
@@ -130,10 +133,32 @@ def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext)
     """
     source = compileSource(rds.child("config_source"), rds, "config_source", proxy.secrets.hasStream)
     name = rds.get("route_config_name")
-    key = (source.path, name)
-    found = proxy.routes.get(key)
+    found = proxy.routes.get((source.path, name))
     if found is None:
-        if key not in proxy.lateRoutes:
-            proxy.missingRoutes[key] = source.timeout
+        proxy.wait((ROUTES, source.path, name), source.timeout)
         return RouteTable(name, lambda headers, info: None, (), ())
     return compileRouteConfiguration(found, replace(context, validateClusters=False))
+
+
+def _compileScopes(scoped: Section, discovered: Section, proxy: ProxyContext, context: RouteContext) -> RouteTable:
+    """
+    The scopes that came by SRDS; none until they come. A listener that begins waits for them and for their routes.
+    """
+    hasStream = proxy.secrets.hasStream
+    field = "scoped_rds_config_source"
+    source = compileSource(discovered.child(field), discovered, field, hasStream)
+    ofRoutes = compileSource(scoped.child("rds_config_source"), scoped, "rds_config_source", hasStream)
+    scopes = proxy.scopes.get(source.path)
+    if scopes is None:
+        proxy.wait((SCOPES, source.path, ""), source.timeout)
+    tables: dict[str, RouteTable | None] = {}
+
+    def find(name: str) -> RouteTable | None:
+        if name not in tables:
+            found = proxy.routes.get((ofRoutes.path, name))
+            if found is None:
+                proxy.wait((ROUTES_OF_SCOPES, ofRoutes.path, name), ofRoutes.timeout)
+            tables[name] = None if found is None else compileRouteConfiguration(found, context)
+        return tables[name]
+
+    return compileDiscoveredScopes(scoped, scopes or (), find, context)

@@ -23,11 +23,18 @@ from meshproxy.upstream.clusters import Clusters
 if TYPE_CHECKING:
     from meshproxy.http.chain import ChainLink
 
-__all__ = ["ProxyContext", "RouteKey"]
+__all__ = ["ROUTES", "ROUTES_OF_SCOPES", "SCOPES", "AwaitedKey", "ProxyContext", "RouteKey"]
 
 #: What a route configuration that comes by RDS is known by: the path of its file, empty for the control plane, and its
 #: name.
 RouteKey: TypeAlias = tuple[str, str]
+
+#: What listeners wait for: one of these words, the path of its file, empty for the control plane, and its name. Scopes
+#: come all at once, and have none.
+AwaitedKey: TypeAlias = tuple[str, str, str]
+ROUTES = "routes"
+ROUTES_OF_SCOPES = "routes of a scope"
+SCOPES = "scopes"
 
 
 @dataclass(slots=True)
@@ -39,9 +46,12 @@ class ProxyContext:
         serve only when it is accepted.
     @ivar routes: Route configurations that came by RDS.
     @ivar routeVersions: With which version those that are served came, and when, in the clock's seconds.
-    @ivar missingRoutes: The keys of those that were asked for while something was compiled, and are not there; and for
-        how many seconds they are waited for, 0 for as long as it takes.
-    @ivar lateRoutes: Those that are waited for no more.
+    @ivar scopes: The scopes of scoped routes that came by SRDS, by the path of their file; a source that has not said
+        anything is not there.
+    @ivar scopeVersions: The same of them as C{routeVersions}.
+    @ivar awaited: What was asked for while something was compiled, and is not there; and for how many seconds it is
+        waited for, 0 for as long as it takes.
+    @ivar late: What is waited for no more.
     @ivar upstreamFilters: By name, what stands in chains of clusters and routers, for routes to speak to.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
@@ -62,6 +72,17 @@ class ProxyContext:
     isFailed: Callable[[], bool] = never
     routes: dict[RouteKey, Section] = field(default_factory=dict)
     routeVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
-    missingRoutes: dict[RouteKey, float] = field(default_factory=dict)
-    lateRoutes: set[RouteKey] = field(default_factory=set)
+    scopes: dict[str, list[Section]] = field(default_factory=dict)
+    scopeVersions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    awaited: dict[AwaitedKey, float] = field(default_factory=dict)
+    late: set[AwaitedKey] = field(default_factory=set)
     upstreamFilters: dict[str, tuple[ChainLink, IFilterFactory]] = field(default_factory=dict)
+
+    def wait(self, key: AwaitedKey, timeout: float) -> None:
+        """
+        Have the listener that is being compiled wait for something.
+
+        @param timeout: Seconds; 0 for as long as it takes.
+        """
+        if key not in self.late:
+            self.awaited[key] = timeout

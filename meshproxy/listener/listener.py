@@ -15,7 +15,7 @@ from meshproxy.accesslog.logs import AccessLogs, compileAccessLogs
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.config import Section
 from meshproxy.flags import Details, ResponseFlag
-from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.http.context import AwaitedKey, ProxyContext
 from meshproxy.interfaces import IAcceptedSocket
 from meshproxy.listener.connection import DownstreamConnection
 from meshproxy.listener.filterchain import FilterChain
@@ -69,10 +69,10 @@ class Listener:
     @ivar handsOver: Whether a connection goes to the listener of the address that it was meant for, if there is one
         (C{use_original_dst}).
     @ivar findFor: Finds that listener.
-    @ivar waitsFor: The route configurations that have to come before it can serve, and for how many seconds.
+    @ivar waitsFor: What has to come before it can serve, and for how many seconds.
     """
 
-    waitsFor: Mapping[RouteKey, float] = MappingProxyType({})
+    waitsFor: Mapping[AwaitedKey, float] = MappingProxyType({})
     log = Logger()
     thread = "worker_0"
     addedViaAPI = False

@@ -93,12 +93,12 @@ class Listeners:
         return listeners
 
     def _make(self, section: Section) -> Listener:
-        missing = self._proxy.missingRoutes
-        missing.clear()
+        awaited = self._proxy.awaited
+        awaited.clear()
         listener = Listener(section, self._proxy)
         listener.countAll = lambda: self.connections
         listener.findFor = self.findFor
-        listener.waitsFor = dict(missing)
+        listener.waitsFor = dict(awaited)
         return listener
 
     def replace(self, listeners: Sequence[Listener]) -> None:

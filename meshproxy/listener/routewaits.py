@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.xds.test_dynamic -*-
 """
-How long listeners wait for routes that come from elsewhere: C{initial_fetch_timeout} of RDS. A listener whose routes do
-not come in time begins without any.
+How long listeners wait for routes and scopes that come from elsewhere: C{initial_fetch_timeout} of RDS and SRDS. A
+listener whose routes do not come in time begins without any.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from meshproxy.http.context import RouteKey
+from meshproxy.http.context import AwaitedKey
 
 __all__ = ["RouteWaits"]
 
 
 class RouteWaits:
     """
-    One clock for each route configuration that is waited for, whoever waits.
+    One clock for each thing that is waited for, whoever waits.
     """
 
-    def __init__(self, clock: IReactorTime, late: Callable[[RouteKey], object]) -> None:
+    def __init__(self, clock: IReactorTime, late: Callable[[AwaitedKey], object]) -> None:
         """
         @param late: Told of each whose time is over.
         """
         self._clock = clock
         self._late = late
-        self._calls: dict[RouteKey, IDelayedCall] = {}
+        self._calls: dict[AwaitedKey, IDelayedCall] = {}
 
-    def wait(self, wanted: Mapping[RouteKey, float]) -> None:
+    def wait(self, wanted: Mapping[AwaitedKey, float]) -> None:
         """
         Begin to wait.
 
@@ -38,7 +38,7 @@ class RouteWaits:
             if timeout and key not in self._calls:
                 self._calls[key] = self._clock.callLater(timeout, self._over, key)
 
-    def _over(self, key: RouteKey) -> None:
+    def _over(self, key: AwaitedKey) -> None:
         del self._calls[key]
         self._late(key)
 

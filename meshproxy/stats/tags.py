@@ -125,6 +125,7 @@ DEFAULT_RULES: tuple[TagRule, ...] = (
     tokenRule("envoy.grpc_bridge_method", "cluster.*.grpc.*.$.**"),
     tokenRule("envoy.http_user_agent", "http.*.user_agent.$.**"),
     tokenRule("envoy.virtual_cluster", "vhost.*.vcluster.$.**"),
+    tokenRule("envoy.scoped_rds_config", "http.*.scoped_rds.$.**"),
     tokenRule("envoy.fault_downstream_cluster", "http.*.fault.$.**"),
     tokenRule("envoy.grpc_bridge_service", "cluster.*.grpc.$.**"),
     tokenRule("envoy.tcp_prefix", "tcp.$.**"),

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.subscriptions import SubscriptionStats
+from meshproxy.xds.named import factsOf
 from meshproxy.xds.types import CLUSTER, LISTENER
 
-__all__ = ["SCOPES", "NamedStats", "ReloadStats", "routesScope", "secretScope"]
+__all__ = ["SCOPES", "NamedStats", "ReloadStats", "ScopedRoutesStats", "routesScope", "secretScope"]
 
 #: Where Envoy counts what comes of the types that are asked for without a name.
 SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
@@ -57,6 +58,50 @@ class ReloadStats:
         self._time.value = int(self._now() * 1000)
 
 
+class ScopedRoutesStats:
+    """
+    What is counted of scopes that come from elsewhere: C{http.STAT_PREFIX.scoped_rds.NAME.}.
+
+    @ivar subscription: What is counted of all that comes.
+    """
+
+    def __init__(self, store: Store, statPrefix: str, name: str, now: Callable[[], float]) -> None:
+        """
+        @param statPrefix: That of the connection manager that wants them.
+        @param name: Of its C{scoped_routes}.
+        @param now: Gives the seconds since the epoch.
+        """
+        self._scope = scope = store.scope(f"http.{statName(statPrefix)}.scoped_rds.{statName(name)}.")
+        self.subscription = SubscriptionStats(scope, now)
+        self._reloads = ReloadStats(scope, now)
+        # Envoy has it, and counts nothing there.
+        scope.counter("update_empty")
+        self._all = scope.gauge("all_scopes")
+        self._active = scope.gauge("active_scopes")
+        self._onDemand = scope.gauge("on_demand_scopes")
+
+    def changed(self) -> None:
+        """
+        A response is served. As in Envoy, it counts for a change whatever is in it.
+        """
+        self._reloads.changed()
+
+    def show(self, scopes: Iterable[bytes]) -> None:
+        """
+        Show how many there are, how many of them ask for their routes, and how many wait for somebody to need them.
+        """
+        facts = list(map(factsOf, scopes))
+        self._all.value = len(facts)
+        self._active.value = sum(1 for routes, isOnDemand in facts if routes and not isOnDemand)
+        self._onDemand.value = sum(1 for _, isOnDemand in facts if isOnDemand)
+
+    def close(self) -> None:
+        """
+        They are not asked for any more.
+        """
+        self._scope.close()
+
+
 class NamedStats:
     """
     Of one type, each name that is asked for.
@@ -82,6 +127,9 @@ class NamedStats:
             if name not in self._names:
                 scope = make()
                 stats = SubscriptionStats(scope, self._now)
+                if reloads:
+                    # As in Envoy it is there, and counts only what a file does not say.
+                    scope.counter("update_empty")
                 self._names[name] = (scope, stats, ReloadStats(scope, self._now) if reloads else None)
                 stats.begun()
 

@@ -16,11 +16,11 @@ from twisted.logger import Logger
 
 from meshproxy.accesslog.files import inReactorsThreads
 from meshproxy.config import Section
-from meshproxy.http.context import ProxyContext, RouteKey
+from meshproxy.http.context import AwaitedKey, ProxyContext
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
 from meshproxy.xds.counting import SCOPES
-from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources, routeSources
+from meshproxy.xds.dynamic import DynamicConfiguration, DynamicResources
 from meshproxy.xds.files import FileSources
 from meshproxy.xds.localcopy import LocalCopy
 from meshproxy.xds.settings import DiscoverySettings, StreamSettings, channelTo
@@ -68,7 +68,7 @@ class Discovery:
         now = context.clock.seconds
         dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
-        dynamic.wantRoutes = self._files.wantRoutes
+        dynamic.wantRoutes, dynamic.wantScopes = self._files.wantRoutes, self._files.wantScopes
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
@@ -103,20 +103,18 @@ class Discovery:
         """
         return self._dynamic.resources
 
-    def routesLate(self, key: RouteKey) -> None:
+    def late(self, key: AwaitedKey) -> None:
         """
-        Routes did not come in time.
+        Routes or scopes did not come in time.
         """
-        self._dynamic.routesLate(key)
+        self._dynamic.late(key)
 
     def follow(self, bootstrap: Section) -> None:
         """
-        Ask for the routes that listeners of this bootstrap take by RDS.
+        Ask for what listeners of this bootstrap name.
         """
-        wanted: dict[RouteKey, str] = {}
-        for section in bootstrap.childOrEmpty("static_resources").children("listeners"):
-            wanted.update(routeSources(section.message.SerializeToString()))
-        self._dynamic.staticRoutes = wanted
+        listeners = bootstrap.childOrEmpty("static_resources").children("listeners")
+        self._dynamic.staticListeners = [section.message.SerializeToString() for section in listeners]
 
     def wantAll(self) -> None:
         """

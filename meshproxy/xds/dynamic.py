@@ -7,30 +7,29 @@ is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from meshproxy.config import Report, Section
 from meshproxy.config.constraints import checkConstraints
-from meshproxy.config.pool import TYPE_URL_PREFIX, messageClass
+from meshproxy.config.pool import messageClass
 from meshproxy.config.sources import Origin
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
-from meshproxy.http.context import RouteKey
+from meshproxy.http.context import SCOPES as AWAITED_SCOPES
+from meshproxy.http.context import AwaitedKey, RouteKey
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
-from meshproxy.xds.counting import SCOPES, NamedStats, ReloadStats, routesScope, secretScope
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, ROUTES, SECRET
+from meshproxy.xds.counting import SCOPES, NamedStats, ReloadStats, ScopedRoutesStats, routesScope, secretScope
+from meshproxy.xds.named import Scopes, namedBy
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, ROUTES, SCOPED_ROUTES, SECRET
 
-__all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection", "routeSources"]
-
-_MANAGER = TYPE_URL_PREFIX + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+__all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection"]
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,32 @@ class DynamicResources:
     """
     Serialized messages, by name.
 
+    @ivar scopes: Those of scoped routes, by the path of their file, which is empty for the control plane, and name.
+        What has not said anything is not there.
     @ivar origins: Where those from files stand there, by type, file and name.
-    @ivar versions: The version of the response that each came with, likewise.
+    @ivar versions: The version of the response that each came with, likewise; of scopes that of the last response,
+        with an empty name.
     """
 
     clusters: Mapping[str, bytes] = field(default_factory=dict)
     listeners: Mapping[str, bytes] = field(default_factory=dict)
     routes: Mapping[RouteKey, bytes] = field(default_factory=dict)
+    scopes: Scopes = field(default_factory=dict)
     origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
     versions: Mapping[tuple[str, str, str], str] = field(default_factory=dict, compare=False)
 
     def sections(self, typeURL: str, report: Report) -> dict[RouteKey, Section]:
         """
-        The clusters, listeners or routes as configuration. Faults go to the report.
+        The clusters, listeners, routes or scopes as configuration. Faults go to the report.
 
-        @return: By file, which is empty but for routes, and name.
+        @return: By file, which is empty but for routes and scopes, and name.
         """
+        found: Mapping[RouteKey, bytes]
         if typeURL == ROUTES:
             what, found = "routes", self.routes
+        elif typeURL == SCOPED_ROUTES:
+            what = "scopes"
+            found = {(path, name): value for path, named in self.scopes.items() for name, value in named.items()}
         elif typeURL == CLUSTER:
             what, found = "clusters", {("", name): value for name, value in self.clusters.items()}
         else:
@@ -85,26 +92,6 @@ def dynamicSection(
     return section
 
 
-def routeSources(listener: bytes) -> dict[RouteKey, str]:
-    """
-    The route configurations that the connection managers of a C{Listener} take by RDS, each with a C{stat_prefix}.
-    """
-    message: Any = messageClass("envoy.config.listener.v3.Listener").FromString(listener)
-    chains = [*message.filter_chains]
-    if message.HasField("default_filter_chain"):
-        chains.append(message.default_filter_chain)
-    found = {}
-    for chain in chains:
-        for one in chain.filters:
-            if one.typed_config.type_url == _MANAGER:
-                manager: Any = messageClass(_MANAGER.rpartition("/")[2]).FromString(one.typed_config.value)
-                if manager.HasField("rds"):
-                    source = manager.rds.config_source
-                    path = source.path or source.path_config_source.path
-                    found[path, manager.rds.route_config_name] = manager.stat_prefix
-    return found
-
-
 class DynamicConfiguration:
     """
     See the module.
@@ -112,6 +99,7 @@ class DynamicConfiguration:
     @ivar resources: What was taken.
     @ivar taken: The types of which a response was taken.
     @ivar wantRoutes: Told which route configurations are wanted, for those that come from files.
+    @ivar wantScopes: Told which files of scopes are wanted.
     """
 
     def __init__(
@@ -132,24 +120,28 @@ class DynamicConfiguration:
         """
         self.resources = DynamicResources()
         self.taken: set[str] = set()
-        # Route configurations that listeners of the bootstrap take by RDS.
-        self.staticRoutes: Mapping[RouteKey, str] = {}
+        # Messages of the bootstrap.
+        self.staticListeners: Sequence[bytes] = ()
         self.wantRoutes: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
+        self.wantScopes: Callable[[Mapping[str, SubscriptionStats]], object] = lambda wanted: None
         self._client = client
         self._assignments = assignments
         self._secrets = secrets
         self._apply = apply
         self._store = store
+        self._now = now
         self._routeStats, self._secretStats = NamedStats(now), NamedStats(now)
+        self._scopeStats: dict[str, ScopedRoutesStats] = {}
         self._clusterReloads = ReloadStats(store.scope(SCOPES[CLUSTER]), now)
 
     def counted(self) -> Mapping[str, Iterable[SubscriptionStats]]:
         """
-        Of the types that the control plane is asked for by name, what is counted of each name.
+        Of the types that the control plane is asked for because something names them, what is counted of each.
         """
         return {
             ENDPOINTS: self._assignments.stats,
             ROUTES: self._routeStats.all,
+            SCOPED_ROUTES: [stats.subscription for path, stats in self._scopeStats.items() if not path],
             SECRET: self._secretStats.all,
         }
 
@@ -184,37 +176,70 @@ class DynamicConfiguration:
                 return errors
         if update.typeURL == ROUTES and not update.path:
             changed = [name for name in update.resources if before.routes.get(("", name)) != after.routes["", name]]
-            self._routeStats.taken(update.resources, update.version, changed)
+            self._routeStats.taken((*update.resources, *update.removed), update.version, changed)
+        elif update.typeURL == SCOPED_ROUTES:
+            self._countScopes(update)
         return []
 
-    def routesLate(self, key: RouteKey) -> None:
+    def _countScopes(self, update: Update) -> None:
+        stats = self._scopeStats.get(update.path)
+        if stats is None:
+            return
+        if not update.path:
+            stats.subscription.received(update.version)
+        stats.changed()
+        stats.show(self.resources.scopes[update.path].values())
+
+    def late(self, key: AwaitedKey) -> None:
         """
-        Routes did not come in time: count it, where they are to come from the control plane.
+        Routes or scopes did not come in time: count it, where they are to come from the control plane.
         """
-        path, name = key
-        if not path:
+        kind, path, name = key
+        if path:
+            return
+        if kind != AWAITED_SCOPES:
             self._routeStats.timedOut(name)
+        elif "" in self._scopeStats:
+            self._scopeStats[""].subscription.timedOut()
 
     def wantAll(self) -> None:
         """
         Ask for what the resources name.
         """
-        wanted = dict(self.staticRoutes)
-        for listener in self.resources.listeners.values():
-            wanted.update(routeSources(listener))
+        named = namedBy([*self.staticListeners, *self.resources.listeners.values()], self.resources.scopes)
+        self._countFor(named.scopes)
         if self._client is not None:
-            prefixes = {name: prefix for (path, name), prefix in wanted.items() if not path}
+            prefixes = {name: prefix for (path, name), prefix in named.routes.items() if not path}
+            if "" in named.scopes:
+                # For as long as the proxy runs: who asked for all of a type has no word for none of it where the state
+                # of the world is spoken.
+                self._client.want(SCOPED_ROUTES, None)
             self._client.want(ROUTES, prefixes)
             self._client.want(ENDPOINTS, self._assignments.wanted)
             self._client.want(SECRET, self._secrets.discovered)
             scopes = {name: partial(routesScope, self._store, prefix, name) for name, prefix in prefixes.items()}
             self._routeStats.want(scopes, reloads=True)
             self._secretStats.want({n: partial(secretScope, self._store, n) for n in self._secrets.discovered})
-        # Those of a file that nobody names any more are read again when somebody does.
-        routes = {key: value for key, value in self.resources.routes.items() if not key[0] or key in wanted}
-        if len(routes) != len(self.resources.routes):
-            self.resources = replace(self.resources, routes=routes)
-        self.wantRoutes(wanted)
+        # What nobody names any more is asked for, or read, again when somebody does.
+        routes = {key: value for key, value in self.resources.routes.items() if key in named.routes}
+        held = {path: value for path, value in self.resources.scopes.items() if not path or path in named.scopes}
+        if (len(routes), len(held)) != (len(self.resources.routes), len(self.resources.scopes)):
+            self.resources = replace(self.resources, routes=routes, scopes=held)
+        self.wantScopes({path: self._scopeStats[path].subscription for path in named.scopes if path})
+        self.wantRoutes(named.routes)
+
+    def _countFor(self, wanted: Mapping[str, tuple[str, str]]) -> None:
+        """
+        Count what comes of these sources of scopes, and of no others.
+        """
+        for path in [path for path in self._scopeStats if path not in wanted]:
+            self._scopeStats.pop(path).close()
+        for path, (prefix, name) in wanted.items():
+            if path not in self._scopeStats:
+                stats = self._scopeStats[path] = ScopedRoutesStats(self._store, prefix, name, self._now)
+                stats.show(self.resources.scopes.get(path, {}).values())
+                if not path:
+                    stats.subscription.begun()
 
     def _receiveEndpoints(self, update: Update) -> list[str]:
         report = Report()
@@ -249,6 +274,8 @@ def _changed(before: DynamicResources, update: Update) -> DynamicResources:
     The resources after a response.
     """
     typeURL, path = update.typeURL, update.path
+    if typeURL == SCOPED_ROUTES:
+        return _withScopes(before, update)
     held = before.clusters if typeURL == CLUSTER else before.listeners
     versions = dict(before.versions)
     for name, value in update.resources.items():
@@ -260,14 +287,22 @@ def _changed(before: DynamicResources, update: Update) -> DynamicResources:
     origins = {key: origin for key, origin in before.origins.items() if key[0] != typeURL or typeURL == ROUTES}
     if typeURL == ROUTES:
         origins |= {(typeURL, path, name): origin for name, origin in update.origins.items()}
-        gone = {(path, name) for name in update.removed}
-        kept = {key: value for key, value in before.routes.items() if key not in gone}
-        routes = kept | {(path, name): value for name, value in update.resources.items()}
+        # As in Envoy, routes that are said to be gone are held for as long as somebody names them.
+        routes = {**before.routes, **{(path, name): value for name, value in update.resources.items()}}
         return replace(before, routes=routes, origins=origins)
     origins |= {(typeURL, "", name): origin for name, origin in update.origins.items()}
     if typeURL == CLUSTER:
         return replace(before, clusters=_merged(before.clusters, update), origins=origins)
     return replace(before, listeners=_merged(before.listeners, update), origins=origins)
+
+
+def _withScopes(before: DynamicResources, update: Update) -> DynamicResources:
+    path = update.path
+    scopes = {**before.scopes, path: _merged(before.scopes.get(path, {}), update)}
+    origins = {key: origin for key, origin in before.origins.items() if key[:2] != (SCOPED_ROUTES, path)}
+    origins |= {(SCOPED_ROUTES, path, name): origin for name, origin in update.origins.items()}
+    versions = {**before.versions, (SCOPED_ROUTES, path, ""): update.version}
+    return replace(before, scopes=scopes, origins=origins, versions=versions)
 
 
 def _merged(before: Mapping[str, bytes], update: Update) -> dict[str, bytes]:

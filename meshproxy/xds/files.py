@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.xds.test_files -*-
 """
-Clusters, listeners and routes that come from files instead of a control plane.
+Clusters, listeners, scopes and routes that come from files instead of a control plane.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from meshproxy.stats.store import Store
 from meshproxy.upstream.subscriptions import FileSubscription, SubscriptionStats
 from meshproxy.xds.client import Update
 from meshproxy.xds.counting import SCOPES, ReloadStats, routesScope
-from meshproxy.xds.types import ORDER, ROUTES
+from meshproxy.xds.types import ORDER, ROUTES, SCOPED_ROUTES
 
 __all__ = ["FileSources"]
 
@@ -45,6 +45,7 @@ class FileSources:
         self._receive = receive
         self._whole: list[FileSubscription] = []
         self._routes: dict[RouteKey, FileSubscription] = {}
+        self._scopes: dict[str, FileSubscription] = {}
 
     def start(self) -> None:
         """
@@ -62,7 +63,7 @@ class FileSources:
         """
         Look at files no more.
         """
-        for subscription in (*self._whole, *self._routes.values()):
+        for subscription in (*self._whole, *self._scopes.values(), *self._routes.values()):
             subscription.stop()
 
     def wantRoutes(self, wanted: Mapping[RouteKey, str]) -> None:
@@ -81,6 +82,20 @@ class FileSources:
             subscription = self._routes.get(key)
             if subscription is not None:
                 subscription.start()
+
+    def wantScopes(self, wanted: Mapping[str, SubscriptionStats]) -> None:
+        """
+        Read these files of scopes, and others no more.
+
+        @param wanted: What is counted of each, by its path.
+        """
+        for path in [path for path in self._scopes if path not in wanted]:
+            self._scopes.pop(path).stop()
+        for path in [path for path in wanted if path not in self._scopes]:
+            take = self._taker(SCOPED_ROUTES, path)
+            subscription = self._subscription(SCOPED_ROUTES, path, wanted[path], take)
+            self._scopes[path] = subscription
+            subscription.start()
 
     def _makeRoutes(self, key: RouteKey, statPrefix: str) -> FileSubscription:
         path, name = key

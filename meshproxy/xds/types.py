@@ -24,6 +24,7 @@ __all__ = [
     "METHODS",
     "ORDER",
     "ROUTES",
+    "SCOPED_ROUTES",
     "SECRET",
     "WILDCARD",
     "nameOf",
@@ -32,16 +33,17 @@ __all__ = [
 
 LISTENER = TYPE_URL_PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+SCOPED_ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 CLUSTER = TYPE_URL_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = TYPE_URL_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = TYPE_URL_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
-ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SCOPED_ROUTES, ROUTES)
 """
 What a proxy needs before what: whoever names something gets it after what it names.
 """
 
-FULL_STATE = frozenset((CLUSTER, LISTENER))
+FULL_STATE = frozenset((CLUSTER, LISTENER, SCOPED_ROUTES))
 """
 Types whose responses, in the state-of-the-world variant, hold all there is: what is missing is gone.
 """
@@ -60,6 +62,8 @@ METHODS: dict[str, tuple[str, bool]] = {
     "/envoy.service.listener.v3.ListenerDiscoveryService/DeltaListeners": (LISTENER, True),
     "/envoy.service.route.v3.RouteDiscoveryService/StreamRoutes": (ROUTES, False),
     "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes": (ROUTES, True),
+    "/envoy.service.route.v3.ScopedRoutesDiscoveryService/StreamScopedRoutes": (SCOPED_ROUTES, False),
+    "/envoy.service.route.v3.ScopedRoutesDiscoveryService/DeltaScopedRoutes": (SCOPED_ROUTES, True),
     "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets": (SECRET, False),
     "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets": (SECRET, True),
 }
@@ -67,7 +71,7 @@ METHODS: dict[str, tuple[str, bool]] = {
 The services of single types: each method's type, and whether it is the delta variant.
 """
 
-_SHORT = {LISTENER: "LDS", ROUTES: "RDS", CLUSTER: "CDS", ENDPOINTS: "EDS", SECRET: "SDS"}
+_SHORT = {LISTENER: "LDS", SCOPED_ROUTES: "SRDS", ROUTES: "RDS", CLUSTER: "CDS", ENDPOINTS: "EDS", SECRET: "SDS"}
 
 
 def shortName(typeURL: str) -> str:

@@ -5,7 +5,6 @@ other, and have to serve and to count alike.
 
 from __future__ import annotations
 
-import json
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,33 +14,18 @@ from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet import reactor as installed
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from meshproxy.controlplane.xds.server import XDSServer
-from meshproxy.grpc.server import GRPCServer
 from meshproxy.testing.pki import Authority, Credential
-from tests.conformance.proxies import Proxy, findEnvoy
-from tests.integration.process import fetch, freePorts
-from tests.integration.xdssource import ChangingSource
+from tests.conformance.controlled import ADS, JSON, MANAGER, PREFIX, ROUTER, Controlled, addressOf, later
+from tests.conformance.proxies import findEnvoy
 
 reactor: Any = installed
 
-JSON = dict[str, Any]
-
-_PREFIX = "type.googleapis.com/envoy."
-_MANAGER = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-_ROUTER = {"@type": _PREFIX + "extensions.filters.http.router.v3.Router"}
 _INSPECTOR = "extensions.filters.listener.tls_inspector.v3.TlsInspector"
 _TLS = "extensions.transport_sockets.tls.v3."
-_HTTP2 = {
-    "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": _PREFIX + "extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
-    }
-}
-_ADS: JSON = {"ads": {}, "resource_api_version": "V3"}
 
 #: What is compared of each scope.
 _COUNTED = (
@@ -64,84 +48,21 @@ _SCOPES = (
 )
 
 
-class Side:
+class Side(Controlled):
     """
-    One of the proxies, and its control plane.
+    With certificates.
     """
 
     def __init__(self, kind: str, variant: str, folder: Path, secret: Callable[[str], JSON]) -> None:
-        self.kind, self.variant, self.folder, self.secret = kind, variant, folder, secret
-        folder.mkdir()
-        self.front, self.admin, self.port = freePorts(3)
-        self.source = ChangingSource()
-        self.resources = self.first()
-        self.source.set(self.resources)
-        self.xds = XDSServer(self.source, reactor)
-        self.server: Any = None
-        self.listening: Any = None
-        self.proxy: Proxy | None = None
-
-    def listen(self) -> None:
-        """
-        Have the control plane be there.
-        """
-        self.server = GRPCServer(self.xds.methods(), reactor)
-        self.listening = reactor.listenTCP(self.port, self.server, interface="127.0.0.1")
-
-    def leave(self) -> Any:
-        """
-        Have it go away.
-        """
-        self.server.stop()
-        return self.listening.stopListening()
-
-    def start(self) -> None:
-        """
-        Start the proxy.
-        """
-        self.proxy = Proxy(self.kind, json.dumps(self.bootstrap()), self.folder)
-
-    def service(self, variant: str) -> JSON:
-        """
-        How the control plane is reached.
-        """
-        services = [{"envoy_grpc": {"cluster_name": "xds"}}]
-        return {"api_type": variant, "transport_api_version": "V3", "grpc_services": services}
-
-    def bootstrap(self) -> JSON:
-        """
-        All but the control plane comes from it.
-        """
-        return {
-            "node": {"id": "one", "cluster": "all"},
-            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self.admin}}},
-            "dynamic_resources": {"ads_config": self.service(self.variant), "cds_config": _ADS, "lds_config": _ADS},
-            "static_resources": {
-                "clusters": [
-                    {
-                        "name": "xds",
-                        "typed_extension_protocol_options": _HTTP2,
-                        "load_assignment": self.assignment("xds", self.port),
-                    }
-                ]
-            },
-        }
-
-    def assignment(self, name: str, *ports: int) -> JSON:
-        """
-        Endpoints on this machine.
-        """
-        return {
-            "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]} for port in ports],
-        }
+        self.secret = secret
+        super().__init__(kind, variant, folder)
 
     def first(self) -> dict[str, dict[str, JSON]]:
         """
         A listener with two filter chains whose certificates come by either way, and routes to the proxy's own admin.
         """
         direct = {"api_config_source": self.service(self.variant), "resource_api_version": "V3"}
-        clusters = {name: {"name": name, "type": "EDS", "eds_cluster_config": {"eds_config": _ADS}} for name in "ab"}
+        clusters = {name: {"name": name, "type": "EDS", "eds_cluster_config": {"eds_config": ADS}} for name in "ab"}
         return {
             "envoy.config.cluster.v3.Cluster": clusters,
             "envoy.config.endpoint.v3.ClusterLoadAssignment": {
@@ -150,14 +71,14 @@ class Side:
             "envoy.config.listener.v3.Listener": {
                 "in": {
                     "name": "in",
-                    "address": _address(self.front),
+                    "address": addressOf(self.front),
                     "listener_filters": [
                         {
                             "name": "envoy.filters.listener.tls_inspector",
-                            "typed_config": {"@type": _PREFIX + _INSPECTOR},
+                            "typed_config": {"@type": PREFIX + _INSPECTOR},
                         }
                     ],
-                    "filter_chains": [self.chain("r", "aggregated", _ADS), self.chain("s", "direct", direct)],
+                    "filter_chains": [self.chain("r", "aggregated", ADS), self.chain("s", "direct", direct)],
                 }
             },
             "envoy.config.route.v3.RouteConfiguration": {"r": self.routes("r", "a"), "s": self.routes("s", "b")},
@@ -172,13 +93,13 @@ class Side:
         A filter chain for the name of its secret.
         """
         manager = {
-            "@type": _PREFIX + _MANAGER,
+            "@type": PREFIX + MANAGER,
             "stat_prefix": "web",
-            "rds": {"route_config_name": routes, "config_source": _ADS},
-            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": _ROUTER}],
+            "rds": {"route_config_name": routes, "config_source": ADS},
+            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": ROUTER}],
         }
         context = {
-            "@type": _PREFIX + _TLS + "DownstreamTlsContext",
+            "@type": PREFIX + _TLS + "DownstreamTlsContext",
             "common_tls_context": {
                 "tls_certificate_sds_secret_configs": [{"name": secret, "sds_config": source}],
             },
@@ -205,18 +126,13 @@ class Side:
         """
         (full,) = (one for one in self.resources if one.endswith(f".{typeName}"))
         held = {**self.resources[full], **named}
-        self.resources = {**self.resources, full: {name: value for name, value in held.items() if value is not None}}
-        self.source.set(self.resources)
+        self.say({full: {name: value for name, value in held.items() if value is not None}})
 
     def counted(self) -> dict[str, int]:
         """
         What is counted now; nothing where there is no admin yet.
         """
-        try:
-            _, body = fetch(self.admin, "/stats?format=json")
-        except OSError:
-            return {}
-        found = {one["name"]: one["value"] for one in json.loads(body)["stats"] if "name" in one}
+        found = self.stats()
         names = [f"{scope}.{name}" for scope in _SCOPES for name in _COUNTED]
         return {name: found[name] for name in names if name in found}
 
@@ -225,10 +141,6 @@ class Side:
         What is answered by each filter chain, and who with.
         """
         return [_ask(self.front, name) for name in ("aggregated", "direct")]
-
-
-def _address(port: int) -> JSON:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
 def _ask(port: int, name: str) -> Any:
@@ -248,12 +160,6 @@ def _ask(port: int, name: str) -> Any:
             return response.status, response.read(), secured.getpeercert(True)
     except OSError:
         return "nobody"
-
-
-def _later(seconds: float) -> Deferred[None]:
-    later: Deferred[None] = Deferred()
-    reactor.callLater(seconds, later.callback, None)
-    return later
 
 
 class DiscoveryTests(TestCase):
@@ -276,16 +182,9 @@ class DiscoveryTests(TestCase):
             Side(kind, self.variant, folder / kind, lambda name: self.secret(name)) for kind in ("envoy", "meshproxy")
         ]
         for side in self.sides:
-            self.addCleanup(self._stop, side)
+            self.addCleanup(side.stop)
             side.listen()
             side.start()
-
-    @inlineCallbacks
-    def _stop(self, side: Side) -> Any:
-        assert side.proxy is not None
-        yield deferToThread(side.proxy.stop)
-        yield side.leave()
-        yield _later(0.05)
 
     def secret(self, name: str) -> JSON:
         """
@@ -325,7 +224,7 @@ class DiscoveryTests(TestCase):
                 return
             if reactor.seconds() > end:
                 break
-            yield _later(0.05)
+            yield later(0.05)
         self.assertEqual(counted[1], counted[0], name)
         self.assertEqual(answers, [self._expected(first)] * 2, name)
         self.fail(f"{name}: nothing came: {counted[0]}")
@@ -363,7 +262,7 @@ class DiscoveryTests(TestCase):
             failures = {scope: now[f"{scope}.update_failure"] for scope in _SCOPES}
             if all(failures.values()):
                 return
-            yield _later(0.05)
+            yield later(0.05)
         self.fail(f"{side.kind}: {failures}")
 
 
@@ -386,7 +285,7 @@ def _other(side: Side, timeout: str) -> JSON:
 
 
 _NO_KEY: JSON = {"tls_certificate": {"private_key": {"filename": ""}}}
-_NO_FILTER: JSON = {"name": "x", "address": _address(1), "filter_chains": [{"filters": [{"name": ""}]}]}
+_NO_FILTER: JSON = {"name": "x", "address": addressOf(1), "filter_chains": [{"filters": [{"name": ""}]}]}
 
 _R, _A, _CDS, _LDS = "http.web.rds.r", "cluster.a", "cluster_manager.cds", "listener_manager.lds"
 

@@ -17,6 +17,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 _TESTED_ELSEWHERE = {
     "A handshake has a minute",
     "A refused response counts once",
+    "A refused response with scopes changes nothing",
     "A request without a route has no route's fields",
     "A rewrite names groups that there are",
     "A route speaks to filters that are there",

@@ -20,7 +20,7 @@ from meshproxy.testing.clock import VirtualReactor
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.proxy import MemoryProxy
 
-__all__ = ["XDSTestCase", "cluster", "endpoints", "listener", "routes"]
+__all__ = ["XDSTestCase", "answering", "cluster", "endpoints", "listener", "routes", "scope", "scopedListener"]
 
 CONTROL = Address("192.0.2.9", 15010)
 ADS = {"ads": {}, "resourceApiVersion": "V3"}
@@ -75,6 +75,41 @@ def listener(name: str = "in", port: int = 80, rds: str = "r", source: JSON = AD
     }
 
 
+def scopedListener(name: str = "in", port: int = 80, source: JSON = ADS, ofRoutes: JSON = ADS, **more: Any) -> JSON:
+    """
+    A listener whose scopes come by SRDS, chosen by C{x-scope}.
+
+    @param source: From where.
+    @param ofRoutes: From where the routes come that they name.
+    """
+    scoped = {
+        "name": "scopes",
+        "scopeKeyBuilder": {"fragments": [{"headerValueExtractor": {"name": "x-scope", "index": 0}}]},
+        "rdsConfigSource": ofRoutes,
+        "scopedRds": {"scopedRdsConfigSource": source},
+    }
+    made = listener(name, port, scopedRoutes=scoped, **more)
+    del made["filterChains"][0]["filters"][0]["typedConfig"]["rds"]
+    return made
+
+
+def scope(name: str, key: str, rds: str = "", **more: Any) -> JSON:
+    """
+    A scope whose routes come by RDS.
+    """
+    named = {"routeConfigurationName": rds} if rds else {}
+    return {"name": name, "key": {"fragments": [{"stringKey": key}]}, **named, **more}
+
+
+def answering(name: str, says: str) -> JSON:
+    """
+    Routes that are answered at once.
+    """
+    reply = {"status": 200, "body": {"inlineString": says}}
+    host = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "directResponse": reply}]}
+    return {"name": name, "virtualHosts": [host]}
+
+
 class Source:
     """
     A snapshot for all proxies, which a test changes.
@@ -103,13 +138,14 @@ class Source:
 
     def set(self, **resources: list[JSON]) -> None:
         """
-        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{secrets}.
+        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{scopes}, C{secrets}.
         """
         types = {
             "clusters": ("envoy.config.cluster.v3.Cluster", "name"),
             "endpoints": ("envoy.config.endpoint.v3.ClusterLoadAssignment", "clusterName"),
             "listeners": ("envoy.config.listener.v3.Listener", "name"),
             "routes": ("envoy.config.route.v3.RouteConfiguration", "name"),
+            "scopes": ("envoy.config.route.v3.ScopedRouteConfiguration", "name"),
             "secrets": ("envoy.extensions.transport_sockets.tls.v3.Secret", "name"),
         }
         messages: dict[str, dict[str, Any]] = {}

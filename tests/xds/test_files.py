@@ -17,13 +17,14 @@ from meshproxy.secrets.watch import INTERVAL
 from meshproxy.testing.clock import VirtualReactor
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.proxy import MemoryProxy
-from tests.xds.support import JSON, cluster, endpoints, listener, routes
+from tests.xds.support import JSON, answering, cluster, endpoints, listener, routes, scope, scopedListener
 
 _TYPES = {
     "lds": "envoy.config.listener.v3.Listener",
     "cds": "envoy.config.cluster.v3.Cluster",
     "rds": "envoy.config.route.v3.RouteConfiguration",
     "eds": "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "srd": "envoy.config.route.v3.ScopedRouteConfiguration",
 }
 
 
@@ -318,6 +319,39 @@ class FileSourceTests(FilesCase):
         self.put("lds", self.listener(), self.listener("other", 81, "rds2"))
         self.start()
         self.assertEqual((self.get("/x", 80), self.get("/x", 81), self.get("/only", 81)), (200, 404, 200))
+
+    def test_scopes(self) -> None:
+        """
+        Scopes and the routes that they name come from files; what is wrong is told with its place, and changes
+        nothing; a file that nobody names any more is forgotten.
+        """
+        self.put("cds", self.cluster("a"))
+        self.put("eds", endpoints("a", "192.0.2.11"))
+        self.put("rds", answering("r", "R"))
+        self.put("srds", scope("a", "x", "r"))
+        self.put("lds", scopedListener(source=self.source("srds"), ofRoutes=self.source("rds")))
+        self.start()
+
+        def ask(key: str) -> int:
+            return self.proxy.request("GET", "/", [("x-scope", key)], to="192.0.2.1:80").status
+
+        self.assertEqual((ask("x"), ask("y")), (200, 404))
+        counted = "http.in.scoped_rds.scopes."
+        self.assertEqual(self.counted(counted), (1, 1, 0, 0))
+        self.put("srds", scope("a", "y", "r"), version="2")
+        self.later()
+        self.assertEqual((ask("x"), ask("y")), (404, 200))
+        self.assertEqual((self.counted(counted), self.proxy.stat(counted + "all_scopes")), ((2, 2, 0, 0), 1))
+        self.put("srds", scope("a", "y", "r"), scope("b", "y", "r"))
+        self.later()
+        self.assertEqual((ask("x"), ask("y"), self.counted(counted)), (404, 200, (3, 2, 0, 1)))
+        self.assertTrue([event for event in self.events if "srds.json" in event and "resources[1].key" in event])
+        self.put("lds", self.listener())
+        self.put("rds", routes("r", "a"))
+        self.later()
+        discovery = self.proxy.server.discovery
+        assert discovery is not None
+        self.assertEqual((self.get(), discovery.resources.scopes), (200, {}))
 
     def test_static(self) -> None:
         """

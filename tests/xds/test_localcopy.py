@@ -22,7 +22,7 @@ from meshproxy.testing.pki import Authority
 from meshproxy.testing.proxy import MemoryProxy
 from meshproxy.xds.client import Update
 from meshproxy.xds.localcopy import CopyFault, LocalCopy, copyName, readCopy
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES, SECRET
 from tests.xds.support import CONTROL, XDSTestCase, cluster, endpoints, listener, routes
 
 
@@ -85,6 +85,7 @@ class LocalCopyTests(SynchronousTestCase):
         """
         one, two = (_message(CLUSTER, name=name) for name in ("a", "b"))
         self.copy.take(Update(ROUTES, "5", "", {"r": b""}))
+        self.copy.take(Update(SCOPED_ROUTES, "6", "", {"s": b""}, isWhole=True))
         self.copy.take(Update(CLUSTER, "1", "", {"a": one}, isWhole=True))
         self.copy.take(Update(CLUSTER, "2", "", {"b": two}, isWhole=True))
         self.copy.take(Update(ENDPOINTS, "", "", {"x": b"", "y": b""}, versions={"x": "x1", "y": "y1"}))
@@ -92,11 +93,14 @@ class LocalCopyTests(SynchronousTestCase):
         self.clock.advance(1)
         again = self.made()
         updates = again.load(frozenset())
-        self.assertEqual([each.typeURL for each in updates], [CLUSTER, ENDPOINTS, ROUTES])
+        self.assertEqual([each.typeURL for each in updates], [CLUSTER, ENDPOINTS, SCOPED_ROUTES, ROUTES])
         self.assertEqual((dict(updates[0].resources), updates[0].version, updates[0].isWhole), ({"b": two}, "2", True))
-        self.assertEqual(again.versions(), {CLUSTER: {"b": "2"}, ENDPOINTS: {"x": "x1"}, ROUTES: {"r": "5"}})
+        scopes = {SCOPED_ROUTES: {"s": "6"}}
+        self.assertEqual(again.versions(), {CLUSTER: {"b": "2"}, ENDPOINTS: {"x": "x1"}, ROUTES: {"r": "5"}, **scopes})
         self.assertEqual((self.count("saved"), self.count("in_use")), (1, 1))
-        self.assertEqual([each.typeURL for each in again.load(frozenset((CLUSTER,)))], [ENDPOINTS, ROUTES])
+        self.assertEqual(
+            [each.typeURL for each in again.load(frozenset((CLUSTER, SCOPED_ROUTES)))], [ENDPOINTS, ROUTES]
+        )
         again.take(Update(CLUSTER, "3", "", {}, isWhole=True))
         self.assertEqual(self.count("in_use"), 0)
         again.stop()

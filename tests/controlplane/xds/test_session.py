@@ -498,6 +498,24 @@ class DeltaSessionTests(SynchronousTestCase):
         self.assertTrue(self.session.hasAll(LISTENER))
         self.assertEqual(self.told(), {})
 
+    def test_withdrawn(self) -> None:
+        """
+        What was said to be gone in a response that was refused is said to be gone again with the next change: the proxy
+        may have it still.
+        """
+        self.session.setSnapshot(snapshot(clusters="a b c"))
+        self.ask("CDS")
+        self.told()
+        self.answer("CDS")
+        self.session.setSnapshot(snapshot(clusters="a=bad"))
+        self.assertEqual(self.told(), {"CDS": ("a", "b c")})
+        self.answer("CDS", error="bad a")
+        self.session.setSnapshot(snapshot(clusters="a=2 c"))
+        self.assertEqual(self.told(), {"CDS": ("a c", "b")})
+        self.answer("CDS")
+        self.session.setSnapshot(snapshot(clusters="a=3 c"))
+        self.assertEqual(self.told(), {"CDS": ("a", "")})
+
     def test_makeBeforeBreak(self) -> None:
         """
         As with the state of the world: first what is new, last what is gone.
