@@ -161,4 +161,4 @@ def _compileScopes(scoped: Section, discovered: Section, proxy: ProxyContext, co
             tables[name] = None if found is None else compileRouteConfiguration(found, context)
         return tables[name]
 
-    return compileDiscoveredScopes(scoped, scopes or (), find, context)
+    return compileDiscoveredScopes(scoped, scopes, find, context)

@@ -35,7 +35,7 @@ def measured(table: RouteTable, seconds: Callable[[], float]) -> RouteTable:
         info.routeResolutions = (count + 1, elapsed + seconds() - began)
         return found
 
-    return RouteTable(table.name, matchMeasured, table.virtualHosts, table.routes, table.sections)
+    return RouteTable(table.name, matchMeasured, table.virtualHosts, table.routes, table.sections, table.scopes)
 
 
 class Resolutions:

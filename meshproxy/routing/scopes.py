@@ -13,13 +13,61 @@ from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.route import Route
-from meshproxy.routing.table import RouteTable, compileRouteConfiguration
+from meshproxy.routing.table import Match, RouteTable, compileRouteConfiguration
 
-__all__ = ["checkScopes", "compileDiscoveredScopes", "compileScopedRoutes"]
+__all__ = ["Key", "ScopeChoice", "checkScopes", "compileDiscoveredScopes", "compileScopedRoutes"]
 
 #: From a head to one part of its key, or L{None} if it has none.
 _Fragment: TypeAlias = Callable[[RequestHeaders], bytes | None]
-_Key: TypeAlias = tuple[bytes, ...]
+#: What a scope is chosen by.
+Key: TypeAlias = tuple[bytes, ...]
+
+
+class ScopeChoice:
+    """
+    How a scope is chosen.
+
+    @ivar scopes: By their keys: the C{ScopedRouteConfiguration}, and its routes, or L{None} while they are not there.
+    @ivar haveCome: Whether those are there that come by SRDS.
+    @ivar fragments: The C{FragmentBuilder} messages that make the key of a request, each with what it makes.
+    """
+
+    def __init__(
+        self, section: Section, scopes: Mapping[Key, tuple[Section, RouteTable | None]], haveCome: bool
+    ) -> None:
+        """
+        @param section: A C{ScopedRoutes}.
+        """
+        builders = section.childOrEmpty("scope_key_builder").children("fragments")
+        self.fragments = [(each, _fragment(each)) for each in builders]
+        self.scopes = scopes
+        self.haveCome = haveCome
+
+    def keyOf(self, headers: RequestHeaders) -> Key | None:
+        """
+        The key of a request, or L{None} if it has none.
+        """
+        key = []
+        for _, fragment in self.fragments:
+            part = fragment(headers)
+            if part is None:
+                return None
+            key.append(part)
+        return tuple(key)
+
+    def compileMatch(self) -> Match:
+        """
+        The function that finds the route.
+        """
+        tables = {key: table.match for key, (_, table) in self.scopes.items() if table is not None}
+        keyOf = self.keyOf
+
+        def match(headers: RequestHeaders, info: StreamInfo) -> Route | None:
+            key = keyOf(headers)
+            found = None if key is None else tables.get(key)
+            return None if found is None else found(headers, info)
+
+        return match
 
 
 def compileScopedRoutes(section: Section, context: RouteContext) -> RouteTable:
@@ -28,22 +76,22 @@ def compileScopedRoutes(section: Section, context: RouteContext) -> RouteTable:
     """
     listed = section.childOrEmpty("scoped_route_configurations_list").children("scoped_route_configurations")
     names: set[str] = set()
-    tables: dict[_Key, RouteTable] = {}
+    scopes: dict[Key, tuple[Section, RouteTable | None]] = {}
     for scope in listed:
         name: str = scope.get("name")
         if name in names:
             scope.refuse(f"there is another scope named {name!r}", "name")
         names.add(name)
         key = _keyOf(scope)
-        if key in tables:
+        if key in scopes:
             scope.refuse("there is another scope of this key", "key")
         # As in Envoy, also where there is a route_configuration beside it.
         if scope.get("route_configuration_name"):
             scope.refuse("a scope in place takes no routes by RDS", "route_configuration_name")
         elif not scope.has("route_configuration"):
             scope.refuse("a scope in place needs its routes in place", "route_configuration")
-        tables[key] = compileRouteConfiguration(scope.childOrEmpty("route_configuration"), context)
-    return _tableOf(section, tables)
+        scopes[key] = scope, compileRouteConfiguration(scope.childOrEmpty("route_configuration"), context)
+    return _tableOf(section, scopes)
 
 
 def checkScopes(scopes: Iterable[Section]) -> None:
@@ -51,7 +99,7 @@ def checkScopes(scopes: Iterable[Section]) -> None:
     Hold C{ScopedRouteConfiguration} messages of one source to what they may say beside each other. Faults go to their
     report.
     """
-    known: dict[_Key, str] = {}
+    known: dict[Key, str] = {}
     for scope in scopes:
         name: str = scope.get("name")
         other = known.setdefault(_keyOf(scope), name)
@@ -64,59 +112,47 @@ def checkScopes(scopes: Iterable[Section]) -> None:
 
 
 def compileDiscoveredScopes(
-    section: Section, scopes: Iterable[Section], find: Callable[[str], RouteTable | None], context: RouteContext
+    section: Section, scopes: Sequence[Section] | None, find: Callable[[str], RouteTable | None], context: RouteContext
 ) -> RouteTable:
     """
     Compile C{ScopedRoutes} whose scopes came by SRDS.
 
-    @param scopes: C{ScopedRouteConfiguration} messages that L{checkScopes} found no fault with.
+    @param scopes: C{ScopedRouteConfiguration} messages that L{checkScopes} found no fault with; L{None} while
+        they have not come.
     @param find: Gives the routes of a name, or L{None} while they are not there: no request finds a route then.
     """
-    tables: dict[_Key, RouteTable] = {}
-    for scope in scopes:
+    found: dict[Key, tuple[Section, RouteTable | None]] = {}
+    for scope in scopes or ():
         inPlace = scope.child("route_configuration")
+        table = None
         if inPlace is not None:
             # As in Envoy, it counts for more than a name beside it.
-            tables[_keyOf(scope)] = compileRouteConfiguration(inPlace, context)
+            table = compileRouteConfiguration(inPlace, context)
         elif not scope.get("on_demand"):
             table = find(scope.get("route_configuration_name"))
-            if table is not None:
-                tables[_keyOf(scope)] = table
-    return _tableOf(section, tables)
+        found[_keyOf(scope)] = scope, table
+    return _tableOf(section, found, scopes is not None)
 
 
-def _keyOf(scope: Section) -> _Key:
+def _keyOf(scope: Section) -> Key:
     fragments = scope.childOrEmpty("key").children("fragments")
     return tuple(fragment.get("string_key").encode("utf-8") for fragment in fragments)
 
 
-def _tableOf(section: Section, tables: Mapping[_Key, RouteTable]) -> RouteTable:
-    builders = [_fragment(each) for each in section.childOrEmpty("scope_key_builder").children("fragments")]
+def _tableOf(
+    section: Section, scopes: Mapping[Key, tuple[Section, RouteTable | None]], haveCome: bool = True
+) -> RouteTable:
+    choice = ScopeChoice(section, scopes, haveCome)
     # Several scopes may have the same routes.
-    each = list({id(table): table for table in tables.values()}.values())
+    tables = list({id(table): table for _, table in scopes.values() if table is not None}.values())
     return RouteTable(
         section.get("name"),
-        _match(builders, tables),
-        [host for table in each for host in table.virtualHosts],
-        [route for table in each for route in table.routes],
-        [section for table in each for section in table.sections],
+        choice.compileMatch(),
+        [host for table in tables for host in table.virtualHosts],
+        [route for table in tables for route in table.routes],
+        [section for table in tables for section in table.sections],
+        choice,
     )
-
-
-def _match(
-    builders: Sequence[_Fragment], tables: Mapping[_Key, RouteTable]
-) -> Callable[[RequestHeaders, StreamInfo], Route | None]:
-    def match(headers: RequestHeaders, info: StreamInfo) -> Route | None:
-        key = []
-        for builder in builders:
-            fragment = builder(headers)
-            if fragment is None:
-                return None
-            key.append(fragment)
-        table = tables.get(tuple(key))
-        return None if table is None else table.match(headers, info)
-
-    return match
 
 
 def _fragment(section: Section) -> _Fragment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.matchers import HeadersTest
@@ -23,7 +23,10 @@ from meshproxy.routing.redirects import tlsRedirect
 from meshproxy.routing.route import Route, RouteKind, VirtualHost
 from meshproxy.routing.routes import Level, RouteCompiler, compileVirtualHost
 
-__all__ = ["RouteTable", "compileRouteConfiguration"]
+if TYPE_CHECKING:
+    from meshproxy.routing.scopes import ScopeChoice
+
+__all__ = ["Match", "RouteTable", "compileRouteConfiguration"]
 
 #: From the head of a request to its route.
 Match: TypeAlias = Callable[[RequestHeaders, StreamInfo], Route | None]
@@ -44,9 +47,10 @@ class RouteTable:
     @ivar virtualHosts: Its virtual hosts, in order.
     @ivar routes: All routes, in order, as they stand in the configuration: those with weighted clusters once.
     @ivar sections: The route configurations that it was compiled from; none while they have not come.
+    @ivar scopes: What chooses among these, if they are scoped.
     """
 
-    __slots__ = ("match", "name", "routes", "sections", "virtualHosts")
+    __slots__ = ("match", "name", "routes", "scopes", "sections", "virtualHosts")
 
     def __init__(
         self,
@@ -55,12 +59,14 @@ class RouteTable:
         virtualHosts: Sequence[VirtualHost],
         routes: Sequence[Route],
         sections: Sequence[Section] = (),
+        scopes: ScopeChoice | None = None,
     ) -> None:
         self.name = name
         self.match = match
         self.virtualHosts = tuple(virtualHosts)
         self.routes = tuple(routes)
         self.sections = tuple(sections)
+        self.scopes = scopes
 
     def __repr__(self) -> str:
         return f"<RouteTable {self.name!r}: {len(self.virtualHosts)} virtual hosts, {len(self.routes)} routes>"

@@ -21,6 +21,7 @@ from meshproxy.admin.explain.hosts import chooseHost
 from meshproxy.admin.explain.listeners import addressOf, chooseListener
 from meshproxy.admin.explain.place import Answer, originOf, placeOf
 from meshproxy.admin.explain.question import Question
+from meshproxy.admin.explain.scopes import chooseScope
 from meshproxy.admin.explain.timeouts import timeoutsOf
 from meshproxy.config.section import Section
 from meshproxy.listener.filterchain import FilterChain
@@ -170,12 +171,22 @@ class Explanation:
         """
         Tell what follows from the route that was found.
         """
-        chosen = chooseHost(asked, found, self._context)
+        routes, why = asked.running.routes, ""
+        if routes.scopes is not None:
+            scope = chooseScope(routes.scopes, asked.headers)
+            self.answer["other_scopes"] = scope.others
+            if scope.told is not None:
+                self.answer["scope"] = scope.told
+            if found is None:
+                # Else the field that chose may be another by now.
+                routes, why = scope.routes, scope.why
+        chosen = chooseHost(asked, routes, found, self._context)
         table, host = chosen.table, chosen.host
         self.answer["other_virtual_hosts"] = chosen.others
         if table is None or host is None:
-            routes = asked.running.routes
-            if routes.sections:
+            if why:
+                self._end(f"404 from the router (route_not_found): {why}")
+            elif routes.sections:
                 self._end("404 from the router (route_not_found): no virtual host is for this authority")
             else:
                 # A proxy that serves waits for them; offline nobody brings them.

@@ -14,6 +14,7 @@ from meshproxy.config.section import Section
 from meshproxy.routing.context import RouteContext
 from meshproxy.routing.hosts import withoutPort
 from meshproxy.routing.route import Route
+from meshproxy.routing.table import RouteTable
 
 __all__ = ["ChosenHost", "chooseHost"]
 
@@ -30,11 +31,12 @@ class ChosenHost(NamedTuple):
     others: list[Answer]
 
 
-def chooseHost(asked: Asked, found: Route | None, context: RouteContext) -> ChosenHost:
+def chooseHost(asked: Asked, routes: RouteTable, found: Route | None, context: RouteContext) -> ChosenHost:
     """
+    @param routes: The routes that it was looked for in.
     @param found: The route that was found, if any.
     """
-    tables = list(asked.running.routes.sections)
+    tables = list(routes.sections)
     if found is not None:
         tables = [table for table in tables if found.path.startswith(f"{table.path}.")]
     table = tables[0] if len(tables) == 1 or found is not None else None

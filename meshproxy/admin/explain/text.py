@@ -37,6 +37,7 @@ def _lines(answer: Answer) -> Iterator[str]:
         yield f"connection manager {answer['connection_manager']['stat_prefix']}{_at(answer['connection_manager'])}"
     for change in answer.get("head", ()):
         yield f"  {change['field']}: {_or(change['before'])} -> {_or(change['after'])}"
+    yield from _scopes(answer)
     yield from _hosts(answer)
     yield from _routes(answer)
     yield from _filters(answer)
@@ -115,6 +116,13 @@ def _stream(answer: Answer) -> Iterator[str]:
     for row in answer.get("deadlines", ()):
         place = f" ({row['set_by']})" if row["set_by"] else ""
         yield f"   {row['name']} in {row['in_ms'] / 1000:g}s{place}"
+
+
+def _scopes(answer: Answer) -> Iterator[str]:
+    if "scope" in answer:
+        yield f"{_named('scope', answer['scope'])}: key {', '.join(answer['scope']['key'])}"
+    for other in answer.get("other_scopes", ()):
+        yield f"  {_named('not', other)}: key {', '.join(other['key'])}"
 
 
 def _hosts(answer: Answer) -> Iterator[str]:
