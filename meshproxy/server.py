@@ -140,7 +140,7 @@ class ProxyServer(MultiService):
                 registry,
                 clusters,
                 UpstreamCalls(clusters, reactor),
-                AccessLogContext(files, runtime.number),
+                AccessLogContext(files, runtime.number, secrets.reader),
                 secrets,
                 isFailed=lambda: self.failedHealthCheck,
             )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from meshproxy.accesslog.logs import checkFormatters
+from meshproxy.accesslog.logs import compileFormatters
 from meshproxy.config import Section
 from meshproxy.config.expressions import Expression
 from meshproxy.config.supported import declare
@@ -73,13 +73,13 @@ class HeaderMutation(HTTPFilter):
         mostSpecificWins = section.typeName == cls.configType and section.get("most_specific_header_mutations_wins")
         if held is None:
             return MutationPlan(mostSpecificWins=mostSpecificWins)
-        checkFormatters(held)
+        operators = compileFormatters(held, context.findSecret)
         return MutationPlan(
-            compileHeaderMutations(held.children("request_mutations")),
-            compileQueryMutations(held.children("query_parameter_mutations")),
-            compileHeaderMutations(held.children("response_mutations")),
-            compileHeaderMutations(held.children("request_trailers_mutations")),
-            compileHeaderMutations(held.children("response_trailers_mutations")),
+            compileHeaderMutations(held.children("request_mutations"), operators),
+            compileQueryMutations(held.children("query_parameter_mutations"), operators),
+            compileHeaderMutations(held.children("response_mutations"), operators),
+            compileHeaderMutations(held.children("request_trailers_mutations"), operators),
+            compileHeaderMutations(held.children("response_trailers_mutations"), operators),
             mostSpecificWins,
         )
 

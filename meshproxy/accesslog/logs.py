@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from meshproxy.accesslog.commands import FormatError
+from meshproxy.accesslog.contents import FILE_OPERATORS, FindSecret, secretOperators
 from meshproxy.accesslog.expressionvalues import expressionOperators
 from meshproxy.accesslog.files import LogFile, LogFiles
 from meshproxy.accesslog.filters import LogFilter, RuntimeInteger, compileFilter, configuredInteger
@@ -35,6 +36,7 @@ __all__ = [
     "compileAccessLogs",
     "compileBodyFormat",
     "compileFormatString",
+    "compileFormatters",
 ]
 
 _PACKAGE = "envoy.extensions.access_loggers."
@@ -44,13 +46,15 @@ _STANDARD = {
     _PACKAGE + "stream.v3.StderrAccessLog": "/dev/stderr",
 }
 
-# C{text_format}'s own extensions whose operators are always there.
+# The extensions of formats. The operators of the first ones are always there.
 _CEL = "envoy.extensions.formatter.cel.v3.Cel"
-_FORMATTERS = (
-    _CEL,
+_BUILT_IN = (
     "envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery",
     "envoy.extensions.formatter.metadata.v3.Metadata",
 )
+_FILE_CONTENT = "envoy.extensions.formatter.file_content.v3.FileContent"
+_SECRET = "envoy.extensions.formatter.generic_secret.v3.GenericSecret"
+_FORMATTERS = (_CEL, *_BUILT_IN, _FILE_CONTENT, _SECRET)
 
 
 # Writes the lines of some streams.
@@ -63,13 +67,17 @@ class AccessLogContext:
 
     @ivar files: The open files.
     @ivar runtime: The runtime's integers.
+    @ivar findSecret: The secrets that formats may show.
     """
 
-    __slots__ = ("files", "runtime")
+    __slots__ = ("files", "findSecret", "runtime")
 
-    def __init__(self, files: LogFiles, runtime: RuntimeInteger = configuredInteger) -> None:
+    def __init__(
+        self, files: LogFiles, runtime: RuntimeInteger = configuredInteger, findSecret: FindSecret | None = None
+    ) -> None:
         self.files = files
         self.runtime = runtime
+        self.findSecret = findSecret
 
 
 class AccessLogs:
@@ -200,11 +208,11 @@ def _openLog(section: Section, context: AccessLogContext) -> tuple[LogFile, Form
         return None
     if config.typeName == _FILE:
         path = config.get("path")
-        formatter = _fileFormat(config)
+        formatter = _fileFormat(config, context)
     elif config.typeName in _STANDARD:
         path = _STANDARD[config.typeName]
         child = config.child("log_format")
-        formatter = None if child is None else compileFormatString(child)
+        formatter = None if child is None else compileFormatString(child, context.findSecret)
     else:
         near = (_FILE, *_STANDARD)
         section.refuse(f"{config.typeName} is not an access log that this program has", "typed_config", near)
@@ -216,7 +224,7 @@ def _openLog(section: Section, context: AccessLogContext) -> tuple[LogFile, Form
         return None
 
 
-def _fileFormat(config: Section) -> Formatter | None:
+def _fileFormat(config: Section, context: AccessLogContext) -> Formatter | None:
     kind = config.oneof("access_log_format")
     if kind is None:
         return None
@@ -226,15 +234,17 @@ def _fileFormat(config: Section) -> Formatter | None:
     if child is None:
         return None
     if kind == "log_format":
-        return compileFormatString(child)
+        return compileFormatString(child, context.findSecret)
     return _structFormat(child, False)
 
 
-def compileFormatString(section: Section) -> Formatter:
+def compileFormatString(section: Section, findSecret: FindSecret | None = None) -> Formatter:
     """
     Compile C{envoy.config.core.v3.SubstitutionFormatString}, which local replies use as well.
+
+    @param findSecret: The secrets that it may show; without it, it may show none.
     """
-    operators = _formatters(section)
+    operators = compileFormatters(section, findSecret)
     omitEmpty = section.get("omit_empty_values")
     kind = section.oneof("format")
     if kind == "text_format":
@@ -246,15 +256,17 @@ def compileFormatString(section: Section) -> Formatter:
 
 def checkFormatters(section: Section) -> None:
     """
-    Look at the C{formatters} of a message. Those that this program has are there without being named.
+    Look at the C{formatters} of a message whose formats have no more operators than there are without any.
     """
-    if _formatters(section) is not OPERATORS:
-        section.refuse("expressions can do no more here than without a cel_config", "formatters")
+    if compileFormatters(section) is not OPERATORS:
+        section.refuse("only formatters that add no operators are implemented here", "formatters")
 
 
-def _formatters(section: Section) -> Operators:
+def compileFormatters(section: Section, findSecret: FindSecret | None = None) -> Operators:
     """
     The operators that there are with the C{formatters} of a message.
+
+    @param findSecret: See L{compileFormatString}.
     """
     operators: Operators = OPERATORS
     for index, extension in enumerate(section.children("formatters")):
@@ -263,17 +275,32 @@ def _formatters(section: Section) -> Operators:
             section.refuse(f"{config.typeName} is not a formatter that this program has", f"formatters[{index}]")
         elif config is not None and config.typeName == _CEL and config.has("cel_config"):
             operators = {**operators, **expressionOperators(compileOptions(config.child("cel_config")))}
+        elif config is not None and config.typeName == _FILE_CONTENT:
+            operators = {**operators, **FILE_OPERATORS}
+        elif config is not None and config.typeName == _SECRET:
+            if findSecret is None:
+                section.refuse("secrets cannot be shown here", f"formatters[{index}]")
+                continue
+            found = {name: findSecret(held) for name, held in config.entries("secret_configs").items()}
+            known = {name: read for name, read in found.items() if read is not None}
+            if len(known) == len(found):
+                operators = {**operators, **secretOperators(known)}
+            else:
+                # What is wrong is told; so that an operator is not as well, it shows nothing.
+                operators = {**operators, "SECRET": lambda command: lambda info: None}
     return operators
 
 
-def compileBodyFormat(section: Section) -> tuple[Formatter, bytes]:
+def compileBodyFormat(section: Section, findSecret: FindSecret | None = None) -> tuple[Formatter, bytes]:
     """
     Compile C{SubstitutionFormatString} as the format of a body.
+
+    @param findSecret: See L{compileFormatString}.
 
     @return: With it, the C{content-type} of what it makes.
     """
     usual = "application/json" if section.oneof("format") == "json_format" else "text/plain"
-    return compileFormatString(section), (section.get("content_type") or usual).encode("utf-8")
+    return compileFormatString(section, findSecret), (section.get("content_type") or usual).encode("utf-8")
 
 
 def _sourceFormat(source: Section, omitEmpty: bool, operators: Operators) -> Formatter:

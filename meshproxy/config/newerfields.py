@@ -10,9 +10,15 @@ stays as it is there.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Final, NamedTuple
 
-from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorSet,
+)
 from google.protobuf.descriptor_pb2 import FileDescriptorProto as File
 
 from meshproxy.config.newertable import NEWER
@@ -20,11 +26,13 @@ from meshproxy.config.newertable import NEWER
 __all__ = [
     "NEWER_ENUMS",
     "NEWER_FIELDS",
+    "NEWER_FILES",
     "NEWER_MESSAGES",
     "NewerEnum",
     "NewerField",
     "NewerMessage",
     "addNewerFields",
+    "addNewerFiles",
     "inOrder",
 ]
 
@@ -44,6 +52,8 @@ _RULES: Final = {
     "printable": b"\xfa\x42\x17\x72\x15\x32\x13" + rb"^[^\x00-\x1f\x7f]*$",
     # message: {required: true}
     "required": bytes.fromhex("fa42058a01021001"),
+    # map: {min_pairs: 1}
+    "notNone": bytes.fromhex("fa42059a01020801"),
 }
 
 
@@ -55,7 +65,7 @@ class NewerField(NamedTuple):
     @ivar message: Its message, within the package of the file. Where the file has none of that name, it gets one.
     @ivar number: As in Envoy's API.
     @ivar kind: C{bool}, C{string}, C{uint32}; the full name of a message, after a point; C{enum} before such a name.
-    @ivar words: C{repeated}, C{in:} before the name of a oneof, the name of a rule.
+    @ivar words: C{repeated}, C{map}, C{in:} before the name of a oneof, the name of a rule.
     """
 
     file: str
@@ -96,6 +106,8 @@ def _read(table: str) -> Iterator[NewerField | NewerEnum | NewerMessage]:
     file = ""
     for line in table.strip().splitlines():
         first, *words = line.split()
+        if first == "new":
+            continue
         if not words:
             file = first
         elif first == "enum":
@@ -108,12 +120,31 @@ def _read(table: str) -> Iterator[NewerField | NewerEnum | NewerMessage]:
             yield NewerField(file, message, name, int(words[0]), kind, tuple(words[2:]))
 
 
+def _newFiles(table: str) -> Iterator[str]:
+    lines = table.split()
+    for before, line in pairwise(lines):
+        if line == "new":
+            yield before
+
+
+#: The files that are new as a whole.
+NEWER_FILES: Final = tuple(_newFiles(NEWER))
 #: They, in the order of their files.
 NEWER_FIELDS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerField))
 #: The enumerations that some of them are of.
 NEWER_ENUMS: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerEnum))
 #: The messages without fields.
 NEWER_MESSAGES: Final = tuple(each for each in _read(NEWER) if isinstance(each, NewerMessage))
+
+
+def addNewerFiles(found: FileDescriptorSet, names: Iterable[str] = NEWER_FILES) -> None:
+    """
+    Add the files that are lacking, without anything in them.
+    """
+    known = {file.name for file in found.file}
+    for name in names:
+        if name not in known:
+            found.file.add(name=name, package=_package(name), syntax="proto3")
 
 
 def addNewerFields(
@@ -215,11 +246,29 @@ def _add(file: File, field: NewerField) -> bool:
     for word in field.words:
         if word == "repeated":
             added.label = FieldDescriptorProto.LABEL_REPEATED
+        elif word == "map":
+            _makeMap(file, field, message, added)
         elif word.startswith("in:"):
             added.oneof_index = _oneof(message, word[3:])
         else:
             added.options.MergeFromString(_RULES[word])
     return True
+
+
+def _makeMap(file: File, field: NewerField, message: DescriptorProto, added: FieldDescriptorProto) -> None:
+    """
+    Make of a field a map of texts to what it is.
+    """
+    name = "".join(part.capitalize() for part in field.name.split("_")) + "Entry"
+    entry = message.nested_type.add(name=name)
+    entry.options.map_entry = True
+    for number, key in enumerate(("key", "value"), start=1):
+        held = entry.field.add(name=key, number=number, label=FieldDescriptorProto.LABEL_OPTIONAL, json_name=key)
+        held.type = added.type if number == 2 else FieldDescriptorProto.TYPE_STRING
+    held.type_name = added.type_name
+    added.label = FieldDescriptorProto.LABEL_REPEATED
+    added.type = FieldDescriptorProto.TYPE_MESSAGE
+    added.type_name = f".{file.package}.{field.message}.{name}"
 
 
 def _oneof(message: DescriptorProto, name: str) -> int:

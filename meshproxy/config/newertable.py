@@ -10,11 +10,11 @@ from typing import Final
 
 __all__ = ["NEWER"]
 
-#: Below the name of each file are its lines: C{Message.field number kind}, and then C{repeated}, C{in:} the oneof and
-#: the name of a rule, where the field has such; C{enum Name} and its values, from zero on, or with their numbers
-#: (C{Name=14}) where it lacks only them. A kind is a scalar, the
-#: name of a message behind a point, or C{enum} before such a name; C{+} stands for the package of the file. A message
-#: that is not in the descriptors is new; C{message Name} is one without fields.
+#: Below the name of each file are its lines: C{Message.field number kind}, and then C{repeated} or C{map} (of texts to
+#: such), C{in:} the oneof and the name of a rule, where the field has such; C{enum Name} and its values, from zero on,
+#: or with their numbers (C{Name=14}) where it lacks only them; and C{new} where the descriptors lack the whole file. A
+#: kind is a scalar, the name of a message behind a point, or C{enum} before such a name; C{+} stands for the package of
+#: the file. A message that is not in the descriptors is new; C{message Name} is one without fields.
 NEWER: Final = """
 envoy/config/bootstrap/v3/bootstrap.proto
     Bootstrap.enable_worker_cpu_affinity 43 bool
@@ -125,6 +125,12 @@ envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto
     TcpProxy.TunnelingConfig.formatters 10 .envoy.config.core.v3.TypedExtensionConfig repeated
 envoy/extensions/formatter/cel/v3/cel.proto
     Cel.cel_config 1 .envoy.config.core.v3.CelExpressionConfig
+envoy/extensions/formatter/file_content/v3/file_content.proto
+    new
+    message FileContent
+envoy/extensions/formatter/generic_secret/v3/generic_secret.proto
+    new
+    GenericSecret.secret_configs 1 .envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig map notNone
 envoy/extensions/http/custom_response/local_response_policy/v3/local_response_policy.proto
     LocalResponsePolicy.preserve_response_code_details 5 bool in:response_code_details_action
     LocalResponsePolicy.response_code_details 6 string in:response_code_details_action notEmpty

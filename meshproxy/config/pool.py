@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from meshproxy.config.newerfields import addNewerFields, inOrder
+from meshproxy.config.newerfields import addNewerFields, addNewerFiles, inOrder
 from meshproxy.errors import MeshProxyError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def _descriptorSet() -> FileDescriptorSet:
             f"meshproxy/config/{_FILE} is missing: run `pip install -e .`, or `python -m meshproxy._build`"
         ) from None
     found = FileDescriptorSet.FromString(gzip.decompress(packed))
+    addNewerFiles(found)
     addNewerFields(found.file)
     return found
 

@@ -165,6 +165,7 @@ class ChainCompiler:
             proxy.isFailed,
             self._openLogs,
             self.compileUpstream,
+            proxy.logs.findSecret,
         )
 
     def _openLogs(self, sections: Sequence[Section]) -> AccessLogs:

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from meshproxy.accesslog.contents import FindSecret
 from meshproxy.accesslog.logs import AccessLogs
 from meshproxy.config import Report, Section
 from meshproxy.config.structure import structure
@@ -75,6 +76,7 @@ class FilterContext:
         manager.
     @ivar compileUpstream: Compiles the filters that tries of requests pass on their way upstream, for the router; by
         the message, and the field that lists them.
+    @ivar findSecret: The secrets that formats may show.
     """
 
     name: str
@@ -91,6 +93,7 @@ class FilterContext:
     isFailed: Callable[[], bool] = never
     openLogs: Callable[[Sequence[Section]], AccessLogs] = noLogs
     compileUpstream: Callable[[Section, str], Any] = _noChain
+    findSecret: FindSecret | None = None
 
 
 @dataclass(frozen=True, slots=True)

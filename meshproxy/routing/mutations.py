@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from meshproxy.accesslog.formatter import Operators
+from meshproxy.accesslog.operators import OPERATORS
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.expressions import Expression
 from meshproxy.config.matchers import BytesTest, compileStringMatcher
@@ -92,7 +94,7 @@ def _tellingAll(mutation: Mutation, steps: Sequence[Mutation]) -> Mutation:
     return _telling(mutation, *[statement for statements in told for statement in statements or ()])
 
 
-def _readOption(section: Section) -> _Option | None:
+def _readOption(section: Section, operators: Operators = OPERATORS) -> _Option | None:
     """
     Read C{envoy.config.core.v3.HeaderValueOption}; refuse what Envoy refuses.
     """
@@ -106,7 +108,7 @@ def _readOption(section: Section) -> _Option | None:
         if action != _APPEND:
             section.refuse("append and append_action are not to be set both", "append")
         action = _APPEND if section.wrapped("append", True) else _OVERWRITE
-    value = compileValue(header, "value", omitEmpty=True)
+    value = compileValue(header, "value", True, operators)
     keepEmpty: bool = section.get("keep_empty_value")
     if value == b"" and not keepEmpty:
         return None
@@ -263,16 +265,20 @@ def _removalOnMatch(test: BytesTest) -> Mutation:
     return remove
 
 
-def compileHeaderMutations(sections: Sequence[Section]) -> Mutation | None:
+def compileHeaderMutations(sections: Sequence[Section], operators: Operators = OPERATORS) -> Mutation | None:
     """
     Compile a list of C{envoy.config.common.mutation_rules.v3.HeaderMutation}. Each sees what the one before it did.
+
+    @param operators: Those that values may have.
 
     @return: L{None} where there is nothing to do.
     """
     steps: list[Mutation | None] = []
     fixed: list[tuple[bytes, bytes, bool]] = []
     for section in sections:
-        option = _readOption(section.childOrEmpty("append")) if section.oneof("action") == "append" else None
+        option = None
+        if section.oneof("action") == "append":
+            option = _readOption(section.childOrEmpty("append"), operators)
         if option is not None and isinstance(option.value, bytes) and option.action in (_APPEND, _OVERWRITE):
             # Neighbours that look at nothing go into one function.
             fixed.append((option.name, option.value, option.action == _APPEND))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 from urllib.parse import quote_from_bytes
 
+from meshproxy.accesslog.formatter import Operators
+from meshproxy.accesslog.operators import OPERATORS
 from meshproxy.accesslog.streaminfo import StreamInfo
 from meshproxy.config.section import Section
 from meshproxy.headers import RequestHeaders
@@ -39,7 +41,7 @@ class _Step(NamedTuple):
     value: Value
 
 
-def _append(section: Section) -> _Step | None:
+def _append(section: Section, operators: Operators) -> _Step | None:
     record = section.child("record")
     if record is None:
         section.refuse("record is needed", "record")
@@ -49,12 +51,14 @@ def _append(section: Section) -> _Step | None:
         record.refuse("only a string value is allowed", "value")
         return None
     key = quote_from_bytes(record.get("key").encode("utf-8"), "%").encode("ascii")
-    return _Step(key, section.get("action"), compileValue(value, "string_value", omitEmpty=True))
+    return _Step(key, section.get("action"), compileValue(value, "string_value", True, operators))
 
 
-def compileQueryMutations(sections: Sequence[Section]) -> QueryMutation | None:
+def compileQueryMutations(sections: Sequence[Section], operators: Operators = OPERATORS) -> QueryMutation | None:
     """
     Compile a list of mutations, each of which sees what the one before it did.
+
+    @param operators: Those that values may have.
 
     @return: L{None} where there is nothing to do.
     """
@@ -64,7 +68,7 @@ def compileQueryMutations(sections: Sequence[Section]) -> QueryMutation | None:
         if removed:
             steps.append(_Step(removed.encode("utf-8"), "REMOVE", b""))
         appending = section.child("append")
-        step = None if appending is None else _append(appending)
+        step = None if appending is None else _append(appending, operators)
         if step is not None:
             steps.append(step)
         elif not removed and appending is None:

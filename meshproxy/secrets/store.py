@@ -8,6 +8,7 @@ that does not load is refused, counted, and told in the log with its place; what
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -150,6 +151,28 @@ class NamedSecret:
             changed()
 
 
+class _Reader:
+    """
+    Reads the text of a generic secret.
+    """
+
+    def __init__(self, secret: NamedSecret) -> None:
+        self._secret = secret
+        self._section: Section | None = None
+        self._text: bytes | None = None
+        # A stream is there while anybody is told of changes. This one need not be: it sees them.
+        weakref.finalize(self, secret.subscribe(lambda: None)).atexit = False
+
+    def __call__(self) -> bytes | None:
+        section = self._secret.section
+        if section is not self._section and section is not None:
+            self._section = section
+            held = section.child("generic_secret")
+            source = None if held is None else held.child("secret")
+            self._text = None if source is None else readSource(source, Loading(), isText=False)
+        return self._text
+
+
 class SecretStore:
     """
     All secrets of a proxy.
@@ -258,14 +281,18 @@ class SecretStore:
             found = self._fromFiles[key] = FileSecret(name, path, self, self._store)
         return found
 
-    def genericSecret(self, section: Section) -> bytes | None:
+    def reader(self, section: Section) -> Callable[[], bytes | None] | None:
         """
-        The text of a generic secret that an C{SdsSecretConfig} names now; filters that sign or authorize ask for it.
+        What reads the text of a generic secret that an C{SdsSecretConfig} names, as it is each time; L{None} if there
+        is no such secret, which is told. The secret is used for as long as what is returned is.
         """
         found = self.find(section)
-        held = None if found is None or found.section is None else found.section.child("generic_secret")
-        source = None if held is None else held.child("secret")
-        return None if source is None else readSource(source, Loading(), isText=False)
+        if found is None:
+            return None
+        if not section.has("sds_config") and (found.section is None or found.section.oneof("type") != "generic_secret"):
+            section.refuse(f"the static secret {found.name!r} is no generic one", "name")
+            return None
+        return _Reader(found)
 
     @property
     def dynamic(self) -> list[NamedSecret]:

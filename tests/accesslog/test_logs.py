@@ -246,6 +246,24 @@ class FormatStringTests(SynchronousTestCase):
         (fault,) = self.faults({"text_format": "x", "formatters": [{"name": "x", "typed_config": other}]})
         self.assertTrue(fault.startswith("formatters[0]: envoy.extensions.filters.http.router.v3.Router is not"))
 
+    def test_secrets(self) -> None:
+        """
+        A formatter names secrets, for those who may show some; one that is not there is told once.
+        """
+        secret = {
+            "@type": "type.googleapis.com/envoy.extensions.formatter.generic_secret.v3.GenericSecret",
+            "secret_configs": {"a": {"name": "b"}},
+        }
+        form = {"text_format": "%SECRET(a)%", "formatters": [{"name": "x", "typed_config": secret}]}
+        section = Section.of(FORMAT, form)
+        found = compileFormatString(section, lambda held: lambda: held.get("name").encode())
+        self.assertEqual((found.format(sampleStream()), section.report.errors), ("b", []))
+        compileFormatString(section, lambda held: held.refuse("none", "name"))
+        paths = [error.path for error in section.report.errors]
+        self.assertEqual(paths, ['formatters[0].typed_config.secret_configs["a"].name'])
+        faults = self.faults(form)
+        self.assertTrue(faults[0].startswith("formatters[0]: secrets cannot be shown here"))
+
     def test_expressions(self) -> None:
         """
         A formatter says what expressions may hold, of texts and of JSON; where it cannot, it must say nothing.

@@ -5,13 +5,21 @@ Tests for L{meshproxy.config.newerfields}.
 
 from __future__ import annotations
 
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config.constraints import checkConstraints
 from meshproxy.config.load import BUILT_IN
-from meshproxy.config.newerfields import NEWER_FIELDS, NewerEnum, NewerField, NewerMessage, addNewerFields, inOrder
+from meshproxy.config.newerfields import (
+    NEWER_FIELDS,
+    NewerEnum,
+    NewerField,
+    NewerMessage,
+    addNewerFields,
+    addNewerFiles,
+    inOrder,
+)
 from meshproxy.config.pool import messageType
 from meshproxy.config.section import Section
 
@@ -30,9 +38,13 @@ class NewerFieldsTests(SynchronousTestCase):
             found = messageType(f"{package}.{field.message}").fields_by_name[field.name]
             self.assertEqual(found.number, field.number)
             held = found.message_type or found.enum_type
+            if "map" in field.words:
+                assert found.message_type is not None
+                self.assertTrue(found.message_type.GetOptions().map_entry)
+                held = found.message_type.fields_by_name["value"].message_type
             kind = f".{held.full_name}" if held else field.kind
             self.assertEqual(f"enum{kind}" if found.enum_type else kind, field.kind)
-            self.assertEqual(found.is_repeated, "repeated" in field.words)
+            self.assertEqual(found.is_repeated, "repeated" in field.words or "map" in field.words)
             oneof = [word[3:] for word in field.words if word.startswith("in:")]
             self.assertEqual([found.containing_oneof.name] if found.containing_oneof else [], oneof)
 
@@ -45,6 +57,34 @@ class NewerFieldsTests(SynchronousTestCase):
         added = [NewerMessage("a/v3/a.proto", name) for name in ("Old", "New")]
         addNewerFields([file], messages=[*added, NewerMessage("b.proto", "B")])
         self.assertEqual([(each.name, len(each.field)) for each in file.message_type], [("Old", 1), ("New", 0)])
+
+    def test_files(self) -> None:
+        """
+        A file that is lacking is made, and one that is there left alone.
+        """
+        found = FileDescriptorSet()
+        found.file.add(name="a/v3/a.proto", package="a.v3").message_type.add(name="Old")
+        addNewerFiles(found, ("a/v3/a.proto", "b/v3/b.proto"))
+        told = [(file.name, file.package, file.syntax, len(file.message_type)) for file in found.file]
+        self.assertEqual(told, [("a/v3/a.proto", "a.v3", "", 1), ("b/v3/b.proto", "b.v3", "proto3", 0)])
+
+    def test_map(self) -> None:
+        """
+        A map is read as any other, and its rule is heeded.
+        """
+        name = "envoy.extensions.formatter.generic_secret.v3.GenericSecret"
+        section = Section.of(name, {"secretConfigs": {"a": {"name": "b"}}})
+        checkConstraints(section)
+        self.assertEqual(section.entries("secret_configs")["a"].get("name"), "b")
+        self.assertEqual(section.report.errors, [])
+        wrong: list[tuple[dict[str, object], str]] = [
+            ({}, "secret_configs"),
+            ({"secret_configs": {"a": {}}}, 'secret_configs["a"].name'),
+        ]
+        for held, path in wrong:
+            section = Section.of(name, held)
+            checkConstraints(section)
+            self.assertEqual([fault.path for fault in section.report.errors], [path])
 
     def test_read(self) -> None:
         """

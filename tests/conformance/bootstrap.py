@@ -166,6 +166,7 @@ def bootstrap(listeners: Mapping[str, Manager | Listener], clusters: dict[str, s
         {
             "node": {"id": "node-1", "cluster": "cluster-1"},
             "static_resources": {
+                "secrets": [{"name": "token", "generic_secret": {"secret": {"inline_string": "a secret"}}}],
                 "listeners": [
                     {
                         "name": name,

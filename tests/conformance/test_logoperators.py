@@ -5,10 +5,12 @@ What access logs tell of how connections ended, and of listener and chain.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+import meshproxy
 from tests.conformance.bootstrap import Listener, Manager
 from tests.conformance.case import OK, Case, Do, Pause, get
 from tests.conformance.comparison import Comparison, compared
@@ -24,12 +26,44 @@ _COUNTS = (
     "dns=[%XFCC_VALUE(dns)%]"
 )
 
+_EMPTY = Path(meshproxy.__file__).with_name("py.typed")
+_CONTENTS = f"[%FILE_CONTENT(/etc/passwd):4%] [%FILE_CONTENT({_EMPTY})%] [%SECRET(one)%] [%SECRET(one):5%]"
+_FORMATTERS = [
+    {"name": "content", "typed_config": {"@type": f"{_TYPES}formatter.file_content.v3.FileContent"}},
+    {
+        "name": "secret",
+        "typed_config": {
+            "@type": f"{_TYPES}formatter.generic_secret.v3.GenericSecret",
+            "secret_configs": {"one": {"name": "token"}},
+        },
+    },
+]
 
-def _log(text: str) -> str:
+
+def _append(name: str, value: str) -> dict[str, Any]:
+    return {"append": {"header": {"key": name, "value": value}}}
+
+
+_MUTATION = {
+    "@type": f"{_TYPES}filters.http.header_mutation.v3.HeaderMutation",
+    "mutations": {
+        "formatters": _FORMATTERS,
+        "request_mutations": [
+            _append("authorization", "Bearer %SECRET(one)%"),
+            _append("x-file", "%FILE_CONTENT(/etc/passwd):4%"),
+            _append("x-empty", f"%FILE_CONTENT({_EMPTY})%"),
+        ],
+        "response_mutations": [_append("x-secret", "%SECRET(one):1%"), _append("x-log", f"a%FILE_CONTENT({_EMPTY})%")],
+        "query_parameter_mutations": [{"append": {"record": {"key": "key", "value": "%SECRET(one):1%"}}}],
+    },
+}
+
+
+def _log(text: str, formatters: Any = ()) -> str:
     line = json.dumps(f"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% {text}\n")
     return (
         f"access_log: [{{name: log, typed_config: {{'@type': {_TYPES}access_loggers.stream.v3.StdoutAccessLog,"
-        f" log_format: {{text_format_source: {{inline_string: {line}}}}}}}}}]"
+        f" log_format: {{formatters: {json.dumps(formatters)}, text_format_source: {{inline_string: {line}}}}}}}}}]"
     )
 
 
@@ -56,6 +90,10 @@ LISTENERS: dict[str, Manager | Listener] = {
     ),
     "counts": Manager(
         _log(_COUNTS) + "\nforward_client_cert_details: ALWAYS_FORWARD_ONLY",
+    ),
+    "contents": Manager(
+        _log(_CONTENTS, _FORMATTERS),
+        filters=json.dumps([{"name": "mutation", "typed_config": _MUTATION}]),
     ),
     "tcpCounts": Listener(
         f"[{{filters: [{{name: tcp, typed_config: {{'@type': {_TYPES}filters.network.tcp_proxy.v3.TcpProxy,"
@@ -123,6 +161,7 @@ CASES = [
     _case("leaves", "http", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
     _case("meanwhile", "meanwhile", replies=[(Pause(0.75), OK)]),
     _case("atOnce", "atOnce", replies=[(Pause(0.75), OK)]),
+    _case("contents", "contents"),
     _case("counts", "counts"),
     _case("counts_leaves", "counts", [get("/up"), Pause(0.2), Do.RESET], _LATE, 0),
     _case("counts_refused", "counts", b"GET / HTTP/1.1\r\n\r\n"),

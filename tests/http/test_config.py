@@ -71,7 +71,7 @@ class ConfigTests(ProxyCase):
             registry=filterRegistry({"plain": scripted(), "broken": Broken, "routes": BrokenForRoutes}),
             clusters=cast(Any, SimpleNamespace(byName={})),
             calls=cast(Any, None),
-            logs=cast(Any, SimpleNamespace(files=None, runtime=None)),
+            logs=cast(Any, SimpleNamespace(files=None, runtime=None, findSecret=None)),
             secrets=cast(Any, None),
             clusterNames=frozenset({"c"}),
         )

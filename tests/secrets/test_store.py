@@ -4,6 +4,7 @@ Tests of L{meshproxy.secrets.store}.
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -133,12 +134,59 @@ class StaticSecretTests(SecretsCase):
 
     def test_generic(self) -> None:
         """
-        A filter asks for the text of a generic secret by its name.
+        The text of a generic secret is read by its name, as it is each time.
         """
         held = section("Secret", {"name": "token", "generic_secret": {"secret": {"inline_string": "abc"}}})
         self.secrets.compile([held])
-        self.assertEqual(self.secrets.genericSecret(section("SdsSecretConfig", {"name": "token"})), b"abc")
-        self.assertIsNone(self.secrets.genericSecret(section("SdsSecretConfig", {"name": "none"})))
+        named = section("SdsSecretConfig", {"name": "token"})
+        read = self.secrets.reader(named)
+        assert read is not None
+        self.assertEqual(read(), b"abc")
+        self.secrets.replace()
+        self.secrets.compile(
+            [section("Secret", {"name": "token", "generic_secret": {"secret": {"inline_bytes": "eA=="}}})]
+        )
+        self.assertEqual(read(), b"abc")
+        self.secrets.replace()
+        self.assertEqual(read(), b"x")
+        self.assertEqual(named.report.errors, [])
+
+    def test_genericNot(self) -> None:
+        """
+        There is none of that name, or it is of another kind, or has only texts with names.
+        """
+        texts = {"secrets": {"a": {"inline_string": "b"}}}
+        self.secrets.compile(
+            [
+                section("Secret", {"name": "roots", "validation_context": {}}),
+                section("Secret", {"name": "texts", "generic_secret": texts}),
+            ]
+        )
+        for name in ("none", "roots"):
+            named = section("SdsSecretConfig", {"name": name})
+            self.assertIsNone(self.secrets.reader(named))
+            self.assertEqual([error.path for error in named.report.errors], ["name"])
+        read = self.secrets.reader(section("SdsSecretConfig", {"name": "texts"}))
+        assert read is not None
+        self.assertIsNone(read())
+
+    def test_genericLate(self) -> None:
+        """
+        One that comes from the control plane is used for as long as anybody may read it, and nothing until it came.
+        """
+        self.secrets.hasStream = True
+        read = self.secrets.reader(section("SdsSecretConfig", {"name": "late", "sds_config": {"ads": {}}}))
+        assert read is not None
+        self.assertIsNone(read())
+        self.secrets.receive(
+            "late", section("Secret", {"name": "late", "generic_secret": {"secret": {"inline_string": "y"}}}), "1"
+        )
+        self.assertEqual(read(), b"y")
+        (secret,) = self.secrets.dynamic
+        self.assertTrue(secret.isUsed)
+        del read
+        gc.collect()
+        self.assertFalse(secret.isUsed)
 
 
 class FileSecretTests(SecretsCase):

@@ -35,6 +35,8 @@ declare(_LOG + "TraceableFilter")
 declare("envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery")
 declare("envoy.extensions.formatter.metadata.v3.Metadata")
 declare("envoy.extensions.formatter.cel.v3.Cel", "cel_config")
+declare("envoy.extensions.formatter.file_content.v3.FileContent")
+declare("envoy.extensions.formatter.generic_secret.v3.GenericSecret", "secret_configs")
 
 declare(_LOGGERS + "file.v3.FileAccessLog", "path", "format", "json_format", "typed_json_format", "log_format")
 declare(_LOGGERS + "stream.v3.StdoutAccessLog", "log_format")
