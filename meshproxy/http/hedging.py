@@ -238,6 +238,8 @@ class HedgingRequest(RoutedRequest):
 
         @return: When, by the clock.
         """
+        for each in self._also:
+            each.rqTotal.value += 1
         return self._router.clock.seconds()
 
     def sendLate(self, connection: HTTP1UpstreamConnection) -> None:

@@ -16,6 +16,7 @@ from meshproxy.headers import ResponseHeaders
 from meshproxy.routing.retries import RetryOn, RetryPolicy
 
 if TYPE_CHECKING:
+    from meshproxy.stats import Counter
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.stats import IRequestStats
 
@@ -58,6 +59,7 @@ class RetryState:
         "_left",
         "_random",
         "_taken",
+        "_waitedFor",
         "_tries",
         "limitReached",
         "overflowed",
@@ -84,6 +86,8 @@ class RetryState:
         self._left = policy.numRetries
         self._tries = 0
         self._taken = False
+        # What it waits for between two tries, where it does.
+        self._waitedFor: Counter | None = None
         self._counted: tuple[IRequestStats, ...] = (cluster.stats, *also)
         self.limitReached = False
         self.overflowed = False
@@ -162,16 +166,24 @@ class RetryState:
         self._tries += 1
         self._breaker.retries.take()
         self._taken = True
-        for each in self._counted:
-            each.rqRetry.value += 1
         reset = self.policy.rateLimitReset
         if reset is not None and headers is not None:
             pause = reset.interval(headers, self._clock.seconds())
             if pause is not None:
-                stats.rqRetryBackoffRatelimited.value += 1
+                self._waitedFor = stats.rqRetryBackoffRatelimited
                 return pause
-        stats.rqRetryBackoffExponential.value += 1
+        self._waitedFor = stats.rqRetryBackoffExponential
         return self.policy.backOff(self._tries, self._random)
+
+    def waited(self) -> None:
+        """
+        The wait is over, and the try begins. As in Envoy, only now it is counted.
+        """
+        for each in self._counted:
+            each.rqRetry.value += 1
+        if self._waitedFor is not None:
+            self._waitedFor.value += 1
+            self._waitedFor = None
 
     def ended(self, succeeded: bool) -> None:
         """

@@ -128,8 +128,6 @@ class RoutedRequest(OrderedRequest):
         if self._route.isCounted:
             stream.virtualClusterName, also = router.routeStats.statsFor(self._route, headers)
             self._also = tuple(also)
-            for each in also:
-                each.rqTotal.value += 1
         if endStream:
             self._requestEnded = self._complete = True
         if stream.upgrade:
@@ -150,11 +148,8 @@ class RoutedRequest(OrderedRequest):
             if router.suppressHeaders:
                 stream.tellsOriginalPath = False
             finalize(headers, stream)
-        if cluster.transports.wishOf is not None:
-            # As in Envoy, the name is the one that the route wrote, if it did.
-            self._wish = cluster.transports.wishOf(headers)
-        if cluster.isPersonal or stream.connection.upstreamSource is not None:
-            self._wish = cluster.personal(self._wish, stream.connection)
+        if cluster.transports.wishOf is not None or cluster.isPersonal or stream.connection.upstreamSource is not None:
+            self._wish = self._wishOf(cluster)
         if route.virtualHost.includeRequestAttemptCount:
             headers.set(b"x-envoy-attempt-count", b"1")
         if action.redirectPolicy is not None and self._body is None and not self._requestEnded:
@@ -310,6 +305,8 @@ class RoutedRequest(OrderedRequest):
             replaceHost(self._headers, host, self._action.appendForwardedHost, not self._router.suppressHeaders)
         if stream.upgrade == b"websocket":
             self._beginHandshake(connection)
+        for each in self._also:
+            each.rqTotal.value += 1
 
     def _send(self, connection: HTTP1UpstreamConnection) -> None:
         """

@@ -451,12 +451,17 @@ class TriedRequest:
         self.connection = None
         self._responsePaused = False
         self.attempts += 1
+        if self._retry is not None:
+            self._retry.waited()
         if self._route.virtualHost.includeRequestAttemptCount:
             self._headers.set(b"x-envoy-attempt-count", b"%d" % self.attempts)
         if self._route.virtualHost.includeIsTimeoutRetryHeader:
             self._headers.set(b"x-envoy-is-timeout-retry", b"true" if self._isTimeoutRetry else b"false")
         self._isTimeoutRetry = False
-        if self._action.others and not self._changeCluster():
+        if self._action.others:
+            if not self._changeCluster():
+                return
+        elif self._router.clusters.get(self._cluster.name) is not self._cluster and not self._followCluster():
             return
         left = self._timeLeft()
         if left and not self._router.suppressHeaders:
@@ -482,17 +487,44 @@ class TriedRequest:
         self._route = self._stream.route = route
         cluster = self._router.clusters.get(action.selectCluster(self._headers, self._stream))
         if cluster is None:
-            # As in Envoy, it is one without endpoints.
             self._stream.upstreamCluster = ""
-            self._stream.upstreamAttempts = self.attempts
+        return self._goOnTo(cluster, action)
+
+    def _followCluster(self) -> bool:
+        """
+        Go on to what is in the place of the cluster by now: it was replaced while the request waited, or removed.
+
+        @return: Whether there is one. Else the request was answered.
+        """
+        action = self._route.action
+        assert action is not None
+        return self._goOnTo(self._router.clusters.get(self._cluster.name), action)
+
+    def _goOnTo(self, cluster: Cluster | None, action: RouteAction) -> bool:
+        stream = self._stream
+        if cluster is None:
+            # As in Envoy, it is one without endpoints.
+            stream.upstreamAttempts = self.attempts
             self._failed(Failure.NO_HEALTHY_UPSTREAM.value)
             return False
         if cluster.options is not None:
             action = cluster.options.heed(action)
         self._action, self._cluster, self._stats, self._choice = action, cluster, cluster.stats, None
-        self._stream.upstreamCluster = cluster.statName
+        stream.upstreamCluster = cluster.statName
+        self._wish = self._wishOf(cluster)
         self._chooseCodes()
         return True
+
+    def _wishOf(self, cluster: Cluster) -> TLSWish:
+        """
+        What the request asks of its connection.
+        """
+        # As in Envoy, the name is the one that the route wrote, if it did.
+        wish = NO_WISH if cluster.transports.wishOf is None else cluster.transports.wishOf(self._headers)
+        connection = self._stream.connection
+        if cluster.isPersonal or connection.upstreamSource is not None:
+            return cluster.personal(wish, connection)
+        return wish
 
     def _timeLeft(self) -> float:
         """

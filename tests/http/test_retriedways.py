@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -93,6 +93,7 @@ class RetriedWayTests(ProxyCase):
         self.sent = b""
         self.asked: list[_Backend] = []
         self.answers: list[Sequence[bytes | None]] = []
+        self.meanwhile: Callable[[], object] = lambda: None
         self.short = self.long = 0
 
         def short(request: Any, *args: Any) -> None:
@@ -113,13 +114,16 @@ class RetriedWayTests(ProxyCase):
         """
         Answer a request, in pieces.
         """
-        pieces: Sequence[bytes | None] = self.answers.pop(0) if self.answers else [OK]
+        isBad = bool(self.answers)
+        pieces: Sequence[bytes | None] = self.answers.pop(0) if isBad else [OK]
         for piece in pieces:
             if piece is None:
                 backend.abort()
             else:
                 backend.write(piece)
             self.proxy.settle()
+        if isBad:
+            self.meanwhile()
 
     def make(self, policy: dict[str, Any], isWarm: bool = True, **config: Any) -> None:
         """
@@ -267,6 +271,27 @@ class RetriedWayTests(ProxyCase):
         self.assertEqual(len(seen[1]), 2)
         self.assertEqual(seen[3]["cluster.backend.upstream_rq_total"], 1)
         self.assertEqual(seen[3]["cluster.other.upstream_rq_total"], 1)
+
+    def test_clusterChanges(self) -> None:
+        """
+        A cluster may be removed, or replaced, between two tries: the next one is for what is there then.
+        """
+        policy = {"retry_on": "5xx", "retry_back_off": {"base_interval": "0.3s"}}
+        for request, there in product((GET, POST), ("", "other")):
+
+            def change(there: str = there) -> None:
+                byName = self.proxy.server.clusters.byName
+                byName.pop("backend")
+                if there:
+                    byName["backend"] = byName[there]
+
+            self.meanwhile = change
+            seen = self.assertSameAsLong(policy, request, [UNAVAILABLE], clusters={"other": OTHER}, chance=lambda: 0.9)
+            if there:
+                self.assertIn(f" {OTHER} other 2 ", seen[2][0])
+            else:
+                self.assertIn(b"503 Service Unavailable", seen[0])
+                self.assertTrue(seen[2][0].startswith("503 no_healthy_upstream UH "))
 
     def test_otherEndpoint(self) -> None:
         """

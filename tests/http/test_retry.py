@@ -300,6 +300,8 @@ class NumberTests(RetryCase):
             self.proxy.client().send()
         self.proxy.settle()
         # Four hang; of those that were refused two may wait for another try, the other two got their 503.
+        self.assertEqual(self.clusterStat("upstream_rq_retry"), 0)
+        self.proxy.advance(1)
         self.assertEqual(self.clusterStat("upstream_rq_retry"), 2)
         self.assertEqual(self.clusterStat("upstream_rq_retry_overflow"), 2)
 
@@ -321,6 +323,7 @@ class NumberTests(RetryCase):
             self.proxy.client().send()
         self.proxy.settle()
         # With the last there were eleven, of which half are five.
+        self.proxy.advance(1)
         self.assertEqual(self.clusterStat("upstream_rq_retry"), 5)
         self.assertEqual(self.clusterStat("upstream_rq_retry_overflow"), 1)
 

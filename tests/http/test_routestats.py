@@ -70,7 +70,7 @@ class RouteStatsTests(ProxyCase):
         self.assertEqual(
             found,
             {
-                "upstream_rq_total": 3,
+                "upstream_rq_total": 5,
                 "upstream_rq_completed": 3,
                 "upstream_rq_200": 1,
                 "upstream_rq_2xx": 1,
