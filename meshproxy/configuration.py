@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from meshproxy.config import Report, Section
 from meshproxy.config.registry import ReloadFailed
 from meshproxy.errors import MeshProxyError
-from meshproxy.http.context import ROUTES_OF_SCOPES, SCOPES, AwaitedKey, ProxyContext
+from meshproxy.http.context import FILTER_CONFIG, ROUTES_OF_SCOPES, SCOPES, AwaitedKey, ProxyContext
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
 from meshproxy.listener.routewaits import RouteWaits
@@ -25,7 +25,7 @@ from meshproxy.xds.dynamic import DynamicResources
 from meshproxy.xds.named import namedBy
 from meshproxy.xds.secretstreams import SecretStreams
 from meshproxy.xds.settings import staticClusters
-from meshproxy.xds.types import CLUSTER, LISTENER, ROUTES, SCOPED_ROUTES
+from meshproxy.xds.types import CLUSTER, EXTENSION, LISTENER, ROUTES, SCOPED_ROUTES
 
 __all__ = ["ServedConfiguration"]
 
@@ -59,7 +59,7 @@ class ServedConfiguration:
 
         @param streams: Where secrets come from that clusters and listeners ask for.
         @param served: Called whenever something new is served.
-        @param late: Told of routes or scopes that did not come in time; gives what came by xDS last.
+        @param late: Told of what did not come in time; gives what came by xDS last.
         """
         self.bootstrap = bootstrap
         self.dynamic = DynamicResources()
@@ -183,6 +183,7 @@ class ServedConfiguration:
         self._context.clusterNames = frozenset(cluster.name for cluster in clusters)
         self._context.routes = dynamic.sections(ROUTES, report)
         self._context.scopes = _scopes(dynamic, report)
+        self._context.filterConfigs = dynamic.sections(EXTENSION, report)
         sections = dynamic.sections(LISTENER, report)
         listeners = self._listeners.compile([*static.children("listeners"), *sections.values()], kept)
         for key, listener in zip(reversed(sections), reversed(listeners), strict=False):
@@ -206,7 +207,8 @@ class ServedConfiguration:
 
         @return: What is wrong with it; then all stays as it is.
         """
-        bootstrap, routes, scopes = self._again(), self._context.routes, self._context.scopes
+        bootstrap, context = self._again(), self._context
+        served = context.routes, context.scopes, context.filterConfigs
 
         def kept(section: Section) -> Listener | None:
             current = self._listeners.byName.get(section.get("name"))
@@ -216,7 +218,7 @@ class ServedConfiguration:
 
         clusters, listeners = self._compileWith(bootstrap, dynamic, kept)
         if bootstrap.report.errors:
-            self._context.routes, self._context.scopes = routes, scopes
+            context.routes, context.scopes, context.filterConfigs = served
             self._restoreNames()
             self._giveUp(clusters, listeners)
             return list(map(str, bootstrap.report.errors))
@@ -241,6 +243,10 @@ class ServedConfiguration:
             if self.dynamic.routes.get(key) != value:
                 told = (dynamic.versions.get((ROUTES, *key), ""), self._context.clock.seconds())
                 self._context.routeVersions[key] = told
+        for key, value in dynamic.filterConfigs.items():
+            if self.dynamic.filterConfigs.get(key) != value:
+                told = (dynamic.versions.get((EXTENSION, *key), ""), self._context.clock.seconds())
+                self._context.filterConfigVersions[key] = told
         for path, named in dynamic.scopes.items():
             if self.dynamic.scopes.get(path) != named:
                 told = (dynamic.versions.get((SCOPED_ROUTES, path, ""), ""), self._context.clock.seconds())
@@ -251,11 +257,15 @@ class ServedConfiguration:
 
     def _isLate(self, key: AwaitedKey) -> None:
         """
-        Routes or scopes did not come in time: who waits for them begins without, and answers 404.
+        Something did not come in time: who waits for it begins without. Without routes it answers 404, without the
+        configuration of a filter 500.
         """
         kind, path, name = key
         context = self._context
-        isThere = path in context.scopes if kind == SCOPES else (path, name) in context.routes
+        if kind == SCOPES:
+            isThere = path in context.scopes
+        else:
+            isThere = (path, name) in (context.filterConfigs if kind == FILTER_CONFIG else context.routes)
         if self._isEnding or isThere:
             return
         context.late.add(key)
@@ -265,7 +275,7 @@ class ServedConfiguration:
         # Another object, so that what still warms of the same gives way to it.
         errors = self.offer(replace(dynamic))
         if errors:
-            self.log.error("listeners cannot begin without their routes: {why}", why="\n".join(errors))
+            self.log.error("listeners cannot begin without what did not come: {why}", why="\n".join(errors))
 
     def _noteParts(self) -> None:
         self._madeOf = {
@@ -304,7 +314,8 @@ class ServedConfiguration:
     def _ready(self, listeners: Sequence[Listener]) -> list[Listener]:
         """
         Those that can serve. Where one waits for its routes, its former version goes on, if there is one. As in Envoy,
-        what scopes name that come while their listener serves is not waited for.
+        what scopes name that come while their listener serves is not waited for, nor the configuration of a filter that
+        was there and is gone.
         """
         ready = []
         for listener in listeners:
@@ -313,7 +324,7 @@ class ServedConfiguration:
             waitsFor = {
                 key: timeout
                 for key, timeout in listener.waitsFor.items()
-                if not (isServing and key[0] == ROUTES_OF_SCOPES)
+                if not (isServing and key[0] in (ROUTES_OF_SCOPES, FILTER_CONFIG))
             }
             if not waitsFor:
                 ready.append(listener)
@@ -349,7 +360,8 @@ class ServedConfiguration:
 
 def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     """
-    What a listener is made of: its message, the routes that it takes by RDS, and the scopes.
+    What a listener is made of: its message, the routes that it takes by RDS, the scopes, and the configurations of its
+    filters.
     """
     message: bytes = section.message.SerializeToString(deterministic=True)
     named = namedBy((message,), dynamic.scopes)
@@ -357,7 +369,8 @@ def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     scopes = (value for path in sorted(named.scopes) for _, value in sorted(dynamic.scopes.get(path, {}).items()))
     # What has come and is empty is not the same as what has not come.
     come = (str(path in dynamic.scopes).encode("ascii") for path in sorted(named.scopes))
-    return (message, *routes, *scopes, *come)
+    filters = (dynamic.filterConfigs.get(key, b"") for key in sorted(named.filterConfigs))
+    return (message, *routes, *scopes, *come, *filters)
 
 
 def _scopes(dynamic: DynamicResources, report: Report) -> dict[str, list[Section]]:

@@ -168,6 +168,8 @@ def _masked(dumps: list[_Dump], mask: str) -> AdminResponse:
 
 def _dumps(server: Served, matches: Matches, withEndpoints: bool) -> list[_Dump]:
     found = [_bootstrap(server), _clusters(server, matches)]
+    if server.context.filterConfigVersions:
+        found.append(_filterConfigs(server, matches))
     if withEndpoints:
         found.append(_endpoints(server, matches))
     found += [
@@ -324,6 +326,23 @@ def _scopedRoutes(server: Served, matches: Matches) -> _Dump:
     return _Dump(
         "ScopedRoutesConfigDump", {"inline_scoped_route_configs": inPlace, "dynamic_scoped_route_configs": dynamic}
     )
+
+
+def _filterConfigs(server: Served, matches: Matches) -> _Dump:
+    def make(key: RouteKey, section: Section) -> Make:
+        version, updated = server.context.filterConfigVersions.get(key, ("", server.loaded))
+
+        def made() -> Any:
+            message: Any = newMessage(_ADMIN + "EcdsConfigDump.EcdsFilterConfig")
+            message.version_info = version
+            message.ecds_filter.CopyFrom(anyOf(section.message))
+            setTimestamp(message.last_updated, updated)
+            return message
+
+        return made
+
+    found = [make(key, section) for key, section in server.context.filterConfigs.items() if matches(key[1])]
+    return _Dump("EcdsConfigDump", {"ecds_filters": found})
 
 
 def _routesOf(listener: Listener) -> Iterator[Section]:

@@ -15,6 +15,7 @@ from meshproxy.config.near import near
 from meshproxy.config.registry import FoundFilter
 from meshproxy.http.chain import ChainLink, FilterChain
 from meshproxy.http.context import ProxyContext
+from meshproxy.http.discoveredfilters import MISSING, Missing, MissingFilter, MissingLastFilter, findFilter
 from meshproxy.http.filter import FilterContext, HTTPFilter
 from meshproxy.http.wirecount import Showing, showWireBytes
 from meshproxy.interfaces import IFilterFactory
@@ -70,11 +71,11 @@ class ChainCompiler:
         for number, item in enumerate(filters):
             if not self._isMeant(item):
                 continue
-            link = self._compileLink(item)
+            isLast = number == len(filters) - 1
+            link = self._compileLink(item, isLast)
             if link is None:
                 self._unmade.add(item.get("name"))
                 continue
-            isLast = number == len(filters) - 1
             if link.filterClass.terminal and not isLast:
                 item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
             elif isLast and not link.filterClass.terminal:
@@ -103,6 +104,8 @@ class ChainCompiler:
         if not item.get("is_optional"):
             return True
         held = item.child("typed_config")
+        if item.has("config_discovery"):
+            return True
         registry = self._proxy.registry
         if held is None or not held.message.type_url:
             isKnown = registry.byName("http", item.get("name")) is not None
@@ -112,11 +115,19 @@ class ChainCompiler:
             item.warn(f"no HTTP filter here takes this; {item.get('name')!r} is left out, as is_optional says")
         return isKnown
 
-    def _compileLink(self, item: Section) -> ChainLink | None:
+    def _find(self, item: Section) -> FoundFilter | Missing | None:
+        return findFilter(self._proxy, "http", item)
+
+    def _compileLink(self, item: Section, isLast: bool) -> ChainLink | None:
         name = item.get("name")
-        found = self._proxy.registry.find("http", item)
+        found = self._find(item)
         if found is None:
             return None
+        if found is MISSING:
+            # What routes say to it is looked at when it is there.
+            self._unmade.add(name)
+            missing = MissingLastFilter if isLast else MissingFilter
+            return ChainLink(missing, None, self._context(name), item.get("disabled"))
         if not self._serves(found):
             item.refuse(f"{found.plugin.name} is no filter for an {self.kind}", "typed_config")
             return None
@@ -239,6 +250,13 @@ class UpstreamChainCompiler(ChainCompiler):
     """
 
     kind = "upstream HTTP filter chain"
+
+    def _find(self, item: Section) -> FoundFilter | Missing | None:
+        if item.has("config_discovery"):
+            item.refuse("configuration by ECDS is for the filters of listeners alone", "config_discovery")
+            return None
+        return super()._find(item)
+
     last = "envoy.filters.http.upstream_codec"
 
     def compileUpstreamChain(self, section: Section, field: str) -> FilterChain:

@@ -23,7 +23,7 @@ from meshproxy.upstream.clusters import Clusters
 if TYPE_CHECKING:
     from meshproxy.http.chain import ChainLink
 
-__all__ = ["ROUTES", "ROUTES_OF_SCOPES", "SCOPES", "AwaitedKey", "ProxyContext", "RouteKey"]
+__all__ = ["FILTER_CONFIG", "ROUTES", "ROUTES_OF_SCOPES", "SCOPES", "AwaitedKey", "ProxyContext", "RouteKey"]
 
 #: What a route configuration that comes by RDS is known by: the path of its file, empty for the control plane, and its
 #: name.
@@ -32,6 +32,7 @@ RouteKey: TypeAlias = tuple[str, str]
 #: What listeners wait for: one of these words, the path of its file, empty for the control plane, and its name. Scopes
 #: come all at once, and have none.
 AwaitedKey: TypeAlias = tuple[str, str, str]
+FILTER_CONFIG = "filter configuration"
 ROUTES = "routes"
 ROUTES_OF_SCOPES = "routes of a scope"
 SCOPES = "scopes"
@@ -49,6 +50,8 @@ class ProxyContext:
     @ivar scopes: The scopes of scoped routes that came by SRDS, by the path of their file; a source that has not said
         anything is not there.
     @ivar scopeVersions: The same of them as C{routeVersions}.
+    @ivar filterConfigs: The C{TypedExtensionConfig} messages of filters that came by ECDS.
+    @ivar filterConfigVersions: The same of them as C{routeVersions}.
     @ivar awaited: What was asked for while something was compiled, and is not there; and for how many seconds it is
         waited for, 0 for as long as it takes.
     @ivar late: What is waited for no more.
@@ -74,6 +77,8 @@ class ProxyContext:
     routeVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
     scopes: dict[str, list[Section]] = field(default_factory=dict)
     scopeVersions: dict[str, tuple[str, float]] = field(default_factory=dict)
+    filterConfigs: dict[RouteKey, Section] = field(default_factory=dict)
+    filterConfigVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
     awaited: dict[AwaitedKey, float] = field(default_factory=dict)
     late: set[AwaitedKey] = field(default_factory=set)
     upstreamFilters: dict[str, tuple[ChainLink, IFilterFactory]] = field(default_factory=dict)

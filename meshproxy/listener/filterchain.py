@@ -5,13 +5,64 @@ A filter chain of a listener: its transport, the filters before the last one, an
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import Protocol
+
 from meshproxy.config import Section
+from meshproxy.http.discoveredfilters import MISSING, findFilter
+from meshproxy.interfaces import STOP, INetworkConnection, INetworkFilter
 from meshproxy.listener.matching import MatchRule, compileRule
 from meshproxy.listener.transports import compileTransport
-from meshproxy.net.filter import NetworkFilter, NetworkFilterContext, PassingFilter
+from meshproxy.net.filter import ConnectionFilter, NetworkFilter, NetworkFilterContext, PassingFilter
+from meshproxy.stats import Counter
 from meshproxy.upstream.plain import metadataOf
 
 __all__ = ["FilterChain"]
+
+
+class _MissingFilter(PassingFilter):
+    """
+    Stands in the place of one whose configuration has not come, and closes each connection.
+    """
+
+    def __init__(self, missing: Counter) -> None:
+        """
+        @param missing: Counts them.
+        """
+        self._missing = missing
+
+    def buildFilter(self, info: Any) -> INetworkFilter:
+        """
+        See L{PassingFilter.buildFilter}.
+        """
+        return _Closing(self._missing)
+
+
+class _Closing(ConnectionFilter):
+    def __init__(self, missing: Counter) -> None:
+        self._missing = missing
+
+    def connectionMade(self, connection: INetworkConnection) -> object:
+        self._missing.value += 1
+        connection.close()
+        return STOP
+
+
+class _MissingLastFilter(NetworkFilter):
+    """
+    Ends a chain where the configuration of its last filter has not come: no connection gets to it.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def buildProtocol(self, info: Any) -> IProtocol:
+        """
+        See L{NetworkFilter.buildProtocol}.
+        """
+        return Protocol()
 
 
 class FilterChain:
@@ -58,8 +109,11 @@ class FilterChain:
         return chain
 
     def _compile(self, item: Section, context: NetworkFilterContext, isLast: bool) -> None:
-        found = context.proxy.registry.find("network", item)
+        found = findFilter(context.proxy, "network", item)
         if found is None:
+            return
+        if found is MISSING:
+            self._standIn(context, isLast)
             return
         if issubclass(found.filterClass, PassingFilter):
             self.filters.append(found.filterClass(found.config, context))
@@ -74,6 +128,15 @@ class FilterChain:
             item.refuse(f"{item.get('name')!r} is a terminal filter and must be the last one")
         else:
             self.terminal = found.filterClass(found.config, context)
+
+    def _standIn(self, context: NetworkFilterContext, isLast: bool) -> None:
+        """
+        Close connections where the configuration of a filter has not come.
+        """
+        missing = context.listenerScope.counter("network_extension_config_missing")
+        if isLast:
+            self.terminal = _MissingLastFilter()
+        self.filters.append(_MissingFilter(missing))
 
     def stop(self) -> None:
         """

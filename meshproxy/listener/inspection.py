@@ -14,12 +14,12 @@ from zope.interface import implementer
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.config import Section
-from meshproxy.config.registry import FilterRegistry
+from meshproxy.http.discoveredfilters import MISSING, findFilter
 from meshproxy.interfaces import MORE, STOP, IAcceptedSocket, IIncomingConnection, IListenerFilter
 from meshproxy.listener.matching import ConnectionFacts
 from meshproxy.net.address import Address
 from meshproxy.net.deadlines import Deadlines
-from meshproxy.net.listenerfilter import ListenerFilterContext
+from meshproxy.net.listenerfilter import ListenerFilter, ListenerFilterContext
 from meshproxy.net.originaldst import originalDestination
 
 if TYPE_CHECKING:
@@ -85,18 +85,21 @@ class InspectionSettings:
             placed.filter.stop()
 
 
-def compileInspection(
-    section: Section, registry: FilterRegistry, context: ListenerFilterContext
-) -> InspectionSettings | None:
+def compileInspection(section: Section, context: ListenerFilterContext) -> InspectionSettings | None:
     """
     Make the listener filters of a C{Listener} message.
 
     @return: L{None} if there are none.
     """
+    for name in ("extension_config_missing", "network_extension_config_missing"):
+        # Counted by what stands in for filters without configuration.
+        context.listenerScope.counter(name)
     filters = []
     for item in [*section.children("listener_filters"), *_olderFilters(section)]:
-        found = registry.find("listener", item)
-        if found is not None:
+        found = findFilter(context.proxy, "listener", item)
+        if found is MISSING:
+            filters.append(PlacedFilter(_MissingFilter(context)))
+        elif found is not None:
             made = found.filterClass(found.config, context)
             if made is not None:
                 disabled = item.child("filter_disabled")
@@ -106,6 +109,23 @@ def compileInspection(
     seconds = section.seconds("listener_filters_timeout", 15.0) or 0.0
     goesOn: bool = section.get("continue_on_listener_filters_timeout")
     return InspectionSettings(filters, context.clock, seconds, goesOn)
+
+
+class _MissingFilter(ListenerFilter):
+    """
+    Stands in the place of one whose configuration has not come, and closes each connection.
+    """
+
+    def __init__(self, context: ListenerFilterContext) -> None:
+        self._missing = context.listenerScope.counter("extension_config_missing")
+
+    def inspect(self, connection: IIncomingConnection, data: bytes) -> object:
+        """
+        See L{IListenerFilter.inspect}.
+        """
+        self._missing.value += 1
+        connection.close()
+        return None
 
 
 def _olderFilters(section: Section) -> list[Section]:

@@ -118,7 +118,7 @@ class Listener:
         self.inspecting: set[Inspection] = set()
         self._bindStats()
         self.accessLogs: AccessLogs = compileAccessLogs(section.children("access_log"), proxy.logs)
-        self.inspection = compileInspection(section, proxy.registry, self._inspectionContext())
+        self.inspection = compileInspection(section, self._inspectionContext())
         context = self._context()
         self.chains = [FilterChain(child, context) for child in section.children("filter_chains")]
         default = section.child("default_filter_chain")

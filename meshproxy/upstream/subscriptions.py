@@ -59,6 +59,11 @@ class SubscriptionStats:
         self.attempt.value += 1
         self.taken(version)
 
+    def changed(self) -> None:
+        """
+        What is served is other than before. Most types do not count that.
+        """
+
     def refused(self) -> None:
         """
         A response came, and is not served.

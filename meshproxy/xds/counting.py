@@ -9,13 +9,24 @@ response counts for the names that are in it, and what is wrong with one, and a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 from meshproxy.stats.store import Scope, Store, statName
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.named import factsOf
 from meshproxy.xds.types import CLUSTER, LISTENER
 
-__all__ = ["SCOPES", "NamedStats", "ReloadStats", "ScopedRoutesStats", "routesScope", "secretScope"]
+__all__ = [
+    "SCOPES",
+    "ExtensionStats",
+    "NamedStats",
+    "ReloadStats",
+    "RouteStats",
+    "ScopedRoutesStats",
+    "extensionScope",
+    "routesScope",
+    "secretScope",
+]
 
 #: Where Envoy counts what comes of the types that are asked for without a name.
 SCOPES = {CLUSTER: "cluster_manager.cds.", LISTENER: "listener_manager.lds."}
@@ -35,6 +46,15 @@ def secretScope(store: Store, name: str) -> Scope:
     The scope of a secret.
     """
     return store.scope(f"sds.{name}.")
+
+
+def extensionScope(store: Store, kind: str, name: str) -> Scope:
+    """
+    The scope of the configuration of a filter.
+
+    @param kind: C{http_filter}, C{network_filter} or C{tcp_listener_filter}.
+    """
+    return store.scope(f"extension_config_discovery.{kind}.{name}.")
 
 
 class ReloadStats:
@@ -102,36 +122,107 @@ class ScopedRoutesStats:
         self._scope.close()
 
 
-class NamedStats:
+class RouteStats(SubscriptionStats):
+    """
+    What is counted of a route configuration.
+    """
+
+    def __init__(self, scope: Scope, now: Callable[[], float]) -> None:
+        super().__init__(scope, now)
+        # As in Envoy it is there, and counts only what a file does not say.
+        self.empty = scope.counter("update_empty")
+        self._reloads = ReloadStats(scope, now)
+
+    def changed(self) -> None:
+        """
+        See L{SubscriptionStats.changed}.
+        """
+        self._reloads.changed()
+
+
+class ExtensionStats(SubscriptionStats):
+    """
+    What is counted of the configuration of a filter.
+    """
+
+    def __init__(self, scope: Scope, now: Callable[[], float]) -> None:
+        super().__init__(scope, now)
+        self._reloads = scope.counter("config_reload")
+        self._fails = scope.counter("config_fail")
+        self._conflicts = scope.counter("config_conflict")
+
+    def changed(self) -> None:
+        """
+        See L{SubscriptionStats.changed}.
+        """
+        self._reloads.value += 1
+
+    def refused(self) -> None:
+        """
+        See L{SubscriptionStats.refused}.
+        """
+        super().refused()
+        self._fails.value += 1
+
+    def failed(self) -> None:
+        """
+        See L{SubscriptionStats.failed}.
+        """
+        super().failed()
+        self._fails.value += 1
+
+    def timedOut(self) -> None:
+        """
+        See L{SubscriptionStats.timedOut}.
+        """
+        super().timedOut()
+        self._fails.value += 1
+
+    def conflicted(self) -> None:
+        """
+        A listener came that does not take what is there.
+        """
+        self._conflicts.value += 1
+
+
+_Stats = TypeVar("_Stats", bound=SubscriptionStats)
+
+
+class NamedStats(Generic[_Stats]):
     """
     Of one type, each name that is asked for.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, kind: Callable[[Scope, Callable[[], float]], _Stats], now: Callable[[], float]) -> None:
         """
+        @param kind: Makes what is counted of a name.
         @param now: Gives the seconds since the epoch.
         """
+        self._kind = kind
         self._now = now
-        self._names: dict[str, tuple[Scope, SubscriptionStats, ReloadStats | None]] = {}
+        self._names: dict[str, tuple[Scope, _Stats]] = {}
 
-    def want(self, wanted: Mapping[str, Callable[[], Scope]], reloads: bool = False) -> None:
+    def want(self, wanted: Mapping[str, Callable[[], Scope]]) -> None:
         """
         These names are asked for, and no others any more.
 
         @param wanted: With what makes the scope of each.
-        @param reloads: Whether it is counted how often they change.
         """
         for name in [name for name in self._names if name not in wanted]:
             self._names.pop(name)[0].close()
         for name, make in wanted.items():
             if name not in self._names:
                 scope = make()
-                stats = SubscriptionStats(scope, self._now)
-                if reloads:
-                    # As in Envoy it is there, and counts only what a file does not say.
-                    scope.counter("update_empty")
-                self._names[name] = (scope, stats, ReloadStats(scope, self._now) if reloads else None)
+                stats = self._kind(scope, self._now)
+                self._names[name] = (scope, stats)
                 stats.begun()
+
+    def get(self, name: str) -> _Stats | None:
+        """
+        That of a name, if it is asked for.
+        """
+        found = self._names.get(name)
+        return None if found is None else found[1]
 
     def taken(self, names: Iterable[str], version: str, changed: Iterable[str] = ()) -> None:
         """
@@ -140,26 +231,22 @@ class NamedStats:
         @param names: What is in it.
         @param changed: Those of them that are others than before.
         """
-        for name in names:
-            found = self._names.get(name)
-            if found is not None:
-                found[1].received(version)
-        for name in changed:
-            found = self._names.get(name)
-            if found is not None and found[2] is not None:
-                found[2].changed()
+        for stats in filter(None, map(self.get, names)):
+            stats.received(version)
+        for stats in filter(None, map(self.get, changed)):
+            stats.changed()
 
     def timedOut(self, name: str) -> None:
         """
         One did not come in time.
         """
-        found = self._names.get(name)
-        if found is not None:
-            found[1].timedOut()
+        stats = self.get(name)
+        if stats is not None:
+            stats.timedOut()
 
     @property
-    def all(self) -> list[SubscriptionStats]:
+    def all(self) -> list[_Stats]:
         """
         Those of all names.
         """
-        return [stats for _, stats, _ in self._names.values()]
+        return [stats for _, stats in self._names.values()]

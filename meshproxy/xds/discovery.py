@@ -69,6 +69,7 @@ class Discovery:
         dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
         dynamic.wantRoutes, dynamic.wantScopes = self._files.wantRoutes, self._files.wantScopes
+        dynamic.wantFilterConfigs = self._files.wantFilterConfigs
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
@@ -105,7 +106,7 @@ class Discovery:
 
     def late(self, key: AwaitedKey) -> None:
         """
-        Routes or scopes did not come in time.
+        Something that is waited for did not come in time.
         """
         self._dynamic.late(key)
 

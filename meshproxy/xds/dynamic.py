@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.xds.test_dynamic -*-
 """
-What came by xDS, and what becomes of it: clusters, listeners and routes are compiled as those of a bootstrap are;
-endpoints and secrets go to whoever wants them. A response with a fault changes nothing, and its sender is told all that
-is wrong.
+What came by xDS, and what becomes of it: clusters, listeners, routes and configurations of filters are compiled as
+those of a bootstrap are; endpoints and secrets go to whoever wants them. A response with a fault changes nothing, and
+its sender is told all that is wrong.
 """
 
 from __future__ import annotations
@@ -17,17 +17,27 @@ from meshproxy.config.pool import messageClass
 from meshproxy.config.sources import Origin
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
+from meshproxy.http.context import FILTER_CONFIG, AwaitedKey, RouteKey
 from meshproxy.http.context import SCOPES as AWAITED_SCOPES
-from meshproxy.http.context import AwaitedKey, RouteKey
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
-from meshproxy.xds.counting import SCOPES, NamedStats, ReloadStats, ScopedRoutesStats, routesScope, secretScope
-from meshproxy.xds.named import Scopes, namedBy
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, ROUTES, SCOPED_ROUTES, SECRET
+from meshproxy.xds.counting import (
+    SCOPES,
+    ExtensionStats,
+    NamedStats,
+    ReloadStats,
+    RouteStats,
+    ScopedRoutesStats,
+    extensionScope,
+    routesScope,
+    secretScope,
+)
+from meshproxy.xds.named import Named, Scopes, namedBy, typeOfConfig
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, EXTENSION, ROUTES, SCOPED_ROUTES, SECRET
 
 __all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection"]
 
@@ -39,6 +49,7 @@ class DynamicResources:
 
     @ivar scopes: Those of scoped routes, by the path of their file, which is empty for the control plane, and name.
         What has not said anything is not there.
+    @ivar filterConfigs: Configurations of filters.
     @ivar origins: Where those from files stand there, by type, file and name.
     @ivar versions: The version of the response that each came with, likewise; of scopes that of the last response,
         with an empty name.
@@ -48,18 +59,21 @@ class DynamicResources:
     listeners: Mapping[str, bytes] = field(default_factory=dict)
     routes: Mapping[RouteKey, bytes] = field(default_factory=dict)
     scopes: Scopes = field(default_factory=dict)
+    filterConfigs: Mapping[RouteKey, bytes] = field(default_factory=dict)
     origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
     versions: Mapping[tuple[str, str, str], str] = field(default_factory=dict, compare=False)
 
     def sections(self, typeURL: str, report: Report) -> dict[RouteKey, Section]:
         """
-        The clusters, listeners, routes or scopes as configuration. Faults go to the report.
+        The resources of a type as configuration. Faults go to the report.
 
-        @return: By file, which is empty but for routes and scopes, and name.
+        @return: By file, which is empty for clusters and listeners, and name.
         """
         found: Mapping[RouteKey, bytes]
         if typeURL == ROUTES:
             what, found = "routes", self.routes
+        elif typeURL == EXTENSION:
+            what, found = "filter_configs", self.filterConfigs
         elif typeURL == SCOPED_ROUTES:
             what = "scopes"
             found = {(path, name): value for path, named in self.scopes.items() for name, value in named.items()}
@@ -99,6 +113,7 @@ class DynamicConfiguration:
     @ivar resources: What was taken.
     @ivar taken: The types of which a response was taken.
     @ivar wantRoutes: Told which route configurations are wanted, for those that come from files.
+    @ivar wantFilterConfigs: Told which configurations of filters are wanted, likewise.
     @ivar wantScopes: Told which files of scopes are wanted.
     """
 
@@ -123,6 +138,7 @@ class DynamicConfiguration:
         # Messages of the bootstrap.
         self.staticListeners: Sequence[bytes] = ()
         self.wantRoutes: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
+        self.wantFilterConfigs: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
         self.wantScopes: Callable[[Mapping[str, SubscriptionStats]], object] = lambda wanted: None
         self._client = client
         self._assignments = assignments
@@ -130,7 +146,11 @@ class DynamicConfiguration:
         self._apply = apply
         self._store = store
         self._now = now
-        self._routeStats, self._secretStats = NamedStats(now), NamedStats(now)
+        self._routeStats = NamedStats(RouteStats, now)
+        self._secretStats = NamedStats(SubscriptionStats, now)
+        self._filterStats = NamedStats(ExtensionStats, now)
+        # Configurations that are of another type than a listener takes.
+        self._conflicts: set[tuple[str, tuple[str, ...]]] = set()
         self._scopeStats: dict[str, ScopedRoutesStats] = {}
         self._clusterReloads = ReloadStats(store.scope(SCOPES[CLUSTER]), now)
 
@@ -143,6 +163,7 @@ class DynamicConfiguration:
             ROUTES: self._routeStats.all,
             SCOPED_ROUTES: [stats.subscription for path, stats in self._scopeStats.items() if not path],
             SECRET: self._secretStats.all,
+            EXTENSION: self._filterStats.all,
         }
 
     def receive(self, update: Update) -> list[str]:
@@ -163,6 +184,10 @@ class DynamicConfiguration:
 
     def _receiveResources(self, update: Update) -> list[str]:
         before = self.resources
+        if update.typeURL == EXTENSION:
+            errors = self._mistyped(update)
+            if errors:
+                return errors
         after = _changed(before, update)
         if after != before:
             self.resources = after
@@ -177,9 +202,49 @@ class DynamicConfiguration:
         if update.typeURL == ROUTES and not update.path:
             changed = [name for name in update.resources if before.routes.get(("", name)) != after.routes["", name]]
             self._routeStats.taken((*update.resources, *update.removed), update.version, changed)
+        elif update.typeURL == EXTENSION and not update.path:
+            said = (*update.resources, *update.removed)
+            others = [n for n in said if before.filterConfigs.get(("", n)) != update.resources.get(n)]
+            # As in Envoy, what is said to be gone counts as a change whether it was there or not.
+            others += [name for name in update.removed if name not in others]
+            self._filterStats.taken(said, update.version, others)
         elif update.typeURL == SCOPED_ROUTES:
             self._countScopes(update)
         return []
+
+    def _named(self) -> Named:
+        return namedBy([*self.staticListeners, *self.resources.listeners.values()], self.resources.scopes)
+
+    def _mistyped(self, update: Update) -> list[str]:
+        """
+        What is wrong with the types of configurations of filters.
+        """
+        errors = []
+        named = self._named().filterConfigs
+        for name, value in update.resources.items():
+            found = typeOfConfig(value)
+            for _, types in sorted(named.get((update.path, name), ())):
+                if found not in types:
+                    why = f"is {found}; who takes it has the type_urls {', '.join(types)}"
+                    errors.append(f"filter_configs[{name}].typed_config: {why}")
+        return errors
+
+    def _countConflicts(self, named: Named) -> None:
+        """
+        Count what listeners name that is there and of another type than they take.
+        """
+        found = {
+            (name, types)
+            for (path, name), takers in named.filterConfigs.items()
+            if not path and (value := self.resources.filterConfigs.get(("", name))) is not None
+            for _, types in takers
+            if typeOfConfig(value) not in types
+        }
+        for name, _ in found - self._conflicts:
+            stats = self._filterStats.get(name)
+            if stats is not None:
+                stats.conflicted()
+        self._conflicts = found
 
     def _countScopes(self, update: Update) -> None:
         stats = self._scopeStats.get(update.path)
@@ -192,12 +257,14 @@ class DynamicConfiguration:
 
     def late(self, key: AwaitedKey) -> None:
         """
-        Routes or scopes did not come in time: count it, where they are to come from the control plane.
+        Something did not come in time: count it, where it is to come from the control plane.
         """
         kind, path, name = key
         if path:
             return
-        if kind != AWAITED_SCOPES:
+        if kind == FILTER_CONFIG:
+            self._filterStats.timedOut(name)
+        elif kind != AWAITED_SCOPES:
             self._routeStats.timedOut(name)
         elif "" in self._scopeStats:
             self._scopeStats[""].subscription.timedOut()
@@ -206,7 +273,7 @@ class DynamicConfiguration:
         """
         Ask for what the resources name.
         """
-        named = namedBy([*self.staticListeners, *self.resources.listeners.values()], self.resources.scopes)
+        named = self._named()
         self._countFor(named.scopes)
         if self._client is not None:
             prefixes = {name: prefix for (path, name), prefix in named.routes.items() if not path}
@@ -215,16 +282,23 @@ class DynamicConfiguration:
                 # of the world is spoken.
                 self._client.want(SCOPED_ROUTES, None)
             self._client.want(ROUTES, prefixes)
+            kinds = {name: min(takers)[0] for (path, name), takers in named.filterConfigs.items() if not path}
+            self._client.want(EXTENSION, kinds)
+            self._filterStats.want({n: partial(extensionScope, self._store, kind, n) for n, kind in kinds.items()})
+            self._countConflicts(named)
             self._client.want(ENDPOINTS, self._assignments.wanted)
             self._client.want(SECRET, self._secrets.discovered)
             scopes = {name: partial(routesScope, self._store, prefix, name) for name, prefix in prefixes.items()}
-            self._routeStats.want(scopes, reloads=True)
+            self._routeStats.want(scopes)
             self._secretStats.want({n: partial(secretScope, self._store, n) for n in self._secrets.discovered})
         # What nobody names any more is asked for, or read, again when somebody does.
         routes = {key: value for key, value in self.resources.routes.items() if key in named.routes}
         held = {path: value for path, value in self.resources.scopes.items() if not path or path in named.scopes}
-        if (len(routes), len(held)) != (len(self.resources.routes), len(self.resources.scopes)):
-            self.resources = replace(self.resources, routes=routes, scopes=held)
+        filters = {key: value for key, value in self.resources.filterConfigs.items() if key in named.filterConfigs}
+        now = self.resources
+        if (len(routes), len(held), len(filters)) != (len(now.routes), len(now.scopes), len(now.filterConfigs)):
+            self.resources = replace(now, routes=routes, scopes=held, filterConfigs=filters)
+        self.wantFilterConfigs({key: min(takers)[0] for key, takers in named.filterConfigs.items() if key[0]})
         self.wantScopes({path: self._scopeStats[path].subscription for path in named.scopes if path})
         self.wantRoutes(named.routes)
 
@@ -276,20 +350,28 @@ def _changed(before: DynamicResources, update: Update) -> DynamicResources:
     typeURL, path = update.typeURL, update.path
     if typeURL == SCOPED_ROUTES:
         return _withScopes(before, update)
-    held = before.clusters if typeURL == CLUSTER else before.listeners
+    isNamed = typeURL in (ROUTES, EXTENSION)
+    held: Mapping[RouteKey, bytes]
+    if isNamed:
+        held = before.routes if typeURL == ROUTES else before.filterConfigs
+    else:
+        some = before.clusters if typeURL == CLUSTER else before.listeners
+        path, held = "", {("", name): value for name, value in some.items()}
     versions = dict(before.versions)
     for name, value in update.resources.items():
         # As in Envoy, what is sent again as it was keeps the version that it first came with.
-        known = before.routes.get((path, name)) if typeURL == ROUTES else held.get(name)
-        if known != value:
-            versions[typeURL, path if typeURL == ROUTES else "", name] = update.versions.get(name, update.version)
+        if held.get((path, name)) != value:
+            versions[typeURL, path, name] = update.versions.get(name, update.version)
     before = replace(before, versions=versions)
-    origins = {key: origin for key, origin in before.origins.items() if key[0] != typeURL or typeURL == ROUTES}
-    if typeURL == ROUTES:
+    origins = {key: origin for key, origin in before.origins.items() if key[0] != typeURL or isNamed}
+    if isNamed:
         origins |= {(typeURL, path, name): origin for name, origin in update.origins.items()}
-        # As in Envoy, routes that are said to be gone are held for as long as somebody names them.
-        routes = {**before.routes, **{(path, name): value for name, value in update.resources.items()}}
-        return replace(before, routes=routes, origins=origins)
+        come = {(path, name): value for name, value in update.resources.items()}
+        if typeURL == ROUTES:
+            # As in Envoy, routes that are said to be gone are held for as long as somebody names them.
+            return replace(before, routes={**held, **come}, origins=origins)
+        kept = {key: value for key, value in held.items() if key[0] != path or key[1] not in update.removed}
+        return replace(before, filterConfigs={**kept, **come}, origins=origins)
     origins |= {(typeURL, "", name): origin for name, origin in update.origins.items()}
     if typeURL == CLUSTER:
         return replace(before, clusters=_merged(before.clusters, update), origins=origins)

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.xds.test_files -*-
 """
-Clusters, listeners, scopes and routes that come from files instead of a control plane.
+Clusters, listeners, scopes, routes and configurations of filters that come from files instead of a control plane.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from meshproxy.config.sources import DiscoveryFile, Origin
 from meshproxy.http.context import RouteKey
 from meshproxy.secrets.watch import SecretFiles
+from meshproxy.stats import Counter
 from meshproxy.stats.store import Store
 from meshproxy.upstream.subscriptions import FileSubscription, SubscriptionStats
 from meshproxy.xds.client import Update
-from meshproxy.xds.counting import SCOPES, ReloadStats, routesScope
-from meshproxy.xds.types import ORDER, ROUTES, SCOPED_ROUTES
+from meshproxy.xds.counting import SCOPES, ExtensionStats, RouteStats, extensionScope, routesScope
+from meshproxy.xds.types import EXTENSION, ORDER, ROUTES, SCOPED_ROUTES
 
 __all__ = ["FileSources"]
 
@@ -45,6 +46,7 @@ class FileSources:
         self._receive = receive
         self._whole: list[FileSubscription] = []
         self._routes: dict[RouteKey, FileSubscription] = {}
+        self._filterConfigs: dict[RouteKey, FileSubscription] = {}
         self._scopes: dict[str, FileSubscription] = {}
 
     def start(self) -> None:
@@ -63,7 +65,8 @@ class FileSources:
         """
         Look at files no more.
         """
-        for subscription in (*self._whole, *self._scopes.values(), *self._routes.values()):
+        named = (*self._scopes.values(), *self._filterConfigs.values(), *self._routes.values())
+        for subscription in (*self._whole, *named):
             subscription.stop()
 
     def wantRoutes(self, wanted: Mapping[RouteKey, str]) -> None:
@@ -72,14 +75,30 @@ class FileSources:
 
         @param wanted: With the C{stat_prefix} of a connection manager that wants it.
         """
-        for key in [key for key in self._routes if key not in wanted]:
-            self._routes.pop(key).stop()
-        new = [key for key in wanted if key[0] and key not in self._routes]
+        self._want(self._routes, wanted, self._makeRoutes)
+
+    def wantFilterConfigs(self, wanted: Mapping[RouteKey, str]) -> None:
+        """
+        The same with configurations of filters.
+
+        @param wanted: With the kind of filter, as its stats call it.
+        """
+        self._want(self._filterConfigs, wanted, self._makeFilterConfig)
+
+    def _want(
+        self,
+        held: dict[RouteKey, FileSubscription],
+        wanted: Mapping[RouteKey, str],
+        make: Callable[[RouteKey, str], FileSubscription],
+    ) -> None:
+        for key in [key for key in held if key not in wanted]:
+            held.pop(key).stop()
+        new = [key for key in wanted if key[0] and key not in held]
         for key in new:
-            self._routes[key] = self._makeRoutes(key, wanted[key])
+            held[key] = make(key, wanted[key])
         for key in new:
             # What is in one may change what is wanted.
-            subscription = self._routes.get(key)
+            subscription = held.get(key)
             if subscription is not None:
                 subscription.start()
 
@@ -98,25 +117,39 @@ class FileSources:
             subscription.start()
 
     def _makeRoutes(self, key: RouteKey, statPrefix: str) -> FileSubscription:
+        stats = RouteStats(routesScope(self._store, statPrefix, key[1]), self._now)
+        return self._one(ROUTES, "the routes", key, stats, stats.empty)
+
+    def _makeFilterConfig(self, key: RouteKey, kind: str) -> FileSubscription:
+        stats = ExtensionStats(extensionScope(self._store, kind, key[1]), self._now)
+        return self._one(EXTENSION, "the configuration", key, stats)
+
+    def _one(
+        self, typeURL: str, what: str, key: RouteKey, stats: SubscriptionStats, empty: Counter | None = None
+    ) -> FileSubscription:
+        """
+        A file that is to hold one resource.
+
+        @param what: How faults call it.
+        @param empty: Counts the times that it holds none.
+        """
         path, name = key
-        scope = routesScope(self._store, statPrefix, name)
-        empty, reloads = scope.counter("update_empty"), ReloadStats(scope, self._now)
-        take = self._taker(ROUTES, path)
+        take = self._taker(typeURL, path)
 
         def receive(file: DiscoveryFile) -> list[str]:
-            if not file.resources:
+            if not file.resources and empty is not None:
                 # As in Envoy: what there was stays.
                 empty.value += 1
                 return []
             if set(file.resources) != {name}:
-                told = ", ".join(map(repr, file.resources))
-                return [str(file.whole.error(f"is to hold the routes {name!r} alone; it holds {told}", "resources"))]
+                told = ", ".join(map(repr, file.resources)) or "nothing"
+                return [str(file.whole.error(f"is to hold {what} {name!r} alone; it holds {told}", "resources"))]
             errors = take(file)
             if not errors:
-                reloads.changed()
+                stats.changed()
             return errors
 
-        return self._subscription(ROUTES, path, SubscriptionStats(scope, self._now), receive)
+        return self._subscription(typeURL, path, stats, receive)
 
     def _subscription(
         self, typeURL: str, path: str, stats: SubscriptionStats, receive: Callable[[DiscoveryFile], list[str]]
@@ -127,7 +160,7 @@ class FileSources:
         def take(file: DiscoveryFile) -> list[str]:
             values = {name: section.message.SerializeToString() for name, section in file.resources.items()}
             origins = {name: Origin(section.path, section.places) for name, section in file.resources.items()}
-            isWhole = typeURL != ROUTES
+            isWhole = typeURL not in (ROUTES, EXTENSION)
             return self._receive(Update(typeURL, file.version, "", values, isWhole=isWhole, origins=origins, path=path))
 
         return take

@@ -29,7 +29,17 @@ from meshproxy.config.pool import messageClass
 from meshproxy.errors import MeshProxyError
 from meshproxy.stats import Store
 from meshproxy.xds.client import Update
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, FULL_STATE, LISTENER, ROUTES, SCOPED_ROUTES, SECRET, shortName
+from meshproxy.xds.types import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    FULL_STATE,
+    LISTENER,
+    ROUTES,
+    SCOPED_ROUTES,
+    SECRET,
+    shortName,
+)
 
 __all__ = ["CopyFault", "Held", "LocalCopy", "copyName", "readCopy"]
 
@@ -51,7 +61,7 @@ Bytes of a file that is read: far more than what a control plane may send.
 """
 
 # What names something comes after it; secrets twice, since clusters and listeners both name some.
-_ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SECRET, SCOPED_ROUTES, ROUTES)
+_ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SECRET, EXTENSION, SCOPED_ROUTES, ROUTES)
 
 
 class CopyFault(MeshProxyError):

@@ -19,6 +19,7 @@ __all__ = [
     "AGGREGATED_STREAM",
     "CLUSTER",
     "ENDPOINTS",
+    "EXTENSION",
     "FULL_STATE",
     "LISTENER",
     "METHODS",
@@ -36,9 +37,10 @@ ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SCOPED_ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 CLUSTER = TYPE_URL_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = TYPE_URL_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+EXTENSION = TYPE_URL_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 SECRET = TYPE_URL_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
-ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SCOPED_ROUTES, ROUTES)
+ORDER = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES)
 """
 What a proxy needs before what: whoever names something gets it after what it names.
 """
@@ -64,6 +66,8 @@ METHODS: dict[str, tuple[str, bool]] = {
     "/envoy.service.route.v3.RouteDiscoveryService/DeltaRoutes": (ROUTES, True),
     "/envoy.service.route.v3.ScopedRoutesDiscoveryService/StreamScopedRoutes": (SCOPED_ROUTES, False),
     "/envoy.service.route.v3.ScopedRoutesDiscoveryService/DeltaScopedRoutes": (SCOPED_ROUTES, True),
+    "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/StreamExtensionConfigs": (EXTENSION, False),
+    "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs": (EXTENSION, True),
     "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets": (SECRET, False),
     "/envoy.service.secret.v3.SecretDiscoveryService/DeltaSecrets": (SECRET, True),
 }
@@ -71,7 +75,15 @@ METHODS: dict[str, tuple[str, bool]] = {
 The services of single types: each method's type, and whether it is the delta variant.
 """
 
-_SHORT = {LISTENER: "LDS", SCOPED_ROUTES: "SRDS", ROUTES: "RDS", CLUSTER: "CDS", ENDPOINTS: "EDS", SECRET: "SDS"}
+_SHORT = {
+    LISTENER: "LDS",
+    SCOPED_ROUTES: "SRDS",
+    ROUTES: "RDS",
+    CLUSTER: "CDS",
+    ENDPOINTS: "EDS",
+    SECRET: "SDS",
+    EXTENSION: "ECDS",
+}
 
 
 def shortName(typeURL: str) -> str:

@@ -15,6 +15,7 @@ _PAGE = Path(__file__).parents[2] / "docs" / "development" / "differences.md"
 
 # What no conversation shows to be different, but a test of this proxy alone, or what is left out of the comparison.
 _TESTED_ELSEWHERE = {
+    "A configuration that is not there is waited for",
     "A handshake has a minute",
     "A refused response counts once",
     "A refused response with scopes changes nothing",

@@ -138,13 +138,14 @@ class Source:
 
     def set(self, **resources: list[JSON]) -> None:
         """
-        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{scopes}, C{secrets}.
+        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{scopes}, C{filters}, C{secrets}.
         """
         types = {
             "clusters": ("envoy.config.cluster.v3.Cluster", "name"),
             "endpoints": ("envoy.config.endpoint.v3.ClusterLoadAssignment", "clusterName"),
             "listeners": ("envoy.config.listener.v3.Listener", "name"),
             "routes": ("envoy.config.route.v3.RouteConfiguration", "name"),
+            "filters": ("envoy.config.core.v3.TypedExtensionConfig", "name"),
             "scopes": ("envoy.config.route.v3.ScopedRouteConfiguration", "name"),
             "secrets": ("envoy.extensions.transport_sockets.tls.v3.Secret", "name"),
         }

@@ -9,7 +9,8 @@ from functools import partial
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.stats import Store
-from meshproxy.xds.counting import NamedStats, routesScope, secretScope
+from meshproxy.upstream.subscriptions import SubscriptionStats
+from meshproxy.xds.counting import NamedStats, RouteStats, routesScope, secretScope
 
 
 class NamedStatsTests(SynchronousTestCase):
@@ -19,13 +20,13 @@ class NamedStatsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.store = Store()
-        self.stats = NamedStats(lambda: 12.5)
+        self.stats = NamedStats(RouteStats, lambda: 12.5)
 
     def want(self, *names: str) -> None:
         """
         Ask for routes of these names.
         """
-        self.stats.want({name: partial(routesScope, self.store, "in", name) for name in names}, reloads=True)
+        self.stats.want({name: partial(routesScope, self.store, "in", name) for name in names})
 
     def counted(self, name: str) -> dict[str, int]:
         """
@@ -63,7 +64,8 @@ class NamedStatsTests(SynchronousTestCase):
         """
         Of secrets it is not counted how often they change.
         """
-        self.stats.want({"x": partial(secretScope, self.store, "x")})
-        self.stats.taken(("x",), "1", ("x",))
+        stats = NamedStats(SubscriptionStats, lambda: 12.5)
+        stats.want({"x": partial(secretScope, self.store, "x")})
+        stats.taken(("x",), "1", ("x",))
         self.assertEqual(self.store.counters["sds.x.update_success"].value, 1)
         self.assertNotIn("sds.x.config_reload", self.store.counters)

@@ -24,6 +24,7 @@ _TYPES = {
     "cds": "envoy.config.cluster.v3.Cluster",
     "rds": "envoy.config.route.v3.RouteConfiguration",
     "eds": "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "ecd": "envoy.config.core.v3.TypedExtensionConfig",
     "srd": "envoy.config.route.v3.ScopedRouteConfiguration",
 }
 
@@ -352,6 +353,39 @@ class FileSourceTests(FilesCase):
         discovery = self.proxy.server.discovery
         assert discovery is not None
         self.assertEqual((self.get(), discovery.resources.scopes), (200, {}))
+
+    def test_filterConfigs(self) -> None:
+        """
+        Configurations of filters come from files of their own, which hold one each.
+        """
+
+        def fault(name: str, status: int) -> JSON:
+            kind = "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"
+            abort = {"httpStatus": status, "percentage": {"numerator": 100}}
+            return {"name": name, "typedConfig": {"@type": kind, "abort": abort}}
+
+        self.putAll()
+        self.put("ecds", fault("f", 418))
+        made = self.listener()
+        filters = made["filterChains"][0]["filters"][0]["typedConfig"]["httpFilters"]
+        types = [fault("f", 418)["typedConfig"]["@type"]]
+        filters.insert(0, {"name": "f", "configDiscovery": {"configSource": self.source("ecds"), "typeUrls": types}})
+        self.put("lds", made)
+        self.start()
+        self.assertEqual(self.get(), 418)
+        self.put("ecds", fault("f", 419))
+        self.later()
+        self.assertEqual(self.get(), 419)
+        counted = "extension_config_discovery.http_filter.f."
+        self.assertEqual((self.counted(counted), self.proxy.stat(counted + "config_reload")), ((2, 2, 0, 0), 2))
+        for wrong in ([fault("g", 418)], [], [fault("f", 5)]):
+            self.put("ecds", *wrong)
+            self.later()
+        self.assertEqual((self.get(), self.counted(counted)), (419, (5, 2, 0, 3)))
+        self.assertTrue([event for event in self.events if "to hold the configuration 'f' alone" in event])
+        self.put("lds", self.listener())
+        self.later()
+        self.assertEqual(self.get(), 200)
 
     def test_static(self) -> None:
         """

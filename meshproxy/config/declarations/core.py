@@ -37,6 +37,8 @@ declare(_CORE + "RuntimeUInt32", "default_value", "runtime_key")
 declare(_CORE + "RuntimeDouble", "default_value", "runtime_key")
 declare(_CORE + "RuntimePercent", "default_value", "runtime_key")
 
+declare(_CORE + "ExtensionConfigSource", "config_source", "default_config", "type_urls")
+declare(_CORE + "ExtensionConfigSource", "apply_default_config_without_warming")
 declare(_CORE + "TransportSocket", "name", "typed_config")
 declare("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer")
 

@@ -43,7 +43,7 @@ declare(_HCM + ".UpgradeConfig", "upgrade_type", "enabled", "filters")
 declare(_HCM + ".HcmAccessLogOptions", "access_log_flush_interval", "flush_access_log_on_new_request")
 declare(_HCM + ".HcmAccessLogOptions", "flush_log_on_tunnel_successfully_established")
 
-declare(_FILTER, "name", "typed_config", "is_optional", "disabled")
+declare(_FILTER, "name", "typed_config", "config_discovery", "is_optional", "disabled")
 
 declare(_CORE + "HttpProtocolOptions", "idle_timeout", "max_connection_duration", "max_headers_count")
 declare(_CORE + "HttpProtocolOptions", "max_stream_duration", "headers_with_underscores_action")

@@ -41,8 +41,8 @@ declare(_LISTENER + "FilterChainMatch", "destination_port", "prefix_ranges", "se
 declare(_LISTENER + "FilterChainMatch", "application_protocols", "direct_source_prefix_ranges", "source_type")
 declare(_LISTENER + "FilterChainMatch", "source_prefix_ranges", "source_ports")
 
-declare(_LISTENER + "Filter", "name", "typed_config")
-declare(_LISTENER + "ListenerFilter", "name", "typed_config", "filter_disabled")
+declare(_LISTENER + "Filter", "name", "typed_config", "config_discovery")
+declare(_LISTENER + "ListenerFilter", "name", "typed_config", "config_discovery", "filter_disabled")
 declare(_LISTENER + "ListenerFilterChainMatchPredicate", "or_match", "and_match", "not_match", "any_match")
 declare(_LISTENER + "ListenerFilterChainMatchPredicate", "destination_port_range")
 declare(_LISTENER + "ListenerFilterChainMatchPredicate.MatchSet", "rules")
