@@ -17,16 +17,20 @@ from meshproxy.admin.served import Served
 from meshproxy.config.pool import newMessage
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.healthflags import HealthFlag, flagsText
 
 __all__ = ["clusterList", "healthFlags", "listenerList"]
 
-# EDS' word on an endpoint, as /clusters calls it.
-_HEALTH_FLAGS = {
-    "UNHEALTHY": "/failed_eds_health",
-    "TIMEOUT": "/failed_eds_health",
-    "DRAINING": "/eds_status_draining",
-    "DEGRADED": "/degraded_eds_health",
-}
+# What C{HostHealthStatus} calls them.
+_HEALTH_FIELDS = (
+    (HealthFlag.FAILED_ACTIVE_HC, "failed_active_health_check"),
+    (HealthFlag.FAILED_OUTLIER_CHECK, "failed_outlier_check"),
+    (HealthFlag.DEGRADED_ACTIVE_HC, "failed_active_degraded_check"),
+    (HealthFlag.PENDING_DYNAMIC_REMOVAL, "pending_dynamic_removal"),
+    (HealthFlag.PENDING_ACTIVE_HC, "pending_active_hc"),
+    (HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL, "excluded_via_immediate_hc_fail"),
+    (HealthFlag.ACTIVE_HC_TIMEOUT, "active_hc_timeout"),
+)
 
 # Limits, by the names of the circuit breakers' configuration.
 _LIMITS = (
@@ -41,7 +45,7 @@ def healthFlags(endpoint: Endpoint) -> str:
     """
     Why an endpoint is not wholly healthy, or C{healthy}.
     """
-    return _HEALTH_FLAGS.get(endpoint.healthStatus, "healthy")
+    return flagsText(endpoint.allFlags)
 
 
 def clusterList(server: Served, request: AdminRequest) -> AdminResponse:
@@ -139,6 +143,9 @@ def _addStatus(status: Any, endpoint: Endpoint) -> None:
     name = "HEALTHY" if endpoint.healthStatus == "UNKNOWN" else endpoint.healthStatus
     known = health.DESCRIPTOR.fields_by_name["eds_health_status"].enum_type.values_by_name
     health.eds_health_status = known[name].number
+    for flag, field in _HEALTH_FIELDS:
+        if endpoint.flags & flag:
+            setattr(health, field, True)
     status.weight = endpoint.weight
     status.hostname = endpoint.hostname
     status.priority = endpoint.priority

@@ -248,10 +248,10 @@ class Cluster:
         self._chooseAnew()
         stats = self.stats
         stats.membershipTotal.value = len(self.endpoints)
-        degraded = sum(endpoint.healthy and endpoint.healthStatus == "DEGRADED" for endpoint in self.endpoints)
+        degraded = sum(endpoint.isDegraded for endpoint in self.endpoints)
         stats.membershipHealthy.value = sum(endpoint.healthy for endpoint in self.endpoints) - degraded
         stats.membershipDegraded.value = degraded
-        stats.membershipExcluded.value = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.endpoints)
+        stats.membershipExcluded.value = sum(endpoint.isExcluded for endpoint in self.endpoints)
         if self.kind in _WEIGHED:
             stats.maxHostWeight.value = max((endpoint.weight for endpoint in self.endpoints), default=0)
         if self.refreshed is not None:
@@ -425,7 +425,7 @@ def _forgetEmpty(endpoint: Endpoint) -> None:
 def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:
     endpoint.weight = found.weight
     endpoint.healthStatus = found.healthStatus
-    endpoint.healthy = found.healthy
+    endpoint.judge()
     endpoint.locality = found.locality
     endpoint.localityWeight = found.localityWeight
     endpoint.metadata = found.metadata

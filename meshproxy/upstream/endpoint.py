@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from meshproxy.net.address import Address
 from meshproxy.stats.metrics import Counter, Gauge
+from meshproxy.upstream.healthflags import DEGRADED, EXCLUDED, FAILED, flagsOfStatus
 
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
@@ -50,8 +51,13 @@ class Endpoint:
     @ivar hostname: The name it was found by, or that was configured.
     @ivar weight: 1 or more.
     @ivar localityWeight: The weight of its locality; 0 where that has none.
-    @ivar healthy: Whether balancers may choose it: C{health_status} is C{UNKNOWN} or C{HEALTHY}.
-    @ivar healthStatus: The name in C{core.v3.HealthStatus}.
+    @ivar flags: What is known against it beside C{healthStatus}, as L{HealthFlag
+        <meshproxy.upstream.healthflags.HealthFlag>}s. Whoever changes them calls L{judge}, and has the cluster choose
+        anew.
+    @ivar healthStatus: What its discovery says, by the name in C{core.v3.HealthStatus}.
+    @ivar healthy: Whether balancers may choose it.
+    @ivar isDegraded: Whether they choose it after others, where they may.
+    @ivar isExcluded: Whether it is left out where it is counted how many there are.
     @ivar healthySince: When it became healthy, where that counts (C{slow_start_config}).
     @ivar active: Requests, or TCP connections, under way.
     @ivar pools: HTTP/1.1 pools by priority.
@@ -63,10 +69,13 @@ class Endpoint:
         "cxActive",
         "cxConnectFail",
         "cxTotal",
+        "flags",
         "healthStatus",
         "healthySince",
         "healthy",
         "hostname",
+        "isDegraded",
+        "isExcluded",
         "locality",
         "localityWeight",
         "metadata",
@@ -93,8 +102,9 @@ class Endpoint:
         self.address = address
         self.hostname = hostname
         self.weight = weight
+        self.flags = 0
         self.healthStatus = healthStatus
-        self.healthy = healthStatus in ("UNKNOWN", "HEALTHY", "DEGRADED")
+        self.judge()
         self.locality = locality or Locality()
         self.localityWeight = localityWeight
         self.priority = priority
@@ -109,6 +119,22 @@ class Endpoint:
         self.rqSuccess = Counter("rq_success")
         self.rqError = Counter("rq_error")
         self.rqTimeout = Counter("rq_timeout")
+
+    @property
+    def allFlags(self) -> int:
+        """
+        Its flags, those of its discovery included.
+        """
+        return self.flags | flagsOfStatus(self.healthStatus)
+
+    def judge(self) -> None:
+        """
+        Find out whether it may be chosen, after what is known of it changed.
+        """
+        flags = self.allFlags
+        self.healthy = not flags & FAILED
+        self.isDegraded = self.healthy and bool(flags & DEGRADED)
+        self.isExcluded = bool(flags & EXCLUDED)
 
     @property
     def counters(self) -> tuple[Counter, ...]:

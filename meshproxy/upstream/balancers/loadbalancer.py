@@ -97,8 +97,8 @@ class _Level:
     ) -> None:
         self._whole = whole
         self.everybody = tuple(endpoints)
-        self.healthy = tuple(e for e in endpoints if e.healthy and e.healthStatus != "DEGRADED")
-        self.degraded = tuple(e for e in endpoints if e.healthy and e.healthStatus == "DEGRADED")
+        self.healthy = tuple(e for e in endpoints if e.healthy and not e.isDegraded)
+        self.degraded = tuple(e for e in endpoints if e.isDegraded)
         self._options = options
         self._policy = policy
         self._balancers: dict[object, IBalancer] = {}
@@ -109,9 +109,9 @@ class _Level:
         """
         How well they are, together.
         """
-        draining = sum(endpoint.healthStatus == "DRAINING" for endpoint in self.everybody)
+        excludes = any(endpoint.isExcluded for endpoint in self.everybody)
         count = (lambda those: sum(e.weight for e in those)) if self._options.weighsHealth else len
-        included = [e for e in self.everybody if e.healthStatus != "DRAINING"] if draining else self.everybody
+        included = [e for e in self.everybody if not e.isExcluded] if excludes else self.everybody
         return Health(count(included), count(self.healthy), count(self.degraded), len(self.everybody))
 
     def choose(self, isPanic: bool, isDegraded: bool) -> Endpoint | None:

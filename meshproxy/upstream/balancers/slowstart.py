@@ -46,7 +46,7 @@ class SlowStart:
         for endpoint in endpoints:
             if not endpoint.healthy:
                 endpoint.healthySince = None
-            elif endpoint.healthStatus != "DEGRADED":
+            elif not endpoint.isDegraded:
                 if endpoint.healthySince is None:
                     endpoint.healthySince = now
                 last = max(last, endpoint.healthySince)

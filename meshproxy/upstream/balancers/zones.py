@@ -155,7 +155,7 @@ def groupByLocality(endpoints: Sequence[Endpoint], first: Locality) -> Mapping[L
 
 
 def _isHealthy(endpoint: Endpoint) -> bool:
-    return endpoint.healthy and endpoint.healthStatus != "DEGRADED"
+    return endpoint.healthy and not endpoint.isDegraded
 
 
 class Zones:
@@ -243,7 +243,7 @@ class Zones:
 
         @param threshold: In percent.
         """
-        members = [each for each in self._zone.members if each.healthStatus != "DRAINING"]
+        members = [each for each in self._zone.members if not each.isExcluded]
         well = 100.0 * sum(each.healthy for each in members) / len(members) if members else 0.0
         if well < threshold:
             self._stats.localNotOK.value += 1
