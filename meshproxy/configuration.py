@@ -21,7 +21,7 @@ from meshproxy.listener.listeners import Listeners
 from meshproxy.listener.routewaits import RouteWaits
 from meshproxy.routing.scopes import checkScopes
 from meshproxy.upstream.cluster import Cluster
-from meshproxy.xds.dynamic import DynamicResources
+from meshproxy.xds.dynamic import Checked, DynamicResources
 from meshproxy.xds.named import namedBy
 from meshproxy.xds.secretstreams import SecretStreams
 from meshproxy.xds.settings import staticClusters
@@ -76,6 +76,7 @@ class ServedConfiguration:
         self._newest: object = bootstrap
         # What each listener was made of.
         self._madeOf: dict[str, tuple[bytes, ...]] = {}
+        self._checked = Checked()
         self._routeWaits = RouteWaits(context.clock, self._isLate)
         self.clusters, self.listeners = self._compile(bootstrap)
 
@@ -176,15 +177,15 @@ class ServedConfiguration:
         @param kept: The listener that is of a message already, or L{None}.
         """
         static, report = bootstrap.childOrEmpty("static_resources"), bootstrap.report
-        sections = dynamic.sections(CLUSTER, report)
+        sections = dynamic.sections(CLUSTER, report, self._checked)
         clusters = self._clusters.compile([*static.children("clusters"), *sections.values()])
         for key, cluster in zip(reversed(sections), reversed(clusters), strict=False):
             cluster.addedViaAPI, cluster.versionInfo = True, dynamic.versions.get((CLUSTER, *key), "")
         self._context.clusterNames = frozenset(cluster.name for cluster in clusters)
-        self._context.routes = dynamic.sections(ROUTES, report)
-        self._context.scopes = _scopes(dynamic, report)
-        self._context.filterConfigs = dynamic.sections(EXTENSION, report)
-        sections = dynamic.sections(LISTENER, report)
+        self._context.routes = dynamic.sections(ROUTES, report, self._checked)
+        self._context.scopes = _scopes(dynamic, report, self._checked)
+        self._context.filterConfigs = dynamic.sections(EXTENSION, report, self._checked)
+        sections = dynamic.sections(LISTENER, report, self._checked)
         listeners = self._listeners.compile([*static.children("listeners"), *sections.values()], kept)
         for key, listener in zip(reversed(sections), reversed(listeners), strict=False):
             listener.addedViaAPI, listener.versionInfo = True, dynamic.versions.get((LISTENER, *key), "")
@@ -293,6 +294,8 @@ class ServedConfiguration:
         @raise MeshProxyError: If a module does not load, or refuses the configuration. Then all stays as it was.
         """
         undo = self._context.registry.reloadModules(names)
+        # What filters take may be other now.
+        self._checked = Checked()
         try:
             bootstrap = self._again()
             self._restoreNames()
@@ -373,12 +376,12 @@ def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     return (message, *routes, *scopes, *come, *filters)
 
 
-def _scopes(dynamic: DynamicResources, report: Report) -> dict[str, list[Section]]:
+def _scopes(dynamic: DynamicResources, report: Report, checked: Checked) -> dict[str, list[Section]]:
     """
     The scopes that came, by the path of their file.
     """
     found: dict[str, list[Section]] = {path: [] for path in dynamic.scopes}
-    for (path, _), section in dynamic.sections(SCOPED_ROUTES, report).items():
+    for (path, _), section in dynamic.sections(SCOPED_ROUTES, report, checked).items():
         found[path].append(section)
     for sections in found.values():
         checkScopes(sections)

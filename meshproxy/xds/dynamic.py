@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from meshproxy.config import Report, Section
 from meshproxy.config.constraints import checkConstraints
@@ -39,7 +40,10 @@ from meshproxy.xds.counting import (
 from meshproxy.xds.named import Named, Scopes, namedBy, typeOfConfig
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, EXTENSION, ROUTES, SCOPED_ROUTES, SECRET
 
-__all__ = ["DynamicConfiguration", "DynamicResources", "dynamicSection"]
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+__all__ = ["Checked", "DynamicConfiguration", "DynamicResources", "dynamicSection"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,11 @@ class DynamicResources:
     origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
     versions: Mapping[tuple[str, str, str], str] = field(default_factory=dict, compare=False)
 
-    def sections(self, typeURL: str, report: Report) -> dict[RouteKey, Section]:
+    def sections(self, typeURL: str, report: Report, checked: Checked | None = None) -> dict[RouteKey, Section]:
         """
         The resources of a type as configuration. Faults go to the report.
+
+        @param checked: Knows those that are as they were.
 
         @return: By file, which is empty for clusters and listeners, and name.
         """
@@ -81,10 +87,52 @@ class DynamicResources:
             what, found = "clusters", {("", name): value for name, value in self.clusters.items()}
         else:
             what, found = "listeners", {("", name): value for name, value in self.listeners.items()}
-        return {
-            key: dynamicSection(typeURL, what, key[1], value, report, self.origins.get((typeURL, *key)))
+        make = dynamicSection if checked is None else checked.dynamicSection
+        sections = {
+            key: make(typeURL, what, key[1], value, report, self.origins.get((typeURL, *key)))
             for key, value in found.items()
         }
+        if checked is not None:
+            checked.keep(typeURL, found.values())
+        return sections
+
+
+class Checked:
+    """
+    Messages that were found to be without faults: of thousands one changes, and the others are not looked at again.
+    """
+
+    def __init__(self) -> None:
+        self._messages: dict[str, dict[bytes, Message]] = {}
+
+    def dynamicSection(
+        self, typeURL: str, what: str, name: str, value: bytes, report: Report, origin: Origin | None = None
+    ) -> Section:
+        """
+        See L{dynamicSection}.
+        """
+        known = self._messages.setdefault(typeURL, {})
+        message = known.get(value)
+        if message is not None:
+            return _section(message, what, name, report, origin)
+        told = len(report.errors), len(report.warnings)
+        section = dynamicSection(typeURL, what, name, value, report, origin)
+        if told == (len(report.errors), len(report.warnings)):
+            known[value] = section.message
+        return section
+
+    def keep(self, typeURL: str, values: Iterable[bytes]) -> None:
+        """
+        Forget all others of a type.
+        """
+        known = self._messages.get(typeURL, {})
+        self._messages[typeURL] = {value: known[value] for value in values if value in known}
+
+
+def _section(message: Message, what: str, name: str, report: Report, origin: Origin | None) -> Section:
+    if origin is None:
+        return Section(message, f"{what}[{name}]", report)
+    return Section(message, origin.path, report, origin.places)
 
 
 def dynamicSection(
@@ -97,10 +145,7 @@ def dynamicSection(
     @param origin: Where it stands in its file.
     """
     message = messageClass(typeURL.rpartition("/")[2]).FromString(value)
-    if origin is None:
-        section = Section(message, f"{what}[{name}]", report)
-    else:
-        section = Section(message, origin.path, report, origin.places)
+    section = _section(message, what, name, report, origin)
     checkConstraints(section)
     supported.check(section)
     return section

@@ -8,11 +8,66 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from meshproxy.config import Report
+from meshproxy.config.pool import messageClass
 from meshproxy.errors import ConfigErrors
 from meshproxy.testing import Answer
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.proxy import MemoryProxy
+from meshproxy.xds.dynamic import Checked, DynamicResources
+from meshproxy.xds.types import CLUSTER
 from tests.xds.support import CONTROL, XDSTestCase, cluster, endpoints, listener, routes
+
+
+class CheckedTests(SynchronousTestCase):
+    """
+    L{Checked}.
+    """
+
+    def sections(self, *clusters: bytes) -> tuple[list[Any], Report]:
+        """
+        The messages of some clusters, and what is wrong with them.
+        """
+        report = Report()
+        resources = DynamicResources({str(number): value for number, value in enumerate(clusters)})
+        return [each.message for each in resources.sections(CLUSTER, report, self.checked).values()], report
+
+    def setUp(self) -> None:
+        self.checked = Checked()
+
+    def packed(self, **fields: Any) -> bytes:
+        """
+        A cluster.
+        """
+        data: bytes = messageClass(CLUSTER.rpartition("/")[2])(**fields).SerializeToString()
+        return data
+
+    def test_once(self) -> None:
+        """
+        What is as it was is looked at once, and what is not there any more is forgotten.
+        """
+        one, other = self.packed(name="a"), self.packed(name="b")
+        before, _ = self.sections(one, other)
+        after, _ = self.sections(other)
+        self.assertIs(after[0], before[1])
+        again, _ = self.sections(one, other)
+        self.assertIsNot(again[0], before[0])
+        self.assertIs(again[1], before[1])
+
+    def test_faults(self) -> None:
+        """
+        Faults are told each time, and so is what is deprecated.
+        """
+        wrong = self.packed(name="a", connect_timeout={"seconds": -1})
+        for _ in range(2):
+            _, report = self.sections(wrong)
+            (error,) = map(str, report.errors)
+            self.assertIn("clusters[0].connect_timeout", error)
+        older = self.packed(name="a", http_protocol_options={})
+        told = [len(self.sections(older)[1].warnings) for _ in range(2)]
+        self.assertEqual((told[0], told[1] > 0), (told[1], True))
 
 
 class DynamicTests(XDSTestCase):
