@@ -104,7 +104,7 @@ class ForwardingSettings:
     @ivar areUnixSocketsInternal: Whether whoever comes by a unix socket is.
     @ivar detect: The C{original_ip_detection_extensions}; L{None} for C{x-forwarded-for} alone.
     @ivar scheme: C{scheme_to_overwrite}; empty for no.
-    @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; empty for no.
+    @ivar serviceCluster: C{node.cluster}, for C{add_user_agent}; L{None} for no.
     @ivar serviceNode: C{node.id}.
     @ivar clientCert: Sees to C{x-forwarded-client-cert}; L{None} leaves it as it is.
     @ivar setsClientCert: Whether requests without that field may get it.
@@ -124,7 +124,7 @@ class ForwardingSettings:
     areUnixSocketsInternal: bool = False
     detect: Detect | None = None
     scheme: bytes = b""
-    serviceCluster: bytes = b""
+    serviceCluster: bytes | None = None
     serviceNode: bytes = b""
     via: bytes = b""
     clientCert: ClientCert | None = sanitizeClientCert
@@ -144,7 +144,7 @@ class ForwardingSettings:
             or self.isInternal
             or self.detect
             or self.scheme
-            or self.serviceCluster
+            or self.serviceCluster is not None
             or self.via
             or self.setsClientCert
             or self.protoOfPort
@@ -419,7 +419,7 @@ def _tellService(headers: RequestHeaders, settings: ForwardingSettings) -> None:
     """
     C{add_user_agent} and C{via}.
     """
-    if settings.serviceCluster:
+    if settings.serviceCluster is not None:
         headers.set(b"x-envoy-downstream-service-cluster", settings.serviceCluster)
         if not headers.first.get(b"user-agent"):
             headers.set(b"user-agent", settings.serviceCluster)

@@ -240,7 +240,7 @@ def _forwarding(section: Section, via: bytes, nodeId: str, nodeCluster: str) -> 
         areUnixSocketsInternal=internal is not None and internal.get("unix_sockets"),
         detect=detect,
         scheme=section.childOrEmpty("scheme_header_transformation").get("scheme_to_overwrite").encode("utf-8"),
-        serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else b"",
+        serviceCluster=nodeCluster.encode("utf-8") if section.wrapped("add_user_agent", False) else None,
         serviceNode=nodeId.encode("utf-8"),
         via=via,
         clientCert=clientCert,

@@ -151,20 +151,27 @@ def _cluster(name: str, ports: str) -> dict[str, Any]:
 _CLUSTERS = {"backend": "$BACKEND", "empty": "", "closed": "$CLOSED", "full": "$FULL"}
 
 
-def bootstrap(listeners: Mapping[str, Manager | Listener], clusters: dict[str, str], ports: Ports, address: str) -> str:
+def bootstrap(
+    listeners: Mapping[str, Manager | Listener],
+    clusters: dict[str, str],
+    ports: Ports,
+    address: str,
+    node: dict[str, str] | None = None,
+) -> str:
     """
     The bootstrap as JSON.
 
     @param clusters: More clusters: name to more fields, in YAML; each has the backend as its endpoint where the fields
         tell no other. C{$PORT_x} is the port of the listener C{x}.
     @param address: Of the proxy's listeners, and of the backend.
+    @param node: The proxy's node, if it is not the usual one.
     """
     made = [_cluster(name, listed) for name, listed in _CLUSTERS.items()]
     made += [{**_cluster(name, "$BACKEND"), **_load(fields)} for name, fields in clusters.items()]
     made[3]["connect_timeout"] = "0.25s"
     text = json.dumps(
         {
-            "node": {"id": "node-1", "cluster": "cluster-1"},
+            "node": {"id": "node-1", "cluster": "cluster-1"} if node is None else node,
             "static_resources": {
                 "secrets": [{"name": "token", "generic_secret": {"secret": {"inline_string": "a secret"}}}],
                 "listeners": [

@@ -123,13 +123,16 @@ class Comparison:
         clusters: dict[str, str] | None = None,
         variable: Sequence[tuple[re.Pattern[str], str]] = (),
         service: type[Backend] | type[HTTP2Service] = Backend,
+        node: dict[str, str] | None = None,
     ) -> None:
         """
         @param clusters: See L{bootstrap}.
+        @param node: See L{bootstrap}.
         @param service: What the upstream speaks.
         @param variable: What else cannot be the same, and words to put in its place; no words for nothing at all.
         """
         self.cases = list(cases)
+        self._node = node
         self._service = service
         self._variable = [*_VARIABLE, *variable]
         self._listeners = {**listeners, REST: RESTING}
@@ -180,7 +183,7 @@ class Comparison:
             ports, backends = self._bind(stack)
             sides = {}
             for (kind, address), backend in zip(_ADDRESSES.items(), backends, strict=True):
-                config = bootstrap(self._listeners, self._clusters, ports, address)
+                config = bootstrap(self._listeners, self._clusters, ports, address, self._node)
                 side = sides[kind] = _Side(kind, config, folder, backend, ports, self._variable)
                 stack.callback(side.proxy.stop)
                 stack.callback(side.close)

@@ -320,3 +320,18 @@ class RequestHeaderTests(SynchronousTestCase):
     """
     Fields of requests.
     """
+
+
+_SERVICE = "X-Envoy-Downstream-Service-Cluster"
+_UNNAMED = [
+    Case("nameless", "A proxy without a service cluster says so.", request("GET /"), listener="agent"),
+    Case("namelessAgent", "And leaves the client's agent.", get("/", "User-Agent: curl"), listener="agent"),
+    Case("namelessForged", "It does not pass on what clients say.", get("/", f"{_SERVICE}: forged"), listener="agent"),
+]
+
+
+@compared(Comparison({"agent": Manager("add_user_agent: true")}, _UNNAMED, node={}))
+class NamelessTests(SynchronousTestCase):
+    """
+    Fields of requests that tell of the proxy, where it has no name.
+    """

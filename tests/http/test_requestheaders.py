@@ -337,6 +337,11 @@ class AdditionsTests(RequestHeadersCase):
         self.assertEqual(left[b"x-envoy-downstream-service-cluster"], b"c")
         self.assertEqual(left[b"x-envoy-downstream-service-node"], b"n")
         self.assertEqual(self.fields((b"user-agent", b"curl"), serviceCluster=b"c")[b"user-agent"], b"curl")
+        # As in Envoy, one that has no name tells that.
+        left = self.fields(serviceCluster=b"")
+        self.assertEqual((left[b"user-agent"], left[b"x-envoy-downstream-service-cluster"]), (b"", b""))
+        self.assertNotIn(b"x-envoy-downstream-service-node", left)
+        self.assertNotIn(b"user-agent", self.fields(serviceNode=b"n"))
 
     def test_via(self) -> None:
         """
