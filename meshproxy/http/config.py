@@ -69,6 +69,7 @@ def compileConnectionManager(
         Http1Counters(
             codecScope.counter("dropped_headers_with_underscores"),
             codecScope.counter("requests_rejected_with_underscores_in_headers"),
+            codecScope.counter("metadata_not_supported_error"),
         ),
         scope,
         upgradeChains,

@@ -427,6 +427,7 @@ class HTTP1Connection(ClosingConnection):
         """
         See L{IDownstream.sendMetadata<meshproxy.http.interfaces.IDownstream.sendMetadata>}: HTTP/1.1 has none.
         """
+        self.manager.codecCounters.metadataNotSupported.value += 1
 
     def _write(self, data: bytes) -> None:
         if data:

@@ -351,7 +351,7 @@ class FilteredTry:
             self._early.append((_METADATA, fields, False))
             self._earlySize += sum(len(name) + len(value) for name, value in fields)
             return self._earlySize <= self._stream.bufferLimit
-        return not connection.isHTTP2 or bool(connection.sendMetadata(fields))
+        return bool(connection.sendMetadata(fields))
 
     def beginTunnel(self) -> None:
         """

@@ -411,7 +411,7 @@ class RoutedRequest(OrderedRequest):
             return True
         if connection is None:
             return self.attempts > 1
-        if connection.isHTTP2 and not connection.sendMetadata(fields):
+        if not connection.sendMetadata(fields):
             self._stream.reset()
         return True
 

@@ -137,7 +137,7 @@ class StreamFacts(StreamInfo):
         What is spoken to the upstream.
         """
         connection = self.upstreamConnection
-        return "" if connection is None else "HTTP/2" if connection.isHTTP2 else "HTTP/1.1"
+        return "" if connection is None else connection.protocolName
 
     @property
     def upstreamConnectStart(self) -> float | None:

@@ -23,7 +23,7 @@ from meshproxy.net.instances import withAttributes
 if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
 
-__all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest", "ResponseSink"]
+__all__ = ["HTTP1UpstreamConnection", "IUpstreamRequest", "ResponseSink", "connectionIds"]
 
 # Where the codec stands when a response is whole.
 _WAITING = ReadState.WAITING
@@ -127,8 +127,8 @@ class ResponseSink:
             self.request.trailersReceived(trailers)
 
 
-# Numbers of upstream connections, for logs.
-_ids = count(1)
+#: The numbers of upstream connections of any kind, for logs.
+connectionIds = count(1)
 
 
 @withAttributes("connected", "transport", "connectedAt", "closedHere")
@@ -147,6 +147,7 @@ class HTTP1UpstreamConnection(TwistedProtocol):
     """
 
     isHTTP2 = False
+    protocolName = "HTTP/1.1"
     closedHere = False
     connectedAt: float | None = None
 
@@ -156,10 +157,19 @@ class HTTP1UpstreamConnection(TwistedProtocol):
         self.request: IUpstreamRequest | None = None
         self.served = 0
         self._requestEnded = True
-        self.id = next(_ids)
+        self.id = next(connectionIds)
         self._sink = makeSink()
         self.codec = makeUpstreamCodec(self._sink, pool.settings.http1)
         self.began = self.idleSince = pool.clock.seconds()
+
+    def sendMetadata(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        """
+        METADATA of HTTP/2, which HTTP/1.1 does not have: it is left out, and counted.
+
+        @return: True.
+        """
+        self.pool.stats.countMetadata()
+        return True
 
     # The transport
 

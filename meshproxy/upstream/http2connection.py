@@ -5,7 +5,6 @@ One HTTP/2 connection to an endpoint, and the requests that share it.
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -19,6 +18,7 @@ from meshproxy.errors import RemoteProtocolError
 from meshproxy.flags import ResetReason
 from meshproxy.net.instances import withAttributes
 from meshproxy.net.turn import Gathering
+from meshproxy.upstream.http1connection import connectionIds
 from meshproxy.upstream.http2stream import ICall, UpstreamStream
 from meshproxy.upstream.keepalive import Keepalive
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http2pool import HTTP2Pool
 
 __all__ = ["HTTP2UpstreamConnection"]
-
-_ids = count(1)
 
 
 @withAttributes("connected", "transport", "connectedAt")
@@ -55,11 +53,12 @@ class HTTP2UpstreamConnection(TwistedProtocol, Gathering):
 
     connectedAt: float | None = None
     isHTTP2 = True
+    protocolName = "HTTP/2"
     log = Logger()
 
     def __init__(self, pool: HTTP2Pool) -> None:
         self.pool = pool
-        self.id = next(_ids)
+        self.id = next(connectionIds)
         self.codec = self.codecClass(self, pool.settings.http2, pool.counters)
         self.streams: dict[UpstreamStream, None] = {}
         self._makeStream = self.streamClass

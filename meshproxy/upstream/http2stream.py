@@ -66,6 +66,7 @@ class UpstreamStream:
     )
 
     isHTTP2 = True
+    protocolName = "HTTP/2"
     opaqueRemaining = 0
     """See L{meshproxy.codec.http1.UpstreamCodec}: no bytes go past the codec here."""
 

@@ -176,6 +176,12 @@ class ClusterStats:
         self.grpc = GRPCStats(scope, "grpc")
         self.grpcWeb = GRPCStats(scope, "grpc-web")
 
+    def countMetadata(self) -> None:
+        """
+        METADATA was for a connection of HTTP/1.1. That is rare: the counter is made then.
+        """
+        self.scope.counter("http1.metadata_not_supported_error").value += 1
+
     @property
     def internal(self) -> CodeStats:
         """

@@ -15,11 +15,14 @@ from zope.interface import implementer
 
 from meshproxy.flags import ResetReason
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
+from meshproxy.upstream.http1connection import connectionIds
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
+from meshproxy.upstream.wirecount import begin
 
 if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
+    from meshproxy.upstream.wirecount import IUpstreamCounts
 
 __all__ = ["Tunnel", "TunnelHeader", "TunnelMaker"]
 
@@ -80,8 +83,15 @@ class Tunnel:
 
     @ivar connection: What counts it.
     @ivar codec: See L{_NoCodec}.
+    @ivar id: Unique among upstream connections.
+    @ivar began: When it was asked for, by the cluster's clock.
+    @ivar connectedAt: When it was there.
     """
 
+    isHTTP2 = False
+    # What it carries is not known.
+    protocolName = ""
+    connectedAt: float | None = None
     transport: Any = None
 
     def __init__(self, cluster: Cluster, endpoint: Endpoint, request: Any, header: TunnelHeader | None = None) -> None:
@@ -90,6 +100,10 @@ class Tunnel:
         @param header: What the tunnel begins with.
         """
         self._header = header
+        self._clock = cluster.clock
+        self._counts: IUpstreamCounts | None = getattr(request, "countedFor", None)
+        self.id = next(connectionIds)
+        self.began = cluster.clock.seconds()
         self.codec = _NoCodec()
         self._stats = cluster.stats
         self._endpoint = endpoint
@@ -125,6 +139,8 @@ class Tunnel:
         Take the transport.
         """
         self.transport = transport
+        self.connectedAt = self._clock.seconds()
+        begin(self._counts)
         transport.registerProducer(self, True)
 
     def connectionMade(self) -> None:
@@ -137,6 +153,9 @@ class Tunnel:
         Bytes for the client.
         """
         self._stats.cxRxBytesTotal.value += len(data)
+        counts = self._counts
+        if counts is not None:
+            counts.upstreamWireBytesReceived = (counts.upstreamWireBytesReceived or 0) + len(data)
         if self._request is not None:
             self._request.dataReceived(data, False)
 
@@ -182,11 +201,22 @@ class Tunnel:
             return
         if data:
             self._stats.cxTxBytesTotal.value += len(data)
+            counts = self._counts
+            if counts is not None:
+                counts.upstreamWireBytesSent = (counts.upstreamWireBytesSent or 0) + len(data)
             self.transport.write(data)
         if endStream:
             self._requestEnded = True
             self.transport.loseWriteConnection()
             self._closeIfDone()
+
+    def sendMetadata(self, fields: list[tuple[bytes, bytes]]) -> bool:
+        """
+        METADATA goes no further.
+
+        @return: True.
+        """
+        return True
 
     def sendTrailers(self, trailers: HeaderMap) -> None:
         """

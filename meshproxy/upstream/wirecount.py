@@ -22,6 +22,7 @@ __all__ = [
     "CountingHTTP2UpstreamConnection",
     "IUpstreamCounts",
     "MeasuringHTTP2UpstreamConnection",
+    "begin",
     "countBytesOf",
     "headBytes",
     "receivedHeadBytes",
@@ -41,7 +42,7 @@ class IUpstreamCounts(Protocol):
     upstreamFieldBytesSent: int | None
 
 
-def _begin(counts: IUpstreamCounts | None) -> None:
+def begin(counts: IUpstreamCounts | None) -> None:
     """
     The first try counts from zero.
     """
@@ -131,7 +132,7 @@ class CountingHTTP1UpstreamConnection(HTTP1UpstreamConnection):
         """
         counts: IUpstreamCounts | None = getattr(request, "countedFor", None)
         self._counts = self._sink.counts = counts
-        _begin(counts)
+        begin(counts)
         super().begin(request)
 
     def carry(self, request: IUpstreamRequest, headers: RequestHeaders) -> None:
@@ -217,7 +218,7 @@ class _CountingStream(UpstreamStream):
     def __init__(self, connection: HTTP2UpstreamConnection, request: IUpstreamRequest) -> None:
         super().__init__(connection, request)
         counts: IUpstreamCounts | None = getattr(request, "countedFor", None)
-        _begin(counts)
+        begin(counts)
         self.tally = None if counts is None else _Tally(counts)
 
 

@@ -59,6 +59,9 @@ _CASES: dict[str, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {
     "called off": ((headers(1, _REQUEST, False), _metadata(_ONE), reset(1, 8)), (headers(1, _RESPONSE, True),)),
 }
 
+_ASKED = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+_ANSWERED = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+
 
 def _words(received: bytes, decoder: hpack.Decoder) -> list[str]:
     """
@@ -92,8 +95,9 @@ class _Peer(threading.Thread):
     The upstream.
     """
 
-    def __init__(self, script: tuple[bytes, ...]) -> None:
+    def __init__(self, script: tuple[bytes, ...], isHTTP2: bool = True) -> None:
         super().__init__(daemon=True)
+        self._isHTTP2 = isHTTP2
         self.sock = bindFree()
         self.sock.listen(4)
         self.received = b""
@@ -105,6 +109,12 @@ class _Peer(threading.Thread):
         """
         with contextlib.suppress(OSError):
             sock, _ = self.sock.accept()
+            if not self._isHTTP2:
+                while more := sock.recv(65536):
+                    self.received += more
+                    if self.received.endswith((b"0\r\n\r\n", b"\r\n\r\n")) and b"chunked" not in self.received[-99:]:
+                        sock.sendall(self._script[0])
+                return
             sock.sendall(settings() + settings(ack=True))
             answered = False
             while more := sock.recv(65536):
@@ -144,9 +154,34 @@ class MetadataTests(SynchronousTestCase):
             self.assertEqual(told[1], told[0], (down, up))
             self.assertNotIn(" metadata ", str(told))
 
-    def _held(self, kind: str, name: str, down: bool, up: bool) -> dict[str, Any]:
+    def test_notSpoken(self) -> None:
+        """
+        The other side speaks HTTP/1.1, which has none: that is counted.
+        """
+        counted = {
+            "both_up": "cluster.c.http1.metadata_not_supported_error: 2",
+            "both_down": "http1.metadata_not_supported_error: 2",
+            "before the response_down": "http1.metadata_not_supported_error: 1",
+        }
+        for case, expected in counted.items():
+            name, _, side = case.partition("_")
+            down, up = (None, True) if side == "down" else (True, None)
+            told = [self._held(kind, name, down, up) for kind in ("envoy", "meshproxy")]
+            for one in told:
+                one["counted"] = [line for line in one["counted"] if not line.endswith(": 0")]
+            self.assertEqual(told[1], told[0], case)
+            self.assertIn(expected, told[1]["counted"], case)
+
+    def _held(self, kind: str, name: str, down: bool | None, up: bool | None) -> dict[str, Any]:
+        """
+        Hold a conversation.
+
+        @param down: Whether the downstream allows it; C{None} if it speaks HTTP/1.1; likewise the upstream.
+        """
         steps, script = _CASES[name]
-        peer = _Peer(script)
+        if down is None:
+            steps = (_ASKED,)
+        peer = _Peer((_ANSWERED,), False) if up is None else _Peer(script)
         peer.start()
         self.addCleanup(peer.sock.close)
         admin, front = freePorts(2)
@@ -158,7 +193,8 @@ class MetadataTests(SynchronousTestCase):
             proxy.ready("127.0.0.1", front)
             received = b""
             with socket.create_connection(("127.0.0.1", front), 1) as sock:
-                sock.sendall(PREFACE + settings())
+                if down is not None:
+                    sock.sendall(PREFACE + settings())
                 for step in steps:
                     sock.sendall(step)
                 end = time.monotonic() + (1 if name == "called off" else 30)
@@ -166,16 +202,19 @@ class MetadataTests(SynchronousTestCase):
                 while time.monotonic() < end:
                     with contextlib.suppress(TimeoutError):
                         received += sock.recv(65536)
-                    whole = any(kind in (0, 1) and flags & 1 for kind, flags, _, _ in _whole(received))
+                    if down is None:
+                        whole = received.endswith((b"xy", b"0\r\n\r\n")) or b"content-length: 0" in received
+                    else:
+                        whole = any(kind in (0, 1) and flags & 1 for kind, flags, _, _ in _whole(received))
                     if whole:
                         break
-            counted = Asked(admin, "GET /stats?filter=http2.metadata").body
+            counted = Asked(admin, "GET /stats?filter=http[12].metadata").body
         finally:
             proxy.stop()
         decoders = hpack.Decoder(), hpack.Decoder()
         return {
-            "client": _words(_cut(received), decoders[0]),
-            "upstream": _words(_cut(peer.received[24:]), decoders[1]),
+            "client": received[:12] if down is None else _words(_cut(received), decoders[0]),
+            "upstream": peer.received[:12] if up is None else _words(_cut(peer.received[24:]), decoders[1]),
             "counted": sorted(counted.splitlines()),
         }
 
@@ -197,12 +236,12 @@ def _whole(received: bytes) -> list[tuple[int, int, int, bytes]]:
     return list(framesIn(_cut(received)))
 
 
-def _bootstrap(admin: int, front: int, backend: int, down: bool, up: bool) -> str:
+def _bootstrap(admin: int, front: int, backend: int, down: bool | None, up: bool | None) -> str:
     manager = {
         "@type": f"{_TYPES}network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "x",
-        "codec_type": "HTTP2",
-        "http2_protocol_options": {"allow_metadata": down},
+        "codec_type": "HTTP1" if down is None else "HTTP2",
+        "http2_protocol_options": {"allow_metadata": bool(down)},
         "route_config": {
             "virtual_hosts": [
                 {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "c"}}]}
@@ -217,7 +256,9 @@ def _bootstrap(admin: int, front: int, backend: int, down: bool, up: bool) -> st
     endpoints = [{"lb_endpoints": [{"endpoint": {"address": at(backend)}}]}]
     options = {
         "@type": f"type.googleapis.com/{_OPTIONS}",
-        "explicit_http_config": {"http2_protocol_options": {"allow_metadata": up}},
+        "explicit_http_config": {"http2_protocol_options": {"allow_metadata": up}}
+        if up is not None
+        else {"http_protocol_options": {}},
     }
     cluster = {
         "name": "c",

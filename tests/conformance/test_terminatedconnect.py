@@ -13,13 +13,27 @@ from tests.conformance.case import Case, Do, Pause, Until, get, request
 from tests.conformance.comparison import Comparison, compared
 
 
-def _ends(cluster: str = "backend", more: str = "", config: str = "") -> Manager:
+def _ends(cluster: str = "backend", more: str = "", config: str = "", settings: str = "") -> Manager:
     connect = "upgrade_configs: [{upgrade_type: CONNECT, connect_config: {%s}}]" % config
-    return Manager("", "[{match: {connect_matcher: {}}, route: {cluster: %s, %s%s}}]" % (cluster, connect, more))
+    return Manager(settings, "[{match: {connect_matcher: {}}, route: {cluster: %s, %s%s}}]" % (cluster, connect, more))
 
+
+_STDOUT = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog"
+_FACTS = (
+    "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% up=%UPSTREAM_PROTOCOL% id=%UPSTREAM_CONNECTION_ID% "
+    "made=%COMMON_DURATION(US_CX_BEG:US_CX_END:ms)% tls=%UPSTREAM_TLS_VERSION% "
+    "from=%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT% to=%UPSTREAM_REMOTE_ADDRESS% "
+    "ready=%UPSTREAM_CONNECTION_POOL_READY_DURATION% tx=%UPSTREAM_WIRE_BYTES_SENT% "
+    "rx=%UPSTREAM_WIRE_BYTES_RECEIVED% heads=%UPSTREAM_HEADER_BYTES_SENT%/%UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT%"
+)
+_FORMAT = '{text_format_source: {inline_string: "%s\\n"}}' % _FACTS
+_LOGGED = "access_log: [{name: log, typed_config: {'@type': %s, log_format: %s}}]" % (_STDOUT, _FORMAT)
+_VARIABLE = [(re.compile(r"(id|made|ready)=[1-9]\d*"), r"\1=(some)"), (re.compile(r"(made|ready)=0"), r"\1=(some)")]
 
 LISTENERS = {
     "ends": _ends(),
+    "logged": _ends(settings=_LOGGED),
+    "logged_closed": _ends("closed", settings=_LOGGED),
     "closed": _ends("closed"),
     "full": _ends("full"),
     "empty": _ends("empty"),
@@ -42,6 +56,14 @@ _CONNECT = request("CONNECT there:80", "Host: there:80")
 _HELLO = b"hello\r\n\r\n"
 
 CASES = [
+    Case(
+        "connectEnds_logged",
+        "What the log knows of the upstream.",
+        [_CONNECT, Do.AWAIT, _HELLO, Until(b"hi"), Do.CLOSE],
+        ([b"hi", Do.DRAIN],),
+        "logged",
+    ),
+    Case("connectEnds_loggedClosed", "And of one that is not there.", _CONNECT, listener="logged_closed"),
     Case(
         "connectEnds_echo",
         "Bytes pass both ways.",
@@ -144,7 +166,7 @@ CASES = [
 _PORTS = re.compile(r"(?<=PROXY TCP4 )(\S+ \S+) \d+")
 
 
-@compared(Comparison(LISTENERS, CASES, CLUSTERS, [(_PORTS, r"\1 (a port)")]))
+@compared(Comparison(LISTENERS, CASES, CLUSTERS, [(_PORTS, r"\1 (a port)"), *_VARIABLE]))
 class TerminatedConnectTests(SynchronousTestCase):
     """
     Terminated tunnels.

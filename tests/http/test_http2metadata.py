@@ -107,13 +107,32 @@ class MetadataTests(HTTP2Case):
 
     def test_toHTTP1(self) -> None:
         """
-        HTTP/1.1 has none: the request passes without.
+        HTTP/1.1 has none: the request passes without, which is counted; with filters on the way upstream too.
         """
-        self.begin(up=False)
+        codec = httpFilter("codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec")
+        for more in ({}, {"http_filters": [codec]}):
+            self.begin(up=False, more=more)
+            peer = self.connect()
+            peer.write(headers(1, request(method=b"POST"), False) + metadata(1, *PAIRS) + data(1, b"abc", True))
+            self.proxy.settle()
+            self.assertEqual((peer.of(1).status, self.backend.last.body), (200, b"abc"))
+            self.assertEqual(self.clusterStat("http1.metadata_not_supported_error"), 1)
+
+    def test_toTunnel(self) -> None:
+        """
+        Nor has a tunnel that ends here.
+        """
+        upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
+        connect = {"match": {"connect_matcher": {}}, "route": {"cluster": "backend", "upgrade_configs": [upgrade]}}
+        self.begin(up=False, routes=[connect])
         peer = self.connect()
-        peer.write(headers(1, request(method=b"POST"), False) + metadata(1, *PAIRS) + data(1, b"abc", True))
+        head = [(b":method", b"CONNECT"), (b":authority", b"a:80")]
+        peer.write(headers(1, head, False))
         self.proxy.settle()
-        self.assertEqual((peer.of(1).status, self.backend.last.body), (200, b"abc"))
+        peer.write(metadata(1, *PAIRS) + data(1, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", False))
+        self.proxy.settle()
+        self.assertEqual(peer.of(1).status, 200)
+        self.assertIn(b"HTTP/1.1 200", peer.of(1).body)
 
     def test_tooMuchHeld(self) -> None:
         """

@@ -121,15 +121,17 @@ class Http1Counters:
     What a codec counts, as Envoy names it below C{http1.}.
     """
 
-    __slots__ = ("droppedHeadersWithUnderscores", "requestsRejectedWithUnderscoresInHeaders")
+    __slots__ = ("droppedHeadersWithUnderscores", "metadataNotSupported", "requestsRejectedWithUnderscoresInHeaders")
 
     def __init__(
         self,
         droppedHeadersWithUnderscores: ICount | None = None,
         requestsRejectedWithUnderscoresInHeaders: ICount | None = None,
+        metadataNotSupported: ICount | None = None,
     ) -> None:
         self.droppedHeadersWithUnderscores = droppedHeadersWithUnderscores or _Count()
         self.requestsRejectedWithUnderscoresInHeaders = requestsRejectedWithUnderscoresInHeaders or _Count()
+        self.metadataNotSupported = metadataNotSupported or _Count()
 
 
 @dataclass(frozen=True, slots=True)
