@@ -79,6 +79,10 @@ def _header(name: str, **match: object) -> Tree:
     return {"header": {"name": name, "string_match": match}}
 
 
+_UPSTREAM: Tree = _typed(
+    "extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher", upstream_port_range={"start": 1, "end": 65535}
+)
+
 _PERMISSIONS: dict[str, Tree] = {
     "template": _template("/api/{version}/*/items"),
     "templateAll": _template("/files/**"),
@@ -108,6 +112,8 @@ _PERMISSIONS: dict[str, Tree] = {
         }
     },
     "serverName": {"requested_server_name": {"exact": ""}},
+    "upstreamUnknown": {"matcher": _UPSTREAM},
+    "upstreamNot": {"not_rule": {"matcher": _UPSTREAM}},
     "not": {"not_rule": _header(":method", exact="GET")},
     "and": {
         "and_rules": {"rules": [_header(":method", exact="GET"), {"header": {"name": "x-a", "present_match": True}}]}

@@ -24,23 +24,31 @@ from meshproxy.net.address import Address
 from meshproxy.routing.uritemplate import TemplateError, UriTemplate
 from meshproxy.secrets.names import compileAltNameMatchers
 
-__all__ = ["compileCondition", "compilePermission", "compilePrincipal"]
+__all__ = ["UPSTREAM_ADDRESS", "compileCondition", "compilePermission", "compilePrincipal"]
 
 _RBAC = "envoy.config.rbac.v3."
 _MTLS = "envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
+_UPSTREAM = "envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
 _TEMPLATE = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
 _PERMISSIONS = ("any", "header", "url_path", "destination_ip", "destination_port", "destination_port_range", "metadata")
 _PRINCIPALS = ("any", "authenticated", "source_ip", "direct_remote_ip", "remote_ip", "header", "url_path", "metadata")
 
 declare(_RBAC + "Permission", *_PERMISSIONS, "requested_server_name", "sourced_metadata", "uri_template")
-declare(_RBAC + "Permission", "and_rules", "or_rules", "not_rule")
+declare(_RBAC + "Permission", "and_rules", "or_rules", "not_rule", "matcher")
 declare(_RBAC + "Permission.Set", "rules")
 declare(_RBAC + "Principal", *_PRINCIPALS, "filter_state", "sourced_metadata", "custom", "and_ids", "or_ids", "not_id")
 declare(_RBAC + "Principal.Set", "ids")
 declare(_MTLS, "san_matcher", "any_validated_client_certificate")
 declare(_RBAC + "Principal.Authenticated", "principal_name")
 declare(_RBAC + "SourcedMetadata", "metadata_matcher", "metadata_source")
+declare(_UPSTREAM, "upstream_ip", "upstream_port_range")
 declare("envoy.type.v3.Int32Range", "start", "end")
+declare("envoy.type.v3.Int64Range", "start", "end")
+
+UPSTREAM_ADDRESS = "envoy.stream.upstream_address"
+"""
+The key of the filter state that says where a request is about to go: an L{Address}.
+"""
 
 Compile = Callable[[Section, str], Rule]
 
@@ -345,6 +353,46 @@ def _custom(section: Section, field: str) -> Rule:
     return condition(test, actual, named)
 
 
+def _upstreamAddress(stream: Any) -> Address | None:
+    """
+    Where a filter before this one found that the request is about to go.
+    """
+    for state in (stream.filterState, stream.connection.filterState):
+        found = None if state is None else state.get(UPSTREAM_ADDRESS)
+        if isinstance(found, Address):
+            return found
+    return None
+
+
+def _matcher(section: Section, field: str) -> Rule:
+    config = section.childOrEmpty(field).any("typed_config")
+    if config is None or config.typeName != _UPSTREAM:
+        section.refuse(f"a matcher of a permission is a {_UPSTREAM}", field)
+        return notRule(ALWAYS)
+    address, ports = config.child("upstream_ip"), config.child("upstream_port_range")
+    if address is None and ports is None:
+        config.refuse("at least one of upstream_ip and upstream_port_range is needed")
+        return notRule(ALWAYS)
+    ranges = None if address is None else compileCidrSet([address])
+    # As in Envoy, whatever its documentation says, the end is within.
+    first, last = (0, 65535) if ports is None else (ports.get("start"), ports.get("end"))
+
+    def test(stream: Any, headers: RequestHeaders) -> bool:
+        found = _upstreamAddress(stream)
+        if found is None or found.port is None or not first <= found.port <= last:
+            return False
+        return ranges is None or ranges.containsText(found.host)
+
+    def actual(stream: Any, headers: RequestHeaders) -> str:
+        found = _upstreamAddress(stream)
+        return f"upstream address is {'unknown' if found is None else found.text}"
+
+    wanted = [] if ranges is None else ["in " + ", ".join(map(str, ranges.ranges))]
+    if ports is not None:
+        wanted.append(f"with a port from {first} to {last}")
+    return condition(test, actual, " ".join(wanted))
+
+
 def _set(
     field: str, members: str, combine: Callable[[Sequence[Rule]], Rule], one: Callable[[Section], Rule]
 ) -> Compile:
@@ -370,6 +418,7 @@ _PERMISSION: Mapping[str, Compile] = {
     "destination_port_range": _portRange,
     "requested_server_name": _serverName,
     "uri_template": _uriTemplate,
+    "matcher": _matcher,
     "and_rules": _set("and_rules", "rules", allRules, compilePermission),
     "or_rules": _set("or_rules", "rules", anyRule, compilePermission),
     "not_rule": _not(compilePermission),

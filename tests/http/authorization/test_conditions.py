@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.config import Section, sectionFromYAML
 from meshproxy.config.expressions import compileFunction, expressionOf
 from meshproxy.errors import ConfigErrors
-from meshproxy.http.authorization.conditions import compilePermission, compilePrincipal
+from meshproxy.http.authorization.conditions import UPSTREAM_ADDRESS, compilePermission, compilePrincipal
 from meshproxy.http.authorization.rule import Rule
 from meshproxy.net.address import Address
 from meshproxy.net.certificates import AltNames
@@ -131,6 +131,41 @@ class PermissionTests(SynchronousTestCase):
         onRoute = f"sourced_metadata: {{metadata_matcher: {matcher}, metadata_source: ROUTE}}"
         self.assertFalse(permits(onRoute, stream))
         self.assertTrue(permits(onRoute, FakeStream(route=routed(metadata={"f": {"k": "v"}}))))
+
+    def test_upstreamAddress(self) -> None:
+        """
+        Where a filter before found that the request is about to go: its address, its port, or both.
+        """
+        kind = "type.googleapis.com/envoy.extensions.rbac.matchers.upstream_ip_port.v3.UpstreamIpPortMatcher"
+        matcher = f"matcher: {{name: m, typed_config: {{'@type': {kind}, %s}}}}"
+        within = matcher % "upstream_ip: {address_prefix: 10.0.0.0, prefix_len: 8}"
+        ports = matcher % "upstream_port_range: {start: 80, end: 90}"
+        address, span = "upstream_ip: {address_prefix: 10.0.0.0, prefix_len: 8}", "{start: 80, end: 90}"
+        both = matcher % f"{address}, upstream_port_range: {span}"
+        stream = FakeStream()
+        for at, expected in (
+            (None, (False, False, False)),
+            (Address("10.0.0.1", 80), (True, True, True)),
+            (Address("10.0.0.1", 90), (True, True, True)),
+            (Address("10.0.0.1", 91), (True, False, False)),
+            (Address("11.0.0.1", 80), (False, True, False)),
+            (Address("/path"), (False, False, False)),
+            ("10.0.0.1:80", (False, False, False)),
+        ):
+            stream.filterState = None if at is None else {UPSTREAM_ADDRESS: at}
+            self.assertEqual(tuple(permits(text, stream) for text in (within, ports, both)), expected, at)
+        stream.filterState = None
+        stream.connection.filterState = {UPSTREAM_ADDRESS: Address("10.0.0.1", 80)}
+        self.assertTrue(permits(both, stream))
+        rule = compilePermission(sectionFromYAML("envoy.config.rbac.v3.Permission", both))
+        stream.connection.filterState = {UPSTREAM_ADDRESS: Address("10.0.0.1", 91)}
+        told = rule.why(stream, stream.requestHeaders)
+        self.assertEqual(told, "upstream address is 10.0.0.1:91, not in 10.0.0.0/8 with a port from 80 to 90")
+        empty = "matcher: {name: x, typed_config: {'@type': type.googleapis.com/google.protobuf.Empty}}"
+        for text in (matcher % "", empty):
+            section = sectionFromYAML("envoy.config.rbac.v3.Permission", text)
+            self.assertFalse(compilePermission(section).test(stream, stream.requestHeaders))
+            self.assertTrue(section.report.errors)
 
     def test_compound(self) -> None:
         """
