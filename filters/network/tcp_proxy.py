@@ -26,10 +26,11 @@ from meshproxy.net.filter import NetworkFilter, NetworkFilterContext
 from meshproxy.net.outgoingheader import compileTLVs, typeOfTLV
 from meshproxy.routing.mutations import compileHeaderOptions
 from meshproxy.routing.xxhash64 import xxhash64
-from meshproxy.stats import statName
+from meshproxy.stats import Scope, statName
+from meshproxy.upstream.ondemand import compileOnDemand
 from meshproxy.upstream.plain import metadataOf
-from meshproxy.upstream.tcp import Backoff, TCPProxy, TCPRoute, TCPSettings
-from meshproxy.upstream.tcpstats import TCPStats
+from meshproxy.upstream.tcp import Backoff, OnDemand, TCPProxy, TCPRoute, TCPSettings
+from meshproxy.upstream.tcpstats import OnDemandStats, TCPStats
 from meshproxy.upstream.tunneling import TunnelSettings
 
 __all__ = ["TCPProxyFilter"]
@@ -56,6 +57,8 @@ declare(_TUNNEL, "propagate_response_trailers", "request_id_extension", "request
 declare("envoy.type.v3.HashPolicy", "source_ip", "filter_state")
 declare("envoy.type.v3.HashPolicy.SourceIp")
 declare("envoy.type.v3.HashPolicy.FilterState", "key")
+declare(_MESSAGE, "on_demand")
+declare(_MESSAGE + ".OnDemand", "odcds_config", "timeout")
 declare("envoy.config.core.v3.BackoffStrategy", "base_interval", "max_interval")
 
 
@@ -73,7 +76,7 @@ class TCPProxyFilter(NetworkFilter):
         self._logs = compileAccessLogs(section.children("access_log"), context.proxy.logs)
         self._scope = context.store.scope(f"tcp.{statName(section.get('stat_prefix'))}.")
         self._proxy = TCPProxy(
-            _compileSettings(section, context),
+            _compileSettings(section, context, self._scope),
             TCPStats(self._scope),
             context.proxy.clusters.byName,
             context.clock,
@@ -120,13 +123,14 @@ class TCPProxyFilter(NetworkFilter):
         self._scope.close()
 
 
-def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSettings:
+def _compileSettings(section: Section, context: NetworkFilterContext, scope: Scope) -> TCPSettings:
     idle = section.seconds("idle_timeout", 3600.0)
     logs = section.childOrEmpty("access_log_options")
     jitter = section.childOrEmpty("max_downstream_connection_duration_jitter_percentage")
     attempts: int = section.wrapped("max_connect_attempts", 1)
+    onDemand = _compileOnDemand(section.child("on_demand"), context, scope)
     return TCPSettings(
-        chooseRoute=_compileRoutes(section, context),
+        chooseRoute=_compileRoutes(section, context, onDemand is None),
         hashPolicy=_compileHashPolicy(section.children("hash_policy")),
         idleTimeout=idle or 0.0,
         maxDuration=section.seconds("max_downstream_connection_duration", 0.0) or 0.0,
@@ -143,7 +147,19 @@ def _compileSettings(section: Section, context: NetworkFilterContext) -> TCPSett
         logOnConnected=logs.get("flush_access_log_on_connected") or section.get("flush_access_log_on_connected"),
         logOnStart=logs.get("flush_access_log_on_start"),
         tunnel=_compileTunnel(section.child("tunneling_config")),
+        onDemand=onDemand,
     )
+
+
+def _compileOnDemand(section: Section | None, context: NetworkFilterContext, scope: Scope) -> OnDemand | None:
+    """
+    What is done where a cluster is not there.
+    """
+    if section is None or not section.has("odcds_config"):
+        return None
+    clusters = context.proxy.clusters
+    timeout = compileOnDemand(section, "odcds_config", clusters.assignments.hasSource, 60.0)
+    return OnDemand(lambda name: clusters.onDemand.ask(name, timeout), OnDemandStats(scope))
 
 
 def _compileTLVs(sections: Sequence[Section]) -> Callable[[StreamInfo], tuple[TLV, ...]] | None:
@@ -229,21 +245,25 @@ def _compileBackoff(section: Section | None) -> Backoff | None:
     return Backoff(base, most)
 
 
-def _compileRoutes(section: Section, context: NetworkFilterContext) -> Callable[[], TCPRoute]:
+def _compileRoutes(section: Section, context: NetworkFilterContext, warns: bool) -> Callable[[], TCPRoute]:
     """
     What gives the cluster of the next connection, and the labels its endpoint must have.
+
+    @param warns: Whether to warn of clusters that are not there.
     """
     labels = _labels(section)
     weighted = section.child("weighted_clusters")
     if weighted is None:
         name: str = section.get("cluster")
-        _warnOfUnknown(section, "cluster", name, context)
+        if warns:
+            _warnOfUnknown(section, "cluster", name, context)
         only = TCPRoute(name, labels)
         return lambda: only
     entries = weighted.children("clusters")
     routes = [TCPRoute(entry.get("name"), {**labels, **_labels(entry)}) for entry in entries]
     for entry, each in zip(entries, routes, strict=True):
-        _warnOfUnknown(entry, "name", each.cluster, context)
+        if warns:
+            _warnOfUnknown(entry, "name", each.cluster, context)
     if len(routes) == 1:
         return lambda: routes[0]
     bounds = list(accumulate(entry.get("weight") for entry in entries))

@@ -17,6 +17,7 @@ from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.ondemand import OnDemandClusters
 
 __all__ = ["Clusters"]
 
@@ -27,6 +28,7 @@ class Clusters:
 
     @ivar byName: Those that serve. The router looks names up here on each request.
     @ivar assignments: What C{EDS} clusters want, and get.
+    @ivar onDemand: Those that are asked for when somebody needs them.
     @ivar warming: The names of those that have not found their endpoints yet.
     @ivar compileOptions: Makes of a C{Cluster} message what it says of requests, for whoever sends them; L{None} where
         it says nothing. Takes the cluster's scope, too.
@@ -56,6 +58,7 @@ class Clusters:
         self._random = random
         self.secrets = SecretStore(store, clock) if secrets is None else secrets
         self.assignments = Assignments(clock)
+        self.onDemand = OnDemandClusters(store, clock, self.byName)
         self.compileOptions: Callable[[Section, Scope], object] = _saysNothing
         scope = store.scope("cluster_manager.")
         self._added = scope.counter("cluster_added")
@@ -187,11 +190,13 @@ class Clusters:
         self._active.value = len(new)
         for cluster in gone:
             cluster.drain()
+        self.onDemand.served()
 
     def stop(self) -> None:
         """
         Drain them all.
         """
+        self.onDemand.stop()
         self.replace(())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.accesslog.logs import AccessLogs
@@ -17,12 +18,13 @@ from meshproxy.flags import ResponseFlag
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.ondemand import Found
 from meshproxy.upstream.tcpdrain import TCPDrain
 from meshproxy.upstream.tcpsession import TCPSession
-from meshproxy.upstream.tcpstats import TCPStats
+from meshproxy.upstream.tcpstats import OnDemandStats, TCPStats
 from meshproxy.upstream.tunneling import TunnelSettings
 
-__all__ = ["Backoff", "TCPProxy", "TCPRoute", "TCPSettings"]
+__all__ = ["Backoff", "OnDemand", "TCPProxy", "TCPRoute", "TCPSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,18 @@ class TCPRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemand:
+    """
+    What is done for a connection whose cluster is not there.
+
+    @ivar ask: Asks for a cluster by its name.
+    """
+
+    ask: Callable[[str], Deferred[Found]]
+    stats: OnDemandStats
+
+
+@dataclass(frozen=True, slots=True)
 class TCPSettings:
     """
     What a C{TcpProxy} message says. Times are seconds, 0 for never.
@@ -73,6 +87,7 @@ class TCPSettings:
     @ivar closesToDrain: Whether a connection is closed, while its listener drains, when the next bytes have passed.
     @ivar backoff: L{None} tries again at once.
     @ivar tunnel: How the bytes go through an HTTP proxy; L{None} where they go as they are.
+    @ivar onDemand: L{None} where connections whose cluster is not there are closed.
     """
 
     chooseRoute: Callable[[], TCPRoute]
@@ -90,6 +105,7 @@ class TCPSettings:
     logOnConnected: bool = False
     logOnStart: bool = False
     tunnel: TunnelSettings | None = None
+    onDemand: OnDemand | None = None
 
 
 class TCPProxy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall
 
@@ -15,6 +16,7 @@ from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
 from meshproxy.flags import ResponseFlag
 from meshproxy.net.proxyheader import toldOf
 from meshproxy.net.relay import IRelay, NoticedRelay, RelayCounters, makeRelay
+from meshproxy.upstream.ondemand import Found
 from meshproxy.upstream.tcpchoice import TCPChoice
 from meshproxy.upstream.tcpconnection import TCPUpstreamConnection
 from meshproxy.upstream.tcpside import TCPSide
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.cluster import Cluster
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.stats import ClusterStats
-    from meshproxy.upstream.tcp import TCPProxy
+    from meshproxy.upstream.tcp import OnDemand, TCPProxy, TCPRoute
 
 __all__ = ["PER_CONNECTION_CLUSTER", "TCPSession"]
 
@@ -53,6 +55,7 @@ class TCPSession(StreamInfo):
     _connection: TCPUpstreamConnection | TunnelledConnection | None = None
     _cluster: Cluster | None = None
     _retry: IDelayedCall | None = None
+    _search: Deferred[Any] | None = None
     _flushing = False
     _waits = False
     _withheld = 0
@@ -93,19 +96,24 @@ class TCPSession(StreamInfo):
             proxy.stats.earlyData.value += 1
             self._connect()
 
-    def _connect(self) -> None:
+    def _connect(self, chosen: TCPRoute | None = None) -> None:
         """
         Make an attempt, the first or another one; each chooses its cluster and its endpoint anew.
+
+        @param chosen: The way whose cluster was asked for.
         """
         self._retry = None
         proxy = self._proxy
         state = self.connection.filterState
         named = state.get(PER_CONNECTION_CLUSTER) if state else None
-        route = proxy.settings.chooseRoute()
-        cluster = self._cluster = proxy.clusters.get(named if isinstance(named, str) else route.cluster)
+        route = proxy.settings.chooseRoute() if chosen is None else chosen
+        name = named if isinstance(named, str) else route.cluster
+        cluster = self._cluster = proxy.clusters.get(name)
         if cluster is None:
-            proxy.stats.cxNoRoute.value += 1
-            self._fail(ResponseFlag.NO_CLUSTER_FOUND, _NO_ROUTE)
+            if proxy.settings.onDemand is None:
+                self._failWithoutCluster()
+            else:
+                self._ask(proxy.settings.onDemand, name, route)
             return
         stats = cluster.stats
         self.upstreamCluster = cluster.statName
@@ -146,6 +154,28 @@ class TCPSession(StreamInfo):
             self.upstreamHost = None
             self._connection = TunnelledConnection(tunnel, cluster, endpoint, self, self.upstream, wish)
         self._connection.connect()
+
+    def _failWithoutCluster(self) -> None:
+        self._proxy.stats.cxNoRoute.value += 1
+        self._fail(ResponseFlag.NO_CLUSTER_FOUND, _NO_ROUTE)
+
+    def _ask(self, onDemand: OnDemand, name: str, route: TCPRoute) -> None:
+        """
+        The cluster is not there: ask for it, and go on when it is.
+        """
+        stats = onDemand.stats
+        stats.attempt.value += 1
+
+        def cbFound(found: Found) -> None:
+            self._search = None
+            stats.found[found].value += 1
+            if found is Found.AVAILABLE:
+                self._connect(route)
+            else:
+                self._failWithoutCluster()
+
+        self._search = onDemand.ask(name)
+        self._search.addCallbacks(cbFound, lambda failure: failure.trap(CancelledError))
 
     def _chooseEndpoint(self, cluster: Cluster, labels: Mapping[str, object]) -> Endpoint | None:
         policy = self._proxy.settings.hashPolicy
@@ -364,6 +394,9 @@ class TCPSession(StreamInfo):
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if self._search is not None:
+            search, self._search = self._search, None
+            search.cancel()
         if self._connection is not None:
             self._connection.cancel()
 

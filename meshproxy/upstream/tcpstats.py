@@ -8,12 +8,30 @@ from __future__ import annotations
 from meshproxy.net.relay import RelayCounters
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope
+from meshproxy.upstream.ondemand import Found
 from meshproxy.upstream.stats import ClusterStats
 
-__all__ = ["TCPStats"]
+__all__ = ["OnDemandStats", "TCPStats"]
 
 # In no store: what another one counts.
 _UNCOUNTED = Counter("")
+
+
+class OnDemandStats:
+    """
+    What a tcp_proxy counts that asks for clusters on demand.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        """
+        @param scope: C{tcp.PREFIX.}.
+        """
+        self.attempt = scope.counter("on_demand_cluster_attempt")
+        self.found = {
+            Found.AVAILABLE: scope.counter("on_demand_cluster_success"),
+            Found.MISSING: scope.counter("on_demand_cluster_missing"),
+            Found.TIMEOUT: scope.counter("on_demand_cluster_timeout"),
+        }
 
 
 class TCPStats:

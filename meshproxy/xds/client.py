@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from meshproxy.config.pool import messageClass, newMessage
 from meshproxy.config.sources import Origin
 from meshproxy.errors import RemoteProtocolError
-from meshproxy.xds.types import FULL_STATE, nameOf
+from meshproxy.xds.types import FULL_STATE, WILDCARD, nameOf
 
 __all__ = ["Client", "DeltaClient", "Update", "WorldClient"]
 
@@ -73,6 +73,19 @@ class _Wanted:
     asked: frozenset[str] | None = None
     isAsked: bool = False
 
+    def has(self, name: str) -> bool:
+        """
+        Whether a resource is asked for.
+        """
+        return self.isWhole or name in (self.names or ())
+
+    @property
+    def isWhole(self) -> bool:
+        """
+        Whether all are asked for.
+        """
+        return self.names is None or WILDCARD in self.names
+
 
 class Client:
     """
@@ -100,7 +113,7 @@ class Client:
         Whether a resource is asked for.
         """
         wanted = self._wanted.get(typeURL)
-        return wanted is not None and (wanted.names is None or name in wanted.names)
+        return wanted is not None and wanted.has(name)
 
     def hold(self, typeURL: str, versions: Mapping[str, str]) -> None:
         """
@@ -118,7 +131,9 @@ class Client:
             wanted.asked = None
             wanted.isAsked = False
         for typeURL, wanted in self._wanted.items():
-            self._ask(typeURL, wanted)
+            # A first request without a name would ask for all.
+            if wanted.names is None or wanted.names:
+                self._ask(typeURL, wanted)
 
     def want(self, typeURL: str, names: Iterable[str] | None) -> None:
         """
@@ -136,6 +151,23 @@ class Client:
             return
         wanted.names = found
         self._ask(typeURL, wanted)
+
+    def wantBeside(self, typeURL: str, names: Iterable[str], again: Iterable[str] = ()) -> None:
+        """
+        Ask for some resources of a type by name, and go on to ask for all where that was done.
+
+        @param again: Names of which an answer is wanted though they are asked for already.
+        """
+        found = frozenset(names)
+        wanted = self._wanted.get(typeURL)
+        if wanted is not None and wanted.asked is not None and not wanted.asked.isdisjoint(again):
+            wanted.asked = wanted.asked.difference(again)
+            if wanted.names is None or wanted.names.issuperset(found):
+                self._ask(typeURL, wanted)
+        if wanted is not None and wanted.isWhole:
+            self.want(typeURL, found | {WILDCARD} if found else None)
+        else:
+            self.want(typeURL, found)
 
     def requests(self) -> list[bytes]:
         """
@@ -261,11 +293,11 @@ class DeltaClient(Client):
     def _ask(self, typeURL: str, wanted: _Wanted) -> None:
         request: Any = newMessage(_DISCOVERY + "DeltaDiscoveryRequest")
         request.type_url = typeURL
-        names = frozenset(("*",)) if wanted.names is None else wanted.names
+        names = frozenset((WILDCARD,)) if wanted.names is None else wanted.names
         known = wanted.asked if wanted.asked is not None else frozenset()
         if not wanted.isAsked:
             for name, version in wanted.versions.items():
-                if wanted.names is None or name in wanted.names:
+                if wanted.has(name):
                     request.initial_resource_versions[name] = version
         request.resource_names_subscribe.extend(sorted(names - known))
         request.resource_names_unsubscribe.extend(sorted(known - names))

@@ -68,12 +68,13 @@ class Discovery:
         now = context.clock.seconds
         dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
+        dynamic.demanded = context.clusters.onDemand
         dynamic.wantRoutes, dynamic.wantScopes = self._files.wantRoutes, self._files.wantScopes
         dynamic.wantFilterConfigs = self._files.wantFilterConfigs
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
-            assignments.changed = self._wantMore
+            assignments.changed = context.clusters.onDemand.changed = self._wantMore
 
     def start(self) -> None:
         """
@@ -135,6 +136,7 @@ class Discovery:
             {
                 typeURL: SubscriptionStats(context.store.scope(prefix), context.clock.seconds)
                 for typeURL, prefix in SCOPES.items()
+                if typeURL in settings.types
             },
             context.random,
             settings.source.metadata,
@@ -150,7 +152,7 @@ class Discovery:
     def _receive(self, update: Update) -> list[str]:
         errors = self._dynamic.receive(update)
         if self._copy is not None and not errors:
-            self._copy.take(update)
+            self._copy.take(self._dynamic.withoutDemanded(update))
         self._taker.begin(False)
         return errors
 

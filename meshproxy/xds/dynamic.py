@@ -24,6 +24,7 @@ from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
+from meshproxy.upstream.ondemand import OnDemandClusters
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
 from meshproxy.xds.counting import (
@@ -160,6 +161,7 @@ class DynamicConfiguration:
     @ivar wantRoutes: Told which route configurations are wanted, for those that come from files.
     @ivar wantFilterConfigs: Told which configurations of filters are wanted, likewise.
     @ivar wantScopes: Told which files of scopes are wanted.
+    @ivar demanded: Clusters that are asked for by name; L{None} where none may be.
     """
 
     def __init__(
@@ -180,6 +182,7 @@ class DynamicConfiguration:
         """
         self.resources = DynamicResources()
         self.taken: set[str] = set()
+        self.demanded: OnDemandClusters | None = None
         # Messages of the bootstrap.
         self.staticListeners: Sequence[bytes] = ()
         self.wantRoutes: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
@@ -204,6 +207,7 @@ class DynamicConfiguration:
         Of the types that the control plane is asked for because something names them, what is counted of each.
         """
         return {
+            CLUSTER: () if self.demanded is None else self.demanded.counted,
             ENDPOINTS: self._assignments.stats,
             ROUTES: self._routeStats.all,
             SCOPED_ROUTES: [stats.subscription for path, stats in self._scopeStats.items() if not path],
@@ -255,6 +259,8 @@ class DynamicConfiguration:
             self._filterStats.taken(said, update.version, others)
         elif update.typeURL == SCOPED_ROUTES:
             self._countScopes(update)
+        elif update.typeURL == CLUSTER and self.demanded is not None:
+            self.demanded.received(update.resources, update.removed, update.version)
         return []
 
     def _named(self) -> Named:
@@ -291,6 +297,15 @@ class DynamicConfiguration:
                 stats.conflicted()
         self._conflicts = found
 
+    def withoutDemanded(self, update: Update) -> Update:
+        """
+        What is to be remembered of a response: clusters that somebody asked for are asked for again.
+        """
+        if update.typeURL != CLUSTER or self.demanded is None or not self.demanded.names:
+            return update
+        names = self.demanded.names
+        return replace(update, resources={n: value for n, value in update.resources.items() if n not in names})
+
     def _countScopes(self, update: Update) -> None:
         stats = self._scopeStats.get(update.path)
         if stats is None:
@@ -326,6 +341,9 @@ class DynamicConfiguration:
                 # For as long as the proxy runs: who asked for all of a type has no word for none of it where the state
                 # of the world is spoken.
                 self._client.want(SCOPED_ROUTES, None)
+            if self.demanded is not None:
+                self._client.wantBeside(CLUSTER, self.demanded.names, self.demanded.again)
+                self.demanded.again.clear()
             self._client.want(ROUTES, prefixes)
             kinds = {name: min(takers)[0] for (path, name), takers in named.filterConfigs.items() if not path}
             self._client.want(EXTENSION, kinds)

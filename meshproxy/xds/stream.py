@@ -155,7 +155,7 @@ class DiscoveryStream:
             name = shortName(update.typeURL)
             self._log.error("{type} {version} is refused:\n{why}", type=name, version=update.version, why=why)
             self._client.refuse(update, why)
-            for each in self._named().get(update.typeURL, ()) if counters is None else (counters,):
+            for each in (*self._named().get(update.typeURL, ()), *(() if counters is None else (counters,))):
                 each.refused()
         else:
             self._client.take(update)

@@ -73,11 +73,11 @@ class TCPProxyFilterTests(SynchronousTestCase):
         What is not implemented is refused with its path.
         """
         fields: dict[str, Any] = {
-            "on_demand": {"timeout": "1s"},
+            "on_demand": {"resources_locator": "xdstp://a/b"},
         }
         for name, value in fields.items():
             told = self.refused({name: value})
-            self.assertIn(f".typed_config.{name}", told)
+            self.assertIn(f".typed_config.{name}.resources_locator", told)
             self.assertIn("not implemented by meshproxy", told)
 
     def test_tunnel(self) -> None:

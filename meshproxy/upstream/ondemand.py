@@ -1,0 +1,211 @@
+# -*- test-case-name: tests.upstream.test_ondemand -*-
+"""
+Clusters that a control plane is asked for when somebody needs them (ODCDS).
+
+Source: Envoy's C{envoy.extensions.filters.http.on_demand.v3.OnDemandCds} and C{TcpProxy.OnDemand}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from enum import Enum
+from typing import TypeAlias
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from meshproxy.config import Section
+from meshproxy.config.sources import compileSource
+from meshproxy.stats.store import Store
+from meshproxy.upstream.subscriptions import SubscriptionStats
+
+__all__ = ["Found", "OnDemandClusters", "compileOnDemand"]
+
+_MOST = 1000
+"""
+Names that are waited for at a time, and as many that nobody waits for any more and are still not there: clients may
+choose them, and each is held here and by the control plane.
+"""
+
+_LONGEST_NAME = 4096
+"""
+Characters of a name that is asked for: those of all that may be held make a few megabytes.
+"""
+
+
+class Found(Enum):
+    """
+    What became of the search for a cluster.
+    """
+
+    AVAILABLE = "available"
+    MISSING = "missing"
+    TIMEOUT = "timeout"
+
+
+_Waiting: TypeAlias = "Deferred[Found]"
+
+
+class _Search:
+    """
+    Who waits for one name, and until when.
+    """
+
+    def __init__(self, deadline: IDelayedCall) -> None:
+        self.deadline = deadline
+        self.waiting: dict[_Waiting, None] = {}
+
+    def wait(self) -> _Waiting:
+        """
+        Wait, too.
+        """
+        waiting: _Waiting = Deferred(lambda gone: self.waiting.pop(gone, None))
+        self.waiting[waiting] = None
+        return waiting
+
+
+class OnDemandClusters:
+    """
+    What is asked for, and who waits for it.
+
+    As in Envoy, what was asked for once stays asked for: a cluster that came may change, and one that does not exist,
+    or did not come in time, may come still. Who needs it before has it asked for again. Of those that are not there
+    the oldest are given up when they are too many.
+
+    @ivar changed: Called when other names are asked for than before.
+    @ivar names: What is asked for.
+    @ivar again: Those of them that have to be asked for again, whatever was said of them; emptied by who does that.
+    @ivar stats: What is counted of it; L{None} where nothing was asked for yet.
+    """
+
+    _log = Logger()
+
+    def __init__(self, store: Store, clock: IReactorTime, known: Container[str], most: int = _MOST) -> None:
+        """
+        @param known: The names of the clusters that serve.
+        @param most: How many names may be waited for at a time, and how many may be absent.
+        """
+        self.changed: Callable[[], object] = lambda: None
+        self.names: set[str] = set()
+        self.again: set[str] = set()
+        self.stats: SubscriptionStats | None = None
+        self._store = store
+        self._clock = clock
+        self._known = known
+        self._most = most
+        self._searches: dict[str, _Search] = {}
+        # Those that are not there and that nobody waits for, the oldest first.
+        self._absent: dict[str, None] = {}
+        self._isFull = False
+
+    def ask(self, name: str, timeout: float) -> Deferred[Found]:
+        """
+        Ask for a cluster that is not there. As in Envoy, who asks while somebody else waits for it waits for as long as
+        that one.
+
+        @param timeout: Seconds.
+
+        @return: It may be cancelled.
+        """
+        search = self._searches.get(name)
+        if search is None:
+            if len(self._searches) >= self._most or len(name) > _LONGEST_NAME:
+                if not self._isFull:
+                    self._isFull = True
+                    self._log.warn("too many clusters are asked for on demand, or with too long a name")
+                return succeed(Found.MISSING)
+            return self._begin(name, timeout).wait()
+        return search.wait()
+
+    def _begin(self, name: str, timeout: float) -> _Search:
+        search = self._searches[name] = _Search(self._clock.callLater(timeout, self._timedOut, name))
+        if self.stats is None:
+            self.stats = SubscriptionStats(self._store.scope("cluster_manager.odcds."), self._clock.seconds)
+        self.stats.begun()
+        if name in self._absent:
+            del self._absent[name]
+            self.again.add(name)
+        self.names.add(name)
+        self.changed()
+        return search
+
+    def served(self) -> None:
+        """
+        Other clusters serve than before.
+        """
+        for name in [name for name in self._searches if name in self._known]:
+            self._end(name, Found.AVAILABLE)
+        for name in [name for name in self._absent if name in self._known]:
+            del self._absent[name]
+        held = (self._known, self._searches, self._absent)
+        for name in [name for name in self.names if not any(name in each for each in held)]:
+            self._lacks(name, Found.MISSING)
+
+    def received(self, names: Iterable[str], missing: Iterable[str], version: str) -> None:
+        """
+        The control plane said something. Who waits for what came is told when it serves.
+
+        @param missing: What does not exist.
+        """
+        missing = self.names.intersection(missing)
+        for _ in (*missing, *self.names.intersection(names)):
+            if self.stats is not None:
+                self.stats.received(version)
+        for name in sorted(missing):
+            self._lacks(name, Found.MISSING)
+
+    @property
+    def counted(self) -> list[SubscriptionStats]:
+        """
+        What counts for all that is asked for: as in Envoy, once for each name.
+        """
+        return [] if self.stats is None else [self.stats] * len(self.names)
+
+    def stop(self) -> None:
+        """
+        Search no more.
+        """
+        for name in list(self._searches):
+            self._end(name, Found.MISSING)
+
+    def _timedOut(self, name: str) -> None:
+        self._lacks(name, Found.TIMEOUT)
+
+    def _lacks(self, name: str, found: Found) -> None:
+        self._absent.setdefault(name)
+        if len(self._absent) > self._most:
+            dropped = next(iter(self._absent))
+            del self._absent[dropped]
+            self.names.discard(dropped)
+            self.changed()
+        if name in self._searches:
+            self._end(name, found)
+
+    def _end(self, name: str, found: Found) -> None:
+        search = self._searches.pop(name)
+        self._isFull = False
+        if search.deadline.active():
+            search.deadline.cancel()
+        waiting, search.waiting = list(search.waiting), {}
+        for each in waiting:
+            if not each.called:
+                each.callback(found)
+
+
+def compileOnDemand(section: Section, field: str, hasStream: bool, timeout: float) -> float:
+    """
+    Read from where clusters come on demand. Faults go to the report.
+
+    @param section: An C{OnDemandCds}, or the message of another filter with the same fields.
+    @param field: That of its source.
+    @param hasStream: Whether there is a control plane.
+    @param timeout: The seconds to wait where nothing is said.
+
+    @return: The seconds to wait.
+    """
+    source = compileSource(section.child(field), section, field, hasStream)
+    if source.path:
+        section.refuse("clusters on demand come by ads: a file cannot be asked", field)
+    found = section.seconds("timeout", timeout)
+    return timeout if found is None else found
