@@ -42,6 +42,7 @@ from meshproxy.stats.settings import compileStatsSettings
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.endpoint import Locality
+from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
@@ -151,6 +152,7 @@ class ProxyServer(MultiService):
             self.stats = ServerStats(store, bootstrap.wrapped("stats_server_version_override", None))
             self._identify(bootstrap)
             clusters.zone = self._localZone(bootstrap)
+            clusters.checks = CheckContext(runtime, files)
             runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
             self.discovery: Discovery | None = None
             self._discoverySettings = compileDiscovery(bootstrap)

@@ -148,7 +148,12 @@ class UpstreamTLS(TLSSide[_UpstreamContext]):
         return None if made is None else made.validation
 
     def session(
-        self, sock: Any, serverName: str = "", names: tuple[str, ...] = (), alpn: tuple[bytes, ...] = ()
+        self,
+        sock: Any,
+        serverName: str = "",
+        names: tuple[str, ...] = (),
+        alpn: tuple[bytes, ...] = (),
+        isOverridden: bool = False,
     ) -> UpstreamSession:
         """
         The handshake of a connection.
@@ -157,6 +162,7 @@ class UpstreamTLS(TLSSide[_UpstreamContext]):
         @param serverName: The name to ask for; empty for the configured one.
         @param names: One of these the endpoint has to have in its certificate.
         @param alpn: What to offer where the configuration offers nothing.
+        @param isOverridden: Whether to offer that in any case.
 
         @raise TLSError: If a secret has not come yet.
         """
@@ -169,7 +175,7 @@ class UpstreamTLS(TLSSide[_UpstreamContext]):
             connection.set_tlsext_host_name(name)
         if self.verifiesServerName and name and not names:
             names = (serverName or self.sni,)
-        if alpn and not self.alpn:
+        if alpn and (isOverridden or not self.alpn):
             connection.set_alpn_protos(list(alpn))
         key = (name, names)
         kept = made.sessions.get(key)

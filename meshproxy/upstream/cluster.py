@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.codec.http2 import Http2Counters
@@ -19,6 +19,7 @@ from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
 from meshproxy.net.proxyheader import toldOf
+from meshproxy.runtime import Runtime
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.metrics import Counter
 from meshproxy.stats.store import Scope, Store, statName
@@ -34,6 +35,8 @@ from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
 from meshproxy.upstream.discovery import compileAssigned, compileDiscovery, discoveryKind
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.fullpool import FULL_POOL
+from meshproxy.upstream.healthchecks.checker import CheckContext, compileHealthChecker
+from meshproxy.upstream.healthflags import HealthFlag
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
 from meshproxy.upstream.http2options import bindHttp2Counters
@@ -49,6 +52,9 @@ from meshproxy.upstream.transports import NO_WISH, TLSWish, UpstreamTransports
 from meshproxy.upstream.wirecount import countBytesOf
 
 __all__ = ["Cluster"]
+
+_FAILED_CHECK = int(HealthFlag.FAILED_ACTIVE_HC)
+_LEAVING = int(HealthFlag.PENDING_DYNAMIC_REMOVAL)
 
 # As in Envoy, the greatest weight is told of endpoints that come and go.
 _WEIGHED = ("STRICT_DNS", "EDS")
@@ -75,7 +81,11 @@ class Cluster:
     @ivar preconnects: How many connections it makes before they are needed.
     @ivar tracked: What it counts besides, where it is asked to.
     @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
-    @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not.
+    @ivar checker: Checks the health of its endpoints; L{None} where nobody does.
+    @ivar lasting: TCP connections by endpoint, where they end when a check finds it ill
+        (C{close_connections_on_host_health_failure}); else L{None}.
+    @ivar warmed: Fires with the cluster when its endpoints were found for the first time, or were not, and each of them
+        was checked.
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
@@ -99,6 +109,7 @@ class Cluster:
         secrets: SecretStore | None = None,
         assignments: Assignments | None = None,
         zone: LocalZone | None = None,
+        checks: CheckContext | None = None,
     ) -> None:
         """
         @param section: A C{Cluster} message.
@@ -106,6 +117,7 @@ class Cluster:
         @param secrets: Where TLS contexts find what they name; by default there is nothing to find.
         @param assignments: Where C{EDS} clusters find their endpoints; by default nowhere.
         @param zone: Where this proxy runs, if there is a local cluster that tells of its likes.
+        @param checks: What checks of health need; by default a runtime without values.
         """
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
@@ -164,6 +176,26 @@ class Cluster:
         self._draining = self._countsBytes = self._measuresHeads = False
         self._random = random
         self._http2Counters: Http2Counters | None = None
+        self._common = section.childOrEmpty("common_lb_config")
+        self.lasting: dict[Endpoint, set[Any]] | None = None
+        if section.get("close_connections_on_host_health_failure"):
+            self.lasting = {}
+        self._refreshCall: IDelayedCall | None = None
+        self.checker = compileHealthChecker(
+            section,
+            CheckContext(Runtime()) if checks is None else checks,
+            self.kind,
+            self.settings,
+            self.transports,
+            self.stats,
+            self.scope,
+            clock,
+            random,
+            self.http2Counters,
+        )
+        if self.checker is not None:
+            self.checker.settled = self._settled
+            self.checker.changed = self._healthChanged
 
     def heedOptions(self, options: object) -> None:
         """
@@ -222,6 +254,10 @@ class Cluster:
         # An endpoint that is found again stays the object that it was, with its connections and its figures.
         known = {endpoint.key: endpoint for endpoint in self.endpoints}
         kept = tuple(_update(known.pop(endpoint.key, endpoint), endpoint) for endpoint in endpoints)
+        if self.checker is not None:
+            staying = self.checker.staying(known.values(), kept)
+            known = {key: endpoint for key, endpoint in known.items() if endpoint not in staying}
+            kept += staying
         for new in set(kept).difference(self.endpoints):
             self.transports.found(new)
         for gone in known.values():
@@ -236,10 +272,56 @@ class Cluster:
             self.stats.membershipChange.value += priorities
             if self.warmed.called and self.countUpdates is not None:
                 self.countUpdates.value += priorities
+            self._setChanged()
         self.endpoints = kept
+        if self.checker is not None:
+            self.checker.update(kept)
         self.refresh()
-        if not self.warmed.called:
+        if not self.warmed.called and (self.checker is None or self.checker.isSettled):
             self.warmed.callback(self)
+
+    def _setChanged(self) -> None:
+        """
+        There are other endpoints than before; those that stay may have to begin with new connections.
+        """
+        if self._common.get("close_connections_on_host_set_change"):
+            for endpoint in self.endpoints:
+                _drop(endpoint)
+
+    # What checks of health find out
+
+    def _settled(self) -> None:
+        if not self.warmed.called:
+            if not self._draining:
+                self.refresh()
+            self.warmed.callback(self)
+
+    def _healthChanged(self, endpoint: Endpoint) -> None:
+        if endpoint.flags & _FAILED_CHECK:
+            _drop(endpoint)
+            if self.lasting is not None:
+                for connection in list(self.lasting.get(endpoint, ())):
+                    connection.abort()
+            if endpoint.flags & _LEAVING and self.checker is not None:
+                # Its discovery does not name it any more: it stayed because it was well.
+                self.endpoints = tuple(each for each in self.endpoints if each is not endpoint)
+                self.checker.forget(endpoint)
+                self.stats.membershipChange.value += 1
+                self._setChanged()
+        # Many may change in one turn, as when a cluster is checked for the first time.
+        if self._refreshCall is None and not self._draining:
+            self._refreshCall = self.clock.callLater(0, self._refreshLater)
+
+    def _refreshLater(self) -> None:
+        self._refreshCall = None
+        self.refresh()
+
+    def failedPassively(self, endpoint: Endpoint) -> None:
+        """
+        A response said that its endpoint wants no more requests (C{x-envoy-immediate-health-check-fail}).
+        """
+        if self.checker is not None:
+            self.checker.failedPassively(endpoint)
 
     def refresh(self) -> None:
         """
@@ -358,14 +440,20 @@ class Cluster:
             made = HTTP1Pool(*parts, connector(endpoint, wish), *rest)
             made.preconnects = self.preconnects.perEndpoint
             return made
-        if self._http2Counters is None:
-            self._http2Counters = bindHttp2Counters(self.scope.scope("http2."))
-        counters = self._http2Counters
+        counters = self.http2Counters()
         if protocol is UpstreamProtocol.HTTP2:
             alpn = connector(endpoint, wish, (b"h2",))
             return HTTP2Pool(*parts, alpn, *rest, counters=counters, random=self._random)
         alpn = connector(endpoint, wish, (b"h2", b"http/1.1"))
         return AutoPool(*parts, alpn, *rest, counters=counters, random=self._random)
+
+    def http2Counters(self) -> Http2Counters:
+        """
+        What its codecs count of HTTP/2.
+        """
+        if self._http2Counters is None:
+            self._http2Counters = bindHttp2Counters(self.scope.scope("http2."))
+        return self._http2Counters
 
     def countBytes(self, measures: bool = False) -> None:
         """
@@ -405,6 +493,11 @@ class Cluster:
         if self._zone is not None:
             self._zone.watchers.pop(self._chooseAnew, None)
         self._discovery.stop()
+        if self._refreshCall is not None:
+            self._refreshCall.cancel()
+            self._refreshCall = None
+        if self.checker is not None:
+            self.checker.stop()
         self.transports.stop()
         for pool in self.pools():
             pool.drain()
@@ -422,7 +515,19 @@ def _forgetEmpty(endpoint: Endpoint) -> None:
         del endpoint.pools[key]
 
 
+def _drop(endpoint: Endpoint) -> None:
+    """
+    Let what is under way end, and have whatever comes begin with new connections.
+    """
+    pools = list(endpoint.pools.values())
+    endpoint.pools.clear()
+    for pool in pools:
+        pool.drain()
+
+
 def _update(endpoint: Endpoint, found: Endpoint) -> Endpoint:
+    endpoint.flags &= ~_LEAVING
+    endpoint.checkedBy = found.checkedBy
     endpoint.weight = found.weight
     endpoint.healthStatus = found.healthStatus
     endpoint.judge()

@@ -17,6 +17,7 @@ from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.ondemand import OnDemandClusters
 
 __all__ = ["Clusters"]
@@ -33,9 +34,11 @@ class Clusters:
     @ivar compileOptions: Makes of a C{Cluster} message what it says of requests, for whoever sends them; L{None} where
         it says nothing. Takes the cluster's scope, too.
     @ivar zone: Where this proxy runs, if a cluster tells of its likes. It is set before any cluster is made.
+    @ivar checks: What checks of the health of endpoints need; likewise.
     """
 
     zone: LocalZone | None = None
+    checks: CheckContext | None = None
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Clusters:
                     self.secrets,
                     self.assignments,
                     self.zone,
+                    self.checks,
                 )
                 with section.report.despite():
                     clusters.append(Cluster(section, *parts))

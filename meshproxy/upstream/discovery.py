@@ -25,6 +25,7 @@ from meshproxy.upstream.dnsdiscovery import (
     compileLookups,
 )
 from meshproxy.upstream.endpoint import Endpoint, Locality
+from meshproxy.upstream.healthchecks.target import compileCheckedBy
 from meshproxy.upstream.named import Discovery, NamedEndpoint, isIP
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.stats import ClusterStats
@@ -192,4 +193,5 @@ def _compileEndpoint(item: Section, group: Section, kind: str) -> NamedEndpoint 
         group.get("priority"),
         None if metadata is None else metadataOf(metadata),
         group.wrapped("load_balancing_weight", 0),
+        compileCheckedBy(endpoint.child("health_check_config")),
     )

@@ -12,6 +12,7 @@ from meshproxy.stats.metrics import Counter, Gauge
 from meshproxy.upstream.healthflags import DEGRADED, EXCLUDED, FAILED, flagsOfStatus
 
 if TYPE_CHECKING:
+    from meshproxy.upstream.healthchecks.target import CheckedBy
     from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.transports import TLSWish
 
@@ -59,6 +60,7 @@ class Endpoint:
     @ivar isDegraded: Whether they choose it after others, where they may.
     @ivar isExcluded: Whether it is left out where it is counted how many there are.
     @ivar healthySince: When it became healthy, where that counts (C{slow_start_config}).
+    @ivar checkedBy: How it is checked otherwise than the rest (C{health_check_config}); L{None} for as the rest.
     @ivar active: Requests, or TCP connections, under way.
     @ivar pools: HTTP/1.1 pools by priority.
     """
@@ -66,6 +68,7 @@ class Endpoint:
     __slots__ = (
         "active",
         "address",
+        "checkedBy",
         "cxActive",
         "cxConnectFail",
         "cxTotal",
@@ -98,10 +101,12 @@ class Endpoint:
         priority: int = 0,
         metadata: dict[str, dict[str, object]] | None = None,
         localityWeight: int = 0,
+        checkedBy: CheckedBy | None = None,
     ) -> None:
         self.address = address
         self.hostname = hostname
         self.weight = weight
+        self.checkedBy = checkedBy
         self.flags = 0
         self.healthStatus = healthStatus
         self.judge()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from meshproxy.net.address import Address
 from meshproxy.upstream.endpoint import Endpoint, Locality
+from meshproxy.upstream.healthchecks.target import CheckedBy
 
 __all__ = ["Discovery", "NamedEndpoint", "isIP"]
 
@@ -51,6 +52,7 @@ class NamedEndpoint:
     priority: int
     metadata: dict[str, dict[str, object]] | None
     localityWeight: int = 0
+    checkedBy: CheckedBy | None = None
 
     def at(self, host: str, isNamed: bool = False) -> Endpoint:
         """
@@ -67,6 +69,7 @@ class NamedEndpoint:
             self.priority,
             self.metadata,
             self.localityWeight,
+            self.checkedBy,
         )
 
 

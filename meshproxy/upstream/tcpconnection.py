@@ -55,6 +55,7 @@ class TCPUpstreamConnection:
     closedHere = False
     tls: TLSInfo | None = None
     _dial: ICancellable | None = None
+    _transport: Any = None
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class TCPUpstreamConnection:
         stats.cxActive.value += 1
         endpoint.cxTotal.value += 1
         endpoint.cxActive.value += 1
+        if cluster.lasting is not None:
+            cluster.lasting.setdefault(endpoint, set()).add(self)
         settings, source = cluster.settings, self._wish.source
         self._dial = cluster.transports.connector(endpoint, self._wish).connect(
             endpoint.address,
@@ -136,6 +139,19 @@ class TCPUpstreamConnection:
         stats.cxDestroy.value += 1
         (stats.cxDestroyLocal if self.closedHere else stats.cxDestroyRemote).value += 1
         stats.cxLengthMs.record(int((cluster.clock.seconds() - self.began) * 1000))
+        if cluster.lasting is not None:
+            connections = cluster.lasting.get(self.endpoint, set())
+            connections.discard(self)
+            if not connections:
+                cluster.lasting.pop(self.endpoint, None)
+
+    def abort(self) -> None:
+        """
+        End it at once: its endpoint is ill. An attempt goes on, and ends as it ends.
+        """
+        if self._transport is not None:
+            self.closedHere = True
+            self._transport.abortConnection()
 
     # The protocol
 
@@ -153,6 +169,8 @@ class TCPUpstreamConnection:
         endpoint.active += 1
         self.tls = getattr(transport, "tls", None)
         protocol = self._protocol
+        if cluster.lasting is not None:
+            self._transport = transport
         protocol.makeConnection(transport)
         self._owner.upstreamConnected()
 

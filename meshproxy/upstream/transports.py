@@ -27,13 +27,13 @@ from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.plain import plainStruct
 from meshproxy.upstream.proxyheader import PROXY_TRANSPORT, HeaderConnector, UpstreamHeader
 
-__all__ = ["NO_WISH", "IConnector", "TLSConnector", "TLSWish", "UpstreamTransports", "hostOf"]
+__all__ = ["MATCH_METADATA", "NO_WISH", "IConnector", "TLSConnector", "TLSWish", "UpstreamTransports", "hostOf"]
 
 _RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 _TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 #: The metadata of endpoints that C{transport_socket_matches} look at.
-_MATCH = "envoy.transport_socket_match"
+MATCH_METADATA = "envoy.transport_socket_match"
 
 
 class IConnector(Protocol):
@@ -89,10 +89,13 @@ class TLSConnector:
         tls: UpstreamTLS,
         wish: TLSWish = NO_WISH,
         alpn: tuple[bytes, ...] = (),
+        isOverridden: bool = False,
     ) -> None:
         """
         @param alpn: What to offer where the configuration offers nothing.
+        @param isOverridden: Whether to offer that in any case.
         """
+        self._isOverridden = isOverridden
         self._network = network
         self._clock = clock
         self._tls = tls
@@ -113,7 +116,11 @@ class TLSConnector:
         """
         tls, (serverName, names, *_) = self._tls, self._wish
         dial = TLSDial(
-            lambda sock: tls.session(sock, serverName, names, self._alpn), protocol, failed, timeout, bufferLimit
+            lambda sock: tls.session(sock, serverName, names, self._alpn, self._isOverridden),
+            protocol,
+            failed,
+            timeout,
+            bufferLimit,
         )
         return dial.begin(
             lambda inner: self._network.connect(address, inner, failed, timeout, bufferLimit, options),
@@ -243,17 +250,32 @@ class UpstreamTransports:
 
     def _of(self, endpoint: Endpoint) -> _Transport:
         if self._matches:
-            said = (endpoint.metadata or {}).get(_MATCH, {})
+            said = (endpoint.metadata or {}).get(MATCH_METADATA, {})
             for wanted, transport in self._matches:
                 if all(name in said and said[name] == value for name, value in wanted.items()):
                     return transport
         return self._default
 
-    def connector(self, endpoint: Endpoint, wish: TLSWish = NO_WISH, alpn: tuple[bytes, ...] = ()) -> IConnector:
+    def checkConnector(self, endpoint: Endpoint, alpn: tuple[bytes, ...]) -> IConnector:
+        """
+        What connects to an endpoint for a check of its health.
+
+        @param alpn: What to offer instead of what the configuration offers; nothing for that.
+        """
+        return self.connector(endpoint, alpn=alpn, isOverridden=True)
+
+    def connector(
+        self,
+        endpoint: Endpoint,
+        wish: TLSWish = NO_WISH,
+        alpn: tuple[bytes, ...] = (),
+        isOverridden: bool = False,
+    ) -> IConnector:
         """
         What connects to an endpoint.
 
         @param alpn: What to offer where the configuration offers nothing.
+        @param isOverridden: Whether to offer that in any case.
         """
         tls, header, _ = self._of(endpoint)
         network: IConnector = self._network
@@ -263,7 +285,7 @@ class UpstreamTransports:
             return network
         if tls.usesHostname and endpoint.hostname and not wish.serverName:
             wish = wish._replace(serverName=endpoint.hostname)
-        return TLSConnector(network, self._clock, tls, wish, alpn)
+        return TLSConnector(network, self._clock, tls, wish, alpn, isOverridden)
 
     def stop(self) -> None:
         """

@@ -63,7 +63,8 @@ declare("envoy.config.core.v3.BindConfig", "extra_source_addresses", "additional
 declare("envoy.config.core.v3.ExtraSourceAddress", "address", "socket_options")
 declare(_CLUSTER + "Cluster", "connection_pool_per_downstream_connection")
 accept(_CLUSTER + "Cluster", "wait_for_warm_on_init", "static clusters are warm before listeners open")
-accept(_CLUSTER + "Cluster", "ignore_health_on_host_removal", "what discovery removes is removed at once")
+declare(_CLUSTER + "Cluster", "health_checks", "ignore_health_on_host_removal")
+declare(_CLUSTER + "Cluster", "close_connections_on_host_health_failure")
 
 declare(_CLUSTER + "Cluster.RefreshRate", "base_interval", "max_interval")
 declare(_CLUSTER + "Cluster.LeastRequestLbConfig", "choice_count", "active_request_bias")
@@ -80,6 +81,8 @@ declare(_CLUSTER + "Cluster.CommonLbConfig", "consistent_hashing_lb_config", "zo
 declare(_CLUSTER + "Cluster.CommonLbConfig.LocalityWeightedLbConfig")
 declare(_CLUSTER + "Cluster.CommonLbConfig.ConsistentHashingLbConfig", *_HASHING)
 declare(_CLUSTER + "Cluster.CommonLbConfig.ZoneAwareLbConfig", *_ZONES)
+declare(_CLUSTER + "Cluster.CommonLbConfig", "ignore_new_hosts_until_first_hc")
+declare(_CLUSTER + "Cluster.CommonLbConfig", "close_connections_on_host_set_change")
 accept(_CLUSTER + "Cluster.CommonLbConfig", "update_merge_window", "updates are applied at once")
 
 declare(_CLUSTER + "CircuitBreakers", "thresholds", "per_host_thresholds")
@@ -122,4 +125,5 @@ declare(_ENDPOINT + "LocalityLbEndpoints", "locality", "lb_endpoints", "priority
 accept(_ENDPOINT + "LocalityLbEndpoints", "metadata", "nothing here reads a locality's metadata")
 declare(_ENDPOINT + "LbEndpoint", "endpoint", "health_status", "load_balancing_weight")
 declare(_ENDPOINT + "LbEndpoint", "metadata")
-declare(_ENDPOINT + "Endpoint", "address", "hostname")
+declare(_ENDPOINT + "Endpoint", "address", "hostname", "health_check_config")
+declare(_ENDPOINT + "Endpoint.HealthCheckConfig", "port_value", "hostname", "address", "disable_active_health_check")

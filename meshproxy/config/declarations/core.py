@@ -5,7 +5,7 @@ C{envoy.config.core.v3} and the small types that every part uses.
 
 from __future__ import annotations
 
-from meshproxy.config.supported import accept, declare, only
+from meshproxy.config.supported import accept, declare, decline, only
 
 __all__: list[str] = []
 
@@ -60,6 +60,24 @@ declare(_CORE + "SocketOption.SocketType", "stream", "datagram")
 declare(_CORE + "SocketOption.SocketType.Stream")
 declare(_CORE + "SocketOption.SocketType.Datagram")
 declare(_CORE + "SocketOptionsOverride", "socket_options")
+
+_CHECK = _CORE + "HealthCheck"
+declare(_CHECK, "timeout", "interval", "initial_jitter", "interval_jitter", "interval_jitter_percent")
+declare(_CHECK, "unhealthy_threshold", "healthy_threshold", "reuse_connection", "no_traffic_interval")
+declare(_CHECK, "no_traffic_healthy_interval", "unhealthy_interval", "unhealthy_edge_interval", "healthy_edge_interval")
+declare(_CHECK, "http_health_check", "tcp_health_check", "grpc_health_check", "event_log_path", "event_logger")
+declare(_CHECK, "always_log_health_check_failures", "always_log_health_check_success", "tls_options")
+declare(_CHECK, "transport_socket_match_criteria")
+decline(_CHECK, "custom_health_check", "checks are over HTTP, TCP and gRPC; there are none of Redis or Thrift")
+decline(_CHECK, "event_service", "events are logged to files")
+declare(_CHECK + ".Payload", "text", "binary")
+declare(_CHECK + ".HttpHealthCheck", "host", "path", "send", "receive", "response_buffer_size", "method")
+declare(_CHECK + ".HttpHealthCheck", "request_headers_to_add", "request_headers_to_remove", "expected_statuses")
+declare(_CHECK + ".HttpHealthCheck", "retriable_statuses", "service_name_matcher")
+only(_CHECK + ".HttpHealthCheck", "codec_client_type", "HTTP1", "HTTP2")
+declare(_CHECK + ".TcpHealthCheck", "send", "receive", "proxy_protocol_config")
+declare(_CHECK + ".GrpcHealthCheck", "service_name", "authority", "initial_metadata")
+declare(_CHECK + ".TlsOptions", "alpn_protocols")
 
 declare(_CORE + "ProxyProtocolConfig", "version", "pass_through_tlvs", "added_tlvs")
 declare(_CORE + "ProxyProtocolPassThroughTLVs", "match_type", "tlv_type")

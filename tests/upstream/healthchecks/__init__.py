@@ -1,0 +1,3 @@
+"""
+L{meshproxy.upstream.healthchecks}.
+"""
