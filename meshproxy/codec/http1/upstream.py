@@ -313,6 +313,9 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             match = matchResponse(data)
             if match is None or (stop := match.end()) > self._options.maxHeadBytes:
                 return None
+            if stop == len(data):
+                # A head alone is for the other way: it need not be taken apart twice.
+                return None
             headers = self._takeMatch(match)  # type: ignore[assignment]  # None is for the other way
             if headers is None or not self._hasBody(headers):
                 return None
@@ -322,7 +325,7 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
                     return None
                 self._tookWhole()
                 return headers, body
-            if stop == len(data) or b"transfer-encoding" in headers.first:
+            if b"transfer-encoding" in headers.first:
                 return None
             if headers.more is None:
                 memory.remember(data, stop, headers)
