@@ -149,6 +149,8 @@ class HealthCheck(HTTPFilter):
             total = cluster.stats.membershipTotal.value
             if not total and percentage:
                 return 503, "health_check_failed_cluster_empty", ()
-            if cluster.stats.membershipHealthy.value < total * percentage / 100:
+            # As in Envoy, degraded endpoints will do.
+            well = cluster.stats.membershipHealthy.value + cluster.stats.membershipDegraded.value
+            if well < total * percentage / 100:
                 return 503, "health_check_failed_cluster_unhealthy", ()
         return 200, "health_check_ok_cluster_healthy" if self.config.percentages else "health_check_ok", ()

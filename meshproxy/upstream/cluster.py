@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -36,6 +37,7 @@ from meshproxy.upstream.discovery import compileAssigned, compileDiscovery, disc
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.fullpool import FULL_POOL
 from meshproxy.upstream.healthchecks.checker import CheckContext, compileHealthChecker
+from meshproxy.upstream.healthchecks.passive import watchResponsesOf
 from meshproxy.upstream.healthflags import HealthFlag
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
@@ -316,13 +318,6 @@ class Cluster:
         self._refreshCall = None
         self.refresh()
 
-    def failedPassively(self, endpoint: Endpoint) -> None:
-        """
-        A response said that its endpoint wants no more requests (C{x-envoy-immediate-health-check-fail}).
-        """
-        if self.checker is not None:
-            self.checker.failedPassively(endpoint)
-
     def refresh(self) -> None:
         """
         Choose anew among the endpoints that may be chosen, after any of them changed.
@@ -396,6 +391,8 @@ class Cluster:
                 breaker.poolsOpen.value = int(self._poolsOf(breaker) + 1 >= breaker.mostPools)
             if self._countsBytes:
                 countBytesOf(pool, self._measuresHeads)
+            if self.checker is not None:
+                watchResponsesOf(pool, partial(self.checker.failedPassively, endpoint))
         return pool
 
     def _poolsOf(self, breaker: Breaker) -> int:
@@ -465,6 +462,8 @@ class Cluster:
         self._measuresHeads = measures
         for pool in self.pools():
             countBytesOf(pool, measures)
+            if pool.unwanted is not None:
+                watchResponsesOf(pool, pool.unwanted)
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """

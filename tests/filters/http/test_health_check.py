@@ -107,7 +107,10 @@ class HealthCheckTests(SynchronousTestCase):
         )
         cluster.stats.membershipHealthy.value = 2
         self.assertEqual(harness.request("GET", "/health").status, 200)
-        cluster.stats.membershipTotal.value = cluster.stats.membershipHealthy.value = 0
+        cluster.stats.membershipHealthy.value = cluster.stats.membershipDegraded.value = 1
+        self.assertEqual(harness.request("GET", "/health").status, 200)
+        cluster.stats.membershipTotal.value = 0
+        cluster.stats.membershipHealthy.value = cluster.stats.membershipDegraded.value = 0
         self.assertEqual(
             self.seen(harness.request("GET", "/health")), (503, "health_check_failed_cluster_empty", "LH", False)
         )

@@ -160,11 +160,12 @@ class CheckerTests(CheckedCase):
 
     def test_passive(self) -> None:
         """
-        A response may say that its endpoint wants no more.
+        A response may say that its endpoint wants no more: it is ill, and is not counted.
         """
-        self.backend()
+        backend = self.backend()
         cluster = self.make(httpCheck(), "192.0.2.1")
-        cluster.failedPassively(cluster.endpoints[0])
+        backend.answer(Answer(body=b"a", headers=[(b"x-envoy-immediate-health-check-fail", b"true")]))
+        cluster.pool(cluster.endpoints[0]).request(Asker())
         self.reactor.settle()
         self.assertEqual(self.flags(cluster.endpoints[0]), "/failed_active_hc/excluded_via_immediate_hc_fail")
         self.assertEqual(value(self.store, "cluster.c.membership_excluded"), 1)
