@@ -26,6 +26,7 @@ _TESTED_ELSEWHERE = {
     "Bundles of trust domains",
     "Certificates are read again",
     "Connections made ahead by chance",
+    "Endpoints are not degraded for ever",
     "Expressions name what there is",
     "Files of discovery are read to the letter",
     "Filters begin after the handshake",

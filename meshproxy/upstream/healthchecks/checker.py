@@ -107,7 +107,7 @@ def compileHealthChecker(
         asked = compileTCPCheck(check.childOrEmpty(by))
     if asked is None or section.report.errors:
         return None
-    log = compileEventLog(check, name, _TYPES[by], context.files, clock.seconds)
+    log = compileEventLog(check, name, _TYPES[by], context.files, clock.seconds, kind == "LOGICAL_DNS")
     rules = CheckRules(
         compileTimes(check),
         CheckStats(scope),

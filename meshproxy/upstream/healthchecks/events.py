@@ -29,7 +29,12 @@ _BEFORE: Final = ("eject_unhealthy_event", "add_healthy_event")
 
 
 def compileEventLog(
-    section: Section, cluster: str, checker: str, files: LogFiles | None, now: Callable[[], float]
+    section: Section,
+    cluster: str,
+    checker: str,
+    files: LogFiles | None,
+    now: Callable[[], float],
+    tellsMetadata: bool = False,
 ) -> EventLog | None:
     """
     Open what a C{HealthCheck} names.
@@ -38,6 +43,7 @@ def compileEventLog(
     @param checker: The name of its C{HealthCheckerType}.
     @param files: The open files; L{None} where nothing is to be opened.
     @param now: Gives the seconds since the epoch.
+    @param tellsMetadata: See L{EventLog}.
 
     @return: L{None} where there is no log.
     """
@@ -55,7 +61,9 @@ def compileEventLog(
                 opened.append(files.open(path))
             except OSError as error:
                 where.refuse(f"cannot open {path!r}: {error.strerror}", field)
-    return EventLog(cluster, checker, opened, files, now) if opened and files is not None else None
+    if not opened or files is None:
+        return None
+    return EventLog(cluster, checker, opened, files, now, tellsMetadata)
 
 
 class EventLog:
@@ -64,8 +72,19 @@ class EventLog:
     """
 
     def __init__(
-        self, cluster: str, checker: str, opened: list[LogFile], files: LogFiles, now: Callable[[], float]
+        self,
+        cluster: str,
+        checker: str,
+        opened: list[LogFile],
+        files: LogFiles,
+        now: Callable[[], float],
+        tellsMetadata: bool = False,
     ) -> None:
+        """
+        @param tellsMetadata: Whether an endpoint without metadata has an empty field for it, as in Envoy that of a name
+            (C{LOGICAL_DNS}).
+        """
+        self._tellsMetadata = tellsMetadata
         self._cluster = cluster
         self._checker = checker
         self._opened = opened
@@ -114,7 +133,8 @@ class EventLog:
         event["timestamp"] = _timestamp(self._now())
         if name not in _BEFORE and name != "successful_health_check_event":
             event[name] = facts
-        event["metadata"] = {"filter_metadata": endpoint.metadata or {}, "typed_filter_metadata": {}}
+        if endpoint.metadata is not None or self._tellsMetadata:
+            event["metadata"] = {"filter_metadata": endpoint.metadata or {}, "typed_filter_metadata": {}}
         place = endpoint.locality
         event["locality"] = {"region": place.region, "zone": place.zone, "sub_zone": place.subZone}
         if name == "successful_health_check_event":

@@ -57,7 +57,6 @@ class EventTests(CheckedCase):
             '{"health_checker_type":"HTTP","host":{"socket_address":{"protocol":"TCP","address":"192.0.2.1",'
             '"port_value":80,"resolver_name":"","ipv4_compat":false,"network_namespace_filepath":""}},'
             '"cluster_name":"c","add_healthy_event":{"first_check":true},"timestamp":"2027-01-15T08:00:00Z",'
-            '"metadata":{"filter_metadata":{},"typed_filter_metadata":{}},'
             '"locality":{"region":"","zone":"","sub_zone":""}}\n',
         )
 
