@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from meshproxy.config import Report, Section
 from meshproxy.config.registry import ReloadFailed
 from meshproxy.errors import MeshProxyError
-from meshproxy.http.context import FILTER_CONFIG, ROUTES_OF_SCOPES, SCOPES, AwaitedKey, ProxyContext
+from meshproxy.http.context import FILTER_CONFIG, HOSTS, ROUTES_OF_SCOPES, SCOPES, AwaitedKey, ProxyContext
 from meshproxy.listener.listener import Listener
 from meshproxy.listener.listeners import Listeners
 from meshproxy.listener.routewaits import RouteWaits
@@ -183,6 +183,7 @@ class ServedConfiguration:
             cluster.addedViaAPI, cluster.versionInfo = True, dynamic.versions.get((CLUSTER, *key), "")
         self._context.clusterNames = frozenset(cluster.name for cluster in clusters)
         self._context.routes = dynamic.sections(ROUTES, report, self._checked)
+        self._context.hostsCome = dynamic.hostsCome
         self._context.scopes = _scopes(dynamic, report, self._checked)
         self._context.filterConfigs = dynamic.sections(EXTENSION, report, self._checked)
         sections = dynamic.sections(LISTENER, report, self._checked)
@@ -209,7 +210,7 @@ class ServedConfiguration:
         @return: What is wrong with it; then all stays as it is.
         """
         bootstrap, context = self._again(), self._context
-        served = context.routes, context.scopes, context.filterConfigs
+        served = context.routes, context.scopes, context.filterConfigs, context.hostsCome
 
         def kept(section: Section) -> Listener | None:
             current = self._listeners.byName.get(section.get("name"))
@@ -219,7 +220,7 @@ class ServedConfiguration:
 
         clusters, listeners = self._compileWith(bootstrap, dynamic, kept)
         if bootstrap.report.errors:
-            context.routes, context.scopes, context.filterConfigs = served
+            context.routes, context.scopes, context.filterConfigs, context.hostsCome = served
             self._restoreNames()
             self._giveUp(clusters, listeners)
             return list(map(str, bootstrap.report.errors))
@@ -254,6 +255,8 @@ class ServedConfiguration:
                 self._context.scopeVersions[path] = told
         self.dynamic = dynamic
         self._noteParts()
+        if self._context.hosts is not None:
+            self._context.hosts.served()
         self._served()
 
     def _isLate(self, key: AwaitedKey) -> None:
@@ -265,6 +268,8 @@ class ServedConfiguration:
         context = self._context
         if kind == SCOPES:
             isThere = path in context.scopes
+        elif kind == HOSTS:
+            isThere = name in context.hostsCome
         else:
             isThere = (path, name) in (context.filterConfigs if kind == FILTER_CONFIG else context.routes)
         if self._isEnding or isThere:
@@ -327,7 +332,7 @@ class ServedConfiguration:
             waitsFor = {
                 key: timeout
                 for key, timeout in listener.waitsFor.items()
-                if not (isServing and key[0] in (ROUTES_OF_SCOPES, FILTER_CONFIG))
+                if not (isServing and key[0] in (ROUTES_OF_SCOPES, FILTER_CONFIG, HOSTS))
             }
             if not waitsFor:
                 ready.append(listener)
@@ -373,7 +378,8 @@ def _partsOf(section: Section, dynamic: DynamicResources) -> tuple[bytes, ...]:
     # What has come and is empty is not the same as what has not come.
     come = (str(path in dynamic.scopes).encode("ascii") for path in sorted(named.scopes))
     filters = (dynamic.filterConfigs.get(key, b"") for key in sorted(named.filterConfigs))
-    return (message, *routes, *scopes, *come, *filters)
+    hosts = (str(key[1] in dynamic.hostsCome).encode("ascii") for key in sorted(named.routes))
+    return (message, *routes, *scopes, *come, *filters, *hosts)
 
 
 def _scopes(dynamic: DynamicResources, report: Report, checked: Checked) -> dict[str, list[Section]]:

@@ -106,6 +106,9 @@ def explainResources(
     dynamic = DynamicResources({}, plain, {("", name): value for name, value in routes.items()})
     server.context.clusterNames = frozenset([*clusters, *server.context.clusterNames])
     server.context.routes = dynamic.sections(ROUTES, report)
+    if server.context.hosts is not None:
+        # What comes apart is not known here, however it comes.
+        server.context.hosts.isDelta = True
     made = server.listeners.compile(list(dynamic.sections(LISTENER, report).values()))
     answer = explain(question, made, _Clusters(clusters, server.clusters.compile, report), server.context.runtime)
     if report.errors:

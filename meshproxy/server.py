@@ -44,6 +44,7 @@ from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.endpoint import Locality
 from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
+from meshproxy.upstream.ondemand import OnDemandHosts
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
 from meshproxy.xds.dynamic import DynamicResources
@@ -145,6 +146,7 @@ class ProxyServer(MultiService):
                 secrets,
                 isFailed=lambda: self.failedHealthCheck,
             )
+            self.context.hosts = OnDemandHosts(reactor)
             clusters.compileOptions = lambda section, scope: compileClusterOptions(section, scope, self.context)
             self.files = files
             self.clusters = clusters
@@ -156,7 +158,9 @@ class ProxyServer(MultiService):
             runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
             self.discovery: Discovery | None = None
             self._discoverySettings = compileDiscovery(bootstrap)
-            secrets.hasStream = clusters.assignments.hasSource = self._discoverySettings.stream is not None
+            stream = self._discoverySettings.stream
+            secrets.hasStream = clusters.assignments.hasSource = stream is not None
+            self.context.hosts.isDelta = stream is not None and stream.source.isDelta
             self._node = nodeOf(bootstrap, options.serviceNode, options.serviceCluster, options.serviceZone)
             self._secretStreams = secrets.streams = SecretStreams(self.context, self._node)
             self.identity = self._makeIdentity(bootstrap, store)
@@ -490,6 +494,8 @@ class ProxyServer(MultiService):
             sink.close()
         self._secretStreams.stop()
         self.configuration.stop()
+        if self.context.hosts is not None:
+            self.context.hosts.stop()
         if self.identity is not None:
             self.identity.stop()
         self.admin.stop()

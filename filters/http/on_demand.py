@@ -14,7 +14,7 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
-from meshproxy.upstream.ondemand import compileOnDemand
+from meshproxy.upstream.ondemand import Found, compileOnDemand
 
 __all__ = ["OnDemand"]
 
@@ -26,6 +26,9 @@ declare(_PACKAGE + "OnDemandCds", "source", "timeout")
 
 #: Seconds, as in Envoy.
 _TIMEOUT = 5.0
+
+#: Seconds; that of the first response of any source. Envoy waits for as long as the request may take.
+_HOST_TIMEOUT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,45 @@ class OnDemand(HTTPFilter):
         return cls.compileConfig(section, context)
 
     def requestHeaders(self, stream: Any, headers: RequestHeaders, endStream: bool) -> Deferred[Any] | None:
-        route = stream.route
-        if route is None or route.action is None:
+        if stream.route is None:
+            return self._askHost(stream, headers)
+        return self._askCluster(stream)
+
+    def _askHost(self, stream: Any, headers: RequestHeaders) -> Deferred[Any] | None:
+        """
+        There is no route: ask for the virtual host, and look again.
+        """
+        hosts = self.context.hosts
+        # The routes may have come after the request did.
+        manager = stream.downstream.slot.current
+        routes = manager.routes
+        if hosts is None or routes.scopes is not None or not routes.sections:
+            return None
+        vhds = routes.sections[0].child("vhds")
+        host = headers.authority.decode("utf-8", "replace").lower()
+        name = f"{routes.name}/{host}"
+        if vhds is None or not host or hosts.isAnswered(name):
+            return None
+
+        def cbFound(found: Found) -> Deferred[Any] | None:
+            if found is not Found.AVAILABLE:
+                return None
+            stream.downstream.slot.current.chooseRoute(stream)
+            return None if stream.route is None else self._askCluster(stream)
+
+        timeout = vhds.childOrEmpty("config_source").seconds("initial_fetch_timeout", _HOST_TIMEOUT)
+        return hosts.ask(name, timeout or _HOST_TIMEOUT).addCallback(cbFound)
+
+    def _askCluster(self, stream: Any) -> Deferred[Any] | None:
+        """
+        There is a route: ask for its cluster, if it is not there.
+        """
+        action = stream.route.action
+        if action is None:
             return None
         said = stream.routeConfig(self.context.name)
         timeout = (self.config if said is None else said).timeout
-        name: str = route.action.cluster
         clusters = self.context.clusters
-        if timeout is None or not name or name in clusters.byName:
+        if timeout is None or not action.cluster or action.cluster in clusters.byName:
             return None
-        return clusters.onDemand.ask(name, timeout)
+        return clusters.onDemand.ask(action.cluster, timeout)

@@ -177,6 +177,7 @@ class ChainCompiler:
             self._openLogs,
             self.compileUpstream,
             proxy.logs.findSecret,
+            proxy.hosts,
         )
 
     def _openLogs(self, sections: Sequence[Section]) -> AccessLogs:

@@ -12,7 +12,7 @@ from meshproxy.codec.http1 import Http1Counters
 from meshproxy.config import Section
 from meshproxy.config.sources import compileSource
 from meshproxy.http.chaincompiler import ChainCompiler
-from meshproxy.http.context import ROUTES, ROUTES_OF_SCOPES, SCOPES, ProxyContext
+from meshproxy.http.context import HOSTS, ROUTES, ROUTES_OF_SCOPES, SCOPES, ProxyContext
 from meshproxy.http.manager import ConnectionManager
 from meshproxy.http.matchinputs import REQUEST_INPUTS
 from meshproxy.http.requestheaders import INTERNAL, compileRequestHeaders
@@ -138,7 +138,22 @@ def _compileDiscovered(rds: Section, proxy: ProxyContext, context: RouteContext)
     if found is None:
         proxy.wait((ROUTES, source.path, name), source.timeout)
         return RouteTable(name, lambda headers, info: None, (), ())
-    return compileRouteConfiguration(found, replace(context, validateClusters=False))
+    takesHosts = not source.path and proxy.hosts is not None
+    vhds = found.child("vhds")
+    if vhds is not None and takesHosts:
+        _awaitHosts(vhds, name, proxy)
+    return compileRouteConfiguration(found, replace(context, validateClusters=False, takesHosts=takesHosts))
+
+
+def _awaitHosts(vhds: Section, name: str, proxy: ProxyContext) -> None:
+    """
+    A listener that begins waits for the virtual hosts, too.
+    """
+    source = compileSource(vhds.child("config_source"), vhds, "config_source", proxy.secrets.hasStream)
+    if source.path or (proxy.hosts is not None and not proxy.hosts.isDelta):
+        vhds.refuse("virtual hosts come by ads, where ads_config speaks delta (DELTA_GRPC)", "config_source")
+    elif name not in proxy.hostsCome:
+        proxy.wait((HOSTS, "", name), source.timeout)
 
 
 def _compileScopes(scoped: Section, discovered: Section, proxy: ProxyContext, context: RouteContext) -> RouteTable:

@@ -19,11 +19,12 @@ from meshproxy.runtime import Runtime, never
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
+from meshproxy.upstream.ondemand import OnDemandHosts
 
 if TYPE_CHECKING:
     from meshproxy.http.chain import ChainLink
 
-__all__ = ["FILTER_CONFIG", "ROUTES", "ROUTES_OF_SCOPES", "SCOPES", "AwaitedKey", "ProxyContext", "RouteKey"]
+__all__ = ["FILTER_CONFIG", "HOSTS", "ROUTES", "ROUTES_OF_SCOPES", "SCOPES", "AwaitedKey", "ProxyContext", "RouteKey"]
 
 #: What a route configuration that comes by RDS is known by: the path of its file, empty for the control plane, and its
 #: name.
@@ -36,6 +37,7 @@ FILTER_CONFIG = "filter configuration"
 ROUTES = "routes"
 ROUTES_OF_SCOPES = "routes of a scope"
 SCOPES = "scopes"
+HOSTS = "virtual hosts of"
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class ProxyContext:
     @ivar awaited: What was asked for while something was compiled, and is not there; and for how many seconds it is
         waited for, 0 for as long as it takes.
     @ivar late: What is waited for no more.
+    @ivar hosts: Virtual hosts that are asked for when a request needs them; L{None} where none may be.
+    @ivar hostsCome: The route configurations whose virtual hosts came apart from them.
     @ivar upstreamFilters: By name, what stands in chains of clusters and routers, for routes to speak to.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
     """
@@ -81,6 +85,8 @@ class ProxyContext:
     filterConfigVersions: dict[RouteKey, tuple[str, float]] = field(default_factory=dict)
     awaited: dict[AwaitedKey, float] = field(default_factory=dict)
     late: set[AwaitedKey] = field(default_factory=set)
+    hosts: OnDemandHosts | None = None
+    hostsCome: frozenset[str] = frozenset()
     upstreamFilters: dict[str, tuple[ChainLink, IFilterFactory]] = field(default_factory=dict)
 
     def wait(self, key: AwaitedKey, timeout: float) -> None:

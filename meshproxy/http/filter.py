@@ -34,6 +34,7 @@ from meshproxy.interfaces import STOP, IHTTPFilter, IHTTPStream, IUpstreamCalls,
 from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
+from meshproxy.upstream.ondemand import OnDemandHosts
 
 __all__ = ["STOP", "FilterContext", "Foreseen", "HTTPFilter", "RequestHeadersMethod", "Stop", "noLogs"]
 
@@ -77,6 +78,7 @@ class FilterContext:
     @ivar compileUpstream: Compiles the filters that tries of requests pass on their way upstream, for the router; by
         the message, and the field that lists them.
     @ivar findSecret: The secrets that formats may show.
+    @ivar hosts: Virtual hosts that are asked for when a request needs them.
     """
 
     name: str
@@ -94,6 +96,7 @@ class FilterContext:
     openLogs: Callable[[Sequence[Section]], AccessLogs] = noLogs
     compileUpstream: Callable[[Section, str], Any] = _noChain
     findSecret: FindSecret | None = None
+    hosts: OnDemandHosts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from meshproxy.net.relay import IRelay
 
 if TYPE_CHECKING:
     from meshproxy.http.http2 import HTTP2Connection
+    from meshproxy.http.slot import ManagerSlot
     from meshproxy.http.stream import Stream
     from meshproxy.upstream.stats import ClusterStats
 
@@ -45,6 +46,13 @@ class StreamSide:
         self.stream: Stream | None = None
         # What came on the way to a tunnel that is not open yet.
         self._held: list[tuple[bytes, bool]] | None = None
+
+    @property
+    def slot(self) -> ManagerSlot:
+        """
+        Where the connection finds the newest connection manager.
+        """
+        return self.connection.slot
 
     # Told by the codec
 

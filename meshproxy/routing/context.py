@@ -42,6 +42,7 @@ class RouteContext:
         where routes come by RDS.
     @ivar runtime: Decides about C{runtime_fraction}.
     @ivar random: Numbers from 0 to below 1, for weighted clusters.
+    @ivar takesHosts: Whether virtual hosts may come apart (C{vhds}).
     @ivar serviceCluster: What this proxy is called: C{node.cluster}.
     @ivar matcherInputs: What trees of conditions can look at, by the names of their messages.
     @ivar compileFilterConfig: Compiles C{typed_per_filter_config}.
@@ -57,6 +58,7 @@ class RouteContext:
     compileFilterConfig: CompileFilterConfig = _noFilters
     knowsFilterConfig: KnowsFilterConfig = _all
     compileOlderConfig: CompileOlderConfig = _nothing
+    takesHosts: bool = False
     serviceCluster: str = ""
     matcherInputs: Mapping[str, CompileInput] = field(default_factory=dict)
     registry: FilterRegistry | None = None

@@ -234,6 +234,8 @@ def compileRouteConfiguration(section: Section, context: RouteContext) -> RouteT
     back then is only good to go on checking with.
     """
     name: str = section.get("name")
+    if section.has("vhds") and not context.takesHosts:
+        section.refuse("virtual hosts come apart only for routes that come by rds from ads", "vhds")
     compiler = RouteCompiler(section, context)
     domains: DomainTable[Match] = DomainTable()
     virtualHosts: list[VirtualHost] = []

@@ -1,13 +1,13 @@
 # -*- test-case-name: tests.upstream.test_ondemand -*-
 """
-Clusters that a control plane is asked for when somebody needs them (ODCDS).
+Clusters and virtual hosts that a control plane is asked for when somebody needs them (ODCDS, VHDS).
 
 Source: Envoy's C{envoy.extensions.filters.http.on_demand.v3.OnDemandCds} and C{TcpProxy.OnDemand}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from enum import Enum
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from meshproxy.config.sources import compileSource
 from meshproxy.stats.store import Store
 from meshproxy.upstream.subscriptions import SubscriptionStats
 
-__all__ = ["Found", "OnDemandClusters", "compileOnDemand"]
+__all__ = ["Found", "OnDemandClusters", "OnDemandHosts", "OnDemandNames", "compileOnDemand"]
 
 _MOST = 1000
 """
@@ -65,32 +65,29 @@ class _Search:
         return waiting
 
 
-class OnDemandClusters:
+class OnDemandNames:
     """
     What is asked for, and who waits for it.
 
-    As in Envoy, what was asked for once stays asked for: a cluster that came may change, and one that does not exist,
-    or did not come in time, may come still. Who needs it before has it asked for again. Of those that are not there
+    As in Envoy, what was asked for once stays asked for: what came may change, and what does not exist, or did not
+    come in time, may come still. Who needs it before has it asked for again. Of those that are not there
     the oldest are given up when they are too many.
 
     @ivar changed: Called when other names are asked for than before.
     @ivar names: What is asked for.
     @ivar again: Those of them that have to be asked for again, whatever was said of them; emptied by who does that.
-    @ivar stats: What is counted of it; L{None} where nothing was asked for yet.
     """
 
     _log = Logger()
 
-    def __init__(self, store: Store, clock: IReactorTime, known: Container[str], most: int = _MOST) -> None:
+    def __init__(self, clock: IReactorTime, known: Container[str], most: int = _MOST) -> None:
         """
-        @param known: The names of the clusters that serve.
+        @param known: The names of what serves.
         @param most: How many names may be waited for at a time, and how many may be absent.
         """
         self.changed: Callable[[], object] = lambda: None
         self.names: set[str] = set()
         self.again: set[str] = set()
-        self.stats: SubscriptionStats | None = None
-        self._store = store
         self._clock = clock
         self._known = known
         self._most = most
@@ -101,7 +98,7 @@ class OnDemandClusters:
 
     def ask(self, name: str, timeout: float) -> Deferred[Found]:
         """
-        Ask for a cluster that is not there. As in Envoy, who asks while somebody else waits for it waits for as long as
+        Ask for what is not there. As in Envoy, who asks while somebody else waits for it waits for as long as
         that one.
 
         @param timeout: Seconds.
@@ -113,16 +110,13 @@ class OnDemandClusters:
             if len(self._searches) >= self._most or len(name) > _LONGEST_NAME:
                 if not self._isFull:
                     self._isFull = True
-                    self._log.warn("too many clusters are asked for on demand, or with too long a name")
+                    self._log.warn("too much is asked for on demand, or by too long a name")
                 return succeed(Found.MISSING)
             return self._begin(name, timeout).wait()
         return search.wait()
 
     def _begin(self, name: str, timeout: float) -> _Search:
         search = self._searches[name] = _Search(self._clock.callLater(timeout, self._timedOut, name))
-        if self.stats is None:
-            self.stats = SubscriptionStats(self._store.scope("cluster_manager.odcds."), self._clock.seconds)
-        self.stats.begun()
         if name in self._absent:
             del self._absent[name]
             self.again.add(name)
@@ -132,7 +126,7 @@ class OnDemandClusters:
 
     def served(self) -> None:
         """
-        Other clusters serve than before.
+        Something else serves than before.
         """
         for name in [name for name in self._searches if name in self._known]:
             self._end(name, Found.AVAILABLE)
@@ -142,25 +136,12 @@ class OnDemandClusters:
         for name in [name for name in self.names if not any(name in each for each in held)]:
             self._lacks(name, Found.MISSING)
 
-    def received(self, names: Iterable[str], missing: Iterable[str], version: str) -> None:
+    def miss(self, names: Iterable[str]) -> None:
         """
-        The control plane said something. Who waits for what came is told when it serves.
-
-        @param missing: What does not exist.
+        The control plane says that these do not exist.
         """
-        missing = self.names.intersection(missing)
-        for _ in (*missing, *self.names.intersection(names)):
-            if self.stats is not None:
-                self.stats.received(version)
-        for name in sorted(missing):
+        for name in sorted(self.names.intersection(names)):
             self._lacks(name, Found.MISSING)
-
-    @property
-    def counted(self) -> list[SubscriptionStats]:
-        """
-        What counts for all that is asked for: as in Envoy, once for each name.
-        """
-        return [] if self.stats is None else [self.stats] * len(self.names)
 
     def stop(self) -> None:
         """
@@ -191,6 +172,121 @@ class OnDemandClusters:
         for each in waiting:
             if not each.called:
                 each.callback(found)
+
+
+class OnDemandClusters(OnDemandNames):
+    """
+    Clusters, and what is counted of them.
+
+    @ivar stats: L{None} where nothing was asked for yet.
+    """
+
+    def __init__(self, store: Store, clock: IReactorTime, known: Container[str], most: int = _MOST) -> None:
+        """
+        @param known: The names of the clusters that serve.
+        """
+        super().__init__(clock, known, most)
+        self.stats: SubscriptionStats | None = None
+        self._store = store
+
+    def _begin(self, name: str, timeout: float) -> _Search:
+        if self.stats is None:
+            self.stats = SubscriptionStats(self._store.scope("cluster_manager.odcds."), self._clock.seconds)
+        self.stats.begun()
+        return super()._begin(name, timeout)
+
+    def received(self, names: Iterable[str], missing: Iterable[str], version: str) -> None:
+        """
+        The control plane said something. Who waits for what came is told when it serves.
+
+        @param missing: What does not exist.
+        """
+        missing = self.names.intersection(missing)
+        for _ in (*missing, *self.names.intersection(names)):
+            if self.stats is not None:
+                self.stats.received(version)
+        self.miss(missing)
+
+    @property
+    def counted(self) -> list[SubscriptionStats]:
+        """
+        What counts for all that is asked for: as in Envoy, once for each name.
+        """
+        return [] if self.stats is None else [self.stats] * len(self.names)
+
+
+class OnDemandHosts(OnDemandNames):
+    """
+    Virtual hosts (VHDS), by names as C{CONFIGURATION/HOST}.
+
+    @ivar isDelta: Whether there is a control plane that delta is spoken to.
+    @ivar asked: Told of each name that is asked for, be it again.
+    """
+
+    def __init__(self, clock: IReactorTime, most: int = _MOST) -> None:
+        self._present: set[str] = set()
+        super().__init__(clock, self._present, most)
+        self.isDelta = False
+        self.asked: Callable[[str], object] = lambda name: None
+        # What was asked for, by the name of the resource that came for it.
+        self._through: dict[str, frozenset[str]] = {}
+
+    def _begin(self, name: str, timeout: float) -> _Search:
+        self.asked(name)
+        return super()._begin(name, timeout)
+
+    def isAnswered(self, name: str) -> bool:
+        """
+        Whether a host is there already: whatever it has no route for, there is no more to ask.
+        """
+        return name in self._present
+
+    def came(self, aliases: Mapping[str, Iterable[str]], resources: Container[str]) -> list[str]:
+        """
+        Resources came and are about to serve.
+
+        @param aliases: What else each is asked for by.
+        @param resources: Those that there are.
+
+        @return: What that is new for, for L{undo}.
+        """
+        new = []
+        for name, others in aliases.items():
+            asked = frozenset(one for one in (name, *others) if one in self.names)
+            if asked and name in resources:
+                new += [one for one in asked if one not in self._present]
+                self._through[name] = asked
+                self._present |= asked
+        return new
+
+    def undo(self, new: Iterable[str]) -> None:
+        """
+        They do not serve: there was something wrong with them.
+        """
+        self._present.difference_update(new)
+
+    def missing(self, names: Iterable[str]) -> None:
+        """
+        Resources, or what is asked for, does not exist, or not any more.
+        """
+        gone = set(names)
+        for name in names:
+            gone |= self._through.pop(name, frozenset())
+        self._present -= gone
+        self.miss(gone)
+
+    def only(self, configurations: Container[str]) -> None:
+        """
+        Forget what is for other route configurations.
+        """
+        for name in [name for name in self.names if name.rpartition("/")[0] not in configurations]:
+            self.names.discard(name)
+            self._absent.pop(name, None)
+            self._present.discard(name)
+            if name in self._searches:
+                self._end(name, Found.MISSING)
+        for name in [name for name in self._through if name.rpartition("/")[0] not in configurations]:
+            del self._through[name]
 
 
 def compileOnDemand(section: Section, field: str, hasStream: bool, timeout: float) -> float:

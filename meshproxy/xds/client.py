@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from meshproxy.config.pool import messageClass, newMessage
 from meshproxy.config.sources import Origin
 from meshproxy.errors import RemoteProtocolError
-from meshproxy.xds.types import FULL_STATE, WILDCARD, nameOf
+from meshproxy.xds.types import FULL_STATE, VIRTUAL_HOST, WILDCARD, nameOf
 
 __all__ = ["Client", "DeltaClient", "Update", "WorldClient"]
 
@@ -42,6 +42,7 @@ class Update:
     @ivar versions: The version of each resource, where the variant has them.
     @ivar origins: Where resources stand in the file that they are from.
     @ivar path: That file; empty where a control plane sent this.
+    @ivar aliases: What else was asked for by each resource, for virtual hosts; also of those that there are not.
     """
 
     typeURL: str
@@ -53,6 +54,7 @@ class Update:
     versions: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     path: str = ""
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -280,14 +282,24 @@ class DeltaClient(Client):
 
     def _read(self, data: bytes) -> Update:
         response: Any = messageClass(_DISCOVERY + "DeltaDiscoveryResponse").FromString(data)
-        resources, versions = {}, {}
+        resources, versions, aliases = {}, {}, {}
         for one in response.resources:
+            if response.type_url == VIRTUAL_HOST:
+                aliases[one.name] = tuple(one.aliases)
+                if not one.HasField("resource"):
+                    continue
             name, value = _unpack(response.type_url, one.resource)
             resources[one.name or name] = value
             versions[one.name or name] = one.version
         removed = frozenset(response.removed_resources)
         return Update(
-            response.type_url, response.system_version_info, response.nonce, resources, removed, versions=versions
+            response.type_url,
+            response.system_version_info,
+            response.nonce,
+            resources,
+            removed,
+            versions=versions,
+            aliases=aliases,
         )
 
     def _ask(self, typeURL: str, wanted: _Wanted) -> None:
@@ -299,6 +311,16 @@ class DeltaClient(Client):
             for name, version in wanted.versions.items():
                 if wanted.has(name):
                     request.initial_resource_versions[name] = version
+        if typeURL == VIRTUAL_HOST and not wanted.isAsked and WILDCARD in names:
+            # As Envoy asks: first without a name, which is for all.
+            self._send(request)
+            request = newMessage(_DISCOVERY + "DeltaDiscoveryRequest")
+            request.type_url = typeURL
+            known = frozenset((WILDCARD,))
+            wanted.isAsked = True
+            if names == known:
+                wanted.asked = names
+                return
         request.resource_names_subscribe.extend(sorted(names - known))
         request.resource_names_unsubscribe.extend(sorted(known - names))
         for name in known - names:

@@ -19,6 +19,8 @@ from meshproxy.xds.types import CLUSTER, LISTENER
 __all__ = [
     "SCOPES",
     "ExtensionStats",
+    "HostStats",
+    "hostsScope",
     "NamedStats",
     "ReloadStats",
     "RouteStats",
@@ -39,6 +41,15 @@ def routesScope(store: Store, statPrefix: str, name: str) -> Scope:
     @param statPrefix: That of the connection manager that wants it.
     """
     return store.scope(f"http.{statName(statPrefix)}.rds.{statName(name)}.")
+
+
+def hostsScope(store: Store, statPrefix: str, name: str) -> Scope:
+    """
+    The scope of the virtual hosts of a route configuration.
+
+    @param statPrefix: As of L{routesScope}.
+    """
+    return store.scope(f"http.{statName(statPrefix)}.rds.vhds.{statName(name)}.")
 
 
 def secretScope(store: Store, name: str) -> Scope:
@@ -138,6 +149,24 @@ class RouteStats(SubscriptionStats):
         See L{SubscriptionStats.changed}.
         """
         self._reloads.changed()
+
+
+class HostStats(SubscriptionStats):
+    """
+    What is counted of the virtual hosts of a route configuration.
+    """
+
+    def __init__(self, scope: Scope, now: Callable[[], float]) -> None:
+        super().__init__(scope, now)
+        self._reloads = scope.counter("config_reload")
+        # As in Envoy it is there, and never counts.
+        scope.counter("update_empty")
+
+    def changed(self) -> None:
+        """
+        See L{SubscriptionStats.changed}.
+        """
+        self._reloads.value += 1
 
 
 class ExtensionStats(SubscriptionStats):

@@ -25,7 +25,7 @@ from meshproxy.xds.files import FileSources
 from meshproxy.xds.localcopy import LocalCopy
 from meshproxy.xds.settings import DiscoverySettings, StreamSettings, channelTo
 from meshproxy.xds.stream import DiscoveryStream
-from meshproxy.xds.types import shortName
+from meshproxy.xds.types import VIRTUAL_HOST, shortName
 
 __all__ = ["Discovery", "Taker"]
 
@@ -68,13 +68,15 @@ class Discovery:
         now = context.clock.seconds
         dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
-        dynamic.demanded = context.clusters.onDemand
+        dynamic.demanded, dynamic.demandedHosts = context.clusters.onDemand, context.hosts
         dynamic.wantRoutes, dynamic.wantScopes = self._files.wantRoutes, self._files.wantScopes
         dynamic.wantFilterConfigs = self._files.wantFilterConfigs
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
             assignments.changed = context.clusters.onDemand.changed = self._wantMore
+            if context.hosts is not None:
+                context.hosts.changed, context.hosts.asked = self._wantMore, dynamic.hostAsked
 
     def start(self) -> None:
         """
@@ -151,7 +153,8 @@ class Discovery:
 
     def _receive(self, update: Update) -> list[str]:
         errors = self._dynamic.receive(update)
-        if self._copy is not None and not errors:
+        # Virtual hosts that came apart are asked for again.
+        if self._copy is not None and not errors and update.typeURL != VIRTUAL_HOST:
             self._copy.take(self._dynamic.withoutDemanded(update))
         self._taker.begin(False)
         return errors

@@ -18,28 +18,31 @@ from meshproxy.config.pool import messageClass
 from meshproxy.config.sources import Origin
 from meshproxy.config.supported import supported
 from meshproxy.errors import ConfigErrors
-from meshproxy.http.context import FILTER_CONFIG, AwaitedKey, RouteKey
+from meshproxy.http.context import FILTER_CONFIG, HOSTS, AwaitedKey, RouteKey
 from meshproxy.http.context import SCOPES as AWAITED_SCOPES
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
-from meshproxy.upstream.ondemand import OnDemandClusters
+from meshproxy.upstream.ondemand import OnDemandClusters, OnDemandHosts
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
 from meshproxy.xds.counting import (
     SCOPES,
     ExtensionStats,
+    HostStats,
     NamedStats,
     ReloadStats,
     RouteStats,
     ScopedRoutesStats,
     extensionScope,
+    hostsScope,
     routesScope,
     secretScope,
 )
 from meshproxy.xds.named import Named, Scopes, namedBy, typeOfConfig
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, EXTENSION, ROUTES, SCOPED_ROUTES, SECRET
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, EXTENSION, ROUTES, SCOPED_ROUTES, SECRET, VIRTUAL_HOST, WILDCARD
+from meshproxy.xds.virtualhosts import VirtualHosts, configurationOf
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -55,6 +58,7 @@ class DynamicResources:
     @ivar scopes: Those of scoped routes, by the path of their file, which is empty for the control plane, and name.
         What has not said anything is not there.
     @ivar filterConfigs: Configurations of filters.
+    @ivar hostsCome: The route configurations whose virtual hosts came apart from them, and are among them now.
     @ivar origins: Where those from files stand there, by type, file and name.
     @ivar versions: The version of the response that each came with, likewise; of scopes that of the last response,
         with an empty name.
@@ -65,6 +69,7 @@ class DynamicResources:
     routes: Mapping[RouteKey, bytes] = field(default_factory=dict)
     scopes: Scopes = field(default_factory=dict)
     filterConfigs: Mapping[RouteKey, bytes] = field(default_factory=dict)
+    hostsCome: frozenset[str] = frozenset()
     origins: Mapping[tuple[str, str, str], Origin] = field(default_factory=dict, compare=False)
     versions: Mapping[tuple[str, str, str], str] = field(default_factory=dict, compare=False)
 
@@ -162,6 +167,7 @@ class DynamicConfiguration:
     @ivar wantFilterConfigs: Told which configurations of filters are wanted, likewise.
     @ivar wantScopes: Told which files of scopes are wanted.
     @ivar demanded: Clusters that are asked for by name; L{None} where none may be.
+    @ivar demandedHosts: Virtual hosts, likewise.
     """
 
     def __init__(
@@ -183,6 +189,9 @@ class DynamicConfiguration:
         self.resources = DynamicResources()
         self.taken: set[str] = set()
         self.demanded: OnDemandClusters | None = None
+        self.demandedHosts: OnDemandHosts | None = None
+        self._hosts = VirtualHosts()
+        self._hostStats = NamedStats(HostStats, now)
         # Messages of the bootstrap.
         self.staticListeners: Sequence[bytes] = ()
         self.wantRoutes: Callable[[Mapping[RouteKey, str]], object] = lambda wanted: None
@@ -213,6 +222,7 @@ class DynamicConfiguration:
             SCOPED_ROUTES: [stats.subscription for path, stats in self._scopeStats.items() if not path],
             SECRET: self._secretStats.all,
             EXTENSION: self._filterStats.all,
+            VIRTUAL_HOST: self._hostStats.all,
         }
 
     def receive(self, update: Update) -> list[str]:
@@ -225,6 +235,8 @@ class DynamicConfiguration:
             errors = self._receiveEndpoints(update)
         elif update.typeURL == SECRET:
             errors = self._receiveSecrets(update)
+        elif update.typeURL == VIRTUAL_HOST:
+            errors = self._receiveHosts(update)
         else:
             errors = self._receiveResources(update)
         if not errors:
@@ -237,12 +249,16 @@ class DynamicConfiguration:
             errors = self._mistyped(update)
             if errors:
                 return errors
-        after = _changed(before, update)
+        hosts = self._hosts
+        if update.typeURL == ROUTES and not update.path:
+            self._hosts = hosts.withRoutes(update)
+            update = self._hosts.merge(update)
+        after = replace(_changed(before, update), hostsCome=self._hosts.come)
         if after != before:
             self.resources = after
             errors = self._apply(after)
             if errors:
-                self.resources = before
+                self.resources, self._hosts = before, hosts
             elif update.typeURL == CLUSTER:
                 self._clusterReloads.changed()
             self.wantAll()
@@ -262,6 +278,62 @@ class DynamicConfiguration:
         elif update.typeURL == CLUSTER and self.demanded is not None:
             self.demanded.received(update.resources, update.removed, update.version)
         return []
+
+    def _receiveHosts(self, update: Update) -> list[str]:
+        before, hosts = self.resources, self._hosts
+        demanded = self.demandedHosts
+        assert demanded is not None
+        self._hosts = hosts.withHosts(update)
+        after = replace(_changed(before, self._hosts.mergeAll(update)), hostsCome=self._hosts.come)
+        new = demanded.came(update.aliases, update.resources)
+        if after != before:
+            self.resources = after
+            errors = self._apply(after)
+            if errors:
+                self.resources, self._hosts = before, hosts
+                demanded.undo(new)
+                return errors
+        names = (*update.resources, *update.removed, *update.aliases)
+        said = {configurationOf(name) for name in names}
+        changed = {configurationOf(name) for name in update.aliases}
+        changed |= {
+            configurationOf(name) for name in update.removed if name in hosts.hosts.get(configurationOf(name), ())
+        }
+        self._hostStats.taken(said, update.version, changed)
+        empty = [name for name in update.aliases if name not in update.resources]
+        demanded.missing([*update.removed, *empty, *(one for name in empty for one in update.aliases[name])])
+        # Who waits for what is there as it was.
+        if after == before:
+            demanded.served()
+        return []
+
+    def hostAsked(self, name: str) -> None:
+        """
+        A virtual host is asked for: as in Envoy, that counts as an attempt.
+        """
+        stats = self._hostStats.get(configurationOf(name))
+        if stats is not None:
+            stats.begun()
+
+    def _wantHosts(self, prefixes: Mapping[str, str]) -> None:
+        """
+        Ask for the virtual hosts of route configurations.
+
+        @param prefixes: Those that are wanted, with the C{stat_prefix} of who wants each.
+        """
+        demanded = self.demandedHosts
+        if demanded is None or self._client is None:
+            return
+        self._hosts = self._hosts.only(prefixes)
+        taking = {name: prefixes[name] for name in self._hosts.routes}
+        demanded.only(taking)
+        if not self._client.asksFor(VIRTUAL_HOST, WILDCARD):
+            self._client.want(VIRTUAL_HOST, None if taking else ())
+        elif not taking:
+            self._client.want(VIRTUAL_HOST, ())
+        self._client.wantBeside(VIRTUAL_HOST, demanded.names, demanded.again)
+        demanded.again.clear()
+        self._hostStats.want({n: partial(hostsScope, self._store, prefix, n) for n, prefix in taking.items()})
 
     def _named(self) -> Named:
         return namedBy([*self.staticListeners, *self.resources.listeners.values()], self.resources.scopes)
@@ -324,6 +396,8 @@ class DynamicConfiguration:
             return
         if kind == FILTER_CONFIG:
             self._filterStats.timedOut(name)
+        elif kind == HOSTS:
+            self._hostStats.timedOut(name)
         elif kind != AWAITED_SCOPES:
             self._routeStats.timedOut(name)
         elif "" in self._scopeStats:
@@ -345,6 +419,7 @@ class DynamicConfiguration:
                 self._client.wantBeside(CLUSTER, self.demanded.names, self.demanded.again)
                 self.demanded.again.clear()
             self._client.want(ROUTES, prefixes)
+            self._wantHosts(prefixes)
             kinds = {name: min(takers)[0] for (path, name), takers in named.filterConfigs.items() if not path}
             self._client.want(EXTENSION, kinds)
             self._filterStats.want({n: partial(extensionScope, self._store, kind, n) for n, kind in kinds.items()})

@@ -27,6 +27,7 @@ __all__ = [
     "ROUTES",
     "SCOPED_ROUTES",
     "SECRET",
+    "VIRTUAL_HOST",
     "WILDCARD",
     "nameOf",
     "shortName",
@@ -35,12 +36,13 @@ __all__ = [
 LISTENER = TYPE_URL_PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.RouteConfiguration"
 SCOPED_ROUTES = TYPE_URL_PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
+VIRTUAL_HOST = TYPE_URL_PREFIX + "envoy.config.route.v3.VirtualHost"
 CLUSTER = TYPE_URL_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS = TYPE_URL_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 EXTENSION = TYPE_URL_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 SECRET = TYPE_URL_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
-ORDER = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES)
+ORDER = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPED_ROUTES, ROUTES, VIRTUAL_HOST)
 """
 What a proxy needs before what: whoever names something gets it after what it names.
 """
@@ -79,6 +81,7 @@ _SHORT = {
     LISTENER: "LDS",
     SCOPED_ROUTES: "SRDS",
     ROUTES: "RDS",
+    VIRTUAL_HOST: "VHDS",
     CLUSTER: "CDS",
     ENDPOINTS: "EDS",
     SECRET: "SDS",

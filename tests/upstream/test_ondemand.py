@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.stats import Store
-from meshproxy.upstream.ondemand import Found, OnDemandClusters
+from meshproxy.upstream.ondemand import Found, OnDemandClusters, OnDemandHosts
 
 
 class OnDemandClustersTests(SynchronousTestCase):
@@ -133,3 +133,48 @@ class OnDemandClustersTests(SynchronousTestCase):
         self.clusters.stop()
         self.assertEqual(self.successResultOf(waiting), Found.MISSING)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class OnDemandHostsTests(SynchronousTestCase):
+    """
+    L{OnDemandHosts}.
+    """
+
+    def setUp(self) -> None:
+        self.hosts = OnDemandHosts(Clock(), most=2)
+
+    def test_aliases(self) -> None:
+        """
+        A resource is for all that is asked for and that it has as aliases, for as long as it is there.
+        """
+        waiting = [self.hosts.ask(name, 5.0) for name in ("r/a", "r/b")]
+        self.hosts.came({"r/all": ("r/a", "r/b", "r/other")}, {"r/all"})
+        for each in waiting:
+            self.assertNoResult(each)
+        self.hosts.served()
+        self.assertEqual([self.successResultOf(each) for each in waiting], [Found.AVAILABLE] * 2)
+        self.assertEqual([self.hosts.isAnswered(name) for name in ("r/a", "r/b", "r/other")], [True, True, False])
+        self.hosts.missing(["r/all"])
+        self.assertEqual([self.hosts.isAnswered(name) for name in ("r/a", "r/b")], [False, False])
+        self.hosts.ask("r/a", 5.0)
+        self.assertEqual(self.hosts.again, {"r/a"})
+
+    def test_undo(self) -> None:
+        """
+        What was wrong does not serve, whatever else begins to.
+        """
+        waiting = self.hosts.ask("r/a", 5.0)
+        self.hosts.undo(self.hosts.came({"r/a": ()}, {"r/a"}))
+        self.hosts.served()
+        self.assertNoResult(waiting)
+
+    def test_only(self) -> None:
+        """
+        Who waits for hosts of a configuration that is gone is told.
+        """
+        waiting, other = self.hosts.ask("r/a", 5.0), self.hosts.ask("s/a", 5.0)
+        self.hosts.only({"s"})
+        self.assertEqual(self.successResultOf(waiting), Found.MISSING)
+        self.assertNoResult(other)
+        self.assertEqual(self.hosts.names, {"s/a"})
+        self.hosts.stop()

@@ -138,7 +138,8 @@ class Source:
 
     def set(self, **resources: list[JSON]) -> None:
         """
-        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{scopes}, C{filters}, C{secrets}.
+        Have something else: C{clusters}, C{endpoints}, C{listeners}, C{routes}, C{scopes}, C{filters}, C{secrets},
+        C{hosts}.
         """
         types = {
             "clusters": ("envoy.config.cluster.v3.Cluster", "name"),
@@ -147,6 +148,7 @@ class Source:
             "routes": ("envoy.config.route.v3.RouteConfiguration", "name"),
             "filters": ("envoy.config.core.v3.TypedExtensionConfig", "name"),
             "scopes": ("envoy.config.route.v3.ScopedRouteConfiguration", "name"),
+            "hosts": ("envoy.config.route.v3.VirtualHost", "name"),
             "secrets": ("envoy.extensions.transport_sockets.tls.v3.Secret", "name"),
         }
         messages: dict[str, dict[str, Any]] = {}

@@ -13,7 +13,7 @@ from meshproxy.controlplane.xds.deltasession import DeltaSession
 from meshproxy.controlplane.xds.worldsession import WorldSession
 from meshproxy.errors import RemoteProtocolError
 from meshproxy.xds.client import Client, DeltaClient, Update, WorldClient
-from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, shortName
+from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, VIRTUAL_HOST, shortName
 from tests.controlplane.xds.support import snapshot
 
 _DISCOVERY = "envoy.service.discovery.v3."
@@ -226,3 +226,52 @@ class DeltaClientTests(WorldClientTests):
         self.assertEqual(self.exchange(), ["CDS: b c -a"])
         self.begin(clusters="b=2 c")
         self.assertEqual(self.exchange(), [])
+
+
+class DeltaHostsTests(SynchronousTestCase):
+    """
+    Virtual hosts by delta, as Envoy asks for them.
+    """
+
+    def sent(self, client: DeltaClient) -> list[tuple[list[str], list[str]]]:
+        """
+        What is subscribed to and what not any more, of each request.
+        """
+        make = messageClass(_DISCOVERY + "DeltaDiscoveryRequest")
+        requests: list[Any] = [make.FromString(data) for data in client.requests()]
+        return [(list(one.resource_names_subscribe), list(one.resource_names_unsubscribe)) for one in requests]
+
+    def test_asks(self) -> None:
+        """
+        First for all, without a name; on a new stream likewise, and then for those by name.
+        """
+        client = DeltaClient(newMessage("envoy.config.core.v3.Node"))
+        client.want(VIRTUAL_HOST, None)
+        self.assertEqual(self.sent(client), [([], [])])
+        client.wantBeside(VIRTUAL_HOST, ["r/a"])
+        client.wantBeside(VIRTUAL_HOST, ["r/a"])
+        self.assertEqual(self.sent(client), [(["r/a"], [])])
+        client.wantBeside(VIRTUAL_HOST, ["r/a"], ["r/a"])
+        self.assertEqual(self.sent(client), [(["r/a"], [])])
+        client.begin()
+        self.assertEqual(self.sent(client), [([], []), (["r/a"], [])])
+        client.wantBeside(VIRTUAL_HOST, [])
+        self.assertEqual(self.sent(client), [([], ["r/a"])])
+        client.want(VIRTUAL_HOST, ())
+        self.assertEqual(self.sent(client), [([], ["*"])])
+        client.begin()
+        self.assertEqual(self.sent(client), [])
+
+    def test_empty(self) -> None:
+        """
+        A resource without content is none, for its name and its aliases.
+        """
+        client = DeltaClient(newMessage("envoy.config.core.v3.Node"))
+        client.want(VIRTUAL_HOST, None)
+        response: Any = newMessage(_DISCOVERY + "DeltaDiscoveryResponse")
+        response.type_url = VIRTUAL_HOST
+        response.resources.add(name="r/a", aliases=["r/b"])
+        there = response.resources.add(name="r/c", version="1")
+        there.resource.type_url = VIRTUAL_HOST
+        update = client.receive(response.SerializeToString())
+        self.assertEqual((dict(update.resources), update.aliases), ({"r/c": b""}, {"r/a": ("r/b",), "r/c": ()}))

@@ -25,6 +25,9 @@ declare(_ROUTE + "RouteConfiguration", "max_direct_response_body_size_bytes", "i
 declare(_ROUTE + "RouteConfiguration", "ignore_path_parameters_in_path_matching", "internal_only_headers")
 accept(_ROUTE + "RouteConfiguration", "metadata", "nothing here reads a route configuration's metadata")
 
+declare(_ROUTE + "RouteConfiguration", "vhds")
+declare(_ROUTE + "Vhds", "config_source")
+
 declare(_ROUTE + "VirtualHost", "name", "domains", "routes", "require_tls", "typed_per_filter_config", *_HEADERS)
 declare(_ROUTE + "VirtualHost", "retry_policy", "include_request_attempt_count", "include_attempt_count_in_response")
 declare(_ROUTE + "VirtualHost", "request_body_buffer_limit", "per_request_buffer_limit_bytes", "rate_limits")
