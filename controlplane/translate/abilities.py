@@ -16,6 +16,7 @@ class Abilities:
     What is left out, and told, where it is not there.
 
     @ivar outliers: Notices endpoints that fail.
+    @ivar outlierStatuses: Takes statuses for failures that are none of themselves.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
     @ivar resolves: Looks names up that requests ask for.
     @ivar readsLoads: Heeds what endpoints tell of their load.
@@ -25,6 +26,7 @@ class Abilities:
     """
 
     outliers: bool
+    outlierStatuses: bool
     proxyProtocol: bool
     resolves: bool
     readsLoads: bool
@@ -35,6 +37,7 @@ class Abilities:
 
 ENVOY = Abilities(
     outliers=True,
+    outlierStatuses=True,
     proxyProtocol=True,
     resolves=True,
     readsLoads=True,
@@ -44,7 +47,8 @@ ENVOY = Abilities(
 )
 
 MESHPROXY = Abilities(
-    outliers=False,
+    outliers=True,
+    outlierStatuses=False,
     proxyProtocol=False,
     resolves=False,
     readsLoads=False,

@@ -71,6 +71,10 @@ def _clusterText(clusters: list[Cluster]) -> Iterator[str]:
 
 def _clusterLines(cluster: Cluster) -> Iterator[str]:
     yield f"observability_name::{cluster.statName}"
+    if cluster.outliers is not None:
+        for prefix, rates in (("", cluster.outliers.rates), ("local_origin_", cluster.outliers.localRates)):
+            yield f"outlier::{prefix}success_rate_average::{rates.average:g}"
+            yield f"outlier::{prefix}success_rate_ejection_threshold::{rates.threshold:g}"
     for priority, breaker in (("default", cluster.breakers.default), ("high", cluster.breakers.high)):
         for name, attribute in _LIMITS:
             yield f"{priority}_priority::{name}::{getattr(breaker, attribute).limit}"
@@ -108,8 +112,9 @@ def _endpointFacts(endpoint: Endpoint) -> Iterator[tuple[str, object]]:
     yield "canary", str(canary).lower()
     yield "priority", endpoint.priority
     # -1: too few requests, or nobody looks for outliers.
-    yield "success_rate", -1
-    yield "local_origin_success_rate", -1
+    monitor = endpoint.monitor
+    yield "success_rate", -1 if monitor is None else f"{monitor.successRate:g}"
+    yield "local_origin_success_rate", -1 if monitor is None else f"{monitor.localSuccessRate:g}"
 
 
 def _lazyClusters(clusters: list[Cluster]) -> Lazy:
@@ -126,9 +131,21 @@ def _clusterMessage(cluster: Cluster) -> Any:
         thresholds.priority = priority
         for name, attribute in _LIMITS:
             getattr(thresholds, name).value = getattr(breaker, attribute).limit
+    if cluster.outliers is not None:
+        _addPercent(message.success_rate_ejection_threshold, cluster.outliers.rates.threshold)
+        _addPercent(message.local_origin_success_rate_ejection_threshold, cluster.outliers.localRates.threshold)
     for endpoint in cluster.endpoints:
         _addStatus(message.host_statuses.add(), endpoint)
     return message
+
+
+def _addPercent(percent: Any, value: float) -> None:
+    """
+    Tell a share, if it is known.
+    """
+    if value >= 0:
+        percent.SetInParent()
+        percent.value = value
 
 
 def _addStatus(status: Any, endpoint: Endpoint) -> None:
@@ -146,6 +163,9 @@ def _addStatus(status: Any, endpoint: Endpoint) -> None:
     for flag, field in _HEALTH_FIELDS:
         if endpoint.flags & flag:
             setattr(health, field, True)
+    if endpoint.monitor is not None:
+        _addPercent(status.success_rate, endpoint.monitor.successRate)
+        _addPercent(status.local_origin_success_rate, endpoint.monitor.localSuccessRate)
     status.weight = endpoint.weight
     status.hostname = endpoint.hostname
     status.priority = endpoint.priority

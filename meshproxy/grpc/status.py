@@ -21,6 +21,7 @@ __all__ = [
     "Status",
     "decodeMessage",
     "encodeMessage",
+    "httpStatus",
     "isServerError",
     "ofHTTPStatus",
     "ofReset",
@@ -132,6 +133,32 @@ def isServerError(code: int) -> bool:
     Whether a status is the server's fault.
     """
     return code not in _NOT_SERVER
+
+
+# The statuses of HTTP that Envoy takes these for.
+_HTTP = {
+    Status.OK: 200,
+    Status.CANCELLED: 499,
+    Status.INVALID_ARGUMENT: 400,
+    Status.DEADLINE_EXCEEDED: 504,
+    Status.NOT_FOUND: 404,
+    Status.ALREADY_EXISTS: 409,
+    Status.PERMISSION_DENIED: 403,
+    Status.RESOURCE_EXHAUSTED: 429,
+    Status.FAILED_PRECONDITION: 400,
+    Status.ABORTED: 409,
+    Status.OUT_OF_RANGE: 400,
+    Status.UNIMPLEMENTED: 501,
+    Status.UNAVAILABLE: 503,
+    Status.UNAUTHENTICATED: 401,
+}
+
+
+def httpStatus(code: int) -> int:
+    """
+    The status of HTTP that says the same.
+    """
+    return _HTTP.get(code, 500)  # type: ignore[call-overload, no-any-return]  # the keys are numbers
 
 
 _OF_RESET: dict[int, Status] = {

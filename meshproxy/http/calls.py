@@ -163,6 +163,8 @@ class _Call:
         There is no connection.
         """
         self._pool = None
+        if endpoint is not None:
+            endpoint.broke()
         kind = UpstreamOverflow if reason in (ResetReason.OVERFLOW, ResetReason.NO_POOL) else UpstreamReset
         self._fail(kind(f"{reason.words}: {why}" if why else reason.words))
 
@@ -178,7 +180,7 @@ class _Call:
         The head of the response.
         """
         self._response = headers
-        self._endpoint.responded(headers.status < 500)
+        self._endpoint.responded(headers.status)
         if endStream:
             self._succeed()
 
@@ -211,6 +213,7 @@ class _Call:
         The response will not come.
         """
         self._connection = None
+        self._endpoint.broke()
         self._fail(UpstreamReset(reason.words))
 
     def pauseRequest(self) -> None:

@@ -16,6 +16,7 @@ from meshproxy.errors import LocalProtocolError
 from meshproxy.flags import LocalReply, ResetReason, upstreamResetReply
 from meshproxy.headers import HeaderMap, RequestHeaders, ResponseHeaders
 from meshproxy.http.routedrequest import RoutedRequest
+from meshproxy.http.tries import outlierStatus
 from meshproxy.routing.route import Route
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
@@ -220,6 +221,7 @@ class HedgingRequest(RoutedRequest):
             return
         late = LateTry(self, self._endpoint, self._tryBegan, self.connection, self._pool)
         late.ready = self._stream.waitedForConnection
+        self._endpoint.broke(504)
         if not self._tryAgain(None):
             self._stream.responseFlags |= self._limitFlag(retry)
             return
@@ -272,7 +274,7 @@ class HedgingRequest(RoutedRequest):
         self._forget(late)
         assert self._retry is not None
         if self._retry.wantsRetryOf(headers) and self._mayAnswer:
-            late.endpoint.rqError.value += 1
+            late.endpoint.failed(outlierStatus(headers))
             late.leave()
             return False
         if self._perTry is not None:
@@ -299,6 +301,7 @@ class HedgingRequest(RoutedRequest):
         if self.over or self.responseStarted:
             return
         late.endpoint.rqError.value += 1
+        late.endpoint.broke()
         if not self._mayAnswer:
             self._failed(upstreamResetReply(reason, why, self.attempts > 1))
 
@@ -328,7 +331,7 @@ class HedgingRequest(RoutedRequest):
         if not self.late:
             return False
         # There is no further try, but a late one may still answer.
-        self._endpoint.rqError.value += 1
+        self._endpoint.failed(outlierStatus(headers))
         self._leaveConnection()
         return True
 

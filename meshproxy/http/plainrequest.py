@@ -71,7 +71,7 @@ class PlainRequest(ShortRequest):
         if headers.status < 500:
             endpoint.rqSuccess.value += 1
         else:
-            endpoint.rqError.value += 1
+            endpoint.failed(headers.status)
         sent = elapsed = int((now - stream.requestEnd) * 1000.0)  # type: ignore[operator]  # it had ended when this was made
         if self._tryBegan != stream.requestEnd:
             elapsed = int((now - self._tryBegan) * 1000.0)

@@ -28,6 +28,7 @@ from meshproxy.http.internalredirect import prepareRedirect
 from meshproxy.http.keptbody import KeptBody
 from meshproxy.http.orders import OrderedRequest
 from meshproxy.http.shadow import startShadows
+from meshproxy.http.tries import outlierStatus
 from meshproxy.net.instances import withAttributes
 from meshproxy.routing.internalredirects import InternalRedirectPolicy
 from meshproxy.routing.rewrites import replaceHost
@@ -523,7 +524,10 @@ class RoutedRequest(OrderedRequest):
         except KeyError:
             stats.responses.add(status)
         # gRPC tells in trailers how it ended, and there are none.
-        self._endpoint.responded(headers.status < 500 and not self._isGRPC)
+        if headers.status < 500 and self._isGRPC:
+            self._endpoint.failed(outlierStatus(headers))
+        else:
+            self._endpoint.responded(headers.status)
         elapsed = int((now - self._tryBegan) * 1000)
         if not self._router.suppressHeaders:
             # The last byte of the request had come, else this were not the short way.

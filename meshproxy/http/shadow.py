@@ -144,6 +144,7 @@ class Shadow:
         The mirror took too long.
         """
         self._cluster.stats.rqTimeout.value += 1
+        self._endpoint.broke(504)
         self._codes.responses.add(504)
         self.abandon()
 
@@ -180,6 +181,8 @@ class Shadow:
         See L{meshproxy.upstream.http1pool.IPoolRequest.connectionFailed}.
         """
         self._pool = None
+        if endpoint is not None:
+            endpoint.broke()
         self._codes.responses.add(503)
         self._end()
 
@@ -229,7 +232,7 @@ class Shadow:
         The head of the response, which is counted.
         """
         self._codes.responses.add(headers.status)
-        self._endpoint.responded(headers.status < 500)
+        self._endpoint.responded(headers.status)
         if endStream:
             self._responseEnded()
 
@@ -265,6 +268,7 @@ class Shadow:
         The mirror went away.
         """
         self._connection = None
+        self._endpoint.broke()
         self._codes.responses.add(503)
         self._end()
 

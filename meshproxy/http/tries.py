@@ -18,7 +18,7 @@ from twisted.python.failure import Failure as TwistedFailure
 
 from meshproxy.config.matchers import parseInteger
 from meshproxy.flags import SUPPRESSIBLE, Details, Failure, LocalReply, ResetReason, ResponseFlag, upstreamResetReply
-from meshproxy.grpc.status import isServerError
+from meshproxy.grpc.status import httpStatus, isServerError
 from meshproxy.headers import RequestHeaders, ResponseHeaders
 from meshproxy.http.choice import EndpointChoice
 from meshproxy.http.keptbody import KeptBody
@@ -40,7 +40,18 @@ if TYPE_CHECKING:
     from meshproxy.upstream.http1pool import HTTP1Pool
     from meshproxy.upstream.stats import ClusterStats, CodeStats, ICodeStats, IRequestStats
 
-__all__ = ["TriedRequest"]
+__all__ = ["TriedRequest", "outlierStatus"]
+
+
+def outlierStatus(headers: ResponseHeaders) -> int:
+    """
+    What a response is to whoever looks for outliers: its status, or that which the one of gRPC in the head stands for.
+    """
+    if headers.status >= 500:
+        return headers.status
+    told = headers.first.get(b"grpc-status")
+    number = None if told is None else parseInteger(told)
+    return headers.status if number is None else httpStatus(number)
 
 
 class TriedRequest:
@@ -164,16 +175,20 @@ class TriedRequest:
         the trailers where there is a body.
         """
         if headers.status >= 500 or not self._isGRPC:
-            self._endpoint.responded(headers.status < 500)
+            self._endpoint.responded(headers.status)
         elif endStream:
-            self._judgeStatus(headers.first.get(b"grpc-status"))
+            self._judgeStatus(headers.first.get(b"grpc-status"), isInHead=True)
         else:
             self._awaitsStatus = True
 
-    def _judgeStatus(self, grpcStatus: bytes | None) -> None:
+    def _judgeStatus(self, grpcStatus: bytes | None, isInHead: bool = False) -> None:
         self._awaitsStatus = False
         number = None if grpcStatus is None else parseInteger(grpcStatus)
-        self._endpoint.responded(number is not None and not isServerError(number))
+        if number is not None and not isServerError(number):
+            self._endpoint.responded(200)
+        else:
+            # What comes behind the head is no failure to whoever looks for outliers, in Envoy either.
+            self._endpoint.failed(httpStatus(number) if isInHead and number is not None else 200)
 
     # Filters of the try
 
@@ -212,6 +227,8 @@ class TriedRequest:
         stream.waitedSince = self._tryBegan
         if endpoint is None:
             stream.upstreamHost = None
+        else:
+            endpoint.broke()
         self._reset(reason, why)
 
     def upstreamReset(self, reason: ResetReason, why: str) -> None:
@@ -221,6 +238,7 @@ class TriedRequest:
         self.connection = None
         if self._awaitsStatus or not self.responseStarted:
             self._endpoint.rqError.value += 1
+        self._endpoint.broke()
         if reason is ResetReason.REMOTE_RESET:
             self._stats.rqRxReset.value += 1
         self._reset(reason, why)
@@ -308,6 +326,8 @@ class TriedRequest:
             # As in Envoy, no try is late between two of them.
             for each in self._counted:
                 each.rqTimeout.value += 1
+            if not self.responseStarted:
+                self._endpoint.broke(204 if self._hasAltResponse else 504)
         self._giveUp(self._lateReply(Failure.UPSTREAM_TIMEOUT.value))
 
     def _lateReply(self, reply: LocalReply) -> LocalReply:
@@ -332,6 +352,8 @@ class TriedRequest:
 
     def _tryLate(self, reply: LocalReply) -> None:
         retry = self._retry
+        if not self.responseStarted:
+            self._endpoint.broke(reply.status)
         if retry is not None and not self.responseStarted and retry.wantsRetryOfTimeout():
             self._leaveConnection()
             if self._tryAgain(None):
@@ -417,7 +439,7 @@ class TriedRequest:
             self._stream.responseFlags |= self._limitFlag(self._retry)
             return False
         self._stats.retried.add(COMPLETED if self._isQuiet else headers.status)
-        self._endpoint.rqError.value += 1
+        self._endpoint.failed(outlierStatus(headers))
         if not (endStream and self._requestEnded):
             # The rest of it would have to be read, or the rest of the request sent: as in Envoy, the connection is
             # given up instead.

@@ -360,7 +360,7 @@ class UnaryRequest(RetriedShortRequest):
         except KeyError:
             stats.responses.add(status)
         if status >= 500 or not self._isGRPC:
-            self._endpoint.responded(status < 500)
+            self._endpoint.responded(status)
         else:
             grpcStatus = trailers.first.get(b"grpc-status")
             if grpcStatus == b"0":

@@ -45,6 +45,7 @@ from meshproxy.upstream.http2options import bindHttp2Counters
 from meshproxy.upstream.http2pool import HTTP2Pool
 from meshproxy.upstream.named import Discovery
 from meshproxy.upstream.originaldst import OriginalDestinations
+from meshproxy.upstream.outliers import compileOutliers
 from meshproxy.upstream.plain import metadataOf
 from meshproxy.upstream.preconnect import ChoiceAhead, compilePreconnects, isRandom
 from meshproxy.upstream.settings import UpstreamProtocol, compileSettings, httpOptions
@@ -80,6 +81,7 @@ class Cluster:
         (C{connection_pool_per_downstream_connection}).
     @ivar isPersonal: Whether it matters on whose behalf a connection is.
     @ivar carriesCalls: Whether nothing is, not even by its connections.
+    @ivar outliers: Looks for endpoints that fail, if anybody does.
     @ivar preconnects: How many connections it makes before they are needed.
     @ivar tracked: What it counts besides, where it is asked to.
     @ivar options: What it says of all requests that go to it, as whoever sends them made it; L{None} for nothing.
@@ -161,6 +163,9 @@ class Cluster:
             )
             parts = (section, network, clock, self.stats, random, assignments, secrets.files, self._compileAssigned)
             self._discovery = compileDiscovery(*parts)
+        self.outliers = compileOutliers(
+            section, self.scope, clock, random, None if checks is None else checks.runtime, self.refresh
+        )
         self.preconnects = compilePreconnects(section)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._choice()
         self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
@@ -198,6 +203,8 @@ class Cluster:
         if self.checker is not None:
             self.checker.settled = self._settled
             self.checker.changed = self._healthChanged
+            if self.outliers is not None:
+                self.checker.passed = self.outliers.checkPassed
 
     def heedOptions(self, options: object) -> None:
         """
@@ -250,6 +257,8 @@ class Cluster:
         """
         if self._zone is not None:
             self._zone.watchers[self._chooseAnew] = None
+        if self.outliers is not None:
+            self.outliers.start()
         self._discovery.start(self._found)
 
     def _found(self, endpoints: list[Endpoint]) -> None:
@@ -278,6 +287,8 @@ class Cluster:
         self.endpoints = kept
         if self.checker is not None:
             self.checker.update(kept)
+        if self.outliers is not None:
+            self.outliers.watch(kept)
         self.refresh()
         if not self.warmed.called and (self.checker is None or self.checker.isSettled):
             self.warmed.callback(self)
@@ -308,6 +319,8 @@ class Cluster:
                 # Its discovery does not name it any more: it stayed because it was well.
                 self.endpoints = tuple(each for each in self.endpoints if each is not endpoint)
                 self.checker.forget(endpoint)
+                if self.outliers is not None:
+                    self.outliers.watch(self.endpoints)
                 self.stats.membershipChange.value += 1
                 self._setChanged()
         # Many may change in one turn, as when a cluster is checked for the first time.
@@ -497,6 +510,8 @@ class Cluster:
             self._refreshCall = None
         if self.checker is not None:
             self.checker.stop()
+        if self.outliers is not None:
+            self.outliers.stop()
         self.transports.stop()
         for pool in self.pools():
             pool.drain()

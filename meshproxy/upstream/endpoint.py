@@ -14,6 +14,7 @@ from meshproxy.upstream.healthflags import DEGRADED, EXCLUDED, FAILED, flagsOfSt
 if TYPE_CHECKING:
     from meshproxy.upstream.healthchecks.target import CheckedBy
     from meshproxy.upstream.http1pool import HTTP1Pool
+    from meshproxy.upstream.outliers import Monitor
     from meshproxy.upstream.transports import TLSWish
 
 __all__ = ["Endpoint", "Locality"]
@@ -62,6 +63,7 @@ class Endpoint:
     @ivar healthySince: When it became healthy, where that counts (C{slow_start_config}).
     @ivar checkedBy: How it is checked otherwise than the rest (C{health_check_config}); L{None} for as the rest.
     @ivar active: Requests, or TCP connections, under way.
+    @ivar monitor: Is told what it does wrong, where somebody looks for outliers.
     @ivar pools: HTTP/1.1 pools by priority.
     """
 
@@ -82,6 +84,7 @@ class Endpoint:
         "locality",
         "localityWeight",
         "metadata",
+        "monitor",
         "pools",
         "priority",
         "rqError",
@@ -115,6 +118,7 @@ class Endpoint:
         self.priority = priority
         self.metadata = metadata
         self.healthySince: float | None = None
+        self.monitor: Monitor | None = None
         self.active = 0
         self.pools: dict[PoolKey, HTTP1Pool] = {}
         self.cxTotal = Counter("cx_total")
@@ -155,11 +159,34 @@ class Endpoint:
         """
         return sum(len(pool.pending) for pool in self.pools.values())
 
-    def responded(self, isSuccess: bool) -> None:
+    def responded(self, status: int) -> None:
         """
-        It answered a request, well or not.
+        It answered a request.
         """
-        (self.rqSuccess if isSuccess else self.rqError).value += 1
+        if status < 500:
+            self.rqSuccess.value += 1
+        else:
+            self.failed(status)
+
+    def failed(self, status: int) -> None:
+        """
+        It answered a request badly.
+
+        @param status: Of HTTP, or that which the one of gRPC stands for; what came behind a good head is a good answer
+            to whoever looks for outliers.
+        """
+        self.rqError.value += 1
+        if self.monitor is not None:
+            self.monitor.answered(status)
+
+    def broke(self, status: int = 503) -> None:
+        """
+        A request did not get to it, was not answered in time, or not to the end. Whoever tells this counts it.
+
+        @param status: The answer that this is like.
+        """
+        if self.monitor is not None:
+            self.monitor.failed(status)
 
     @property
     def key(self) -> Any:

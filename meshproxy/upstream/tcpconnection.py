@@ -117,6 +117,7 @@ class TCPUpstreamConnection:
         if late:
             stats.cxConnectTimeout.value += 1
         self.closedHere = late
+        self.endpoint.broke(504 if late else 503)
         self._closed()
         self._owner.upstreamFailed("" if late else str(error))
 
@@ -167,6 +168,8 @@ class TCPUpstreamConnection:
         stats.rqActive.value += 1
         endpoint.rqTotal.value += 1
         endpoint.active += 1
+        if endpoint.monitor is not None:
+            endpoint.monitor.connected()
         self.tls = getattr(transport, "tls", None)
         protocol = self._protocol
         if cluster.lasting is not None:

@@ -156,7 +156,7 @@ class LoadTests(SynchronousTestCase):
             "  - name: ''\n"
             "    lb_policy: ROUND_ROBBIN\n"
             "    eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V2}}\n"
-            "    outlier_detection: {}\n"
+            "    lrs_server: {self: {}}\n"
         )
         found = self.refusals(self.file(text))
         self.assertEqual(
@@ -168,7 +168,7 @@ class LoadTests(SynchronousTestCase):
                 "did you mean ROUND_ROBIN?",
                 "5:70  static_resources.clusters[0].eds_cluster_config.eds_config.resource_api_version: V2 is not "
                 "implemented by meshproxy, only V3, AUTO",
-                "6:5  static_resources.clusters[0].outlier_detection: not implemented by meshproxy",
+                "6:5  static_resources.clusters[0].lrs_server: not implemented by meshproxy",
             ],
         )
 

@@ -5,7 +5,7 @@ C{envoy.config.cluster.v3} and C{envoy.config.endpoint.v3}.
 
 from __future__ import annotations
 
-from meshproxy.config.supported import accept, declare, only
+from meshproxy.config.supported import accept, declare, decline, only
 
 __all__: list[str] = []
 
@@ -30,7 +30,7 @@ _HASHING = ("use_hostname_for_hashing", "hash_balance_factor")
 _ZONES = ("routing_enabled", "min_cluster_size", "fail_traffic_on_panic")
 
 declare(_CLUSTER + "Cluster", "name", "alt_stat_name", "load_assignment", "transport_socket")
-declare(_CLUSTER + "Cluster", "transport_socket_matches")
+declare(_CLUSTER + "Cluster", "transport_socket_matches", "outlier_detection")
 declare(_CLUSTER + "Cluster.TransportSocketMatch", "name", "match", "transport_socket")
 declare(_CLUSTER + "Cluster", "connect_timeout", "per_connection_buffer_limit_bytes", "circuit_breakers")
 declare(_CLUSTER + "Cluster", "dns_refresh_rate", "dns_failure_refresh_rate", "dns_lookup_family")
@@ -127,3 +127,15 @@ declare(_ENDPOINT + "LbEndpoint", "endpoint", "health_status", "load_balancing_w
 declare(_ENDPOINT + "LbEndpoint", "metadata")
 declare(_ENDPOINT + "Endpoint", "address", "hostname", "health_check_config")
 declare(_ENDPOINT + "Endpoint.HealthCheckConfig", "port_value", "hostname", "address", "disable_active_health_check")
+
+_OUTLIERS = _CLUSTER + "OutlierDetection"
+declare(_OUTLIERS, "interval", "base_ejection_time", "max_ejection_time", "max_ejection_time_jitter")
+declare(_OUTLIERS, "max_ejection_percent", "always_eject_one_host", "split_external_local_origin_errors")
+declare(_OUTLIERS, "consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure")
+declare(_OUTLIERS, "success_rate_minimum_hosts", "success_rate_request_volume", "success_rate_stdev_factor")
+declare(_OUTLIERS, "failure_percentage_threshold", "failure_percentage_minimum_hosts")
+declare(_OUTLIERS, "failure_percentage_request_volume", "successful_active_health_check_uneject_host")
+declare(_OUTLIERS, "enforcing_consecutive_5xx", "enforcing_consecutive_gateway_failure", "enforcing_success_rate")
+declare(_OUTLIERS, "enforcing_consecutive_local_origin_failure", "enforcing_local_origin_success_rate")
+declare(_OUTLIERS, "enforcing_failure_percentage", "enforcing_failure_percentage_local_origin")
+decline(_OUTLIERS, "monitors", "there are no monitors by extensions")

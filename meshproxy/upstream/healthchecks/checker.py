@@ -299,7 +299,10 @@ class HealthChecker:
     @ivar isSettled: Whether each endpoint that was there first was checked once.
     @ivar settled: Is called when they were.
     @ivar changed: Is called when an endpoint is another than before; with the endpoint.
+    @ivar passed: Is called when a check of an endpoint passed that has not failed.
     """
+
+    passed: Callable[[Endpoint], object] | None = None
 
     settled: Callable[[], object]
     changed: Callable[[Endpoint], object]
@@ -399,6 +402,8 @@ class HealthChecker:
             self._rules.log.close()
 
     def _told(self, session: CheckSession, transition: Transition) -> None:
+        if session.isWell and self.passed is not None:
+            self.passed(session.endpoint)
         if transition is Transition.CHANGED:
             self.changed(session.endpoint)
         if self._awaited and session in self._awaited:

@@ -104,6 +104,7 @@ class CheckSession:
 
     @ivar checkedBy: How the endpoint was to be checked when it began.
     @ivar isFirst: Whether nothing is known yet.
+    @ivar isWell: Whether the last check passed, and it is not failed.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class CheckSession:
         "checkedBy",
         "endpoint",
         "isFirst",
+        "isWell",
         "probe",
     )
 
@@ -130,6 +132,7 @@ class CheckSession:
         self.endpoint = endpoint
         self.checkedBy = endpoint.checkedBy
         self.isFirst = True
+        self.isWell = False
         self._rules = rules
         self._told = told
         self._call: IDelayedCall | None = None
@@ -226,6 +229,7 @@ class CheckSession:
             if transition is Transition.NOTHING:
                 transition = Transition.CHANGED
         rules.stats.success.value += 1
+        self.isWell = not endpoint.flags & _FAILED
         self._end(transition)
         self._again(True, transition)
 
@@ -246,6 +250,7 @@ class CheckSession:
     def _fail(self, kind: FailureKind, isRetriable: bool, excludes: bool, status: int) -> Transition:
         rules, endpoint = self._rules, self.endpoint
         self._successes = 0
+        self.isWell = False
         if excludes:
             endpoint.flags |= _EXCLUDED
         transition = Transition.NOTHING

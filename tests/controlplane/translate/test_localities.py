@@ -79,16 +79,15 @@ class LocalityTests(SynchronousTestCase):
 
     def test_off(self) -> None:
         """
-        All at once where nobody notices what fails, where it is switched off, by a proxy that says nothing of where it
-        is, and by one that notices nothing itself, which is told if the rule asked for it.
+        All at once where nobody notices what fails, where it is switched off, and by a proxy that says nothing of where
+        it is.
         """
         every = [["0", "1", "2", "3", "4"]]
         self.assertEqual(self.order("tls: {mode: DISABLE}"), every)
         self.assertEqual(self.order(self.setting("enabled: false")), every)
         self.assertEqual(self.order(NOTICED, proxy=SIDECAR), every)
         ours = evolve(self.proxy, dataPlane=DataPlane.MESHPROXY)
-        self.assertEqual(self.order(self.setting("failoverPriority: [app]"), proxy=ours), every)
-        self.assertEqual({code for _, code in codes(self.result)}, {"not-programmed"})
+        self.assertEqual(self.order(NOTICED, proxy=ours), self.order(NOTICED))
 
     def test_labels(self) -> None:
         """
