@@ -77,19 +77,19 @@ class Side(Controlled):
         """
         return {one["name"]: one for one in hosts}
 
-    def ask(self, domain: str, path: str = "/") -> str:
+    def ask(self, domain: str, path: str = "/", body: bytes | None = None) -> str:
         """
         What is answered for a host.
         """
         try:
             connection = HTTPConnection("127.0.0.1", self.front, timeout=10)
-            connection.request("GET", path, headers={"Host": domain})
+            connection.request("GET" if body is None else "POST", path, body, headers={"Host": domain})
             answer = connection.getresponse()
-            body = answer.read().decode()
+            said = answer.read().decode()
             connection.close()
         except OSError:
             return "nobody"
-        return body if answer.status == 200 else str(answer.status)
+        return said if answer.status == 200 else str(answer.status)
 
     def counted(self) -> dict[str, int]:
         """
@@ -119,6 +119,7 @@ class VirtualHostsTests(TestCase):
 
     def setUp(self) -> None:
         self.patch(server, "DeltaSession", NamespaceSession)
+        self.patch(NamespaceSession, "saysEmpty", True)
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         self.sides = [Side(kind, "DELTA_GRPC", folder / kind) for kind in ("envoy", "meshproxy")]
@@ -152,7 +153,9 @@ class VirtualHostsTests(TestCase):
         yield self.both(lambda side: side.ask("rds.test"), "RDS")
         yield self.both(Side.counted)
         yield self.both(Side.dumped, ["r/first.test", "r/rds.test"])
-        yield self.both(lambda side: side.ask("a.test", "/a"), "A")
+        yield self.both(lambda side: side.ask("b.test"), "404")
+        yield self.both(Side.counted)
+        yield self.both(lambda side: side.ask("a.test", "/a", b"body"), "A")
         yield self.both(lambda side: side.ask("a.test", "/b"), "404")
         yield self.both(Side.counted)
         yield self.both(Side.dumped, ["r/a.test", "r/first.test", "r/rds.test"])

@@ -4,8 +4,10 @@ A control plane that sends some virtual hosts to whoever asks for none by name.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from meshproxy.config.pool import messageClass
 from meshproxy.controlplane.snapshot.snapshot import Versioned
 from meshproxy.controlplane.xds.deltasession import DeltaSession
 from meshproxy.controlplane.xds.subscription import Subscription
@@ -20,9 +22,16 @@ FIRST = "first"
 class NamespaceSession(DeltaSession):
     """
     See the module.
+
+    @cvar saysEmpty: Whether what does not exist is an empty resource, as Envoy wants it, and not one that is gone.
     """
 
+    saysEmpty = False
     _sendsFirst = False
+
+    def __init__(self, only: str = "") -> None:
+        super().__init__(only)
+        self._known: set[str] = set()
 
     def receive(self, request: Any) -> None:
         """
@@ -39,6 +48,23 @@ class NamespaceSession(DeltaSession):
                 if name.rpartition("/")[2].startswith(FIRST):
                     wanted[name] = one
         return wanted
+
+    def _write(
+        self, typeURL: str, subscription: Subscription, sending: Mapping[str, Versioned], gone: Sequence[str]
+    ) -> bytes:
+        data = super()._write(typeURL, subscription, sending, gone)
+        if typeURL != VIRTUAL_HOST or not self.saysEmpty:
+            return data
+        self._known.update(sending)
+        response: Any = messageClass("envoy.service.discovery.v3.DeltaDiscoveryResponse").FromString(data)
+        response.ClearField("removed_resources")
+        response.removed_resources.extend(name for name in gone if name in self._known)
+        for name in gone:
+            if name not in self._known:
+                response.resources.add(name=name, version="none", aliases=[name])
+        self._known.difference_update(gone)
+        written: bytes = response.SerializeToString()
+        return written
 
     def _changed(self, typeURL: str, subscription: Subscription) -> frozenset[str] | None:
         return None if typeURL == VIRTUAL_HOST else super()._changed(typeURL, subscription)

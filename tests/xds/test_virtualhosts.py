@@ -92,6 +92,16 @@ class VirtualHostsTests(XDSTestCase):
         names = {one["name"] for one in told["route_config"]["virtual_hosts"]}
         self.assertEqual(names, {"r/own", "r/first", "r/a", "r/b"})
 
+    def test_empty(self) -> None:
+        """
+        What there is not may be an empty resource, too.
+        """
+        self.patch(NamespaceSession, "saysEmpty", True)
+        self.start()
+        self.assertEqual([self.ask(name) for name in ("b", "a", "b")], ["404", "a", "404"])
+        self.put(hosts=[host("b")])
+        self.assertEqual([self.ask(name) for name in ("b", "a")], ["b", "404"])
+
     def test_goes(self) -> None:
         """
         A host that goes takes its routes along, and is asked for again; routes that change keep the hosts apart.
