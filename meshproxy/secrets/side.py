@@ -5,6 +5,7 @@ What TLS with clients and TLS with endpoints have in common: contexts that follo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from cryptography import x509
@@ -30,8 +31,11 @@ class TLSSide(Generic[Made]):
 
     @ivar section: The message.
     @ivar alpn: The application protocols, the preferred one first.
+    @ivar came: Is told of each version after the first moment, such as when secrets have come; L{None} for nobody.
     @ivar keyLog: Takes the secrets of sessions, L{None} where nobody wants them.
     """
+
+    came: Callable[[], object] | None = None
 
     def __init__(
         self, section: Section, secrets: SecretStore, scope: Scope, stats: TLSStats | None, isServer: bool
@@ -57,6 +61,8 @@ class TLSSide(Generic[Made]):
 
     def _updated(self) -> None:
         self._updates.value += 1
+        if self.came is not None:
+            self.came()
 
     @property
     def isReady(self) -> bool:

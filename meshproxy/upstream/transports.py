@@ -256,6 +256,20 @@ class UpstreamTransports:
                     return transport
         return self._default
 
+    @property
+    def isReady(self) -> bool:
+        """
+        Whether all secrets have come.
+        """
+        return all(tls.isReady for tls in self._all)
+
+    def awaitSecrets(self, came: Callable[[], object]) -> None:
+        """
+        Be told whenever secrets came.
+        """
+        for tls in self._all:
+            tls.came = came
+
     def checkConnector(self, endpoint: Endpoint, alpn: tuple[bytes, ...]) -> IConnector:
         """
         What connects to an endpoint for a check of its health.

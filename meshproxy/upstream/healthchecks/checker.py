@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo, StreamInfo
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from meshproxy.accesslog.files import LogFiles
 
 __all__ = ["CheckContext", "HealthChecker", "compileHealthChecker"]
+
+# Seconds that checks wait for secrets, as in Envoy those do who ask for them.
+_FETCH_TIMEOUT: Final = 15.0
 
 # So much later than a check an attempt to connect for it would end: the check's own time comes first.
 _LATER: Final = 1.0
@@ -138,7 +141,7 @@ def compileHealthChecker(
     stays: bool = isDynamic and not section.get("ignore_health_on_host_removal")
     # As in Envoy, a name's one endpoint passes for healthy until it fails.
     flags = 0 if kind == "LOGICAL_DNS" else _NEW
-    return HealthChecker(rules, probes.make, flags | _PENDING if waits else flags, stays)
+    return HealthChecker(rules, probes.make, flags | _PENDING if waits else flags, stays, transports)
 
 
 _NEW: Final = int(HealthFlag.FAILED_ACTIVE_HC)
@@ -313,12 +316,18 @@ class HealthChecker:
         makeProbe: Callable[[Endpoint, CheckSession], IProbe],
         newFlags: int,
         staysHealthy: bool,
+        transports: UpstreamTransports,
     ) -> None:
         """
         @param newFlags: The flags of an endpoint that was not checked yet.
         @param staysHealthy: Whether one that is not named any more stays for as long as it is well.
         """
+        self._transports = transports
+        # Those that begin when the secrets are there that connections need, and when nobody waits for them any more.
+        self._held: list[CheckSession] = []
+        self._heldCall: IDelayedCall | None = None
         self._newFlags = newFlags
+        self._isBegun = False
         self._staysHealthy = staysHealthy
         self._rules = rules
         self._makeProbe = makeProbe
@@ -371,8 +380,29 @@ class HealthChecker:
             endpoint.judge()
         if self._awaited is None:
             self._awaited = set(fresh)
+        if self._heldCall is not None or not (self._isBegun or self._transports.isReady):
+            self._held += fresh
+            if self._heldCall is None:
+                self._heldCall = self._rules.clock.callLater(_FETCH_TIMEOUT, self._begin)
+                self._transports.awaitSecrets(self._secretsCame)
+            return
+        self._isBegun = True
         for session in fresh:
             session.start()
+
+    def _secretsCame(self) -> None:
+        if self._heldCall is not None and self._transports.isReady:
+            self._heldCall.cancel()
+            self._begin()
+
+    def _begin(self) -> None:
+        self._heldCall = None
+        self._isBegun = True
+        held, self._held = self._held, []
+        for session in held:
+            # The endpoint may be gone.
+            if self._sessions.get(session.endpoint) is session:
+                session.start()
 
     def failedPassively(self, endpoint: Endpoint) -> None:
         """
@@ -394,6 +424,9 @@ class HealthChecker:
         """
         Check nothing any more.
         """
+        if self._heldCall is not None:
+            self._heldCall.cancel()
+            self._heldCall = None
         for session in list(self._sessions.values()):
             session.stop()
         self._sessions.clear()

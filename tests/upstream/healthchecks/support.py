@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.accesslog.files import LogFiles
 from meshproxy.config import Section
 from meshproxy.runtime import Runtime
+from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.testing import MemoryBackend, MemoryNetwork, VirtualReactor
 from meshproxy.upstream.cluster import Cluster
@@ -49,6 +50,7 @@ class CheckedCase(SynchronousTestCase):
         self.store = Store()
         self.runtime = Runtime(lambda: 0.0)
         self.files = LogFiles(self.reactor, self.store.scope("filesystem."))
+        self.secrets = SecretStore(self.store, self.reactor)
         self.chance = 0.0
 
     def backend(self, host: str = "192.0.2.1", port: int = 80) -> MemoryBackend:
@@ -68,7 +70,8 @@ class CheckedCase(SynchronousTestCase):
         Let a cluster begin.
         """
         context = CheckContext(self.runtime, self.files)
-        cluster = Cluster(section, self.store, self.network, self.reactor, lambda: self.chance, checks=context)
+        parts = (self.store, self.network, self.reactor, lambda: self.chance, self.secrets)
+        cluster = Cluster(section, *parts, checks=context)
         section.report.raiseIfAny()
         cluster.start()
         if settles:
