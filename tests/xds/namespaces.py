@@ -11,7 +11,7 @@ from meshproxy.config.pool import messageClass
 from meshproxy.controlplane.snapshot.snapshot import Versioned
 from meshproxy.controlplane.xds.deltasession import DeltaSession
 from meshproxy.controlplane.xds.subscription import Subscription
-from meshproxy.xds.types import VIRTUAL_HOST
+from meshproxy.xds.types import CLUSTER, VIRTUAL_HOST
 
 __all__ = ["NamespaceSession"]
 
@@ -24,9 +24,11 @@ class NamespaceSession(DeltaSession):
     See the module.
 
     @cvar saysEmpty: Whether what does not exist is an empty resource, as Envoy wants it, and not one that is gone.
+    @cvar onDemand: Clusters that are sent only to those who ask for them by name.
     """
 
     saysEmpty = False
+    onDemand: frozenset[str] = frozenset()
     _sendsFirst = False
 
     def __init__(self, only: str = "") -> None:
@@ -43,6 +45,9 @@ class NamespaceSession(DeltaSession):
 
     def _wanted(self, typeURL: str) -> dict[str, Versioned]:
         wanted = super()._wanted(typeURL)
+        if typeURL == CLUSTER:
+            names = self.subscriptions[typeURL].names
+            return {name: one for name, one in wanted.items() if name in names or name not in self.onDemand}
         if typeURL == VIRTUAL_HOST and self._sendsFirst:
             for name, one in self._resources(typeURL).items():
                 if name.rpartition("/")[2].startswith(FIRST):
@@ -67,4 +72,4 @@ class NamespaceSession(DeltaSession):
         return written
 
     def _changed(self, typeURL: str, subscription: Subscription) -> frozenset[str] | None:
-        return None if typeURL == VIRTUAL_HOST else super()._changed(typeURL, subscription)
+        return None if typeURL in (CLUSTER, VIRTUAL_HOST) else super()._changed(typeURL, subscription)

@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from meshproxy.config import Section
+from meshproxy.controlplane.xds import server
 from meshproxy.errors import ConfigErrors
 from meshproxy.server import ProxyOptions
 from meshproxy.stats import Store
@@ -23,7 +24,8 @@ from meshproxy.testing.proxy import MemoryProxy
 from meshproxy.xds.client import Update
 from meshproxy.xds.localcopy import CopyFault, LocalCopy, copyName, readCopy
 from meshproxy.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SCOPED_ROUTES, SECRET
-from tests.xds.support import CONTROL, XDSTestCase, cluster, endpoints, listener, routes
+from tests.xds.namespaces import NamespaceSession
+from tests.xds.support import ADS, CONTROL, XDSTestCase, cluster, endpoints, listener, routes
 
 
 def _message(typeURL: str, **fields: Any) -> bytes:
@@ -341,6 +343,35 @@ class BeginTests(XDSTestCase):
         told = [event for event in self.events if event.startswith("beginning with the local copy")]
         self.assertEqual(len(told), 1)
         self.assertIn("1 CDS, 1 EDS, 1 LDS, 1 RDS", told[0])
+
+    def test_notOnDemand(self) -> None:
+        """
+        What somebody asked for is not in it: clusters on demand, and virtual hosts that came apart.
+        """
+        self.variant = "DELTA_GRPC"
+        self.patch(server, "DeltaSession", NamespaceSession)
+        prefix = "type.googleapis.com/envoy.extensions.filters.http."
+        demand = {"@type": prefix + "on_demand.v3.OnDemand", "odcds": {"source": ADS}}
+        filters = [
+            {"name": "demand", "typedConfig": demand},
+            {"name": "router", "typedConfig": {"@type": prefix + "router.v3.Router"}},
+        ]
+        host = routes("r", "b")["virtualHosts"][0]
+        self.good["listeners"] = [listener(httpFilters=filters)]
+        self.good["routes"] = [{"name": "r", "vhds": {"configSource": ADS}}]
+        self.good["hosts"] = [{**host, "name": "r/first"}]
+        self.good["clusters"] = [cluster("a"), cluster("b")]
+        self.good["endpoints"].append(endpoints("b", "192.0.2.11"))
+        self.patch(NamespaceSession, "onDemand", frozenset("b"))
+        self.source.set(**self.good)
+        self.begin()
+        # It holds routes back until all clusters were taken, but not for ever.
+        self.reactor.advance(30)
+        self.learn()
+        self.begin()
+        self.reactor.advance(60)
+        self.assertEqual({each.name for each in self.proxy.server.clusters}, {"xds", "a"})
+        self.assertEqual(self.get(), 404)
 
     def test_follows(self) -> None:
         """
