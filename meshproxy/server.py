@@ -45,6 +45,7 @@ from meshproxy.upstream.endpoint import Locality
 from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
 from meshproxy.upstream.ondemand import OnDemandHosts
+from meshproxy.upstream.outliers import openOutlierLog
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
 from meshproxy.xds.dynamic import DynamicResources
@@ -154,7 +155,7 @@ class ProxyServer(MultiService):
             self.stats = ServerStats(store, bootstrap.wrapped("stats_server_version_override", None))
             self._identify(bootstrap)
             clusters.zone = self._localZone(bootstrap)
-            clusters.checks = CheckContext(runtime, files)
+            clusters.checks = CheckContext(runtime, files, openOutlierLog(bootstrap, files))
             runtime.update(bootstrap.child("layered_runtime"), self.context.nodeCluster)
             self.discovery: Discovery | None = None
             self._discoverySettings = compileDiscovery(bootstrap)

@@ -163,8 +163,10 @@ class Cluster:
             )
             parts = (section, network, clock, self.stats, random, assignments, secrets.files, self._compileAssigned)
             self._discovery = compileDiscovery(*parts)
+        if checks is None:
+            checks = CheckContext(Runtime())
         self.outliers = compileOutliers(
-            section, self.scope, clock, random, None if checks is None else checks.runtime, self.refresh
+            section, self.scope, clock, random, checks.runtime, self.refresh, checks.outlierLog
         )
         self.preconnects = compilePreconnects(section)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._choice()
@@ -190,7 +192,7 @@ class Cluster:
         self._refreshCall: IDelayedCall | None = None
         self.checker = compileHealthChecker(
             section,
-            CheckContext(Runtime()) if checks is None else checks,
+            checks,
             self.kind,
             self.settings,
             self.transports,

@@ -11,10 +11,11 @@ https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -23,9 +24,13 @@ from meshproxy.runtime import Runtime
 from meshproxy.stats import Scope
 from meshproxy.stats.metrics import Counter
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.healthchecks.events import timestampText
 from meshproxy.upstream.healthflags import HealthFlag
 
-__all__ = ["Detector", "Monitor", "OutlierSettings", "Rates", "compileOutliers"]
+if TYPE_CHECKING:
+    from meshproxy.accesslog.files import LogFile, LogFiles
+
+__all__ = ["Detector", "Monitor", "OutlierSettings", "Rates", "compileOutliers", "openOutlierLog"]
 
 _KINDS = (
     "consecutive_5xx",
@@ -41,6 +46,12 @@ _KINDS = (
 _ENFORCING = {
     **{kind: f"enforcing_{kind}" for kind in _KINDS},
     "local_origin_failure_percentage": "enforcing_failure_percentage_local_origin",
+}
+
+# How events call them, where it is not by the same words.
+_EVENTS = {
+    "local_origin_success_rate": "SUCCESS_RATE_LOCAL_ORIGIN",
+    "local_origin_failure_percentage": "FAILURE_PERCENTAGE_LOCAL_ORIGIN",
 }
 
 _GATEWAY = frozenset((502, 503, 504))
@@ -113,6 +124,7 @@ def compileOutliers(
     random: Callable[[], float],
     runtime: Runtime | None,
     changed: Callable[[], object],
+    log: LogFile | None = None,
 ) -> Detector | None:
     """
     What looks for outliers in a C{Cluster}; L{None} where nobody is to.
@@ -120,11 +132,76 @@ def compileOutliers(
     @param scope: That of the cluster.
     @param random: From 0 up to 1.
     @param changed: Called after an endpoint was left out, or is back.
+    @param log: Where that is logged.
     """
     held = section.child("outlier_detection")
     if held is None:
         return None
-    return Detector(_compileSettings(held), scope.scope("outlier_detection."), clock, random, runtime, changed)
+    made = Detector(_compileSettings(held), scope.scope("outlier_detection."), clock, random, runtime, changed)
+    if log is not None:
+        made.log = _EventLog(section.get("name"), log, clock.seconds)
+    return made
+
+
+def openOutlierLog(bootstrap: Section, files: LogFiles) -> LogFile | None:
+    """
+    The file that C{cluster_manager.outlier_detection} names; L{None} where it names none.
+    """
+    section = bootstrap.childOrEmpty("cluster_manager").childOrEmpty("outlier_detection")
+    path: str = section.get("event_log_path")
+    if not path:
+        return None
+    try:
+        return files.open(path)
+    except OSError as error:
+        section.refuse(f"cannot open {path!r}: {error.strerror}", "event_log_path")
+        return None
+
+
+class _EventLog:
+    """
+    Writes who is left out and who is back: C{envoy.data.cluster.v3.OutlierDetectionEvent} in JSON.
+    """
+
+    def __init__(self, cluster: str, file: LogFile, now: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._file = file
+        self._now = now
+
+    def ejected(self, monitor: Monitor, kind: str, isEnforced: bool, rates: Rates) -> None:
+        """
+        One was found, and is left out where that is enforced.
+        """
+        facts: dict[str, object] = {}
+        name = "eject_consecutive_event"
+        if not kind.startswith("consecutive"):
+            own = monitor.localSuccessRate if kind.startswith("local") else monitor.successRate
+            facts["host_success_rate"] = int(own)
+            name = "eject_failure_percentage_event"
+        if kind.endswith("success_rate"):
+            name = "eject_success_rate_event"
+            facts["cluster_average_success_rate"] = int(rates.average)
+            facts["cluster_success_rate_ejection_threshold"] = max(int(rates.threshold), 0)
+        self._write(monitor, _EVENTS.get(kind, kind.upper()), "EJECT", isEnforced, monitor.unejectedAt, {name: facts})
+
+    def unejected(self, monitor: Monitor) -> None:
+        """
+        One is back.
+        """
+        # As in Envoy, which leaves out what is not told.
+        self._write(monitor, "CONSECUTIVE_5XX", "UNEJECT", False, monitor.ejectedAt, {})
+
+    def _write(
+        self, monitor: Monitor, kind: str, action: str, isEnforced: bool, last: float | None, more: dict[str, object]
+    ) -> None:
+        now = self._now()
+        event: dict[str, object] = {"type": kind, "timestamp": timestampText(now)}
+        if last is not None:
+            event["secs_since_last_action"] = str(int(now - last))
+        event["cluster_name"] = self._cluster
+        event["upstream_url"] = monitor.endpoint.address.text
+        event |= {"action": action, "num_ejections": monitor.ejections, "enforced": isEnforced, **more}
+        self._file.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
 
 
 class Rates(NamedTuple):
@@ -307,7 +384,10 @@ class Detector:
 
     @ivar rates: What was found of all endpoints in the last interval.
     @ivar localRates: The same of the way to them.
+    @ivar log: Is told who is left out and who is back, if anybody is.
     """
+
+    log: _EventLog | None = None
 
     def __init__(
         self,
@@ -423,6 +503,7 @@ class Detector:
         if kind in ("consecutive_5xx", "success_rate"):
             self._total.value += 1
         if not self._isEnforced(kind):
+            self._tell(monitor, kind, False)
             return False
         self._active.value += 1
         self._enforcedTotal.value += 1
@@ -432,7 +513,12 @@ class Detector:
         monitor.jitter = int(self._random() * (self.number("max_ejection_time_jitter_ms") + 1)) / 1000
         if monitor.backoff * base < most + base:
             monitor.backoff += 1
+        self._tell(monitor, kind, True)
         return True
+
+    def _tell(self, monitor: Monitor, kind: str, isEnforced: bool) -> None:
+        if self.log is not None:
+            self.log.ejected(monitor, kind, isEnforced, self.localRates if kind.startswith("local") else self.rates)
 
     def _isEnforced(self, kind: str) -> bool:
         share = self.number(_ENFORCING[kind])
@@ -441,6 +527,8 @@ class Detector:
     def _uneject(self, monitor: Monitor, now: float) -> None:
         self._active.value -= 1
         monitor.uneject(now)
+        if self.log is not None:
+            self.log.unejected(monitor)
 
     # At the end of an interval
 

@@ -148,6 +148,7 @@ class OutlierTests(SynchronousTestCase):
             self.addCleanup(server.shutdown)
         self.servers[0].isBad = True
         self.proxies: list[tuple[str, int, int]] = []
+        self.logs: dict[int, str] = {}
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (self.dead,) = freePorts(1)
@@ -189,7 +190,25 @@ class OutlierTests(SynchronousTestCase):
             )
         listener = {"name": "in", "address": addressOf(front), "filter_chains": [chain]}
         static = {"listeners": [listener], "clusters": clusters}
-        return json.dumps({"admin": {"address": addressOf(admin)}, "static_resources": static})
+        log = {"outlier_detection": {"event_log_path": self.logOf(front)}}
+        return json.dumps({"cluster_manager": log, "admin": {"address": addressOf(admin)}, "static_resources": static})
+
+    def logOf(self, front: int) -> str:
+        """
+        Where a proxy logs events.
+        """
+        path = self.logs[front] = str(Path(self.mktemp()).absolute())
+        return path
+
+    def events(self) -> list[list[JSON]]:
+        """
+        What each logged, without times.
+        """
+        found = []
+        for _, front, _ in self.proxies:
+            lines = [json.loads(line) for line in Path(self.logs[front]).read_text("utf-8").splitlines()]
+            found.append([{key: value for key, value in each.items() if key != "timestamp"} for each in lines])
+        return found
 
     def ask(self, name: str, count: int, bad: str = "") -> list[list[int]]:
         """
@@ -288,6 +307,22 @@ class OutlierTests(SynchronousTestCase):
             self.ask("grpc", 8, f"grpc:{status}")
             told = self.alike("grpc")
             self.assertEqual(told["cluster.grpc.outlier_detection.ejections_active"], left, status)
+
+    def test_events(self) -> None:
+        """
+        The log of events.
+        """
+        for name, bad in (("told", "500"), ("gateway", "502"), ("dead", ""), ("deadSplit", "")):
+            self.ask(name, 20, bad)
+            self.alike(name)
+        end = time.monotonic() + 20
+        while len(self.events()[0]) < 6 or self.events()[0] != self.events()[1]:
+            if time.monotonic() > end:
+                break
+            time.sleep(0.05)
+        envoy, ours = self.events()
+        self.assertEqual(ours, envoy)
+        self.assertEqual(len(ours), 6)
 
     def test_rates(self) -> None:
         """

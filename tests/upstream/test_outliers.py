@@ -4,7 +4,8 @@ Tests for L{meshproxy.upstream.outliers}.
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, cast
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,9 +15,10 @@ from meshproxy.errors import ConfigErrors
 from meshproxy.net.address import Address
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Store
+from meshproxy.testing.logs import MemoryLogFiles
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.healthflags import HealthFlag
-from meshproxy.upstream.outliers import Detector, OutlierSettings, Rates, compileOutliers
+from meshproxy.upstream.outliers import Detector, OutlierSettings, Rates, compileOutliers, openOutlierLog
 
 
 class OutlierCase(SynchronousTestCase):
@@ -337,6 +339,61 @@ class RateTests(OutlierCase):
         self.assertEqual((self.ejected(), self.counted("ejections_enforced_local_origin_success_rate")), ([0], 1))
         self.assertEqual(self.detector.localRates.average, 80.0)
         self.assertEqual(self.detector.rates, Rates())
+
+
+class EventTests(OutlierCase):
+    """
+    The log.
+    """
+
+    def test_lines(self) -> None:
+        """
+        A line for each that is found and for each that is back.
+        """
+        files = MemoryLogFiles(cast(Any, self.clock))
+        text = "{cluster_manager: {outlier_detection: {event_log_path: /events}}}"
+        log = openOutlierLog(sectionFromYAML("envoy.config.bootstrap.v3.Bootstrap", text), files)
+        section = sectionFromYAML(
+            "envoy.config.cluster.v3.Cluster",
+            "{name: c, outlier_detection: {consecutive_5xx: 1, interval: 1s, base_ejection_time: 1s,"
+            " max_ejection_percent: 100, success_rate_minimum_hosts: 2, success_rate_request_volume: 1,"
+            " success_rate_stdev_factor: 500, enforcing_consecutive_5xx: 0}}",
+        )
+        scope = self.store.scope("cluster.c.")
+        made = compileOutliers(section, scope, self.clock, lambda: 0.5, None, self.changed, log)
+        assert made is not None
+        made.watch(self.endpoints)
+        made.start()
+        self.addCleanup(made.stop)
+        self.answer(0, 500)
+        self.answer(1, 200)
+        self.clock.advance(1)
+        self.clock.advance(1)
+        events = [json.loads(line) for line in files.lines("/events")]
+        self.assertEqual(
+            [(each["type"], each["action"], each["enforced"], each["num_ejections"]) for each in events],
+            [
+                ("CONSECUTIVE_5XX", "EJECT", False, 0),
+                ("SUCCESS_RATE", "EJECT", True, 1),
+                ("CONSECUTIVE_5XX", "UNEJECT", False, 1),
+            ],
+        )
+        self.assertEqual(
+            events[1]["eject_success_rate_event"],
+            {
+                "host_success_rate": 0,
+                "cluster_average_success_rate": 50,
+                "cluster_success_rate_ejection_threshold": 25,
+            },
+        )
+        self.assertEqual((events[2]["secs_since_last_action"], events[2]["upstream_url"]), ("1", "192.0.2.1:1"))
+
+    def test_none(self) -> None:
+        """
+        Without a path there is none.
+        """
+        bootstrap = sectionFromYAML("envoy.config.bootstrap.v3.Bootstrap", "{}")
+        self.assertIsNone(openOutlierLog(bootstrap, MemoryLogFiles(cast(Any, self.clock))))
 
 
 class SettingsTests(OutlierCase):

@@ -20,7 +20,8 @@ accept(_BOOTSTRAP + "Bootstrap", "flags_path", "Envoy reads no flags from it any
 accept(_BOOTSTRAP + "Bootstrap", "perf_tracing_file_path", "it asks for a build of Envoy with performance tracing")
 
 declare(_BOOTSTRAP + "Bootstrap", "cluster_manager", "typed_dns_resolver_config")
-declare(_BOOTSTRAP + "ClusterManager", "local_cluster_name")
+declare(_BOOTSTRAP + "ClusterManager", "local_cluster_name", "outlier_detection")
+declare(_BOOTSTRAP + "ClusterManager.OutlierDetection", "event_log_path")
 accept(_BOOTSTRAP + "ClusterManager", "enable_deferred_cluster_creation", "clusters cost little until they are used")
 declare(_BOOTSTRAP + "Bootstrap", "dynamic_resources")
 declare(_BOOTSTRAP + "Bootstrap.DynamicResources", "lds_config", "cds_config", "ads_config")

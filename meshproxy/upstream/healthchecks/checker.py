@@ -39,7 +39,7 @@ from meshproxy.upstream.stats import ClusterStats
 from meshproxy.upstream.transports import MATCH_METADATA, UpstreamTransports
 
 if TYPE_CHECKING:
-    from meshproxy.accesslog.files import LogFiles
+    from meshproxy.accesslog.files import LogFile, LogFiles
 
 __all__ = ["CheckContext", "HealthChecker", "compileHealthChecker"]
 
@@ -55,14 +55,16 @@ _LOOPBACK: Final = Address("127.0.0.1", 0)
 @dataclass(frozen=True, slots=True)
 class CheckContext:
     """
-    What checks need of the process.
+    What checks of health, and whoever looks for outliers, need of the process.
 
-    @ivar runtime: Has the keys C{health_check.*}.
+    @ivar runtime: Has the keys C{health_check.*} and C{outlier_detection.*}.
     @ivar files: Where events are logged; L{None} for nowhere.
+    @ivar outlierLog: Where it is logged who is left out; L{None} for nowhere.
     """
 
     runtime: Runtime
     files: LogFiles | None = None
+    outlierLog: LogFile | None = None
 
 
 def compileHealthChecker(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meshproxy.upstream.endpoint import Endpoint
     from meshproxy.upstream.healthchecks.exchange import FailureKind
 
-__all__ = ["EventLog", "compileEventLog"]
+__all__ = ["EventLog", "compileEventLog", "timestampText"]
 
 _FILE: Final = "envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink"
 declare(_FILE, "event_log_path")
@@ -130,7 +130,7 @@ class EventLog:
         }
         if name in _BEFORE:
             event[name] = facts
-        event["timestamp"] = _timestamp(self._now())
+        event["timestamp"] = timestampText(self._now())
         if name not in _BEFORE and name != "successful_health_check_event":
             event[name] = facts
         if endpoint.metadata is not None or self._tellsMetadata:
@@ -168,7 +168,7 @@ def _address(endpoint: Endpoint) -> dict[str, object]:
     }
 
 
-def _timestamp(seconds: float) -> str:
+def timestampText(seconds: float) -> str:
     """
     As JSON has a C{google.protobuf.Timestamp}, to the millisecond.
     """
