@@ -34,7 +34,9 @@ from meshproxy.upstream.balancers.subsets import Subsets
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.breakers import NO_LIMIT, Breaker, Breakers
 from meshproxy.upstream.discovery import compileAssigned, compileDiscovery, discoveryKind
+from meshproxy.upstream.dnscache import DNSCaches
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.forwardproxy import DYNAMIC_FORWARD_PROXY, ForwardedHosts, protocolOptions
 from meshproxy.upstream.fullpool import FULL_POOL
 from meshproxy.upstream.healthchecks.checker import CheckContext, compileHealthChecker
 from meshproxy.upstream.healthchecks.passive import watchResponsesOf
@@ -114,6 +116,7 @@ class Cluster:
         assignments: Assignments | None = None,
         zone: LocalZone | None = None,
         checks: CheckContext | None = None,
+        caches: DNSCaches | None = None,
     ) -> None:
         """
         @param section: A C{Cluster} message.
@@ -122,6 +125,7 @@ class Cluster:
         @param assignments: Where C{EDS} clusters find their endpoints; by default nowhere.
         @param zone: Where this proxy runs, if there is a local cluster that tells of its likes.
         @param checks: What checks of health need; by default a runtime without values.
+        @param caches: Where hosts are found that requests ask for; by default caches of its own.
         """
         self.name: str = section.get("name")
         self.statName: str = section.get("alt_stat_name") or self.name
@@ -136,9 +140,13 @@ class Cluster:
         self.tracked = compileTracked(section, self.scope)
         options = httpOptions(section)
         secrets = SecretStore(store, clock) if secrets is None else secrets
+        if self.kind == DYNAMIC_FORWARD_PROXY:
+            ofHTTP = protocolOptions(section, options)
+        else:
+            ofHTTP = (section if options is None else options).child("upstream_http_protocol_options")
         self.transports = UpstreamTransports(
             section,
-            (section if options is None else options).child("upstream_http_protocol_options"),
+            ofHTTP,
             secrets,
             self.scope,
             network,
@@ -156,6 +164,9 @@ class Cluster:
         self._discovery: Discovery
         if self.kind == "ORIGINAL_DST":
             self._chooser = self._discovery = OriginalDestinations(section, self.name, self.scope, clock)
+        elif self.kind == DYNAMIC_FORWARD_PROXY:
+            caches = DNSCaches(store, network, clock, random) if caches is None else caches
+            self._chooser = self._discovery = ForwardedHosts(section, caches, self.transports.defaultPort)
         else:
             panics = self.stats.lbHealthyPanic
             self._chooser = compileChooser(
@@ -170,7 +181,7 @@ class Cluster:
         )
         self.preconnects = compilePreconnects(section)
         self.chooseEndpoint: Callable[[], Endpoint | None] = self._choice()
-        self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations))
+        self.hasSubsets = isinstance(self._chooser, (Subsets, OriginalDestinations, ForwardedHosts))
         # Whether connections are not for everybody's requests.
         self.parts: bool = section.get("connection_pool_per_downstream_connection")
         self.isPersonal = self.parts or self.transports.tellsClient

@@ -17,6 +17,7 @@ from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.balancers.zones import LocalZone
 from meshproxy.upstream.cluster import Cluster
+from meshproxy.upstream.dnscache import DNSCaches
 from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.ondemand import OnDemandClusters
 
@@ -30,6 +31,7 @@ class Clusters:
     @ivar byName: Those that serve. The router looks names up here on each request.
     @ivar assignments: What C{EDS} clusters want, and get.
     @ivar onDemand: Those that are asked for when somebody needs them.
+    @ivar dnsCaches: Where hosts are found that requests ask for.
     @ivar warming: The names of those that have not found their endpoints yet.
     @ivar compileOptions: Makes of a C{Cluster} message what it says of requests, for whoever sends them; L{None} where
         it says nothing. Takes the cluster's scope, too.
@@ -61,6 +63,7 @@ class Clusters:
         self._random = random
         self.secrets = SecretStore(store, clock) if secrets is None else secrets
         self.assignments = Assignments(clock)
+        self.dnsCaches = DNSCaches(store, network, clock, random)
         self.onDemand = OnDemandClusters(store, clock, self.byName)
         self.compileOptions: Callable[[Section, Scope], object] = _saysNothing
         scope = store.scope("cluster_manager.")
@@ -101,6 +104,7 @@ class Clusters:
                     self.assignments,
                     self.zone,
                     self.checks,
+                    self.dnsCaches,
                 )
                 with section.report.despite():
                     clusters.append(Cluster(section, *parts))
@@ -201,6 +205,7 @@ class Clusters:
         Drain them all.
         """
         self.onDemand.stop()
+        self.dnsCaches.stop()
         self.replace(())
 
 

@@ -25,6 +25,7 @@ from meshproxy.upstream.dnsdiscovery import (
     compileLookups,
 )
 from meshproxy.upstream.endpoint import Endpoint, Locality
+from meshproxy.upstream.forwardproxy import DYNAMIC_FORWARD_PROXY
 from meshproxy.upstream.healthchecks.target import compileCheckedBy
 from meshproxy.upstream.named import Discovery, NamedEndpoint, isIP
 from meshproxy.upstream.plain import metadataOf
@@ -38,6 +39,7 @@ _CLUSTER_TYPES: Final = {
     "envoy.cluster.strict_dns": "STRICT_DNS",
     "envoy.cluster.logical_dns": "LOGICAL_DNS",
     "envoy.cluster.original_dst": "ORIGINAL_DST",
+    "envoy.clusters.dynamic_forward_proxy": DYNAMIC_FORWARD_PROXY,
 }
 
 

@@ -19,6 +19,7 @@ _CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolver
 
 _CLUSTER: Final = "envoy.config.cluster.v3.Cluster"
 _DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
+_CACHE: Final = "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig"
 _CORE: Final = "envoy.config.core.v3."
 _OWN_SOCKET: Final = "each question has a socket of its own"
 
@@ -29,14 +30,15 @@ declare(_CORE + "DnsResolverOptions", "use_tcp_for_dns_lookups")
 accept(_CORE + "DnsResolverOptions", "no_default_search_domain", "names are asked for as they are written")
 for _field in ("udp_max_queries", "max_udp_channel_duration", "reinit_channel_on_timeout"):
     accept(_CARES, _field, _OWN_SOCKET)
-for _owner in (_CLUSTER, "envoy.config.bootstrap.v3.Bootstrap"):
+for _owner in (_CLUSTER, "envoy.config.bootstrap.v3.Bootstrap", _CACHE):
     declare(_owner, "dns_resolution_config", "use_tcp_for_dns_lookups")
 declare(_CLUSTER, "dns_resolvers")
 
 
 def compileNameServers(section: Section, resolvconf: str = "/etc/resolv.conf") -> NameServers | None:
     """
-    Read them from a C{Cluster}, a C{DnsCluster} or a C{Bootstrap}, by the field of today or by those of former times.
+    Read them from a C{Cluster}, a C{DnsCluster}, a C{DnsCacheConfig} or a C{Bootstrap}, by the field of today
+    or by those of former times.
 
     @param resolvconf: Where the machine's own are told.
 

@@ -234,6 +234,13 @@ class UpstreamTransports:
         # One whose secret has not come yet may do so.
         return all(tls.validation is None or tls.validation.verifies for tls in self._all)
 
+    @property
+    def defaultPort(self) -> int:
+        """
+        The port of hosts that are named without one.
+        """
+        return 80 if self._default.tls is None else 443
+
     def of(self, endpoint: Endpoint) -> UpstreamTLS | None:
         """
         The TLS that is spoken with an endpoint, L{None} for none.

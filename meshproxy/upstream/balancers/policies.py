@@ -86,7 +86,9 @@ class _Compiler:
         if chosen is not None:
             return self._extension(chosen, options)
         if section.get("lb_policy") == "CLUSTER_PROVIDED":
-            section.refuse("CLUSTER_PROVIDED is for clusters of type ORIGINAL_DST", "lb_policy")
+            section.refuse(
+                "CLUSTER_PROVIDED is for clusters of type ORIGINAL_DST, and for dynamic_forward_proxy", "lb_policy"
+            )
         if section.get("lb_policy") == "LOAD_BALANCING_POLICY_CONFIG":
             section.refuse("cluster: LOAD_BALANCING_POLICY_CONFIG needs a load_balancing_policy", "lb_policy")
         policy = self._oldPolicy(section, common)

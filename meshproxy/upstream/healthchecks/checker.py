@@ -23,6 +23,7 @@ from meshproxy.runtime import Runtime
 from meshproxy.stats import Scope, Store
 from meshproxy.upstream.breakers import NO_LIMIT, Breaker
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.forwardproxy import DYNAMIC_FORWARD_PROXY
 from meshproxy.upstream.healthchecks.events import compileEventLog
 from meshproxy.upstream.healthchecks.exchange import IProbe
 from meshproxy.upstream.healthchecks.grpc import GRPCCheck, GRPCProbe, compileGRPCCheck
@@ -96,9 +97,10 @@ def compileHealthChecker(
         section.refuse("Multiple health checks not supported", "health_checks")
     check = checks[0]
     name: str = section.get("name")
-    if kind == "ORIGINAL_DST":
+    if kind in ("ORIGINAL_DST", DYNAMIC_FORWARD_PROXY):
         section.refuse(
-            "endpoints that are found by connections come and go with them, and are not checked", "health_checks"
+            "endpoints that are found by requests and connections come and go with them, and are not checked",
+            "health_checks",
         )
     asked: HTTPCheck | GRPCCheck | TCPCheck | None = None
     by = check.oneof("health_checker") or ""
