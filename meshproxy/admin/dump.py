@@ -24,6 +24,7 @@ from meshproxy.http.context import RouteKey
 from meshproxy.listener.listener import Listener
 from meshproxy.upstream.cluster import Cluster
 from meshproxy.upstream.endpoint import Endpoint
+from meshproxy.upstream.healthflags import HealthFlag
 
 __all__ = ["configDump"]
 
@@ -406,14 +407,33 @@ def _assignment(cluster: Cluster) -> Any:
     return message
 
 
+def _status(endpoint: Endpoint) -> str:
+    """
+    The C{HealthStatus} that follows from all that is known of an endpoint. As in Envoy, that it was found ill here
+    counts for more than what its discovery says, and that it says to be degraded for less.
+    """
+    if endpoint.flags & _FOUND_ILL:
+        return "UNHEALTHY"
+    if endpoint.healthStatus in ("UNKNOWN", "HEALTHY"):
+        return "DEGRADED" if endpoint.flags & HealthFlag.DEGRADED_ACTIVE_HC else "HEALTHY"
+    return endpoint.healthStatus
+
+
+_FOUND_ILL = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK
+
+
 def _addEndpoint(item: Any, endpoint: Endpoint) -> None:
     addressMessage(item.endpoint.address, endpoint.address)
     item.endpoint.hostname = endpoint.hostname
-    item.health_status = (
-        item.DESCRIPTOR.fields_by_name["health_status"]
-        .enum_type.values_by_name["HEALTHY" if endpoint.healthStatus == "UNKNOWN" else endpoint.healthStatus]
-        .number
-    )
+    checked = item.endpoint.health_check_config
+    checked.SetInParent()
+    if endpoint.checkedBy is not None:
+        checked.hostname = endpoint.checkedBy.hostname
+        where = endpoint.checkedBy.addressOf(endpoint.address)
+        if where != endpoint.address:
+            checked.port_value = where.port or 0
+    statuses = item.DESCRIPTOR.fields_by_name["health_status"].enum_type.values_by_name
+    item.health_status = statuses[_status(endpoint)].number
     item.load_balancing_weight.value = endpoint.weight
     for name, values in (endpoint.metadata or {}).items():
         item.metadata.filter_metadata[name].update(values)

@@ -9,6 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Section
+from meshproxy.upstream.healthchecks.target import CheckedBy
+from meshproxy.upstream.healthflags import HealthFlag
 from tests.admin.support import BOOTSTRAP, ask, makeServer
 
 PREFIX = "type.googleapis.com/envoy.admin.v3."
@@ -125,6 +127,27 @@ class ConfigDumpTests(SynchronousTestCase):
         self.assertEqual(one["metadata"]["filter_metadata"], {"envoy.lb": {"canary": True}})
         self.assertEqual((one["health_status"], two["health_status"]), ("HEALTHY", "DRAINING"))
         self.assertEqual(two["endpoint"]["address"], {"pipe": {"path": "/run/two"}})
+        self.assertEqual(two["endpoint"]["health_check_config"], {})
+
+    def test_statuses(self) -> None:
+        """
+        What was found out about an endpoint, and what its discovery says, are one status.
+        """
+        for told, flags, expected in (
+            ("UNKNOWN", HealthFlag(0), "HEALTHY"),
+            ("HEALTHY", HealthFlag.DEGRADED_ACTIVE_HC, "DEGRADED"),
+            ("DRAINING", HealthFlag.DEGRADED_ACTIVE_HC, "DRAINING"),
+            ("DRAINING", HealthFlag.FAILED_ACTIVE_HC, "UNHEALTHY"),
+            ("DEGRADED", HealthFlag.FAILED_OUTLIER_CHECK, "UNHEALTHY"),
+        ):
+            [cluster] = [each for each in self.server.clusters if each.name == "hello"]
+            endpoint = cluster.endpoints[0]
+            endpoint.healthStatus, endpoint.flags = told, int(flags)
+            endpoint.checkedBy = CheckedBy(port=81, hostname="h.example")
+            found = self.named("EndpointsConfigDump", "?include_eds")["static_endpoint_configs"]
+            one = found[0]["endpoint_config"]["endpoints"][0]["lb_endpoints"][0]
+            self.assertEqual(one["health_status"], expected)
+            self.assertEqual(one["endpoint"]["health_check_config"], {"port_value": 81, "hostname": "h.example"})
 
     def test_resource(self) -> None:
         """

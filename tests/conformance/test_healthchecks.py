@@ -138,6 +138,8 @@ class _Service(threading.Thread):
         if path.startswith(b"hold"):
             self.held.wait(10)
             return good + empty
+        if self.state == "silent":
+            self.held.wait(10)
         if not path:
             return b"PO-NG" if isGood else b"no"
         if path == b"expected":
@@ -194,6 +196,7 @@ class _Side:
         self.admin, self.front, closed = freePorts(3)
         self.ports = {"HTTP": self.service.port, "GRPC": port, "CLOSED": closed}
         text = (
+            "node: {id: a, cluster: b}\n"
             f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.admin}}}}}}}\n"
             "static_resources:\n"
             f"  listeners: [{{name: a, address: {{socket_address: {{address: 127.0.0.1, port_value: {self.front}}}}}, "
@@ -202,7 +205,11 @@ class _Side:
             f"stat_prefix: a, cluster: {next(iter(clusters))}}}}}]}}]}}]\n"
             "  clusters:\n"
         )
+        self.name(self.service.port)
         for name, (check, where, more) in clusters.items():
+            if "EDS" in more:
+                text += f"  - {{name: {name}, connect_timeout: 1s, {more}, health_checks: [{{{times}, {check}}}]}}\n"
+                continue
             text += (
                 f"  - {{name: {name}, connect_timeout: 1s, {more or 'type: STATIC'}, "
                 f"health_checks: [{{{times}, {_LOG}, {check}}}], "
@@ -212,6 +219,23 @@ class _Side:
         text = text.replace("$FOLDER", str(folder))
         options = ["--file-flush-interval-msec", "50"] if kind == "envoy" else []
         self.proxy = Proxy(kind, json.dumps(yaml.safe_load(text)), folder, options)
+
+    def name(self, *ports: int) -> None:
+        """
+        Write the file that names endpoints.
+        """
+        endpoints = [
+            {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
+            for port in ports
+        ]
+        resource = {
+            "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            "cluster_name": "named",
+            "endpoints": [{"lb_endpoints": endpoints}],
+        }
+        path = self.folder / "eds.tmp"
+        path.write_text(json.dumps({"resources": [resource]}))
+        path.rename(self.folder / "eds.json")
 
     def stop(self) -> None:
         """
@@ -368,6 +392,52 @@ class HealthCheckTests(SynchronousTestCase):
             side.service.held.set()
             side.proxy.ready("127.0.0.1", side.front)
             return [before, side.ask("GET /ready"), side.flags(), self.accepts(side.front)]
+
+        self.both(clusters, tell, _TIMES.replace("timeout: 0.3s", "timeout: 9s"))
+
+    def test_membership(self) -> None:
+        """
+        Endpoints that a file names and does not name any more: what is well stays, what is new waits for its check.
+        """
+        more = (
+            "type: EDS, eds_cluster_config: {service_name: named, eds_config: {path_config_source: "
+            "{path: $FOLDER/eds.json}}}, common_lb_config: {ignore_new_hosts_until_first_hc: true}"
+        )
+        clusters = {"named": ("http_health_check: {path: /plain}", "HTTP", more)}
+
+        def tell(side: _Side) -> Any:
+            other = _Service()
+            other.start()
+            self.addCleanup(other.sock.close)
+            self.addCleanup(other.held.set)
+            names = {str(side.service.port): "first", str(other.port): "other"}
+            side.proxy.ready("127.0.0.1", side.front)
+
+            def flags() -> list[tuple[str, str]]:
+                found = re.findall(r"^named::\S*:(\d+)::health_flags::(.*)$", side.ask("GET /clusters"), re.M)
+                return sorted((names[port], text) for port, text in found)
+
+            def reaches(isThere: Callable[[list[tuple[str, str]]], bool]) -> list[tuple[str, str]]:
+                until = time.monotonic() + 15
+                while not isThere(flags()) and time.monotonic() < until:
+                    time.sleep(0.02)
+                return flags()
+
+            found: list[Any] = [reaches(lambda seen: seen == [("first", "healthy")])]
+            other.state = "silent"
+            side.name(other.port)
+            found.append(reaches(lambda seen: len(seen) == 2 and "removal" in seen[0][1]))
+            other.state = "good"
+            other.held.set()
+            found.append(reaches(lambda seen: seen[-1] == ("other", "healthy")))
+            side.name(other.port, side.service.port)
+            found.append(reaches(lambda seen: seen[0] == ("first", "healthy")))
+            side.name(other.port)
+            found.append(reaches(lambda seen: "removal" in seen[0][1]))
+            side.turn("bad")
+            found.append(reaches(lambda seen: len(seen) == 1))
+            lines = side.ask("GET /stats?filter=cluster.named.(membership_|health_check.(healthy|degraded))")
+            return [*found, sorted(line for line in lines.splitlines() if "membership_change" not in line)]
 
         self.both(clusters, tell, _TIMES.replace("timeout: 0.3s", "timeout: 9s"))
 
