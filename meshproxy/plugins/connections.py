@@ -17,5 +17,6 @@ networkLocalRateLimit = builtIn("network", "local_ratelimit", "LocalRateLimit", 
 networkRBAC = builtIn("network", "rbac", "RBAC", "RBAC")
 setFilterState = builtIn("network", "set_filter_state", "SetFilterState", "Config")
 sniCluster = builtIn("network", "sni_cluster", "SNICluster", "SniCluster")
+sniDynamicForwardProxy = builtIn("network", "sni_dynamic_forward_proxy", "SNIDynamicForwardProxy", "FilterConfig")
 tcpProxy = builtIn("network", "tcp_proxy", "TCPProxyFilter", "TcpProxy")
 httpConnectionManager = builtIn("network", "http_connection_manager", "HTTPConnectionManager", "HttpConnectionManager")

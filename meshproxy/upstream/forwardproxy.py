@@ -15,7 +15,12 @@ from meshproxy.upstream.balancers.base import IChoice
 from meshproxy.upstream.dnscache import CachedHost, DNSCache, DNSCaches, hostKey
 from meshproxy.upstream.endpoint import Endpoint
 
-__all__ = ["DYNAMIC_FORWARD_PROXY", "ForwardedHosts", "protocolOptions"]
+__all__ = ["DYNAMIC_FORWARD_PROXY", "DYNAMIC_PORT", "ForwardedHosts", "protocolOptions"]
+
+DYNAMIC_PORT: Final = "envoy.upstream.dynamic_port"
+"""
+The key of the filter state that says to which port a connection goes.
+"""
 
 DYNAMIC_FORWARD_PROXY: Final = "DYNAMIC_FORWARD_PROXY"
 """
@@ -152,11 +157,16 @@ class ForwardedHosts:
         """
         See L{IEndpointChooser<meshproxy.upstream.balancers.loadbalancer.IEndpointChooser>}.
         """
-        headers = None if choice is None else choice.origin().headers
-        authority: bytes = getattr(headers, "authority", b"")
+        if choice is None:
+            return None
+        origin, port = choice.origin(), self._port
+        if origin.asked is not None:
+            authority, port = origin.asked[0], origin.asked[1] or port
+        else:
+            authority = getattr(origin.headers, "authority", b"").decode("latin-1")
         if not authority:
             return None
-        endpoint = self._endpoints.get(hostKey(authority.decode("latin-1"), self._port))
+        endpoint = self._endpoints.get(hostKey(authority, port))
         if endpoint is not None and self._cache is not None:
             self._cache.touch(endpoint.hostname)
         return endpoint

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.upstream.balancers.base import Origin
+from meshproxy.upstream.forwardproxy import DYNAMIC_PORT
 
 if TYPE_CHECKING:
     from meshproxy.upstream.balancers.priorities import Loads
@@ -50,7 +51,9 @@ class TCPChoice:
         See L{meshproxy.upstream.balancers.base.IChoice.origin}.
         """
         connection = self._connection
-        return Origin(None, connection.dynamicMetadata or {}, connection.originalDestination)
+        port = (connection.filterState or {}).get(DYNAMIC_PORT)
+        asked = (connection.requestedServerName, port if isinstance(port, int) else None)
+        return Origin(None, connection.dynamicMetadata or {}, connection.originalDestination, asked)
 
     def accepts(self, endpoint: Endpoint) -> bool:
         """

@@ -28,12 +28,15 @@ class Origin(NamedTuple):
 
     @ivar headers: The head of the request; L{None} where there is none.
     @ivar metadata: What filters noted.
+    @ivar asked: The server name that a connection without requests asked for, and a port where a filter said one;
+        L{None} for neither.
     @ivar address: Where the connection was made to before it came here; L{None} where it was made to this proxy.
     """
 
     headers: HeaderMap | None
     metadata: Mapping[str, Any]
     address: Address | None
+    asked: tuple[str, int | None] | None = None
 
 
 class IBalancer(Protocol):

@@ -32,6 +32,7 @@ MESSAGES = {
     "rbac": _NETWORK + "rbac.v3.RBAC",
     "set_filter_state": _NETWORK + "set_filter_state.v3.Config",
     "sni_cluster": _NETWORK + "sni_cluster.v3.SniCluster",
+    "sni_dynamic_forward_proxy": _NETWORK + "sni_dynamic_forward_proxy.v3.FilterConfig",
     "tcp_proxy": _NETWORK + "tcp_proxy.v3.TcpProxy",
     "http_inspector": _LISTENER + "http_inspector.v3.HttpInspector",
     "listener_ratelimit": _LISTENER + "local_ratelimit.v3.LocalRateLimit",
