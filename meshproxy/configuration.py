@@ -257,6 +257,8 @@ class ServedConfiguration:
         self._noteParts()
         if self._context.hosts is not None:
             self._context.hosts.served()
+        if self._context.scopeRoutes is not None:
+            self._context.scopeRoutes.serve(name for path, name in dynamic.routes if not path)
         self._served()
 
     def _isLate(self, key: AwaitedKey) -> None:

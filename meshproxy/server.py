@@ -44,7 +44,7 @@ from meshproxy.upstream.clusters import Clusters
 from meshproxy.upstream.endpoint import Locality
 from meshproxy.upstream.healthchecks.checker import CheckContext
 from meshproxy.upstream.nameservers import AskingNetwork, compileNameServers
-from meshproxy.upstream.ondemand import OnDemandHosts
+from meshproxy.upstream.ondemand import OnDemandHosts, OnDemandRoutes
 from meshproxy.upstream.outliers import openOutlierLog
 from meshproxy.upstream.statssinks import compileStatsSinks
 from meshproxy.xds.discovery import Discovery, Taker
@@ -147,7 +147,7 @@ class ProxyServer(MultiService):
                 secrets,
                 isFailed=lambda: self.failedHealthCheck,
             )
-            self.context.hosts = OnDemandHosts(reactor)
+            self.context.hosts, self.context.scopeRoutes = OnDemandHosts(reactor), OnDemandRoutes(reactor)
             clusters.compileOptions = lambda section, scope: compileClusterOptions(section, scope, self.context)
             self.files = files
             self.clusters = clusters
@@ -495,8 +495,9 @@ class ProxyServer(MultiService):
             sink.close()
         self._secretStreams.stop()
         self.configuration.stop()
-        if self.context.hosts is not None:
-            self.context.hosts.stop()
+        for demanded in (self.context.hosts, self.context.scopeRoutes):
+            if demanded is not None:
+                demanded.stop()
         if self.identity is not None:
             self.identity.stop()
         self.admin.stop()

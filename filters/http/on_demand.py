@@ -14,6 +14,7 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare
 from meshproxy.headers import RequestHeaders
 from meshproxy.http.filter import FilterContext, HTTPFilter
+from meshproxy.routing.scopes import ScopeChoice
 from meshproxy.upstream.ondemand import Found, compileOnDemand
 
 __all__ = ["OnDemand"]
@@ -75,7 +76,9 @@ class OnDemand(HTTPFilter):
         # The routes may have come after the request did.
         manager = stream.downstream.slot.current
         routes = manager.routes
-        if hosts is None or routes.scopes is not None or not routes.sections:
+        if routes.scopes is not None:
+            return self._askScope(stream, headers, routes.scopes)
+        if hosts is None or not routes.sections:
             return None
         vhds = routes.sections[0].child("vhds")
         host = headers.authority.decode("utf-8", "replace").lower()
@@ -83,14 +86,28 @@ class OnDemand(HTTPFilter):
         if vhds is None or not host or hosts.isAnswered(name):
             return None
 
-        def cbFound(found: Found) -> Deferred[Any] | None:
-            if found is not Found.AVAILABLE:
-                return None
-            stream.downstream.slot.current.chooseRoute(stream)
-            return None if stream.route is None else self._askCluster(stream)
-
         timeout = vhds.childOrEmpty("config_source").seconds("initial_fetch_timeout", _HOST_TIMEOUT)
-        return hosts.ask(name, timeout or _HOST_TIMEOUT).addCallback(cbFound)
+        return hosts.ask(name, timeout or _HOST_TIMEOUT).addCallback(self._cbFound, stream)
+
+    def _askScope(self, stream: Any, headers: RequestHeaders, choice: ScopeChoice) -> Deferred[Any] | None:
+        """
+        The request may be in a scope on demand: ask for its routes, and look again.
+        """
+        routes = self.context.scopeRoutes
+        key = choice.keyOf(headers)
+        if routes is None or key is None or key not in choice.scopes:
+            return None
+        scope, table = choice.scopes[key]
+        if table is not None or not scope.get("on_demand"):
+            return None
+        found = routes.ask(scope.get("route_configuration_name"), _HOST_TIMEOUT)
+        return found.addCallback(self._cbFound, stream)
+
+    def _cbFound(self, found: Found, stream: Any) -> Deferred[Any] | None:
+        if found is not Found.AVAILABLE:
+            return None
+        stream.downstream.slot.current.chooseRoute(stream)
+        return None if stream.route is None else self._askCluster(stream)
 
     def _askCluster(self, stream: Any) -> Deferred[Any] | None:
         """

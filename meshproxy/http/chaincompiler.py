@@ -178,6 +178,7 @@ class ChainCompiler:
             self.compileUpstream,
             proxy.logs.findSecret,
             proxy.hosts,
+            proxy.scopeRoutes,
         )
 
     def _openLogs(self, sections: Sequence[Section]) -> AccessLogs:

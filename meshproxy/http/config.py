@@ -169,11 +169,11 @@ def _compileScopes(scoped: Section, discovered: Section, proxy: ProxyContext, co
         proxy.wait((SCOPES, source.path, ""), source.timeout)
     tables: dict[str, RouteTable | None] = {}
 
-    def find(name: str) -> RouteTable | None:
+    def find(name: str, isOnDemand: bool) -> RouteTable | None:
+        found = proxy.routes.get((ofRoutes.path, name))
+        if found is None and not isOnDemand:
+            proxy.wait((ROUTES_OF_SCOPES, ofRoutes.path, name), ofRoutes.timeout)
         if name not in tables:
-            found = proxy.routes.get((ofRoutes.path, name))
-            if found is None:
-                proxy.wait((ROUTES_OF_SCOPES, ofRoutes.path, name), ofRoutes.timeout)
             tables[name] = None if found is None else compileRouteConfiguration(found, context)
         return tables[name]
 

@@ -19,7 +19,7 @@ from meshproxy.runtime import Runtime, never
 from meshproxy.secrets.store import SecretStore
 from meshproxy.stats import Store
 from meshproxy.upstream.clusters import Clusters
-from meshproxy.upstream.ondemand import OnDemandHosts
+from meshproxy.upstream.ondemand import OnDemandHosts, OnDemandRoutes
 
 if TYPE_CHECKING:
     from meshproxy.http.chain import ChainLink
@@ -58,6 +58,7 @@ class ProxyContext:
         waited for, 0 for as long as it takes.
     @ivar late: What is waited for no more.
     @ivar hosts: Virtual hosts that are asked for when a request needs them; L{None} where none may be.
+    @ivar scopeRoutes: Likewise the routes of scopes on demand.
     @ivar hostsCome: The route configurations whose virtual hosts came apart from them.
     @ivar upstreamFilters: By name, what stands in chains of clusters and routers, for routes to speak to.
     @ivar isFailed: Whether the proxy was told to say that it is ill.
@@ -86,6 +87,7 @@ class ProxyContext:
     awaited: dict[AwaitedKey, float] = field(default_factory=dict)
     late: set[AwaitedKey] = field(default_factory=set)
     hosts: OnDemandHosts | None = None
+    scopeRoutes: OnDemandRoutes | None = None
     hostsCome: frozenset[str] = frozenset()
     upstreamFilters: dict[str, tuple[ChainLink, IFilterFactory]] = field(default_factory=dict)
 

@@ -34,7 +34,7 @@ from meshproxy.interfaces import STOP, IHTTPFilter, IHTTPStream, IUpstreamCalls,
 from meshproxy.runtime import Runtime, never
 from meshproxy.stats.store import Scope, Store
 from meshproxy.upstream.clusters import Clusters
-from meshproxy.upstream.ondemand import OnDemandHosts
+from meshproxy.upstream.ondemand import OnDemandHosts, OnDemandRoutes
 
 __all__ = ["STOP", "FilterContext", "Foreseen", "HTTPFilter", "RequestHeadersMethod", "Stop", "noLogs"]
 
@@ -79,6 +79,7 @@ class FilterContext:
         the message, and the field that lists them.
     @ivar findSecret: The secrets that formats may show.
     @ivar hosts: Virtual hosts that are asked for when a request needs them.
+    @ivar scopeRoutes: The routes of scopes, likewise.
     """
 
     name: str
@@ -97,6 +98,7 @@ class FilterContext:
     compileUpstream: Callable[[Section, str], Any] = _noChain
     findSecret: FindSecret | None = None
     hosts: OnDemandHosts | None = None
+    scopeRoutes: OnDemandRoutes | None = None
 
 
 @dataclass(frozen=True, slots=True)

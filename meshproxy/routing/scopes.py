@@ -112,14 +112,18 @@ def checkScopes(scopes: Iterable[Section]) -> None:
 
 
 def compileDiscoveredScopes(
-    section: Section, scopes: Sequence[Section] | None, find: Callable[[str], RouteTable | None], context: RouteContext
+    section: Section,
+    scopes: Sequence[Section] | None,
+    find: Callable[[str, bool], RouteTable | None],
+    context: RouteContext,
 ) -> RouteTable:
     """
     Compile C{ScopedRoutes} whose scopes came by SRDS.
 
     @param scopes: C{ScopedRouteConfiguration} messages that L{checkScopes} found no fault with; L{None} while
         they have not come.
-    @param find: Gives the routes of a name, or L{None} while they are not there: no request finds a route then.
+    @param find: Gives the routes of a name, or L{None} while they are not there: no request finds a route then. Is told
+        whether they are on demand, and nobody waits for them.
     """
     found: dict[Key, tuple[Section, RouteTable | None]] = {}
     for scope in scopes or ():
@@ -128,8 +132,8 @@ def compileDiscoveredScopes(
         if inPlace is not None:
             # As in Envoy, it counts for more than a name beside it.
             table = compileRouteConfiguration(inPlace, context)
-        elif not scope.get("on_demand"):
-            table = find(scope.get("route_configuration_name"))
+        else:
+            table = find(scope.get("route_configuration_name"), scope.get("on_demand"))
         found[_keyOf(scope)] = scope, table
     return _tableOf(section, found, scopes is not None)
 

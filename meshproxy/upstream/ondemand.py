@@ -20,7 +20,7 @@ from meshproxy.config.sources import compileSource
 from meshproxy.stats.store import Store
 from meshproxy.upstream.subscriptions import SubscriptionStats
 
-__all__ = ["Found", "OnDemandClusters", "OnDemandHosts", "OnDemandNames", "compileOnDemand"]
+__all__ = ["Found", "OnDemandClusters", "OnDemandHosts", "OnDemandNames", "OnDemandRoutes", "compileOnDemand"]
 
 _MOST = 1000
 """
@@ -287,6 +287,24 @@ class OnDemandHosts(OnDemandNames):
                 self._end(name, Found.MISSING)
         for name in [name for name in self._through if name.rpartition("/")[0] not in configurations]:
             del self._through[name]
+
+
+class OnDemandRoutes(OnDemandNames):
+    """
+    Route configurations of scopes on demand, by their names.
+    """
+
+    def __init__(self, clock: IReactorTime, most: int = _MOST) -> None:
+        self._there: set[str] = set()
+        super().__init__(clock, self._there, most)
+
+    def serve(self, names: Iterable[str]) -> None:
+        """
+        These serve now.
+        """
+        self._there.clear()
+        self._there.update(names)
+        self.served()
 
 
 def compileOnDemand(section: Section, field: str, hasStream: bool, timeout: float) -> float:

@@ -8,7 +8,7 @@ response counts for the names that are in it, and what is wrong with one, and a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from meshproxy.stats.store import Scope, Store, statName
@@ -117,13 +117,15 @@ class ScopedRoutesStats:
         """
         self._reloads.changed()
 
-    def show(self, scopes: Iterable[bytes]) -> None:
+    def show(self, scopes: Iterable[bytes], demanded: Container[str] = ()) -> None:
         """
-        Show how many there are, how many of them ask for their routes, and how many wait for somebody to need them.
+        Show how many there are, how many of them ask for their routes, and how many do so when somebody needs them.
+
+        @param demanded: The routes of these that somebody needs.
         """
         facts = list(map(factsOf, scopes))
         self._all.value = len(facts)
-        self._active.value = sum(1 for routes, isOnDemand in facts if routes and not isOnDemand)
+        self._active.value = sum(1 for routes, isOnDemand in facts if routes and (not isOnDemand or routes in demanded))
         self._onDemand.value = sum(1 for _, isOnDemand in facts if isOnDemand)
 
     def close(self) -> None:

@@ -69,12 +69,15 @@ class Discovery:
         dynamic = self._dynamic = DynamicConfiguration(client, assignments, secrets, context.store, now, taker.apply)
         self._files = FileSources(settings.files, secrets.files, context.store, now, dynamic.receive)
         dynamic.demanded, dynamic.demandedHosts = context.clusters.onDemand, context.hosts
+        dynamic.demandedRoutes = context.scopeRoutes
         dynamic.wantRoutes, dynamic.wantScopes = self._files.wantRoutes, self._files.wantScopes
         dynamic.wantFilterConfigs = self._files.wantFilterConfigs
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
             assignments.changed = context.clusters.onDemand.changed = self._wantMore
+            if context.scopeRoutes is not None:
+                context.scopeRoutes.changed = self._wantMore
             if context.hosts is not None:
                 context.hosts.changed, context.hosts.asked = self._wantMore, dynamic.hostAsked
 

@@ -7,7 +7,7 @@ its sender is told all that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from meshproxy.secrets.store import SecretStore
 from meshproxy.stats.store import Store
 from meshproxy.upstream.assignments import Assignments
 from meshproxy.upstream.discovery import compileAssigned
-from meshproxy.upstream.ondemand import OnDemandClusters, OnDemandHosts
+from meshproxy.upstream.ondemand import OnDemandClusters, OnDemandHosts, OnDemandRoutes
 from meshproxy.upstream.subscriptions import SubscriptionStats
 from meshproxy.xds.client import Client, Update
 from meshproxy.xds.counting import (
@@ -167,6 +167,7 @@ class DynamicConfiguration:
     @ivar wantFilterConfigs: Told which configurations of filters are wanted, likewise.
     @ivar wantScopes: Told which files of scopes are wanted.
     @ivar demanded: Clusters that are asked for by name; L{None} where none may be.
+    @ivar demandedRoutes: The routes of scopes, likewise.
     @ivar demandedHosts: Virtual hosts, likewise.
     """
 
@@ -190,6 +191,7 @@ class DynamicConfiguration:
         self.taken: set[str] = set()
         self.demanded: OnDemandClusters | None = None
         self.demandedHosts: OnDemandHosts | None = None
+        self.demandedRoutes: OnDemandRoutes | None = None
         self._hosts = VirtualHosts()
         self._hostStats = NamedStats(HostStats, now)
         # Messages of the bootstrap.
@@ -265,6 +267,9 @@ class DynamicConfiguration:
             if errors:
                 return errors
         if update.typeURL == ROUTES and not update.path:
+            if self.demandedRoutes is not None:
+                held = (name for path, name in after.routes if not path)
+                self.demandedRoutes.miss(update.removed.difference(held))
             changed = [name for name in update.resources if before.routes.get(("", name)) != after.routes["", name]]
             self._routeStats.taken((*update.resources, *update.removed), update.version, changed)
         elif update.typeURL == EXTENSION and not update.path:
@@ -336,7 +341,12 @@ class DynamicConfiguration:
         self._hostStats.want({n: partial(hostsScope, self._store, prefix, n) for n, prefix in taking.items()})
 
     def _named(self) -> Named:
-        return namedBy([*self.staticListeners, *self.resources.listeners.values()], self.resources.scopes)
+        listeners = [*self.staticListeners, *self.resources.listeners.values()]
+        return namedBy(listeners, self.resources.scopes, self._demandedRoutes)
+
+    @property
+    def _demandedRoutes(self) -> Container[str]:
+        return () if self.demandedRoutes is None else self.demandedRoutes.names
 
     def _mistyped(self, update: Update) -> list[str]:
         """
@@ -385,7 +395,7 @@ class DynamicConfiguration:
         if not update.path:
             stats.subscription.received(update.version)
         stats.changed()
-        stats.show(self.resources.scopes[update.path].values())
+        stats.show(self.resources.scopes[update.path].values(), self._demandedRoutes)
 
     def late(self, key: AwaitedKey) -> None:
         """
@@ -409,6 +419,8 @@ class DynamicConfiguration:
         """
         named = self._named()
         self._countFor(named.scopes)
+        for path, stats in self._scopeStats.items():
+            stats.show(self.resources.scopes.get(path, {}).values(), self._demandedRoutes)
         if self._client is not None:
             prefixes = {name: prefix for (path, name), prefix in named.routes.items() if not path}
             if "" in named.scopes:
@@ -449,7 +461,6 @@ class DynamicConfiguration:
         for path, (prefix, name) in wanted.items():
             if path not in self._scopeStats:
                 stats = self._scopeStats[path] = ScopedRoutesStats(self._store, prefix, name, self._now)
-                stats.show(self.resources.scopes.get(path, {}).values())
                 if not path:
                     stats.subscription.begun()
 

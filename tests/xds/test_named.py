@@ -57,11 +57,13 @@ class NamedTests(SynchronousTestCase):
 
     def test_notAsked(self) -> None:
         """
-        Routes in place, and those on demand, are not asked for.
+        Routes in place are not asked for, and those on demand where somebody needs them.
         """
         held = {"routeConfiguration": {"name": "r"}}
         scopes = {"a": _scope("a", "x", "r", **held), "b": _scope("b", "y", "s", onDemand=True)}
-        self.assertEqual(namedBy([_listener(scopedListener())], {"": scopes}).routes, {})
+        listeners = [_listener(scopedListener())]
+        self.assertEqual(namedBy(listeners, {"": scopes}, ()).routes, {})
+        self.assertEqual(namedBy(listeners, {"": scopes}, ("s",)).routes, {("", "s"): "in"})
 
     def test_facts(self) -> None:
         """

@@ -115,6 +115,48 @@ class ScopedTests(XDSTestCase):
         self.assertEqual(self.asked(), ["404", "S", "404"])
         self.assertEqual([self.counted(name) for name in ("active_scopes", "on_demand_scopes")], [1, 1])
 
+    def needing(self) -> JSON:
+        """
+        A listener that asks for what a request needs.
+        """
+        made = scopedListener()
+        filters = made["filterChains"][0]["filters"][0]["typedConfig"]["httpFilters"]
+        kind = "type.googleapis.com/envoy.extensions.filters.http.on_demand.v3.OnDemand"
+        filters.insert(0, {"name": "envoy.filters.http.on_demand", "typedConfig": {"@type": kind}})
+        return made
+
+    def test_asked(self) -> None:
+        """
+        With the filter C{on_demand} a request waits for them; all later ones find them, and they change like any. They
+        are forgotten with their scope.
+        """
+        self.put(listeners=[self.needing()], scopes=[scope("a", "x", "r", onDemand=True), scope("b", "y", "s")])
+        self.start()
+        self.assertEqual([self.counted(f"{name}_scopes") for name in ("active", "on_demand")], [1, 1])
+        client = self.proxy.client("192.0.2.1:80")
+        self.assertEqual(client.request("GET", "/", [("x-scope", "x")]).body, b"R")
+        self.assertEqual(self.asked(), ["R", "S", "404"])
+        self.assertEqual([self.counted(f"{name}_scopes") for name in ("active", "on_demand")], [2, 1])
+        self.put(routes=[answering("r", "R2"), answering("s", "S")])
+        self.assertEqual(self.asked(), ["R2", "S", "404"])
+        self.put(scopes=[scope("b", "y", "s")])
+        self.assertEqual(self.asked(), ["404", "S", "404"])
+        discovery = self.proxy.server.discovery
+        assert discovery is not None
+        self.assertEqual(set(discovery.resources.routes), {("", "s")})
+
+    def test_askedInVain(self) -> None:
+        """
+        Routes that do not come in time are not waited for any longer, and taken when they do come.
+        """
+        self.put(listeners=[self.needing()], scopes=[scope("a", "x", "t", onDemand=True)])
+        self.start()
+        began = self.reactor.seconds()
+        self.assertEqual(self.ask("x"), "404")
+        self.assertTrue(self.reactor.seconds() - began <= 15)
+        self.put(routes=[answering("t", "T")])
+        self.assertEqual(self.ask("x"), "T")
+
     def test_refused(self) -> None:
         """
         Two scopes of one key, a scope without routes and routes that do not hold are refused, all of it; what was
