@@ -25,6 +25,7 @@ _TESTED_ELSEWHERE = {
     "A tunnel ends one direction at a time",
     "Bundles of trust domains",
     "Certificates are read again",
+    "Clusters warm together",
     "Connections made ahead by chance",
     "Endpoints are not degraded for ever",
     "Expressions name what there is",

@@ -279,6 +279,17 @@ class ExtensionTests(XDSTestCase):
         self.assertEqual(self.get(), 200)
         self.assertEqual(self.counted("config_reload", "l", "tcp_listener_filter"), reloads + 1)
 
+    def test_static(self) -> None:
+        """
+        A listener of the bootstrap waits for it, and takes it, as well.
+        """
+        self.start(listeners=[answering(discovered("f", FAULT))])
+        self.assertEqual(self.proxy.server.listeners.byName, {})
+        self.put(filters=[config("f", fault(418))])
+        self.assertEqual(self.get(), 418)
+        self.put(filters=[config("f", fault(419))])
+        self.assertEqual(self.get(), 419)
+
     def test_forgotten(self) -> None:
         """
         What no listener names any more is forgotten.
