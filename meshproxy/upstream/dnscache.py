@@ -160,6 +160,10 @@ class DNSCache:
         self._overflow = scope.counter("host_overflow")
         self._pendingOverflow = scope.counter("dns_rq_pending_overflow")
         self._count = scope.gauge("num_hosts")
+        breakers = scope.scope("circuit_breakers.")
+        self._isFull = breakers.gauge("rq_pending_open")
+        self._room = breakers.gauge("rq_pending_remaining")
+        self._waits(0)
         self._wanted: list[tuple[str, int]] = []
         for index, each in enumerate(section.children("preresolve_hostnames")):
             host, port = each.get("address"), each.get("port_value")
@@ -228,12 +232,17 @@ class DNSCache:
 
         def gone(waiting: Deferred[None]) -> None:
             if host.waiting.pop(waiting, waiting) is None:
-                self._pending -= 1
+                self._waits(-1)
 
         waiting: Deferred[None] = Deferred(gone)
         host.waiting[waiting] = None
-        self._pending += 1
+        self._waits(1)
         return waiting
+
+    def _waits(self, more: int) -> None:
+        self._pending += more
+        self._isFull.value = int(self._pending >= self._mostPending)
+        self._room.value = max(self._mostPending - self._pending, 0)
 
     # Looking up
 
@@ -310,7 +319,7 @@ class DNSCache:
     def _tell(self, host: CachedHost) -> None:
         host.isResolved = True
         waiting, host.waiting = list(host.waiting), {}
-        self._pending -= len(waiting)
+        self._waits(-len(waiting))
         for each in waiting:
             if not each.called:
                 each.callback(None)

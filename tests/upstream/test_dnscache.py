@@ -95,6 +95,12 @@ class DNSCacheTests(SynchronousTestCase):
         made = scope.gauge(name) if name == "num_hosts" else scope.counter(name)
         return int(made.value)
 
+    def gauge(self, name: str) -> int:
+        """
+        One of its breaker.
+        """
+        return int(self.store.scope("dns_cache.c.circuit_breakers.").gauge(f"rq_pending_{name}").value)
+
     def load(self, cache: DNSCache, authority: str) -> CachedHost:
         """
         A host, for which there is room.
@@ -208,9 +214,11 @@ class DNSCacheTests(SynchronousTestCase):
         self.assertTrue(cache.mayWait())
         waiting = cache.wait(host)
         self.assertFalse(cache.mayWait())
+        self.assertEqual([self.gauge(name) for name in ("open", "remaining")], [1, 0])
         waiting.addErrback(lambda failure: None)
         waiting.cancel()
         self.assertTrue(cache.mayWait())
+        self.assertEqual([self.gauge(name) for name in ("open", "remaining")], [0, 1])
         self.network.answer("192.0.2.1")
         self.assertTrue(cache.mayWait())
         self.assertEqual((self.stat("host_overflow"), self.stat("dns_rq_pending_overflow")), (1, 1))
