@@ -76,6 +76,14 @@ _CLUSTERS = {
     "logical": ("tcp_health_check: {}", "CLOSED", "type: LOGICAL_DNS"),
 }
 
+_FRONT = (
+    "{name: http, typed_config: {'@type': type.googleapis.com/"
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: a, "
+    "route_config: {virtual_hosts: [{name: a, domains: ['*'], routes: [{match: {prefix: /}, "
+    "route: {cluster: $CLUSTER}}]}]}, http_filters: [{name: router, typed_config: {'@type': "
+    "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}"
+)
+
 _COUNTED = ("failure", "success", "network_failure", "passive_failure", "verify_cluster")
 
 
@@ -200,9 +208,7 @@ class _Side:
             f"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.admin}}}}}}}\n"
             "static_resources:\n"
             f"  listeners: [{{name: a, address: {{socket_address: {{address: 127.0.0.1, port_value: {self.front}}}}}, "
-            "filter_chains: [{filters: [{name: tcp, typed_config: {'@type': "
-            "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, "
-            f"stat_prefix: a, cluster: {next(iter(clusters))}}}}}]}}]}}]\n"
+            f"filter_chains: [{{filters: [{_FRONT.replace('$CLUSTER', next(iter(clusters)))}]}}]}}]\n"
             "  clusters:\n"
         )
         self.name(self.service.port)
@@ -440,6 +446,27 @@ class HealthCheckTests(SynchronousTestCase):
             return [*found, sorted(line for line in lines.splitlines() if "membership_change" not in line)]
 
         self.both(clusters, tell, _TIMES.replace("timeout: 0.3s", "timeout: 9s"))
+
+    def test_passive(self) -> None:
+        """
+        A response to a request says that its endpoint wants no more of them.
+        """
+        times = _TIMES.replace("interval: 0.05s", "interval: 9s")
+
+        def tell(side: _Side) -> Any:
+            side.proxy.ready("127.0.0.1", side.front)
+            connection = http.client.HTTPConnection("127.0.0.1", side.front, timeout=10)
+            connection.request("GET", "/immediate")
+            response = connection.getresponse()
+            response.read()
+            connection.close()
+            until = time.monotonic() + 10
+            while "failed" not in side.flags()["plain"] and time.monotonic() < until:
+                time.sleep(0.02)
+            fields = response.status, response.getheader("x-envoy-immediate-health-check-fail")
+            return [fields, side.flags(), side.stats(), side.ask("GET /stats?filter=membership_(healthy|excluded)")]
+
+        self.both({"plain": _CLUSTERS["plain"]}, tell, times)
 
     def accepts(self, port: int) -> bool:
         """
