@@ -229,6 +229,13 @@ class OutlierTests(SynchronousTestCase):
                 what, _, value = line.rpartition("::")
                 if "health_flags" in what or "success_rate" in what:
                     told[what] = value
+            _, body = fetch(admin, f"/clusters?format=json&filter=^{name}$")
+            (status,) = json.loads(body)["cluster_statuses"]
+            told |= {what: str(status[what]) for what in status if "success_rate" in what}
+            for host in status["host_statuses"]:
+                port = host["address"]["socket_address"]["port_value"]
+                told |= {f"{port}: {what}": str(host[what]) for what in host if "success_rate" in what}
+                told[f"{port}: health_status"] = str(sorted(host["health_status"].items()))
             found.append(told)
         return found
 

@@ -90,6 +90,46 @@ class EndpointTests(ClusterCase):
         self.assertEqual((self.stat("membership_change"), self.stat("update_no_rebuild")), (2, 1))
         self.assertEqual(self.stat("max_host_weight"), 1)
 
+    def test_outlier(self) -> None:
+        """
+        Who fails is left out at once, and counted so; an update that names it again does not have it back, its time
+        does.
+        """
+        self.network.hosts["a.example"] = ["192.0.2.1", "192.0.2.2"]
+        outliers = {"consecutive_5xx": 2, "max_ejection_percent": 50, "base_ejection_time": "20s"}
+        cluster = self.make(clusterSection("a.example", kind="STRICT_DNS", outlier_detection=outliers))
+        first, second = cluster.endpoints
+        for _ in range(2):
+            first.responded(500)
+        self.assertEqual((self.stat("membership_healthy"), self.chosen(cluster)), (1, {"192.0.2.2"}))
+        self.network.hosts["a.example"] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+        self.reactor.advance(5)
+        self.assertEqual(cluster.endpoints[:2], (first, second))
+        self.assertEqual((self.stat("membership_healthy"), self.chosen(cluster)), (2, {"192.0.2.2", "192.0.2.3"}))
+        self.reactor.advance(15)
+        self.assertEqual((self.stat("membership_healthy"), len(self.chosen(cluster))), (3, 3))
+
+    def test_outlierGone(self) -> None:
+        """
+        One that comes back after its discovery forgot it has nothing against it.
+        """
+        self.network.hosts["a.example"] = ["192.0.2.1", "192.0.2.2"]
+        outliers = {"consecutive_5xx": 1, "max_ejection_percent": 50}
+        cluster = self.make(clusterSection("a.example", kind="STRICT_DNS", outlier_detection=outliers))
+        cluster.endpoints[0].responded(500)
+        active = "outlier_detection.ejections_active"
+        self.assertEqual((self.stat(active), self.chosen(cluster)), (1, {"192.0.2.2"}))
+        for hosts in (["192.0.2.2"], ["192.0.2.1", "192.0.2.2"]):
+            self.network.hosts["a.example"] = hosts
+            self.reactor.advance(5)
+            self.assertEqual((self.stat(active), self.chosen(cluster)), (0, set(hosts)))
+
+    def chosen(self, cluster: Cluster) -> set[str]:
+        """
+        Who gets requests.
+        """
+        return {endpoint.address.host for endpoint in (cluster.chooseEndpoint() for _ in range(6)) if endpoint}
+
     def test_countedUpdates(self) -> None:
         """
         What changes after the first time counts as an update of the cluster.
