@@ -10,7 +10,7 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.config import sectionFromYAML
+from meshproxy.config import loadBootstrap, sectionFromYAML
 from meshproxy.errors import ConfigErrors
 from meshproxy.net.address import Address
 from meshproxy.runtime import Runtime
@@ -422,3 +422,25 @@ class SettingsTests(OutlierCase):
         section = sectionFromYAML("envoy.config.cluster.v3.Cluster", "{name: c}")
         made: Any = compileOutliers(section, self.store.scope(), self.clock, lambda: 0.0, None, self.changed)
         self.assertIsNone(made)
+
+    def test_refused(self) -> None:
+        """
+        What nobody looks for is refused, and not left aside.
+        """
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        held = json.dumps(
+            {
+                "@type": f"type.googleapis.com/{options}",
+                "explicit_http_config": {"http_protocol_options": {}},
+                "outlier_detection": {"error_matcher": {"any_match": True}},
+            }
+        )
+        monitor = '{name: m, typed_config: {"@type": type.googleapis.com/google.protobuf.Struct}}'
+        for text, place in (
+            ("outlier_detection: {detect_degraded_hosts: true}", "outlier_detection.detect_degraded_hosts: "),
+            (f"outlier_detection: {{monitors: [{monitor}]}}", "outlier_detection.monitors: not implemented"),
+            (f"typed_extension_protocol_options: {{{options}: {held}}}", "].outlier_detection: not implemented"),
+        ):
+            bootstrap = f"static_resources: {{clusters: [{{name: c, {text}}}]}}"
+            error = self.assertRaises(ConfigErrors, loadBootstrap, text=bootstrap)
+            self.assertIn(place, str(error))
