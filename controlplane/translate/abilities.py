@@ -16,7 +16,6 @@ class Abilities:
     What is left out, and told, where it is not there.
 
     @ivar outliers: Notices endpoints that fail.
-    @ivar outlierStatuses: Takes statuses for failures that are none of themselves.
     @ivar proxyProtocol: Says the PROXY protocol to endpoints.
     @ivar resolves: Looks names up that requests ask for.
     @ivar readsLoads: Heeds what endpoints tell of their load.
@@ -26,7 +25,6 @@ class Abilities:
     """
 
     outliers: bool
-    outlierStatuses: bool
     proxyProtocol: bool
     resolves: bool
     readsLoads: bool
@@ -37,7 +35,6 @@ class Abilities:
 
 ENVOY = Abilities(
     outliers=True,
-    outlierStatuses=True,
     proxyProtocol=True,
     resolves=True,
     readsLoads=True,
@@ -48,7 +45,6 @@ ENVOY = Abilities(
 
 MESHPROXY = Abilities(
     outliers=True,
-    outlierStatuses=False,
     proxyProtocol=False,
     resolves=True,
     readsLoads=False,

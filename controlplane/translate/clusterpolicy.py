@@ -126,11 +126,7 @@ def applyPolicy(context: Context, cluster: JSON, policy: TrafficPolicy, rule: Ru
     if policy.outlierDetection is not None:
         if context.proxy.abilities.outliers:
             _outliers(policy.outlierDetection, cluster)
-            statuses = policy.outlierDetection.outlierDetectionHttpErrorCodes
-            if context.proxy.abilities.outlierStatuses:
-                _errors(statuses, options)
-            elif statuses and rule is not None:
-                _leftOut(context, rule, "outlierDetectionHttpErrorCodes", "failures are statuses from 500 on")
+            _errors(policy.outlierDetection.outlierDetectionHttpErrorCodes, options)
         elif rule is not None:
             _leftOut(context, rule, "outlierDetection", "failing endpoints are not noticed")
     if policy.loadBalancer is not None:

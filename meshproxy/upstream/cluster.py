@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from meshproxy.accesslog.streaminfo import ConnectionInfo
 from meshproxy.codec.http2 import Http2Counters
 from meshproxy.config import Section
+from meshproxy.headers import ResponseHeaders
 from meshproxy.interfaces import INetwork
 from meshproxy.net.deadlines import Deadlines
 from meshproxy.net.idle import IdleWatch
@@ -39,7 +40,7 @@ from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.forwardproxy import DYNAMIC_FORWARD_PROXY, ForwardedHosts, protocolOptions
 from meshproxy.upstream.fullpool import FULL_POOL
 from meshproxy.upstream.healthchecks.checker import CheckContext, compileHealthChecker
-from meshproxy.upstream.healthchecks.passive import watchResponsesOf
+from meshproxy.upstream.healthchecks.passive import unwantedIn, watchResponsesOf
 from meshproxy.upstream.healthflags import HealthFlag
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from meshproxy.upstream.http1pool import HTTP1Pool
@@ -417,9 +418,22 @@ class Cluster:
                 breaker.poolsOpen.value = int(self._poolsOf(breaker) + 1 >= breaker.mostPools)
             if self._countsBytes:
                 countBytesOf(pool, self._measuresHeads)
-            if self.checker is not None:
-                watchResponsesOf(pool, partial(self.checker.failedPassively, endpoint))
+            self._watch(pool, endpoint)
         return pool
+
+    def _watch(self, pool: HTTP1Pool, endpoint: Endpoint) -> None:
+        """
+        Look at the heads of responses, if anybody here wants to.
+        """
+        watchers: list[Callable[[ResponseHeaders], object]] = []
+        if self.checker is not None:
+            watchers.append(unwantedIn(partial(self.checker.failedPassively, endpoint)))
+        if self.outliers is not None and self.outliers.isFailure is not None:
+            watchers.append(partial(self.outliers.responded, endpoint))
+        if len(watchers) == 1:
+            watchResponsesOf(pool, watchers[0])
+        elif watchers:
+            watchResponsesOf(pool, lambda headers: [seen(headers) for seen in watchers])
 
     def _poolsOf(self, breaker: Breaker) -> int:
         """
@@ -488,8 +502,8 @@ class Cluster:
         self._measuresHeads = measures
         for pool in self.pools():
             countBytesOf(pool, measures)
-            if pool.unwanted is not None:
-                watchResponsesOf(pool, pool.unwanted)
+            if pool.seen is not None:
+                watchResponsesOf(pool, pool.seen)
 
     def pools(self) -> Iterator[HTTP1Pool]:
         """

@@ -27,6 +27,7 @@ from meshproxy.upstream.settings import ClusterSettings
 from meshproxy.upstream.stats import ClusterStats
 
 if TYPE_CHECKING:
+    from meshproxy.headers import ResponseHeaders
     from meshproxy.upstream.transports import IConnector
 
 __all__ = ["SURE", "HTTP1Pool", "IPoolRequest"]
@@ -64,14 +65,14 @@ class HTTP1Pool:
     @ivar draining: Whether no connection is kept any more: the endpoint is gone.
     @ivar connectionClass: What its connections are: such as count, where somebody wants it.
     @ivar emptied: Is called when nothing is left of it, where it matters how many pools there are.
-    @ivar unwanted: Is called when a response says that the endpoint wants no requests, where anybody looks for that.
+    @ivar seen: Is called with the head of each response, where anybody looks at them.
     @ivar preconnects: How many connections there are to be for each request (C{per_upstream_preconnect_ratio}).
     @ivar keepsAll: Whether a connection may carry any number of requests for any time.
     """
 
     connectionClass: type[HTTP1UpstreamConnection] = HTTP1UpstreamConnection
     emptied: Callable[[], object] | None = None
-    unwanted: Callable[[], object] | None = None
+    seen: Callable[[ResponseHeaders], object] | None = None
     preconnects: float = 1.0
 
     def __init__(

@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from twisted.internet.interfaces import IReactorTime
 
 from meshproxy.config import Section
+from meshproxy.config.matchers import compileHeaderMatchers
+from meshproxy.headers import ResponseHeaders
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Scope
 from meshproxy.stats.metrics import Counter
 from meshproxy.upstream.endpoint import Endpoint
 from meshproxy.upstream.healthchecks.events import timestampText
 from meshproxy.upstream.healthflags import HealthFlag
+from meshproxy.upstream.settings import httpOptions
 
 if TYPE_CHECKING:
     from meshproxy.accesslog.files import LogFile, LogFiles
@@ -138,9 +141,34 @@ def compileOutliers(
     if held is None:
         return None
     made = Detector(_compileSettings(held), scope.scope("outlier_detection."), clock, random, runtime, changed)
+    options = httpOptions(section)
+    matcher = None if options is None else options.childOrEmpty("outlier_detection").child("error_matcher")
+    if matcher is not None:
+        made.isFailure = _compileMatcher(matcher)
     if log is not None:
         made.log = _EventLog(section.get("name"), log, clock.seconds)
     return made
+
+
+def _compileMatcher(section: Section) -> Callable[[ResponseHeaders], bool]:
+    """
+    Compile a C{MatchPredicate} that only looks at the head of a response.
+    """
+    for name, decide in (("or_match", any), ("and_match", all)):
+        rules = section.child(name)
+        if rules is not None:
+            several = [_compileMatcher(rule) for rule in rules.children("rules")]
+            return lambda headers, several=several, decide=decide: decide(  # type: ignore[misc]  # bound as defaults
+                rule(headers) for rule in several
+            )
+    inverted = section.child("not_match")
+    if inverted is not None:
+        rule = _compileMatcher(inverted)
+        return lambda headers: not rule(headers)
+    if section.get("any_match"):
+        return lambda headers: True
+    test = compileHeaderMatchers(section.childOrEmpty("http_response_headers_match").children("headers"))
+    return (lambda headers: True) if test is None else test
 
 
 def openOutlierLog(bootstrap: Section, files: LogFiles) -> LogFile | None:
@@ -275,15 +303,25 @@ class Monitor:
 
     def answered(self, status: int) -> None:
         """
-        It answered, or what happened counts as this answer.
+        It answered.
         """
+        if self._detector.isFailure is None:
+            self._take(status)
+
+    def judged(self, isFailure: bool) -> None:
+        """
+        It answered, and the configuration says whether that is a failure.
+        """
+        self._take(500 if isFailure else 200)
+
+    def _take(self, status: int) -> None:
         if status < 500:
             self._others += 1
             self._forget(_KINDS[0], _KINDS[1])
             return
         self._failures += 1
         endpoint = self.endpoint
-        if not isinstance(endpoint.rqSuccess, _Watching):
+        if self._detector.isFailure is None and not isinstance(endpoint.rqSuccess, _Watching):
             endpoint.rqSuccess = _Watching(endpoint.rqSuccess, self._succeeded)
         if status in _GATEWAY:
             self._count("consecutive_gateway_failure")
@@ -298,7 +336,7 @@ class Monitor:
         @param status: The answer that this counts as where it does not count by itself.
         """
         if not self._isSplit:
-            self.answered(status)
+            self._take(status)
             return
         self._localFailures += 1
         endpoint = self.endpoint
@@ -311,7 +349,7 @@ class Monitor:
         There is a connection whose bytes nobody looks at.
         """
         if not self._isSplit:
-            self.answered(200)
+            self._take(200)
 
     def _succeeded(self) -> None:
         watching = self.endpoint.rqSuccess
@@ -360,7 +398,9 @@ class Monitor:
         Begin to count anew.
         """
         endpoint = self.endpoint
-        successes = int(endpoint.rqSuccess.value) - self._successBase + self._others
+        successes = self._others
+        if self._detector.isFailure is None:
+            successes += int(endpoint.rqSuccess.value) - self._successBase
         self.last = (successes, successes + self._failures)
         # As in Envoy an answer that is good says that the way is, too.
         reached = int(endpoint.rqTotal.value) - self._totalBase + successes
@@ -384,9 +424,12 @@ class Detector:
 
     @ivar rates: What was found of all endpoints in the last interval.
     @ivar localRates: The same of the way to them.
+    @ivar isFailure: Says which responses are failures, if the statuses from 500 on are not; their heads are told by
+        L{responded} then.
     @ivar log: Is told who is left out and who is back, if anybody is.
     """
 
+    isFailure: Callable[[ResponseHeaders], bool] | None = None
     log: _EventLog | None = None
 
     def __init__(
@@ -461,6 +504,14 @@ class Detector:
         for monitor in known.values():
             self._active.value -= monitor.isEjected
             monitor.stop()
+
+    def responded(self, endpoint: Endpoint, headers: ResponseHeaders) -> None:
+        """
+        The head of a response came.
+        """
+        monitor = endpoint.monitor
+        if monitor is not None and self.isFailure is not None and headers.status >= 200:
+            monitor.judged(self.isFailure(headers))
 
     def checkPassed(self, endpoint: Endpoint) -> None:
         """

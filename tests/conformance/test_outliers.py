@@ -20,6 +20,8 @@ from tests.conformance.controlled import JSON, MANAGER, PREFIX, ROUTER, addressO
 from tests.conformance.proxies import Proxy, findEnvoy
 from tests.integration.process import fetch, freePorts
 
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
 _CLUSTERS: dict[str, JSON] = {
     "row": {"interval": "0.5s", "base_ejection_time": "1s", "max_ejection_percent": 60},
     "gateway": {
@@ -46,6 +48,21 @@ _CLUSTERS: dict[str, JSON] = {
     },
     "broken": {"consecutive_5xx": 2, "max_ejection_percent": 60},
     "grpc": {"consecutive_5xx": 2, "max_ejection_percent": 60},
+    "matched": {
+        "consecutive_gateway_failure": 5,
+        "enforcing_consecutive_gateway_failure": 100,
+        "max_ejection_percent": 60,
+    },
+    "matchedRate": {
+        "interval": "1s",
+        "consecutive_5xx": 1000,
+        "success_rate_minimum_hosts": 2,
+        "success_rate_request_volume": 2,
+        "success_rate_stdev_factor": 500,
+        "max_ejection_percent": 60,
+    },
+    "matchedSplit": {"split_external_local_origin_errors": True, "max_ejection_percent": 60},
+    "matchedBroken": {"consecutive_5xx": 2, "max_ejection_percent": 60},
     "rate": {
         "interval": "1s",
         "consecutive_5xx": 1000,
@@ -66,6 +83,15 @@ _CLUSTERS: dict[str, JSON] = {
     },
 }
 _ALONE = ("dead", "deadSplit")
+
+
+def _status(status: str) -> JSON:
+    return {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": status}}]}}
+
+
+_ERRORS = {
+    "or_match": {"rules": [_status("404"), {"and_match": {"rules": [_status("409"), {"not_match": _status("404")}]}}]}
+}
 
 
 class _Server(ThreadingHTTPServer):
@@ -180,8 +206,12 @@ class OutlierTests(SynchronousTestCase):
         for name, outliers in _CLUSTERS.items():
             held = [ports[1], self.dead] if name in _ALONE else ports
             endpoints = [{"endpoint": {"address": addressOf(port)}} for port in held]
+            options: JSON = {"explicit_http_config": {"http_protocol_options": {}}}
+            if name.startswith("matched"):
+                options["outlier_detection"] = {"error_matcher": _ERRORS}
             clusters.append(
                 {
+                    "typed_extension_protocol_options": {_OPTIONS: {"@type": PREFIX + _OPTIONS[6:], **options}},
                     "name": name,
                     "outlier_detection": outliers,
                     "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
@@ -289,6 +319,27 @@ class OutlierTests(SynchronousTestCase):
             self.ask(name, 20, bad)
             told = self.alike(name)
             self.assertEqual(told[f"cluster.{name}.outlier_detection.ejections_active"], str(left), (name, bad))
+
+    def test_matched(self) -> None:
+        """
+        A cluster may say itself what is a failure: nothing else is then, but for what does not get there.
+        """
+        for name, bad, left in (
+            ("matched", "500", 0),
+            ("matched", "404", 1),
+            ("matchedSplit", "503", 0),
+            ("matchedSplit", "409", 1),
+            ("matchedBroken", "503", 0),
+            ("matchedBroken", "broken", 1),
+        ):
+            self.ask(name, 20, bad)
+            told = self.alike(name)
+            self.assertEqual(told[f"cluster.{name}.outlier_detection.ejections_active"], str(left), (name, bad))
+        at = "cluster.matchedRate.outlier_detection.ejections_enforced_success_rate"
+        end = time.monotonic() + 20
+        while not all(told[at] == "1" for told in self.told("matchedRate")) and time.monotonic() < end:
+            self.ask("matchedRate", 6, "404")
+        self.assertEqual(self.alike("matchedRate")[at], "1")
 
     def test_broken(self) -> None:
         """

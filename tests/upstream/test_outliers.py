@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import loadBootstrap, sectionFromYAML
 from meshproxy.errors import ConfigErrors
+from meshproxy.headers import ResponseHeaders
 from meshproxy.net.address import Address
 from meshproxy.runtime import Runtime
 from meshproxy.stats import Store
@@ -166,6 +167,35 @@ class ConsecutiveTests(OutlierCase):
         monitor.connected()
         self.endpoints[0].broke()
         self.assertEqual(self.ejected(), [])
+
+    def test_matcher(self) -> None:
+        """
+        The cluster may say what is a failure: its own counters say nothing then, but who breaks off does.
+        """
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        header = {"name": ":status", "string_match": {"exact": "404"}}
+        never = {"and_match": {"rules": [{"any_match": True}, {"not_match": {"any_match": True}}]}}
+        matcher = {"or_match": {"rules": [{"http_response_headers_match": {"headers": [header]}}, never]}}
+        held = {
+            "@type": f"type.googleapis.com/{options}",
+            "explicit_http_config": {"http_protocol_options": {}},
+            "outlier_detection": {"error_matcher": matcher},
+        }
+        told = {"outlier_detection": {"max_ejection_percent": 100}, "typed_extension_protocol_options": {options: held}}
+        section = sectionFromYAML("envoy.config.cluster.v3.Cluster", json.dumps({"name": "c", **told}))
+        made = compileOutliers(section, self.store.scope("cluster.c."), self.clock, lambda: 0.0, None, self.changed)
+        assert made is not None
+        made.watch(self.endpoints)
+        self.addCleanup(made.stop)
+        self.answer(0, *[500] * 10)
+        for status, times in ((500, 4), (404, 4), (100, 1), (200, 1), (404, 4)):
+            for _ in range(times):
+                made.responded(self.endpoints[1], ResponseHeaders(status))
+        self.assertEqual(self.ejected(), [])
+        made.responded(self.endpoints[1], ResponseHeaders(404))
+        for _ in range(5):
+            self.endpoints[2].broke()
+        self.assertEqual(self.ejected(), [1, 2])
 
     def test_most(self) -> None:
         """
@@ -432,14 +462,17 @@ class SettingsTests(OutlierCase):
             {
                 "@type": f"type.googleapis.com/{options}",
                 "explicit_http_config": {"http_protocol_options": {}},
-                "outlier_detection": {"error_matcher": {"any_match": True}},
+                "outlier_detection": {"error_matcher": {"http_request_headers_match": {"headers": []}}},
             }
         )
         monitor = '{name: m, typed_config: {"@type": type.googleapis.com/google.protobuf.Struct}}'
         for text, place in (
             ("outlier_detection: {detect_degraded_hosts: true}", "outlier_detection.detect_degraded_hosts: "),
             (f"outlier_detection: {{monitors: [{monitor}]}}", "outlier_detection.monitors: not implemented"),
-            (f"typed_extension_protocol_options: {{{options}: {held}}}", "].outlier_detection: not implemented"),
+            (
+                f"typed_extension_protocol_options: {{{options}: {held}}}",
+                "error_matcher.http_request_headers_match: not implemented",
+            ),
         ):
             bootstrap = f"static_resources: {{clusters: [{{name: c, {text}}}]}}"
             error = self.assertRaises(ConfigErrors, loadBootstrap, text=bootstrap)

@@ -2,8 +2,9 @@
 """
 Responses to requests that say that their endpoint wants no more of them (C{x-envoy-immediate-health-check-fail}).
 
-Only connections of clusters with checks look for that, where heads come out of the codec: no request pays for it that
-goes elsewhere, and all ways that a request may take here stay as short as they are.
+Only connections of clusters with checks look for that, and of those that say themselves which responses are failures,
+where heads come out of the codec: no request pays for it that goes elsewhere, and all ways that a request may take here
+stay as short as they are.
 """
 
 from __future__ import annotations
@@ -18,18 +19,32 @@ if TYPE_CHECKING:
     from meshproxy.headers import HeaderMap, ResponseHeaders
     from meshproxy.upstream.http1pool import HTTP1Pool
 
-__all__ = ["watchResponsesOf"]
+__all__ = ["unwantedIn", "watchResponsesOf"]
 
 _FIELD: Final = b"x-envoy-immediate-health-check-fail"
 
 
-def watchResponsesOf(pool: HTTP1Pool, told: Callable[[], object]) -> None:
+def unwantedIn(told: Callable[[], object]) -> Callable[[ResponseHeaders], object]:
+    """
+    What looks whether an endpoint wants no more requests.
+
+    @param told: Is called when a response says so.
+    """
+
+    def seen(headers: ResponseHeaders) -> None:
+        if _FIELD in headers.first:
+            told()
+
+    return seen
+
+
+def watchResponsesOf(pool: HTTP1Pool, seen: Callable[[ResponseHeaders], object]) -> None:
     """
     Let the connections look at responses that a pool makes from now on. It is said to once for each class of them.
 
-    @param told: Is called when a response says so, before its request gets it.
+    @param seen: Is called with the head of each response, before its request gets it.
     """
-    pool.unwanted = told
+    pool.seen = seen
     base: Any = pool.connectionClass
     pool.connectionClass = _watching1(base)
     if isinstance(pool, HTTP2Pool):
@@ -54,7 +69,7 @@ def _watching1(base: Any) -> Any:
             codec: Any = self.codec
             known: Any = type(codec)
             codec.__class__ = _watchingCodec(known)
-            codec.unwanted = pool.unwanted
+            codec.seen = pool.seen
 
     return WatchingConnection
 
@@ -66,20 +81,19 @@ def _watchingCodec(base: Any) -> Any:
         A codec that looks at heads.
         """
 
-        unwanted: Callable[[], object]
+        seen: Callable[[ResponseHeaders], object]
 
         def takeWhole(self, data: bytes) -> tuple[ResponseHeaders, bytes] | None:
             """
             See L{UpstreamCodec.takeWhole}.
             """
             whole: tuple[ResponseHeaders, bytes] | None = super().takeWhole(data)
-            if whole is not None and _FIELD in whole[0].first:
-                self.unwanted()
+            if whole is not None:
+                self.seen(whole[0])
             return whole
 
         def _headReceived(self, headers: ResponseHeaders, isHTTP10: bool, hasMore: bool) -> None:
-            if _FIELD in headers.first:
-                self.unwanted()
+            self.seen(headers)
             super()._headReceived(headers, isHTTP10, hasMore)
 
     return WatchingCodec
@@ -114,24 +128,21 @@ def _watchingStream(base: Any) -> Any:
             """
             See L{UpstreamStream.responseReceived}.
             """
-            if _FIELD in headers.first:
-                self.connection.pool.unwanted()
+            self.connection.pool.seen(headers)
             super().responseReceived(headers, endStream)
 
         def wholeReceived(self, headers: ResponseHeaders, body: bytes) -> None:
             """
             See L{UpstreamStream.wholeReceived}.
             """
-            if _FIELD in headers.first:
-                self.connection.pool.unwanted()
+            self.connection.pool.seen(headers)
             super().wholeReceived(headers, body)
 
         def answerReceived(self, headers: ResponseHeaders, body: bytes, trailers: HeaderMap) -> None:
             """
             See L{UpstreamStream.answerReceived}.
             """
-            if _FIELD in headers.first:
-                self.connection.pool.unwanted()
+            self.connection.pool.seen(headers)
             super().answerReceived(headers, body, trailers)
 
     return WatchingStream

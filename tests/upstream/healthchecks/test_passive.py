@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from meshproxy.testing import Answer, MemoryProxy
 from meshproxy.testing.bootstraps import BACKEND, httpBootstrap
 from meshproxy.testing.messages import Request
-from meshproxy.upstream.healthchecks.passive import watchResponsesOf
+from meshproxy.upstream.healthchecks.passive import unwantedIn, watchResponsesOf
 from meshproxy.upstream.healthflags import flagsText
 from meshproxy.upstream.http1connection import HTTP1UpstreamConnection
 from tests.http.http2backend import HTTP2Backend, Seen, ServiceConnection, answer
@@ -29,7 +29,7 @@ class HTTP1Tests(SynchronousTestCase):
     def setUp(self) -> None:
         self.kit = PoolKit()
         self.told = 0
-        watchResponsesOf(self.kit.pool, self.tell)
+        watchResponsesOf(self.kit.pool, unwantedIn(self.tell))
 
     def tell(self) -> None:
         self.told += 1
@@ -58,7 +58,7 @@ class HTTP1Tests(SynchronousTestCase):
         It is no other class the second time.
         """
         watching = self.kit.pool.connectionClass
-        watchResponsesOf(self.kit.pool, self.tell)
+        watchResponsesOf(self.kit.pool, unwantedIn(self.tell))
         self.assertIs(self.kit.pool.connectionClass, watching)
         self.assertIsNot(watching, HTTP1UpstreamConnection)
 
