@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import yaml
@@ -26,6 +27,7 @@ from meshproxy.routing.perfilter import FilterOverrides
 from meshproxy.routing.route import Route, RouteAction, RouteKind, VirtualHost
 from meshproxy.runtime import Runtime
 from meshproxy.stats.store import Store
+from meshproxy.upstream.dnscache import DNSCaches
 
 __all__ = ["TRAILERS", "FakeStream", "compiled", "connection", "makeContext", "makeFilter", "pageExample", "routed"]
 
@@ -160,14 +162,16 @@ def makeContext(random: Callable[[], float] = _half, layers: str = "", name: str
     text = f"layers: [{{name: s, static_layer: {layers or '{}'}}}, {{name: a, admin_layer: {{}}}}]"
     runtime.update(sectionFromYAML("envoy.config.bootstrap.v3.LayeredRuntime", text))
     scope = store.scope("http.test.")
+    clock = Clock()
+    caches = DNSCaches(store, cast(Any, None), clock, random)
     return FilterContext(
         name=name,
         statPrefix="test",
         scope=scope,
         store=store,
-        clock=Clock(),
+        clock=clock,
         random=random,
-        clusters=cast(Any, None),  # for the router alone
+        clusters=cast(Any, SimpleNamespace(dnsCaches=caches, assignments=SimpleNamespace(hasSource=True))),
         calls=_NoCalls(),
         runtime=runtime,
         log=Logger(),

@@ -54,7 +54,7 @@ class ExampleTests(SynchronousTestCase):
         Each is a chain that a listener takes.
         """
         wanted = {"connection_limit", "direct_response", "echo", "local_ratelimit", "rbac", "sni_cluster"}
-        wanted |= {"set_filter_state", "tcp_proxy"}
+        wanted |= {"set_filter_state", "sni_dynamic_forward_proxy", "tcp_proxy"}
         self.assertLessEqual(wanted, self.run_("network"))
 
     def test_listener(self) -> None:

@@ -30,7 +30,7 @@ class SNIDynamicForwardProxyTests(SynchronousTestCase):
 
         @param cache: More about the cache.
         """
-        (example,) = pageExample("sni_dynamic_forward_proxy")
+        example, _ = pageExample("sni_dynamic_forward_proxy")
         fields = {name: value for name, value in example["typed_config"].items() if name != "@type"}
         fields["dns_cache_config"].update(cache)
         custom = {"@type": typeURL(_CLUSTER), "dns_cache_config": fields["dns_cache_config"]}
