@@ -280,7 +280,6 @@ class Failure(Enum):
         _SHED,
     )
     OVERLOAD = LocalReply(503, b"envoy overloaded", "overload", ResponseFlag.OVERLOAD_MANAGER)
-    FILTER_CONFIG_NOT_FOUND = LocalReply(500, b"", "", ResponseFlag.NO_FILTER_CONFIG_FOUND)
 
     # Time ran out.
     UPSTREAM_TIMEOUT = LocalReply(

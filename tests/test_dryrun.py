@@ -31,8 +31,8 @@ class ValidateTests(SynchronousTestCase):
             return validate(options, network.reactor, network)
 
         self.assertEqual(check(bootstrap(listener("l", PORT, direct("x")))), [])
-        text = bootstrap(cluster("c", 1, outlier_detection={"consecutive_5xx": 2}))
+        text = bootstrap(cluster("c", 1, lrs_server={"self": {}}))
         self.assertRaises(ConfigErrors, check, text)
         [warning] = check(text, allow=True)
-        self.assertIn("outlier_detection", warning)
+        self.assertIn("lrs_server", warning)
         self.assertEqual(network.addresses, [])

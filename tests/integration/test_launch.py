@@ -204,16 +204,16 @@ class ConfigurationTests(SynchronousTestCase):
         A known field that is not implemented is refused, and only warned of if that is asked for.
         """
         port = freePort()
-        asking = cluster("c", 1, outlier_detection={"consecutive_5xx": 2})
+        asking = cluster("c", 1, lrs_server={"self": {}})
         path = self.file(bootstrap(listener("l", port, direct("x")), asking))
         refused = Proxy(self, "-c", str(path), "--mode", "validate")
         self.assertEqual(refused.ended(), 1)
-        self.assertIn("outlier_detection", refused.log)
+        self.assertIn("lrs_server", refused.log)
         allowed = Proxy(self, "-c", str(path), "--mode", "validate", "--allow-unknown-static-fields")
         self.assertEqual(allowed.ended(), 0)
-        self.assertIn("outlier_detection", allowed.log)
+        self.assertIn("lrs_server", allowed.log)
         serving = Proxy(self, "-c", str(path), "--allow-unknown-static-fields").ready(port)
-        serving.waitLogged("outlier_detection")
+        serving.waitLogged("lrs_server")
 
 
 class PortTests(SynchronousTestCase):
