@@ -5,15 +5,18 @@ Looking up host names through the reactor's resolver, which asks the system.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-__all__ = ["FAMILIES", "Addresses", "NameServers", "resolve"]
+from meshproxy.errors import MeshProxyError
+
+__all__ = ["FAMILIES", "Addresses", "NameServers", "faultOf", "isHostName", "resolve"]
 
 # Envoy's Cluster.DnsLookupFamily: which kinds of address to ask for, and which to return.
 FAMILIES: dict[str, tuple[type, ...]] = {
@@ -23,6 +26,29 @@ FAMILIES: dict[str, tuple[type, ...]] = {
     "V4_PREFERRED": (IPv4Address, IPv6Address),
     "ALL": (IPv6Address, IPv4Address),
 }
+
+# RFC 1035, 2.3.4: labels have 63 octets or less, names 255 with the length of each label. Of characters, those that
+# c-ares asks for.
+_NAME = re.compile(r"(?:[A-Za-z0-9_/*-]{1,63}\.)*[A-Za-z0-9_/*-]{1,63}\.?")
+_LONGEST_NAME = 253
+
+
+def isHostName(host: str) -> bool:
+    """
+    Whether a name is such as name servers can be asked for, whoever made it up.
+    """
+    return len(host.removesuffix(".")) <= _LONGEST_NAME and _NAME.fullmatch(host) is not None
+
+
+def faultOf(host: str) -> MeshProxyError | None:
+    """
+    Why a name, of any script, cannot be looked up; L{None} where it can.
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return MeshProxyError(f"{host!r} is no name of a host")
+    return None
 
 
 class NameServers(NamedTuple):
@@ -56,8 +82,13 @@ def resolve(reactor: Any, host: str, family: str = "AUTO") -> Deferred[list[str]
     @param family: A name of Envoy's C{DnsLookupFamily}. C{AUTO} returns IPv6 addresses, or IPv4 ones where there is no
         IPv6 one; C{V4_PREFERRED} the other way round; C{ALL} both.
 
-    @return: Addresses in text, in the resolver's order, each once; empty where the name does not exist.
+    @return: Addresses in text, in the resolver's order, each once; empty where the name does not exist. It fails where
+        there can be no such name.
     """
+    fault = faultOf(host)
+    if fault is not None:
+        # The resolver would never say anything.
+        return fail(fault)
     receiver = _Receiver(family)
     reactor.nameResolver.resolveHostName(receiver, host, 0, FAMILIES[family])
     return receiver.done

@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.address import IPv6Address
-from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults
 from twisted.names import client, dns, error, hosts
 from twisted.names.resolve import ResolverChain
 from twisted.python.failure import Failure
 
-from meshproxy.net.dns import FAMILIES, Addresses, NameServers
+from meshproxy.net.dns import FAMILIES, Addresses, NameServers, faultOf
 
 __all__ = ["TCPResolver", "makeResolver", "resolveWithTTL"]
 
@@ -57,6 +57,9 @@ def resolveWithTTL(resolver: Any, host: str, family: str = "AUTO") -> Deferred[A
 
     @param resolver: From L{makeResolver}.
     """
+    fault = faultOf(host)
+    if fault is not None:
+        return fail(fault)
     kinds = FAMILIES[family]
     asked = [_askOne(resolver, host, kind) for kind in kinds]
 

@@ -20,7 +20,7 @@ from meshproxy.config import Section
 from meshproxy.config.supported import declare, decline
 from meshproxy.interfaces import INetwork
 from meshproxy.net.address import Address
-from meshproxy.net.dns import Addresses
+from meshproxy.net.dns import Addresses, isHostName
 from meshproxy.stats.store import Store, statName
 from meshproxy.upstream.dnsdiscovery import Lookups
 from meshproxy.upstream.named import isIP
@@ -37,10 +37,8 @@ declare(_CONFIG, "preresolve_hostnames", "dns_query_timeout", "disable_dns_refre
 declare(_PACKAGE + "DnsCacheCircuitBreakers", "max_pending_requests")
 decline(_CONFIG, "key_value_config", "what was looked up is not kept beyond the process")
 
-_LONGEST_NAME: Final = 255
-"""
-Characters of a host that is looked up. RFC 1035, 2.3.4: "names 255 octets or less".
-"""
+# The words of c-ares.
+_NO_NAME: Final = "cares_failure:Misformatted domain name"
 
 _MOST_PORTS: Final = 65535
 
@@ -249,11 +247,15 @@ class DNSCache:
     def _lookUp(self, host: CachedHost) -> None:
         host.call = None
         self._attempts.value += 1
-        if isIP(host.host):
-            self._found(host, Addresses([host.host]))
+        # A link's own addresses, with their scope, are those of nobody else.
+        if isIP(host.host) and "%" not in host.host:
+            if self._lookups.family == "V4_ONLY" and ":" in host.host:
+                self._missed(host, _NO_NAME)
+            else:
+                self._found(host, Addresses([host.host]))
             return
-        if not 0 < len(host.host) <= _LONGEST_NAME:
-            self._missed(host, "not a name")
+        if not isHostName(host.host):
+            self._missed(host, _NO_NAME)
             return
         if self._timeout:
             host.call = self._clock.callLater(self._timeout, self._timedOut, host)

@@ -19,15 +19,17 @@ _RESOLVER = (
 )
 
 
-def _cache(name: str, more: str = "") -> str:
+def _cache(name: str, more: str = "", family: str = "V4_ONLY") -> str:
     return (
-        f"dns_cache_config: {{name: {name}, dns_lookup_family: V4_ONLY, typed_dns_resolver_config: {_RESOLVER}{more}}}"
+        f"dns_cache_config: {{name: {name}, dns_lookup_family: {family}, typed_dns_resolver_config: {_RESOLVER}{more}}}"
     )
 
 
 _CACHES = {
     "usual": _cache("usual"),
     "small": _cache("small", ", max_hosts: 1"),
+    "six": _cache("six", "", "V6_ONLY"),
+    "any": _cache("any", "", "AUTO"),
     "none": _cache("none", ", dns_cache_circuit_breaker: {max_pending_requests: 0}"),
 }
 CLUSTERS = {
@@ -74,6 +76,8 @@ LISTENERS: dict[str, Manager | Listener] = {
     ),
     "unfiltered": Manager(routes=f"[{_route('usual')}]"),
     "small": _listener("small"),
+    "six": _listener("six"),
+    "any": _listener("any"),
     "none": _listener("none"),
     "saved": Manager(routes=f"[{_route('usual')}]", filters=_filter("usual", ", save_upstream_address: true") + _RULES),
     "unsaved": Manager(routes=f"[{_route('usual')}]", filters=_filter("usual") + _RULES),
@@ -84,6 +88,20 @@ def _to(host: str) -> bytes:
     return get("/", f"host: {host}")
 
 
+_NO_NAMES = [
+    "a..b",
+    ".a",
+    "..",
+    "a" * 64 + ".b",
+    ".".join(["a" * 50] * 5) + ".b",
+    "a" * 260,
+    "[::1",
+    "[]:1",
+    "127.0.0.1:99999",
+    "127.0.0.1:",
+    "[fe80::1%lo]:1",
+]
+
 CASES = [
     Case("there", "A backend, by its address.", get("/there"), (ok("x-up: up"),), "usual"),
     Case("there_again", "And again.", get("/there") + get("/there"), (OK,), "usual", responses=2),
@@ -92,6 +110,18 @@ CASES = [
     Case("header_closed", "By another field.", get("/header", "x-to: 127.0.0.1:1"), (OK,), "usual"),
     Case("unknown", "A name that cannot be looked up.", _to("a.invalid"), (OK,), "usual", limit=3),
     Case("unknown_again", "And again.", _to("a.invalid"), (OK,), "usual", limit=3),
+    *[
+        Case(f"name_{index}", "What is no name is asked of nobody.", _to(host), (OK,), "usual")
+        for index, host in enumerate(_NO_NAMES)
+    ],
+    Case("six_in_four", "An address of the wrong kind.", _to("[::1]:1"), (OK,), "usual"),
+    Case("six", "One of the right kind.", _to("[::1]:1"), (OK,), "six"),
+    Case("four_in_six", "And the other way round.", _to("127.0.0.1:1"), (OK,), "six"),
+    Case("six_in_any", "Where both go.", _to("[::1]:1"), (OK,), "any"),
+    Case("scope_in_any", "A scope is nobody's business.", _to("[fe80::1%lo]:1"), (OK,), "any"),
+    Case("four_in_any", "Where both go.", _to("127.0.0.1:1"), (OK,), "any"),
+    Case("upper", "A name in capitals.", _to("LOCALHOST:1"), (OK,), "usual"),
+    Case("dot", "A name with its root.", _to("localhost.:1"), (OK,), "usual", limit=3),
     Case("other", "A cluster of another kind.", get("/other"), (OK,), "usual"),
     Case("forward_unfiltered", "Nobody looked it up.", _to("127.0.0.1:7"), (OK,), "unfiltered"),
     Case("small_first", "There is room for one host.", _to("127.0.0.1:1"), (OK,), "small"),

@@ -10,7 +10,8 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from meshproxy.net.dns import resolve
+from meshproxy.errors import MeshProxyError
+from meshproxy.net.dns import isHostName, resolve
 
 FOUR = [IPv4Address("TCP", "192.0.2.1", 0), IPv4Address("TCP", "192.0.2.2", 0)]
 SIX = [IPv6Address("TCP", "2001:db8::1", 0)]
@@ -73,6 +74,24 @@ class ResolveTests(SynchronousTestCase):
             self.assertEqual(self.found(family, *FOUR), ofFour, family)
             self.assertEqual(self.found(family, *SIX), ofSix, family)
             self.assertEqual(self.found(family), [], family)
+
+    def test_noName(self) -> None:
+        """
+        What cannot be a name fails at once: the resolver's own way with it is to say nothing.
+        """
+        for name in ("a..b", ".a", "a" * 64 + ".b", "."):
+            reactor = Reactor(*FOUR)
+            failure = self.failureResultOf(resolve(reactor, name), MeshProxyError)
+            self.assertEqual((str(failure.value), reactor.nameResolver.asked), (f"{name!r} is no name of a host", []))
+
+    def test_names(self) -> None:
+        """
+        What name servers can be asked for.
+        """
+        longest = ".".join(["a" * 63] * 3 + ["b" * 61])
+        good = ["a", "a.", "a.b-c.D", "_a/*", "1.2", "a" * 63, longest, longest + "."]
+        bad = ["", ".", "a..b", ".a", "a:1", "a b", "caf\u00e9", "a\0", "a\n", "[a", "a" * 64, longest + "c"]
+        self.assertEqual([isHostName(name) for name in good + bad], [True] * len(good) + [False] * len(bad))
 
     def test_once(self) -> None:
         """

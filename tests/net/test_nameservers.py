@@ -13,6 +13,7 @@ from twisted.names import dns
 from twisted.names.error import DNSNameError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
 
+from meshproxy.errors import MeshProxyError
 from meshproxy.net.dns import Addresses, NameServers
 from meshproxy.net.nameservers import makeResolver, resolveWithTTL
 
@@ -97,6 +98,13 @@ class ResolveTests(SynchronousTestCase):
         """
         failing = DNSServerError("broken")
         self.failureResultOf(resolveWithTTL(Servers(failing, failing), "a.example"), DNSServerError)
+
+    def test_noName(self) -> None:
+        """
+        What cannot be a name fails, and nobody is asked.
+        """
+        for name in ("a..b", "a" * 64):
+            self.failureResultOf(resolveWithTTL(None, name), MeshProxyError)
 
     def test_others(self) -> None:
         """

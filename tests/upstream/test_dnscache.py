@@ -223,12 +223,15 @@ class DNSCacheTests(SynchronousTestCase):
         self.assertTrue(cache.mayWait())
         self.assertEqual((self.stat("host_overflow"), self.stat("dns_rq_pending_overflow")), (1, 1))
 
-    def test_longName(self) -> None:
+    def test_noName(self) -> None:
         """
         What cannot be a name is asked of nobody.
         """
-        host = self.load(self.make(), "a" * 256)
-        self.assertEqual((host.isResolved, host.address, self.network.asked), (True, None, []))
+        cache = self.make(dns_lookup_family="V4_ONLY")
+        for name in ("a" * 256, "a..b", "a" * 64 + ".b", ".", "[]", "caf\u00e9", "a\0", "[fe80::1%lo]", "[::1]"):
+            host = self.load(cache, name)
+            self.assertEqual((host.isResolved, host.address, self.network.asked), (True, None, []), name)
+            self.assertEqual(host.failure, "cares_failure:Misformatted domain name")
 
     def test_ahead(self) -> None:
         """
