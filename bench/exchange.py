@@ -32,11 +32,11 @@ from typing import Any
 
 from bench.load import CALL_FIELDS, MESSAGE, VARIED_FIELDS, variedPaths
 
-__all__ = ["Exchanges", "main", "variedRequests"]
+__all__ = ["ANSWER", "BACKEND", "PLAIN", "PORT", "Exchanges", "MemorySocket", "frame", "main", "variedRequests"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-_PORT = 21999
-_BACKEND = 21998
+PORT = 21999
+BACKEND = 21998
 
 _CASES = ["http1", "full", "mesh", "http2", "http2-full", "grpc", "grpc-full"]
 
@@ -143,7 +143,10 @@ def _callSection() -> tuple[bytes, bytes]:
     )
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """
+    A frame of HTTP/2.
+    """
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
@@ -186,11 +189,11 @@ class _HTTP2Client:
         for _ in range(count):
             section = self._sections[self._next][self._stream > 1]
             self._next = (self._next + 1) % len(self._sections)
-            frames.append(_frame(1, 4 if self._calls else 5, self._stream, section))
+            frames.append(frame(1, 4 if self._calls else 5, self._stream, section))
             self._stream += 2
         if self._calls:
             # As h2load does, all heads before all messages.
-            frames += [_frame(0, 1, number, MESSAGE) for number in range(first, self._stream, 2)]
+            frames += [frame(0, 1, number, MESSAGE) for number in range(first, self._stream, 2)]
         return b"".join(frames)
 
 
@@ -213,14 +216,14 @@ class _CallServer:
         frames = [self._rest]
         for _ in range(asked.count(MESSAGE)):
             stream = self._stream
-            frames += [_frame(1, 4, stream, self._head), _frame(0, 0, stream, MESSAGE)]
-            frames[-1] += _frame(1, 5, stream, self._trailers) + _frame(3, 0, stream, b"\0\0\0\0")
+            frames += [frame(1, 4, stream, self._head), frame(0, 0, stream, MESSAGE)]
+            frames[-1] += frame(1, 5, stream, self._trailers) + frame(3, 0, stream, b"\0\0\0\0")
             self._stream += 2
         self._rest = frames.pop()
         return b"".join(frames)
 
 
-class _Socket:
+class MemorySocket:
     """
     A socket that costs nothing.
 
@@ -228,7 +231,7 @@ class _Socket:
     @ivar sent: Called with what is sent.
     """
 
-    def __init__(self, sent: Callable[[_Socket, bytes], object]) -> None:
+    def __init__(self, sent: Callable[[MemorySocket, bytes], object]) -> None:
         self.inbox = b""
         self._sent = sent
 
@@ -280,11 +283,11 @@ class Exchanges:
         network.transport = lambda *args: transports.append(transport(*args)) or transports[-1]  # type: ignore[method-assign, func-returns-value]
         name = case.removeprefix("http2-") if case != "http2" else case
         text = Template((_CONFIGS / f"{name}.yaml").read_text())
-        config = text.substitute(listen=_PORT, backend=_BACKEND, log=folder / "access.log", transport="")
+        config = text.substitute(listen=PORT, backend=BACKEND, log=folder / "access.log", transport="")
         self._server = ProxyServer(ProxyOptions(configText=config), reactor, network)
         self._server.privilegedStartService()
         self._server.startService()
-        network.listen(parseAddress(f"127.0.0.1:{_BACKEND}"), lambda peer: Peer())
+        network.listen(parseAddress(f"127.0.0.1:{BACKEND}"), lambda peer: Peer())
         self.requests = variedRequests() if case in ("full", "mesh") else [PLAIN]
         self._position = 0
         self.answered = 0
@@ -297,9 +300,9 @@ class Exchanges:
         if case.startswith("http2") or self._service is not None:
             self._clients = [_HTTP2Client(case, n) for n in range(connections // _STREAMS)]
         for _ in self._clients or range(connections):
-            network.dial(parseAddress(f"127.0.0.1:{_PORT}"), Peer())
+            network.dial(parseAddress(f"127.0.0.1:{PORT}"), Peer())
             self._downstreams.append(transports[-1])
-        self._upstreams: dict[_Socket, Any] = {}
+        self._upstreams: dict[MemorySocket, Any] = {}
         # The first request of each makes its upstream connection, to each of the clusters.
         for request in _firstOfEach(self.requests) if case == "mesh" else self.requests[:1]:
             before = len(transports)
@@ -312,17 +315,17 @@ class Exchanges:
             # Of two transports made for an upstream connection, the second one is the backend's.
             made = [each for each in transports[before:] if type(each.protocol) is not Peer]
             for each in made:
-                each.socket = _Socket(self._asked)
+                each.socket = MemorySocket(self._asked)
                 self._upstreams[each.socket] = each
             for downstream in self._downstreams:
-                downstream.socket = _Socket(self._answered)
+                downstream.socket = MemorySocket(self._answered)
             for each in made:
                 each.socket.inbox = (
                     ANSWER if self._service is None else _SETTINGS + self._service.answers(MESSAGE * connections)
                 )
                 each.doRead()
 
-    def _asked(self, sock: _Socket, data: bytes) -> None:
+    def _asked(self, sock: MemorySocket, data: bytes) -> None:
         upstream = self._upstreams[sock]
         if self._service is None:
             self._waiting.append(upstream)
@@ -331,7 +334,7 @@ class Exchanges:
             self._waiting.append(upstream)
         self.asked = data
 
-    def _answered(self, sock: _Socket, data: bytes) -> None:
+    def _answered(self, sock: MemorySocket, data: bytes) -> None:
         # The settings of HTTP/2 are none.
         self.answered += data.count(self._content)
         self.answer = data

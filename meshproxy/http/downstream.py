@@ -386,8 +386,9 @@ class HTTP1Connection(ClosingConnection):
         See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
         if stream.manager.draining or self._draining:
-            self.sendHeaders(stream, headers, False)
-            self.sendData(body, True)
+            self.sendHeaders(stream, headers, not body)
+            if body:
+                self.sendData(body, True)
             return
         try:
             data = self.codec.encodeResponse(headers, body)

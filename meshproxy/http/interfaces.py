@@ -41,7 +41,7 @@ class IDownstream(Protocol):
 
     def sendResponse(self, stream: Stream, headers: ResponseHeaders, body: bytes) -> None:
         """
-        Send a whole response.
+        Send a whole response, whose body may be empty: then it ends with its head.
         """
 
     def sendTrailers(self, trailers: HeaderMap) -> None:

@@ -56,6 +56,8 @@ class PlainRequest(ShortRequest):
         """
         See L{meshproxy.upstream.http1connection.IUpstreamRequest.wholeReceived}: the same as the base class does, but
         for what such a request does not have.
+
+        @param body: Empty for a response that ends with its head.
         """
         stream = self._stream
         router = self._router
@@ -92,6 +94,16 @@ class PlainRequest(ShortRequest):
         except KeyError:
             stats.rqTime.record(elapsed)
         stream.responseReceived(headers, body, now)
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.responseReceived}: one that ends with its head is
+        whole, too.
+        """
+        if endStream and headers.more is None:
+            PlainRequest.wholeReceived(self, headers, b"")
+        else:
+            RoutedRequest.responseReceived(self, headers, endStream)
 
 
 class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
@@ -146,6 +158,25 @@ class RetriedPlainRequest(RetriedShortRequest, PlainRequest):
         if perTry is not None:
             perTry.waiting.pop(self, None)
         PlainRequest.wholeReceived(self, headers, body)
+
+    def responseReceived(self, headers: ResponseHeaders, endStream: bool) -> None:
+        """
+        See L{meshproxy.upstream.http1connection.IUpstreamRequest.responseReceived}.
+        """
+        first = headers.first
+        if (
+            not endStream
+            or headers.more is not None
+            or headers.status in self._refusable
+            or b"x-envoy-ratelimited" in first
+            or b"grpc-status" in first
+        ):
+            RoutedRequest.responseReceived(self, headers, endStream)
+            return
+        perTry = self._plan.perTry
+        if perTry is not None:
+            perTry.waiting.pop(self, None)
+        PlainRequest.wholeReceived(self, headers, b"")
 
 
 def carryWithBody(

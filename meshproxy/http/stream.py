@@ -362,23 +362,24 @@ class Stream(PassingStream, StreamFacts):
         A whole response enters the chain at once: the short way for the small answers that most are. It does what
         L{responseHeadersReceived} and L{responseDataReceived} do one after the other.
 
+        @param body: Empty for a response that ends with its head.
         @param now: The clock's seconds.
         """
         chain = self.chain
         if chain.responseData:
-            self.responseHeadersReceived(headers, False)
-            if not self.over:
+            self.responseHeadersReceived(headers, not body)
+            if body and not self.over:
                 self.responseDataReceived(body, True)
             return
         self.responseHeaders = headers
         if chain.responseHeaders:
             try:
-                passed = chain.passResponseHeaders(self, headers, False)
+                passed = chain.passResponseHeaders(self, headers, not body)
             except Exception:
                 self.filterRaised(TwistedFailure())
                 passed = False
             if not passed:
-                if not self.over:
+                if body and not self.over:
                     self.responseDataReceived(body, True)
                 return
         finish = self.manager.finishResponse

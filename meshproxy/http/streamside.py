@@ -174,6 +174,9 @@ class StreamSide:
         """
         See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
+        if not body:
+            self.sendHeaders(stream, headers, True)
+            return
         connection = self.connection
         if stream.manager.draining:
             connection.responding(stream)

@@ -224,8 +224,9 @@ class CountingHTTP1Connection(HTTP1Connection):
         """
         See L{IDownstream.sendResponse<meshproxy.http.interfaces.IDownstream.sendResponse>}.
         """
-        self.sendHeaders(stream, headers, False)
-        self.sendData(body, True)
+        self.sendHeaders(stream, headers, not body)
+        if body:
+            self.sendData(body, True)
 
     def relay(self, source: Any, length: int, upstream: ClusterStats, done: Callable[[], object]) -> IRelay | None:
         """

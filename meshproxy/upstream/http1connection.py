@@ -195,7 +195,10 @@ class HTTP1UpstreamConnection(TwistedProtocol):
             if whole is not None:
                 # By name: CPython calls with a star the long way.
                 headers, body = whole
-                request.wholeReceived(headers, body)
+                if body:
+                    request.wholeReceived(headers, body)
+                else:
+                    request.responseReceived(headers, True)
                 if self.request is not None and self._requestEnded:
                     self._finish()
                 return

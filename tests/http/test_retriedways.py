@@ -547,7 +547,9 @@ def _piecesOf(plan: random.Random) -> list[bytes | None]:
     chunked = OK.replace(b"content-length: 4", b"transfer-encoding: chunked").replace(
         b"body", b"4\r\nbody\r\n0\r\n\r\n"
     )
-    answer = plan.choice((OK, UNAVAILABLE, UNAVAILABLE, chunked, chunked.replace(b"200", b"503")))
+    empty = OK.replace(b"length: 4", b"length: 0").removesuffix(b"body")
+    bodiless = (empty, empty.replace(b"200", b"503"), b"HTTP/1.1 204 No Content\r\n\r\n")
+    answer = plan.choice((OK, UNAVAILABLE, UNAVAILABLE, chunked, chunked.replace(b"200", b"503"), *bodiless))
     more = (b"", b"", b"", b"connection: close\r\n", b"grpc-status: 14\r\n", b"x-envoy-ratelimited: true\r\n")
     answer = answer.replace(b"\r\n", b"\r\n" + plan.choice(more), 1)
     answer = (

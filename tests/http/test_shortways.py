@@ -6,12 +6,16 @@ router and the stream (C{responseReceived}). That must not be seen from outside.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple
 
+from meshproxy.codec.http1 import UpstreamCodec
 from meshproxy.http import unary
 from meshproxy.http.filter import HTTPFilter
-from meshproxy.http.plainrequest import carryWithBody
+from meshproxy.http.plainrequest import PlainRequest, RetriedPlainRequest, carryWithBody
+from meshproxy.http.routedrequest import RoutedRequest
 from meshproxy.testing import Peer
 from tests.http.support import ProxyCase, scripted
 
@@ -312,6 +316,95 @@ class ShortWayTests(ProxyCase):
         self.make()
         seen = self.assertSame(b"HEAD /x HTTP/1.1\r\nhost: a\r\n\r\n", HEAD + b"content-length: 4\r\n\r\n")
         self.assertIn(b"content-length: 4\r\n", seen.client)
+
+    def test_withoutBody(self) -> None:
+        """
+        An answer that ends with its head is one step from the connection to the stream, where the long way has five.
+        """
+        answers = [
+            b"HTTP/1.1 204 No Content\r\nx-b: 1\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\ncontent-length: 10\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nserver: b\r\nconnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n",
+            b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n",
+            HEAD + b"content-length: 0\r\n\r\n",
+            HEAD + b"content-length: 0\r\nset-cookie: a\r\nset-cookie: b\r\n\r\n",
+            HEAD + b"x-envoy-upstream-service-time: 1\r\nx-envoy-upstream-service-time: 2\r\ncontent-length: 0\r\n\r\n",
+        ]
+        forHead = [HEAD + b"content-length: 4\r\n\r\n", HEAD + b"\r\n", HEAD + b"transfer-encoding: chunked\r\n\r\n"]
+        head = self.GET.replace(b"GET", b"HEAD")
+        requests = (self.GET, head, self.POST, self.GET.replace(b"x-a", b"connection: close\r\nx-a"))
+        exchanges = [*product(requests, answers), *product([head], forHead)]
+        shorts: list[object] = []
+        short = PlainRequest.wholeReceived
+
+        def whole(request: PlainRequest, headers: Any, body: bytes) -> None:
+            shorts.append(body)
+            short(request, headers, body)
+
+        def stop(stream: Any, headers: Any, end: bool) -> None:
+            # Not the one that makes the connection.
+            if stream.requestHeaders.path == b"/x":
+                stream.reply(418, b"instead")
+
+        async def wait(stream: Any, headers: Any, end: bool) -> None:
+            headers.set(b"x-length", b"%d" % len(await stream.responseBody()))
+
+        def raising(stream: Any, headers: Any, end: bool) -> None:
+            if stream.requestHeaders.path == b"/x":
+                raise ValueError("so")
+
+        told: list[object] = []
+        chains: list[list[type[HTTPFilter]]] = [
+            [],
+            [scripted(responseHeaders=lambda stream, headers, end: headers.set(b"x-filter", b"%d" % end))],
+            [scripted(responseHeaders=stop)],
+            [scripted(responseHeaders=wait)],
+            [scripted(responseHeaders=raising)],
+            [scripted(responseData=lambda stream, data, end: told.append(data))],
+            [scripted(streamEnded=lambda stream: told.append(stream.responseCode))],
+        ]
+        routes: list[dict[str, Any]] = [
+            {},
+            {"retry_policy": {"retry_on": "connect-failure", "per_try_timeout": "5s"}, "timeout": "0s"},
+        ]
+        for chain, route in product(chains, routes):
+            seen = []
+            for isShort in (False, True):
+                with self.only(isShort):
+                    self.make(*chain, route=dict(route), virtualHost={"include_request_attempt_count": True})
+                    self.patch(PlainRequest, "wholeReceived", whole)
+                    told.clear()
+                    shorts.clear()
+                    seen.append([self.exchange([a], [b], b"close" in b) for a, b in exchanges])
+                    seen[-1].append(list(told))  # type: ignore[arg-type]  # compared as a whole
+                    self.flushLoggedErrors(ValueError)
+            for (request, answer), one, other in zip(exchanges, *seen, strict=False):
+                self.assertSeen(one, other, f"{request!r} {answer!r} {route}")
+            self.assertEqual(seen[0][-1], seen[1][-1])
+            self.assertGreater(shorts.count(b""), 20)
+
+    @contextmanager
+    def only(self, isShort: bool) -> Iterator[None]:
+        """
+        Let answers without a body take the long way, unless they are to take the short one.
+        """
+        kept = PlainRequest.responseReceived, RetriedPlainRequest.responseReceived, UpstreamCodec._mayEnd
+        changed: list[tuple[Any, str]] = [
+            (PlainRequest, "responseReceived"),
+            (RetriedPlainRequest, "responseReceived"),
+            (UpstreamCodec, "_mayEnd"),
+        ]
+        if not isShort:
+            PlainRequest.responseReceived = RoutedRequest.responseReceived  # type: ignore[method-assign]
+            RetriedPlainRequest.responseReceived = RoutedRequest.responseReceived  # type: ignore[method-assign]
+            UpstreamCodec._mayEnd = lambda codec, match: False  # type: ignore[method-assign,assignment]
+        try:
+            yield
+        finally:
+            for (owner, name), method in zip(changed, kept, strict=True):
+                setattr(owner, name, method)
 
     def test_manyValues(self) -> None:
         """

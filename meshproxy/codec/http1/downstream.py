@@ -224,6 +224,8 @@ class DownstreamCodec(RequestReceiver):
         Write a whole response: the same as L{encodeHeaders} and L{encodeData}, with a shorter way for the usual one,
         whose length is known.
 
+        @param body: Empty for a response that ends with its head.
+
         @raise LocalProtocolError: As they do.
         """
         first = headers.first
@@ -248,7 +250,44 @@ class DownstreamCodec(RequestReceiver):
             head = _TEMPLATES[tuple(first)] % (statusLine, *values, body)
             self.writeState = IDLE
             return head
+        if not body:
+            return self._encodeBodiless(headers) or self.encodeHeaders(headers, True)
         return self._encodeOther(headers, body) or self.encodeHeaders(headers, False) + self.encodeData(body, True)
+
+    def _encodeBodiless(self, headers: ResponseHeaders) -> bytes | None:
+        """
+        Write a response that cannot have a body, and is as usual otherwise.
+
+        @return: L{None} if it is not so.
+        """
+        first = headers.first
+        status = headers.status
+        if (
+            self.writeState is not DUE
+            or self.readState is not WAITING
+            or not self.keepAlive
+            or headers.more is not None
+            or not self._isPlain
+            or self.isHTTP10
+            or b"connection" in first
+            or b"transfer-encoding" in first
+            or not 200 <= status < 600
+            # A HEAD is told how the body would be framed.
+            or not (
+                (status == 204 and b"content-length" not in first)
+                or status == 304
+                or (
+                    b"content-length" in first and status != 204 and self.request.method == b"HEAD"  # type: ignore[union-attr]  # a response is due to a request
+                )
+            )
+        ):
+            return None
+        values = first.values()
+        if not isOneLine(values):
+            raise LocalProtocolError("CR, LF or NUL in a head")
+        head = _TEMPLATES[tuple(first)] % (STATUS_LINES[False][status], *values, b"")
+        self.writeState = IDLE
+        return head
 
     def _encodeOther(self, headers: ResponseHeaders, body: bytes) -> bytes | None:
         """

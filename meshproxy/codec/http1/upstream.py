@@ -5,6 +5,7 @@ The client's role: requests go out, responses come in.
 
 from __future__ import annotations
 
+import re
 from re import Match
 
 from meshproxy.codec.http1.chunked import wholeChunked
@@ -45,6 +46,11 @@ _ALONE = _BODILESS - {b"CONNECT"}
 
 # Those that usually have one.
 _WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH"})
+
+# Responses with these end with their heads, whatever they say.
+_WITHOUT_BODY = frozenset({b"204", b"304"})
+
+_findNoLength = re.compile(rb"(?i)content-length: 0\r").search
 
 # The heads of requests without a body and without anything to say about their connection.
 _TEMPLATES = HeadTemplates(b"%b %b HTTP/1.1\r\nhost: %b\r\n")
@@ -288,16 +294,18 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         whole = self.takeWhole(data)
         if whole is None:
             self.receiveParts(data)
-        else:
+        elif whole[1]:
             self._wholeReceived(*whole)
+        else:
+            self._responseReceived(whole[0], True)
 
     def takeWhole(self, data: bytes) -> tuple[ResponseHeaders, bytes] | None:
         """
         Take a read that is one whole response, as the usual one is: a shorter way to where L{receiveData} gets, but
         that nobody else is told of it.
 
-        @return: Its head and body, of at least one byte; L{None} if the read is anything else, of which nothing was
-            taken. It is then for L{receiveParts}.
+        @return: Its head and body, which is empty where the response ends with its head; L{None} if the read is
+            anything else, of which nothing was taken. It is then for L{receiveParts}.
         """
         if self.readState is not HEAD or self._head or self._parsing or self._wantsTunnel:
             return None
@@ -314,8 +322,8 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             if match is None or (stop := match.end()) > self._options.maxHeadBytes:
                 return None
             if stop == len(data):
-                # A head alone is for the other way: it need not be taken apart twice.
-                return None
+                # One that a body is to follow is for the other way: it need not be taken apart twice.
+                return self._takeBodiless(data, match) if self._mayEnd(match) else None
             headers = self._takeMatch(match)  # type: ignore[assignment]  # None is for the other way
             if headers is None or not self._hasBody(headers):
                 return None
@@ -337,6 +345,37 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
             self._messageEnded(False)
         return headers, data[stop:]
 
+    def _mayEnd(self, match: Match[bytes]) -> bool:
+        """
+        Whether a response is likely to be nothing but its head.
+        """
+        return match[1] in _WITHOUT_BODY or self._method == b"HEAD" or _findNoLength(match[2]) is not None
+
+    def _takeBodiless(self, data: bytes, match: Match[bytes]) -> tuple[ResponseHeaders, bytes] | None:
+        """
+        L{takeWhole} of a read that is one head.
+        """
+        headers = self._takeMatch(match)
+        if headers is None or headers.status < 200 or not self._isUsual(headers):
+            return None
+        first = headers.first
+        length = first.get(b"content-length")
+        if b"transfer-encoding" in first:
+            return None
+        if headers.status == 204:
+            if length is not None:
+                return None
+        elif headers.status == 304 or self._method == b"HEAD":
+            if length is not None and parseLength(length) is None:
+                return None
+        elif length != b"0":
+            return None
+        if self._method != b"HEAD":
+            # Another request would have a body with it.
+            self._memory.remember(data, len(data), headers)
+        self._tookWhole()
+        return headers, b""
+
     def _tookWhole(self) -> None:
         """
         A whole response was read.
@@ -351,16 +390,19 @@ class UpstreamCodec(MessageReceiver[ResponseHeaders]):
         """
         Whether a response may have a body, and says nothing unusual of its connection.
         """
-        first = headers.first
         status = headers.status
+        return status >= 200 and status != 204 and status != 304 and self._method != b"HEAD" and self._isUsual(headers)
+
+    @staticmethod
+    def _isUsual(headers: ResponseHeaders) -> bool:
+        """
+        Whether a response has no field twice but cookies, and says nothing unusual of its connection.
+        """
+        first = headers.first
         return (
             (headers.more is None or headers.more.keys() == COOKIES)
-            and status >= 200
-            and status != 204
-            and status != 304
             and b"proxy-connection" not in first
             and first.get(b"connection", b"keep-alive") == b"keep-alive"
-            and self._method != b"HEAD"
         )
 
     @property

@@ -1,6 +1,6 @@
 """
-Whole responses that are not quite the usual one: in chunks, or with several cookies. They take a short way through
-either codec, to what the long way makes of them.
+Whole responses that are not quite the usual one: in chunks, with several cookies, or without a body. They take a short
+way through either codec, to what the long way makes of them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import random
 
 from meshproxy.codec.http1 import DownstreamCodec, Http1Options
 from meshproxy.codec.http1.chunked import wholeChunked
-from meshproxy.codec.http1.states import WriteState
+from meshproxy.codec.http1.states import ReadState, WriteState
 from meshproxy.errors import LocalProtocolError, RemoteProtocolError
-from meshproxy.headers import ResponseHeaders
+from meshproxy.headers import RequestHeaders, ResponseHeaders
 from tests.codec.http1.helpers import CodecTestCase, RecordingSink, splits, upstream
 
 HEAD = b"HTTP/1.1 200 OK\r\nServer: s\r\n"
@@ -128,6 +128,98 @@ class ReadTests(CodecTestCase):
             self.assertEqual(self.seen([wire]), self.seen([wire[:20], wire[20:]]), wire)
 
 
+class BodilessTests(CodecTestCase):
+    """
+    L{UpstreamCodec.takeWhole} of responses that end with their heads.
+    """
+
+    HEADS = (
+        b"HTTP/1.1 204 No Content\r\nServer: s\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nServer: s\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nServer: s\r\nContent-Length: 12\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        HEAD + b"Content-Length: 0\r\n\r\n",
+        HEAD + b"content-length: 0\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n",
+        HEAD + b"Content-Length: 4\r\n\r\n",
+        HEAD + b"X-Content-Length: 0\r\n\r\n",
+        HEAD + b"X-Content-Length: 0\r\nContent-Length: 7\r\n\r\n",
+        CODED,
+    )
+
+    def seen(self, method: bytes, pieces: list[bytes], again: bool = False) -> tuple[object, ...]:
+        """
+        What is told of the response to a request of a method, and what becomes of the connection.
+
+        @param again: Whether it was told the same before, so that it is remembered.
+        """
+        codec, sink = upstream(method)
+        if again:
+            codec.receiveData(b"".join(pieces))
+            sink.transcript.clear()
+            if not codec.keepAlive or codec.readState is not ReadState.WAITING:
+                return ("not again",)
+            codec.encodeHeaders(RequestHeaders(method, b"/", b"a"), True)
+        error = ""
+        try:
+            for piece in pieces:
+                codec.receiveData(piece)
+        except RemoteProtocolError as raised:
+            error = raised.why
+        return sink.transcript, error, codec.readState, codec.keepAlive
+
+    def test_agrees(self) -> None:
+        """
+        However they are cut, and whatever was answered before.
+        """
+        for method in (b"GET", b"HEAD", b"POST"):
+            for wire in self.HEADS:
+                expected = self.seen(method, [wire[:20], wire[20:]])
+                for pieces in splits(wire):
+                    self.assertEqual(self.seen(method, pieces), expected, (method, pieces))
+                if expected[2] is ReadState.WAITING:
+                    self.assertEqual(self.seen(method, [wire], True), expected, (method, wire))
+
+    def test_taken(self) -> None:
+        """
+        Which of them are taken at once.
+        """
+        for method, taken in ((b"GET", [0, 1, 2, 4, 5]), (b"HEAD", [0, 1, 2, 4, 5, 6, 7, 8])):
+            for number, wire in enumerate(self.HEADS):
+                codec, _ = upstream(method)
+                whole = codec.takeWhole(wire)
+                self.assertEqual(whole is not None, number in taken, (method, wire))
+                self.assertEqual(b"" if whole is None else whole[1], b"")
+
+    def test_remembered(self) -> None:
+        """
+        The head of an answer to a HEAD is not taken for a whole answer to a GET.
+        """
+        codec, sink = upstream(b"HEAD")
+        wire = HEAD + b"Content-Length: 4\r\n\r\n"
+        for _ in range(2):
+            self.assertIsNotNone(codec.takeWhole(wire))
+            codec.encodeHeaders(RequestHeaders(b"GET", b"/", b"a"), True)
+            self.assertIsNone(codec.takeWhole(wire))
+            codec.receiveParts(wire + b"body")
+            codec.encodeHeaders(RequestHeaders(b"HEAD", b"/", b"a"), True)
+        self.assertEqual([event[0] for event in sink.transcript].count("data"), 2)
+
+    def test_random(self) -> None:
+        """
+        Whatever changes in a byte or two, the short way takes nothing that the long one would not, and as it does.
+        """
+        draw = random.Random(9)
+        taken = 0
+        for _ in range(6000):
+            wire = bytearray(draw.choice(self.HEADS))
+            for _ in range(draw.randint(0, 2)):
+                wire[draw.randrange(9, len(wire))] = draw.choice(b"\r\n01234:; \0cC")
+            data, method = bytes(wire), draw.choice((b"GET", b"HEAD"))
+            self.assertEqual(self.seen(method, [data]), self.seen(method, [data[:8], data[8:]]), data)
+            taken += upstream(method)[0].takeWhole(data) is not None
+        self.assertGreater(taken, 1000)
+
+
 class WriteTests(CodecTestCase):
     """
     L{DownstreamCodec.encodeResponse}.
@@ -161,6 +253,9 @@ class WriteTests(CodecTestCase):
             [(b"a", b"1\0")],
             [(b"a\n", b"1")],
             [(b"a\r", b"1"), (b"content-length", b"4")],
+            [(b"a", b"1"), (b"content-length", b"0")],
+            [(b"a\r", b"1"), (b"content-length", b"0")],
+            [(b"a", b"1\n"), (b"content-length", b"0")],
             [],
         ]
         get, old = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"
@@ -170,7 +265,7 @@ class WriteTests(CodecTestCase):
             get.replace(b"GET", b"HEAD"),
             get.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"),
         ):
-            for status in (200, 404, 204, 304, 999):
+            for status in (200, 404, 204, 304, 999, 199):
                 for pairs in heads:
                     for body in (b"body", b""):
                         for options in ({}, {"properCase": True}):
@@ -181,8 +276,10 @@ class WriteTests(CodecTestCase):
                                 try:
                                     if isWhole:
                                         wire = codec.encodeResponse(headers, body)
-                                    else:
+                                    elif body:
                                         wire = codec.encodeHeaders(headers, False) + codec.encodeData(body, True)
+                                    else:
+                                        wire = codec.encodeHeaders(headers, True)
                                     told.append((wire, codec.keepAlive, codec.readState, codec.writeState))
                                 except LocalProtocolError as error:
                                     # The response was not given.
