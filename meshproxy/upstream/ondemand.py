@@ -112,17 +112,19 @@ class OnDemandNames:
                     self._isFull = True
                     self._log.warn("too much is asked for on demand, or by too long a name")
                 return succeed(Found.MISSING)
-            return self._begin(name, timeout).wait()
+            search = self._searches[name] = _Search(self._clock.callLater(timeout, self._timedOut, name))
+            waiting = search.wait()
+            # That may end it at once, where nobody takes such a thing any more.
+            self._begin(name)
+            return waiting
         return search.wait()
 
-    def _begin(self, name: str, timeout: float) -> _Search:
-        search = self._searches[name] = _Search(self._clock.callLater(timeout, self._timedOut, name))
+    def _begin(self, name: str) -> None:
         if name in self._absent:
             del self._absent[name]
             self.again.add(name)
         self.names.add(name)
         self.changed()
-        return search
 
     def served(self) -> None:
         """
@@ -189,11 +191,11 @@ class OnDemandClusters(OnDemandNames):
         self.stats: SubscriptionStats | None = None
         self._store = store
 
-    def _begin(self, name: str, timeout: float) -> _Search:
+    def _begin(self, name: str) -> None:
         if self.stats is None:
             self.stats = SubscriptionStats(self._store.scope("cluster_manager.odcds."), self._clock.seconds)
         self.stats.begun()
-        return super()._begin(name, timeout)
+        super()._begin(name)
 
     def received(self, names: Iterable[str], missing: Iterable[str], version: str) -> None:
         """
@@ -231,9 +233,9 @@ class OnDemandHosts(OnDemandNames):
         # What was asked for, by the name of the resource that came for it.
         self._through: dict[str, frozenset[str]] = {}
 
-    def _begin(self, name: str, timeout: float) -> _Search:
+    def _begin(self, name: str) -> None:
         self.asked(name)
-        return super()._begin(name, timeout)
+        super()._begin(name)
 
     def isAnswered(self, name: str) -> bool:
         """
@@ -255,7 +257,8 @@ class OnDemandHosts(OnDemandNames):
             asked = frozenset(one for one in (name, *others) if one in self.names)
             if asked and name in resources:
                 new += [one for one in asked if one not in self._present]
-                self._through[name] = asked
+                # Others may have asked for it by other names before.
+                self._through[name] = self._through.get(name, frozenset()) | asked
                 self._present |= asked
         return new
 

@@ -159,6 +159,25 @@ class OnDemandHostsTests(SynchronousTestCase):
         self.hosts.ask("r/a", 5.0)
         self.assertEqual(self.hosts.again, {"r/a"})
 
+    def test_moreAliases(self) -> None:
+        """
+        A resource that comes again for another name goes for both.
+        """
+        for name in ("r/a", "r/b"):
+            self.hosts.ask(name, 5.0)
+            self.hosts.came({"r/all": (name,)}, {"r/all"})
+            self.hosts.served()
+        self.hosts.missing(["r/all"])
+        self.assertEqual([self.hosts.isAnswered(name) for name in ("r/a", "r/b")], [False, False])
+
+    def test_endedAtOnce(self) -> None:
+        """
+        Who asks for what nobody takes any more, which is found out by asking, is told so.
+        """
+        self.hosts.changed = lambda: self.hosts.only(set())
+        self.assertEqual(self.successResultOf(self.hosts.ask("r/a", 5.0)), Found.MISSING)
+        self.assertEqual(self.hosts.names, set())
+
     def test_undo(self) -> None:
         """
         What was wrong does not serve, whatever else begins to.

@@ -115,6 +115,14 @@ class VirtualHostsTests(XDSTestCase):
         self.put(routes=[answering("r", "all")])
         self.assertEqual([self.ask(name) for name in ("own", "a")], ["all", "all"])
 
+    def test_otherRoutes(self) -> None:
+        """
+        While a listener waits for other routes its former version goes on, and what it would ask for is not there.
+        """
+        self.start()
+        self.put(listeners=[listener(rds="late", httpFilters=[_DEMAND, _ROUTER])])
+        self.assertEqual([self.ask(name) for name in ("first", "b")], ["first", "404"])
+
     def test_answeredOnce(self) -> None:
         """
         A host that is there and has no route is not asked for again.
