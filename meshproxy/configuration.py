@@ -151,6 +151,8 @@ class ServedConfiguration:
             self._listeners.replace(self._ready(listeners))
         except Exception:
             self._giveUp(clusters, listeners)
+            if self._newest is bootstrap:
+                self._newest = self.bootstrap
             raise
         self._clusters.replace(clusters)
         self._secrets.replace()
@@ -170,15 +172,17 @@ class ServedConfiguration:
         bootstrap: Section,
         dynamic: DynamicResources,
         kept: Callable[[Section], Listener | None] = lambda section: None,
+        isCommon: bool = False,
     ) -> tuple[list[Cluster], list[Listener]]:
         """
         Make the objects of a configuration and of what came by xDS.
 
         @param kept: The listener that is of a message already, or L{None}.
+        @param isCommon: See L{Clusters.compile}.
         """
         static, report = bootstrap.childOrEmpty("static_resources"), bootstrap.report
         sections = dynamic.sections(CLUSTER, report, self._checked)
-        clusters = self._clusters.compile([*static.children("clusters"), *sections.values()])
+        clusters = self._clusters.compile([*static.children("clusters"), *sections.values()], isCommon)
         for key, cluster in zip(reversed(sections), reversed(clusters), strict=False):
             cluster.addedViaAPI, cluster.versionInfo = True, dynamic.versions.get((CLUSTER, *key), "")
         self._context.clusterNames = frozenset(cluster.name for cluster in clusters)
@@ -203,6 +207,16 @@ class ServedConfiguration:
 
     # What comes by xDS
 
+    def catchUp(self, dynamic: DynamicResources) -> None:
+        """
+        A bootstrap was taken, or was not. Serve what came by xDS before it and was not ready, which gave way to it.
+        """
+        if dynamic == self.dynamic or self.isWarming or self._isEnding:
+            return
+        errors = self.offer(replace(dynamic))
+        if errors:
+            self.log.error("what came by xDS does not go with the new bootstrap: {why}", why="\n".join(errors))
+
     def offer(self, dynamic: DynamicResources) -> list[str]:
         """
         Serve what came by xDS, with the bootstrap, as soon as its clusters have their endpoints.
@@ -218,14 +232,16 @@ class ServedConfiguration:
                 return None
             return current
 
-        clusters, listeners = self._compileWith(bootstrap, dynamic, kept)
+        clusters, listeners = self._compileWith(bootstrap, dynamic, kept, isCommon=True)
         if bootstrap.report.errors:
             context.routes, context.scopes, context.filterConfigs, context.hostsCome = served
             self._restoreNames()
             self._giveUp(clusters, listeners)
             return list(map(str, bootstrap.report.errors))
         self._newest = dynamic
-        self._clusters.warm(clusters).addCallback(lambda _: self._serveDynamic(dynamic, clusters, listeners))
+        self._clusters.warm(clusters, isCommon=True).addCallback(
+            lambda _: self._serveDynamic(dynamic, clusters, listeners)
+        )
         return []
 
     def _serveDynamic(self, dynamic: DynamicResources, clusters: list[Cluster], listeners: list[Listener]) -> None:

@@ -302,7 +302,7 @@ class ProxyServer(MultiService):
             self._rejected(error)
             return succeed(False)
         self.tellWarnings(bootstrap)
-        return taken.addCallbacks(lambda _: self._reloaded(), lambda failure: self._rejected(failure.value))
+        return taken.addCallbacks(lambda _: self._reloaded(), lambda failure: self._notTaken(failure.value))
 
     def _reloaded(self) -> bool:
         if self.discovery is None:
@@ -310,12 +310,18 @@ class ProxyServer(MultiService):
         else:
             self.discovery.follow(self.bootstrap)
             self.discovery.wantAll()
+            self.configuration.catchUp(self.discovery.resources)
         self._begin()
         self.loaded = self.reactor.seconds()
         self.context.runtime.update(self.bootstrap.child("layered_runtime"), self.context.nodeCluster)
         self.stats.reloadSuccess.value += 1
         self.log.info("the configuration was reloaded")
         return True
+
+    def _notTaken(self, error: Exception) -> bool:
+        if self.discovery is not None:
+            self.configuration.catchUp(self.discovery.resources)
+        return self._rejected(error)
 
     def _rejected(self, error: Exception) -> bool:
         self.stats.reloadRejected.value += 1

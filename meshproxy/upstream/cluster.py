@@ -96,12 +96,14 @@ class Cluster:
     @ivar updated: When it was made, in the clock's seconds.
     @ivar addedViaAPI: Whether a control plane sent it.
     @ivar versionInfo: The version of the control plane's answer.
+    @ivar holders: How many configurations have it that serve or are to serve.
     @ivar countUpdates: Counts the times that its endpoints changed.
     @ivar refreshed: Is told all endpoints after any of them changed.
     """
 
     addedViaAPI = False
     versionInfo = ""
+    holders = 1
     countUpdates: Counter | None = None
     refreshed: Callable[[tuple[Endpoint, ...]], object] | None = None
     options: Any = None
@@ -527,6 +529,8 @@ class Cluster:
         """
         The cluster is replaced or removed: what is under way ends in peace, nothing is kept.
         """
+        if self._draining:
+            return
         self._draining = True
         self.refreshed = None
         if self._zone is not None:

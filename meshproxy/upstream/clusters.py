@@ -56,6 +56,8 @@ class Clusters:
         # The same dictionary for good, since routers hold it.
         self.byName: dict[str, Cluster] = {}
         self.warming: list[str] = []
+        # Those that warm and may serve for whatever names them alike, by name.
+        self._common: dict[str, Cluster] = {}
         self._countsBytes = self._measuresHeads = False
         self._store = store
         self._network = network
@@ -77,22 +79,31 @@ class Clusters:
     def __iter__(self) -> Iterator[Cluster]:
         return iter(self.byName.values())
 
-    def compile(self, sections: Sequence[Section]) -> list[Cluster]:
+    def compile(self, sections: Sequence[Section], isCommon: bool = False) -> list[Cluster]:
         """
         Make clusters of C{Cluster} messages, nothing begun. One whose configuration did not change is the one that
-        serves already.
+        serves already, or, among those that are in common, the one that warms already: else what takes its time would
+        begin anew with each change of something else.
 
         Faults go to the sections' report; whoever finds one there forgets what this returned.
+
+        @param isCommon: Whether what clusters name stands for the same as the last time.
         """
         clusters = []
         seen: set[str] = set()
+        if not isCommon:
+            self._common = {}
         for section in sections:
             name = section.get("name")
             if name in seen:
                 section.refuse(f"there are two clusters of the name {name!r}", "name")
             seen.add(name)
+            fingerprint = section.message.SerializeToString(deterministic=True)
             current = self.byName.get(name)
-            if current is not None and current.fingerprint == section.message.SerializeToString(deterministic=True):
+            if current is None or current.fingerprint != fingerprint:
+                current = self._common.get(name)
+            if current is not None and current.fingerprint == fingerprint:
+                current.holders += 1
                 clusters.append(current)
             else:
                 parts = (
@@ -144,32 +155,41 @@ class Clusters:
 
         return heed
 
-    def warm(self, clusters: Sequence[Cluster]) -> Deferred[list[Cluster]]:
+    def warm(self, clusters: Sequence[Cluster], isCommon: bool = False) -> Deferred[list[Cluster]]:
         """
         Let new clusters find their endpoints.
+
+        @param isCommon: Whether others may have them in common, see L{compile}.
 
         @return: Fires when all have, or were given up by L{forget}.
         """
         warming = [cluster for cluster in clusters if self.byName.get(cluster.name) is not cluster]
-        self._warming.value += len(warming)
-        self.warming += [cluster.name for cluster in warming]
+        fresh = [cluster for cluster in warming if self._common.get(cluster.name) is not cluster]
+        self._warming.value += len(fresh)
+        self.warming += [cluster.name for cluster in fresh]
+        if isCommon:
+            self._common.update((cluster.name, cluster) for cluster in fresh)
 
         def cbWarmed(cluster: Cluster) -> Cluster:
             self._warming.value -= 1
             self.warming.remove(cluster.name)
             return cluster
 
-        for cluster in warming:
+        for cluster in fresh:
             cluster.warmed.addCallback(cbWarmed)
             cluster.start()
         return gatherResults([cluster.warmed for cluster in warming])
 
     def forget(self, clusters: Sequence[Cluster]) -> None:
         """
-        Give up clusters that were compiled and will not serve; those that serve already are left alone.
+        Give up clusters that were compiled and will not serve; those that serve already are left alone, and those that
+        something else still waits for.
         """
         for cluster in clusters:
-            if self.byName.get(cluster.name) is not cluster:
+            cluster.holders -= 1
+            if self.byName.get(cluster.name) is not cluster and cluster.holders <= 0:
+                if self._common.get(cluster.name) is cluster:
+                    del self._common[cluster.name]
                 cluster.drain()
 
     def replace(self, clusters: Sequence[Cluster]) -> None:
@@ -184,6 +204,8 @@ class Clusters:
             elif old[name] is not cluster:
                 self._modified.value += 1
             cluster.countUpdates = self._updated
+            if self._common.get(name) is cluster:
+                del self._common[name]
         if self._countsBytes:
             for cluster in clusters:
                 cluster.countBytes(self._measuresHeads)

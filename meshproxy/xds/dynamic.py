@@ -257,11 +257,8 @@ class DynamicConfiguration:
             update = self._hosts.merge(update)
         after = replace(_changed(before, update), hostsCome=self._hosts.come)
         if after != before:
-            self.resources = after
-            errors = self._apply(after)
-            if errors:
-                self.resources, self._hosts = before, hosts
-            elif update.typeURL == CLUSTER:
+            errors = self._serve(after, hosts)
+            if not errors and update.typeURL == CLUSTER:
                 self._clusterReloads.changed()
             self.wantAll()
             if errors:
@@ -284,6 +281,25 @@ class DynamicConfiguration:
             self.demanded.received(update.resources, update.removed, update.version)
         return []
 
+    def _serve(self, resources: DynamicResources, hosts: VirtualHosts) -> list[str]:
+        """
+        Serve other resources, or go on with those before.
+
+        @param hosts: The virtual hosts before.
+
+        @return: What is wrong with them.
+        """
+        before, self.resources = self.resources, resources
+        try:
+            errors = self._apply(resources)
+        except Exception:
+            # A mistake of ours is not to be made again with whatever comes next.
+            self.resources, self._hosts = before, hosts
+            raise
+        if errors:
+            self.resources, self._hosts = before, hosts
+        return errors
+
     def _receiveHosts(self, update: Update) -> list[str]:
         before, hosts = self.resources, self._hosts
         demanded = self.demandedHosts
@@ -292,10 +308,8 @@ class DynamicConfiguration:
         after = replace(_changed(before, self._hosts.mergeAll(update)), hostsCome=self._hosts.come)
         new = demanded.came(update.aliases, update.resources)
         if after != before:
-            self.resources = after
-            errors = self._apply(after)
+            errors = self._serve(after, hosts)
             if errors:
-                self.resources, self._hosts = before, hosts
                 demanded.undo(new)
                 return errors
         names = (*update.resources, *update.removed, *update.aliases)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from meshproxy.config import Report
 from meshproxy.config.pool import messageClass
 from meshproxy.errors import ConfigErrors
+from meshproxy.net.address import Address
 from meshproxy.testing import Answer
 from meshproxy.testing.network import MemoryNetwork
 from meshproxy.testing.proxy import MemoryProxy
@@ -420,6 +423,104 @@ class DynamicTests(XDSTestCase):
         self.assertEqual((self.proxy.server.state, set(self.proxy.server.listeners.byName)), ("LIVE", set()))
         self.reactor.advance(5)
         self.assertEqual(self.get("/", 82), 503)
+
+    def slow(self, seconds: float) -> None:
+        """
+        Let names be looked up for so long.
+        """
+
+        def resolve(*asked: Any) -> Any:
+            found: Deferred[list[str]] = Deferred()
+            self.reactor.callLater(seconds, found.callback, ["192.0.2.11"])
+            return found
+
+        self.network.resolve = resolve  # type: ignore[method-assign, assignment]  # it takes time
+
+    def named(self, name: str) -> dict[str, Any]:
+        """
+        A cluster whose host is looked up.
+        """
+        address = {"socketAddress": {"address": "a.example", "portValue": 80}}
+        assignment = {"clusterName": name, "endpoints": [{"lbEndpoints": [{"endpoint": {"address": address}}]}]}
+        return {"name": name, "type": "STRICT_DNS", "loadAssignment": assignment}
+
+    def test_changesWhileItWarms(self) -> None:
+        """
+        What comes while a cluster looks for its endpoints does not let it begin anew: who changes something more often
+        than that takes is served all the same.
+        """
+        self.slow(15)
+        self.start()
+        self.proxy.backend("192.0.2.11:80")
+        for number in range(4):
+            self.change(
+                clusters=[cluster("a"), self.named("slow")],
+                endpoints=[endpoints("a", "192.0.2.11")],
+                listeners=[listener()],
+                routes=[routes("r", "slow", f"/{number}")],
+            )
+            self.proxy.advance(10)
+        self.assertEqual([self.get(f"/{number}") for number in range(4)], [404, 404, 404, 200])
+        manager = "cluster_manager."
+        figures = [self.proxy.stat(manager + name) for name in ("warming_clusters", "active_clusters", "cluster_added")]
+        self.assertEqual(figures, [0, 3, 3])
+        self.change(clusters=[cluster("a")], listeners=[listener()], routes=[routes("r", "a")])
+        self.assertIsNone(self.proxy.stats("cluster.slow.").get("cluster.slow.membership_total"))
+
+    def test_goesWhileItWarms(self) -> None:
+        """
+        What nobody wants any more before it was ready is given up.
+        """
+        self.slow(15)
+        self.start()
+        for clusters in ([cluster("a"), self.named("slow")], [cluster("a"), self.named("slow"), cluster("b")]):
+            self.change(clusters=clusters, listeners=[listener()], routes=[routes("r", "a")])
+        self.change(clusters=[cluster("a")], listeners=[listener()], routes=[routes("r", "a")])
+        self.proxy.advance(20)
+        self.assertEqual((self.proxy.server.clusters.warming, self.proxy.stats("cluster.slow.")), ([], {}))
+        self.assertEqual(sorted(self.proxy.server.clusters.byName), ["a", "xds"])
+
+    def test_reloadWhileItWarms(self) -> None:
+        """
+        A bootstrap that is read again does not lose what came before and was not ready, be it taken or not.
+        """
+        self.slow(15)
+        self.start()
+        self.proxy.backend("192.0.2.11:80")
+        self.change(
+            clusters=[cluster("a"), self.named("slow")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "slow", "/slow")],
+        )
+        self.assertTrue(self.proxy.reload(self.bootstrap()))
+        self.proxy.advance(20)
+        self.assertEqual([self.get(path) for path in ("/", "/slow")], [404, 200])
+        self.network.listen(Address("192.0.2.1", 99), lambda peer: None)
+        self.change(
+            clusters=[cluster("a"), self.named("other")],
+            endpoints=[endpoints("a", "192.0.2.11")],
+            listeners=[listener()],
+            routes=[routes("r", "other", "/other")],
+        )
+        occupied = listener("static", 99)
+        self.assertFalse(self.proxy.reload(self.bootstrap(listeners=[occupied])))
+        self.proxy.advance(20)
+        self.assertEqual([self.get(path) for path in ("/slow", "/other")], [404, 200])
+
+    def test_mistake(self) -> None:
+        """
+        What this proxy itself fails at is refused, and is not there when something else comes.
+        """
+        self.start()
+        discovery = self.proxy.server.discovery
+        assert discovery is not None
+        before = discovery.resources
+        with mock.patch.object(self.proxy.server.configuration, "_compileWith", side_effect=ZeroDivisionError):
+            self.change(clusters=[cluster("a")], listeners=[listener(port=81)], routes=[routes("r", "a")])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("the proxy failed at it", self.states()["Listener"])
+        self.assertEqual(discovery.resources, before)
 
     def test_stop(self) -> None:
         """
