@@ -28,9 +28,10 @@ Names that are waited for at a time, and as many that nobody waits for any more 
 choose them, and each is held here and by the control plane.
 """
 
-_LONGEST_NAME = 4096
+_LONGEST_NAME = 1024
 """
-Characters of a name that is asked for: those of all that may be held make a few megabytes.
+Characters of a name that is asked for: those of all that may be held make two megabytes, which may be those of one
+request.
 """
 
 

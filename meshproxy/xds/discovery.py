@@ -29,6 +29,11 @@ from meshproxy.xds.types import VIRTUAL_HOST, shortName
 
 __all__ = ["Discovery", "Taker"]
 
+_DEMAND_PAUSE = 0.05
+"""
+Seconds from one request for what somebody needs to the next, where each names all of it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Taker:
@@ -63,6 +68,8 @@ class Discovery:
         self._stream: DiscoveryStream | None = None
         self._copy: LocalCopy | None = None
         self._firstFetch: IDelayedCall | None = None
+        self._demandCall: IDelayedCall | None = None
+        self._demandedUntil = 0.0
         client = None if settings.stream is None else settings.stream.client(node)
         assignments, secrets = context.clusters.assignments, context.secrets
         now = context.clock.seconds
@@ -75,11 +82,12 @@ class Discovery:
         if settings.stream is not None and client is not None:
             self._copy = None if folder is None else self._makeCopy(folder, client)
             self._stream = self._makeStream(settings.stream, client)
-            assignments.changed = context.clusters.onDemand.changed = self._wantMore
+            assignments.changed = self._wantMore
+            context.clusters.onDemand.changed = self._demandMore
             if context.scopeRoutes is not None:
                 context.scopeRoutes.changed = self._wantMore
             if context.hosts is not None:
-                context.hosts.changed, context.hosts.asked = self._wantMore, dynamic.hostAsked
+                context.hosts.changed, context.hosts.asked = self._demandMore, dynamic.hostAsked
 
     def start(self) -> None:
         """
@@ -167,6 +175,26 @@ class Discovery:
         if self._stream is not None:
             self._stream.flush()
 
+    def _demandMore(self) -> None:
+        """
+        Somebody needs something else. Where the state of the world is spoken, each request names all that is asked for,
+        and clients may have something asked for as often as they like: some of these wait for each other.
+        """
+        if self._demandCall is not None:
+            return
+        stream, now = self._settings.stream, self._context.clock.seconds()
+        if stream is None or stream.source.isDelta or now >= self._demandedUntil:
+            self._demand()
+        else:
+            self._demandCall = self._context.clock.callLater(self._demandedUntil - now, self._demand)
+
+    def _demand(self) -> None:
+        self._demandCall = None
+        self._demandedUntil = self._context.clock.seconds() + _DEMAND_PAUSE
+        self._dynamic.wantDemanded()
+        if self._stream is not None:
+            self._stream.flush()
+
     # The first words
 
     def stopWaiting(self) -> None:
@@ -219,4 +247,7 @@ class Discovery:
             self._stream.stop()
         self._files.stop()
         self.stopWaiting()
+        if self._demandCall is not None:
+            self._demandCall.cancel()
+            self._demandCall = None
         return succeed(None) if self._copy is None else self._copy.stop()

@@ -340,18 +340,14 @@ class DynamicConfiguration:
 
         @param prefixes: Those that are wanted, with the C{stat_prefix} of who wants each.
         """
-        demanded = self.demandedHosts
-        if demanded is None or self._client is None:
+        if self.demandedHosts is None or self._client is None:
             return
         self._hosts = self._hosts.only(prefixes)
         taking = {name: prefixes[name] for name in self._hosts.routes}
-        demanded.only(taking)
         if not self._client.asksFor(VIRTUAL_HOST, WILDCARD):
             self._client.want(VIRTUAL_HOST, None if taking else ())
         elif not taking:
             self._client.want(VIRTUAL_HOST, ())
-        self._client.wantBeside(VIRTUAL_HOST, demanded.names, demanded.again)
-        demanded.again.clear()
         self._hostStats.want({n: partial(hostsScope, self._store, prefix, n) for n, prefix in taking.items()})
 
     def _named(self) -> Named:
@@ -427,6 +423,20 @@ class DynamicConfiguration:
         elif "" in self._scopeStats:
             self._scopeStats[""].subscription.timedOut()
 
+    def wantDemanded(self) -> None:
+        """
+        Ask for the clusters and virtual hosts that somebody needs. Clients may need any, and often: nothing else is
+        looked at.
+        """
+        if self._client is None:
+            return
+        if self.demandedHosts is not None:
+            self.demandedHosts.only(self._hosts.routes)
+        for typeURL, demanded in ((CLUSTER, self.demanded), (VIRTUAL_HOST, self.demandedHosts)):
+            if demanded is not None:
+                self._client.wantBeside(typeURL, demanded.names, demanded.again)
+                demanded.again.clear()
+
     def wantAll(self) -> None:
         """
         Ask for what the resources name.
@@ -441,11 +451,9 @@ class DynamicConfiguration:
                 # For as long as the proxy runs: who asked for all of a type has no word for none of it where the state
                 # of the world is spoken.
                 self._client.want(SCOPED_ROUTES, None)
-            if self.demanded is not None:
-                self._client.wantBeside(CLUSTER, self.demanded.names, self.demanded.again)
-                self.demanded.again.clear()
             self._client.want(ROUTES, prefixes)
             self._wantHosts(prefixes)
+            self.wantDemanded()
             kinds = {name: min(takers)[0] for (path, name), takers in named.filterConfigs.items() if not path}
             self._client.want(EXTENSION, kinds)
             self._filterStats.want({n: partial(extensionScope, self._store, kind, n) for n, kind in kinds.items()})

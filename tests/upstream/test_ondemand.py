@@ -122,7 +122,7 @@ class OnDemandClustersTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(waiting[0]), Found.MISSING)
         self.assertNoResult(self.ask("d"))
         self.clusters.received([], ["b"], "1")
-        self.assertEqual(self.successResultOf(self.ask("x" * 5000)), Found.MISSING)
+        self.assertEqual(self.successResultOf(self.ask("x" * 1025)), Found.MISSING)
         self.assertEqual(self.clusters.names, {"a", "b", "c", "d"})
 
     def test_stop(self) -> None:

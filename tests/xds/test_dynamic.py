@@ -508,6 +508,30 @@ class DynamicTests(XDSTestCase):
         self.proxy.advance(20)
         self.assertEqual([self.get(path) for path in ("/slow", "/other")], [404, 200])
 
+    def test_manyDemands(self) -> None:
+        """
+        What clients need is asked for at once; where each request has to name all of it, what they need next waits for a
+        moment.
+        """
+        self.start()
+
+        def asked() -> list[str]:
+            (connected,) = self.xds.connected()
+            names = connected.session.subscriptions[CLUSTER].names or ()
+            return sorted(name for name in names if name.startswith("n"))
+
+        seen = []
+        for name in ("n1", "n2", "n3"):
+            self.proxy.server.clusters.onDemand.ask(name, 5.0)
+            self.reactor.settle()
+            seen.append(asked())
+        self.assertEqual(seen[0], ["n1"])
+        self.assertEqual(seen[2], ["n1"] if self.variant == "GRPC" else ["n1", "n2", "n3"])
+        self.proxy.advance(0.05)
+        self.assertEqual(asked(), ["n1", "n2", "n3"])
+        # One that waits when the proxy ends is asked for no more.
+        self.proxy.server.clusters.onDemand.ask("n4", 5.0)
+
     def test_mistake(self) -> None:
         """
         What this proxy itself fails at is refused, and is not there when something else comes.
