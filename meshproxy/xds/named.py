@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from meshproxy.config.pool import TYPE_URL_PREFIX, messageClass, typeName
 from meshproxy.http.context import RouteKey
+from meshproxy.xds.remembered import remembered
 
 __all__ = ["Named", "ScopeFacts", "Scopes", "factsOf", "namedBy", "typeOfConfig"]
 
@@ -119,7 +119,7 @@ class ScopeFacts(NamedTuple):
     isOnDemand: bool
 
 
-@lru_cache(1 << 14)
+@remembered(1 << 14)
 def factsOf(scope: bytes) -> ScopeFacts:
     """
     Read a serialized scope.
@@ -130,7 +130,7 @@ def factsOf(scope: bytes) -> ScopeFacts:
     return ScopeFacts(message.route_configuration_name, message.on_demand)
 
 
-@lru_cache(1 << 12)
+@remembered(1 << 12)
 def typeOfConfig(extension: bytes) -> str:
     """
     The full name of the message in a serialized C{TypedExtensionConfig}; where that is a C{TypedStruct}, the one that

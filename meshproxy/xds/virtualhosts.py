@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from meshproxy.config.pool import messageClass, newMessage
 from meshproxy.xds.client import Update
+from meshproxy.xds.remembered import remembered
 from meshproxy.xds.types import ROUTES
 
 __all__ = ["VirtualHosts", "configurationOf"]
@@ -21,7 +21,7 @@ __all__ = ["VirtualHosts", "configurationOf"]
 _ROUTES = "envoy.config.route.v3.RouteConfiguration"
 
 
-@lru_cache(1 << 10)
+@remembered(1 << 10)
 def _takesHosts(routes: bytes) -> bool:
     """
     Whether a serialized route configuration has C{vhds}.

@@ -510,8 +510,8 @@ class DynamicTests(XDSTestCase):
 
     def test_manyDemands(self) -> None:
         """
-        What clients need is asked for at once; where each request has to name all of it, what they need next waits for a
-        moment.
+        What clients need is asked for at once; where each request has to name all of it, what they need next waits for
+        a moment.
         """
         self.start()
 
