@@ -138,6 +138,12 @@ class Variation:
         return json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}})
 
 
+_DECOMPRESSOR = {
+    "decompressor_library": {
+        "name": "gzip",
+        "typed_config": {"@type": _TYPES + "extensions.compression.gzip.decompressor.v3.Gzip"},
+    }
+}
 _LIMIT = {
     "stat_prefix": "limit",
     "filter_enabled": {"default_value": {"numerator": 100}},
@@ -298,6 +304,16 @@ VARIATIONS: dict[str, Variation] = {
     "compressor, not asked for": Variation(filters=(_filter("compressor", _COMPRESSOR),)),
     "compressor, unfit": Variation(
         filters=(_filter("compressor", _COMPRESSOR),), request=_asking(b"Accept-Encoding: gzip")
+    ),
+    "compressor, POST": Variation(filters=(_filter("compressor", _COMPRESSOR),), request=_POST),
+    "compressor, compressing": Variation(
+        filters=(_filter("compressor", _COMPRESSOR),),
+        request=_asking(b"Accept-Encoding: gzip"),
+        answer=ANSWER.replace(b"application/octet-stream", b"text/html"),
+    ),
+    "decompressor, of nothing": Variation(filters=(_filter("decompressor", _DECOMPRESSOR),)),
+    "grpc_stats, no call": Variation(
+        filters=(_filter("grpc_stats", {}, "extensions.filters.http.grpc_stats.v3.FilterConfig"),)
     ),
     "csrf, GET": Variation(filters=(_filter("csrf", _CSRF, "extensions.filters.http.csrf.v3.CsrfPolicy"),)),
     "buffer, GET": Variation(filters=(_filter("buffer", {"max_request_bytes": 1000000}),)),

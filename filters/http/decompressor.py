@@ -155,6 +155,9 @@ class Decompressor(HTTPFilter):
     def requestTrailers(self, stream: Any, trailers: HeaderMap) -> Stop | None:
         return self._trailers(self._requests.get(stream), stream, self._refuse)
 
+    def heedsBody(self, stream: Any) -> bool:
+        return stream in self._responses
+
     def responseData(self, stream: Any, data: bytes, endStream: bool) -> bytes | Stop | None:
         decompressor = self._responses.get(stream)
         if decompressor is None:

@@ -341,6 +341,9 @@ class PacingFault(Fault):
     The same with slow responses.
     """
 
+    def heedsBody(self, stream: Any) -> bool:
+        return stream in self._paces
+
     def responseData(self, stream: IHTTPStream, data: bytes, endStream: bool) -> object:
         if not self._paces:
             return None

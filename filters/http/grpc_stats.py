@@ -277,6 +277,9 @@ class GRPCStatsFilter(HTTPFilter):
         if endStream:
             self._recordTime(stream, call.stats)
 
+    def heedsBody(self, stream: Any) -> bool:
+        return stream.counted is not None or stream in self._calls
+
     def responseData(self, stream: Any, data: bytes, endStream: bool) -> None:
         counted, size = stream.counted, len(data) - 5
         if counted is not None and size >= 0 and _lengthOf(data)[0] == size and counted[0] is self._find:

@@ -64,6 +64,8 @@ class FilterChain:
     @ivar viewCall: Shows a whole body to these methods, by stream, body and L{True}; L{None} where there is none.
     @ivar passesAnswers: Whether each of C{responseData} and C{responseTrailers} does.
     @ivar viewAnswer: Shows them all of an answer then, by stream, body and trailers; L{None} where there is none.
+    @ivar heedsBody: The methods of that name, of those filters that have C{responseData}; L{None} where one does not
+        tell.
     @ivar streamEnded: The methods of that name, in any order; but for those that stand in C{rememberedEnded}, for
         streams that were to be remembered.
     @ivar passRequestHeaders: Lets all of C{requestHeaders} see a head; C{passResponseHeaders} likewise.
@@ -73,6 +75,7 @@ class FilterChain:
         "_links",
         "_made",
         "_variants",
+        "heedsBody",
         "passRequestHeaders",
         "passResponseHeaders",
         "passesAnswers",
@@ -108,6 +111,7 @@ class FilterChain:
     responseHeadersPlaces: tuple[int, ...]
     responseDataPlaces: tuple[int, ...]
     responseTrailersPlaces: tuple[int, ...]
+    heedsBody: tuple[Method, ...] | None
     streamEnded: tuple[Method, ...]
     rememberedEnded: tuple[Method, ...]
     passesCalls: bool
@@ -149,6 +153,9 @@ class FilterChain:
         if viewers and self.passesAnswers:
             inTurn = partial(_viewInTurn, self.responseData, self.responseTrailers)
             self.viewAnswer = viewers[0].answerPassed if len(viewers) == 1 else inTurn
+        looking = [f for f in filters if _defines(type(f), "responseData")]
+        tells = all(_defines(type(f), "heedsBody") for f in looking)
+        self.heedsBody = tuple(f.heedsBody for f in looking) if tells else None
         ending = [f for f in filters if _defines(type(f), "streamEnded")]
         self.streamEnded = tuple(f.streamEnded for f in ending if not f.remembers)
         self.rememberedEnded = tuple(f.streamEnded for f in ending if f.remembers)

@@ -261,6 +261,14 @@ class HTTPFilter:
         self.responseData(stream, body, False)
         self.responseTrailers(stream, trailers)
 
+    def heedsBody(self, stream: Any) -> bool:
+        """
+        Whether C{responseData} may do anything with the body of a response whose head the filter let pass. Where the
+        filters of a chain that look at bodies all say that they do not, the body goes past them: whole with its head
+        where it came so, and a long one from socket to socket.
+        """
+        return True
+
     def streamEnded(self, stream: IHTTPStream) -> None:
         """
         See L{IHTTPFilter.streamEnded}.

@@ -334,11 +334,19 @@ class Stream(PassingStream, StreamFacts):
         return (
             self.responseCode != 0
             and self.relay is None
-            and not self.chain.responseData
             and not self.tunnel
             and not self._upstreamPaused
             and (walk is None or not walk.holds)
+            and not (self.chain.responseData and self._isHeeded)
         )
+
+    @property
+    def _isHeeded(self) -> bool:
+        """
+        Whether a filter looks at the body of the response, whose head all of them let pass.
+        """
+        asked = self.chain.heedsBody
+        return asked is None or any(heeds(self) for heeds in asked)
 
     def relayBegan(self, relay: IRelay) -> None:
         """
@@ -366,11 +374,6 @@ class Stream(PassingStream, StreamFacts):
         @param now: The clock's seconds.
         """
         chain = self.chain
-        if chain.responseData:
-            self.responseHeadersReceived(headers, not body)
-            if body and not self.over:
-                self.responseDataReceived(body, True)
-            return
         self.responseHeaders = headers
         if chain.responseHeaders:
             try:
@@ -382,6 +385,11 @@ class Stream(PassingStream, StreamFacts):
                 if body and not self.over:
                     self.responseDataReceived(body, True)
                 return
+        if chain.responseData and body and self._isHeeded:
+            self.sendHeaders(headers, False)
+            if not self.over:
+                self.responseDataReceived(body, True)
+            return
         finish = self.manager.finishResponse
         finish(self, headers)
         self.responseCode = headers.status

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from meshproxy.codec.http1 import UpstreamCodec
 from meshproxy.http import unary
+from meshproxy.http.downstream import HTTP1Connection
 from meshproxy.http.filter import HTTPFilter
 from meshproxy.http.plainrequest import PlainRequest, RetriedPlainRequest, carryWithBody
 from meshproxy.http.routedrequest import RoutedRequest
@@ -506,6 +507,51 @@ class ShortWayTests(ProxyCase):
             ):
                 asked = self.exchange([self.GET.replace(b"x-a", te + b"x-a")], [self.SHORT]).upstream.split(b"\r\n")
                 self.assertEqual(sorted(asked), sorted([*expected, *([b"te: trailers"] if goesOn else [])]), te)
+
+    def test_heedlessFilter(self) -> None:
+        """
+        A body that no filter heeds goes past them with its head, as if none of them had ever looked at bodies: for each
+        stream that its filters say so of.
+        """
+        looked: list[bytes] = []
+        sent: list[bytes] = []
+        send = HTTP1Connection.sendResponse
+
+        def sendWhole(connection: HTTP1Connection, stream: Any, headers: Any, body: bytes) -> None:
+            sent.append(body)
+            send(connection, stream, headers, body)
+
+        self.patch(HTTP1Connection, "sendResponse", sendWhole)
+
+        def look(stream: Any, data: bytes, end: bool) -> bytes | None:
+            looked.append(data)
+            return data.upper() if stream.requestHeaders.method == b"POST" else None
+
+        def heeds(stream: Any) -> bool:
+            return bool(stream.requestHeaders.method == b"POST")
+
+        def mark(stream: Any, headers: Any, end: bool) -> None:
+            headers.set(b"x-filter", b"%d" % end)
+
+        heedless = scripted(responseData=look, responseHeaders=mark, heedsBody=heeds)
+        long = HEAD + b"content-length: 300000\r\n\r\n" + b"0123456789" * 30_000
+        bare = b"HTTP/1.1 204 No Content\r\nx-b: 1\r\n\r\n"
+        for more in ([], [scripted(responseData=look, heedsBody=lambda stream: False)], [scripted(responseData=look)]):
+            seen = []
+            for first in (heedless, scripted(responseData=look, responseHeaders=mark)):
+                self.make(first, *more)
+                pieces = ([self.SHORT], [self.SHORT[:-2], self.SHORT[-2:]], [bare], [long])
+                seen.append([self.exchange([request], each) for request in (self.GET, self.POST) for each in pieces])
+            for one, other in zip(*seen, strict=True):
+                self.assertSeen(one, other, f"{more}")
+        self.make(heedless)
+        looked.clear()
+        sent.clear()
+        self.exchange([self.GET], [self.SHORT])
+        self.assertEqual((looked, sent[-1]), ([], b"body"))
+        sent.clear()
+        self.exchange([self.POST], [self.SHORT])
+        self.assertEqual((looked, sent), ([b"body"], []))
 
     def test_stoppingFilter(self) -> None:
         """
